@@ -1,0 +1,7 @@
+"""``python -m qmon`` is ``qmon``."""
+
+import sys
+
+from qmon.cli import main
+
+sys.exit(main())

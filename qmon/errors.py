@@ -1,0 +1,56 @@
+"""The errors a user can meet: one hierarchy, with QMP's classes.
+
+A message is one line that names the thing, what was wrong with it and what would be right.
+"""
+
+from __future__ import annotations
+
+
+class QmonError(Exception):
+    """Any failure that is told to a user; ``str()`` is the whole line."""
+
+
+class CommandError(QmonError):
+    """A QMP command failed (QMP specification, "Error"); ``str()`` is its ``desc``."""
+
+    error_class = "GenericError"
+
+    def __init__(self, desc: str, error_class: str | None = None) -> None:
+        super().__init__(desc)
+        if error_class is not None:
+            self.error_class = error_class
+
+
+class CommandNotFound(CommandError):
+    """The target has no such command."""
+
+    error_class = "CommandNotFound"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The command {name} has not been found")
+        self.name = name
+
+
+class DeviceNotFound(CommandError):
+    """No drive, node or export of that name."""
+
+    error_class = "DeviceNotFound"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Device '{name}' not found")
+
+
+class UsageError(QmonError):
+    """A command line, option string, address or number that can't be read."""
+
+
+def reason(error: BaseException) -> str:
+    """Say why something failed, in one line, as an operator would read it.
+
+    An ``OSError`` is its ``strerror`` ("No space left on device"): file and operation are the caller's to
+    name.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,62 @@
+"""QEMU's ``key=value,key=value`` option strings."""
+
+from __future__ import annotations
+
+from qmon.errors import UsageError
+
+TRUE_WORDS = ("on", "yes", "true", "y")
+FALSE_WORDS = ("off", "no", "false", "n")
+
+
+def split_options(text: str) -> list[str]:
+    """Split at single commas; a doubled comma is a comma in the text."""
+    parts = [""]
+    position = 0
+    while position < len(text):
+        comma = text.find(",", position)
+        if comma < 0:
+            parts[-1] += text[position:]
+            break
+        parts[-1] += text[position:comma]
+        if text[comma : comma + 2] == ",,":
+            parts[-1] += ","
+            position = comma + 2
+        else:
+            parts.append("")
+            position = comma + 1
+    if parts[-1] == "" and (len(parts) > 1 or not text):
+        parts.pop()
+    return parts
+
+
+def parse_keyval(text: str, implied_key: str | None = None) -> dict[str, str]:
+    """Read an option string into a dictionary; a later value replaces an earlier one.
+
+    The first part, when it has no ``=``, is the value of ``implied_key``. Another part without ``=`` is a
+    switch: ``server`` means ``server=on`` and ``nowait`` means ``wait=off``.
+
+    Raises UsageError for an empty key.
+    """
+    options: dict[str, str] = {}
+    for number, part in enumerate(split_options(text)):
+        key, equals, value = part.partition("=")
+        if not equals:
+            if number == 0 and implied_key is not None:
+                key, value = implied_key, part
+            elif part.startswith("no") and len(part) > 2:
+                key, value = part[2:], "off"
+            else:
+                key, value = part, "on"
+        if not key:
+            raise UsageError(f"Expected 'key=value' in '{text}', found '{part}'")
+        options[key] = value
+    return options
+
+
+def parse_switch(key: str, value: str) -> bool:
+    """Read the value of an ``on|off`` option. Raises UsageError with QEMU's words."""
+    if value in TRUE_WORDS:
+        return True
+    if value in FALSE_WORDS:
+        return False
+    raise UsageError(f"Parameter '{key}' expects 'on' or 'off'")
