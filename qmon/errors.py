@@ -21,7 +21,7 @@ class CommandError(QmonError):
             self.error_class = error_class
 
 
-class CommandNotFound(CommandError):
+class CommandNotFoundError(CommandError):
     """The target has no such command."""
 
     error_class = "CommandNotFound"
@@ -31,7 +31,7 @@ class CommandNotFound(CommandError):
         self.name = name
 
 
-class DeviceNotFound(CommandError):
+class DeviceNotFoundError(CommandError):
     """No drive, node or export of that name."""
 
     error_class = "DeviceNotFound"

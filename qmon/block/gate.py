@@ -1,0 +1,87 @@
+"""A gate: what holds a drive's requests while the machine is stopped or its disk is handed over.
+
+Requests enter and leave. The gate is open while nobody has a reason to keep it closed; closing drains it:
+new requests wait outside, those inside finish. A gate that is shut lets nobody in again: whoever waits, or
+comes later, is turned away with ESHUTDOWN.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from types import TracebackType
+
+
+class GateShutError(OSError):
+    """The disk has moved: this request can't be served here any more."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
+
+
+class Gate:
+    """Thread-safe. ``with gate:`` enters and leaves; a data thread enters once for a batch of requests."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._reasons: set[str] = set()
+        self._shut = False
+
+    def __enter__(self) -> None:
+        with self._changed:
+            while self._reasons and not self._shut:
+                self._changed.wait()
+            if self._shut:
+                raise GateShutError
+            self._inside += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._inside -= 1
+            if not self._inside:
+                self._changed.notify_all()
+
+    def close(self, why: str, timeout: float | None = None) -> bool:
+        """Close for the reason ``why`` and wait until nobody is inside.
+
+        Returns whether the gate was drained within ``timeout`` seconds; when not, that reason is taken back.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._reasons.add(why)
+            while self._inside:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    self._reasons.discard(why)
+                    self._changed.notify_all()
+                    return False
+                self._changed.wait(left)
+        return True
+
+    def open(self, why: str) -> None:
+        """Take back the reason ``why``; the gate opens when it was the last."""
+        with self._changed:
+            self._reasons.discard(why)
+            self._changed.notify_all()
+
+    def shut(self) -> None:
+        """Turn away whoever waits or comes, from now on."""
+        with self._changed:
+            self._shut = True
+            self._changed.notify_all()
+
+    def reopen(self) -> None:
+        """Undo ``shut``: the disk has come back."""
+        with self._changed:
+            self._shut = False
+            self._changed.notify_all()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a request would be let in now."""
+        return not self._reasons and not self._shut

@@ -1,0 +1,111 @@
+"""A node: anything that holds a disk's bytes, with one small interface.
+
+A format sits on a file, a filter on a format, a drive on top. All calls block, and may come from several
+threads at once; offsets and lengths are in bytes, and lie within ``size`` (the caller checks).
+Failures are OSError with the errno that a guest should see.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Kind(enum.Enum):
+    """What an extent holds."""
+
+    DATA = "data"
+    ZERO = "zero"
+    """Reads as zeros, and nothing needs to be read to know it."""
+    BACKING = "backing"
+    """Left to the backing node: not allocated here."""
+
+
+class Extent(NamedTuple):
+    """A run of bytes in one state."""
+
+    offset: int
+    length: int
+    kind: Kind
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+class Node(Protocol):
+    """What the copy engine, the NBD server and every filter see of a disk."""
+
+    @property
+    def size(self) -> int:
+        """The virtual size in bytes, a multiple of 512."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writes are refused."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill the whole buffer from ``offset``."""
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Write all of ``data`` at ``offset``."""
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        """Make a range read as zeros; with ``unmap`` its storage may be given back."""
+
+    def discard(self, offset: int, length: int) -> None:
+        """Say that a range's content is no longer needed. On return it reads as zeros or as before."""
+
+    def flush(self) -> None:
+        """Return when all that was written before is on stable storage."""
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Yield the states of a range, in order and without gaps; neighbours may be of one kind."""
+
+    def resize(self, size: int) -> None:
+        """Change the virtual size; what is new reads as zeros."""
+
+    def close(self) -> None:
+        """Give up the files and their locks; a second call does nothing."""
+
+
+class Filter:
+    """A node that passes every call to ``child``: the base of those that change one thing."""
+
+    def __init__(self, child: Node) -> None:
+        self.child = child
+
+    @property
+    def size(self) -> int:
+        return self.child.size
+
+    @property
+    def read_only(self) -> bool:
+        return self.child.read_only
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self.child.read_into(offset, buffer)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self.child.write(offset, data)
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        self.child.zero(offset, length, unmap=unmap)
+
+    def discard(self, offset: int, length: int) -> None:
+        self.child.discard(offset, length)
+
+    def flush(self) -> None:
+        self.child.flush()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        return self.child.extents(offset, length)
+
+    def resize(self, size: int) -> None:
+        self.child.resize(size)
+
+    def close(self) -> None:
+        self.child.close()

@@ -1,0 +1,71 @@
+"""The commands a program serves: QMP names to coroutine functions, with their arguments checked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
+from qmon.qmp.events import EventBus
+from qmon.qmp.schema import Signature
+from qmon.qmp.target import Arguments, Listener
+
+CommandFunction = Callable[..., Awaitable[Any]]
+_MARK = "_qmp_command"
+
+
+def command(name: str, *underscored: str) -> Callable[[CommandFunction], CommandFunction]:
+    """Mark a method as the QMP command ``name``; ``Registry.add_from`` finds it.
+
+    ``underscored`` names the parameters whose QMP name keeps its underscores.
+    """
+
+    def mark(function: CommandFunction) -> CommandFunction:
+        setattr(function, _MARK, (name, frozenset(underscored)))
+        return function
+
+    return mark
+
+
+class Registry:
+    """A Target whose commands are functions of this process."""
+
+    def __init__(self, events: EventBus | None = None) -> None:
+        self.events = events or EventBus()
+        self._commands: dict[str, tuple[CommandFunction, Signature]] = {}
+        self.add("query-commands", self._query_commands)
+
+    def add(self, name: str, function: CommandFunction, underscored: frozenset[str] = frozenset()) -> None:
+        """Serve ``function`` as the command ``name``."""
+        self._commands[name] = (function, Signature(function, underscored))
+
+    def add_from(self, owner: object) -> None:
+        """Serve every method of ``owner`` that is marked with ``@command``."""
+        for attribute in dir(type(owner)):
+            mark = getattr(getattr(type(owner), attribute), _MARK, None)
+            if mark is not None:
+                name, underscored = mark
+                self.add(name, getattr(owner, attribute), underscored)
+
+    def commands(self) -> frozenset[str]:
+        return frozenset(self._commands)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return self.events.subscribe(listener)
+
+    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
+        """Run a command. Raises CommandNotFoundError, or CommandError for bad arguments or a failure."""
+        entry = self._commands.get(command)
+        if entry is None:
+            raise CommandNotFoundError(command)
+        function, signature = entry
+        keywords = signature.bind(arguments or {})
+        try:
+            return await function(**keywords)
+        except CommandError:
+            raise
+        except (QmonError, OSError) as error:
+            raise CommandError(reason(error)) from error
+
+    async def _query_commands(self) -> list[dict[str, str]]:
+        return [{"name": name} for name in sorted(self._commands)]

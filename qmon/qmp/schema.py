@@ -1,0 +1,92 @@
+"""Checks a command's arguments against its function's annotations, with QMP's error messages.
+
+What an annotation may be: ``str``, ``int``, ``float``, ``bool``, ``list[T]``, ``dict[str, Any]``, ``Any``,
+``Literal["a", "b"]``, a ``TypedDict``, and ``T | None`` for what may be left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
+
+from qmon.errors import CommandError
+
+_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+
+
+def _wrong_type(path: str, expected: str) -> CommandError:
+    return CommandError(f"Invalid parameter type for '{path}', expected: {expected}")
+
+
+def check_value(value: Any, annotation: Any, path: str) -> None:
+    """Check one value. Raises CommandError naming the parameter by its path (``addr.host``)."""
+    origin = get_origin(annotation)
+    if annotation is Any:
+        return
+    if origin in (Union, types.UnionType):
+        (inner,) = [member for member in get_args(annotation) if member is not type(None)]
+        check_value(value, inner, path)
+    elif origin is Literal:
+        if not isinstance(value, str):
+            raise _wrong_type(path, "string")
+        if value not in get_args(annotation):
+            raise CommandError(f"Parameter '{path}' does not accept value '{value}'")
+    elif is_typeddict(annotation):
+        if not isinstance(value, Mapping):
+            raise _wrong_type(path, "object")
+        fields = typing.get_type_hints(annotation)
+        check_members(value, fields, annotation.__required_keys__, f"{path}.")
+    elif origin is list:
+        if not isinstance(value, list):
+            raise _wrong_type(path, "array")
+        for number, item in enumerate(value):
+            check_value(item, get_args(annotation)[0], f"{path}[{number}]")
+    else:
+        expected = origin or annotation
+        allowed = (int, float) if expected is float else expected
+        if not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool):
+            raise _wrong_type(path, _NAMES[expected])
+
+
+def check_members(
+    given: Mapping[str, Any], fields: Mapping[str, Any], required: frozenset[str], prefix: str = ""
+) -> None:
+    """Check a whole object: nothing missing, nothing unexpected, each of its type. Raises CommandError."""
+    for name in fields:
+        if name in given:
+            check_value(given[name], fields[name], prefix + name)
+        elif name in required:
+            raise CommandError(f"Parameter '{prefix}{name}' is missing")
+    for name in given:
+        if name not in fields:
+            raise CommandError(f"Parameter '{prefix}{name}' is unexpected")
+
+
+class Signature:
+    """A command function's parameters under their QMP names: ``node_name`` is ``node-name``.
+
+    A parameter whose own QMP name has underscores is listed in ``underscored``.
+    """
+
+    def __init__(self, function: Callable[..., Any], underscored: frozenset[str] = frozenset()) -> None:
+        hints = typing.get_type_hints(function)
+        self._names: dict[str, str] = {}
+        self.fields: dict[str, Any] = {}
+        required = set()
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name == "self":
+                continue
+            qmp_name = name if name in underscored else name.rstrip("_").replace("_", "-")
+            self._names[qmp_name] = name
+            self.fields[qmp_name] = hints[name]
+            if parameter.default is parameter.empty:
+                required.add(qmp_name)
+        self.required = frozenset(required)
+
+    def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Check the arguments and return them as keyword arguments. Raises CommandError."""
+        check_members(arguments, self.fields, self.required)
+        return {self._names[name]: value for name, value in arguments.items()}
