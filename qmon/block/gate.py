@@ -11,7 +11,11 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
+
+GONE_CHECK_SECONDS = 0.1
+"""How often a thread that waits asks whether anybody still wants its request."""
 
 
 class GateShutError(OSError):
@@ -19,6 +23,13 @@ class GateShutError(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
+
+
+class WaiterGoneError(OSError):
+    """Nobody wants the request any more that waited here."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
 
 
 class Gate:
@@ -31,16 +42,30 @@ class Gate:
         self._shut = False
 
     def __enter__(self) -> None:
-        with self._changed:
-            while self._reasons and not self._shut:
-                self._changed.wait()
-            if self._shut:
-                raise GateShutError
-            self._inside += 1
+        self.enter()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def enter(self, gone: Callable[[], bool] | None = None) -> None:
+        """Enter, waiting while the gate is closed; ``leave`` must follow.
+
+        ``gone`` is asked now and then while waiting, and must not block. Raises GateShutError, or
+        WaiterGoneError once ``gone`` has said yes.
+        """
+        with self._changed:
+            while self._reasons and not self._shut:
+                self._changed.wait(None if gone is None else GONE_CHECK_SECONDS)
+                if gone is not None and self._reasons and not self._shut and gone():
+                    raise WaiterGoneError
+            if self._shut:
+                raise GateShutError
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Leave after ``enter``."""
         with self._changed:
             self._inside -= 1
             if not self._inside:
@@ -80,6 +105,11 @@ class Gate:
         with self._changed:
             self._shut = False
             self._changed.notify_all()
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether requests are turned away."""
+        return self._shut
 
     @property
     def is_open(self) -> bool:

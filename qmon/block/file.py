@@ -1,0 +1,145 @@
+"""A host file or block device as a node: positioned reads and writes, holes, locks."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from functools import cache
+
+from qmon.block.locks import ImageLock, LockSet
+from qmon.block.node import Buffer, Extent, Kind
+
+# <linux/falloc.h>
+FALLOC_FL_KEEP_SIZE = 0x01
+FALLOC_FL_PUNCH_HOLE = 0x02
+
+ZEROS = memoryview(bytes(1 << 20))
+_CANNOT_PUNCH = (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def punch_hole(fd: int, offset: int, length: int) -> None:
+    """Give a range back to the file system; it reads as zeros. Raises OSError."""
+    mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    arguments = (ctypes.c_int(fd), ctypes.c_int(mode), ctypes.c_int64(offset), ctypes.c_int64(length))
+    while _libc().fallocate64(*arguments) != 0:
+        code = ctypes.get_errno()
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+
+
+class FileNode:
+    """A file of any length; reads past its end give zeros, writes there make it longer.
+
+    ``locks`` are taken on opening, or none when it is None. Raises OSError with the file's name.
+    """
+
+    def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(self._fd).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise OSError(errno.EINVAL, "not a regular file or block device", path)
+            self._is_device = stat.S_ISBLK(mode)
+            self._size = os.lseek(self._fd, 0, os.SEEK_END)
+            self._lock = ImageLock(self._fd, path)
+            self._locks = locks
+            if locks is not None:
+                self._lock.change(locks)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            if count == 0:  # past the end
+                left = len(buffer) - done
+                buffer[done:] = ZEROS[:left] if left <= len(ZEROS) else bytes(left)
+                return
+            done += count
+
+    def write(self, offset: int, data: Buffer) -> None:
+        done = os.pwrite(self._fd, data, offset)
+        while done < len(data):
+            done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
+        if offset + done > self._size:
+            self._size = offset + done
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        if unmap and length:
+            try:
+                punch_hole(self._fd, offset, length)
+                return
+            except OSError as error:
+                if error.errno not in _CANNOT_PUNCH:
+                    raise
+        end = offset + length if self._is_device else max(offset, min(offset + length, self._size))
+        while offset < end:
+            count = min(end - offset, len(ZEROS))
+            self.write(offset, ZEROS[:count])
+            offset += count
+
+    def discard(self, offset: int, length: int) -> None:
+        self.zero(offset, length, unmap=True)
+
+    def flush(self) -> None:
+        os.fdatasync(self._fd)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        end = offset + length
+        while offset < end:
+            data, hole = self._next_data(offset, end)
+            if data > offset:
+                yield Extent(offset, data - offset, Kind.ZERO)
+            if hole > data:
+                yield Extent(data, hole - data, Kind.DATA)
+            offset = hole
+
+    def _next_data(self, offset: int, end: int) -> tuple[int, int]:
+        """The first run of data from ``offset``, as (start, end), both within ``end``."""
+        try:
+            data = os.lseek(self._fd, offset, os.SEEK_DATA)
+            if data >= end:
+                return end, end
+            return data, min(os.lseek(self._fd, data, os.SEEK_HOLE), end)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data from here to the file's end
+                return end, end
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # this file can't tell
+                return offset, end
+            raise
+
+    def change_locks(self, locks: LockSet) -> None:
+        """Hold other locks from now on. Raises ImageLockedError."""
+        self._lock.change(locks)
+        self._locks = locks
+
+    def resize(self, size: int) -> None:
+        if self._is_device:
+            raise OSError(errno.ENOTSUP, f"{self.path} is a block device: its size can't be changed")
+        os.ftruncate(self._fd, size)
+        self._size = size
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)  # the locks belong to the open file description and go with it

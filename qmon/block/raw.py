@@ -1,0 +1,60 @@
+"""The raw format: the disk is the file, its length rounded up to whole sectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qmon.block.file import FileNode
+from qmon.block.locks import DISK, READ_ONLY_DISK, Permission
+from qmon.block.node import Buffer, Extent
+
+SECTOR = 512
+
+
+class RawNode:
+    """A raw image. With ``lock`` it is locked as a running guest's disk. Raises OSError."""
+
+    format = "raw"
+
+    def __init__(self, path: str, *, read_only: bool = False, lock: bool = True) -> None:
+        self._locks = READ_ONLY_DISK if read_only else DISK
+        self._file = FileNode(path, read_only=read_only, locks=self._locks if lock else None)
+        self._size = -(-self._file.size // SECTOR) * SECTOR
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def read_only(self) -> bool:
+        return self._file.read_only
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._file.read_into(offset, buffer)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self._file.write(offset, data)
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        self._file.zero(offset, length, unmap=unmap)
+
+    def discard(self, offset: int, length: int) -> None:
+        self._file.discard(offset, length)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        return self._file.extents(offset, length)
+
+    def resize(self, size: int) -> None:
+        """Held only while it lasts, the resize permission keeps out who relies on the size."""
+        self._file.change_locks(self._locks.with_used(Permission.RESIZE))
+        try:
+            self._file.resize(size)
+            self._size = size
+        finally:
+            self._file.change_locks(self._locks)
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,154 @@
+"""The return path, from destination to source: QEMU's message frame with qmon's messages inside.
+
+A message is type:u16 len:u16 data (QEMU, migration/migration.c: migrate_send_rp_message); qmon's data end
+with XXH3 64 over all before it, type and length included. All integers are big-endian. Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import xxhash
+
+from qmon.errors import QmonError
+
+_HEAD = struct.Struct(">HH")
+_CHECKSUM = struct.Struct(">Q")
+_NUMBER = struct.Struct(">Q")
+_PREPARED = struct.Struct(">QQ")
+_ZEROS = struct.Struct(">H")
+_RANGE = struct.Struct(">QQ")
+MAX_BODY = 0xFFFF - _CHECKSUM.size
+MAX_RANGES = (MAX_BODY - _ZEROS.size) // _RANGE.size
+
+
+class Type(enum.IntEnum):
+    """Message types; QEMU's own are below 0x100."""
+
+    AGREED = 0x7101
+    """The drives fit, their locks are taken: blocks may come."""
+    ZEROS = 0x7102
+    """Ranges of a drive that are known to read as zeros; before AGREED."""
+    APPLIED = 0x7103
+    """All records up to this sequence number are written."""
+    FLUSHED = 0x7104
+    """The FLUSH record of this sequence number is done."""
+    PREPARED = 0x7105
+    """Everything is here, compared and flushed: records and digest."""
+    RUNNING = 0x7106
+    REFUSED = 0x7107
+    """It won't happen, and this side never runs; the body says why, in UTF-8."""
+
+
+class AnswerError(QmonError):
+    """What came back is no message of the return path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One message as it came."""
+
+    type: Type
+    body: bytes
+
+    @property
+    def number(self) -> int:
+        """The sequence number of APPLIED or FLUSHED."""
+        return int(_NUMBER.unpack(self.body)[0])
+
+    @property
+    def prepared(self) -> tuple[int, int]:
+        """PREPARED's records and digest."""
+        records, digest = _PREPARED.unpack(self.body)
+        return records, digest
+
+    @property
+    def zeros(self) -> tuple[int, list[tuple[int, int]]]:
+        """ZEROS' drive and its ranges as (offset, length) in bytes."""
+        (drive,) = _ZEROS.unpack_from(self.body)
+        return drive, [(offset, length) for offset, length in _RANGE.iter_unpack(self.body[_ZEROS.size :])]
+
+    @property
+    def text(self) -> str:
+        """REFUSED's reason."""
+        return self.body.decode(errors="replace")
+
+
+_SIZES = {
+    Type.AGREED: 0,
+    Type.APPLIED: _NUMBER.size,
+    Type.FLUSHED: _NUMBER.size,
+    Type.PREPARED: _PREPARED.size,
+    Type.RUNNING: 0,
+}
+
+
+def encode(kind: Type, body: bytes = b"") -> bytes:
+    """A whole message; ``body`` is at most MAX_BODY bytes."""
+    head = _HEAD.pack(kind, len(body) + _CHECKSUM.size) + body
+    return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head))
+
+
+def applied(sequence: int) -> bytes:
+    """An APPLIED message."""
+    return encode(Type.APPLIED, _NUMBER.pack(sequence))
+
+
+def flushed(sequence: int) -> bytes:
+    """A FLUSHED message."""
+    return encode(Type.FLUSHED, _NUMBER.pack(sequence))
+
+
+def prepared(records: int, digest: int) -> bytes:
+    """A PREPARED message."""
+    return encode(Type.PREPARED, _PREPARED.pack(records, digest))
+
+
+def refused(why: str) -> bytes:
+    """A REFUSED message."""
+    return encode(Type.REFUSED, why.encode()[:4096])
+
+
+def zeros(drive: int, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
+    """ZEROS messages for any number of ranges, given as (offset, length) in bytes."""
+    for start in range(0, len(ranges), MAX_RANGES):
+        packed = b"".join(_RANGE.pack(*item) for item in ranges[start : start + MAX_RANGES])
+        yield encode(Type.ZEROS, _ZEROS.pack(drive) + packed)
+
+
+class AnswerReader:
+    """Takes bytes in pieces of any size and yields the messages in them; holds at most one incomplete one."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Answer]:
+        """Yield each message that is complete. Raises AnswerError, after which the path is of no use."""
+        self._pending += data
+        position = 0
+        try:
+            while len(self._pending) - position >= _HEAD.size:
+                number, length = _HEAD.unpack_from(self._pending, position)
+                end = position + _HEAD.size + length
+                if number not in Type.__members__.values() or length < _CHECKSUM.size:
+                    raise AnswerError(f"the destination's answer is not valid: unknown type {number:#06x}")
+                if len(self._pending) < end:
+                    break
+                yield self._decode(Type(number), bytes(self._pending[position:end]))
+                position = end
+        finally:
+            del self._pending[:position]
+
+    @staticmethod
+    def _decode(kind: Type, message: bytes) -> Answer:
+        signed, checksum = message[: -_CHECKSUM.size], message[-_CHECKSUM.size :]
+        body = signed[_HEAD.size :]
+        if _CHECKSUM.pack(xxhash.xxh3_64_intdigest(signed)) != checksum:
+            raise AnswerError("the destination's answer is not valid: checksum mismatch")
+        right = len(body) % _RANGE.size == _ZEROS.size if kind is Type.ZEROS else True
+        if not right or len(body) != _SIZES.get(kind, len(body)):
+            raise AnswerError(f"the destination's answer is not valid: {kind.name} of {len(body)} bytes")
+        return Answer(kind, body)

@@ -1,0 +1,401 @@
+"""The stream from source to destination, as bytes: QEMU's container with qmon's records inside.
+
+Pure: a ``RecordWriter`` gathers what to send, a ``StreamReader`` is given what came and yields items.
+
+The container (QEMU, docs/devel/migration; migration/savevm.c)::
+
+    "QEVM" version:u32 · 07 len:u32 machine-name
+    01 section:u32 len:u8 name instance:u32 version:u32  RECORDS  7e section:u32
+    02 section:u32  RECORDS  7e section:u32          any number
+    03 section:u32  RECORDS  7e section:u32
+    08 command:u16 len:u16 data                      GO
+    00
+
+RECORDS is a run of records; the last is END. A record is a header of 32 bytes and ``payload`` bytes::
+
+    checksum:u64 kind:u8 flags:u8 drive:u16 length:u32 sequence:u64 offset:u64
+
+All integers are big-endian. The checksum is XXH3 64 over the rest of the header and the payload. Sequence
+numbers go up by one from 0. The digest of a stream is XXH3 64 over the checksums of its records so far.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import xxhash
+
+from qmon.errors import QmonError
+
+MAGIC = b"QEVM"
+VERSION = 3
+MACHINE = b"qmon"
+"""The name in the configuration section: a QEMU that is sent this says that its machine type differs."""
+
+SECTION_NAME = b"qmon-disks"
+SECTION_VERSION = 1
+SECTION_ID = 1
+COMMAND_GO = 0x7101
+"""A number that QEMU's enum qemu_vm_cmd does not use."""
+
+MAX_PAYLOAD = 1 << 20
+MAX_ZERO_LENGTH = 1 << 30
+MAX_HELLO = 1 << 20
+IOV_LIMIT = 512
+"""Half of Linux's IOV_MAX: one record takes two places."""
+
+HEADER = struct.Struct(">QBBHIQQ")
+_HEAD = struct.Struct(">BBHIQQ")
+_SECTION_START = struct.Struct(f">BIB{len(SECTION_NAME)}sII")
+_SECTION = struct.Struct(">BI")
+_PREAMBLE = MAGIC + struct.pack(">I", VERSION) + b"\x07" + struct.pack(">I", len(MACHINE)) + MACHINE
+_CHECKSUM = struct.Struct(">Q")
+_END = struct.Struct(">QQ")
+_GO = struct.Struct(">BHH16sQ")
+
+
+class Mark(enum.IntEnum):
+    """The first byte of each piece of the container (QEMU, migration/savevm.c: QEMU_VM_*)."""
+
+    EOF = 0x00
+    SECTION_START = 0x01
+    SECTION_PART = 0x02
+    SECTION_END = 0x03
+    CONFIGURATION = 0x07
+    COMMAND = 0x08
+    SECTION_FOOTER = 0x7E
+
+
+class Kind(enum.IntEnum):
+    """What a record is."""
+
+    HELLO = 1
+    """``payload`` is the offer, in JSON."""
+    DATA = 2
+    """``payload`` belongs at ``offset`` of ``drive``."""
+    ZERO = 3
+    """``length`` bytes at ``offset`` of ``drive`` read as zeros; no payload."""
+    FLUSH = 4
+    """Flush all drives and answer with this record's sequence number."""
+    FINISH = 5
+    """``payload`` is what was sent before it: records:u64, digest:u64."""
+    END = 6
+    """The end of this section's records."""
+
+
+class StreamError(QmonError):
+    """What came is not a stream that fits; the message says where and what was expected."""
+
+
+@dataclass(slots=True)
+class Record:
+    """One record as it came. ``payload`` is valid until the reader is given more room."""
+
+    kind: Kind
+    drive: int
+    offset: int
+    length: int
+    sequence: int
+    payload: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """The command to run: which migration it is, and the digest of what was sent."""
+
+    migration_id: bytes
+    digest: int
+
+
+class Digest:
+    """The running digest of a stream's records."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_64()
+        self.records = 0
+
+    def add(self, checksum: bytes | memoryview) -> None:
+        self._state.update(checksum)
+        self.records += 1
+
+    @property
+    def value(self) -> int:
+        return self._state.intdigest()
+
+
+def preamble() -> bytes:
+    """The stream's first bytes: magic, version, configuration."""
+    return _PREAMBLE
+
+
+def section_start() -> bytes:
+    """Opens the section for the first time, before HELLO."""
+    return _SECTION_START.pack(
+        Mark.SECTION_START, SECTION_ID, len(SECTION_NAME), SECTION_NAME, 0, SECTION_VERSION
+    )
+
+
+def section_part() -> bytes:
+    """Opens a further part of the section."""
+    return _SECTION.pack(Mark.SECTION_PART, SECTION_ID)
+
+
+def section_end() -> bytes:
+    """Opens the last part of the section."""
+    return _SECTION.pack(Mark.SECTION_END, SECTION_ID)
+
+
+def section_footer() -> bytes:
+    """Closes a part, behind its END."""
+    return _SECTION.pack(Mark.SECTION_FOOTER, SECTION_ID)
+
+
+def go(migration_id: bytes, digest: int) -> bytes:
+    """The point of no return, and the container's end. ``migration_id`` is 16 bytes."""
+    head = _GO.pack(Mark.COMMAND, COMMAND_GO, 32, migration_id, digest)
+    return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head)) + bytes([Mark.EOF])
+
+
+class RecordWriter:
+    """Gathers records and container pieces into a list of buffers for one ``sendmsg``.
+
+    Payloads are filled in place: take ``room(length)``, fill it, then call ``data``. The buffers are valid
+    until ``clear``.
+    """
+
+    def __init__(self, capacity: int = MAX_PAYLOAD) -> None:
+        self._buffer = memoryview(bytearray(capacity))
+        self._used = 0
+        self.buffers: list[bytes | memoryview] = []
+        self.size = 0
+        """Bytes gathered."""
+        self.next_sequence = 0
+        self.digest = Digest()
+
+    def free(self) -> int:
+        """How many payload bytes fit before ``clear``; 0 when the list of buffers is full."""
+        return len(self._buffer) - self._used if len(self.buffers) < IOV_LIMIT else 0
+
+    def room(self, length: int) -> memoryview:
+        """A place for ``length`` payload bytes, at most ``free()``."""
+        start, self._used = self._used, self._used + length
+        return self._buffer[start : self._used]
+
+    def raw(self, piece: bytes) -> None:
+        """Add a piece of the container."""
+        self.buffers.append(piece)
+        self.size += len(piece)
+
+    def data(self, drive: int, offset: int, payload: memoryview) -> None:
+        """Add a DATA record."""
+        self._add(Kind.DATA, drive, offset, len(payload), payload)
+
+    def zero(self, drive: int, offset: int, length: int) -> None:
+        """Add a ZERO record of at most MAX_ZERO_LENGTH bytes."""
+        self._add(Kind.ZERO, drive, offset, length)
+
+    def hello(self, offer: bytes) -> None:
+        """Add a HELLO record."""
+        self._add(Kind.HELLO, 0, 0, len(offer), offer)
+
+    def flush(self) -> int:
+        """Add a FLUSH record; return its sequence number."""
+        self._add(Kind.FLUSH, 0, 0, 0)
+        return self.next_sequence - 1
+
+    def finish(self) -> int:
+        """Add a FINISH record; return the digest of everything before it."""
+        digest = self.digest.value
+        payload = _END.pack(self.digest.records, digest)
+        self._add(Kind.FINISH, 0, 0, len(payload), payload)
+        return digest
+
+    def end(self) -> None:
+        """Add an END record."""
+        self._add(Kind.END, 0, 0, 0)
+
+    def clear(self) -> None:
+        """Forget what was gathered: it has been sent."""
+        self.buffers.clear()
+        self.size = self._used = 0
+
+    def _add(
+        self, kind: Kind, drive: int, offset: int, length: int, payload: bytes | memoryview | None = None
+    ) -> None:
+        head = _HEAD.pack(kind, 0, drive, length, self.next_sequence, offset)
+        state = xxhash.xxh3_64(head)
+        if payload is not None:
+            state.update(payload)
+        checksum = state.digest()
+        self.digest.add(checksum)
+        self.next_sequence += 1
+        self.raw(checksum + head)
+        if payload is not None:
+            self.buffers.append(payload)
+            self.size += len(payload)
+
+
+Item = Record | Go | Mark
+
+
+class StreamReader:
+    """Takes bytes in pieces of any size, yields the stream's items, and refuses what is none.
+
+    Fill ``room()``, say how much by ``filled``, then take all ``items()``; a Record's payload lies in that
+    room, so use it before asking for room again. Memory is bounded whatever comes.
+    """
+
+    def __init__(self, capacity: int = 2 * MAX_PAYLOAD) -> None:
+        self._buffer = memoryview(bytearray(max(capacity, MAX_PAYLOAD + 4096)))
+        self._start = self._end = 0
+        self._position = 0
+        self._parse = self._parse_preamble
+        self._expected = 0
+        self._last_part = False
+        self._greeted = False
+        self.digest = Digest()
+
+    def room(self) -> memoryview:
+        """Where to put what comes next; never empty."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start and len(self._buffer) - self._start < MAX_PAYLOAD + HEADER.size + 64:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        return self._buffer[self._end :]
+
+    def filled(self, count: int) -> None:
+        """``count`` bytes have been put into the room."""
+        self._end += count
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is complete. Raises StreamError, after which the stream is of no use."""
+        while self._start < self._end:
+            before = self._start
+            item = self._parse()
+            if item is not None:
+                yield item
+            elif self._start == before:
+                return
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether nothing has come, or all that came was complete."""
+        return self._start == self._end
+
+    def _peek(self, count: int) -> memoryview | None:
+        if self._end - self._start < count:
+            return None
+        return self._buffer[self._start : self._start + count]
+
+    def _skip(self, count: int) -> None:
+        self._start += count
+        self._position += count
+
+    def _error(self, what: str) -> StreamError:
+        return StreamError(f"not a valid migration stream at byte {self._position}: {what}")
+
+    def _parse_preamble(self) -> Item | None:
+        have = bytes(self._buffer[self._start : min(self._end, self._start + len(_PREAMBLE))])
+        if not _PREAMBLE.startswith(have):
+            if not MAGIC.startswith(have[:4]):
+                raise self._error(f"it begins with {have[:4]!r}, not with {MAGIC!r}")
+            raise self._error("it is not from a qmon of this version")
+        if len(have) == len(_PREAMBLE):
+            self._skip(len(_PREAMBLE))
+            self._parse = self._parse_mark
+        return None
+
+    def _parse_mark(self) -> Item | None:
+        byte = self._buffer[self._start]
+        try:
+            mark = Mark(byte)
+        except ValueError:
+            raise self._error(f"unknown section type {byte:#04x}") from None
+        match mark:
+            case Mark.SECTION_START if not self._greeted:
+                expected = section_start()
+            case Mark.SECTION_PART if self._greeted and not self._last_part:
+                expected = section_part()
+            case Mark.SECTION_END if self._greeted and not self._last_part:
+                expected = section_end()
+            case Mark.COMMAND if self._last_part:
+                return self._parse_command()
+            case Mark.EOF if self._last_part:
+                self._skip(1)
+                return mark
+            case _:
+                raise self._error(f"unexpected section type {mark.name}")
+        have = self._peek(len(expected))
+        if have is None:
+            return None
+        if bytes(have) != expected:
+            raise self._error(f"unknown section, expected '{SECTION_NAME.decode()}'")
+        self._skip(len(expected))
+        self._greeted = True
+        self._last_part = mark is Mark.SECTION_END
+        self._parse = self._parse_record
+        return None
+
+    def _parse_record(self) -> Item | None:
+        header = self._peek(HEADER.size)
+        if header is None:
+            return None
+        checksum, kind_number, flags, drive, length, sequence, offset = HEADER.unpack(header)
+        size = 0 if kind_number in (Kind.ZERO, Kind.FLUSH, Kind.END) else length
+        # What bounds memory is looked at before the checksum can be: nothing else is trusted yet.
+        if size > MAX_PAYLOAD:
+            raise self._error(f"a record of {size} bytes, at most {MAX_PAYLOAD} are allowed")
+        whole = self._peek(HEADER.size + size)
+        if whole is None:
+            return None
+        if xxhash.xxh3_64_intdigest(whole[8:]) != checksum:
+            raise self._error(f"checksum mismatch in record {self._expected}")
+        if sequence != self._expected:
+            raise self._error(f"record {sequence} came where {self._expected} was expected")
+        try:
+            kind = Kind(kind_number)
+        except ValueError:
+            raise self._error(f"unknown record kind {kind_number}") from None
+        if flags:
+            raise self._error(f"unknown flags {flags:#04x} in record {sequence}")
+        payload = whole[HEADER.size :]
+        if kind is Kind.FINISH:
+            self._check_finish(payload)
+        self.digest.add(whole[:8])
+        self._expected += 1
+        self._skip(len(whole))
+        if kind is Kind.END:
+            self._parse = self._parse_footer
+        return Record(kind, drive, offset, length, sequence, payload)
+
+    def _check_finish(self, payload: memoryview) -> None:
+        if bytes(payload) != _END.pack(self.digest.records, self.digest.value):
+            raise self._error("the digest of what was sent is not that of what came")
+
+    def _parse_footer(self) -> Item | None:
+        expected = section_footer()
+        have = self._peek(len(expected))
+        if have is None:
+            return None
+        if bytes(have) != expected:
+            raise self._error("a section without its footer")
+        self._skip(len(expected))
+        self._parse = self._parse_mark
+        return None
+
+    def _parse_command(self) -> Item | None:
+        have = self._peek(_GO.size + _CHECKSUM.size)
+        if have is None:
+            return None
+        mark, command, length, migration_id, digest = _GO.unpack(have[: _GO.size])
+        if command != COMMAND_GO or length != 32:
+            raise self._error(f"unknown command {command:#06x}")
+        if _CHECKSUM.unpack(have[_GO.size :])[0] != xxhash.xxh3_64_intdigest(have[: _GO.size]):
+            raise self._error("checksum mismatch in the command to run")
+        self._skip(len(have))
+        return Go(migration_id, digest)
