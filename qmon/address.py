@@ -66,7 +66,7 @@ def parse_unix(path: str) -> UnixAddress:
     """Check a Unix socket's path. Raises UsageError."""
     if not path:
         raise UsageError("UNIX socket path is missing: write unix:PATH")
-    if len(path.encode()) > UNIX_PATH_MAX:
+    if len(os.fsencode(path)) > UNIX_PATH_MAX:
         raise UsageError(f"UNIX socket path '{path}' is too long: at most {UNIX_PATH_MAX} bytes fit")
     return UnixAddress(path)
 

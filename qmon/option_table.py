@@ -1,0 +1,142 @@
+"""Every option of the command line in one table: QEMU 7.2's (qemu-options.hx) and our own."""
+
+from __future__ import annotations
+
+import enum
+import textwrap
+from dataclasses import dataclass
+
+
+class Treatment(enum.Enum):
+    """What becomes of an option."""
+
+    OURS = "ours"
+    IGNORED = "ignored"
+    """It only matters to a CPU, a screen or a device bus: taken, and named in one line."""
+    REFUSED = "refused"
+    """Leaving it out would change what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row; ``argument`` is what the help calls its argument, "" for an option that takes none."""
+
+    name: str
+    treatment: Treatment
+    argument: str = ""
+    help: str = ""
+    """For an option of ours one sentence; for a refused one, what to do instead."""
+
+    @property
+    def takes_argument(self) -> bool:
+        return bool(self.argument)
+
+
+DRIVE = "file=FILE[,id=ID][,format=raw|qcow2][,if=none|virtio][,readonly=on|off]"
+
+_OURS = (
+    Option("h", Treatment.OURS, "", "Show this help."),
+    Option("help", Treatment.OURS, "", "Show this help."),
+    Option("version", Treatment.OURS, "", "Show the version."),
+    Option("name", Treatment.OURS, "NAME", "Name the machine."),
+    Option("uuid", Treatment.OURS, "UUID", "Give the machine's UUID, as 8-4-4-4-12 hexadecimal digits."),
+    Option(
+        "drive", Treatment.OURS, DRIVE, "Add a drive; any number of them. A comma in a value is written ,, ."
+    ),
+    Option("hda", Treatment.OURS, "FILE", "Add the drive ide0-hd0; so does a FILE without an option."),
+    Option("hdb", Treatment.OURS, "FILE", "Add the drive ide0-hd1."),
+    Option("hdc", Treatment.OURS, "FILE", "Add the drive ide1-hd0."),
+    Option("hdd", Treatment.OURS, "FILE", "Add the drive ide1-hd1."),
+    Option("cdrom", Treatment.OURS, "FILE", "Add the read-only drive ide1-cd0."),
+    Option("fda", Treatment.OURS, "FILE", "Add the drive floppy0."),
+    Option("fdb", Treatment.OURS, "FILE", "Add the drive floppy1."),
+    Option("sd", Treatment.OURS, "FILE", "Add a drive named sd0, sd1, and so on."),
+    Option("mtdblock", Treatment.OURS, "FILE", "Add a drive named mtd0, mtd1, and so on."),
+    Option("pflash", Treatment.OURS, "FILE", "Add a drive named pflash0, pflash1, and so on."),
+    Option(
+        "incoming", Treatment.OURS, "URI|defer", "Wait for a migration; with defer, for migrate_incoming."
+    ),
+    Option("S", Treatment.OURS, "", "Start stopped: guests' requests wait until cont."),
+    Option(
+        "monitor",
+        Treatment.OURS,
+        "stdio|unix:PATH,server,nowait|none",
+        "Put a monitor on the terminal or on a Unix socket; any number of them.",
+    ),
+    Option("qmp", Treatment.OURS, "unix:PATH,server,nowait", "Serve the machine protocol on a Unix socket."),
+    Option("script", Treatment.OURS, "FILE", "Run the commands in FILE, then quit; stop at one that fails."),
+    Option("daemonize", Treatment.OURS, "", "Go to the background once everything is set up."),
+    Option("pidfile", Treatment.OURS, "FILE", "Write the process id to FILE."),
+    Option("D", Treatment.OURS, "LOGFILE", "Write the log to LOGFILE rather than to standard error."),
+)
+
+_REFUSED = (
+    Option("blockdev", Treatment.REFUSED, "...", "use -drive"),
+    Option("iscsi", Treatment.REFUSED, "...", "drives are files here"),
+    Option("snapshot", Treatment.REFUSED, "", "put an overlay on the image and name it with -drive"),
+    Option("set", Treatment.REFUSED, "...", "write it into -drive"),
+    Option("add-fd", Treatment.REFUSED, "...", "name the file by its path"),
+    Option("chardev", Treatment.REFUSED, "...", "give -monitor or -qmp its socket itself"),
+    Option("mon", Treatment.REFUSED, "...", "use -monitor or -qmp"),
+    Option("qmp-pretty", Treatment.REFUSED, "...", "use -qmp"),
+    Option("object", Treatment.REFUSED, "...", "there are no objects yet"),
+    Option("preconfig", Treatment.REFUSED, "", "use -S"),
+    Option("loadvm", Treatment.REFUSED, "...", "there is no saved state to load"),
+    Option("readconfig", Treatment.REFUSED, "...", "give the options on the command line"),
+    Option("chroot", Treatment.REFUSED, "...", "start qmon by chroot(8)"),
+    Option("runas", Treatment.REFUSED, "...", "start qmon by runuser(1) or setpriv(1)"),
+    Option("sandbox", Treatment.REFUSED, "...", "there is no system call filter"),
+    Option("dump-vmstate", Treatment.REFUSED, "...", "there is no device state"),
+)
+
+_IGNORED_ALONE = """
+    mem-prealloc audio-help usb nographic portrait full-screen win2k-hack no-fd-bootchk no-acpi no-hpet
+    singlestep s enable-kvm xen-attach xen-domid-restrict no-reboot no-shutdown only-migratable nodefaults
+    semihosting old-param no-user-config async-teardown enable-sync-profile
+"""
+
+_IGNORED_WITH_ARGUMENT = """
+    machine M cpu accel smp numa global boot m mem-path k audio audiodev device fsdev virtfs usbdevice display
+    spice rotate vga g vnc acpitable smbios netdev nic net tpmdev bios kernel append initrd dtb compat fw_cfg
+    serial parallel debugcon overcommit gdb d dfilter seed L xen-domid action option-rom rtc icount
+    watchdog-action echr prom-env semihosting-config trace plugin qtest qtest-log msg
+"""
+
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in (
+        *_OURS,
+        *_REFUSED,
+        *(Option(name, Treatment.IGNORED) for name in _IGNORED_ALONE.split()),
+        *(Option(name, Treatment.IGNORED, "...") for name in _IGNORED_WITH_ARGUMENT.split()),
+    )
+}
+
+
+def help_text(program: str) -> str:
+    """The text of ``-h``, made from the table, without a newline at its end."""
+    lines = [f"usage: {program} [options] [FILE]", ""]
+    for option in _OURS:
+        head = f"-{option.name} {option.argument}".rstrip()
+        if len(head) > 18:
+            lines.append(head)
+            head = ""
+        lines.append(f"{head:<19} {option.help}")
+    for title, treatment in (
+        ("Taken for QEMU's sake and ignored, with one line that says so:", Treatment.IGNORED),
+        ("QEMU's, but refused here:", Treatment.REFUSED),
+    ):
+        names = sorted(
+            (f"-{name}" for name in OPTIONS if OPTIONS[name].treatment is treatment), key=str.lower
+        )
+        body = " ".join(names)
+        lines += ["", title]
+        lines += textwrap.wrap(
+            body,
+            78,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+    return "\n".join(lines)

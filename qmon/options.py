@@ -1,0 +1,235 @@
+"""The command line, read in QEMU's own words: ``-x`` and ``--x`` are one, and nothing is abbreviated.
+
+Standard library only, and cheap to import: it runs before anything else is loaded.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qmon.address import parse_unix
+from qmon.drive_options import DriveList, DriveOptions
+from qmon.errors import UsageError
+from qmon.keyval import parse_keyval, parse_switch
+from qmon.option_table import OPTIONS, Option, Treatment
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+_SHORT_DRIVES: dict[str, dict[str, str]] = {
+    "hda": {"index": "0", "media": "disk"},
+    "hdb": {"index": "1", "media": "disk"},
+    "hdc": {"index": "2", "media": "disk"},
+    "hdd": {"index": "3", "media": "disk"},
+    "cdrom": {"index": "2", "media": "cdrom"},
+    "fda": {"if": "floppy", "index": "0"},
+    "fdb": {"if": "floppy", "index": "1"},
+    "sd": {"if": "sd"},
+    "mtdblock": {"if": "mtd"},
+    "pflash": {"if": "pflash"},
+}
+
+
+class Show(enum.Enum):
+    """What is printed instead of running."""
+
+    HELP = "help"
+    VERSION = "version"
+
+
+class MonitorKind(enum.Enum):
+    STDIO = "stdio"
+    UNIX = "unix"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorOptions:
+    """One ``-monitor``; ``path`` is the socket's where the kind is UNIX, and "" otherwise."""
+
+    kind: MonitorKind
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for. Paths and the incoming URI are as they were written."""
+
+    show: Show | None = None
+    """When set, nothing else counts."""
+    drives: tuple[DriveOptions, ...] = ()
+    incoming: str | None = None
+    """A URI, or ``defer``."""
+    paused: bool = False
+    name: str | None = None
+    uuid: str | None = None
+    """In lower case."""
+    monitors: tuple[MonitorOptions, ...] = ()
+    qmp: tuple[str, ...] = ()
+    """Paths of Unix sockets."""
+    script: str | None = None
+    pidfile: str | None = None
+    logfile: str | None = None
+    daemonize: bool = False
+    ignored: tuple[str, ...] = ()
+    """What was taken without effect, each once, as ``-m`` or ``-drive cache``."""
+
+    @property
+    def stdin_monitor(self) -> bool:
+        """Whether standard input is a monitor: by ``-monitor stdio``, or when nothing else gives commands."""
+        if self.monitors:
+            return any(monitor.kind is MonitorKind.STDIO for monitor in self.monitors)
+        return not (self.qmp or self.daemonize or self.script is not None)
+
+    @property
+    def note(self) -> str | None:
+        """One line that names what was ignored, or None."""
+        if not self.ignored:
+            return None
+        return f"these options are ignored: {', '.join(self.ignored)}"
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the arguments behind the program's name.
+
+    Raises UsageError; its text begins with the option as it was typed, and lacks the program's name.
+    """
+    reader = _Reader()
+    for typed, option, argument in _look_up(argv):
+        try:
+            reader.take(option, argument)
+        except UsageError as error:
+            shown = f"{typed} {argument}" if option is not None and option.takes_argument else typed
+            raise UsageError(f"{shown}: {error}") from error
+        if reader.show is not None:
+            return Options(show=reader.show)
+    return reader.options()
+
+
+def _look_up(argv: Sequence[str]) -> list[tuple[str, Option | None, str]]:
+    """Find every option's row: (as it was typed, the row, its argument); without a row it is a disk image.
+
+    As in QEMU, an unknown option is told before anything that is wrong with another one's argument.
+    """
+    line: list[tuple[str, Option | None, str]] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            line.append((word, None, word))
+            continue
+        option = OPTIONS.get(word[2:] if word.startswith("--") else word[1:])
+        if option is None:
+            raise UsageError(f"{word}: invalid option")
+        argument = next(words, None) if option.takes_argument else ""
+        if argument is None:
+            raise UsageError(f"{word}: requires an argument")
+        line.append((word, option, argument))
+    return line
+
+
+class _Reader:
+    """Gathers the options one by one; of those that can stand once only, the last counts."""
+
+    def __init__(self) -> None:
+        self.show: Show | None = None
+        self._drives = DriveList()
+        self._monitors: list[MonitorOptions] = []
+        self._stdio = False
+        self._qmp: list[str] = []
+        self._texts: dict[str, str] = {}
+        self._switches: set[str] = set()
+        self._ignored: list[str] = []
+
+    def take(self, option: Option | None, argument: str) -> None:
+        """Take one option; None is a disk image by itself. Raises UsageError with the reason alone."""
+        if option is None:
+            self._drives.add_options({"file": argument, **_SHORT_DRIVES["hda"]})
+            return
+        if option.treatment is Treatment.REFUSED:
+            raise UsageError(f"not supported: {option.help}")
+        if option.treatment is Treatment.IGNORED:
+            self._ignored.append(f"-{option.name}")
+            return
+        match option.name:
+            case "h" | "help":
+                self.show = Show.HELP
+            case "version":
+                self.show = Show.VERSION
+            case "drive":
+                self._drives.add(argument)
+            case name if name in _SHORT_DRIVES:
+                self._drives.add_options({"file": argument, **_SHORT_DRIVES[name]})
+            case "monitor":
+                self._take_monitor(argument)
+            case "qmp":
+                self._qmp.append(_read_unix(argument, "unix:PATH,server,nowait"))
+            case "name":
+                self._take_name(argument)
+            case "uuid":
+                if not _UUID.fullmatch(argument):
+                    raise UsageError("failed to parse UUID string: wrong format")
+                self._texts["uuid"] = argument.lower()
+            case name if option.takes_argument:
+                self._texts[name] = argument
+            case name:
+                self._switches.add(name)
+
+    def _take_monitor(self, argument: str) -> None:
+        if argument == "none":
+            self._monitors.append(MonitorOptions(MonitorKind.NONE))
+        elif argument == "stdio":
+            if self._stdio:
+                raise UsageError("cannot use stdio by multiple character devices")
+            self._stdio = True
+            self._monitors.append(MonitorOptions(MonitorKind.STDIO))
+        else:
+            path = _read_unix(argument, "stdio, none or unix:PATH,server,nowait")
+            self._monitors.append(MonitorOptions(MonitorKind.UNIX, path))
+
+    def _take_name(self, argument: str) -> None:
+        for key, value in parse_keyval(argument, "guest").items():
+            if key == "guest":
+                self._texts["name"] = value
+            elif key in ("process", "debug-threads"):
+                self._ignored.append(f"-name {key}")
+            else:
+                raise UsageError(f"Invalid parameter '{key}'")
+
+    def options(self) -> Options:
+        """All that was gathered. Raises UsageError for what does not go together."""
+        daemonize = "daemonize" in self._switches
+        if daemonize and self._stdio:
+            raise UsageError("-monitor stdio: cannot use stdio with -daemonize")
+        ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
+        return Options(
+            drives=tuple(self._drives.drives),
+            incoming=self._texts.get("incoming"),
+            paused="S" in self._switches,
+            name=self._texts.get("name"),
+            uuid=self._texts.get("uuid"),
+            monitors=tuple(self._monitors),
+            qmp=tuple(self._qmp),
+            script=self._texts.get("script"),
+            pidfile=self._texts.get("pidfile"),
+            logfile=self._texts.get("D"),
+            daemonize=daemonize,
+            ignored=tuple(dict.fromkeys(ignored)),
+        )
+
+
+def _read_unix(argument: str, allowed: str) -> str:
+    """Read ``unix:PATH,server=on,wait=off`` and return the path. Raises UsageError."""
+    if not argument.startswith("unix:"):
+        raise UsageError(f"'{argument}' is not a valid char driver: use {allowed}")
+    options = parse_keyval(argument.removeprefix("unix:"), "path")
+    path = options.pop("path", "")
+    switches = {"server": False, "wait": True}
+    for key, value in options.items():
+        if key not in switches:
+            raise UsageError(f"Invalid parameter '{key}'")
+        switches[key] = parse_switch(key, value)
+    if not switches["server"] or switches["wait"]:
+        raise UsageError(f"qmon only listens, and waits for nobody: use unix:{path},server=on,wait=off")
+    return parse_unix(path).path
