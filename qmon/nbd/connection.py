@@ -1,0 +1,358 @@
+"""The transmission phase of one connection: requests from a socket, served from a disk.
+
+doc/proto.md, "Transmission". A thread reads as much as the socket holds, serves every whole request found
+there within one passage of the disk's gate, and answers them all with one send before it blocks again.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import select
+import socket
+import time
+from collections.abc import Mapping
+from itertools import islice
+
+from qmon.block.gate import GateShutError, WaiterGoneError
+from qmon.block.node import Kind, Node
+from qmon.errors import reason
+from qmon.nbd.constants import (
+    MAX_PAYLOAD,
+    REQUEST,
+    REQUEST_MAGIC,
+    Command,
+    CommandFlag,
+    Error,
+    State,
+)
+from qmon.nbd.handshake import ALLOCATION_CONTEXT_ID, Agreement, ProtocolError
+from qmon.nbd.replies import Replies, allocate
+
+log = logging.getLogger("qmon.nbd")
+
+PIECE = 1 << 20
+BUFFER_SIZE = PIECE + (64 << 10)
+"""Of the buffers for requests and for replies, each; a page of them costs nothing until its first use.
+
+What is larger does not pass through them: a longer write is taken and written piece by piece, a longer read
+gets a reply buffer of its own until it is sent.
+"""
+
+MAX_EXTENTS = 4096
+"""The most extents that one BLOCK_STATUS looks at; for what is behind them the client asks again."""
+
+LINGER_SECONDS = 0.25
+LINGER_TOTAL_SECONDS = 2.0
+"""How long a connection whose disk has moved waits for one more request to turn away, and for all."""
+
+# Plain integers: an enum's operators cost more than serving a small read does.
+_READ, _WRITE, _DISC, _FLUSH, _TRIM, _WRITE_ZEROES, _BLOCK_STATUS = map(
+    int,
+    (
+        Command.READ,
+        Command.WRITE,
+        Command.DISC,
+        Command.FLUSH,
+        Command.TRIM,
+        Command.WRITE_ZEROES,
+        Command.BLOCK_STATUS,
+    ),
+)
+_FUA, _NO_HOLE, _DF, _REQ_ONE = map(
+    int, (CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE)
+)
+_HEADER = REQUEST.size
+_ESHUTDOWN = int(Error.ESHUTDOWN)
+
+# Clients are known to set FUA on any command ("Command flags").
+_FLAGS: Mapping[int, int] = {
+    _READ: _FUA,
+    _WRITE: _FUA,
+    _FLUSH: _FUA,
+    _TRIM: _FUA,
+    _WRITE_ZEROES: _FUA | _NO_HOLE,
+}
+_STRUCTURED_FLAGS: Mapping[int, int] = {**_FLAGS, _READ: _FUA | _DF}
+_ALLOCATION_FLAGS: Mapping[int, int] = {**_STRUCTURED_FLAGS, _BLOCK_STATUS: _FUA | _REQ_ONE}
+_CHANGING = frozenset((_WRITE, _TRIM, _WRITE_ZEROES))
+_ENOSPC_PAST_END = frozenset((_WRITE, _WRITE_ZEROES))
+
+_ERRORS: Mapping[int | None, Error] = {
+    errno.EPERM: Error.EPERM,
+    errno.EACCES: Error.EPERM,
+    errno.EROFS: Error.EPERM,
+    errno.ENOMEM: Error.ENOMEM,
+    errno.EINVAL: Error.EINVAL,
+    errno.ENOSPC: Error.ENOSPC,
+    errno.EDQUOT: Error.ENOSPC,
+    errno.EFBIG: Error.ENOSPC,
+    errno.ESHUTDOWN: Error.ESHUTDOWN,
+}
+_STATUS: Mapping[Kind, int] = {
+    Kind.DATA: 0,
+    Kind.ZERO: int(State.HOLE | State.ZERO),
+    Kind.BACKING: 0,
+}
+
+
+class Connection:
+    """Serves one client from the end of its handshake until it leaves; ``run`` is its thread's work."""
+
+    def __init__(self, sock: socket.socket, agreement: Agreement) -> None:
+        export = agreement.export
+        self._name = export.name
+        self._socket = sock
+        self._disk = export.disk
+        self._gate = export.disk.gate
+        self._writable = export.writable
+        if agreement.allocation:
+            self._flags = _ALLOCATION_FLAGS
+        else:
+            self._flags = _STRUCTURED_FLAGS if agreement.structured else _FLAGS
+        self._requests = allocate(BUFFER_SIZE)
+        self._start, self._end = 0, len(agreement.rest)
+        self._requests[: self._end] = agreement.rest
+        self._replies = Replies(BUFFER_SIZE, structured=agreement.structured)
+        self._unflushed: list[int] = []
+        self._linger_until: float | None = None
+        self._told: set[int | None] = set()
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLRDHUP)
+
+    def run(self) -> None:
+        """Serve until the client leaves, its socket is shut down, or the disk has moved.
+
+        Raises ProtocolError when the client breaks the protocol, OSError when the socket fails.
+        """
+        try:
+            while True:
+                request = self._next_request()
+                if request is None:
+                    if not self._receive():
+                        return
+                    continue
+                flags, command, cookie, offset, length = request
+                if command == _DISC:
+                    return
+                if command == _WRITE and length > BUFFER_SIZE - _HEADER:
+                    self._serve_long_write(flags, cookie, offset, length)
+                else:
+                    self._serve_batch()
+                self._socket.sendall(self._replies.take())
+        except WaiterGoneError:
+            log.debug("export '%s': a client left while its requests waited", self._name)
+
+    def _next_request(self) -> tuple[int, int, int, int, int] | None:
+        """Look at the next request, if it can be served now: flags, command, cookie, offset, length."""
+        have = self._end - self._start
+        if have < _HEADER:
+            return None
+        magic, flags, command, cookie, offset, length = REQUEST.unpack_from(self._requests, self._start)
+        if magic != REQUEST_MAGIC:
+            raise ProtocolError(f"a request begins with {magic:#x} instead of {REQUEST_MAGIC:#x}")
+        if command == _WRITE and have - _HEADER < length <= BUFFER_SIZE - _HEADER:
+            return None
+        return flags, command, cookie, offset, length
+
+    def _receive(self) -> bool:
+        """Wait for more bytes; return whether any came."""
+        start, end = self._start, self._end
+        if start == end:
+            start = end = 0
+        elif start and end > PIECE:
+            # What is there of the next request moves to the front, so that it will fit.
+            self._requests[: end - start] = self._requests[start:end]
+            start, end = 0, end - start
+        if self._linger_until is not None:
+            left = self._linger_until - time.monotonic()
+            if left <= 0:
+                return False
+            self._socket.settimeout(min(left, LINGER_SECONDS))
+        try:
+            received = self._socket.recv_into(self._requests[end:])
+        except TimeoutError:
+            received = 0
+        self._start, self._end = start, end + received
+        return received > 0
+
+    def _gone(self) -> bool:
+        return bool(self._poll.poll(0))
+
+    def _enter(self) -> Node | None:
+        """Enter the gate and return the disk's node; nothing, without being inside, when it has moved."""
+        if self._linger_until is not None:
+            return None
+        try:
+            self._gate.enter(self._gone)
+        except GateShutError:
+            self._linger_until = time.monotonic() + LINGER_TOTAL_SECONDS
+            return None
+        try:
+            return self._disk.node
+        except BaseException:
+            self._gate.leave()
+            raise
+
+    def _serve_batch(self) -> None:
+        """Serve the whole requests in the buffer, as many as there is room for their replies."""
+        node = self._enter()
+        try:
+            size = 0 if node is None else node.size
+            requests, position, end = self._requests, self._start, self._end
+            while end - position >= _HEADER:
+                magic, flags, command, cookie, offset, length = REQUEST.unpack_from(requests, position)
+                data = position + _HEADER
+                after = data + length if command == _WRITE else data
+                if after > end or magic != REQUEST_MAGIC or command == _DISC or not self._replies.has_room(0):
+                    break
+                if node is None:
+                    self._replies.add_error(cookie, command, _ESHUTDOWN)
+                else:
+                    error = self._refusal(command, flags, offset, length, size)
+                    if error:
+                        self._replies.add_error(cookie, command, error)
+                    elif not self._serve(
+                        node, command, flags, cookie, offset, length, self._requests[data:after]
+                    ):
+                        break
+                position = after
+            self._start = position
+            if self._unflushed and node is not None:
+                self._flush(node)
+        finally:
+            if node is not None:
+                self._gate.leave()
+
+    def _refusal(self, command: int, flags: int, offset: int, length: int, size: int) -> int:
+        """Why a request is refused before the node sees it ("Error values"), 0 when it is not."""
+        known_flags = self._flags.get(command)
+        if known_flags is None or flags & ~known_flags:
+            return Error.EINVAL
+        if command in _CHANGING and not self._writable:
+            return Error.EPERM
+        if offset + length > size:
+            return Error.ENOSPC if command in _ENOSPC_PAST_END else Error.EINVAL
+        if length > MAX_PAYLOAD and command in (_READ, _WRITE):
+            return Error.EINVAL
+        if not length and command == _BLOCK_STATUS:
+            return Error.EINVAL
+        return 0
+
+    def _serve(
+        self, node: Node, command: int, flags: int, cookie: int, offset: int, length: int, data: memoryview
+    ) -> bool:
+        """Serve one request and add its reply; return False, with nothing done, when there is no room."""
+        replies = self._replies
+        try:
+            if command == _READ and length:
+                if not replies.has_room(length):
+                    return False
+                node.read_into(offset, replies.space(length))
+                replies.add_data(cookie, offset, length)
+                return True
+            if command == _BLOCK_STATUS:
+                extents = self._extents(node, flags, offset, length)
+                if not replies.has_room(8 * len(extents)):
+                    return False
+                replies.add_extents(cookie, ALLOCATION_CONTEXT_ID, extents)
+                return True
+            if length:
+                if command == _WRITE:
+                    node.write(offset, data)
+                elif command == _WRITE_ZEROES:
+                    node.zero(offset, length, unmap=not flags & _NO_HOLE)
+                elif command == _TRIM:
+                    node.discard(offset, length)
+        except OSError as failure:
+            replies.add_error(cookie, command, self._failure(failure, command, offset, length))
+            return True
+        place = replies.add_done(cookie, command)
+        if command == _FLUSH or (flags & _FUA and command != _READ):
+            self._unflushed.append(place)
+        return True
+
+    def _flush(self, node: Node) -> None:
+        """Flush once for all requests of this batch that ask for it, before any of them is answered."""
+        try:
+            node.flush()
+        except OSError as failure:
+            error = self._failure(failure, _FLUSH, 0, 0)
+            for place in self._unflushed:
+                self._replies.fail(place, error)
+        finally:
+            self._unflushed.clear()
+
+    def _extents(self, node: Node, flags: int, offset: int, length: int) -> list[tuple[int, int]]:
+        """Pairs of length and status from ``offset`` on, the first at least. Raises OSError."""
+        only_one = bool(flags & _REQ_ONE)
+        found: list[tuple[int, int]] = []
+        end = offset + length
+        for extent in islice(node.extents(offset, length), MAX_EXTENTS):
+            status = _STATUS[extent.kind]
+            span = min(extent.end, end) - offset
+            offset += span
+            if found and found[-1][1] == status:
+                found[-1] = (found[-1][0] + span, status)
+            elif found and only_one:
+                break
+            elif span:
+                found.append((span, status))
+        if not found:
+            raise OSError(errno.EINVAL, "no extent where the client asked")
+        return found
+
+    def _serve_long_write(self, flags: int, cookie: int, offset: int, length: int) -> None:
+        """Take a write that is larger than the buffer, each piece from the socket outside the gate.
+
+        A failed one is taken to its end too: only there the next request begins.
+        """
+        view = self._requests
+        have = self._end - self._start - _HEADER
+        view[:have] = view[self._start + _HEADER : self._end]
+        self._start = self._end = 0
+        error = 0
+        done = 0
+        while done < length:
+            piece = min(length - done, PIECE)
+            while have < piece:
+                received = self._socket.recv_into(view[have:piece], 0, socket.MSG_WAITALL)
+                if not received:
+                    raise ConnectionResetError(errno.ECONNRESET, "the client left within a request")
+                have += received
+            if not error:
+                error = self._write_piece(flags, offset, length, done, view[:piece])
+            done += piece
+            have -= piece
+            view[:have] = view[piece : piece + have]
+        if error:
+            self._replies.add_error(cookie, _WRITE, error)
+        else:
+            self._replies.add_done(cookie, _WRITE)
+
+    def _write_piece(self, flags: int, offset: int, length: int, done: int, piece: memoryview) -> int:
+        """Write one piece of a long write, inside the gate; return the protocol's error value."""
+        node = self._enter()
+        if node is None:
+            return _ESHUTDOWN
+        try:
+            error = self._refusal(_WRITE, flags, offset, length, node.size)
+            if not error:
+                node.write(offset + done, piece)
+                if flags & _FUA and done + len(piece) == length:
+                    node.flush()
+        except OSError as failure:
+            error = self._failure(failure, _WRITE, offset, length)
+        finally:
+            self._gate.leave()
+        return error
+
+    def _failure(self, failure: OSError, command: int, offset: int, length: int) -> int:
+        """The protocol's error value for what a node raised; the log is told once for each errno."""
+        level = logging.DEBUG if failure.errno in self._told else logging.WARNING
+        self._told.add(failure.errno)
+        name = Command(command).name
+        log.log(
+            level, "export '%s': %s at %d of %d bytes: %s", self._name, name, offset, length, reason(failure)
+        )
+        return _ERRORS.get(failure.errno, Error.EIO)

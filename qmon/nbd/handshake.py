@@ -1,0 +1,305 @@
+"""The handshake phase, without a socket: bytes of the client in, bytes for the client out.
+
+doc/proto.md, "Handshake" and "Option types"; fixed newstyle only, no TLS.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from qmon.errors import QmonError
+from qmon.nbd.constants import (
+    ALLOCATION_CONTEXT,
+    CLIENT_FLAGS,
+    EXPORT_NAME_REPLY,
+    GREETING,
+    IHAVEOPT,
+    INIT_PASSWD,
+    MAX_PAYLOAD,
+    MAX_STRING,
+    MINIMUM_BLOCK,
+    OPTION,
+    OPTION_REPLY,
+    OPTION_REPLY_MAGIC,
+    PREFERRED_BLOCK,
+    HandshakeFlag,
+    Info,
+    Option,
+    OptionReply,
+)
+from qmon.nbd.export import Export
+
+MAX_OPTION_DATA = 64 << 10
+"""The longest option data that is kept; a longer one is skipped and refused."""
+
+ALLOCATION_CONTEXT_ID = 1
+_CONTEXT_NAMESPACE = "base:"
+_SERVER_FLAGS = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
+_ZEROES_AFTER_EXPORT_NAME = bytes(124)
+
+
+class ProtocolError(QmonError):
+    """The client broke the protocol in a way that only closing the connection answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the transmission phase begins with."""
+
+    export: Export
+    structured: bool
+    allocation: bool
+    """Whether the context "base:allocation" was selected."""
+    rest: bytes
+    """What the client had sent behind its last option."""
+
+
+class _OptionError(Exception):
+    """An option is refused; the client may go on with another."""
+
+    def __init__(self, reply: OptionReply, text: str) -> None:
+        super().__init__(text)
+        self.reply = reply
+
+
+class Handshake:
+    """One client's handshake: send ``greeting()``, then what ``feed`` returns, until it is over.
+
+    It is over when ``agreement`` is set, or when ``finished`` is: then the connection closes.
+    """
+
+    def __init__(self, exports: Callable[[], Mapping[str, Export]]) -> None:
+        self.agreement: Agreement | None = None
+        self.finished = False
+        self._exports = exports
+        self._received = bytearray()
+        self._skip = 0
+        self._flags: HandshakeFlag | None = None
+        self._structured = False
+        self._context_export: Export | None = None
+        self._options: Mapping[int, Callable[[bytes], bytes]] = {
+            Option.EXPORT_NAME: self._export_name,
+            Option.ABORT: self._abort,
+            Option.LIST: self._list,
+            Option.INFO: self._info,
+            Option.GO: self._go,
+            Option.STRUCTURED_REPLY: self._structured_reply,
+            Option.LIST_META_CONTEXT: self._list_meta_context,
+            Option.SET_META_CONTEXT: self._set_meta_context,
+        }
+
+    def greeting(self) -> bytes:
+        """What the server sends first."""
+        return GREETING.pack(INIT_PASSWD, IHAVEOPT, _SERVER_FLAGS)
+
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """Take bytes as they arrive, split anywhere; return the replies to send.
+
+        Raises ProtocolError. Keeps at most MAX_OPTION_DATA bytes and what it was given last.
+        """
+        self._received += data
+        replies = bytearray()
+        while not self.finished and self.agreement is None:
+            if self._skip:
+                skipped = min(self._skip, len(self._received))
+                del self._received[:skipped]
+                self._skip -= skipped
+            reply = self._step()
+            if reply is None:
+                break
+            replies += reply
+        return bytes(replies)
+
+    def _step(self) -> bytes | None:
+        if self._flags is None:
+            return self._take_client_flags()
+        if self._skip or len(self._received) < OPTION.size:
+            return None
+        magic, option, length = OPTION.unpack_from(self._received)
+        if magic != IHAVEOPT:
+            raise ProtocolError(f"an option begins with {magic:#x} instead of IHAVEOPT")
+        if length > MAX_OPTION_DATA and option != Option.EXPORT_NAME:
+            del self._received[: OPTION.size]
+            self._skip = length
+            return _reply(
+                option, OptionReply.ERR_TOO_BIG, f"option data of {length} bytes is too long".encode()
+            )
+        if length > MAX_STRING and option == Option.EXPORT_NAME:
+            raise ProtocolError(f"an export name of {length} bytes is too long")
+        if len(self._received) < OPTION.size + length:
+            return None
+        data = bytes(self._received[OPTION.size : OPTION.size + length])
+        del self._received[: OPTION.size + length]
+        return self._answer(option, data)
+
+    def _take_client_flags(self) -> bytes | None:
+        if len(self._received) < CLIENT_FLAGS.size:
+            return None
+        (flags,) = CLIENT_FLAGS.unpack_from(self._received)
+        if flags & ~_SERVER_FLAGS:
+            raise ProtocolError(f"unknown client flags {flags:#x}")
+        del self._received[: CLIENT_FLAGS.size]
+        self._flags = HandshakeFlag(flags)
+        return b""
+
+    def _answer(self, option: int, data: bytes) -> bytes:
+        function = self._options.get(option)
+        try:
+            if function is None:
+                name = Option(option).name if option in Option.__members__.values() else str(option)
+                raise _OptionError(OptionReply.ERR_UNSUP, f"option {name} is not supported")
+            return function(data)
+        except _OptionError as error:
+            return _reply(option, error.reply, str(error).encode()[:MAX_STRING])
+
+    # The options, in the order of their numbers
+
+    def _export_name(self, data: bytes) -> bytes:
+        try:
+            export = self._find(data)
+        except _OptionError as error:
+            raise ProtocolError(str(error)) from error
+        flags = export.flags(structured=self._structured)
+        self._agree(export)
+        zeroes = b"" if self._flags and HandshakeFlag.NO_ZEROES in self._flags else _ZEROES_AFTER_EXPORT_NAME
+        return EXPORT_NAME_REPLY.pack(export.disk.node.size, flags) + zeroes
+
+    def _abort(self, data: bytes) -> bytes:
+        self.finished = True
+        return _reply(Option.ABORT, OptionReply.ACK)
+
+    def _list(self, data: bytes) -> bytes:
+        _expect_empty(Option.LIST, data)
+        servers = (
+            _reply(
+                Option.LIST, OptionReply.SERVER, _string(export.name.encode()) + export.description.encode()
+            )
+            for export in self._exports().values()
+        )
+        return b"".join(servers) + _reply(Option.LIST, OptionReply.ACK)
+
+    def _info(self, data: bytes) -> bytes:
+        return self._describe(Option.INFO, data)[1]
+
+    def _go(self, data: bytes) -> bytes:
+        export, reply = self._describe(Option.GO, data)
+        self._agree(export)
+        return reply
+
+    def _structured_reply(self, data: bytes) -> bytes:
+        _expect_empty(Option.STRUCTURED_REPLY, data)
+        self._structured = True
+        return _reply(Option.STRUCTURED_REPLY, OptionReply.ACK)
+
+    def _list_meta_context(self, data: bytes) -> bytes:
+        _, queries = self._context_queries(data)
+        matches = not queries or _CONTEXT_NAMESPACE in queries or ALLOCATION_CONTEXT in queries
+        return _contexts(Option.LIST_META_CONTEXT, 0 if matches else None)
+
+    def _set_meta_context(self, data: bytes) -> bytes:
+        self._context_export = None
+        export, queries = self._context_queries(data)
+        if ALLOCATION_CONTEXT not in queries:
+            return _contexts(Option.SET_META_CONTEXT, None)
+        self._context_export = export
+        return _contexts(Option.SET_META_CONTEXT, ALLOCATION_CONTEXT_ID)
+
+    def _describe(self, option: Option, data: bytes) -> tuple[Export, bytes]:
+        fields = _Fields(data)
+        export = self._find(fields.string())
+        wanted = {fields.number(2) for _ in range(fields.number(2))}
+        fields.end()
+        size = export.disk.node.size
+        flags = export.flags(structured=self._structured)
+        replies = [struct.pack(">HQH", Info.EXPORT, size, flags)]
+        if Info.NAME in wanted:
+            replies.append(struct.pack(">H", Info.NAME) + export.name.encode())
+        if Info.DESCRIPTION in wanted and export.description:
+            replies.append(struct.pack(">H", Info.DESCRIPTION) + export.description.encode())
+        if Info.BLOCK_SIZE in wanted:
+            limits = (Info.BLOCK_SIZE, MINIMUM_BLOCK, PREFERRED_BLOCK, MAX_PAYLOAD)
+            replies.append(struct.pack(">HIII", *limits))
+        infos = b"".join(_reply(option, OptionReply.INFO, reply) for reply in replies)
+        return export, infos + _reply(option, OptionReply.ACK)
+
+    def _context_queries(self, data: bytes) -> tuple[Export, set[str]]:
+        if not self._structured:
+            raise _OptionError(OptionReply.ERR_INVALID, "metadata contexts need structured replies")
+        fields = _Fields(data)
+        export = self._find(fields.string())
+        queries = {fields.string().decode(errors="replace") for _ in range(fields.number(4))}
+        fields.end()
+        return export, queries
+
+    def _find(self, raw_name: bytes) -> Export:
+        """Find an export; the empty name is the only one there is."""
+        exports = self._exports()
+        name = raw_name.decode(errors="replace")
+        export = exports.get(name)
+        if export is None and not name and len(exports) == 1:
+            (export,) = exports.values()
+        if export is None:
+            known = ", ".join(f"'{known}'" for known in exports) or "none"
+            raise _OptionError(OptionReply.ERR_UNKNOWN, f"export '{name}' not present; exports here: {known}")
+        if export.disk.gate.is_shut:
+            raise _OptionError(OptionReply.ERR_SHUTDOWN, f"the disk of export '{export.name}' has moved away")
+        return export
+
+    def _agree(self, export: Export) -> None:
+        self.agreement = Agreement(
+            export=export,
+            structured=self._structured,
+            allocation=self._context_export is export,
+            rest=bytes(self._received),
+        )
+
+
+class _Fields:
+    """Reads an option's data from its start; whatever does not fit is ERR_INVALID."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def _take(self, length: int) -> bytes:
+        taken = self._data[self._position : self._position + length]
+        if len(taken) < length:
+            raise _OptionError(OptionReply.ERR_INVALID, "option data ends too early")
+        self._position += length
+        return taken
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self._take(size), "big")
+
+    def string(self) -> bytes:
+        length = self.number(4)
+        if length > MAX_STRING:
+            raise _OptionError(OptionReply.ERR_INVALID, f"a string of {length} bytes is too long")
+        return self._take(length)
+
+    def end(self) -> None:
+        if self._position < len(self._data):
+            raise _OptionError(OptionReply.ERR_INVALID, "option data goes on behind its end")
+
+
+def _expect_empty(option: Option, data: bytes) -> None:
+    if data:
+        raise _OptionError(OptionReply.ERR_INVALID, f"option {option.name} takes no data")
+
+
+def _string(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+def _reply(option: int, reply: OptionReply, data: bytes = b"") -> bytes:
+    return OPTION_REPLY.pack(OPTION_REPLY_MAGIC, option, reply, len(data)) + data
+
+
+def _contexts(option: Option, context_id: int | None) -> bytes:
+    found = b""
+    if context_id is not None:
+        data = struct.pack(">I", context_id) + ALLOCATION_CONTEXT.encode()
+        found = _reply(option, OptionReply.META_CONTEXT, data)
+    return found + _reply(option, OptionReply.ACK)

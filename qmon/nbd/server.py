@@ -1,0 +1,260 @@
+"""The NBD server: exports under names, a listener, and one blocking thread for each client."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from qmon.errors import CommandError, reason
+from qmon.nbd.connection import Connection
+from qmon.nbd.constants import MAX_STRING
+from qmon.nbd.export import Disk, Export
+from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
+
+__all__ = ["Disk", "Export", "NbdServer"]
+
+log = logging.getLogger("qmon.nbd")
+
+HANDSHAKE_SECONDS = 10.0
+_HANDSHAKE_PIECE = 4096
+_ACCEPT_RETRY_SECONDS = 0.5
+"""How long to wait when a client can't be accepted, for want of descriptors mostly."""
+
+
+class _Client:
+    """A connected socket, the thread that serves it, and the export it chose."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self.socket = sock
+        self.peer = peer
+        self.thread: threading.Thread | None = None
+        self.export: Export | None = None
+
+    def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
+        """Wake the thread, wherever it waits; under the lock that its socket is closed under."""
+        try:
+            self.socket.shutdown(how)
+        except OSError as error:
+            log.debug("client %s had gone before it was sent away: %s", self.peer, reason(error))
+
+
+class NbdServer:
+    """Serves exports to the clients of one listening socket, which it owns from now on.
+
+    Methods may be called from any thread but those of the server; those that wait for threads say so.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        max_connections: int = 0,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        """``max_connections`` 0 is no limit; more clients wait until one leaves, as QEMU's do.
+
+        ``on_change`` is called, from any thread, when an export or one of its clients comes or goes.
+        """
+        self._listener = listener
+        self._max_connections = max_connections
+        self._on_change = on_change or (lambda: None)
+        self._changed = threading.Condition()
+        self._exports: Mapping[str, Export] = MappingProxyType({})
+        self._clients: set[_Client] = set()
+        self._count = 0
+        self._stopping = False
+        self._acceptor = threading.Thread(target=self._accept, name="nbd accept", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept clients."""
+        self._acceptor.start()
+
+    def exports(self) -> Mapping[str, Export]:
+        """The exports of now, by name."""
+        return self._exports
+
+    def add(self, export: Export) -> None:
+        """Serve one more export. Raises CommandError for a name that is taken or too long."""
+        if len(export.name.encode()) > MAX_STRING:
+            raise CommandError(
+                f"export name '{export.name[:40]}...' too long: at most {MAX_STRING} bytes fit"
+            )
+        with self._changed:
+            if export.name in self._exports:
+                raise CommandError(f"NBD server already has export named '{export.name}'")
+            self._exports = MappingProxyType({**self._exports, export.name: export})
+        self._on_change()
+
+    def remove(self, name: str, *, force: bool) -> None:
+        """Take an export away; with ``force`` its clients are thrown out, and their threads waited for.
+
+        Raises CommandError when there is none of that name or, without ``force``, clients use it.
+        """
+        with self._changed:
+            export = self._get(name)
+            users = self._users(export)
+            if users and not force:
+                raise CommandError(f"export '{name}' still in use")
+            self._exports = MappingProxyType(
+                {other: kept for other, kept in self._exports.items() if other != name}
+            )
+            for client in users:
+                client.shutdown()
+        _join(users)
+        self._on_change()
+
+    def drop(self, name: str) -> None:
+        """Send away the clients of an export whose gate was shut: its disk has moved.
+
+        Requests that came before are turned away with ESHUTDOWN; then each connection closes. Does not wait.
+        Raises CommandError when there is none of that name.
+        """
+        with self._changed:
+            for client in self._users(self._get(name)):
+                client.shutdown(socket.SHUT_RD)
+
+    def clients(self, name: str) -> int:
+        """How many clients use an export. Raises CommandError when there is none of that name."""
+        with self._changed:
+            return len(self._users(self._get(name)))
+
+    def stop(self) -> None:
+        """Close the listener and every connection, and wait until no thread is left."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            clients = list(self._clients)
+            for client in clients:
+                client.shutdown()
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError as error:
+            log.debug("the listener was closed before: %s", reason(error))
+        if self._acceptor.ident is not None:
+            self._acceptor.join()
+        _join(clients)
+        self._close_listener()
+
+    def _get(self, name: str) -> Export:
+        try:
+            return self._exports[name]
+        except KeyError:
+            raise CommandError(f"Export '{name}' is not found") from None
+
+    def _users(self, export: Export) -> list[_Client]:
+        return [client for client in self._clients if client.export is export]
+
+    def _close_listener(self) -> None:
+        if self._listener.fileno() < 0:
+            return
+        path = self._listener.getsockname() if self._listener.family == socket.AF_UNIX else ""
+        self._listener.close()
+        if path and isinstance(path, str):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                log.debug("%s was removed before", path)
+
+    def _accept(self) -> None:
+        while True:
+            with self._changed:
+                while self._max_connections and len(self._clients) >= self._max_connections:
+                    if self._stopping:
+                        return
+                    self._changed.wait()
+            try:
+                sock, address = self._listener.accept()
+            except OSError as error:
+                with self._changed:
+                    if self._stopping:
+                        return
+                    log.warning("can't accept an NBD client: %s", reason(error))
+                    self._changed.wait(_ACCEPT_RETRY_SECONDS)
+                continue
+            self._add_client(sock, str(address))
+
+    def _add_client(self, sock: socket.socket, address: str) -> None:
+        with self._changed:
+            if self._stopping:
+                sock.close()
+                return
+            self._count += 1
+            client = _Client(sock, address or f"number {self._count}")
+            thread = threading.Thread(
+                target=self._run, args=(client,), name=f"nbd client {self._count}", daemon=True
+            )
+            client.thread = thread
+            self._clients.add(client)
+            # Inside the lock, so that whoever finds the client can join its thread.
+            thread.start()
+
+    def _run(self, client: _Client) -> None:
+        try:
+            if client.socket.family != socket.AF_UNIX:
+                client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            agreement = self._shake_hands(client)
+            if agreement is not None:
+                Connection(client.socket, agreement).run()
+        except ProtocolError as error:
+            log.warning("NBD client %s is disconnected: %s", client.peer, error)
+        except OSError as error:
+            log.info("NBD client %s is lost: %s", client.peer, reason(error))
+        except Exception:
+            log.exception("NBD client %s is disconnected by a fault of ours", client.peer)
+        finally:
+            self._remove_client(client)
+
+    def _remove_client(self, client: _Client) -> None:
+        with self._changed:
+            self._clients.discard(client)
+            self._changed.notify_all()
+            client.socket.close()
+        if client.export is not None:
+            self._on_change()
+
+    def _shake_hands(self, client: _Client) -> Agreement | None:
+        """Lead the handshake. Returns None when the client left; raises TimeoutError or ProtocolError."""
+        handshake = Handshake(self.exports)
+        deadline = time.monotonic() + HANDSHAKE_SECONDS
+        reply = handshake.greeting()
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(errno.ETIMEDOUT, f"no export chosen within {HANDSHAKE_SECONDS:.0f} s")
+            client.socket.settimeout(left)
+            client.socket.sendall(reply)
+            if handshake.finished:
+                return None
+            data = client.socket.recv(_HANDSHAKE_PIECE)
+            if not data:
+                return None
+            reply = handshake.feed(data)
+            agreement = handshake.agreement
+            if agreement is not None:
+                break
+        if not self._attach(client, agreement.export):
+            return None
+        client.socket.sendall(reply)
+        client.socket.settimeout(None)
+        return agreement
+
+    def _attach(self, client: _Client, export: Export) -> bool:
+        """Count the client as a user of its export, unless that was removed meanwhile."""
+        with self._changed:
+            if self._exports.get(export.name) is not export or self._stopping:
+                return False
+            client.export = export
+        self._on_change()
+        return True
+
+
+def _join(clients: list[_Client]) -> None:
+    for client in clients:
+        if client.thread is not None:
+            client.thread.join()
