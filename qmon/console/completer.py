@@ -1,0 +1,39 @@
+"""Completion at the prompt: what ``qmon.hmp.completion`` suggests, each with its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+
+from qmon.errors import QmonError
+from qmon.hmp.completion import complete
+from qmon.hmp.monitor import Monitor
+
+
+class HmpCompleter(Completer):
+    """Completes the line before the cursor. While typing it offers nothing on an empty line."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        return ()  # the target may be a socket away: only the asynchronous form can ask it
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        before = document.text_before_cursor
+        if complete_event.text_inserted and not before.strip():
+            return
+        try:
+            suggestions = await complete(self._monitor, before)
+        except QmonError:
+            return  # a target that can't say what it has leaves nothing to offer; running the line tells why
+        for suggestion in suggestions:
+            yield Completion(
+                suggestion.text,
+                start_position=suggestion.start - len(before),
+                display_meta=suggestion.meaning,
+            )

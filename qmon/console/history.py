@@ -1,0 +1,78 @@
+"""The command history, kept between runs: one line of text for each command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from prompt_toolkit.history import History
+
+from qmon.errors import reason
+
+_TAIL_BYTES = 256 << 10
+"""Only so much of the file's end is read: the start must not grow slower with years of use."""
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """``$XDG_STATE_HOME/qmon/history`` by the XDG Base Directory Specification: a relative path is unset."""
+    state = Path(environ.get("XDG_STATE_HOME", ""))
+    if not state.is_absolute():
+        state = Path(os.path.expanduser("~")) / ".local" / "state"
+    return state / "qmon" / "history"
+
+
+class CommandHistory(History):
+    """The history of a prompt, in a file that only its owner can read.
+
+    Several consoles may share it: each appends whole lines. When the file can't be used, ``complain`` is
+    told once and the history lives on in memory.
+    """
+
+    def __init__(self, path: Path | None, complain: Callable[[str], None]) -> None:
+        super().__init__()
+        self._path = path
+        self._complain = complain
+
+    def prepare(self) -> None:
+        """Make folder and file, if need be."""
+        self._append("")
+
+    def load_history_strings(self) -> Iterable[str]:
+        """Yield the lines, newest first."""
+        if self._path is None:
+            return []
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _TAIL_BYTES))
+                data = file.read()
+        except OSError as error:
+            self._give_up(error)
+            return []
+        lines = data.decode(errors="replace").split("\n")
+        return [line for line in reversed(lines[1:] if size > _TAIL_BYTES else lines) if line]
+
+    def append_string(self, string: str) -> None:
+        if self._loaded_strings[:1] != [string]:
+            super().append_string(string)
+
+    def store_string(self, string: str) -> None:
+        self._append(string + "\n")
+
+    def _append(self, text: str) -> None:
+        if self._path is None:
+            return
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, text.encode(errors="replace"))
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._complain(f"History is not kept: {self._path}: {reason(error)}")
+        self._path = None

@@ -1,0 +1,63 @@
+"""The keys that are the console's own; editing keys are prompt_toolkit's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+
+class Actions(Protocol):
+    """What keys can have the console do."""
+
+    def enter(self) -> None:
+        """Run the line being typed, after what runs and waits."""
+
+    def interrupt(self) -> None:
+        """Stop the command that runs, or clear the line being typed."""
+
+    def end_of_input(self) -> None:
+        """Quit: nothing more will be typed."""
+
+    def paste(self, text: str) -> None:
+        """Take a text as it was pasted."""
+
+    def answer(self, yes: bool) -> None:
+        """Answer the question that is being asked."""
+
+
+def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> KeyBindings:
+    """Bind Enter, Ctrl-C, Ctrl-D, pastes, and the answers while ``asking`` says so."""
+    keys = KeyBindings()
+    is_asking = Condition(asking)
+    at_line = has_focus(buffer) & ~is_asking
+
+    @keys.add(Keys.ControlM, filter=at_line)
+    @keys.add(Keys.ControlJ, filter=at_line)
+    def _enter(event: KeyPressEvent) -> None:
+        actions.enter()
+
+    @keys.add(Keys.ControlC, eager=True, filter=has_focus(buffer) | is_asking)
+    def _interrupt(event: KeyPressEvent) -> None:
+        actions.interrupt()
+
+    @keys.add(Keys.ControlD, filter=at_line & Condition(lambda: not buffer.text))
+    def _end(event: KeyPressEvent) -> None:
+        actions.end_of_input()
+
+    @keys.add(Keys.BracketedPaste, eager=True)
+    def _paste(event: KeyPressEvent) -> None:
+        actions.paste(event.data)
+
+    @keys.add(Keys.Any, eager=True, filter=is_asking)
+    def _answer(event: KeyPressEvent) -> None:
+        if event.data in ("y", "Y"):
+            actions.answer(True)
+        elif event.data in ("n", "N"):
+            actions.answer(False)
+
+    return keys

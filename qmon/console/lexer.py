@@ -1,0 +1,47 @@
+"""A pygments lexer for monitor lines, and its way into the prompt. The command table says what is what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prompt_toolkit.lexers import PygmentsLexer
+from pygments.lexer import Lexer
+from pygments.token import Comment, Error, Keyword, Name, Number, String, Text
+
+from qmon.hmp.highlight import Role, classify
+
+TOKENS = {
+    Role.COMMAND: Keyword,
+    Role.FLAG: Name.Attribute,
+    Role.WORD: Name,
+    Role.STRING: String,
+    Role.NUMBER: Number,
+    Role.COMMENT: Comment,
+    Role.ERROR: Error,
+    Role.TEXT: Text,
+}
+
+
+class HmpLexer(Lexer):
+    """Lines of the human monitor; ``tables`` are the monitor's command tables."""
+
+    name = "QEMU monitor"
+    tables: Any = None
+
+    def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, Any, str]]:
+        """Yield (offset, token type, text) for each piece of one or more lines."""
+        offset = 0
+        for line in text.splitlines(keepends=True):
+            body = line.rstrip("\r\n")
+            for role, piece in classify(self.tables, body):
+                yield offset, TOKENS[role], piece
+                offset += len(piece)
+            if body != line:
+                yield offset, Text, line[len(body) :]
+                offset += len(line) - len(body)
+
+
+def prompt_lexer(tables: object) -> PygmentsLexer:
+    """The lexer for a prompt whose monitor has these tables."""
+    return PygmentsLexer(type("BoundHmpLexer", (HmpLexer,), {"tables": tables}))

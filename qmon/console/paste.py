@@ -1,0 +1,87 @@
+"""Pasted text, and the lines that wait to run: what of a paste is a line, and what is left when one fails."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qmon.hmp.transcript import lines_to_run
+
+_PROMPT = re.compile(r"[ \t]*\(qemu\) ?", re.ASCII)
+_WITH_PROMPT = re.compile(r"^[ \t]*\(qemu\) ", re.ASCII | re.MULTILINE)
+_LINE_END = re.compile(r"\r\n?")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Paste:
+    """What a pasted text asks for."""
+
+    lines: list[str]
+    """The complete lines, each to be run."""
+    tail: str
+    """A last line without its end: to be edited, or run by Enter."""
+    transcript: bool
+    """Whether the text showed prompts, so that what was typed before it is no part of it."""
+
+
+def read_paste(text: str) -> Paste:
+    """Divide a pasted text into the lines to run and the unfinished last one.
+
+    Line ends may be LF, CR or CR LF; another control character becomes a space, so that a paste can neither
+    press keys nor move the cursor. In a transcript only the lines behind a ``(qemu) `` prompt count.
+    """
+    text = _CONTROL.sub(" ", _LINE_END.sub("\n", text))
+    transcript = _WITH_PROMPT.search(text) is not None
+    if "\n" not in text and not transcript:
+        return Paste([], text, transcript)  # a piece of a line: its spaces count
+    last = text.count("\n") + 1
+    lines = []
+    tail = ""
+    for number, line in lines_to_run(text):
+        if number == last:
+            tail = line
+        else:
+            lines.append(line)
+    return Paste(lines, tail, transcript)
+
+
+def without_prompt(line: str) -> str:
+    """Cut off a prompt that was pasted or typed before a line."""
+    return _PROMPT.sub("", line, count=1) if _PROMPT.match(line) else line
+
+
+def does_nothing(line: str) -> bool:
+    """Whether a line is blank or holds nothing but a comment."""
+    text = line.strip()
+    return not text or text.startswith("#")
+
+
+def left_unrun(count: int) -> str:
+    """Say how many lines were left."""
+    return f"{count} {'line' if count == 1 else 'lines'} left unrun"
+
+
+class Waiting:
+    """The lines that wait for the command that runs, in order."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, lines: Iterable[str]) -> None:
+        self._lines.extend(lines)
+
+    def next(self) -> str:
+        """Take the oldest line. Raises IndexError when none waits."""
+        return self._lines.popleft()
+
+    def abandon(self) -> int:
+        """Forget all lines; return how many of them would have done something."""
+        count = sum(not does_nothing(line) for line in self._lines)
+        self._lines.clear()
+        return count

@@ -1,0 +1,93 @@
+"""The progress bar: one line with a bar, per cent, how much of how much, rate and time left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from qmon.units import human_size
+
+_BAR_LEAST = 10
+_BAR_MOST = 40
+_RATE_SECONDS = 5.0
+"""The rate is an average over so long: short enough to follow a changed limit, long enough to be read."""
+
+
+def duration(seconds: float) -> str:
+    """Show a time in the two largest units that matter: ``40 s``, ``2 min 5 s``, ``1 h 3 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def bar_text(title: str, done: int, total: int, note: str, columns: int) -> str:
+    """Show ``done`` of ``total`` bytes in one line of at most ``columns`` characters.
+
+    Where there is little room the title goes first, then the note, then the sizes.
+    """
+    share = min(1.0, done / total) if total > 0 else 0.0
+    percent = f"{int(share * 100):3d}%"
+    sizes = f"{human_size(done)}/{human_size(total)}" if total > 0 else ""
+    for fields in ((title, sizes, note), ("", sizes, note), ("", sizes, ""), ("", "", "")):
+        before = f"{fields[0]} [" if fields[0] else "["
+        after = "  ".join(field for field in (f"] {percent}", *fields[1:]) if field)
+        room = min(columns - len(before) - len(after), _BAR_MOST)
+        if room >= _BAR_LEAST:
+            filled = int(share * room)
+            return f"{before}{'#' * filled}{'.' * (room - filled)}{after}"
+    return percent.strip()[:columns]
+
+
+def plain_text(title: str, done: int, total: int, note: str) -> str:
+    """The same for a terminal on which nothing can be drawn over."""
+    percent = f"{done * 100 // total if total > 0 else 0}%"
+    sizes = f"{human_size(done)}/{human_size(total)}" if total > 0 else ""
+    return f"{title}: " + ", ".join(field for field in (percent, sizes, note) if field)
+
+
+class Pace:
+    """Rate and time left, from how far something was when."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def note(self, done: int, total: int, now: float) -> str:
+        """Say rate and time left, or nothing while they aren't known; ``now`` is monotonic, in seconds."""
+        while self._seen and (now - self._seen[0][0] > _RATE_SECONDS or done < self._seen[0][1]):
+            self._seen.popleft()
+        self._seen.append((now, done))
+        since, before = self._seen[0]
+        if now - since <= 0 or done <= before:
+            return ""
+        rate = (done - before) / (now - since)
+        return f"{human_size(rate)}/s, {duration((total - done) / rate)} left"
+
+
+class Bar:
+    """A Progress (``qmon.hmp.person``) that keeps what is to be shown and says when that has changed."""
+
+    def __init__(self, title: str, changed: Callable[[], None], close: Callable[[Bar], None]) -> None:
+        self.title = title
+        self.done = 0
+        self.total = 0
+        self.note = ""
+        self.known = False
+        """Whether there has been an update."""
+        self._changed = changed
+        self._close = close
+        self._pace = Pace()
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        pace = self._pace.note(done, total, time.monotonic())
+        self.done, self.total, self.note, self.known = done, total, note or pace, True
+        self._changed()
+
+    def close(self) -> None:
+        self._close(self)
+
+    def text(self, columns: int) -> str:
+        return bar_text(self.title, self.done, self.total, self.note, columns)

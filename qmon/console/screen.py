@@ -1,0 +1,178 @@
+"""Text on the terminal, above whatever is drawn or typed: on one that can be drawn on, and on a plain one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol, TextIO
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.lexers import Lexer
+from prompt_toolkit.renderer import print_formatted_text
+
+from qmon.console.progress import Bar, plain_text
+from qmon.console.style import STYLE
+from qmon.console.view import PROMPT, Status
+
+_BUSY_REDRAW_SECONDS = 0.05
+"""While commands run the screen below them is drawn no more often: output would wait for it otherwise."""
+
+_PLAIN_PROGRESS_SECONDS = 1.0
+
+
+class Screen(Protocol):
+    """Where a console's text goes. Called on the loop only."""
+
+    def write(self, text: str) -> None:
+        """Show whole lines."""
+
+    def echo(self, line: str) -> None:
+        """Show a line behind the prompt, as if it had been typed there and ended with Enter."""
+
+    def refresh(self) -> None:
+        """See what the status, the bars or the line being typed have become."""
+
+    def close(self) -> None:
+        """Leave the terminal with the cursor at the start of a line."""
+
+
+class DrawnScreen:
+    """A terminal with a cursor that can be moved: output goes above what the application draws.
+
+    This takes what is drawn away, writes, and has it drawn again later, in one place and at once, so that
+    output stays in order and 2,000 lines a second pass; run_in_terminal would put the terminal into cooked
+    mode each time, and what is pasted then would be echoed.
+    """
+
+    def __init__(self, application: Application[None], status: Status, lexer: Lexer) -> None:
+        self._application = application
+        self._status = status
+        self._lexer = lexer
+        self._drawn = False
+        self._timer: asyncio.TimerHandle | None = None
+        application.after_render += self._note_drawn
+
+    def write(self, text: str) -> None:
+        self._erase()
+        self._application.output.write(text)
+        self._application.output.flush()
+        self.refresh()
+
+    def echo(self, line: str) -> None:
+        self._erase()
+        text: StyleAndTextTuples = [
+            ("class:prompt", PROMPT),
+            *self._lexer.lex_document(Document(line))(0),
+            ("", "\n"),
+        ]
+        output = self._application.output
+        print_formatted_text(output, text, STYLE, color_depth=self._application.color_depth)
+        output.flush()
+        self.refresh()
+
+    def refresh(self) -> None:
+        if not self._status.busy:
+            self._application.invalidate()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_BUSY_REDRAW_SECONDS, self._draw_busy)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _draw_busy(self) -> None:
+        self._timer = None
+        self._application.invalidate()
+
+    def _note_drawn(self, _: object) -> None:
+        self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._application.renderer.erase()
+            self._drawn = False
+
+
+class PlainScreen:
+    """A terminal that only takes text (``TERM=dumb``): the line is echoed as it grows and shrinks."""
+
+    def __init__(
+        self, stdout: TextIO, status: Status, buffer: Buffer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stdout = stdout
+        self._status = status
+        self._buffer = buffer
+        self._clock = clock
+        self._shown: str | None = None
+        """The text behind the prompt or question on the screen's last line; None when that line is empty."""
+        self._asked = ""
+        self._bar: Bar | None = None
+        self._bar_due = 0.0
+        buffer.on_text_changed += lambda _: self.refresh()
+
+    def write(self, text: str) -> None:
+        if self._asked and text.startswith(self._asked):
+            text = text.removeprefix(self._asked)  # the answer, behind the question that stands there
+            self._shown = None
+        self._end_line()
+        self._put(text)
+        self.refresh()
+
+    def echo(self, line: str) -> None:
+        if self._shown is None or not line.startswith(self._shown):
+            self._prompt("")
+        self._put(line.removeprefix(self._shown or "") + "\n")
+        self._shown = None
+
+    def refresh(self) -> None:
+        status = self._status
+        if status.question:
+            if status.question != self._asked:
+                self._end_line()
+                self._put(status.question)
+                self._shown = ""
+        elif status.bars:
+            self._show_bar(status.bars[-1])
+        elif not status.busy:
+            self._show_line(self._buffer.text)
+        self._asked = status.question
+
+    def close(self) -> None:
+        self._end_line()
+
+    def _show_line(self, text: str) -> None:
+        shown = self._shown
+        if shown is not None and text.startswith(shown):
+            self._put(text[len(shown) :])
+            self._shown = text
+        elif shown is not None and shown.startswith(text):
+            self._put("\b \b" * (len(shown) - len(text)))
+            self._shown = text
+        else:
+            self._prompt(text)
+
+    def _show_bar(self, bar: Bar) -> None:
+        now = self._clock()
+        if bar.known and (bar is not self._bar or now >= self._bar_due):
+            self._bar, self._bar_due = bar, now + _PLAIN_PROGRESS_SECONDS
+            self._end_line()
+            self._put(plain_text(bar.title, bar.done, bar.total, bar.note) + "\n")
+
+    def _prompt(self, text: str) -> None:
+        self._end_line()
+        self._put(PROMPT + text)
+        self._shown = text
+
+    def _end_line(self) -> None:
+        if self._shown is not None:
+            self._put("\n")
+            self._shown = None
+
+    def _put(self, text: str) -> None:
+        self._stdout.write(text.replace("\x1b", "?"))
+        self._stdout.flush()

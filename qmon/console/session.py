@@ -1,0 +1,272 @@
+"""The console: who owns the terminal, and in which order lines run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.document import Document
+
+from qmon.console.completer import HmpCompleter
+from qmon.console.history import CommandHistory
+from qmon.console.keys import build_keys
+from qmon.console.lexer import prompt_lexer
+from qmon.console.notices import announce, migration_end
+from qmon.console.paste import Waiting, does_nothing, left_unrun, read_paste, without_prompt
+from qmon.console.person import TerminalPerson
+from qmon.console.progress import Bar
+from qmon.console.screen import DrawnScreen, PlainScreen, Screen
+from qmon.console.streams import stray_text_to
+from qmon.console.terminal import TerminalOutput, is_dumb, open_input, open_output
+from qmon.console.view import Status, build_application
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.person import Progress
+from qmon.qmp.target import Event
+
+_LAST_WORDS_SECONDS = 1.0
+"""How long a command may go on when the machine has quit: ``quit`` itself is one that does."""
+
+
+class Console:
+    """A monitor on the terminal that is stdin and stdout.
+
+    One application owns the terminal in raw mode from start to end, and shows a prompt or what the running
+    command shows. Lines run one at a time in the order they came; when one fails, those behind it don't run.
+    All methods belong to the loop's thread.
+    """
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        *,
+        history_path: Path | None,
+        quit_requested: asyncio.Event | None = None,
+        greeting: str = "",
+    ) -> None:
+        """``history_path`` None keeps no history; ``quit_requested`` ends ``run`` from outside."""
+        self.lines: list[str] = []
+        self._monitor = monitor
+        self._quit_requested = quit_requested or asyncio.Event()
+        self._greeting = greeting
+        self._person = TerminalPerson(self)
+        self._status = Status()
+        self._waiting = Waiting()
+        self._tail = ""
+        self._running: asyncio.Task[bool] | None = None
+        self._answer: asyncio.Future[bool] | None = None
+        self._ends: list[str] = []
+        self._bar_shown = False
+        self._ended = asyncio.Event()
+        self._announcements: set[asyncio.Task[None]] = set()
+
+        term = os.environ.get("TERM")
+        plain = is_dumb(term)
+        self._history = CommandHistory(history_path, self.notify)
+        self._buffer = Buffer(
+            history=self._history,
+            completer=HmpCompleter(monitor),
+            complete_while_typing=not plain,
+            multiline=False,
+        )
+        lexer = prompt_lexer(monitor.tables)
+        keys = build_keys(self, self._buffer, lambda: self._answer is not None)
+        output = open_output(sys.stdout, term)
+        self._application = build_application(self._status, self._buffer, lexer, keys, open_input(), output)
+        self._screen: Screen = (
+            PlainScreen(sys.stdout, self._status, self._buffer)
+            if plain
+            else DrawnScreen(self._application, self._status, lexer)
+        )
+
+    async def run(self) -> int:
+        """Serve the person until the machine quits, ``quit_requested`` is set or the terminal has gone.
+
+        Returns the exit status, 0. The terminal is as it was before, whatever is raised.
+        """
+        if self._greeting:
+            self._screen.write(self._greeting + "\n")
+        self._history.prepare()
+        unsubscribe = self._monitor.target.subscribe(self._hear)
+        owner = asyncio.create_task(
+            self._application.run_async(set_exception_handler=False, handle_sigint=False)
+        )
+        ends = [asyncio.create_task(event.wait()) for event in (self._ended, self._quit_requested)]
+        try:
+            with stray_text_to(self.notify):
+                self._screen.refresh()
+                await asyncio.wait([owner, *ends], return_when=asyncio.FIRST_COMPLETED)
+                await self._settle()
+                if self._application.is_running and not self._application.is_done:
+                    self._application.exit()
+                await asyncio.gather(owner, return_exceptions=True)
+        finally:
+            unsubscribe()
+            tasks = [owner, *ends, *self._announcements, *([self._running] if self._running else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            self._leave()
+        error = owner.exception() if not owner.cancelled() else None
+        if error is not None and not isinstance(error, EOFError):
+            raise error
+        return 0
+
+    def notify(self, text: str) -> None:
+        """Show text above the line being typed; a newline is added."""
+        self._screen.write(text + "\n")
+
+    async def ask(self, question: str) -> bool:
+        """Ask for ``y`` or ``n``; Ctrl-C stops the command that asks."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._status.question = f"{question} (y/n) "
+        self._screen.refresh()
+        try:
+            yes = await self._answer
+            self.notify(f"{self._status.question}{'y' if yes else 'n'}")
+        finally:
+            self._status.question, self._answer = "", None
+            self._screen.refresh()
+        return yes
+
+    def progress(self, title: str) -> Progress:
+        """Show a bar until it is closed, or until the command that runs has ended."""
+        bar = Bar(title, self._screen.refresh, self._close_bar)
+        self._status.bars.append(bar)
+        self._bar_shown = True
+        self._screen.refresh()
+        return bar
+
+    def _close_bar(self, bar: Bar) -> None:
+        if bar in self._status.bars:
+            self._status.bars.remove(bar)
+            self._screen.refresh()
+
+    # What the keys do
+
+    def enter(self) -> None:
+        lines = [without_prompt(line) for line in self._buffer.text.split("\n")]
+        self._tail = ""
+        self._submit(lines, Document())
+
+    def interrupt(self) -> None:
+        if self._running is not None:
+            self.notify("^C")
+            self._running.cancel()
+        else:
+            self._buffer.reset()
+            self._screen.refresh()
+
+    def end_of_input(self) -> None:
+        self._submit(["quit"], Document())
+
+    def answer(self, yes: bool) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(yes)
+
+    def paste(self, text: str) -> None:
+        before, after = self._buffer.document.text_before_cursor, self._buffer.document.text_after_cursor
+        paste = read_paste(text)
+        if not paste.lines:
+            self._buffer.insert_text(paste.tail)
+            return
+        if paste.transcript:
+            typed = Document(paste.tail) if paste.tail else self._buffer.document
+        else:
+            paste.lines[0] = before + paste.lines[0]
+            typed = Document(paste.tail + after, len(paste.tail))
+        self._tail = paste.tail and typed.text
+        self._submit(paste.lines, typed)
+
+    # Lines, one after another
+
+    def _submit(self, lines: list[str], typed: Document) -> None:
+        self._buffer.reset(typed)
+        self._waiting.add(lines)
+        self._next()
+
+    def _next(self) -> None:
+        """Run what waits, unless something runs; with nothing left, show the prompt."""
+        while self._running is None and self._waiting and not self._over:
+            line = self._waiting.next()
+            self._screen.echo(line)
+            if not does_nothing(line):
+                self.lines.append(line)
+                self._history.append_string(line)
+                self._status.busy = True
+                self._running = asyncio.create_task(self._monitor.run_line(line, self._person))
+                self._running.add_done_callback(self._finish)
+        if self._running is None and not self._over:
+            self._buffer.reset(self._buffer.document)  # which makes it know what has come to the history
+            self._status.busy = False
+        self._screen.refresh()
+
+    def _finish(self, task: asyncio.Task[bool]) -> None:
+        self._running = None
+        self._status.bars.clear()
+        if task.cancelled():
+            good = False
+        elif error := task.exception():
+            good = False
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"'{self.lines[-1]}' broke off", "exception": error, "task": task}
+            )
+        else:
+            good = task.result()
+        said, self._bar_shown = self._bar_shown or not good, False
+        ends, self._ends = self._ends, []
+        if not said:
+            for status in ends:
+                self._announce(status)
+        if not good:
+            self._abandon()
+        self._next()
+
+    def _abandon(self) -> None:
+        """Drop what waits, a paste's unfinished last line too, and say how much it was."""
+        count = self._waiting.abandon()
+        if self._tail and self._buffer.text == self._tail:
+            count += not does_nothing(self._tail)
+            self._buffer.reset()
+        self._tail = ""
+        if count:
+            self.notify(left_unrun(count))
+
+    # Events, and the end
+
+    @property
+    def _over(self) -> bool:
+        return self._ended.is_set() or self._quit_requested.is_set()
+
+    def _hear(self, event: Event) -> None:
+        if event.name == "SHUTDOWN":
+            self._ended.set()
+        status = migration_end(event)
+        if status is not None:
+            # a command that fails, or shows progress, says by itself how the migration ended
+            if self._running is not None:
+                self._ends.append(status)
+            else:
+                self._announce(status)
+
+    def _announce(self, status: str) -> None:
+        task = asyncio.create_task(announce(self._monitor.target, status, self.notify))
+        self._announcements.add(task)
+        task.add_done_callback(self._announcements.discard)
+
+    async def _settle(self) -> None:
+        """Let the command that runs end, and give up those behind it."""
+        self._ended.set()
+        running = self._running
+        if running is not None:
+            await asyncio.wait([running], timeout=_LAST_WORDS_SECONDS)
+            running.cancel()
+            await asyncio.wait([running])
+        self._abandon()
+
+    def _leave(self) -> None:
+        self._screen.close()
+        if isinstance(self._application.output, TerminalOutput):
+            self._application.output.leave()

@@ -1,0 +1,23 @@
+"""Colours, by the names that the lexer and the layout use. What matters is told apart without colour too."""
+
+from __future__ import annotations
+
+from prompt_toolkit.styles import Style
+
+STYLE = Style.from_dict(
+    {
+        "prompt": "bold",
+        "question": "bold",
+        "pygments.keyword": "bold ansigreen",
+        "pygments.name.attribute": "ansicyan",
+        "pygments.literal.string": "ansiyellow",
+        "pygments.literal.number": "ansimagenta",
+        "pygments.comment": "italic ansibrightblack",
+        "pygments.error": "underline ansired",
+        "progress": "ansigreen",
+        "completion-menu": "noreverse bg:ansibrightblack ansiwhite",
+        "completion-menu.completion.current": "reverse",
+        "completion-menu.meta.completion": "bg:ansibrightblack ansiwhite",
+        "completion-menu.meta.completion.current": "reverse",
+    }
+)

@@ -1,0 +1,101 @@
+"""What is drawn below the output: the prompt with the line being typed, or a command's bar or question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from prompt_toolkit.application import Application
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.input import Input
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.layout import (
+    BufferControl,
+    CompletionsMenu,
+    ConditionalContainer,
+    Dimension,
+    Float,
+    FloatContainer,
+    FormattedTextControl,
+    HSplit,
+    Layout,
+    Window,
+)
+from prompt_toolkit.lexers import Lexer
+from prompt_toolkit.output import Output
+from prompt_toolkit.widgets import SearchToolbar
+
+from qmon.console.progress import Bar
+from qmon.console.style import STYLE
+from qmon.console.terminal import BURST_GAP
+
+PROMPT = "(qemu) "
+
+_MENU_ROWS = 8
+
+
+@dataclass(slots=True)
+class Status:
+    """What the console is at, for whoever shows it."""
+
+    busy: bool = False
+    """Whether a command runs, so that there is no prompt."""
+    question: str = ""
+    """What the command asks, with the answers it takes."""
+    bars: list[Bar] = field(default_factory=list)
+    """What it shows the progress of; the last is shown."""
+
+
+def build_application(
+    status: Status, buffer: Buffer, lexer: Lexer, keys: KeyBindings, terminal: Input, output: Output
+) -> Application[None]:
+    """The one application that owns the terminal, from the first prompt to the end."""
+
+    def bar() -> StyleAndTextTuples:
+        # the last column stays free: some terminals wrap as soon as it is written
+        return [("class:progress", status.bars[-1].text(output.get_size().columns - 1))]
+
+    def prefix(line_number: int, wrap_count: int) -> StyleAndTextTuples:
+        first = line_number == 0 and wrap_count == 0
+        return [("class:prompt", PROMPT)] if first and not status.busy else []
+
+    def height() -> Dimension:
+        menu = buffer.complete_state
+        return Dimension(min=1 + min(_MENU_ROWS, len(menu.completions)) if menu else 1)
+
+    search = SearchToolbar()
+    line = Window(
+        BufferControl(buffer, lexer=lexer, search_buffer_control=search.control, preview_search=True),
+        height=height,
+        get_line_prefix=prefix,
+        wrap_lines=True,
+    )
+    layout = HSplit(
+        [
+            _one_line(bar, lambda: bool(status.bars) and not status.question),
+            _one_line(lambda: [("class:question", status.question)], lambda: bool(status.question)),
+            FloatContainer(
+                ConditionalContainer(line, Condition(lambda: not status.busy or bool(buffer.text))),
+                [Float(CompletionsMenu(max_height=_MENU_ROWS, scroll_offset=1), xcursor=True, ycursor=True)],
+            ),
+            search,
+        ]
+    )
+    application: Application[None] = Application(
+        layout=Layout(layout, line),
+        style=STYLE,
+        include_default_pygments_style=False,
+        key_bindings=keys,
+        erase_when_done=True,
+        terminal_size_polling_interval=None,
+        input=terminal,
+        output=output,
+    )
+    application.ttimeoutlen = BURST_GAP
+    return application
+
+
+def _one_line(text: Callable[[], StyleAndTextTuples], shown: Callable[[], bool]) -> ConditionalContainer:
+    return ConditionalContainer(Window(FormattedTextControl(text), height=1), Condition(shown))

@@ -1,0 +1,106 @@
+"""A console on a machine of a few lines, to be run in a terminal by the tests.
+
+``python -m tests.console.program FOLDER``: the history is FOLDER/history, and a file that appears in FOLDER
+makes something happen: ``fail`` and ``complete`` end the migration, ``log`` logs a warning, ``shutdown``
+quits the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from qmon.console.session import Console
+from qmon.errors import CommandError
+from qmon.hmp.monitor import Monitor
+from qmon.qmp.registry import Registry, command
+
+TOTAL = 256 << 20
+
+
+class Machine:
+    """Answers what the tests ask, and pretends to migrate a disk at 10 % each tenth of a second, up to 50 %."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.registry.add_from(self)
+        self.status = "running"
+        self.migration: dict[str, Any] = {}
+
+    @command("query-status")
+    async def query_status(self) -> dict[str, Any]:
+        return {"status": self.status, "running": self.status == "running", "singlestep": False}
+
+    @command("stop")
+    async def stop(self) -> None:
+        self.status = "paused"
+        self.registry.events.emit("STOP")
+
+    @command("cont")
+    async def cont(self) -> None:
+        self.status = "running"
+        self.registry.events.emit("RESUME")
+
+    @command("quit")
+    async def quit(self) -> None:
+        self.registry.events.emit("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
+
+    @command("migrate")
+    async def migrate(self, uri: str, blk: bool = False, inc: bool = False, detach: bool = False) -> None:
+        if self.migration.get("status") == "active":
+            raise CommandError("There's a migration process in progress")
+        self.migration = {"status": "active"}
+        self.done = 0
+
+    @command("query-migrate")
+    async def query_migrate(self) -> dict[str, Any]:
+        if self.migration.get("status") == "active":
+            self.done = min(TOTAL // 2, self.done + TOTAL // 10)
+            sizes = {"transferred": self.done, "remaining": TOTAL - self.done, "total": TOTAL, "mbps": 800.0}
+            return {**self.migration, "total-time": 1000, "disk": sizes, "ram": sizes}
+        return self.migration
+
+    @command("migrate_cancel")
+    async def migrate_cancel(self) -> None:
+        self.end("cancelled")
+
+    def end(self, status: str, why: str = "") -> None:
+        self.migration = {"status": status, **({"error-desc": why} if why else {})}
+        self.registry.events.emit("MIGRATION", {"status": status})
+
+
+async def watch(folder: Path, machine: Machine) -> None:
+    """Do what the files that appear ask for."""
+    while True:
+        for trigger in ("fail", "complete", "log", "shutdown"):
+            if (folder / trigger).exists():
+                (folder / trigger).unlink()
+                match trigger:
+                    case "fail":
+                        machine.end("failed", "Connection reset by peer")
+                    case "complete":
+                        machine.end("completed")
+                    case "log":
+                        logging.getLogger("qmon.nbd").warning("client 7 has gone")
+                    case "shutdown":
+                        await machine.quit()
+        await asyncio.sleep(0.01)
+
+
+async def main() -> int:
+    folder = Path(sys.argv[1])
+    machine = Machine()
+    watcher = asyncio.create_task(watch(folder, machine))
+    monitor = Monitor(machine.registry)
+    status = await Console(monitor, history_path=folder / "state" / "history", greeting="hello").run()
+    watcher.cancel()
+    return status
+
+
+if __name__ == "__main__":
+    status = asyncio.run(main())
+    print(f"ended with {status}, tty {'sane' if sys.stdin.isatty() else 'lost'}")
+    sys.exit(status)
