@@ -1,0 +1,47 @@
+# make demo    two qmon processes move a disk while it is written
+# make check   formatting, types, imports and tests; installs the peers of the tests where it can
+# make bench   the figures of the README, measured here
+# make dist    source archive and wheel, in dist/
+# make clean   take away all that was made
+#
+# Each does its own set-up, given git, make and python3; PYTHON=... chooses another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo check bench dist clean environment test-environment peers
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: environment
+	@$(RUN) -m bench.demo
+
+check: test-environment peers
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-cache
+	$(RUN) -m pytest
+
+bench: test-environment peers
+	$(RUN) -m bench.start
+	$(RUN) -m bench.migrate
+
+dist: test-environment
+	$(RUN) -m build
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+environment:
+	@tools/environment $(VENV)
+
+test-environment:
+	@tools/environment $(VENV) test
+
+peers:
+	@tools/install-peers || echo "the checks go on with the peers that are there"

@@ -1,0 +1,21 @@
+"""What every test run has: a closing line about the peers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.interop import peers
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """Name the missing peers below every other summary, where it is read."""
+    yield
+    if peers.missing:
+        names = ", ".join(sorted(peers.missing))
+        what = "failed" if peers.REQUIRED else "were skipped"
+        terminalreporter.write_line(
+            f"peers missing: {names}; tests that need them {what} (tools/install-peers, as root)", yellow=True
+        )
