@@ -53,7 +53,7 @@ _SECTION_START = struct.Struct(f">BIB{len(SECTION_NAME)}sII")
 _SECTION = struct.Struct(">BI")
 _PREAMBLE = MAGIC + struct.pack(">I", VERSION) + b"\x07" + struct.pack(">I", len(MACHINE)) + MACHINE
 _CHECKSUM = struct.Struct(">Q")
-_END = struct.Struct(">QQ")
+_FINISH = struct.Struct(">QQB")
 _GO = struct.Struct(">BHH16sQ")
 
 
@@ -81,9 +81,14 @@ class Kind(enum.IntEnum):
     FLUSH = 4
     """Flush all drives and answer with this record's sequence number."""
     FINISH = 5
-    """``payload`` is what was sent before it: records:u64, digest:u64."""
+    """``payload`` is what was sent before it, and how to go on: records:u64, digest:u64, running:u8."""
     END = 6
     """The end of this section's records."""
+    PROGRESS = 7
+    """``offset`` is how many bytes the source still holds, for the person at the destination."""
+
+
+_WITHOUT_PAYLOAD = frozenset({Kind.ZERO, Kind.FLUSH, Kind.END, Kind.PROGRESS})
 
 
 class StreamError(QmonError):
@@ -100,6 +105,12 @@ class Record:
     length: int
     sequence: int
     payload: memoryview
+
+    @property
+    def finish(self) -> tuple[int, int, bool]:
+        """What a FINISH record says: the records and the digest before it, and whether to run."""
+        records, digest, running = _FINISH.unpack(self.payload)
+        return records, digest, bool(running)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +217,16 @@ class RecordWriter:
         self._add(Kind.FLUSH, 0, 0, 0)
         return self.next_sequence - 1
 
-    def finish(self) -> int:
-        """Add a FINISH record; return the digest of everything before it."""
-        digest = self.digest.value
-        payload = _END.pack(self.digest.records, digest)
+    def progress(self, remaining: int) -> None:
+        """Add a PROGRESS record: ``remaining`` bytes are still to be sent."""
+        self._add(Kind.PROGRESS, 0, remaining, 0)
+
+    def finish(self, running: bool) -> tuple[int, int]:
+        """Add a FINISH record; return the count and the digest of the records before it."""
+        records, digest = self.digest.records, self.digest.value
+        payload = _FINISH.pack(records, digest, running)
         self._add(Kind.FINISH, 0, 0, len(payload), payload)
-        return digest
+        return records, digest
 
     def end(self) -> None:
         """Add an END record."""
@@ -346,7 +361,7 @@ class StreamReader:
         if header is None:
             return None
         checksum, kind_number, flags, drive, length, sequence, offset = HEADER.unpack(header)
-        size = 0 if kind_number in (Kind.ZERO, Kind.FLUSH, Kind.END) else length
+        size = 0 if kind_number in _WITHOUT_PAYLOAD else length
         # What bounds memory is looked at before the checksum can be: nothing else is trusted yet.
         if size > MAX_PAYLOAD:
             raise self._error(f"a record of {size} bytes, at most {MAX_PAYLOAD} are allowed")
@@ -374,7 +389,10 @@ class StreamReader:
         return Record(kind, drive, offset, length, sequence, payload)
 
     def _check_finish(self, payload: memoryview) -> None:
-        if bytes(payload) != _END.pack(self.digest.records, self.digest.value):
+        if (
+            len(payload) != _FINISH.size
+            or bytes(payload[:16]) != _FINISH.pack(self.digest.records, self.digest.value, 0)[:16]
+        ):
             raise self._error("the digest of what was sent is not that of what came")
 
     def _parse_footer(self) -> Item | None:
@@ -392,7 +410,7 @@ class StreamReader:
         have = self._peek(_GO.size + _CHECKSUM.size)
         if have is None:
             return None
-        mark, command, length, migration_id, digest = _GO.unpack(have[: _GO.size])
+        _, command, length, migration_id, digest = _GO.unpack(have[: _GO.size])
         if command != COMMAND_GO or length != 32:
             raise self._error(f"unknown command {command:#06x}")
         if _CHECKSUM.unpack(have[_GO.size :])[0] != xxhash.xxh3_64_intdigest(have[: _GO.size]):

@@ -1,0 +1,40 @@
+"""What a migration needs of a drive, on either side; the machine's drives are such."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from qmon.block.gate import Gate
+from qmon.block.node import Node
+
+GATE_REASON = "migration"
+
+
+class MigratingDrive(Protocol):
+    """A drive under migration. Its calls block, so they belong on data threads."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """The virtual size in bytes, known also while the image is not open."""
+
+    @property
+    def read_only(self) -> bool: ...
+
+    @property
+    def gate(self) -> Gate: ...
+
+    @property
+    def node(self) -> Node:
+        """The top node. To change what requests pass through, set it while the gate is closed."""
+
+    @node.setter
+    def node(self, node: Node) -> None: ...
+
+    def activate(self) -> None:
+        """Open the image and take its locks; nothing when it is active. Raises OSError."""
+
+    def deactivate(self) -> None:
+        """Flush, close the image and give up its locks; nothing when it is not active. Raises OSError."""

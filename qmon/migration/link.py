@@ -1,0 +1,163 @@
+"""The source's end of the connection: sends batches at the allowed rate, and hears the answers to them.
+
+One data thread sends; a second one reads the return path, so that an answer is heard while a send blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from qmon.errors import QmonError, reason
+from qmon.migration.answers import Answer, AnswerReader, Type
+from qmon.migration.progress import Progress, RateMeter, Throttle
+
+STALL_TIMEOUT = 30
+"""Seconds after which a connection that takes nothing, or owes an answer, counts as lost."""
+
+
+class LinkError(QmonError):
+    """The connection is of no more use; the message says why."""
+
+
+class PeerRefusedError(QmonError):
+    """The destination said no; the message is its reason."""
+
+
+class Link:
+    """A connection to a destination. ``close`` may come from any thread and wakes whoever blocks."""
+
+    def __init__(self, sock: socket.socket, progress: Progress) -> None:
+        self._sock = sock
+        # A kernel timeout keeps the socket blocking: Python's own would poll before every call.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALL_TIMEOUT, 0))
+        self._progress = progress
+        self._throttle = Throttle()
+        self._meter = RateMeter()
+        self._in_flight: deque[tuple[int, int]] = deque()
+        self._in_flight_bytes = 0
+        self._applied = 0
+        self._answers: queue.SimpleQueue[Answer | QmonError] = queue.SimpleQueue()
+        self._moved = threading.Condition()
+        self._closed = threading.Event()
+        self._lost: QmonError | None = None
+        self._reader = threading.Thread(target=self._read, name="migration-answers", daemon=True)
+        self._reader.start()
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes sent and not yet said to be applied."""
+        return self._in_flight_bytes
+
+    def send(self, buffers: Sequence[bytes | memoryview], size: int, sequence: int, limit: int) -> None:
+        """Send a batch of ``size`` bytes whose last record is ``sequence``, at ``limit`` bytes a second.
+
+        Raises LinkError, or PeerRefusedError when that is why the connection ended.
+        """
+        if self._closed.wait(self._throttle.delay(size, limit)):
+            raise LinkError("the connection was closed here")
+        with self._moved:
+            self._in_flight.append((sequence, size))
+            self._in_flight_bytes += size
+        try:
+            self._send_all(buffers, size)
+        except BlockingIOError as error:
+            raise LinkError(f"the destination took nothing for {STALL_TIMEOUT} s") from error
+        except OSError as error:
+            raise self._why_lost(error) from error
+        self._progress.transferred += size
+
+    def _send_all(self, buffers: Sequence[bytes | memoryview], size: int) -> None:
+        sent = self._sock.sendmsg(buffers)
+        while sent < size:
+            size -= sent
+            left = deque(memoryview(piece) for piece in buffers)
+            while sent:
+                if sent >= len(left[0]):
+                    sent -= len(left.popleft())
+                else:
+                    left[0] = left[0][sent:]
+                    sent = 0
+            buffers = list(left)
+            sent = self._sock.sendmsg(buffers)
+
+    def _why_lost(self, error: OSError) -> QmonError:
+        """What the destination said before it closed says more than EPIPE: give it a moment to arrive."""
+        self._reader.join(1.0)
+        return self._lost or LinkError(f"the connection to the destination was lost: {reason(error)}")
+
+    def wait_for(self, *kinds: Type, timeout: float = STALL_TIMEOUT) -> Answer:
+        """Wait for an answer of one of these types. Raises LinkError, or PeerRefusedError for a no."""
+        try:
+            answer = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            wanted = " or ".join(kind.name for kind in kinds)
+            raise LinkError(f"the destination did not answer {wanted} within {timeout:g} s") from None
+        if isinstance(answer, QmonError):
+            self._answers.put(answer)  # it holds for whoever asks next, too
+            raise answer
+        if answer.type not in kinds:
+            if answer.type is Type.REFUSED:
+                raise PeerRefusedError(answer.text)
+            raise LinkError(f"the destination answered {answer.type.name} out of turn")
+        return answer
+
+    def wait_applied(self, timeout: float) -> None:
+        """Return when more is applied than now, when nothing is in flight, or after ``timeout`` seconds."""
+        with self._moved:
+            if self._in_flight and not self._lost:
+                self._moved.wait(timeout)
+        if self._lost:
+            raise self._lost
+
+    def close(self) -> None:
+        """End the connection; idempotent."""
+        self.abort()
+        self._reader.join()  # it ends with the socket
+        self._sock.close()
+
+    def abort(self) -> None:
+        """Wake whoever blocks on the connection; ``close`` is still to come."""
+        self._closed.set()
+        with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _read(self) -> None:
+        lost: QmonError = LinkError("the destination closed the connection")
+        try:
+            self._read_answers()
+        except OSError as error:
+            lost = LinkError(f"the connection to the destination was lost: {reason(error)}")
+        except QmonError as error:
+            lost = error
+        self._lost = self._lost or lost
+        self._answers.put(self._lost)
+        with self._moved:
+            self._moved.notify_all()
+
+    def _read_answers(self) -> None:
+        reader = AnswerReader()
+        buffer = memoryview(bytearray(1 << 16))
+        while count := self._sock.recv_into(buffer):
+            for answer in reader.feed(buffer[:count]):
+                if answer.type is Type.APPLIED:
+                    self._note_applied(answer.number)
+                elif answer.type is Type.REFUSED:
+                    self._answers.put(answer)
+                    self._lost = PeerRefusedError(answer.text)
+                else:
+                    self._answers.put(answer)
+
+    def _note_applied(self, sequence: int) -> None:
+        with self._moved:
+            while self._in_flight and self._in_flight[0][0] <= sequence:
+                size = self._in_flight.popleft()[1]
+                self._in_flight_bytes -= size
+                self._applied += size
+            self._progress.rate = self._meter.add(self._applied)
+            self._moved.notify_all()

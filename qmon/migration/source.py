@@ -1,0 +1,338 @@
+"""The source's side of a migration: one data thread that goes through the states of ``states.SOURCE``."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from qmon.address import Address, connect
+from qmon.errors import CommandError, QmonError, reason
+from qmon.migration.answers import Type
+from qmon.migration.copy import DriveCopy
+from qmon.migration.drive import GATE_REASON, MigratingDrive
+from qmon.migration.link import STALL_TIMEOUT, Link, LinkError, PeerRefusedError
+from qmon.migration.offer import DriveOffer, Mode, Offer
+from qmon.migration.parameters import Parameters
+from qmon.migration.progress import Progress
+from qmon.migration.states import ENDED, SOURCE, Event, Phase, StateMachine
+from qmon.migration.stream import (
+    MAX_PAYLOAD,
+    RecordWriter,
+    go,
+    preamble,
+    section_end,
+    section_footer,
+    section_part,
+    section_start,
+)
+
+log = logging.getLogger("qmon.migration")
+
+CONNECT_TIMEOUT = 10
+DRAIN_TIMEOUT = 10
+"""Seconds that requests inside a gate get to finish, before the migration fails and the source runs on."""
+
+PREPARED_TIMEOUT = 10
+"""Seconds without PREPARED, the machine standing still, after which the source runs on."""
+
+FLUSH_TIMEOUT = 600
+"""Seconds that the destination gets to flush while the machine runs."""
+
+FLUSH_AFTER = 32 << 20
+"""Bytes since the last flush up to which the destination's last flush is short enough for the downtime."""
+
+PROGRESS_INTERVAL = 0.2
+SLICE_SECONDS = 0.05
+MIN_SLICE = 16 << 10
+
+
+class CancelledError(QmonError):
+    """The migration was cancelled here."""
+
+
+class Source:
+    """A migration to ``address``. Made and asked on the loop; it works on threads of its own.
+
+    ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
+    gates closed. Every public call returns at once.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        mode: Mode,
+        drives: Sequence[MigratingDrive],
+        parameters: Parameters,
+        on_phase: Callable[[Phase], None],
+        is_running: Callable[[], bool],
+    ) -> None:
+        self.id = uuid.uuid4()
+        self.mode = mode
+        self._address = address
+        self._drives = list(drives)
+        self._parameters = parameters
+        self._is_running = is_running
+        self._states = StateMachine(SOURCE, on_phase)
+        self._copies: list[DriveCopy] = []
+        self._writer = RecordWriter()
+        self._link: Link | None = None
+        self._progress_sent = 0.0
+        self.progress = Progress()
+        self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
+
+    @property
+    def phase(self) -> Phase:
+        return self._states.phase
+
+    @property
+    def drive_figures(self) -> list[tuple[str, int, int]]:
+        """Of each drive that travels: its id, bytes still marked, and size."""
+        return [(copy.drive.id, copy.dirty.dirty_bytes, copy.drive.size) for copy in list(self._copies)]
+
+    def start(self) -> None:
+        """Begin; the phase is ``setup`` when this returns."""
+        self._states.step(Event.START)
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Cancel, if GO has not been sent; a migration that has ended is left as it is.
+
+        Raises CommandError after GO.
+        """
+        if self._states.try_step(Event.CANCEL):
+            if self._link is not None:
+                self._link.abort()
+        elif self.phase not in ENDED and self.phase is not Phase.CANCELLING:
+            raise CommandError(
+                "The migration can't be cancelled any more: the destination has been told to run"
+            )
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until its threads have ended; say whether they have."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._migrate()
+        except (OSError, QmonError) as error:
+            self._end(reason(error))
+        except Exception as error:
+            log.exception("the migration failed by a fault of qmon's own")
+            self._end(f"internal error: {error!r}")
+        finally:
+            if self._link is not None:
+                self._link.close()
+
+    def _migrate(self) -> None:
+        link = self._connect()
+        self._agree(link)
+        self._copy(link)
+        self._switch_over(link)
+
+    def _check(self) -> None:
+        if self.phase is Phase.CANCELLING:
+            raise CancelledError("the migration was cancelled")
+
+    def _connect(self) -> Link:
+        try:
+            sock = connect(self._address, CONNECT_TIMEOUT)
+        except OSError as error:
+            raise LinkError(f"Failed to connect to '{self._address}': {reason(error)}") from error
+        self._link = Link(sock, self.progress)
+        self._check()
+        return self._link
+
+    def _agree(self, link: Link) -> None:
+        offer = Offer(
+            self.id,
+            self.mode,
+            tuple(DriveOffer(drive.id, drive.size, drive.read_only) for drive in self._drives),
+        )
+        if self.mode is not Mode.SHARED:
+            self._copies = [
+                DriveCopy(index, drive) for index, drive in enumerate(self._drives) if not drive.read_only
+            ]
+        self.progress.total = sum(copy.drive.size for copy in self._copies)
+        self._writer.raw(preamble() + section_start())
+        self._writer.hello(offer.encode())
+        self._close_part()
+        self._send()
+        by_index = {copy.index: copy for copy in self._copies}
+        while (answer := link.wait_for(Type.ZEROS, Type.AGREED)).type is Type.ZEROS:
+            index, ranges = answer.zeros
+            if index not in by_index:
+                raise LinkError(f"the destination spoke of drive {index}, which does not travel")
+            for offset, length in ranges:
+                by_index[index].known_zeros.add(offset, length)
+        self._track()
+        self.progress.agreed = time.monotonic()
+        self._step(Event.AGREED)
+
+    def _track(self) -> None:
+        """From here on every write is seen: then what there is can be looked up while writes go on."""
+        for copy in self._copies:
+            self._close_gate(copy.drive)
+            try:
+                copy.install()
+            finally:
+                copy.drive.gate.open(GATE_REASON)
+        for copy in self._copies:
+            copy.mark_all(self._check)
+        self.progress.remaining = self._dirty_bytes()
+
+    def _copy(self, link: Link) -> None:
+        """Rounds through what is dirty, until what is left fits into the downtime limit."""
+        flushed = 0
+        while self._copies:
+            self._round()
+            if not self._fits(link):
+                if not self._dirty_bytes():
+                    link.wait_applied(0.01)
+                continue
+            if self.progress.transferred - flushed <= FLUSH_AFTER and flushed:
+                return
+            flushed = self.progress.transferred
+            self._flush_destination(link)
+
+    def _round(self) -> None:
+        self._writer.raw(section_part())
+        for copy in self._copies:
+            copy.send_dirty(self._writer, self._send_within_part, self._slice_size)
+        self._close_part()
+        self._send()
+        self.progress.rounds += 1
+
+    def _fits(self, link: Link) -> bool:
+        """Whether what is dirty or on its way can arrive within the downtime limit."""
+        left = self._dirty_bytes() + link.in_flight
+        if not left:
+            self.progress.expected_downtime = 0.0
+            return True
+        if not self.progress.rate:
+            return False
+        self.progress.expected_downtime = left / self.progress.rate
+        return self.progress.expected_downtime * 1000 <= self._parameters.downtime_limit_ms
+
+    def _flush_destination(self, link: Link) -> None:
+        """Have most of it flushed while the machine runs, so that the last flush is short."""
+        self._writer.raw(section_part())
+        self._writer.flush()
+        self._close_part()
+        self._send()
+        link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
+
+    def _switch_over(self, link: Link) -> None:
+        running = self._is_running()
+        self._step(Event.CONVERGED)
+        self.progress.gates_closed = time.monotonic()
+        for drive in self._drives:
+            self._close_gate(drive)
+        self._writer.raw(section_end())
+        for copy in self._copies:
+            copy.send_dirty(self._writer, self._send, lambda: MAX_PAYLOAD)
+        expected = self._writer.finish(running)
+        self._close_part()
+        self._send()
+        if link.wait_for(Type.PREPARED, timeout=PREPARED_TIMEOUT).prepared != expected:
+            raise LinkError("the destination's digest of what came is not that of what was sent")
+        for copy in self._copies:
+            copy.uninstall()
+        for drive in self._drives:
+            drive.deactivate()
+        self._step(Event.PREPARED)
+        # The point of no return: whoever cancels does so before this step or not at all.
+        self._step(Event.GO)
+        self._writer.raw(go(self.id.bytes, expected[1]))
+        self._send()
+        try:
+            link.wait_for(Type.RUNNING, timeout=STALL_TIMEOUT)
+        except PeerRefusedError as refused:
+            self._run_on()
+            self.progress.error = f"the destination refused to run: {refused}"
+            self._note_end()
+            self._states.step(Event.REFUSED)
+            return
+        self.progress.remaining = 0
+        self._note_end()
+        for drive in self._drives:
+            drive.gate.shut()
+        self._states.step(Event.RUNNING)
+
+    def _step(self, event: Event) -> None:
+        """Move on, unless the migration was cancelled at that very moment."""
+        if not self._states.try_step(event):
+            self._check()
+            self._states.step(event)
+
+    def _close_gate(self, drive: MigratingDrive) -> None:
+        if not drive.gate.close(GATE_REASON, DRAIN_TIMEOUT):
+            raise QmonError(f"drive '{drive.id}': a request did not finish within {DRAIN_TIMEOUT} s")
+
+    def _close_part(self) -> None:
+        self._writer.end()
+        self._writer.raw(section_footer())
+
+    def _slice_size(self) -> int:
+        """Bytes to send at once: little at a low bandwidth, so that neither side waits long."""
+        limit = self._parameters.max_bandwidth
+        if not limit:
+            return MAX_PAYLOAD
+        return min(MAX_PAYLOAD, max(MIN_SLICE, int(limit * SLICE_SECONDS)))
+
+    def _send(self) -> None:
+        self._check()
+        link, writer = self._link, self._writer
+        assert link is not None
+        if not writer.buffers:
+            return
+        self.progress.remaining = self._dirty_bytes() + link.in_flight
+        limit = 0 if self.phase is not Phase.ACTIVE else self._parameters.max_bandwidth
+        link.send(writer.buffers, writer.size, writer.next_sequence - 1, limit)
+        writer.clear()
+
+    def _send_within_part(self) -> None:
+        self._send()
+        now = time.monotonic()
+        if now - self._progress_sent > PROGRESS_INTERVAL:
+            self._progress_sent = now
+            self._writer.progress(self.progress.remaining)
+
+    def _dirty_bytes(self) -> int:
+        return sum(copy.dirty.dirty_bytes for copy in self._copies)
+
+    def _note_end(self) -> None:
+        self.progress.ended = time.monotonic()
+        if self.progress.gates_closed is not None:
+            self.progress.downtime = self.progress.ended - self.progress.gates_closed
+
+    def _end(self, why: str) -> None:
+        """Something went wrong: run on before GO, stand still after it."""
+        if self.phase is Phase.GONE:
+            self.progress.error = (
+                f"it is not known whether the destination runs: {why}."
+                " This side stands still; ask the other side before anything else"
+            )
+            self._states.step(Event.LOST)
+            return
+        if self.phase is not Phase.CANCELLING:
+            self.progress.error = why
+        try:
+            self._run_on()
+        except OSError as error:
+            self.progress.error = f"{why}; then a drive could not be opened again: {reason(error)}"
+            log.error("%s", self.progress.error)
+        self._note_end()
+        self._states.step(Event.FAIL)
+
+    def _run_on(self) -> None:
+        """Give the drives back to the machine as they were. Raises OSError when an image can't be had."""
+        for copy in self._copies:
+            copy.uninstall()
+        for drive in self._drives:
+            drive.activate()
+        for drive in self._drives:
+            drive.gate.open(GATE_REASON)
