@@ -1,0 +1,257 @@
+"""A line's arguments read by the table's types, with QEMU's errors."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qmon.errors import UsageError
+from qmon.hmp.expressions import evaluate
+from qmon.hmp.person import LineError
+from qmon.hmp.signature import EXPRESSION_KINDS, WORD_KINDS, Parameter
+from qmon.hmp.table import SPACE, Command, skip_space
+from qmon.hmp.words import read_word
+from qmon.keyval import parse_keyval
+from qmon.units import MIB, parse_size_prefix
+
+Value = str | int | float | bool
+Values = dict[str, Value]
+
+_EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
+_FORMAT = re.compile(r"/(?P<count>\d*)(?P<letters>[oduxicbhwgL]*)")
+_SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
+_DOUBLE = re.compile(
+    r"[+-]?(?:inf(?:inity)?|nan|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE
+)
+_NO_SIZE = re.compile(r"0[xX][0-9a-fA-F]+\.|[0-9]+\.[0-9]*[1-9][0-9]*[bB]")
+_SECONDS = {"m": 1e-3, "u": 1e-6, "n": 1e-9}
+_IMPLIED_KEYS = {"device": "driver", "netdev": "type", "object": "qom-type", "chardev": "backend"}
+INT64_MAX = (1 << 63) - 1
+
+
+def read_size(text: str, position: int, default_suffix: str) -> tuple[int, int]:
+    """Read a size at ``position``; return it in bytes, and where it ends. Raises ValueError.
+
+    As QEMU's ``strtosz``: a plus sign may stand before it, a part of a byte is no size, and a hexadecimal
+    number has no fraction.
+    """
+    rest = text[position:]
+    sign = rest[:1] == "+"
+    value, length = parse_size_prefix(rest[sign:], default_suffix)
+    if _NO_SIZE.match(rest, sign):
+        raise ValueError("invalid size")
+    return value, position + sign + length
+
+
+@dataclass(slots=True)
+class FormatDefaults:
+    """The format and size that a line without them gets: those of the last line that had them."""
+
+    format: str = "x"
+    size_bytes: int = 4
+
+
+def read_arguments(command: Command, text: str, start: int, formats: FormatDefaults) -> Values:
+    """Read what stands in ``text`` from ``start`` on as the command's arguments.
+
+    Returns them by key: str for F B s S and each option of O, int for i l M o (bytes), float for T
+    (seconds), bool for b and flags; ``/`` gives ``count``, ``format`` and ``size``. What was left out has no
+    key. Raises LineError with QEMU's words.
+    """
+    return _Reader(command, text, start, formats).read()
+
+
+class _Reader:
+    def __init__(self, command: Command, text: str, position: int, formats: FormatDefaults) -> None:
+        self._command = command
+        self._text = text
+        self._position = position
+        self._formats = formats
+        self._values: Values = {}
+
+    def read(self) -> Values:
+        parameters = self._command.parameters
+        number = 0
+        while number < len(parameters):
+            if parameters[number].is_flag:
+                end = number
+                while end < len(parameters) and parameters[end].is_flag:
+                    end += 1
+                self._flags(parameters[number:end])
+                number = end
+            else:
+                self._argument(parameters[number])
+                number += 1
+        self._skip_space()
+        if self._position < len(self._text):
+            raise self._error("extraneous characters at the end of line")
+        return self._values
+
+    def _argument(self, parameter: Parameter) -> None:
+        self._skip_space()
+        if parameter.kind == "/":
+            self._format()
+            return
+        if parameter.dotted:
+            if self._ahead() != ".":
+                return
+            self._position += 1
+        elif parameter.optional and self._position == len(self._text):
+            return
+        if parameter.kind == "O":
+            self._options(parameter)
+        elif parameter.kind in WORD_KINDS:
+            self._values[parameter.key] = self._word(f"{_EXPECTED[parameter.kind]} expected")
+        elif parameter.kind in EXPRESSION_KINDS:
+            self._values[parameter.key] = self._integer(parameter.kind)
+        else:
+            readers: dict[str, Callable[[], Value]] = {
+                "S": self._rest,
+                "o": self._size,
+                "T": self._seconds,
+                "b": self._switch,
+            }
+            self._values[parameter.key] = readers[parameter.kind]()
+
+    def _flags(self, flags: tuple[Parameter, ...]) -> None:
+        """Take flags and their bare words in any order.
+
+        A dash behind the table's last flag is an argument, as it is to QEMU, unless it is a flag that is
+        still free. A bare word at the end of the line is an argument too: something must follow a flag.
+        """
+        free = list(flags)
+        passed = 0
+        while free:
+            self._skip_space()
+            if self._ahead() == "-":
+                letter = self._text[self._position + 1 : self._position + 2]
+                flag = next((flag for flag in free if flag.letter == letter), None)
+                if flag is None:
+                    if passed == len(flags):
+                        return
+                    raise self._error(f"unsupported option -{letter}")
+                self._position += 2
+            else:
+                flag = self._bare_word(free)
+                if flag is None:
+                    return
+            free.remove(flag)
+            passed = max(passed, flags.index(flag) + 1)
+            if flag.takes_value:
+                self._values[flag.key] = self._word(f"value expected for -{flag.letter}")
+            else:
+                self._values[flag.key] = True
+
+    def _bare_word(self, free: list[Parameter]) -> Parameter | None:
+        word = read_word(self._text, self._position)
+        if word is None or word.quoted or skip_space(self._text, word.end) == len(self._text):
+            return None
+        flag = next((flag for flag in free if flag.word == word.text), None)
+        if flag is not None:
+            self._position = word.end
+        return flag
+
+    def _word(self, problem: str) -> str:
+        word = read_word(self._text, self._position)
+        if word is None:
+            raise self._error(problem)
+        self._position = word.end
+        return word.text
+
+    def _rest(self) -> str:
+        rest = self._text[self._position :]
+        if not rest:
+            raise self._error("string expected")
+        self._position = len(self._text)
+        return rest
+
+    def _options(self, parameter: Parameter) -> None:
+        if self._position == len(self._text):
+            return
+        word = read_word(self._text, self._position)
+        if word is None:
+            raise LineError("")
+        self._position = word.end
+        try:
+            self._values.update(parse_keyval(word.text, _IMPLIED_KEYS.get(parameter.key)))
+        except UsageError as error:
+            raise LineError(str(error)) from error
+
+    def _integer(self, kind: str) -> int:
+        value, self._position = evaluate(self._text, self._position)
+        if kind == "i" and value >> 32:
+            raise LineError(f"'{self._command.name}' has failed: integer is for 32-bit values")
+        if kind == "M":
+            if value < 0:
+                raise LineError("enter a positive value")
+            value *= MIB
+        return value
+
+    def _size(self) -> int:
+        try:
+            value, end = read_size(self._text, self._position, "M")
+        except ValueError as error:
+            raise LineError("invalid size") from error
+        if value > INT64_MAX:
+            raise LineError("invalid size")
+        self._position = end
+        return value
+
+    def _seconds(self) -> float:
+        match = _DOUBLE.match(self._text, self._position)
+        if match is None:
+            raise LineError("Number expected")
+        digits = match[0]
+        value = float(int(digits, 16)) if "x" in digits.lower() else float(digits)
+        if not math.isfinite(value):
+            raise LineError("Bad number")
+        self._position = match.end()
+        unit = self._text[self._position : self._position + 2]
+        if len(unit) == 2 and unit[0] in _SECONDS and unit[1] == "s":
+            value *= _SECONDS[unit[0]]
+            self._position += 2
+        if self._ahead() not in SPACE:
+            raise LineError("Unknown unit suffix")
+        return value
+
+    def _switch(self) -> bool:
+        end = self._position
+        while end < len(self._text) and self._text[end] not in SPACE:
+            end += 1
+        word = self._text[self._position : end]
+        if word not in ("on", "off"):
+            raise LineError("Expected 'on' or 'off'")
+        self._position = end
+        return word == "on"
+
+    def _format(self) -> None:
+        count, format_, size = 1, "", 0
+        if self._ahead() == "/":
+            match = _FORMAT.match(self._text, self._position)
+            assert match is not None
+            self._position = match.end()
+            if self._ahead() not in SPACE:
+                raise LineError(f"invalid char in format: '{self._ahead()}'")
+            count = int(match["count"][:9] or 1)
+            for letter in match["letters"]:
+                if letter in _SIZE_BYTES:
+                    size = _SIZE_BYTES[letter]
+                else:
+                    format_ = letter
+        format_ = format_ or self._formats.format
+        if format_ != "i":
+            size = size or self._formats.size_bytes
+            self._formats.size_bytes = size
+        self._formats.format = format_
+        self._values.update(count=count, format=format_, size=size or -1)
+
+    def _skip_space(self) -> None:
+        self._position = skip_space(self._text, self._position)
+
+    def _ahead(self) -> str:
+        return self._text[self._position : self._position + 1]
+
+    def _error(self, problem: str) -> LineError:
+        return LineError(f"{self._command.name}: {problem}")

@@ -1,0 +1,90 @@
+"""Help, the history, ``print`` and ``quit``."""
+
+from __future__ import annotations
+
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.person import LineError
+from qmon.hmp.table import Command, Table
+from qmon.hmp.words import read_word
+
+HELP_WORDS_MAX = 16
+"""QEMU's limit: a help line of more words prints nothing."""
+
+
+@handler("hmp_help")
+async def help_(call: Call) -> None:
+    words: list[str] = []
+    text = call.text("name")
+    position = 0
+    while text[position:].strip():
+        word = read_word(text, position)
+        if word is None or len(words) == HELP_WORDS_MAX:
+            raise LineError("")
+        words.append(word.text)
+        position = word.end
+    _print_help(call, call.monitor.tables.main, words, [])
+
+
+@handler("hmp_info_help")
+async def info_help(call: Call) -> None:
+    _print_help(call, call.monitor.tables.main, [call.typed], [])
+
+
+def _print_help(call: Call, table: Table, words: list[str], path: list[str]) -> None:
+    """Print what the words lead to: one command, or all of the table where they end."""
+    if not words:
+        for entry in table:
+            call.print(help_line(entry, path))
+        return
+    command = table.find(words[0])
+    if command is None:
+        raise LineError(f"unknown command: '{' '.join([*path, words[0]])}'")
+    if command.sub_table is not None:
+        _print_help(call, command.sub_table, words[1:], [*path, words[0]])
+    else:
+        call.print(help_line(command, path))
+
+
+def help_line(command: Command, path: list[str]) -> str:
+    """``NAME params -- help``, with the names of the tables above it in front."""
+    return " ".join([*path, command.name, command.entry.params, "--", command.entry.help])
+
+
+@handler("hmp_quit")
+async def quit_(call: Call) -> None:
+    await call.execute("quit")
+    call.monitor.quitting = True
+
+
+@handler("hmp_info_history")
+async def info_history(call: Call) -> None:
+    for number, line in enumerate(call.person.history):
+        call.print(f"{number}: '{line}'")
+
+
+@handler("hmp_print")
+async def print_(call: Call) -> None:
+    value = int(call.values["val"])
+    call.print(format_integer(value, call.text("format")))
+
+
+def format_integer(value: int, format_: str) -> str:
+    """Show a signed 64-bit value as ``print`` does, in the format ``o``, ``x``, ``u``, ``c`` or decimal."""
+    unsigned = value & ((1 << 64) - 1)
+    match format_:
+        case "o":
+            return f"0{unsigned:o}" if unsigned else "0"
+        case "x":
+            return f"{unsigned:#x}" if unsigned else "0"
+        case "u":
+            return str(unsigned)
+        case "c":
+            return f"'{_character(value & 0xFFFFFFFF)}'"
+    return str(value)
+
+
+def _character(code: int) -> str:
+    special = {ord("'"): r"\'", ord("\\"): r"\\", 10: r"\n", 13: r"\r"}
+    if code in special:
+        return special[code]
+    return chr(code) if 32 <= code <= 126 else f"\\x{code:02x}"

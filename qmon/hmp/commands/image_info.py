@@ -1,0 +1,63 @@
+"""An ImageInfo (qapi/block-core.json) as text, the way ``info block -v`` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def size_text(size_bytes: int) -> str:
+    """A size in the unit that gives 0.977 up to 1000: ``16 MiB``, as QEMU rounds it."""
+    value = float(size_bytes)
+    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1024
+        del units[0]
+    return f"{value:0.3g} {units[0]}"
+
+
+def image_info_lines(image: Mapping[str, Any]) -> list[str]:
+    """The lines for an image and for what backs it, topmost first."""
+    lines = _one_image(image)
+    backing = image.get("backing-image")
+    if backing:
+        lines += image_info_lines(backing)
+    return lines
+
+
+def _one_image(image: Mapping[str, Any]) -> list[str]:
+    virtual = image["virtual-size"]
+    allocated = image.get("actual-size")
+    lines = [
+        f"image: {image['filename']}",
+        f"file format: {image['format']}",
+        f"virtual size: {size_text(virtual)} ({virtual} bytes)",
+        f"disk size: {'unavailable' if allocated is None else size_text(allocated)}",
+    ]
+    if image.get("encrypted"):
+        lines.append("encrypted: yes")
+    if "cluster-size" in image:
+        lines.append(f"cluster_size: {image['cluster-size']}")
+    if image.get("dirty-flag"):
+        lines.append("cleanly shut down: no")
+    if "backing-filename" in image:
+        backing = image["backing-filename"]
+        full = image.get("full-backing-filename", backing)
+        lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
+        if "backing-filename-format" in image:
+            lines.append(f"backing file format: {image['backing-filename-format']}")
+    specific = image.get("format-specific")
+    if specific:
+        lines += ["Format specific information:", *_specific_lines(specific.get("data", {}), 1)]
+    return lines
+
+
+def _specific_lines(data: Mapping[str, Any], depth: int) -> list[str]:
+    lines = []
+    for key, value in data.items():
+        name = "    " * depth + key.replace("-", " ")
+        if isinstance(value, Mapping):
+            lines += [f"{name}:", *_specific_lines(value, depth + 1)]
+        else:
+            lines.append(f"{name}: {str(value).lower() if isinstance(value, bool) else value}")
+    return lines

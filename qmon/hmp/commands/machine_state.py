@@ -1,0 +1,46 @@
+"""Stopping and continuing the machine, and what it says of itself."""
+
+from __future__ import annotations
+
+from qmon.hmp.handlers import Call, handler
+
+
+@handler("hmp_stop")
+async def stop(call: Call) -> None:
+    await call.execute("stop")
+
+
+@handler("hmp_cont")
+async def cont(call: Call) -> None:
+    await call.execute("cont")
+
+
+@handler("hmp_info_status")
+async def info_status(call: Call) -> None:
+    state = await call.execute("query-status")
+    text = "VM status: " + ("running" if state["running"] else "paused")
+    if state.get("singlestep"):
+        text += " (single step mode)"
+    if not state["running"] and state["status"] != "paused":
+        text += f" ({state['status']})"
+    call.print(text)
+
+
+@handler("hmp_info_version")
+async def info_version(call: Call) -> None:
+    version = await call.execute("query-version")
+    numbers = version["qemu"]
+    call.print(f"{numbers['major']}.{numbers['minor']}.{numbers['micro']}{version['package']}")
+
+
+@handler("hmp_info_name")
+async def info_name(call: Call) -> None:
+    answer = await call.execute("query-name")
+    if "name" in answer:
+        call.print(answer["name"])
+
+
+@handler("hmp_info_uuid")
+async def info_uuid(call: Call) -> None:
+    answer = await call.execute("query-uuid")
+    call.print(answer["UUID"])

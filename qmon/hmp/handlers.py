@@ -1,0 +1,74 @@
+"""What a command's function gets, and how the table's ``.cmd`` finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qmon.hmp.arguments import Values
+from qmon.hmp.person import LineError, Person
+from qmon.hmp.table import Command
+from qmon.qmp.target import Arguments
+
+if TYPE_CHECKING:
+    from qmon.hmp.monitor import Monitor
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One line that was read: the command, its arguments by key, and who gave it."""
+
+    monitor: Monitor
+    person: Person
+    command: Command
+    typed: str
+    """The command as it was typed, sub-command included: ``info block``."""
+    values: Values
+
+    def has(self, qmp_command: str) -> bool:
+        """Whether the target has a QMP command."""
+        return qmp_command in self.monitor.target.commands()
+
+    async def execute(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
+        """Run a QMP command on the target.
+
+        Raises CommandError when it failed, LineError when the target has no such command.
+        """
+        if not self.has(qmp_command):
+            raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
+        return await self.monitor.target.execute(qmp_command, arguments)
+
+    def text(self, key: str, default: str = "") -> str:
+        """An argument that is text."""
+        return str(self.values.get(key, default))
+
+    def flag(self, key: str) -> bool:
+        """Whether a flag was given."""
+        return bool(self.values.get(key, False))
+
+    def print(self, text: str) -> None:
+        self.person.print(text)
+
+
+Handler = Callable[[Call], Awaitable[None]]
+
+_handlers: dict[str, Handler] = {}
+
+
+def handler(c_name: str) -> Callable[[Handler], Handler]:
+    """Mark the function that does what a table names by ``.cmd = c_name``."""
+
+    def mark(function: Handler) -> Handler:
+        _handlers[c_name] = function
+        return function
+
+    return mark
+
+
+def find_handler(c_name: str) -> Handler | None:
+    """The function for a ``.cmd``; None when nobody wrote one."""
+    from qmon.hmp import commands
+
+    commands.load()
+    return _handlers.get(c_name)
