@@ -26,12 +26,15 @@ PROMPT = b"(qemu)"
 
 def install(folder: Path) -> Path:
     """Build the wheel and install it in ``folder``; return the path of its ``qmon``."""
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(CHECKOUT)]
-    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    # by way of the source archive: a wheel straight from the checkout would take in what an older build left
+    build = [sys.executable, "-m", "build", "--outdir", str(folder), str(CHECKOUT)]
+    done = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"the wheel could not be built:\n{done.stdout}")
     venv.create(folder / "environment", with_pip=True)
     programs = folder / "environment" / "bin"
     wheels = map(str, folder.glob("*.whl"))
-    subprocess.run([programs / "python", "-m", "pip", "install", "-q", *wheels], check=True)
+    subprocess.run([programs / "python", "-m", "pip", "install", "-qq", *wheels], check=True)
     return programs / "qmon"
 
 
@@ -81,7 +84,13 @@ def main() -> None:
         folder = Path(name)
         qmon = install(folder)
         environment = {**os.environ, "HOME": name, "TERM": "xterm-256color"}
-        for variable in ("PYTHONPATH", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        for variable in (
+            "PYTHONPATH",
+            "PYTHONDONTWRITEBYTECODE",
+            "XDG_STATE_HOME",
+            "XDG_DATA_HOME",
+            "XDG_CONFIG_HOME",
+        ):
             environment.pop(variable, None)
         for what, measure, aim in (("-version", version_ms, 100), ("first prompt", prompt_ms, 300)):
             measure(qmon, environment)  # the first run reads the files from the disk
