@@ -84,13 +84,14 @@ def main() -> None:
         folder = Path(name)
         qmon = install(folder)
         environment = {**os.environ, "HOME": name, "TERM": "xterm-256color"}
-        for variable in (
+        unwanted = (
             "PYTHONPATH",
             "PYTHONDONTWRITEBYTECODE",
             "XDG_STATE_HOME",
             "XDG_DATA_HOME",
             "XDG_CONFIG_HOME",
-        ):
+        )
+        for variable in unwanted:
             environment.pop(variable, None)
         for what, measure, aim in (("-version", version_ms, 100), ("first prompt", prompt_ms, 300)):
             measure(qmon, environment)  # the first run reads the files from the disk
