@@ -138,7 +138,7 @@ class Handshake:
         if len(self._received) < CLIENT_FLAGS.size:
             return None
         (flags,) = CLIENT_FLAGS.unpack_from(self._received)
-        if flags & ~_SERVER_FLAGS:
+        if flags & ~int(_SERVER_FLAGS):
             raise ProtocolError(f"unknown client flags {flags:#x}")
         del self._received[: CLIENT_FLAGS.size]
         self._flags = HandshakeFlag(flags)

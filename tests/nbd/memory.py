@@ -1,0 +1,94 @@
+"""A disk in memory whose calls can be made to fail or to wait: faults that no real image gives on demand."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+from qmon.block.gate import Gate
+from qmon.block.node import Buffer, Extent, Kind
+
+SECTOR = 512
+
+
+class MemoryNode:
+    """A Node over a bytearray; ``failures`` maps a call's name to the errno it fails with."""
+
+    def __init__(self, size: int, *, read_only: bool = False) -> None:
+        self.data = bytearray(size)
+        self.failures: dict[str, int] = {}
+        self.calls: Counter[str] = Counter()
+        self.backing = False
+        self._read_only = read_only
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    def _enter(self, call: str, offset: int = 0, length: int = 0) -> None:
+        self.calls[call] += 1
+        if call in self.failures:
+            raise OSError(self.failures[call], os.strerror(self.failures[call]))
+        if offset < 0 or offset + length > self.size:
+            raise AssertionError(f"{call} of {length} bytes at {offset} reached the node")
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._enter("read", offset, len(buffer))
+        buffer[:] = self.data[offset : offset + len(buffer)]
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self._enter("write", offset, len(data))
+        if self._read_only:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.data[offset : offset + len(data)] = data
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        self._enter("zero-unmap" if unmap else "zero", offset, length)
+        self.data[offset : offset + length] = bytes(length)
+
+    def discard(self, offset: int, length: int) -> None:
+        self._enter("discard", offset, length)
+        self.data[offset : offset + length] = bytes(length)
+
+    def flush(self) -> None:
+        self._enter("flush")
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """One extent for each sector, so that joining them is the server's work."""
+        self._enter("extents", offset, length)
+        end = offset + length
+        while offset < end:
+            stop = min(end, offset - offset % SECTOR + SECTOR)
+            empty = Kind.BACKING if self.backing else Kind.ZERO
+            yield Extent(offset, stop - offset, Kind.DATA if any(self.data[offset:stop]) else empty)
+            offset = stop
+
+    def resize(self, size: int) -> None:
+        self.data = self.data[:size] + bytearray(max(0, size - self.size))
+
+    def close(self) -> None:
+        self._enter("close")
+
+
+class MemoryDisk:
+    """A drive of one MemoryNode and a gate."""
+
+    def __init__(self, size: int = 1 << 20, *, read_only: bool = False) -> None:
+        self.memory = MemoryNode(size, read_only=read_only)
+        self.gate = Gate()
+
+    @property
+    def node(self) -> MemoryNode:
+        return self.memory
+
+
+def data_threads() -> list[str]:
+    """The names of the server's threads that are alive."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("nbd")]

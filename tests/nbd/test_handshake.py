@@ -1,0 +1,332 @@
+"""The handshake's promises, byte by byte: what a client sends, split anywhere, and what it gets."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmon.nbd.constants import (
+    CLIENT_FLAGS,
+    IHAVEOPT,
+    MAX_STRING,
+    OPTION,
+    OPTION_REPLY,
+    Info,
+    Option,
+    OptionReply,
+    TransmissionFlag,
+)
+from qmon.nbd.export import Export
+from qmon.nbd.handshake import MAX_OPTION_DATA, Handshake, ProtocolError
+from tests.nbd.client import context_data, go_data, option, string
+from tests.nbd.memory import MemoryDisk
+
+FLAGS = CLIENT_FLAGS.pack(3)
+SIZE = 3 << 20
+
+
+def handshake(*names: str, writable: bool = True, description: str = "") -> Handshake:
+    exports = {name: Export(name, MemoryDisk(SIZE), writable, description) for name in names}
+    return Handshake(lambda: exports)
+
+
+def feed(shake: Handshake, *parts: bytes) -> list[tuple[int, int, bytes]]:
+    """Feed bytes and return the replies: option, type, data."""
+    return parse(b"".join(shake.feed(part) for part in parts))
+
+
+def parse(replies: bytes) -> list[tuple[int, int, bytes]]:
+    found = []
+    while replies:
+        _, number, kind, length = OPTION_REPLY.unpack_from(replies)
+        end = OPTION_REPLY.size + length
+        found.append((number, kind, replies[OPTION_REPLY.size : end]))
+        replies = replies[end:]
+    return found
+
+
+def error_of(replies: Sequence[tuple[int, int, bytes]]) -> tuple[int, str]:
+    ((_, kind, data),) = replies
+    return kind, data.decode()
+
+
+def test_the_greeting_is_fixed_newstyle_without_zeroes() -> None:
+    assert handshake().greeting() == b"NBDMAGIC" + b"IHAVEOPT" + b"\x00\x03"
+
+
+def test_go_tells_size_and_flags_and_ends_the_handshake() -> None:
+    shake = handshake("d0")
+    replies = feed(shake, FLAGS, option(Option.GO, go_data("d0")))
+    flags = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8
+    assert replies == [
+        (Option.GO, OptionReply.INFO, struct.pack(">HQH", 0, SIZE, flags)),
+        (Option.GO, OptionReply.ACK, b""),
+    ]
+    assert shake.agreement is not None
+    assert (shake.agreement.export.name, shake.agreement.structured, shake.agreement.allocation) == (
+        "d0",
+        False,
+        False,
+    )
+
+
+def test_a_read_only_export_says_so_and_offers_nothing_that_writes() -> None:
+    replies = feed(handshake("d0", writable=False), FLAGS, option(Option.GO, go_data("d0")))
+    (flags,) = struct.unpack_from(">H", replies[0][2], 10)
+    assert flags & TransmissionFlag.READ_ONLY
+    assert not flags & (TransmissionFlag.SEND_TRIM | TransmissionFlag.SEND_WRITE_ZEROES)
+
+
+def test_a_read_only_disk_is_read_only_whatever_its_export_says() -> None:
+    exports = {"d0": Export("d0", MemoryDisk(SIZE, read_only=True), writable=True)}
+    shake = Handshake(lambda: exports)
+    replies = feed(shake, FLAGS, option(Option.GO, go_data("d0")))
+    (flags,) = struct.unpack_from(">H", replies[0][2], 10)
+    assert flags & TransmissionFlag.READ_ONLY
+
+
+def test_infos_are_sent_to_who_asks() -> None:
+    infos = (Info.NAME, Info.DESCRIPTION, Info.BLOCK_SIZE, 77)
+    replies = feed(handshake("d0", description="a disk"), FLAGS, option(Option.INFO, go_data("", *infos)))
+    assert [data for _, kind, data in replies if kind == OptionReply.INFO][1:] == [
+        b"\x00\x01d0",
+        b"\x00\x02a disk",
+        struct.pack(">HIII", 3, 1, 4096, 32 << 20),
+    ]
+    assert replies[-1][1] == OptionReply.ACK
+
+
+def test_info_leaves_the_handshake_going_on() -> None:
+    shake = handshake("d0")
+    feed(shake, FLAGS, option(Option.INFO, go_data("d0")))
+    assert shake.agreement is None
+    feed(shake, option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+
+
+@pytest.mark.parametrize(("client_flags", "zeroes"), [(1, 124), (3, 0), (0, 124)])
+def test_export_name_is_followed_by_zeroes_unless_the_client_wants_none(
+    client_flags: int, zeroes: int
+) -> None:
+    shake = handshake("d0")
+    reply = shake.feed(CLIENT_FLAGS.pack(client_flags) + option(Option.EXPORT_NAME, b"d0"))
+    assert reply[:8] == struct.pack(">Q", SIZE)
+    assert reply[10:] == bytes(zeroes)
+    assert shake.agreement is not None
+
+
+def test_what_follows_the_last_option_is_kept_for_the_transmission_phase() -> None:
+    shake = handshake("d0")
+    shake.feed(FLAGS + option(Option.GO, go_data("d0")) + b"requests")
+    assert shake.agreement is not None
+    assert shake.agreement.rest == b"requests"
+
+
+def test_list_names_every_export_with_its_description() -> None:
+    replies = feed(handshake("d0", "ä1", description="a disk"), FLAGS, option(Option.LIST))
+    assert [data for _, kind, data in replies if kind == OptionReply.SERVER] == [
+        string("d0") + b"a disk",
+        string("ä1") + b"a disk",
+    ]
+    assert replies[-1][1] == OptionReply.ACK
+
+
+def test_abort_is_acknowledged_and_ends_everything() -> None:
+    shake = handshake("d0")
+    assert feed(shake, FLAGS, option(Option.ABORT, b"bye")) == [(Option.ABORT, OptionReply.ACK, b"")]
+    assert shake.finished
+    assert shake.feed(option(Option.LIST)) == b""
+
+
+@pytest.mark.parametrize("number", [Option.INFO, Option.GO])
+def test_an_unknown_name_is_told_with_the_names_there_are(number: int) -> None:
+    kind, text = error_of(feed(handshake("d0", "d1"), FLAGS, option(number, go_data("nope"))))
+    assert kind == OptionReply.ERR_UNKNOWN
+    assert text == "export 'nope' not present; exports here: 'd0', 'd1'"
+
+
+def test_an_unknown_export_name_can_only_be_hung_up_on() -> None:
+    with pytest.raises(ProtocolError, match="export 'nope' not present; exports here: none"):
+        handshake().feed(FLAGS + option(Option.EXPORT_NAME, b"nope"))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(["d0"], "d0"), (["", "d0"], ""), (["d0", "d1"], None), ([], None)]
+)
+def test_the_empty_name_is_the_only_export(names: list[str], found: str | None) -> None:
+    shake = handshake(*names)
+    feed(shake, FLAGS, option(Option.GO, go_data("")))
+    assert (shake.agreement.export.name if shake.agreement else None) == found
+
+
+def test_an_export_whose_disk_has_moved_is_refused_as_shut_down() -> None:
+    disk = MemoryDisk()
+    disk.gate.shut()
+    shake = Handshake(lambda: {"d0": Export("d0", disk, writable=True)})
+    kind, text = error_of(feed(shake, FLAGS, option(Option.GO, go_data("d0"))))
+    assert (kind, text) == (OptionReply.ERR_SHUTDOWN, "the disk of export 'd0' has moved away")
+
+
+@pytest.mark.parametrize("number", [Option.STARTTLS, 11, 4, 99])
+def test_what_is_not_offered_is_unsupported_and_the_client_goes_on(number: int) -> None:
+    shake = handshake("d0")
+    kind, _ = error_of(feed(shake, FLAGS, option(number)))
+    assert kind == OptionReply.ERR_UNSUP
+    feed(shake, option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "data"),
+    [
+        (Option.LIST, b"x"),
+        (Option.STRUCTURED_REPLY, b"x"),
+        (Option.GO, b""),
+        (Option.GO, string("d0")),
+        (Option.GO, go_data("d0") + b"x"),
+        (Option.GO, go_data("d0")[:-1]),
+        (Option.GO, struct.pack(">I", 1 << 31) + b"d0"),
+        (Option.GO, string("x" * (MAX_STRING + 1)) + b"\0\0"),
+        (Option.GO, string("d0") + struct.pack(">HH", 2, 3)),
+        (Option.SET_META_CONTEXT, context_data("d0", "base:allocation")),
+    ],
+)
+def test_options_with_wrong_data_are_invalid_and_the_client_goes_on(number: int, data: bytes) -> None:
+    shake = handshake("d0")
+    kind, _ = error_of(feed(shake, FLAGS, option(number, data)))
+    assert kind == OptionReply.ERR_INVALID
+    feed(shake, option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+
+
+def test_an_option_that_is_too_long_is_skipped_to_its_end_and_refused() -> None:
+    shake = handshake("d0")
+    replies = feed(shake, FLAGS, OPTION.pack(IHAVEOPT, Option.LIST, MAX_OPTION_DATA + 10))
+    assert error_of(replies)[0] == OptionReply.ERR_TOO_BIG
+    feed(shake, bytes(MAX_OPTION_DATA), bytes(10) + option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+
+
+def test_structured_replies_bring_reads_that_are_not_fragmented() -> None:
+    shake = handshake("d0")
+    replies = feed(shake, FLAGS, option(Option.STRUCTURED_REPLY), option(Option.GO, go_data("d0")))
+    (flags,) = struct.unpack_from(">H", replies[1][2], 10)
+    assert flags & TransmissionFlag.SEND_DF
+    assert shake.agreement is not None
+    assert shake.agreement.structured
+
+
+CONTEXT = b"base:allocation"
+
+
+@pytest.mark.parametrize(
+    ("number", "queries", "found"),
+    [
+        (Option.LIST_META_CONTEXT, [], [struct.pack(">I", 0) + CONTEXT]),
+        (Option.LIST_META_CONTEXT, ["base:"], [struct.pack(">I", 0) + CONTEXT]),
+        (Option.LIST_META_CONTEXT, ["x-other:thing"], []),
+        (Option.SET_META_CONTEXT, [], []),
+        (Option.SET_META_CONTEXT, ["base:"], []),
+        (Option.SET_META_CONTEXT, ["qemu:dirty-bitmap:b"], []),
+        (Option.SET_META_CONTEXT, ["x-a:b", "base:allocation"], [struct.pack(">I", 1) + CONTEXT]),
+    ],
+)
+def test_metadata_contexts_are_found_by_their_queries(
+    number: int, queries: Iterable[str], found: list[bytes]
+) -> None:
+    shake = handshake("d0")
+    replies = feed(
+        shake, FLAGS, option(Option.STRUCTURED_REPLY), option(number, context_data("d0", *queries))
+    )[1:]
+    assert [data for _, kind, data in replies if kind == OptionReply.META_CONTEXT] == found
+    assert replies[-1][1] == OptionReply.ACK
+    feed(shake, option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+    assert shake.agreement.allocation == (number == Option.SET_META_CONTEXT and bool(found))
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        context_data("d0"),
+        context_data("nope", "base:allocation"),
+        context_data("d0", "base:allocation")[:-1],
+        context_data("d1", "base:allocation"),
+    ],
+    ids=["no queries", "unknown export", "cut short", "another export"],
+)
+def test_a_later_selection_replaces_the_first_even_when_it_fails(then: bytes) -> None:
+    shake = handshake("d0", "d1")
+    feed(
+        shake,
+        FLAGS,
+        option(Option.STRUCTURED_REPLY),
+        option(Option.SET_META_CONTEXT, context_data("d0", "base:allocation")),
+        option(Option.SET_META_CONTEXT, then),
+        option(Option.GO, go_data("d0")),
+    )
+    assert shake.agreement is not None
+    assert not shake.agreement.allocation
+
+
+@pytest.mark.parametrize("flags", [4, 1 << 31, 0xFFFFFFFF])
+def test_unknown_client_flags_are_hung_up_on(flags: int) -> None:
+    with pytest.raises(ProtocolError):
+        handshake().feed(CLIENT_FLAGS.pack(flags))
+
+
+OPTIONS = st.sampled_from(
+    [
+        option(Option.LIST),
+        option(Option.STRUCTURED_REPLY),
+        option(Option.INFO, go_data("d0", Info.BLOCK_SIZE)),
+        option(Option.INFO, go_data("nope")),
+        option(Option.LIST_META_CONTEXT, context_data("d0")),
+        option(Option.SET_META_CONTEXT, context_data("d0", "base:allocation", "base:")),
+        option(Option.STARTTLS),
+        option(Option.GO, b"\0"),
+        OPTION.pack(IHAVEOPT, 50, MAX_OPTION_DATA + 1) + bytes(MAX_OPTION_DATA + 1),
+    ]
+)
+
+
+@given(st.lists(OPTIONS, max_size=5), st.data())
+def test_replies_do_not_depend_on_how_the_bytes_arrive(options: list[bytes], data: st.DataObject) -> None:
+    sent = FLAGS + b"".join(options) + option(Option.GO, go_data("d0")) + b"rest"
+    whole = handshake("d0")
+    expected = whole.feed(sent)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(sent)), max_size=20)))
+    split = handshake("d0")
+    got, rest = b"", b""
+    for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True):
+        if split.agreement is None:
+            got += split.feed(sent[start:end])
+        else:
+            rest += sent[start:end]
+    assert got == expected
+    assert whole.agreement is not None
+    assert split.agreement is not None
+    assert split.agreement.rest + rest == whole.agreement.rest == b"rest"
+
+
+@given(
+    st.booleans(),
+    st.lists(
+        st.one_of(
+            st.binary(max_size=200),
+            st.builds(option, st.integers(0, 12), st.binary(max_size=100)),
+            OPTIONS,
+        ),
+        max_size=8,
+    ),
+)
+def test_garbage_is_answered_or_hung_up_on(greeted: bool, parts: list[bytes]) -> None:
+    shake = handshake("d0", "d1")
+    with contextlib.suppress(ProtocolError):
+        for part in [FLAGS] * greeted + parts:
+            shake.feed(part)
