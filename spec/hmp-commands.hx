@@ -9,6 +9,7 @@ HXCOMM Text between SRST and ERST documents the entry before it and goes to the 
         .params     = "[cmd]",
         .help       = "say what commands there are, or how one of them is written",
         .cmd        = hmp_help,
+        .command_completion = help_completion,
         .flags      = "p",
     },
 
@@ -154,6 +155,7 @@ ERST
         .params     = "nbd_server_remove [-f] name",
         .help       = "take an export away from NBD clients (-f: from connected ones too)",
         .cmd        = hmp_nbd_server_remove,
+        .command_completion = nbd_server_remove_completion,
         .flags      = "p",
     },
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qmon.errors import UsageError
 from qmon.hmp.expressions import evaluate
@@ -63,13 +64,65 @@ def read_arguments(command: Command, text: str, start: int, formats: FormatDefau
     return _Reader(command, text, start, formats).read()
 
 
+class PieceKind(enum.Enum):
+    FLAG = enum.auto()
+    BARE_WORD = enum.auto()
+    ARGUMENT = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What stands at ``text[start:end]``, and which parameter it belongs to."""
+
+    start: int
+    end: int
+    kind: PieceKind
+    parameter: Parameter
+
+
+@dataclass(slots=True)
+class Outline:
+    """How far a line's arguments could be read.
+
+    ``pieces`` were read; ``bad`` is where reading failed, None when it did not before the end of the text.
+    At the end of the text one of the ``flags`` could follow, or the ``awaited`` parameter.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
+    bad: int | None = None
+    flags: list[Parameter] = field(default_factory=list)
+    awaited: Parameter | None = None
+
+
+def outline_arguments(command: Command, text: str, start: int) -> Outline:
+    """Read as ``read_arguments`` does, a line that may be wrong or unfinished. Raises HxError alone."""
+    reader = _Reader(command, text, start, FormatDefaults(), unfinished=True)
+    try:
+        reader.read()
+    except LineError:
+        position = skip_space(text, reader.started)
+        if position < len(text):
+            reader.outline.bad = position
+    return reader.outline
+
+
 class _Reader:
-    def __init__(self, command: Command, text: str, position: int, formats: FormatDefaults) -> None:
+    def __init__(
+        self,
+        command: Command,
+        text: str,
+        position: int,
+        formats: FormatDefaults,
+        unfinished: bool = False,
+    ) -> None:
+        self._unfinished = unfinished
         self._command = command
         self._text = text
         self._position = position
         self._formats = formats
         self._values: Values = {}
+        self.outline = Outline()
+        self.started = position
 
     def read(self) -> Values:
         parameters = self._command.parameters
@@ -85,35 +138,47 @@ class _Reader:
                 self._argument(parameters[number])
                 number += 1
         self._skip_space()
+        self.started = self._position
         if self._position < len(self._text):
             raise self._error("extraneous characters at the end of line")
         return self._values
 
     def _argument(self, parameter: Parameter) -> None:
         self._skip_space()
-        if parameter.kind == "/":
-            self._format()
-            return
+        self.started = self._position
         if parameter.dotted:
             if self._ahead() != ".":
                 return
             self._position += 1
-        elif parameter.optional and self._position == len(self._text):
-            return
-        if parameter.kind == "O":
+        if self.started == len(self._text) and parameter.kind != "/":
+            self.outline.awaited = self.outline.awaited or parameter
+            if parameter.optional:
+                return
+        if parameter.kind == "/":
+            self._format()
+        elif parameter.kind == "O":
             self._options(parameter)
+        elif parameter.kind == "S":
+            self._values[parameter.key] = self._rest(parameter)
         elif parameter.kind in WORD_KINDS:
             self._values[parameter.key] = self._word(f"{_EXPECTED[parameter.kind]} expected")
         elif parameter.kind in EXPRESSION_KINDS:
             self._values[parameter.key] = self._integer(parameter.kind)
         else:
             readers: dict[str, Callable[[], Value]] = {
-                "S": self._rest,
                 "o": self._size,
                 "T": self._seconds,
                 "b": self._switch,
             }
             self._values[parameter.key] = readers[parameter.kind]()
+        self._note(PieceKind.ARGUMENT, parameter)
+
+    def _note(self, kind: PieceKind, parameter: Parameter) -> None:
+        """Keep what was read since ``started`` as a piece, white space behind it not included."""
+        end = len(self._text[: self._position].rstrip(SPACE))
+        if end > self.started:
+            self.outline.pieces.append(Piece(self.started, end, kind, parameter))
+        self.started = self._position
 
     def _flags(self, flags: tuple[Parameter, ...]) -> None:
         """Take flags and their bare words in any order.
@@ -125,6 +190,11 @@ class _Reader:
         passed = 0
         while free:
             self._skip_space()
+            self.started = self._position
+            kind = PieceKind.FLAG
+            if self.started == len(self._text):
+                self.outline.flags += free
+                return
             if self._ahead() == "-":
                 letter = self._text[self._position + 1 : self._position + 2]
                 flag = next((flag for flag in free if flag.letter == letter), None)
@@ -135,18 +205,25 @@ class _Reader:
                 self._position += 2
             else:
                 flag = self._bare_word(free)
+                kind = PieceKind.BARE_WORD
                 if flag is None:
                     return
+            self._note(kind, flag)
             free.remove(flag)
             passed = max(passed, flags.index(flag) + 1)
             if flag.takes_value:
                 self._values[flag.key] = self._word(f"value expected for -{flag.letter}")
+                self.started = skip_space(self._text, self.started)
+                self._note(PieceKind.ARGUMENT, flag)
             else:
                 self._values[flag.key] = True
 
     def _bare_word(self, free: list[Parameter]) -> Parameter | None:
         word = read_word(self._text, self._position)
-        if word is None or word.quoted or skip_space(self._text, word.end) == len(self._text):
+        if word is None or word.quoted:
+            return None
+        behind = word.end if self._unfinished else skip_space(self._text, word.end)
+        if behind == len(self._text):
             return None
         flag = next((flag for flag in free if flag.word == word.text), None)
         if flag is not None:
@@ -160,7 +237,8 @@ class _Reader:
         self._position = word.end
         return word.text
 
-    def _rest(self) -> str:
+    def _rest(self, parameter: Parameter) -> str:
+        self.outline.awaited = parameter  # whatever it holds already, more could follow
         rest = self._text[self._position :]
         if not rest:
             raise self._error("string expected")
