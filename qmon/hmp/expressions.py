@@ -30,6 +30,7 @@ def _divide(left: int, right: int) -> int:
     return quotient if (left < 0) == (right < 0) else -quotient
 
 
+_LEVELS = {"+": 0, "-": 0, "&": 1, "|": 1, "^": 1, "*": 2, "/": 2, "%": 2}
 _OPERATORS: dict[str, Callable[[int, int], int]] = {
     "+": lambda left, right: left + right,
     "-": lambda left, right: left - right,
@@ -59,20 +60,14 @@ class _Reader:
         self.position = skip_space(text, position)
 
     def sum(self) -> int:
-        return self._chain("+-", self._logic)
+        return self._chain(0)
 
-    def _logic(self) -> int:
-        return self._chain("&|^", self._product)
-
-    def _product(self) -> int:
-        return self._chain("*/%", self._unary)
-
-    def _chain(self, operators: str, operand: Callable[[], int]) -> int:
-        value = operand()
-        while self._ahead() and self._ahead() in operators:
-            operator = self._ahead()
+    def _chain(self, level: int) -> int:
+        """Operands joined by operators that bind at least as tightly as ``level``, from left to right."""
+        value = self._unary()
+        while (operator := self._ahead()) and _LEVELS.get(operator, -1) >= level:
             self._next()
-            right = operand()
+            right = self._chain(_LEVELS[operator] + 1)
             if operator in "/%" and right == 0:
                 raise LineError("division by zero")
             value = wrap(_OPERATORS[operator](value, right))

@@ -207,11 +207,14 @@ class _Reader:
                 if not text.startswith("HXCOMM"):
                     raise HxError(self._file, number, f"expected '}}' of the entry before '{text.strip()}'")
             elif all(kept for kept, _ in inside):
-                for token in self._tokens(text, number):
+                tokens = self._tokens(text, number)
+                for token in tokens:
                     yield token
                     if token.text == "}" and token.kind == "mark":
                         if inside:
                             raise HxError(self._file, inside[-1][1], "expected '#endif' before '}'")
+                        if "".join(rest.text for rest in tokens) not in ("", ","):
+                            raise HxError(self._file, number, "expected a new line behind '},'")
                         return
             found = self._joined_line()
             if found is None:
