@@ -120,7 +120,8 @@ class Incoming:
         """Let the next migration in."""
         with self._claim:
             if self._owner is session:
-                self._states.step(Event.FAIL)
+                if not self._states.try_step(Event.FAIL):
+                    self._states.step(Event.REFUSED)  # after GO
                 self._owner = None
 
     def ended(self, session: Session) -> None:
@@ -135,6 +136,14 @@ class Incoming:
 
     def start_machine(self, running: bool) -> None:
         self._start_machine(running)
+
+
+@contextlib.contextmanager
+def _opening(drive: MigratingDrive) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(f"drive '{drive.id}' can't be opened at the destination: {reason(error)}") from error
 
 
 class Session:
@@ -154,6 +163,7 @@ class Session:
         self._resume = True
         self._wrote = False
         self._running = False
+        self._failed = False
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
 
     def start(self) -> None:
@@ -187,7 +197,7 @@ class Session:
 
     def _receive(self) -> None:
         deadline = time.monotonic() + HELLO_TIMEOUT
-        while not self._running:
+        while not (self._running or self._failed):
             if self._offer is None:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -225,6 +235,9 @@ class Session:
         if record.kind is not Kind.HELLO:
             raise StreamError(f"not a valid migration stream: {record.kind.name} came before HELLO")
         offer = Offer.decode(bytes(record.payload))
+        for drive in self._incoming.drives:
+            with _opening(drive):
+                drive.probe()
         here = [DriveOffer(drive.id, drive.size, drive.read_only) for drive in self._incoming.drives]
         check_fit(offer, here)
         self._progress = self._incoming.claim(self)
@@ -260,12 +273,8 @@ class Session:
 
     def _activate(self) -> None:
         for drive in self._drives:
-            try:
+            with _opening(drive):
                 drive.activate()
-            except OSError as error:
-                raise QmonError(
-                    f"drive '{drive.id}' can't be opened at the destination: {reason(error)}"
-                ) from error
 
     def _apply(self, record: Record) -> None:
         match record.kind:
@@ -364,8 +373,9 @@ class Session:
 
     def _fail(self, why: str) -> None:
         """Say what went wrong, here and to the source, and wait for the next."""
-        if self._running:
+        if self._running or self._failed:
             return
+        self._failed = True
         with contextlib.suppress(OSError):  # whoever is gone needs no answer
             self._sock.sendall(answers.refused(why))
         if self._offer is None:

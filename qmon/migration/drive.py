@@ -33,6 +33,12 @@ class MigratingDrive(Protocol):
     @node.setter
     def node(self, node: Node) -> None: ...
 
+    def probe(self) -> None:
+        """Look again at an image that is not active, without a lock: its size may have changed.
+
+        Raises OSError.
+        """
+
     def activate(self) -> None:
         """Open the image and take its locks; nothing when it is active. Raises OSError."""
 

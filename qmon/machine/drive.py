@@ -1,0 +1,132 @@
+"""A drive: what the operator names, the top of a node chain, with the gate that holds its requests."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from qmon.block.gate import Gate
+from qmon.block.image import ImageNode, open_image, probe_format
+from qmon.block.node import Buffer, Extent, Node
+
+
+class InactiveNode:
+    """Stands for an image that is not open here: it has a size, and no content."""
+
+    def __init__(self, size: int, read_only: bool) -> None:
+        self.size = size
+        self.read_only = read_only
+
+    def _refuse(self) -> NoReturn:
+        raise OSError(errno.ESHUTDOWN, "the image is not open here")
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._refuse()
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self._refuse()
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        self._refuse()
+
+    def discard(self, offset: int, length: int) -> None:
+        self._refuse()
+
+    def flush(self) -> None:
+        self._refuse()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        self._refuse()
+
+    def resize(self, size: int) -> None:
+        self._refuse()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriveSettings:
+    """How a drive was asked for; ``format`` None is to be probed, ``id`` is unique in the machine."""
+
+    id: str
+    file: str
+    format: str | None
+    interface: str
+    read_only: bool
+
+
+class Drive:
+    """Inactive until ``activate``: then its image is open and locked. All calls may block.
+
+    Making one looks at the image, without a lock. Raises OSError.
+    """
+
+    def __init__(self, settings: DriveSettings, node_name: str) -> None:
+        self.settings = settings
+        self.node_name = node_name
+        self.gate = Gate()
+        self.format = settings.format or probe_format(settings.file)
+        self._active = False
+        self.node: Node = InactiveNode(0, settings.read_only)
+        self.probe()
+
+    @property
+    def id(self) -> str:
+        return self.settings.id
+
+    @property
+    def size(self) -> int:
+        return self.node.size
+
+    @property
+    def read_only(self) -> bool:
+        return self.settings.read_only
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the image is open and locked here."""
+        return self._active
+
+    def probe(self) -> None:
+        """Look at the image's size again, unless it is active. Raises OSError."""
+        if not self._active:
+            image = self._open(lock=False)
+            self.node = InactiveNode(image.size, self.read_only)
+            image.close()
+
+    def activate(self) -> None:
+        """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
+        if not self._active:
+            self.node = self._open(lock=True)
+            self._active = True
+
+    def deactivate(self) -> None:
+        """Flush, close the image and give up its locks; nothing when it is not active.
+
+        Raises OSError when the flush failed, and stays active.
+        """
+        if self._active:
+            if not self.read_only:
+                self.node.flush()
+            self._close()
+
+    def close(self) -> None:
+        """Turn requests away and close the image. Raises OSError for a failed flush, closed all the same."""
+        self.gate.shut()
+        if self._active:
+            try:
+                if not self.read_only:
+                    self.node.flush()
+            finally:
+                self._close()
+
+    def _open(self, *, lock: bool) -> ImageNode:
+        return open_image(self.settings.file, self.format, read_only=self.read_only, lock=lock)
+
+    def _close(self) -> None:
+        node, self.node = self.node, InactiveNode(self.node.size, self.read_only)
+        self._active = False
+        node.close()

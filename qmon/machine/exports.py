@@ -1,0 +1,165 @@
+"""The NBD server's commands (QAPI: block-export.json)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+from qmon.address import InetAddress, from_qapi, listen
+from qmon.errors import CommandError, reason
+from qmon.machine.machine import Machine
+from qmon.nbd.export import Export
+from qmon.nbd.server import NbdServer
+from qmon.qmp.registry import command
+
+
+class SocketData(TypedDict):
+    """The inner part of a ``SocketAddressLegacy``."""
+
+    host: NotRequired[str]
+    port: NotRequired[str]
+    path: NotRequired[str]
+
+
+class SocketAddress(TypedDict):
+    """Flat (``SocketAddress``) or with ``data`` (``SocketAddressLegacy``)."""
+
+    type: str
+    data: NotRequired[SocketData]
+    host: NotRequired[str]
+    port: NotRequired[str]
+    path: NotRequired[str]
+
+
+class ExportCommands:
+    """One NBD server, and the exports on it by their id."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._server: NbdServer | None = None
+        self._exports: dict[str, Export] = {}
+
+    def exports_of(self, drive: str) -> list[str]:
+        """The ids of the exports that show a drive."""
+        return [id for id, export in self._exports.items() if export.disk is self._machine.drives.get(drive)]
+
+    def _running(self) -> NbdServer:
+        if self._server is None:
+            raise CommandError("NBD server not running")
+        return self._server
+
+    @command("nbd-server-start")
+    async def start(self, addr: SocketAddress, max_connections: int | None = None) -> dict[str, Any]:
+        """Listen; an empty host is loopback: whoever wants the network to reach the disks says so."""
+        if self._server is not None:
+            raise CommandError("NBD server already running")
+        address = from_qapi(addr)
+        if isinstance(address, InetAddress) and not address.host:
+            address = InetAddress("127.0.0.1", address.port)
+        try:
+            listener = await self._machine.blocking(listen, address)
+        except OSError as error:
+            what = f"to '{address.port}'" if isinstance(address, InetAddress) else f"socket to {address.path}"
+            raise CommandError(f"Failed to bind {what}: {reason(error)}") from error
+        self._server = NbdServer(listener, max_connections or 0)
+        self._server.start()
+        return {}
+
+    @command("nbd-server-stop")
+    async def stop(self) -> dict[str, Any]:
+        server = self._running()
+        self._server = None
+        self._exports.clear()
+        await self._machine.blocking(server.stop)
+        return {}
+
+    def _add(self, id: str, drive_name: str, name: str, writable: bool, description: str = "") -> None:
+        server = self._running()
+        if id in self._exports:
+            raise CommandError(f"Block export id '{id}' is already in use")
+        drive = self._machine.drive(drive_name)
+        if writable and drive.read_only:
+            raise CommandError(f"Block node is read-only: drive '{drive.id}' can't be exported writable")
+        export = Export(name, drive, writable, description)
+        server.add(export)
+        self._exports[id] = export
+
+    @command("nbd-server-add")
+    async def add(
+        self,
+        device: str,
+        name: str | None = None,
+        description: str | None = None,
+        writable: bool | None = None,
+    ) -> dict[str, Any]:
+        export_name = device if name is None else name
+        self._add(export_name, device, export_name, bool(writable), description or "")
+        return {}
+
+    @command("block-export-add")
+    async def export_add(
+        self,
+        type: Literal["nbd"],
+        id: str,
+        node_name: str,
+        name: str | None = None,
+        description: str | None = None,
+        writable: bool | None = None,
+    ) -> dict[str, Any]:
+        self._add(id, node_name, node_name if name is None else name, bool(writable), description or "")
+        return {}
+
+    async def _remove(self, id: str, mode: str | None) -> None:
+        server, export = self._running(), self._exports[id]
+        await self._machine.blocking(server.remove, export.name, force=mode == "hard")
+        del self._exports[id]
+
+    @command("nbd-server-remove")
+    async def remove(self, name: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:
+        self._running()
+        id = next((id for id, export in self._exports.items() if export.name == name), None)
+        if id is None:
+            raise CommandError(f"Export '{name}' is not found")
+        await self._remove(id, mode)
+        return {}
+
+    @command("block-export-del")
+    async def export_del(self, id: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:
+        if id not in self._exports:
+            raise CommandError(f"Export '{id}' is not found")
+        await self._remove(id, mode)
+        return {}
+
+    @command("query-block-exports")
+    async def query(self) -> list[dict[str, Any]]:
+        server = self._server
+        if server is None:
+            return []
+        names = {id(drive): drive.node_name for drive in self._machine.drives.values()}
+        return [
+            {
+                "id": export_id,
+                "type": "nbd",
+                "node-name": names[id(export.disk)],
+                "shutting-down": False,
+                "x-qmon-name": export.name,
+                "x-qmon-writable": export.writable,
+                "x-qmon-clients": server.clients(export.name),
+            }
+            for export_id, export in self._exports.items()
+        ]
+
+    def drop_clients(self) -> None:
+        """Send away the clients of all exports: their disks have moved. Does not wait."""
+        if self._server is not None:
+            for export in self._exports.values():
+                self._server.drop(export.name)
+
+    async def remove_drive(self, drive: str) -> None:
+        """Take away every export of a drive, clients or not, before the drive goes."""
+        for id in self.exports_of(drive):
+            await self._remove(id, "hard")
+
+    async def close(self) -> None:
+        """Stop the server, if there is one."""
+        if self._server is not None:
+            await self.stop()

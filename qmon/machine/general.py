@@ -1,0 +1,62 @@
+"""The commands of the machine as a whole: its state, its name, its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.machine.machine import Machine
+from qmon.machine.runstate import RunState
+from qmon.qmp.registry import command
+from qmon.version import VERSION
+
+
+class GeneralCommands:
+    """Commands of QAPI's control.json and misc.json."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @command("query-status")
+    async def query_status(self) -> dict[str, Any]:
+        machine = self._machine
+        return {"status": machine.state.value, "running": machine.is_running, "singlestep": False}
+
+    @command("query-name")
+    async def query_name(self) -> dict[str, Any]:
+        return {} if self._machine.name is None else {"name": self._machine.name}
+
+    @command("query-uuid")
+    async def query_uuid(self) -> dict[str, Any]:
+        return {"UUID": self._machine.uuid}
+
+    @command("query-version")
+    async def query_version(self) -> dict[str, Any]:
+        major, minor, micro = (int(part) for part in VERSION.split("."))
+        return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": "qmon"}
+
+    @command("stop")
+    async def stop(self) -> dict[str, Any]:
+        await self._machine.stop()
+        return {}
+
+    @command("cont")
+    async def cont(self) -> dict[str, Any]:
+        match self._machine.state:
+            case RunState.INMIGRATE:
+                raise CommandError("The machine waits for a migration: it runs when its disks have arrived")
+            case RunState.FINISH_MIGRATE:
+                raise CommandError("Migration is not finalized yet")
+            case RunState.POSTMIGRATE:
+                raise CommandError(
+                    "The disks have been handed over by a migration: the destination runs with them now,"
+                    " and two machines on one disk would destroy it"
+                )
+            case RunState.PRELAUNCH | RunState.PAUSED:
+                self._machine.run()
+        return {}
+
+    @command("quit")
+    async def quit(self) -> dict[str, Any]:
+        self._machine.request_quit()
+        return {}

@@ -1,0 +1,155 @@
+"""The embedded machine: its run state, its drives, and what it does at their change.
+
+Everything here runs on the loop; what blocks (opening, flushing, draining) goes to a small executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from qmon.errors import CommandError, reason
+from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.runstate import RunState
+from qmon.qmp.registry import Registry
+
+log = logging.getLogger("qmon.machine")
+
+NO_UUID = "00000000-0000-0000-0000-000000000000"
+STOPPED = "stopped"
+"""The reason for which a stopped machine's gates are closed."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Machine:
+    """Made on the loop; ``registry`` is the Target that serves it."""
+
+    def __init__(self, *, name: str | None = None, uuid: str | None = None) -> None:
+        self.name = name
+        self.uuid = uuid or NO_UUID
+        self.registry = Registry()
+        self.drives: dict[str, Drive] = {}
+        self.state = RunState.PRELAUNCH
+        self.quit_requested = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self._executor = ThreadPoolExecutor(4, thread_name_prefix="control")
+        self._node_number = 100
+        self._busy: Callable[[str], str | None] = lambda drive: None
+
+    @property
+    def is_running(self) -> bool:
+        return self.state is RunState.RUNNING
+
+    async def blocking(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Run what blocks away from the loop, and wait for it."""
+        return await self.loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Have ``function`` run on the loop; from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            log.debug("the loop has ended: %r is not run", function)
+
+    def set_busy_check(self, check: Callable[[str], str | None]) -> None:
+        """``check(drive)`` says what uses a drive so that it may not be changed now, or None."""
+        self._busy = check
+
+    def check_not_busy(self, drive: Drive) -> None:
+        """Raises CommandError, in QEMU's words, for a drive that something else holds."""
+        holder = self._busy(drive.id)
+        if holder is not None:
+            raise CommandError(f"Node '{drive.id}' is busy: block device is in use by {holder}")
+
+    def drive(self, name: str) -> Drive:
+        """A drive by its id or its node's name. Raises CommandError with QEMU's words."""
+        drive = self.drives.get(name)
+        if drive is None:
+            drive = next((each for each in self.drives.values() if each.node_name == name), None)
+        if drive is None:
+            raise CommandError(f"Cannot find device='{name}' nor node-name='{name}'")
+        return drive
+
+    async def add_drive(self, settings: DriveSettings) -> Drive:
+        """Open an image as a drive; while the machine waits for a migration it is looked at, not locked.
+
+        Raises CommandError naming the file.
+        """
+        if settings.id in self.drives:
+            raise CommandError(f"Duplicate ID '{settings.id}' for drive")
+        self._node_number += 1
+        try:
+            drive = await self.blocking(Drive, settings, f"#block{self._node_number}")
+            if self.state is not RunState.INMIGRATE:
+                await self.blocking(drive.activate)
+        except OSError as error:
+            raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
+        if not self.is_running:
+            drive.gate.close(STOPPED, 0)  # nobody is inside yet
+        self.drives[settings.id] = drive
+        return drive
+
+    async def remove_drive(self, drive: Drive) -> None:
+        """Close a drive and forget it. Raises CommandError when its last flush failed."""
+        del self.drives[drive.id]
+        try:
+            await self.blocking(drive.close)
+        except OSError as error:
+            raise CommandError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
+
+    def set_state(self, state: RunState) -> None:
+        """Change the run state and say so; the gates are the caller's."""
+        was_running, self.state = self.is_running, state
+        if self.is_running and not was_running:
+            self.registry.events.emit("RESUME")
+        elif was_running and not self.is_running:
+            self.registry.events.emit("STOP")
+
+    async def stop(self) -> None:
+        """Hold the drives' requests, when it runs. Raises CommandError for a drive that can't be drained."""
+        if not self.is_running:
+            return
+        self.set_state(RunState.PAUSED)
+        closing = [self.blocking(drive.gate.close, STOPPED) for drive in self.drives.values()]
+        await asyncio.gather(*closing)
+        await self.flush(self.drives.values())
+
+    async def flush(self, drives: Iterable[Drive]) -> None:
+        """Flush what is active and writable. Raises CommandError naming the drive."""
+        for drive in drives:
+            if drive.is_active and not drive.read_only:
+                try:
+                    await self.blocking(drive.node.flush)
+                except OSError as error:
+                    raise CommandError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
+
+    def open_gates(self) -> None:
+        """Let requests in, as far as the run state is the reason; from any thread."""
+        for drive in list(self.drives.values()):
+            drive.gate.open(STOPPED)
+
+    def run(self) -> None:
+        """Let the machine run."""
+        self.open_gates()
+        self.set_state(RunState.RUNNING)
+
+    def request_quit(self) -> None:
+        """End the process soon: whoever waits for ``quit_requested`` goes on."""
+        if not self.quit_requested.is_set():
+            self.set_state(RunState.SHUTDOWN)
+            self.registry.events.emit("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
+            self.quit_requested.set()
+
+    async def close(self) -> None:
+        """Close all drives; errors of their last flush are logged."""
+        for drive in list(self.drives.values()):
+            try:
+                await self.remove_drive(drive)
+            except CommandError as error:
+                log.error("%s", error)
+        self._executor.shutdown(wait=False)

@@ -1,0 +1,236 @@
+"""The migration commands (QAPI: migration.json), and what a migration does to the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import Any
+
+from qmon.address import Address, UnixAddress, listen
+from qmon.errors import CommandError, reason
+from qmon.machine.exports import ExportCommands
+from qmon.machine.machine import Machine
+from qmon.machine.runstate import RunState
+from qmon.migration.destination import Incoming
+from qmon.migration.offer import Mode
+from qmon.migration.parameters import Parameters
+from qmon.migration.progress import Progress
+from qmon.migration.source import Source
+from qmon.migration.states import ENDED, Phase, status_of
+from qmon.migration.transport import parse_uri
+from qmon.qmp.registry import command
+
+log = logging.getLogger("qmon.machine")
+
+
+class MigrationCommands:
+    """At most one migration out of this machine, and one into it."""
+
+    def __init__(self, machine: Machine, exports: ExportCommands, incoming: str | None) -> None:
+        """``incoming`` is the URI of the command line, ``defer``, or None."""
+        self._machine = machine
+        self._exports = exports
+        self._incoming_option = incoming
+        self._paused_by_option = False
+        self._resume = False
+        self.parameters = Parameters()
+        self._source: Source | None = None
+        self._incoming: Incoming | None = None
+        self._incoming_address: Address | None = None
+        self._state_before = RunState.RUNNING
+        machine.set_busy_check(self._busy)
+
+    def start_paused(self) -> None:
+        """-S: stand still after the migration has come in."""
+        self._paused_by_option = True
+
+    def _busy(self, drive: str) -> str | None:
+        source, incoming = self._source, self._incoming
+        out = source is not None and source.phase not in ENDED
+        into = incoming is not None and incoming.phase not in ENDED
+        return "migration" if out or into else None
+
+    @property
+    def is_migrating(self) -> bool:
+        """Whether a migration out of this machine is under way."""
+        return self._source is not None and self._source.phase not in ENDED
+
+    # Out.
+
+    @command("migrate")
+    async def migrate(
+        self,
+        uri: str,
+        blk: bool | None = None,
+        inc: bool | None = None,
+        detach: bool | None = None,
+        resume: bool | None = None,
+    ) -> dict[str, Any]:
+        """Begin; ``detach`` is for the human side and means nothing here, as in QEMU."""
+        if self.is_migrating:
+            raise CommandError("There's a migration process in progress")
+        if resume:
+            raise CommandError("Cannot resume if there is no paused migration")
+        match self._machine.state:
+            case RunState.INMIGRATE:
+                raise CommandError("Guest is waiting for an incoming migration")
+            case RunState.POSTMIGRATE:
+                raise CommandError("Can't migrate the vm that was paused due to previous migration")
+        if not self._machine.drives:
+            raise CommandError("This machine has no drives: there is nothing to migrate")
+        address = parse_uri(uri)
+        mode = Mode.INCREMENTAL if inc else Mode.FULL if blk else Mode.SHARED
+        self._state_before = self._machine.state
+        self._source = Source(
+            address,
+            mode,
+            list(self._machine.drives.values()),
+            self.parameters,
+            on_phase=lambda phase: self._machine.post(lambda: self._on_source(phase)),
+            is_running=lambda: self._machine.is_running,
+        )
+        self._source.start()
+        return {}
+
+    def _on_source(self, phase: Phase) -> None:
+        """The machine follows its migration."""
+        machine = self._machine
+        match phase:
+            case Phase.SWITCHOVER:
+                self._state_before = machine.state
+                machine.set_state(RunState.FINISH_MIGRATE)
+            case Phase.COMPLETED:
+                machine.set_state(RunState.POSTMIGRATE)
+                self._exports.drop_clients()
+            case Phase.FAILED | Phase.CANCELLED if machine.state is RunState.FINISH_MIGRATE:
+                machine.set_state(self._state_before)
+        self._tell(phase)
+
+    @command("migrate_cancel")
+    async def cancel(self) -> dict[str, Any]:
+        if self._source is not None:
+            self._source.cancel()
+        return {}
+
+    # In.
+
+    async def start_incoming(self, uri: str) -> None:
+        """Listen for a migration. Raises CommandError."""
+        address = parse_uri(uri)
+        try:
+            listener = await self._machine.blocking(listen, address)
+        except OSError as error:
+            raise CommandError(f"Failed to listen on '{address}': {reason(error)}") from error
+        self._incoming_address = address
+        self._incoming = Incoming(
+            listener,
+            list(self._machine.drives.values()),
+            start_machine=self._start_machine,
+            on_phase=lambda phase: self._machine.post(lambda: self._on_incoming(phase)),
+        )
+        self._incoming.start()
+        log.info("waiting for a migration on %s", address)
+
+    def _start_machine(self, running: bool) -> None:
+        """On a data thread, when the source has let go."""
+        self._resume = running and not self._paused_by_option
+        if self._resume:
+            self._machine.open_gates()
+
+    def _on_incoming(self, phase: Phase) -> None:
+        incoming = self._incoming
+        assert incoming is not None
+        if phase is Phase.COMPLETED:
+            self._remove_socket()
+            self._machine.set_state(RunState.RUNNING if self._resume else RunState.PAUSED)
+        self._tell(phase)
+
+    @command("migrate-incoming")
+    async def migrate_incoming(self, uri: str) -> dict[str, Any]:
+        if self._incoming_option is None:
+            raise CommandError("'-incoming' was not specified on the command line")
+        if self._incoming is not None or self._machine.state is not RunState.INMIGRATE:
+            raise CommandError("The incoming migration has already been started")
+        await self.start_incoming(uri)
+        return {}
+
+    # What both share.
+
+    def _tell(self, phase: Phase) -> None:
+        self._machine.registry.events.emit("MIGRATION", {"status": status_of(phase)})
+
+    @command("query-migrate")
+    async def query(self) -> dict[str, Any]:
+        """A MigrationInfo of the migration out, or else of the one in."""
+        if self._source is not None:
+            source = self._source
+            info = self._describe(source.phase, source.progress)
+            info["x-qmon-id"] = str(source.id)
+            info["x-qmon-disks"] = [
+                {"drive": name, "remaining": remaining, "total": size}
+                for name, remaining, size in source.drive_figures
+            ]
+            return info
+        if self._incoming is not None and self._incoming.phase is not Phase.NONE:
+            return self._describe(self._incoming.phase, self._incoming.progress)
+        return {}
+
+    @staticmethod
+    def _describe(phase: Phase, progress: Progress) -> dict[str, Any]:
+        info: dict[str, Any] = {"status": status_of(phase)}
+        info["total-time"] = round(progress.total_time * 1000)
+        if progress.agreed is not None:
+            info["setup-time"] = round((progress.agreed - progress.started) * 1000)
+        if progress.downtime is not None:
+            info["downtime"] = round(progress.downtime * 1000)
+        elif progress.expected_downtime is not None and phase not in ENDED:
+            info["expected-downtime"] = round(progress.expected_downtime * 1000)
+        if progress.total:
+            info["disk"] = {
+                "transferred": progress.transferred,
+                "remaining": progress.remaining,
+                "total": progress.total,
+                "mbps": round(progress.rate * 8 / 1e6, 2),
+                "dirty-sync-count": progress.rounds,
+                "duplicate": 0,
+                "skipped": 0,
+                "normal": 0,
+                "normal-bytes": 0,
+                "dirty-pages-rate": 0,
+                "postcopy-requests": 0,
+                "page-size": 0,
+                "multifd-bytes": 0,
+                "pages-per-second": 0,
+            }
+        if progress.error is not None:
+            info["error-desc"] = progress.error
+        return info
+
+    @command("migrate-set-parameters")
+    async def set_parameters(
+        self, max_bandwidth: int | None = None, downtime_limit: int | None = None
+    ) -> dict[str, Any]:
+        given = {"max-bandwidth": max_bandwidth, "downtime-limit": downtime_limit}
+        self.parameters.set({name: value for name, value in given.items() if value is not None})
+        return {}
+
+    @command("query-migrate-parameters")
+    async def query_parameters(self) -> dict[str, Any]:
+        return dict(self.parameters.all())
+
+    async def close(self) -> None:
+        """End what is under way: before GO it is cancelled, after it is left to the other side."""
+        if self._source is not None:
+            with contextlib.suppress(CommandError):  # after GO there is nothing to cancel
+                self._source.cancel()
+            await self._machine.blocking(self._source.join, 5)
+        if self._incoming is not None:
+            await self._machine.blocking(self._incoming.stop)
+            self._remove_socket()
+
+    def _remove_socket(self) -> None:
+        """Nobody listens any more: the path of a Unix socket goes."""
+        if isinstance(self._incoming_address, UnixAddress):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._incoming_address.path)

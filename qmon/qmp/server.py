@@ -1,0 +1,157 @@
+"""The QMP server: one client at a time on a Unix socket (QEMU, docs/interop/qmp-spec)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from typing import Any
+
+from qmon.errors import CommandError, CommandNotFoundError
+from qmon.qmp.framer import JsonFramer
+from qmon.qmp.target import Event, Target
+from qmon.version import VERSION
+
+log = logging.getLogger("qmon.qmp")
+
+_READ_SIZE = 1 << 16
+_MEMBERS = ("execute", "arguments", "id")
+
+
+def greeting() -> dict[str, Any]:
+    """What a client reads first; no capability is offered."""
+    major, minor, micro = (int(part) for part in VERSION.split("."))
+    version = {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": "qmon"}
+    return {"QMP": {"version": version, "capabilities": []}}
+
+
+def encode_event(event: Event) -> dict[str, Any]:
+    """An event as it is sent."""
+    seconds = int(event.timestamp)
+    microseconds = int((event.timestamp - seconds) * 1_000_000)
+    message: dict[str, Any] = {"event": event.name}
+    if event.data:
+        message["data"] = dict(event.data)
+    message["timestamp"] = {"seconds": seconds, "microseconds": microseconds}
+    return message
+
+
+def _error(error: CommandError) -> dict[str, Any]:
+    return {"error": {"class": error.error_class, "desc": str(error)}}
+
+
+class _Session:
+    """One client's conversation: negotiation first, then commands one after another."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.negotiated = False
+
+    async def answer(self, message: Any) -> dict[str, Any]:
+        """Carry out one message and return the response, with its id."""
+        if isinstance(message, CommandError):
+            return _error(message)
+        response: dict[str, Any]
+        try:
+            result = await self._execute(message)
+            response = {"return": {} if result is None else result}
+        except CommandError as error:
+            response = _error(error)
+        except Exception as error:
+            log.exception("a command failed by a fault of qmon's own")
+            response = _error(CommandError(f"internal error: {error!r}"))
+        if isinstance(message, dict) and "id" in message:
+            response["id"] = message["id"]
+        return response
+
+    async def _execute(self, message: Any) -> Any:
+        if not isinstance(message, dict):
+            raise CommandError("QMP input must be a JSON object")
+        for member in message:
+            if member not in _MEMBERS:
+                raise CommandError(f"QMP input member '{member}' is unexpected")
+        name = message.get("execute")
+        if name is None:
+            raise CommandError("QMP input lacks member 'execute'")
+        if not isinstance(name, str):
+            raise CommandError("QMP input member 'execute' must be a string")
+        arguments = message.get("arguments", {})
+        if not isinstance(arguments, dict):
+            raise CommandError("QMP input member 'arguments' must be an object")
+        if name == "qmp_capabilities":
+            return self._negotiate(arguments)
+        if not self.negotiated:
+            raise CommandError(
+                "Expecting capabilities negotiation with 'qmp_capabilities'",
+                CommandNotFoundError.error_class,
+            )
+        return await self._target.execute(name, arguments)
+
+    def _negotiate(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self.negotiated:
+            raise CommandError(
+                "Capabilities negotiation is already complete, command ignored",
+                CommandNotFoundError.error_class,
+            )
+        enable = arguments.get("enable", [])
+        if not isinstance(enable, list):
+            raise CommandError("Invalid parameter type for 'enable', expected: array")
+        if enable:
+            raise CommandError(f"Capability '{enable[0]}' is not offered: this server offers none")
+        self.negotiated = True
+        return {}
+
+
+class QmpServer:
+    """Serves ``target`` on a listening Unix socket; a second client waits until the first has gone."""
+
+    def __init__(self, target: Target, listener: socket.socket) -> None:
+        self._target = target
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to accept clients."""
+        self._listener.setblocking(False)
+        self._task = asyncio.create_task(self._serve(), name="qmp server")
+
+    async def stop(self) -> None:
+        """Send away the client, close the listener."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._listener.close()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            sock, _ = await loop.sock_accept(self._listener)
+            reader, writer = await asyncio.open_unix_connection(sock=sock)
+            try:
+                await self._talk(reader, writer)
+            except (ConnectionError, asyncio.IncompleteReadError) as error:
+                log.debug("a QMP client has gone: %s", error)
+            finally:
+                writer.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = _Session(self._target)
+        framer = JsonFramer()
+
+        def send(message: dict[str, Any]) -> None:
+            writer.write(json.dumps(message).encode() + b"\r\n")
+
+        def tell(event: Event) -> None:
+            if session.negotiated:
+                send(encode_event(event))
+
+        send(greeting())
+        unsubscribe = self._target.subscribe(tell)
+        try:
+            while data := await reader.read(_READ_SIZE):
+                for message in framer.feed(data):
+                    send(await session.answer(message))
+                await writer.drain()
+        finally:
+            unsubscribe()
