@@ -10,6 +10,7 @@ from pygments.lexer import Lexer
 from pygments.token import Comment, Error, Keyword, Name, Number, String, Text
 
 from qmon.hmp.highlight import Role, classify
+from qmon.hmp.table import Tables
 
 TOKENS = {
     Role.COMMAND: Keyword,
@@ -27,7 +28,7 @@ class HmpLexer(Lexer):
     """Lines of the human monitor; ``tables`` are the monitor's command tables."""
 
     name = "QEMU monitor"
-    tables: Any = None
+    tables: Tables
 
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, Any, str]]:
         """Yield (offset, token type, text) for each piece of one or more lines."""
@@ -42,6 +43,6 @@ class HmpLexer(Lexer):
                 offset += len(line) - len(body)
 
 
-def prompt_lexer(tables: object) -> PygmentsLexer:
+def prompt_lexer(tables: Tables) -> PygmentsLexer:
     """The lexer for a prompt whose monitor has these tables."""
     return PygmentsLexer(type("BoundHmpLexer", (HmpLexer,), {"tables": tables}))

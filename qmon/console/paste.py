@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qmon.hmp.transcript import lines_to_run
+from qmon.hmp.transcript import PROMPT, lines_to_run
+from qmon.hmp.words import comment_start
 
-_PROMPT = re.compile(r"[ \t]*\(qemu\) ?", re.ASCII)
-_WITH_PROMPT = re.compile(r"^[ \t]*\(qemu\) ", re.ASCII | re.MULTILINE)
+_WITH_PROMPT = re.compile(rf"^[ \t]*{re.escape(PROMPT)}", re.MULTILINE)
 _LINE_END = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
@@ -50,13 +50,12 @@ def read_paste(text: str) -> Paste:
 
 def without_prompt(line: str) -> str:
     """Cut off a prompt that was pasted or typed before a line."""
-    return _PROMPT.sub("", line, count=1) if _PROMPT.match(line) else line
+    return _WITH_PROMPT.sub("", line, count=1)
 
 
 def does_nothing(line: str) -> bool:
     """Whether a line is blank or holds nothing but a comment."""
-    text = line.strip()
-    return not text or text.startswith("#")
+    return not line[: comment_start(line)].strip()
 
 
 def left_unrun(count: int) -> str:

@@ -32,13 +32,16 @@ class TerminalPerson:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self.silent = False
+        """Whether nothing more is shown: the machine has gone, and what a command says of it isn't so."""
 
     @property
     def history(self) -> list[str]:
         return self._desk.lines
 
     def print(self, text: str) -> None:
-        self._desk.notify(text)
+        if not self.silent:
+            self._desk.notify(text)
 
     async def ask(self, question: str) -> bool:
         return await self._desk.ask(question)

@@ -16,7 +16,8 @@ from prompt_toolkit.renderer import print_formatted_text
 
 from qmon.console.progress import Bar, plain_text
 from qmon.console.style import STYLE
-from qmon.console.view import PROMPT, Status
+from qmon.console.view import Status
+from qmon.hmp.transcript import PROMPT
 
 _BUSY_REDRAW_SECONDS = 0.05
 """While commands run the screen below them is drawn no more often: output would wait for it otherwise."""

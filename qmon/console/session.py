@@ -215,7 +215,9 @@ class Console:
             )
         else:
             good = task.result()
-        said, self._bar_shown = self._bar_shown or not good, False
+        if self._monitor.quitting:
+            self._ended.set()
+        said, self._bar_shown = not task.cancelled() and (self._bar_shown or not good), False
         ends, self._ends = self._ends, []
         if not said:
             for status in ends:
@@ -262,6 +264,7 @@ class Console:
         running = self._running
         if running is not None:
             await asyncio.wait([running], timeout=_LAST_WORDS_SECONDS)
+            self._person.silent = True
             running.cancel()
             await asyncio.wait([running])
         self._abandon()

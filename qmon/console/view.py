@@ -30,8 +30,7 @@ from prompt_toolkit.widgets import SearchToolbar
 from qmon.console.progress import Bar
 from qmon.console.style import STYLE
 from qmon.console.terminal import BURST_GAP
-
-PROMPT = "(qemu) "
+from qmon.hmp.transcript import PROMPT
 
 _MENU_ROWS = 8
 

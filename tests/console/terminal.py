@@ -1,0 +1,95 @@
+"""A real terminal for a test: a tmux server of its own with one window."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.interop.peers import require
+
+_ROOT = Path(__file__).parents[2]
+
+PATIENCE = 10.0
+"""Seconds after which what has not appeared never will."""
+
+
+class Terminal:
+    """A window in which a shell waits for the program to be started, and stays after it has ended."""
+
+    def __init__(self, socket: Path, columns: int = 100, rows: int = 30, **environ: str) -> None:
+        require("tmux")
+        self._socket = socket
+        # what the tests are run from must not colour what they see
+        clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TMUX")}
+        self._environ = {**clean, "LC_ALL": "C.UTF-8"}
+        setting = [f"{name}={value}" for name, value in {"PS1": "$ ", **environ}.items()]
+        shell = shlex.join(["env", "-C", str(_ROOT), *setting, "bash", "--norc", "--noprofile"])
+        self._tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), shell)
+        self.wait_for(r"^\$ $")
+
+    def start(self, folder: Path) -> None:
+        """Run the test's program, and wait for its prompt."""
+        self.type(f"clear; {sys.executable} -m tests.console.program {folder}\r")
+        self.wait_for(r"^hello\n(?:.*\n)*\(qemu\) $")
+
+    def type(self, text: str) -> None:
+        """Type text; a ``\\r`` is Enter."""
+        self._tmux("send-keys", "-l", text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names, ``C-c`` or ``Tab``."""
+        self._tmux("send-keys", *keys)
+
+    def paste(self, text: str, *, bracketed: bool = True) -> None:
+        self._tmux("load-buffer", "-", text=text)
+        self._tmux("paste-buffer", *(["-p"] if bracketed else []))
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    def screen(self) -> str:
+        """What is to be seen, without the empty rows below; the row of a prompt keeps its space."""
+        rows = self._tmux("capture-pane", "-p").rstrip("\n")
+        return re.sub(r"^(\(qemu\)|\$)$", r"\1 ", rows, flags=re.MULTILINE)
+
+    def coloured(self) -> str:
+        """The screen with its escape sequences."""
+        return self._tmux("capture-pane", "-p", "-e")
+
+    def wait_for(self, pattern: str) -> str:
+        """Wait until the screen holds a match (``^`` and ``$`` are a row's ends), and return the screen."""
+        wanted = re.compile(pattern, re.MULTILINE)
+        return self.wait_until(lambda screen: wanted.search(screen) is not None, pattern)
+
+    def wait_for_end(self, text: str) -> str:
+        """Wait until the screen's last rows are these, and return it."""
+        return self.wait_until(lambda screen: ("\n" + screen).endswith("\n" + text), text)
+
+    def wait_until(self, holds: Callable[[str], bool], wanted: str) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while not holds(screen := self.screen()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"never seen: {wanted}\non the screen:\n{screen}")
+            time.sleep(0.02)
+        return screen
+
+    def close(self) -> None:
+        self._tmux("kill-server")
+
+    def _tmux(self, *words: str, text: str | None = None) -> str:
+        done = subprocess.run(
+            ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words],
+            input=text,
+            env=self._environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+        return done.stdout

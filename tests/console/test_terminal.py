@@ -1,0 +1,311 @@
+"""The console in a real terminal: what a person sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.console.conftest import OpenTerminal
+from tests.console.terminal import PATIENCE, Terminal
+
+STATUS = "VM status: running"
+RAN = f"(qemu) info status\n{STATUS}\n"
+UNKNOWN = "(qemu) foo\nunknown command: 'foo'\n"
+ANNOUNCEMENT = """\
+    (qemu) migrate -d tcp:0:4444          # for ordinary live migration
+    (qemu) migrate -d blk tcp:0:4444      # for live migration with complete storage copy
+    (qemu) migrate -d blk inc tcp:0:4444  # for live migration with incremental storage copy"""
+
+both_ways = pytest.mark.parametrize("bracketed", [True, False], ids=["bracketed", "unbracketed"])
+
+
+def trigger(folder: Path, name: str) -> None:
+    (folder / name).touch()
+
+
+def test_a_line_runs_and_the_prompt_comes_back(console: Terminal) -> None:
+    console.type("info status\r")
+    console.wait_for_end(f"hello\n{RAN}(qemu) ")
+
+
+def test_a_line_typed_with_a_prompt_runs_without_it(console: Terminal) -> None:
+    console.type("(qemu) info status\r")
+    console.wait_for_end(f"hello\n{RAN}(qemu) ")
+
+
+def test_the_completion_menu_shows_each_command_with_its_meaning(console: Terminal) -> None:
+    console.type("migrate_c")
+    console.wait_for(r"^ +migrate_cancel +\w+")
+    console.press("Tab")
+    console.wait_for(r"^\(qemu\) migrate_cancel ?$")
+
+
+def test_history_outlives_the_program_and_is_private(console: Terminal, tmp_path: Path) -> None:
+    console.type("info status\r")
+    console.wait_for_end(f"{RAN}(qemu) ")
+    console.press("C-d")
+    console.wait_for(r"^ended with 0")
+    history = tmp_path / "state" / "history"
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+    assert stat.S_IMODE(history.parent.stat().st_mode) == 0o700
+    console.start(tmp_path)
+    console.press("Up")
+    console.wait_for(r"^\(qemu\) quit$")
+    console.press("Up")
+    console.wait_for(r"^\(qemu\) info status$")
+
+
+def test_a_history_that_cannot_be_written_is_said_once(open_terminal: OpenTerminal, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the folder would be")
+    console = open_terminal()
+    console.start(tmp_path)
+    console.type("info status\rinfo status\r")
+    screen = console.wait_for_end(f"{RAN}{RAN}(qemu) ")
+    assert screen.count("History is not kept") == 1
+
+
+@both_ways
+def test_pasted_lines_run_one_by_one_up_to_the_one_that_fails(console: Terminal, bracketed: bool) -> None:
+    lines = ["info status", "# nothing", "foo", "info status", "", "# nothing", "stop", "cont"]
+    console.paste("\n".join(lines) + "\n", bracketed=bracketed)
+    console.wait_for_end(f"hello\n{RAN}(qemu) # nothing\n{UNKNOWN}3 lines left unrun\n(qemu) ")
+    console.type("info status\r")
+    console.wait_for_end(f"3 lines left unrun\n{RAN}(qemu) ")
+
+
+@both_ways
+def test_a_long_paste_arrives_as_a_whole(console: Terminal, bracketed: bool) -> None:
+    # past what a pseudo-terminal holds at once, so that it comes in pieces
+    lines = ["info status"] * 100 + ["foo"] + [f"info status # {'x' * 60}"] * 300
+    console.paste("\n".join(lines) + "\n", bracketed=bracketed)
+    console.wait_for_end(f"{RAN}{UNKNOWN}300 lines left unrun\n(qemu) ")
+
+
+@both_ways
+def test_of_a_pasted_transcript_only_the_prompts_lines_run(console: Terminal, bracketed: bool) -> None:
+    text = "Dear list,\n(qemu) info status\nVM status: paused\n  (qemu) foo\nunknown\n(qemu) stop\n"
+    console.paste(text, bracketed=bracketed)
+    console.wait_for_end(f"hello\n{RAN}{UNKNOWN}1 line left unrun\n(qemu) ")
+
+
+@both_ways
+def test_the_announcement_pasted_at_once_leaves_one_line(console: Terminal, bracketed: bool) -> None:
+    console.paste(ANNOUNCEMENT, bracketed=bracketed)
+    console.press("Enter")
+    screen = console.wait_for_end(
+        "Error: There's a migration process in progress\n1 line left unrun\n(qemu) "
+    )
+    assert screen.count("(qemu) migrate -d") == 2
+
+
+def test_a_pasted_piece_of_a_line_is_there_to_be_edited(console: Terminal) -> None:
+    console.type("info")
+    console.paste(" status")
+    console.wait_for(r"^\(qemu\) info status$")
+    console.press("Enter")
+    console.wait_for_end(f"hello\n{RAN}(qemu) ")
+    console.paste("  (qemu) info status # as it is")
+    console.wait_for(r"^\(qemu\) info status # as it is$")
+    console.press("Enter")
+    console.wait_for_end(f"(qemu) info status # as it is\n{STATUS}\n(qemu) ")
+
+
+@both_ways
+def test_the_last_line_of_a_paste_without_its_end_is_one_enter_away(
+    console: Terminal, bracketed: bool
+) -> None:
+    console.paste("info status\ninfo status", bracketed=bracketed)
+    console.wait_for_end(f"hello\n{RAN}(qemu) info status")
+    console.press("Enter")
+    console.wait_for_end(f"hello\n{RAN}{RAN}(qemu) ")
+
+
+@both_ways
+def test_what_is_pasted_while_a_command_runs_waits_for_it(
+    console: Terminal, tmp_path: Path, bracketed: bool
+) -> None:
+    console.type("migrate tcp:0:4444\r")
+    console.wait_for(r"50%")
+    console.paste("info status\nfoo\nstop\n", bracketed=bracketed)
+    console.type("cont\r")
+    trigger(tmp_path, "complete")
+    screen = console.wait_for_end(f"{RAN}{UNKNOWN}2 lines left unrun\n(qemu) ")
+    assert "%" not in screen.partition("info status")[2]
+
+
+def test_control_c_stops_the_command_and_what_waits_for_it_but_not_the_program(console: Terminal) -> None:
+    console.type("migrate tcp:0:4444\r")
+    console.wait_for(r"50%")
+    console.paste("stop\n")
+    console.press("C-c")
+    screen = console.wait_for(r"^\^C\n(?:.*\n)?1 line left unrun\n\(qemu\) $")
+    assert "%" not in screen
+    console.type("info status\r")
+    console.wait_for_end(f"{RAN}(qemu) ")
+
+
+def test_control_c_at_the_prompt_clears_the_line(console: Terminal) -> None:
+    console.type("stop")
+    console.wait_for(r"^\(qemu\) stop$")
+    console.press("C-c")
+    console.wait_for_end("hello\n(qemu) ")
+    console.type("info status\r")
+    console.wait_for_end(f"hello\n{RAN}(qemu) ")
+
+
+def test_control_d_quits_and_leaves_the_terminal_as_it_was(console: Terminal) -> None:
+    console.press("C-d")
+    console.wait_for_end("hello\n(qemu) quit\nended with 0\n$ ")
+    console.type("stty -a | grep -ow 'icanon\\|echo'\r")
+    console.wait_for(r"^icanon\necho$")
+
+
+def test_control_d_behind_text_does_not_quit(console: Terminal) -> None:
+    console.type("info status")
+    console.press("C-d", "Enter")
+    console.wait_for_end(f"hello\n{RAN}(qemu) ")
+
+
+def test_the_console_ends_with_the_machine_in_the_middle_of_a_line(console: Terminal, tmp_path: Path) -> None:
+    console.type("info sta")
+    console.wait_for(r"^\(qemu\) info sta$")
+    trigger(tmp_path, "shutdown")
+    console.wait_for_end("hello\nended with 0\n$ ")
+
+
+def test_the_console_ends_with_the_machine_while_a_command_runs(console: Terminal, tmp_path: Path) -> None:
+    console.type("migrate tcp:0:4444\r")
+    console.wait_for(r"50%")
+    trigger(tmp_path, "shutdown")
+    console.wait_for_end("(qemu) migrate tcp:0:4444\nended with 0\n$ ")
+
+
+def test_events_and_log_records_appear_above_the_line_being_typed(console: Terminal, tmp_path: Path) -> None:
+    console.type("migrate -d tcp:0:4444\r")
+    console.wait_for(r"^\(qemu\) $")
+    console.type("info sta")
+    console.wait_for(r"^\(qemu\) info sta$")
+    trigger(tmp_path, "fail")
+    console.wait_for(r"^Migration failed: Connection reset by peer\n\(qemu\) info sta$")
+    trigger(tmp_path, "log")
+    console.wait_for(r"^client 7 has gone\n\(qemu\) info sta$")
+    console.type("tus\r")
+    console.wait_for_end(f"client 7 has gone\n{RAN}(qemu) ")
+
+
+@pytest.mark.parametrize("columns", [100, 60, 30])
+def test_the_progress_bar_fits_the_terminal(
+    open_terminal: OpenTerminal, tmp_path: Path, columns: int
+) -> None:
+    console = open_terminal(columns)
+    console.start(tmp_path)
+    console.type("migrate tcp:0:4444\r")
+    screen = console.wait_for(r"\[#+\.+\]  50%")
+    bar = screen.splitlines()[-1]
+    assert len(bar) < columns
+    assert ("128 MiB/256 MiB" in bar) == (columns >= 60)
+    assert ("/s" in bar) == (columns >= 60)
+    trigger(tmp_path, "complete")
+    screen = console.wait_for(r"^\(qemu\) $")
+    assert "%" not in screen
+
+
+def test_a_migration_that_was_watched_is_not_announced_again(console: Terminal, tmp_path: Path) -> None:
+    console.type("migrate tcp:0:4444\r")
+    console.wait_for(r"50%")
+    trigger(tmp_path, "complete")
+    console.wait_for(r"^\(qemu\) $")
+    console.type("info status\r")
+    assert "Migration completed" not in console.wait_for_end(f"{RAN}(qemu) ")
+
+
+def test_a_cancelled_migration_is_announced(console: Terminal) -> None:
+    console.type("migrate -d tcp:0:4444\rmigrate_cancel\r")
+    console.wait_for_end("(qemu) migrate_cancel\nMigration cancelled\n(qemu) ")
+
+
+def test_a_resized_terminal_shows_the_line_being_typed(console: Terminal) -> None:
+    console.type("info status # and a rather long comment that will not fit")
+    console.wait_for(r"will not fit$")
+    console.resize(40, 20)
+    console.wait_for(r"^\(qemu\) info status # and a rather long c\nomment that will not fit$")
+    console.press("Enter")
+    console.wait_for(rf"omment that will not fit\n{STATUS}\n\(qemu\) $")
+
+
+def test_colours_unless_they_are_not_wanted(open_terminal: OpenTerminal, tmp_path: Path) -> None:
+    colour = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|9[0-7])m")
+    for number, environ in enumerate([{}, {"NO_COLOR": "1"}]):
+        console = open_terminal(**environ)
+        console.start(tmp_path)
+        console.type("info status\r")
+        console.wait_for_end(f"{RAN}(qemu) ")
+        assert bool(colour.search(console.coloured())) == (number == 0)
+
+
+class TestDumbTerminal:
+    """``TERM=dumb``: nothing but text, a line after another."""
+
+    @pytest.fixture
+    def console(self, open_terminal: OpenTerminal, tmp_path: Path) -> Terminal:
+        terminal = open_terminal(TERM="dumb")
+        terminal.start(tmp_path)
+        return terminal
+
+    def test_lines_are_typed_corrected_and_run(self, console: Terminal) -> None:
+        console.type("info statux")
+        console.wait_for(r"^\(qemu\) info statux$")
+        console.press("BSpace")
+        console.type("s\r")
+        console.wait_for_end(f"hello\n{RAN}(qemu) ")
+
+    def test_pasted_lines_run_one_by_one(self, console: Terminal) -> None:
+        console.paste("info status\nfoo\nstop\n", bracketed=False)
+        console.wait_for_end(f"hello\n{RAN}{UNKNOWN}1 line left unrun\n(qemu) ")
+
+    def test_progress_is_a_line_now_and_then(self, console: Terminal, tmp_path: Path) -> None:
+        console.type("migrate tcp:0:4444\r")
+        console.wait_for(r"^migrate: 50%, 128 MiB/256 MiB")
+        trigger(tmp_path, "complete")
+        screen = console.wait_for(r"^\(qemu\) $")
+        assert screen.count("%") <= 4
+
+    def test_an_event_leaves_the_line_being_typed_whole(self, console: Terminal, tmp_path: Path) -> None:
+        console.type("info sta")
+        console.wait_for(r"^\(qemu\) info sta$")
+        trigger(tmp_path, "log")
+        console.wait_for_end("client 7 has gone\n(qemu) info sta")
+        console.type("tus\r")
+        console.wait_for_end(f"{RAN}(qemu) ")
+
+    def test_no_escape_sequence_is_written(self, tmp_path: Path) -> None:
+        # on a pseudo-terminal without tmux, which would obey what must not even be written
+        ours, theirs = os.openpty()
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.console.program", str(tmp_path)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "dumb"},
+        )
+        os.close(theirs)
+        seen = b""
+        with open(ours, "r+b", buffering=0) as terminal:
+            while b"(qemu) " not in seen:
+                seen += terminal.read(1024)
+            terminal.write(b"info status\rquit\r")
+            while b"ended with 0" not in seen:
+                seen += terminal.read(1024)
+        assert program.wait(PATIENCE) == 0
+        assert STATUS.encode() in seen
+        assert b"\x1b" not in seen
+
+    def test_control_d_quits(self, console: Terminal) -> None:
+        console.press("C-d")
+        console.wait_for_end("hello\n(qemu) quit\nended with 0\n$ ")
