@@ -302,7 +302,7 @@ class TestDumbTerminal:
             terminal.write(b"info status\rquit\r")
             while b"ended with 0" not in seen:
                 seen += terminal.read(1024)
-        assert program.wait(PATIENCE) == 0
+            assert program.wait(PATIENCE) == 0
         assert STATUS.encode() in seen
         assert b"\x1b" not in seen
 

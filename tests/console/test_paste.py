@@ -1,0 +1,89 @@
+"""What of a pasted text runs, what is left to edit, and what counts as left."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmon.console.paste import Waiting, does_nothing, left_unrun, read_paste, without_prompt
+
+words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
+lines = st.lists(words, max_size=4).map(" ".join).filter(lambda line: not line.startswith("(qemu)"))
+ends = st.sampled_from(["\n", "\r", "\r\n"])
+
+
+@given(st.lists(lines, min_size=1), lines, ends)
+def test_whole_lines_run_and_the_rest_is_left(whole: list[str], tail: str, end: str) -> None:
+    paste = read_paste(end.join([*whole, tail]))
+    assert paste.lines == whole
+    assert paste.tail == tail
+    assert not paste.transcript
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "  ", "\t"]), lines), min_size=1), st.lists(lines), ends)
+def test_of_a_transcript_the_lines_with_a_prompt_run(
+    prompted: list[tuple[str, str]], answers: list[str], end: str
+) -> None:
+    rows = [f"{space}(qemu) {line}" for space, line in prompted]
+    paste = read_paste(end.join([*answers, *rows, *answers, ""]))
+    assert paste.lines == [line for _, line in prompted]
+    assert paste.tail == ""
+    assert paste.transcript
+
+
+def test_the_last_line_of_a_transcript_without_its_end_is_left() -> None:
+    paste = read_paste("(qemu) stop\nsome answer\n  (qemu) cont")
+    assert (paste.lines, paste.tail) == (["stop"], "cont")
+    paste = read_paste("(qemu) stop\nsome answer")
+    assert (paste.lines, paste.tail) == (["stop"], "")
+
+
+@pytest.mark.parametrize("piece", [" -d ", "info", "tcp:0:4444 # x"])
+def test_a_piece_of_a_line_is_left_as_it_is(piece: str) -> None:
+    paste = read_paste(piece)
+    assert (paste.lines, paste.tail) == ([], piece)
+
+
+@given(st.text())
+def test_no_pasted_character_can_act_on_the_terminal(text: str) -> None:
+    paste = read_paste(text)
+    assert not any(
+        ord(character) < 32 or 127 <= ord(character) < 160
+        for line in (*paste.lines, paste.tail)
+        for character in line
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("(qemu) info block", "info block"),
+        ("  (qemu) info block", "info block"),
+        ("info block", "info block"),
+        ("(qemu)", "(qemu)"),
+    ],
+)
+def test_a_prompt_before_a_typed_line_is_no_part_of_it(typed: str, meant: str) -> None:
+    assert without_prompt(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("line", "nothing"), [("", True), ("  ", True), ("# stop", True), ("  # stop", True), ("stop # x", False)]
+)
+def test_blank_lines_and_comments_do_nothing(line: str, nothing: bool) -> None:
+    assert does_nothing(line) == nothing
+
+
+def test_lines_wait_in_order_and_only_those_that_do_something_are_counted_as_left() -> None:
+    waiting = Waiting()
+    waiting.add(["stop", "# why", "cont"])
+    waiting.add(["", "info block"])
+    assert waiting.next() == "stop"
+    assert waiting.abandon() == 2
+    assert not waiting
+
+
+def test_one_line_is_a_line() -> None:
+    assert left_unrun(1) == "1 line left unrun"
+    assert left_unrun(3) == "3 lines left unrun"
