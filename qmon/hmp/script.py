@@ -11,8 +11,8 @@ from typing import Protocol
 
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.person import Person
-from qmon.hmp.table import skip_space
 from qmon.hmp.transcript import PROMPT, lines_to_run
+from qmon.hmp.words import comment_start
 from qmon.units import MIB, human_size
 
 READ_BYTES = 64 << 10
@@ -40,7 +40,7 @@ async def run_script(monitor: Monitor, text_or_stream: str | Stream, name: str, 
     else:
         lines = _lines_of_stream(text_or_stream)
     async for number, line in lines:
-        if skip_space(line, 0) < len(line):
+        if line[: comment_start(line)].strip():
             person.history.append(line)
         if not await monitor.run_line(line, person):
             print(f"{name}:{number}: failed: {line.strip()}", file=sys.stderr, flush=True)

@@ -60,14 +60,12 @@ def comment_start(text: str) -> int:
     It starts one at the beginning of the line or behind white space, outside quotes. A quote opens a string
     only where a word could begin, as ``read_word`` has it.
     """
-    position = 0
+    end = 0
     while True:
-        position = skip_space(text, position)
-        if position == len(text) or text[position] == "#":
+        position = skip_space(text, end)
+        if position == len(text) or (text[position] == "#" and (position > end or end == 0)):
             return position
         word = read_word(text, position)
         if word is None:
             return len(text)
-        position = word.end
-        while text[position - 1] != '"' and position < len(text) and text[position] not in SPACE:
-            position += 1
+        end = word.end

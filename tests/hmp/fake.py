@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from qmon.errors import CommandError
@@ -153,10 +154,12 @@ class FakeMachine:
 class FakeProgress:
     def __init__(self) -> None:
         self.updates: list[tuple[int, int]] = []
+        self.updated = asyncio.Event()
         self.closed = 0
 
     def update(self, done: int, total: int, note: str = "") -> None:
         self.updates.append((done, total))
+        self.updated.set()
 
     def close(self) -> None:
         self.closed += 1

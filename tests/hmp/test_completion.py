@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmon.hmp.completion import complete
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.table import Tables
+from qmon.qmp.registry import Registry
+from tests.hmp.fake import FakeMachine, one_command
+
+
+def offered(text: str, tables: Tables | None = None) -> list[str]:
+    """The whole lines that the suggestions would make."""
+    suggestions = asyncio.run(complete(Monitor(FakeMachine().registry, tables), text))
+    return [text[: suggestion.start] + suggestion.text for suggestion in suggestions]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("dr", ["drive_add", "drive_del"]),
+        ("  quit", ["  quit"]),
+        ("info mig", ["info migrate", "info migrate_parameters"]),
+        ("help info st", ["help info status"]),
+        ("help drive_", ["help drive_add", "help drive_del"]),
+        ("? inf", ["? info"]),
+        ("drive_del ", ["drive_del d0"]),
+        ("drive_del d0 ", []),
+        ("info block -", ["info block -n", "info block -v"]),
+        ("info block -v ", ["info block -v -n", "info block -v d0"]),
+        ("migrate -d ", [f"migrate -d {flag}" for flag in ("-b", "-i", "-r", "blk", "inc")]),
+        ("migrate -d blk ", [f"migrate -d blk {flag}" for flag in ("-i", "-r", "inc")]),
+        ("migrate blk -i i", []),
+        ("migrate_set_parameter max", ["migrate_set_parameter max-bandwidth"]),
+        ("migrate_set_parameter max-bandwidth ", []),
+        ("nosuch ", []),
+        ("quit # c", []),
+    ],
+)
+def test_what_could_follow_is_offered(text: str, lines: list[str]) -> None:
+    assert offered(text) == lines
+
+
+def test_the_empty_line_offers_every_name_with_its_meaning() -> None:
+    monitor = Monitor(Registry())
+    suggestions = asyncio.run(complete(monitor, ""))
+    assert [suggestion.text for suggestion in suggestions] == monitor.tables.main.names()
+    assert all(suggestion.meaning for suggestion in suggestions)
+
+
+def test_a_target_without_drives_offers_none() -> None:
+    assert asyncio.run(complete(Monitor(Registry()), "drive_del ")) == []
+
+
+def test_files_are_offered_in_quotes_where_they_need_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.img").touch()
+    (tmp_path / "one two.img").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "three.img").touch()
+    (tmp_path / ".hidden").touch()
+    monkeypatch.chdir(tmp_path)
+    tables = one_command("a:F,b:b")
+    assert offered("cmd one", tables) == ["cmd one.img"]
+    assert offered('cmd "one', tables) == ['cmd "one two.img"', 'cmd "one.img"']
+    assert offered("cmd fol", tables) == ["cmd folder/"]
+    assert offered("cmd folder/t", tables) == ["cmd folder/three.img"]
+    assert offered(f"cmd {tmp_path}/fold", tables) == [f"cmd {tmp_path}/folder/"]
+    assert offered("cmd nosuch/", tables) == []
+    assert offered("cmd x o", tables) == ["cmd x off", "cmd x on"]
+
+
+@given(text=st.text(st.sampled_from('migrate-d blk info"/#p x')))
+def test_a_suggestion_goes_on_from_what_is_typed(text: str) -> None:
+    for suggestion in asyncio.run(complete(Monitor(FakeMachine().registry), text)):
+        assert suggestion.text.startswith(text[suggestion.start :])

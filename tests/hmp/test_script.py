@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.script import PlainProgress, ScriptPerson, run_script
+from qmon.hmp.transcript import lines_to_run
+from tests.hmp.fake import FakeMachine, FakePerson
+
+TRANSCRIPT = """\
+QEMU 7.2 monitor - type 'help' for more information
+(qemu) info name
+web1
+    (qemu) stop
+nosuch answer
+"""
+
+
+def test_in_a_transcript_only_the_prompted_lines_run() -> None:
+    assert lines_to_run(TRANSCRIPT) == [(2, "info name"), (4, "stop")]
+    assert lines_to_run("stop\r\n\n# x\n") == [(1, "stop"), (2, ""), (3, "# x")]
+    assert lines_to_run("") == []
+
+
+@given(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")), max_size=6))
+def test_text_without_prompts_gives_every_line_with_its_number(lines: list[str]) -> None:
+    text = "".join(f"{line}\n" for line in lines)
+    if "(qemu) " not in text:
+        assert lines_to_run(text) == list(enumerate(lines, 1))
+
+
+def run(text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    status = asyncio.run(run_script(Monitor(FakeMachine().registry), text, "s.hmp", ScriptPerson()))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_a_script_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "# a comment\n\nstop\ninfo status # now\ninfo history\n"
+    history = "0: 'stop'\n1: 'info status # now'\n2: 'info history'\n"
+    assert run(text, capsys) == (0, f"VM status: paused\n{history}", "")
+
+
+def test_a_script_stops_at_the_first_failing_line_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run("info name\nfoo bar \ninfo name\n", capsys)
+    assert (status, out) == (1, "web1\nunknown command: 'foo'\n")
+    assert err == "s.hmp:2: failed: foo bar\n"
+
+
+def test_nothing_runs_behind_quit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("quit\nfoo\n", capsys) == (0, "", "")
+
+
+def test_a_file_is_judged_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t").write_text(TRANSCRIPT)
+    with (tmp_path / "t").open() as stream:
+        assert asyncio.run(run_script(Monitor(FakeMachine().registry), stream, "t", ScriptPerson())) == 0
+    assert capsys.readouterr().out == "web1\n"
+
+
+class Pipe:
+    """A script that somebody is still writing."""
+
+    def __init__(self) -> None:
+        self.end, self.writing = os.pipe()
+
+    def fileno(self) -> int:
+        return self.end
+
+    def write(self, text: str) -> None:
+        os.write(self.writing, text.encode())
+
+    def close(self) -> None:
+        os.close(self.writing)
+
+
+class Waited(FakePerson):
+    def __init__(self) -> None:
+        super().__init__(interactive=False)
+        self.news = asyncio.Event()
+
+    def print(self, text: str) -> None:
+        super().print(text)
+        self.news.set()
+
+    async def next(self) -> str:
+        await asyncio.wait_for(self.news.wait(), 10)
+        self.news.clear()
+        return self.said()
+
+
+def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[str]) -> None:
+    async def converse() -> int:
+        pipe, person = Pipe(), Waited()
+        task = asyncio.create_task(run_script(Monitor(FakeMachine().registry), pipe, "-", person))
+        pipe.write("info name\ninfo st")
+        assert await person.next() == "web1"
+        pipe.write("atus\n")
+        assert await person.next() == "VM status: running"
+        pipe.write("(qemu) info name\nits answer, no command\n")
+        assert await person.next() == "web1"
+        pipe.write("another answer\n(qemu) info uuid\n(qemu) foo")
+        assert (await person.next()).startswith("00000000-")
+        pipe.close()
+        status = await asyncio.wait_for(task, 10)
+        os.close(pipe.end)
+        return status
+
+    assert asyncio.run(converse()) == 1
+    assert capsys.readouterr().err == "-:7: failed: foo\n"
+
+
+def test_an_idle_pipe_keeps_nothing_from_ending() -> None:
+    async def give_up() -> None:
+        pipe = Pipe()
+        task = asyncio.create_task(run_script(Monitor(FakeMachine().registry), pipe, "-", FakePerson()))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        pipe.close()
+        os.close(pipe.end)
+
+    asyncio.run(asyncio.wait_for(give_up(), 5))
+
+
+def test_what_never_ends_a_line_is_refused() -> None:
+    async def flood() -> None:
+        pipe = Pipe()
+        task = asyncio.create_task(run_script(Monitor(FakeMachine().registry), pipe, "-", FakePerson()))
+        with pytest.raises(OSError, match="longer than 1 MiB"):
+            await asyncio.gather(task, asyncio.to_thread(fill, pipe))
+        os.close(pipe.end)
+
+    def fill(pipe: Pipe) -> None:
+        for _ in range(17):
+            pipe.write("x" * 65536)
+        pipe.close()
+
+    asyncio.run(asyncio.wait_for(flood(), 30))
+
+
+def test_a_file_that_never_blocks_is_a_script_too() -> None:
+    with open("/dev/null") as stream:
+        assert asyncio.run(run_script(Monitor(FakeMachine().registry), stream, "-", FakePerson())) == 0
+
+
+def test_progress_of_a_script_is_a_line_for_each_tenth() -> None:
+    person = FakePerson()
+    progress = PlainProgress(person, "migrate")
+    for done in range(0, 1001, 25):
+        progress.update(done << 20, 1000 << 20)
+    progress.close()
+    lines = person.said().split("\n")
+    assert len(lines) == 10
+    assert lines[0].startswith("migrate: 10%, 100 MiB of ")
