@@ -36,8 +36,10 @@ class Gate:
     """Thread-safe. ``with gate:`` enters and leaves; a data thread enters once for a batch of requests."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
+        self._draining = 0
         self._reasons: set[str] = set()
         self._shut = False
 
@@ -55,7 +57,7 @@ class Gate:
         ``gone`` is asked now and then while waiting, and must not block. Raises GateShutError, or
         WaiterGoneError once ``gone`` has said yes.
         """
-        with self._changed:
+        with self._lock:  # the condition's own methods would cost more than all the rest here
             while self._reasons and not self._shut:
                 self._changed.wait(None if gone is None else GONE_CHECK_SECONDS)
                 if gone is not None and self._reasons and not self._shut and gone():
@@ -66,9 +68,9 @@ class Gate:
 
     def leave(self) -> None:
         """Leave after ``enter``."""
-        with self._changed:
+        with self._lock:
             self._inside -= 1
-            if not self._inside:
+            if self._draining and not self._inside:
                 self._changed.notify_all()
 
     def close(self, why: str, timeout: float | None = None) -> bool:
@@ -79,13 +81,17 @@ class Gate:
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             self._reasons.add(why)
-            while self._inside:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    self._reasons.discard(why)
-                    self._changed.notify_all()
-                    return False
-                self._changed.wait(left)
+            self._draining += 1
+            try:
+                while self._inside:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        self._reasons.discard(why)
+                        self._changed.notify_all()
+                        return False
+                    self._changed.wait(left)
+            finally:
+                self._draining -= 1
         return True
 
     def open(self, why: str) -> None:

@@ -27,12 +27,14 @@ log = logging.getLogger("qmon.machine")
 class MigrationCommands:
     """At most one migration out of this machine, and one into it."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands, incoming: str | None) -> None:
-        """``incoming`` is the URI of the command line, ``defer``, or None."""
+    def __init__(
+        self, machine: Machine, exports: ExportCommands, *, may_come_in: bool, stay_paused: bool
+    ) -> None:
+        """``may_come_in`` is whether -incoming was given, ``stay_paused`` whether -S was."""
         self._machine = machine
         self._exports = exports
-        self._incoming_option = incoming
-        self._paused_by_option = False
+        self._may_come_in = may_come_in
+        self._stay_paused = stay_paused
         self._resume = False
         self.parameters = Parameters()
         self._source: Source | None = None
@@ -40,10 +42,6 @@ class MigrationCommands:
         self._incoming_address: Address | None = None
         self._state_before = RunState.RUNNING
         machine.set_busy_check(self._busy)
-
-    def start_paused(self) -> None:
-        """-S: stand still after the migration has come in."""
-        self._paused_by_option = True
 
     def _busy(self, drive: str) -> str | None:
         source, incoming = self._source, self._incoming
@@ -134,7 +132,7 @@ class MigrationCommands:
 
     def _start_machine(self, running: bool) -> None:
         """On a data thread, when the source has let go."""
-        self._resume = running and not self._paused_by_option
+        self._resume = running and not self._stay_paused
         if self._resume:
             self._machine.open_gates()
 
@@ -148,7 +146,7 @@ class MigrationCommands:
 
     @command("migrate-incoming")
     async def migrate_incoming(self, uri: str) -> dict[str, Any]:
-        if self._incoming_option is None:
+        if not self._may_come_in:
             raise CommandError("'-incoming' was not specified on the command line")
         if self._incoming is not None or self._machine.state is not RunState.INMIGRATE:
             raise CommandError("The incoming migration has already been started")

@@ -22,6 +22,8 @@ __all__ = ["Disk", "Export", "NbdServer"]
 log = logging.getLogger("qmon.nbd")
 
 HANDSHAKE_SECONDS = 10.0
+UNIX_SEND_BUFFER = 1 << 20
+"""Reads of 1 MiB were up to twice as fast with it as with Linux's 208 KiB; TCP sizes its buffers itself."""
 _HANDSHAKE_PIECE = 4096
 _ACCEPT_RETRY_SECONDS = 0.5
 """How long to wait when a client can't be accepted, for want of descriptors mostly."""
@@ -195,9 +197,7 @@ class NbdServer:
 
     def _run(self, client: _Client) -> None:
         try:
-            if client.socket.family != socket.AF_UNIX:
-                client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _tune(client.socket)
             agreement = self._shake_hands(client)
             if agreement is not None:
                 Connection(client.socket, agreement).run()
@@ -252,6 +252,14 @@ class NbdServer:
             client.export = export
         self._on_change()
         return True
+
+
+def _tune(sock: socket.socket) -> None:
+    if sock.family == socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
+    else:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def _join(clients: list[_Client]) -> None:

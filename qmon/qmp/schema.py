@@ -10,7 +10,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
+from typing import Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
 
 from qmon.errors import CommandError
 
@@ -37,8 +37,11 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
     elif is_typeddict(annotation):
         if not isinstance(value, Mapping):
             raise _wrong_type(path, "object")
-        fields = typing.get_type_hints(annotation)
-        check_members(value, fields, annotation.__required_keys__, f"{path}.")
+        hints = typing.get_type_hints(annotation, include_extras=True)
+        # Not __required_keys__: it does not see NotRequired in annotations that are kept as text.
+        optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
+        fields = {name: get_args(hint)[0] if name in optional else hint for name, hint in hints.items()}
+        check_members(value, fields, frozenset(fields) - optional, f"{path}.")
     elif origin is list:
         if not isinstance(value, list):
             raise _wrong_type(path, "array")

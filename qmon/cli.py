@@ -1,0 +1,65 @@
+"""The command line: builds what it names and runs it.
+
+Options are read before anything heavy is imported, so that ``-version`` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qmon.errors import QmonError, UsageError, reason
+from qmon.option_table import help_text
+from qmon.options import Options, Show, parse
+from qmon.version import VERSION
+
+if TYPE_CHECKING:
+    from qmon.daemon import Launcher
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run qmon; return its exit status."""
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+    except UsageError as error:
+        return _complain(str(error))
+    match options.show:
+        case Show.VERSION:
+            print(f"qmon version {VERSION}")
+            return 0
+        case Show.HELP:
+            print(help_text("qmon"))
+            return 0
+    if options.note:
+        print(f"qmon: {options.note}", file=sys.stderr)
+    return _start(options)
+
+
+def _complain(text: str) -> int:
+    print(f"qmon: {text}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _start(options: Options) -> int:
+    launcher: Launcher | None = None
+    try:
+        if options.daemonize:
+            from qmon.daemon import Launcher
+
+            launcher = Launcher()  # forks, so it comes before any thread and before the loop
+            if launcher.is_parent:
+                return launcher.wait()
+        import asyncio
+
+        from qmon.run import Program
+
+        return asyncio.run(Program(options, launcher).run())
+    except (QmonError, OSError) as error:
+        text = reason(error)
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename}: {text}"
+        if launcher is not None:
+            launcher.failed(f"qmon: {text}")
+            return 1
+        return _complain(text)

@@ -1,0 +1,78 @@
+"""The embedded machine put together: its commands on one registry, its start and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qmon.machine.block import BlockCommands
+from qmon.machine.drive import DriveSettings
+from qmon.machine.exports import ExportCommands
+from qmon.machine.general import GeneralCommands
+from qmon.machine.machine import Machine
+from qmon.machine.migrate import MigrationCommands
+from qmon.machine.runstate import RunState
+from qmon.qmp.registry import Registry
+
+DEFER = "defer"
+
+
+class EmbeddedMachine:
+    """Made on the loop. ``incoming`` is a migration's URI or ``defer``; with it the machine waits for one."""
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        uuid: str | None = None,
+        incoming: str | None = None,
+        paused: bool = False,
+    ) -> None:
+        self._machine = Machine(name=name, uuid=uuid)
+        self._incoming = incoming
+        self._paused = paused
+        self._exports = ExportCommands(self._machine)
+        self._migration = MigrationCommands(
+            self._machine, self._exports, may_come_in=incoming is not None, stay_paused=paused
+        )
+        for family in (
+            GeneralCommands(self._machine),
+            self._exports,
+            BlockCommands(self._machine, self._exports),
+            self._migration,
+        ):
+            self.registry.add_from(family)
+
+    @property
+    def registry(self) -> Registry:
+        """The Target that a monitor's commands go to."""
+        return self._machine.registry
+
+    async def start(self, drives: Sequence[DriveSettings]) -> None:
+        """Open the drives, and run, wait for the migration or stand still. Raises CommandError."""
+        if self._incoming is not None:
+            self._machine.set_state(RunState.INMIGRATE)
+        for settings in drives:
+            await self._machine.add_drive(settings)
+        if self._incoming is None:
+            if not self._paused:
+                self._machine.run()
+        elif self._incoming != DEFER:
+            await self._migration.start_incoming(self._incoming)
+
+    def request_quit(self) -> None:
+        """End soon, as ``quit`` does."""
+        self._machine.request_quit()
+
+    async def wait_quit(self) -> None:
+        """Return when somebody has asked to quit."""
+        await self._machine.quit_requested.wait()
+
+    @property
+    def is_quitting(self) -> bool:
+        return self._machine.quit_requested.is_set()
+
+    async def close(self) -> None:
+        """End migration, exports and drives, in this order."""
+        await self._migration.close()
+        await self._exports.close()
+        await self._machine.close()

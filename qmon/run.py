@@ -1,0 +1,161 @@
+"""A running qmon: the machine, the monitors that its options name, and their common end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qmon.address import UnixAddress, listen
+from qmon.daemon import PidFile
+from qmon.errors import QmonError, reason
+from qmon.hmp.monitor import Monitor
+from qmon.machine.drive import DriveSettings
+from qmon.machine.embedded import EmbeddedMachine
+from qmon.options import MonitorKind, Options
+from qmon.version import VERSION
+
+if TYPE_CHECKING:
+    from qmon.daemon import Launcher
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class Program:
+    """One qmon process, from its options to its end."""
+
+    def __init__(self, options: Options, launcher: Launcher | None) -> None:
+        self._options = options
+        self._launcher = launcher
+        self._sockets: list[UnixAddress] = []
+
+    async def run(self) -> int:
+        """Start, serve until the end is asked for, clean up; return the exit status.
+
+        Raises CommandError, UsageError or OSError when it can't start.
+        """
+        options = self._options
+        _set_up_logging(options.logfile)
+        machine = EmbeddedMachine(
+            name=options.name, uuid=options.uuid, incoming=options.incoming, paused=options.paused
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            loop.add_signal_handler(number, machine.request_quit)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(machine.close)
+            await machine.start(
+                [
+                    DriveSettings(drive.id, drive.file, drive.format, drive.interface, drive.read_only)
+                    for drive in options.drives
+                ]
+            )
+            monitor = Monitor(machine.registry)
+            await self._listen(monitor, stack)
+            if options.pidfile is not None:
+                stack.callback(PidFile(options.pidfile).remove)
+            if self._launcher is not None:
+                self._launcher.ready()
+            return await self._serve(machine, monitor)
+
+    async def _listen(self, monitor: Monitor, stack: contextlib.AsyncExitStack) -> None:
+        paths = [each.path for each in self._options.monitors if each.kind is MonitorKind.UNIX]
+        if paths:
+            from qmon.hmp.socket_monitor import SocketMonitor
+
+            for path in paths:
+                server = SocketMonitor(monitor, self._bind(path, stack))
+                await server.start()
+                stack.push_async_callback(server.stop)
+        if self._options.qmp:
+            from qmon.qmp.server import QmpServer
+
+            for path in self._options.qmp:
+                qmp = QmpServer(monitor.target, self._bind(path, stack))
+                await qmp.start()
+                stack.push_async_callback(qmp.stop)
+
+    @staticmethod
+    def _bind(path: str, stack: contextlib.AsyncExitStack) -> socket.socket:
+        try:
+            listener = listen(UnixAddress(path))
+        except OSError as error:
+            raise QmonError(f"Failed to bind socket to {path}: {reason(error)}") from error
+        absolute = Path(path).absolute()
+        stack.callback(absolute.unlink, missing_ok=True)
+        return listener
+
+    async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
+        """Run the script, then the monitor on stdin; what else listens keeps the process."""
+        options = self._options
+        others = bool(options.qmp) or any(each.kind is MonitorKind.UNIX for each in options.monitors)
+        if options.script is not None:
+            try:
+                text = await asyncio.to_thread(_read_text, options.script)
+            except OSError as error:
+                raise QmonError(f"-script {options.script}: {reason(error)}") from error
+            status = await _run_script(machine, monitor, text, options.script)
+            if status or machine.is_quitting or not (others or options.stdin_monitor):
+                return status
+        if options.stdin_monitor:
+            status = await self._serve_stdin(machine, monitor)
+            if status or not others:
+                return status
+        await machine.wait_quit()
+        return 0
+
+    async def _serve_stdin(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return await _run_script(machine, monitor, None, "stdin")
+        from qmon.console.history import default_path
+        from qmon.console.session import Console
+
+        quit_requested = asyncio.Event()
+        waiter = asyncio.create_task(machine.wait_quit())
+        waiter.add_done_callback(lambda task: quit_requested.set())
+        console = Console(
+            monitor,
+            history_path=default_path(),
+            quit_requested=quit_requested,
+            greeting=f"qmon {VERSION} monitor - type 'help' for more information",
+        )
+        try:
+            return await console.run()
+        finally:
+            waiter.cancel()
+
+
+async def _run_script(machine: EmbeddedMachine, monitor: Monitor, text: str | None, name: str) -> int:
+    """Run a script, or stdin where ``text`` is None, up to its end or the machine's."""
+    from qmon.hmp.script import ScriptPerson, run_script
+
+    script = asyncio.create_task(
+        run_script(monitor, sys.stdin if text is None else text, name, ScriptPerson())
+    )
+    end = asyncio.create_task(machine.wait_quit())
+    await asyncio.wait([script, end], return_when=asyncio.FIRST_COMPLETED)
+    end.cancel()
+    if not script.done() and machine.is_quitting:
+        await asyncio.wait([script], timeout=0.2)  # ``quit`` itself is a line of it
+    if not script.done():
+        script.cancel()
+        await asyncio.wait([script])
+        return 0
+    return script.result()
+
+
+def _read_text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+
+
+def _set_up_logging(logfile: str | None) -> None:
+    """Raises OSError when the file can't be written."""
+    if logfile is not None:
+        logging.basicConfig(filename=logfile, level=logging.INFO, format=LOG_FORMAT)
+    else:
+        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="qmon: %(message)s")
