@@ -141,11 +141,10 @@ def test_refusals_incoming_and_cancel_go_the_same_way() -> None:
             {
                 "x-qmon-disks": [
                     {"drive": "d0", "transferred": 1024, "remaining": 2048, "total": 3072},
-                    {"drive": "d1", "transferred": 0, "remaining": 0, "total": 0},
+                    {"drive": "d1", "remaining": 0, "total": 4096},
                 ]
             },
-            "disk 'd0': transferred 1, remaining 2, total 3 kbytes\n"
-            "disk 'd1': transferred 0, remaining 0, total 0 kbytes\n",
+            "disk 'd0': transferred 1, remaining 2, total 3 kbytes\ndisk 'd1': remaining 0, total 4 kbytes\n",
         ),
     ],
 )

@@ -78,15 +78,18 @@ class QmpTarget:
     def __init__(self, path: Path) -> None:
         self._socket = connect(path)
         self._file = self._socket.makefile("r")
-        self._file.readline()
         self._ask("qmp_capabilities", {})
         self._commands = frozenset(entry["name"] for entry in self._ask("query-commands", {}))
 
     def _ask(self, command: str, arguments: Arguments) -> Any:
         request = {"execute": command, "arguments": dict(arguments)}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
-        while "event" in (reply := json.loads(self._file.readline())):
-            pass
+        reply: dict[str, Any] = {}
+        while not reply.keys() & {
+            "return",
+            "error",
+        }:  # events pass by, and at first the greeting, maybe twice
+            reply = json.loads(self._file.readline())
         if "error" in reply:
             raise CommandError(reply["error"]["desc"], reply["error"]["class"])
         return reply["return"]

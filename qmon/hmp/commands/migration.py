@@ -164,12 +164,14 @@ def migration_lines(info: Mapping[str, Any]) -> list[str]:
             lines.append(f"{field} disk: {disk[field] // KIB} kbytes")
     disks = info.get("x-qmon-disks", [])
     if len(disks) > 1:
-        for one in disks:
-            figures = ", ".join(
-                f"{field} {one[field] // KIB}" for field in ("transferred", "remaining", "total")
-            )
-            lines.append(f"disk '{one['drive']}': {figures} kbytes")
+        lines += [_disk_line(one) for one in disks]
     return lines
+
+
+def _disk_line(disk: Mapping[str, Any]) -> str:
+    fields = [field for field in ("transferred", "remaining", "total") if field in disk]
+    figures = ", ".join(f"{field} {disk[field] // KIB}" for field in fields)
+    return f"disk '{disk['drive']}': {figures} kbytes"
 
 
 def _state_lines(info: Mapping[str, Any]) -> list[str]:
