@@ -231,7 +231,7 @@ class Connection:
             return Error.EINVAL
         if command in _CHANGING and not self._writable:
             return Error.EPERM
-        if offset + length > size + 1:
+        if offset + length > size:
             return Error.ENOSPC if command in _ENOSPC_PAST_END else Error.EINVAL
         if length > MAX_PAYLOAD and command in (_READ, _WRITE):
             return Error.EINVAL
