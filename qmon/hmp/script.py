@@ -125,7 +125,9 @@ class PlainProgress:
         if tenth > self._shown:
             self._shown = tenth
             sizes = f"{human_size(done)} of {human_size(total)}"
-            self._person.print(", ".join(filter(None, (f"{self._title}: {tenth * 10}%", sizes, note))))
+            self._person.print(
+                ", ".join(filter(None, (f"{self._title}: {done * 100 // total}%", sizes, note)))
+            )
 
     def close(self) -> None:
         """Nothing stays to be taken away."""
