@@ -16,6 +16,7 @@ from prompt_toolkit.renderer import print_formatted_text
 
 from qmon.console.progress import Bar, plain_text
 from qmon.console.style import STYLE
+from qmon.console.terminal import unless_gone
 from qmon.console.view import Status
 from qmon.hmp.transcript import PROMPT
 
@@ -175,5 +176,6 @@ class PlainScreen:
             self._shown = None
 
     def _put(self, text: str) -> None:
-        self._stdout.write(text.replace("\x1b", "?"))
-        self._stdout.flush()
+        with unless_gone():
+            self._stdout.write(text.replace("\x1b", "?"))
+            self._stdout.flush()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from prompt_toolkit.input.posix_utils import PosixStdinReader
@@ -14,8 +17,11 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
-BURST_GAP = 0.05
-"""Seconds without input after which a burst is over, and a lone ESC is the Escape key."""
+BURST_GAP = 0.1
+"""Seconds without input after which a burst is over, and a lone ESC is the Escape key.
+
+A terminal on a busy machine sends a long paste in pieces some tens of milliseconds apart.
+"""
 
 _READ_BYTES = 16384
 
@@ -71,8 +77,12 @@ class Bursts:
 class _Reader(PosixStdinReader):
     """A reader for which a terminal that has gone is at its end, where the original would spin."""
 
+    def ready(self) -> bool:
+        """Whether a read would not wait."""
+        return bool(select.select([self.stdin_fd], [], [], 0)[0])
+
     def read(self, count: int = _READ_BYTES) -> str:
-        if self.closed or not select.select([self.stdin_fd], [], [], 0)[0]:
+        if self.closed or not self.ready():
             return ""
         try:
             data = os.read(self.stdin_fd, count)
@@ -83,18 +93,30 @@ class _Reader(PosixStdinReader):
         return self._stdin_decoder.decode(data)
 
 
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Let a write to a terminal that has hung up pass: nobody is there to see it, and its input ends too."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 class TerminalInput(Vt100Input):
     """The keys of a terminal, with bursts of text as pastes."""
 
     def __init__(self, stdin: TextIO) -> None:
         super().__init__(stdin)
-        self.stdin_reader = _Reader(stdin.fileno(), encoding=stdin.encoding)
+        self.stdin_reader: _Reader = _Reader(stdin.fileno(), encoding=stdin.encoding)
         self._bursts = Bursts()
 
     def read_keys(self) -> list[KeyPress]:
         return self._bursts.take(super().read_keys())
 
     def flush_keys(self) -> list[KeyPress]:
+        if self.stdin_reader.ready():
+            return []  # it was the loop that paused, not the terminal: the read to come flushes again
         return [*self._bursts.release(), *super().flush_keys()]
 
 
@@ -111,6 +133,10 @@ class TerminalOutput(Vt100_Output):
 
     def disable_bracketed_paste(self) -> None:
         pass
+
+    def flush(self) -> None:
+        with unless_gone():
+            super().flush()
 
     def leave(self) -> None:
         """Give the terminal back as it was."""

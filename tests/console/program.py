@@ -2,7 +2,7 @@
 
 ``python -m tests.console.program FOLDER``: the history is FOLDER/history, and a file that appears in FOLDER
 makes something happen: ``fail`` and ``complete`` end the migration, ``log`` logs a warning, ``shutdown``
-quits the machine.
+quits the machine. The line ``ask`` asks before it answers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from qmon.console.session import Console
 from qmon.errors import CommandError
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.person import Person
 from qmon.qmp.registry import Registry, command
 
 TOTAL = 256 << 20
@@ -72,6 +73,17 @@ class Machine:
         self.registry.events.emit("MIGRATION", {"status": status})
 
 
+class AskingMonitor(Monitor):
+    """Has a command that is in no table, since none in it asks."""
+
+    async def run_line(self, line: str, person: Person) -> bool:
+        if line != "ask":
+            return await super().run_line(line, person)
+        answer = await person.ask("Throw it away?")
+        person.print("thrown away" if answer else "kept")
+        return answer
+
+
 async def watch(folder: Path, machine: Machine) -> None:
     """Do what the files that appear ask for."""
     while True:
@@ -92,11 +104,13 @@ async def watch(folder: Path, machine: Machine) -> None:
 
 async def main() -> int:
     folder = Path(sys.argv[1])
+    logging.basicConfig(format="%(message)s")
     machine = Machine()
     watcher = asyncio.create_task(watch(folder, machine))
-    monitor = Monitor(machine.registry)
+    monitor = AskingMonitor(machine.registry)
     status = await Console(monitor, history_path=folder / "state" / "history", greeting="hello").run()
     watcher.cancel()
+    (folder / "status").write_text(str(status))
     return status
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
 
+from qmon.console.terminal import BURST_GAP
 from tests.console.conftest import OpenTerminal
 from tests.console.terminal import PATIENCE, Terminal
 
@@ -230,6 +234,25 @@ def test_a_cancelled_migration_is_announced(console: Terminal) -> None:
     console.wait_for_end("(qemu) migrate_cancel\nMigration cancelled\n(qemu) ")
 
 
+@pytest.mark.parametrize("term", ["tmux", "dumb"])
+def test_a_question_waits_for_yes_or_no(open_terminal: OpenTerminal, tmp_path: Path, term: str) -> None:
+    console = open_terminal(TERM=term)
+    console.start(tmp_path)
+    asked = "(qemu) ask\nThrow it away? (y/n)"
+    console.type("ask\r")
+    console.wait_for(re.escape(asked))
+    console.paste("ask\ny\n", bracketed=False)  # its letters are no answer
+    time.sleep(4 * BURST_GAP)  # what follows at once would be a part of it
+    console.press("x", "y")
+    console.wait_for_end(f"hello\n{asked} y\nthrown away\n{asked}")
+    console.press("n")
+    console.wait_for_end(f"{asked} n\nkept\n1 line left unrun\n(qemu) ")
+    console.type("ask\r")
+    console.wait_for(f"left unrun\n{re.escape(asked)}")
+    console.press("C-c")
+    console.wait_for(r"^\^C\n\(qemu\) $")
+
+
 def test_a_resized_terminal_shows_the_line_being_typed(console: Terminal) -> None:
     console.type("info status # and a rather long comment that will not fit")
     console.wait_for(r"will not fit$")
@@ -309,3 +332,44 @@ class TestDumbTerminal:
     def test_control_d_quits(self, console: Terminal) -> None:
         console.press("C-d")
         console.wait_for_end("hello\n(qemu) quit\nended with 0\n$ ")
+
+
+class TestLostTerminal:
+    """A pseudo-terminal of the test's own, so that it can be taken away."""
+
+    @pytest.mark.parametrize("term", ["tmux", "dumb"])
+    def test_the_console_ends_when_its_terminal_has_gone(self, tmp_path: Path, term: str) -> None:
+        ours, theirs = os.openpty()
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.console.program", str(tmp_path)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TERM": term},
+        )
+        os.close(theirs)
+        seen = b""
+        while b"(qemu)" not in seen:
+            seen += os.read(ours, 1024)
+        os.close(ours)
+        program.wait(PATIENCE)
+        assert (tmp_path / "status").read_text() == "0"
+
+    def test_an_interrupt_from_outside_leaves_the_terminal_as_it_was(self, tmp_path: Path) -> None:
+        ours, theirs = os.openpty()
+        before = termios.tcgetattr(theirs)
+        program = subprocess.Popen(
+            [sys.executable, "-m", "tests.console.program", str(tmp_path)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        seen = b""
+        while b"(qemu)" not in seen:
+            seen += os.read(ours, 1024)
+        assert termios.tcgetattr(theirs) != before
+        program.send_signal(signal.SIGINT)
+        program.wait(PATIENCE)
+        assert termios.tcgetattr(theirs) == before
+        os.close(theirs)
+        os.close(ours)
