@@ -287,19 +287,14 @@ class Connection:
         """Pairs of length and status from ``offset`` on, the first at least. Raises OSError."""
         only_one = bool(flags & _REQ_ONE)
         found: list[tuple[int, int]] = []
-        end = offset + length
         for extent in islice(node.extents(offset, length), MAX_EXTENTS):
-            status = _STATUS[extent.kind]
-            span = min(extent.end, end) - offset
-            offset += span
+            span, status = extent.length, _STATUS[extent.kind]
             if found and found[-1][1] == status:
                 found[-1] = (found[-1][0] + span, status)
             elif found and only_one:
                 break
-            elif span:
+            else:
                 found.append((span, status))
-        if not found:
-            raise OSError(errno.EINVAL, "no extent where the client asked")
         return found
 
     def _serve_long_write(self, flags: int, cookie: int, offset: int, length: int) -> None:

@@ -421,3 +421,34 @@ def test_many_clients_come_and_go_at_once(serving: Serving) -> None:
     for thread in threads:
         thread.join(30)
     assert problems == []
+
+
+def test_nobody_touches_a_disk_once_its_export_is_gone(serving: Serving) -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            try:
+                with serving.connect().go("d0") as client:
+                    client.ask(Command.READ, 0, 512)
+                    client.ask(Command.READ, 0, 512)
+            except (AssertionError, ConnectionError):
+                continue
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    served = 0
+    for _ in range(60):
+        disk = serving.add("d0")
+        time.sleep(0.005)
+        serving.server.remove("d0", force=True)
+        disk.memory.failures = {"read": errno.EIO}
+        reads = disk.memory.calls["read"]
+        time.sleep(0.002)
+        assert disk.memory.calls["read"] == reads
+        served += reads
+    done.set()
+    for thread in threads:
+        thread.join(10)
+    assert served

@@ -75,8 +75,12 @@ class Asked:
     flags: int
     fill: int
 
+    def data(self) -> bytes:
+        """What a write writes: no part of it looks like another."""
+        return bytes((self.fill + number % 251) % 256 for number in range(self.length))
+
     def encode(self, cookie: int) -> bytes:
-        data = bytes([self.fill]) * self.length if self.command == Command.WRITE else b""
+        data = self.data() if self.command == Command.WRITE else b""
         return request(
             self.command, self.offset, self.length, cookie=cookie, flags=int(self.flags), data=data
         )
@@ -100,8 +104,7 @@ def expected_reply(model: bytearray, asked: Asked, cookie: int, *, structured: b
     if asked.command == Command.READ:
         return Reply(cookie, 0, bytes(model[asked.offset : end]))
     if changes:
-        fill = asked.fill if asked.command == Command.WRITE else 0
-        model[asked.offset : end] = bytes([fill]) * asked.length
+        model[asked.offset : end] = asked.data() if asked.command == Command.WRITE else bytes(asked.length)
     return Reply(cookie, 0)
 
 
