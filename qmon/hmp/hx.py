@@ -1,8 +1,8 @@
 """Reads ``.hx`` command tables, QEMU's own of any release and ours: text to entries, nothing else.
 
 A file holds entries, written as C initialisers, between documentation blocks (``SRST``/``ERST``, before QEMU
-5.0 ``STEXI``/``ETEXI``), ``HXCOMM`` comments and preprocessor lines. Entries of early 2009 are positional:
-``{ "names", "types", function, "params", "help" }``.
+5.0 ``STEXI``/``ETEXI``; in 2010 also ``SQMP``/``EQMP``, notes on QMP), ``HXCOMM`` comments and preprocessor
+lines. Entries of early 2009 are positional: ``{ "names", "types", function, "params", "help" }``.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Entry:
         return tuple(self.name.split("|"))
 
 
-_DOCUMENTATION = {"SRST": "ERST", "STEXI": "ETEXI"}
-_DIRECTIVE = re.compile(r"(?:HXCOMM|SRST|ERST|STEXI|ETEXI|DEFHEADING|ARCHHEADING)\b")
+_DOCUMENTATION = {"SRST": "ERST", "STEXI": "ETEXI", "SQMP": "EQMP"}
+_DIRECTIVE = re.compile(r"(?:HXCOMM|SRST|ERST|STEXI|ETEXI|SQMP|EQMP|DEFHEADING|ARCHHEADING)\b")
 _CONDITIONAL = re.compile(r"#\s*(ifdef|ifndef|if|elif|else|endif)\b\s*(.*)")
 _TOKEN = re.compile(
     r"""(?P<space>\s+|/\*.*?\*/|//[^\n]*)
@@ -138,7 +138,7 @@ class _Reader:
                 block.append(line)
             else:
                 raise HxError(self._file, number, f"expected '{end}' for '{word}', found the end of the file")
-            if self._found and block:
+            if self._found and block and word != "SQMP":
                 last = self._found[-1]
                 known = last.documentation + "\n" if last.documentation else ""
                 self._found[-1] = replace(last, documentation=known + "\n".join(block))

@@ -68,6 +68,11 @@ ETEXI
 STEXI
 @item older
 ETEXI
+SQMP
+older: how QMP has it
+{ "execute": "older",
+  "arguments": { } }
+EQMP
 """
 
 
