@@ -103,13 +103,13 @@ class Drive:
             self.node = self._open(lock=True)
             self._active = True
 
-    def deactivate(self) -> None:
+    def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
 
         Raises OSError when the flush failed, and stays active.
         """
         if self._active:
-            if not self.read_only:
+            if flush and not self.read_only:
                 self.node.flush()
             self._close()
 

@@ -42,5 +42,8 @@ class MigratingDrive(Protocol):
     def activate(self) -> None:
         """Open the image and take its locks; nothing when it is active. Raises OSError."""
 
-    def deactivate(self) -> None:
-        """Flush, close the image and give up its locks; nothing when it is not active. Raises OSError."""
+    def deactivate(self, *, flush: bool = True) -> None:
+        """Flush, close the image and give up its locks; nothing when it is not active.
+
+        Raises OSError when the flush failed, and stays active.
+        """

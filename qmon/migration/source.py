@@ -41,8 +41,8 @@ PREPARED_TIMEOUT = 10
 FLUSH_TIMEOUT = 600
 """Seconds that the destination gets to flush while the machine runs."""
 
-FLUSH_AFTER = 32 << 20
-"""Bytes since the last flush up to which the destination's last flush is short enough for the downtime."""
+MAX_FLUSHES = 5
+"""How often a destination is made to flush for the last flush to be short: each has less to do."""
 
 PROGRESS_INTERVAL = 0.2
 SLICE_SECONDS = 0.05
@@ -186,17 +186,24 @@ class Source:
 
     def _copy(self, link: Link) -> None:
         """Rounds through what is dirty, until what is left fits into the downtime limit."""
-        flushed = 0
-        while self._copies:
+        if self.mode is Mode.SHARED:
+            for drive in self._drives:
+                if not drive.read_only:
+                    drive.node.flush()  # while the machine runs, so that the last flush is short
+            return
+        flushes = 0
+        flush_seconds = 0.0
+        while True:
             self._round()
-            if not self._fits(link):
+            expected = self._expected_downtime(link)
+            if expected is None or not self._fits(expected):
                 if not self._dirty_bytes():
                     link.wait_applied(0.01)
-                continue
-            if self.progress.transferred - flushed <= FLUSH_AFTER and flushed:
+            elif flushes and (self._fits(expected + flush_seconds) or flushes == MAX_FLUSHES):
                 return
-            flushed = self.progress.transferred
-            self._flush_destination(link)
+            else:
+                flush_seconds = self._flush_destination(link)
+                flushes += 1
 
     def _round(self) -> None:
         self._writer.raw(section_part())
@@ -206,24 +213,30 @@ class Source:
         self._send()
         self.progress.rounds += 1
 
-    def _fits(self, link: Link) -> bool:
-        """Whether what is dirty or on its way can arrive within the downtime limit."""
+    def _expected_downtime(self, link: Link) -> float | None:
+        """Seconds in which what is dirty or on its way can arrive, None while nobody can tell."""
         left = self._dirty_bytes() + link.in_flight
         if not left:
-            self.progress.expected_downtime = 0.0
-            return True
-        if not self.progress.rate:
-            return False
-        self.progress.expected_downtime = left / self.progress.rate
-        return self.progress.expected_downtime * 1000 <= self._parameters.downtime_limit_ms
+            expected = 0.0
+        elif self.progress.rate:
+            expected = left / self.progress.rate
+        else:
+            return None
+        self.progress.expected_downtime = expected
+        return expected
 
-    def _flush_destination(self, link: Link) -> None:
-        """Have most of it flushed while the machine runs, so that the last flush is short."""
+    def _fits(self, seconds: float) -> bool:
+        return seconds * 1000 <= self._parameters.downtime_limit_ms
+
+    def _flush_destination(self, link: Link) -> float:
+        """Have the destination flush while the machine runs; return how many seconds it took."""
+        begun = time.monotonic()
         self._writer.raw(section_part())
         self._writer.flush()
         self._close_part()
         self._send()
         link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
+        return time.monotonic() - begun
 
     def _switch_over(self, link: Link) -> None:
         running = self._is_running()
@@ -241,8 +254,9 @@ class Source:
             raise LinkError("the destination's digest of what came is not that of what was sent")
         for copy in self._copies:
             copy.uninstall()
+        # Where the storage is shared, the other side reads what is flushed here; a copy is complete over there.
         for drive in self._drives:
-            drive.deactivate()
+            drive.deactivate(flush=self.mode is Mode.SHARED)
         self._step(Event.PREPARED)
         # The point of no return: whoever cancels does so before this step or not at all.
         self._step(Event.GO)

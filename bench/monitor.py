@@ -1,0 +1,53 @@
+"""A script's end of a monitor on a Unix socket; QEMU's and qmon's are alike."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+
+PROMPT = b"(qemu) "
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Monitor:
+    """Connects, waiting up to ``patience`` seconds for the socket to be there. Raises OSError."""
+
+    def __init__(self, path: Path, patience: float = 10.0) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            self._socket = socket.socket(socket.AF_UNIX)
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError:
+                self._socket.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        self._socket.settimeout(60)
+        self.greeting = self._read()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def _read(self) -> str:
+        data = b""
+        while not data.endswith(PROMPT):
+            piece = self._socket.recv(65536)
+            if not piece:
+                raise ConnectionError(f"the monitor closed after {data!r}")
+            data += piece
+        return _CONTROL.sub("", data.decode(errors="replace")).replace("\r", "")
+
+    def command(self, line: str) -> str:
+        """Give one line; return its answer without echo and prompt."""
+        self._socket.sendall(line.encode() + b"\n")
+        return "\n".join(self._read().split("\n")[1:-1])
