@@ -14,7 +14,7 @@ from qmon.console.completer import HmpCompleter
 from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
-from qmon.console.notices import announce, migration_end
+from qmon.console.notices import ENDS, announce_failure, migration_end
 from qmon.console.paste import Waiting, does_nothing, left_unrun, read_paste, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.progress import Bar
@@ -254,7 +254,10 @@ class Console:
                 self._announce(status)
 
     def _announce(self, status: str) -> None:
-        task = asyncio.create_task(announce(self._monitor.target, status, self.notify))
+        if status != "failed":
+            self.notify(ENDS[status])
+            return
+        task = asyncio.create_task(announce_failure(self._monitor.target, self.notify))
         self._announcements.add(task)
         task.add_done_callback(self._announcements.discard)
 

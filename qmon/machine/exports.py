@@ -115,7 +115,6 @@ class ExportCommands:
 
     @command("nbd-server-remove")
     async def remove(self, name: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:
-        self._running()
         id = next((id for id, export in self._exports.items() if export.name == name), None)
         if id is None:
             raise CommandError(f"Export '{name}' is not found")

@@ -34,7 +34,7 @@ PARAMETERS = (
         "ms",
         300,
         2_000_000,
-        "an integer in the range of 0 to 2000 seconds",
+        "an integer in the range of 0 to (2000 * 1000) ms",
         "Longest time in ms that the machine may stand still at the switchover",
     ),
 )

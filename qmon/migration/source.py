@@ -254,7 +254,7 @@ class Source:
             raise LinkError("the destination's digest of what came is not that of what was sent")
         for copy in self._copies:
             copy.uninstall()
-        # Where the storage is shared, the other side reads what is flushed here; a copy is complete over there.
+        # Shared storage is read by the other side as it is flushed here; a copy is complete over there.
         for drive in self._drives:
             drive.deactivate(flush=self.mode is Mode.SHARED)
         self._step(Event.PREPARED)

@@ -162,6 +162,8 @@ def migration_lines(info: Mapping[str, Any]) -> list[str]:
     if disk:
         for field in ("transferred", "remaining", "total"):
             lines.append(f"{field} disk: {disk[field] // KIB} kbytes")
+        if not ram and disk.get("dirty-sync-count"):
+            lines.append(f"dirty sync count: {disk['dirty-sync-count']}")
     disks = info.get("x-qmon-disks", [])
     if len(disks) > 1:
         lines += [_disk_line(one) for one in disks]
