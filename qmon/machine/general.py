@@ -8,7 +8,7 @@ from qmon.errors import CommandError
 from qmon.machine.machine import Machine
 from qmon.machine.runstate import RunState
 from qmon.qmp.registry import command
-from qmon.version import VERSION
+from qmon.version import version_info
 
 
 class GeneralCommands:
@@ -32,8 +32,7 @@ class GeneralCommands:
 
     @command("query-version")
     async def query_version(self) -> dict[str, Any]:
-        major, minor, micro = (int(part) for part in VERSION.split("."))
-        return {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": "qmon"}
+        return version_info()
 
     @command("stop")
     async def stop(self) -> dict[str, Any]:

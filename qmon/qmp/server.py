@@ -11,7 +11,7 @@ from typing import Any
 from qmon.errors import CommandError, CommandNotFoundError
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.target import Event, Target
-from qmon.version import VERSION
+from qmon.version import version_info
 
 log = logging.getLogger("qmon.qmp")
 
@@ -21,9 +21,7 @@ _MEMBERS = ("execute", "arguments", "id")
 
 def greeting() -> dict[str, Any]:
     """What a client reads first; no capability is offered."""
-    major, minor, micro = (int(part) for part in VERSION.split("."))
-    version = {"qemu": {"major": major, "minor": minor, "micro": micro}, "package": "qmon"}
-    return {"QMP": {"version": version, "capabilities": []}}
+    return {"QMP": {"version": version_info(), "capabilities": []}}
 
 
 def encode_event(event: Event) -> dict[str, Any]:
