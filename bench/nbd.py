@@ -16,12 +16,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
-from qmon.address import UnixAddress, listen
+from qmon.address import UnixAddress, connect, listen
 from qmon.block.gate import Gate
 from qmon.block.image import open_image
+from qmon.block.node import Node
 from qmon.nbd.server import Export, NbdServer
 
 JOBS = {
@@ -33,9 +34,17 @@ JOBS = {
 READY_SECONDS = 10.0
 
 
+@dataclass
+class Disk:
+    """A drive as the server sees it."""
+
+    node: Node
+    gate: Gate = field(default_factory=Gate)
+
+
 def serve(path: str, image: str) -> None:
     """Serve an image until SIGTERM: the process that is measured as ours."""
-    disk = SimpleNamespace(node=open_image(image, "raw"), gate=Gate())
+    disk = Disk(open_image(image, "raw"))
     server = NbdServer(listen(UnixAddress(path)))
     server.add(Export("", disk, writable=True))
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
@@ -59,12 +68,12 @@ def server_command(name: str, path: str, image: str) -> list[str]:
 
 @contextmanager
 def running(name: str, folder: Path, image: str) -> Iterator[str]:
-    """A server, from its socket's appearance on; yields the socket's path."""
+    """A server that accepts connections; yields its socket's path."""
     path = str(folder / f"{name}.sock")
     process = subprocess.Popen(server_command(name, path, image), stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + READY_SECONDS
-        while not os.path.exists(path):
+        while not answers(path):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} does not serve: {process.communicate()[1].decode()}")
             time.sleep(0.01)
@@ -72,6 +81,16 @@ def running(name: str, folder: Path, image: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate()
+        Path(path).unlink(missing_ok=True)
+
+
+def answers(path: str) -> bool:
+    """Whether a server accepts connections on a Unix socket."""
+    try:
+        connect(UnixAddress(path)).close()
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    return True
 
 
 def measure(path: str, rw: str, block: str, depth: int, figure: str, size: int, seconds: float) -> float:
