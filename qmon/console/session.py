@@ -52,7 +52,7 @@ class Console:
         self._quit_requested = quit_requested or asyncio.Event()
         self._greeting = greeting
         self._person = TerminalPerson(self)
-        self._status = Status()
+        self._status = Status(busy=True)
         self._waiting = Waiting()
         self._tail = ""
         self._running: asyncio.Task[bool] | None = None
@@ -87,8 +87,9 @@ class Console:
         Returns the exit status, 0. The terminal is as it was before, whatever is raised.
         """
         if self._greeting:
-            self._screen.write(self._greeting + "\n")
+            self.notify(self._greeting)
         self._history.prepare()
+        self._application.after_render += self._begin
         unsubscribe = self._monitor.target.subscribe(self._hear)
         owner = asyncio.create_task(
             self._application.run_async(set_exception_handler=False, handle_sigint=False)
@@ -96,7 +97,6 @@ class Console:
         ends = [asyncio.create_task(event.wait()) for event in (self._ended, self._quit_requested)]
         try:
             with stray_text_to(self.notify):
-                self._screen.refresh()
                 await asyncio.wait([owner, *ends], return_when=asyncio.FIRST_COMPLETED)
                 await self._settle()
                 if self._application.is_running and not self._application.is_done:
@@ -113,6 +113,13 @@ class Console:
         if error is not None and not isinstance(error, EOFError):
             raise error
         return 0
+
+    def _begin(self, _: object) -> None:
+        """Show the first prompt, now that the terminal is in raw mode: who sees it may type or paste."""
+        self._application.after_render -= self._begin
+        if self._running is None:
+            self._status.busy = False
+            self._screen.refresh()
 
     def notify(self, text: str) -> None:
         """Show text above the line being typed; a newline is added."""

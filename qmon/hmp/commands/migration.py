@@ -9,7 +9,7 @@ from typing import Any
 from qmon.errors import CommandError
 from qmon.hmp.commands.migration_parameters import parameter_lines, read_parameter
 from qmon.hmp.handlers import Call, handler
-from qmon.units import KIB
+from qmon.units import KIB, human_size
 
 POLL_SECONDS = 0.1
 EARLY_END_SECONDS = 0.25
@@ -78,6 +78,15 @@ async def _wait(call: Call) -> None:
         call.print("The migration goes on in the background: see 'info migrate', stop it by 'migrate_cancel'")
         raise
     _check_end(info)
+    if call.person.interactive and info.get("status") == "completed":
+        call.print(_summary(info))
+
+
+def _summary(info: Mapping[str, Any]) -> str:
+    """What somebody who watched it wants to know."""
+    took = f"{info.get('total-time', 0) / 1000:.1f} s, downtime {info.get('downtime', 0)} ms"
+    disk = info.get("disk")
+    return f"Migrated {human_size(disk['transferred'])} in {took}" if disk else f"Migrated in {took}"
 
 
 async def _show_progress(call: Call) -> Mapping[str, Any]:
