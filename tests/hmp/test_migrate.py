@@ -50,9 +50,11 @@ def test_the_lines_of_the_announcement_reach_qmp() -> None:
 def test_without_d_the_progress_is_shown_until_the_end() -> None:
     machine = FakeMachine()
     half = {**ACTIVE, "disk": {"transferred": 6 << 20, "remaining": 2 << 20, "total": 8 << 20}}
-    machine.migration = [{"status": "setup"}, ACTIVE, half, {"status": "completed"}]
+    end = {**half, "status": "completed", "total-time": 1260, "downtime": 4}
+    machine.migration = [{"status": "setup"}, ACTIVE, half, end]
     person = FakePerson()
-    assert run(machine, "migrate blk tcp:0:4444", person) == (True, "")
+    summary = "Migrated 6 MiB in 1.3 s, downtime 4 ms"
+    assert run(machine, "migrate blk tcp:0:4444", person) == (True, summary)
     assert person.shown.updates == [(3 << 20, 8 << 20), (6 << 20, 8 << 20)]
     assert person.shown.closed == 1
 
