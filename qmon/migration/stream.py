@@ -42,6 +42,12 @@ COMMAND_GO = 0x7101
 """A number that QEMU's enum qemu_vm_cmd does not use."""
 
 MAX_PAYLOAD = 1 << 20
+DATA_PAYLOAD = 256 << 10
+"""What a sender puts into one DATA record: where one is cut by the end of a buffer, little has to move."""
+
+BUFFER_SIZE = MAX_PAYLOAD + DATA_PAYLOAD
+"""Of a reader's buffer: the largest record fits, and more is not kept in a processor's cache."""
+
 MAX_ZERO_LENGTH = 1 << 30
 MAX_HELLO = 1 << 20
 IOV_LIMIT = 512
@@ -201,8 +207,10 @@ class RecordWriter:
         self.size += len(piece)
 
     def data(self, drive: int, offset: int, payload: memoryview) -> None:
-        """Add a DATA record."""
-        self._add(Kind.DATA, drive, offset, len(payload), payload)
+        """Add DATA records for a payload of any length."""
+        for start in range(0, len(payload), DATA_PAYLOAD):
+            piece = payload[start : start + DATA_PAYLOAD]
+            self._add(Kind.DATA, drive, offset + start, len(piece), piece)
 
     def zero(self, drive: int, offset: int, length: int) -> None:
         """Add a ZERO record of at most MAX_ZERO_LENGTH bytes."""
@@ -259,12 +267,15 @@ Item = Record | Go | Mark
 class StreamReader:
     """Takes bytes in pieces of any size, yields the stream's items, and refuses what is none.
 
-    Fill ``room()``, say how much by ``filled``, then take all ``items()``; a Record's payload lies in that
-    room, so use it before asking for room again. Memory is bounded whatever comes.
+    Fill ``room()``, say how much by ``filled``, then take all ``items()``. A Record's payload stays where it
+    was received until ``room()`` has been asked for ``buffers`` times more: with more than one, what came
+    can be used while more comes. Memory is bounded whatever comes.
     """
 
-    def __init__(self, capacity: int = 2 * MAX_PAYLOAD) -> None:
-        self._buffer = memoryview(bytearray(max(capacity, MAX_PAYLOAD + 4096)))
+    def __init__(self, buffers: int = 1) -> None:
+        self._buffers = [memoryview(bytearray(BUFFER_SIZE)) for _ in range(buffers)]
+        self._current = 0
+        self._buffer = self._buffers[0]
         self._start = self._end = 0
         self._position = 0
         self._parse = self._parse_preamble
@@ -274,14 +285,13 @@ class StreamReader:
         self.digest = Digest()
 
     def room(self) -> memoryview:
-        """Where to put what comes next; never empty."""
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._start and len(self._buffer) - self._start < MAX_PAYLOAD + HEADER.size + 64:
-            left = self._end - self._start
-            self._buffer[:left] = self._buffer[self._start : self._end]
-            self._start, self._end = 0, left
-        return self._buffer[self._end :]
+        """Where to put what comes next; never empty. What is there of an incomplete item moves along."""
+        left = self._end - self._start
+        self._current = (self._current + 1) % len(self._buffers)
+        buffer = self._buffers[self._current]
+        buffer[:left] = self._buffer[self._start : self._end]
+        self._buffer, self._start, self._end = buffer, 0, left
+        return buffer[left:]
 
     def filled(self, count: int) -> None:
         """``count`` bytes have been put into the room."""

@@ -1,0 +1,309 @@
+"""One connection to a destination: what comes is checked, applied in order, and answered."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from qmon.block.node import Kind as ExtentKind
+from qmon.errors import QmonError, reason
+from qmon.migration import answers
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.offer import DriveOffer, Mode, Offer, check_fit
+from qmon.migration.progress import Progress, RateMeter
+from qmon.migration.receiver import Receiver
+from qmon.migration.states import Event, Phase
+from qmon.migration.stream import Go, Item, Kind, Record, StreamError
+
+log = logging.getLogger("qmon.migration")
+
+HELLO_TIMEOUT = 10
+"""Seconds in which a connection must have said what it wants."""
+
+SILENCE_TIMEOUT = 60
+"""Seconds without a byte after which the source counts as lost. A slow source sends a little, often."""
+
+MIN_ZERO_RANGE = 4096
+
+
+@contextlib.contextmanager
+def _opening(drive: MigratingDrive) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(f"drive '{drive.id}' can't be opened at the destination: {reason(error)}") from error
+
+
+class Listener(Protocol):
+    """What a session asks of the listener it came from, on the session's thread."""
+
+    @property
+    def drives(self) -> Sequence[MigratingDrive]: ...
+
+    @property
+    def phase(self) -> Phase: ...
+
+    def claim(self, session: Session) -> Progress:
+        """Make this session the one whose migration it is. Raises OfferError when another is."""
+
+    def step(self, event: Event) -> None:
+        """Move the one migration on."""
+
+    def start_machine(self, running: bool) -> None:
+        """The disks are here: let the machine run, or stand where it stood at the source."""
+
+    def completed(self) -> None:
+        """The machine runs: nothing more may come in."""
+
+    def failed(self, session: Session) -> None:
+        """Let the next migration in."""
+
+    def ended(self, session: Session) -> None:
+        """The session's thread is about to end."""
+
+
+class Session:
+    """One connection: a thread that applies what its receiver brings."""
+
+    def __init__(self, incoming: Listener, sock: socket.socket, peer: str) -> None:
+        self._incoming = incoming
+        self._sock = sock
+        self._peer = peer
+        self._receiver = Receiver(sock)
+        self._offer: Offer | None = None
+        self._drives: list[MigratingDrive] = []
+        self._writable: list[bool] = []
+        self._progress = Progress()
+        self._meter = RateMeter()
+        self._prepared: tuple[int, int] | None = None
+        self._resume = True
+        self._wrote = False
+        self._running = False
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def abort(self) -> None:
+        """Wake the thread; it ends."""
+        with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def join(self) -> None:
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        self._receiver.start()
+        try:
+            self._receive()
+        except TimeoutError:
+            waited = HELLO_TIMEOUT if self._offer is None else SILENCE_TIMEOUT
+            self._fail(f"nothing came for {waited} s")
+        except (OSError, QmonError) as error:
+            self._fail(reason(error))
+        except Exception as error:
+            log.exception("incoming migration failed by a fault of qmon's own")
+            self._fail(f"internal error: {error!r}")
+        finally:
+            self.abort()
+            self._receiver.stop()
+            self._sock.close()
+            self._incoming.ended(self)
+
+    def _receive(self) -> None:
+        deadline = time.monotonic() + HELLO_TIMEOUT
+        while not (self._running or self._failed):
+            patience = SILENCE_TIMEOUT if self._offer else max(0.0, deadline - time.monotonic())
+            items = self._receiver.next(patience)
+            if items is None:
+                raise StreamError(self._why_short())
+            last = -1
+            for item in items:
+                last = self._take(item, last)
+            if last >= 0:
+                self._note_applied(last)
+
+    def _why_short(self) -> str:
+        if self._offer is None:
+            return "the connection ended before a migration was offered"
+        return "the source closed the connection"
+
+    def _take(self, item: Item, last: int) -> int:
+        """Carry out one item; return the sequence number that is applied now."""
+        match item:
+            case Record():
+                if self._offer is None:
+                    self._greet(item)
+                    return last
+                self._apply(item)
+                return item.sequence
+            case Go():
+                self._go(item)
+        return last
+
+    def _greet(self, record: Record) -> None:
+        if record.kind is not Kind.HELLO:
+            raise StreamError(f"not a valid migration stream: {record.kind.name} came before HELLO")
+        offer = Offer.decode(bytes(record.payload))
+        for drive in self._incoming.drives:
+            with _opening(drive):
+                drive.probe()
+        here = [DriveOffer(drive.id, drive.size, drive.read_only) for drive in self._incoming.drives]
+        check_fit(offer, here)
+        self._progress = self._incoming.claim(self)
+        self._offer = offer
+        by_id = {drive.id: drive for drive in self._incoming.drives}
+        self._drives = [by_id[drive.id] for drive in offer.drives]
+        self._writable = [not drive.read_only and offer.mode is not Mode.SHARED for drive in self._drives]
+        log.info("incoming migration %s from %s", offer.id, self._peer)
+        if offer.mode is not Mode.SHARED:
+            self._activate()
+        self._progress.total = sum(
+            drive.size for drive, own in zip(self._drives, self._writable, strict=True) if own
+        )
+        self._progress.remaining = self._progress.total
+        # A source that reads no answers must not hold this thread for ever.
+        timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        for index, own in enumerate(self._writable):
+            if own:
+                for message in answers.zeros(index, list(self._zero_ranges(self._drives[index]))):
+                    self._sock.sendall(message)
+        self._incoming.step(Event.AGREED)
+        self._progress.agreed = time.monotonic()
+        self._sock.sendall(answers.encode(answers.Type.AGREED))
+
+    @staticmethod
+    def _zero_ranges(drive: MigratingDrive) -> Iterator[tuple[int, int]]:
+        for extent in drive.node.extents(0, drive.size):
+            if extent.kind is ExtentKind.ZERO and extent.length >= MIN_ZERO_RANGE:
+                yield extent.offset, extent.length
+
+    def _activate(self) -> None:
+        for drive in self._drives:
+            with _opening(drive):
+                drive.activate()
+
+    def _apply(self, record: Record) -> None:
+        match record.kind:
+            case Kind.DATA:
+                drive = self._target(record)
+                with self._naming(record, "write"):
+                    drive.node.write(record.offset, record.payload)
+                self._progress.transferred += record.length
+            case Kind.ZERO:
+                drive = self._target(record)
+                with self._naming(record, "write"):
+                    drive.node.zero(record.offset, record.length, unmap=True)
+            case Kind.FLUSH:
+                self._flush()
+                self._sock.sendall(answers.flushed(record.sequence))
+            case Kind.FINISH:
+                self._prepared = (record.finish[0], record.finish[1])
+                self._resume = record.finish[2]
+            case Kind.END:
+                if self._prepared is not None:
+                    self._prepare(*self._prepared)
+            case Kind.PROGRESS:
+                self._progress.remaining = record.offset
+            case Kind.HELLO:
+                raise StreamError("not a valid migration stream: a second HELLO")
+
+    def _target(self, record: Record) -> MigratingDrive:
+        """The drive that a record may write to. Raises StreamError for one outside it."""
+        if self._prepared is not None:
+            raise StreamError(f"not a valid migration stream: {record.kind.name} came behind FINISH")
+        if record.drive >= len(self._drives) or not self._writable[record.drive]:
+            raise StreamError(f"not a valid migration stream: drive {record.drive} does not travel")
+        drive = self._drives[record.drive]
+        if record.offset + record.length > drive.size:
+            raise StreamError(
+                f"not a valid migration stream: {record.length} bytes at {record.offset} lie outside"
+                f" drive '{drive.id}' of {drive.size} bytes"
+            )
+        self._wrote = True
+        return drive
+
+    @contextlib.contextmanager
+    def _naming(self, record: Record, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            name = self._drives[record.drive].id
+            raise QmonError(
+                f"drive '{name}': {what} of {record.length} bytes at {record.offset} failed at the"
+                f" destination: {reason(error)}"
+            ) from error
+
+    def _flush(self) -> None:
+        for drive, own in zip(self._drives, self._writable, strict=True):
+            if own:
+                try:
+                    drive.node.flush()
+                except OSError as error:
+                    raise QmonError(
+                        f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
+                    ) from error
+
+    def _prepare(self, records: int, digest: int) -> None:
+        self._flush()
+        self._progress.remaining = 0
+        self._progress.gates_closed = time.monotonic()
+        self._incoming.step(Event.PREPARED)
+        self._sock.sendall(answers.prepared(records, digest))
+
+    def _note_applied(self, sequence: int) -> None:
+        self._progress.rate = self._meter.add(self._progress.transferred)
+        if not self._running:
+            self._sock.sendall(answers.applied(sequence))
+
+    def _go(self, order: Go) -> None:
+        offer, prepared = self._offer, self._prepared
+        if offer is None or prepared is None or self._incoming.phase is not Phase.PREPARED:
+            raise StreamError("not a valid migration stream: the order to run came too early")
+        if order.migration_id != offer.id.bytes or order.digest != prepared[1]:
+            raise StreamError("the order to run is for another migration")
+        self._incoming.step(Event.GO)
+        try:
+            self._activate()
+            self._incoming.start_machine(self._resume)
+        except (OSError, QmonError) as error:
+            self._fail(reason(error))
+            return
+        self._running = True
+        self._progress.ended = time.monotonic()
+        self._incoming.step(Event.RUNNING)
+        self._incoming.completed()
+        try:
+            self._sock.sendall(answers.encode(answers.Type.RUNNING))
+        except OSError as error:
+            log.warning("incoming migration: runs, but the source could not be told: %s", reason(error))
+
+    def _fail(self, why: str) -> None:
+        """Say what went wrong, here and to the source, and wait for the next."""
+        if self._running or self._failed:
+            return
+        self._failed = True
+        with contextlib.suppress(OSError):  # whoever is gone needs no answer
+            self._sock.sendall(answers.refused(why))
+        if self._offer is None:
+            log.warning("incoming migration: connection from %s closed: %s", self._peer, why)
+            return
+        for drive in self._drives:
+            try:
+                drive.deactivate()
+            except OSError as error:
+                log.error("drive '%s': %s", drive.id, reason(error))
+        partial = "; the images here are partial" if self._wrote else ""
+        self._progress.error = f"{why}{partial}"
+        self._progress.ended = time.monotonic()
+        log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
+        self._incoming.failed(self)
