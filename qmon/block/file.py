@@ -44,13 +44,14 @@ class FileNode:
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
         self.path = path
         self._read_only = read_only
-        self._fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        # O_NONBLOCK means nothing to a disk; a FIFO would wait for its other end, only to be refused below.
+        access = os.O_RDONLY if read_only else os.O_RDWR
+        self._fd = os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             mode = os.fstat(self._fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
                 raise OSError(errno.EINVAL, "not a regular file or block device", path)
             self._is_device = stat.S_ISBLK(mode)
-            self._size = os.lseek(self._fd, 0, os.SEEK_END)
             self._lock = ImageLock(self._fd, path)
             self._locks = locks
             if locks is not None:
@@ -61,7 +62,8 @@ class FileNode:
 
     @property
     def size(self) -> int:
-        return self._size
+        """Where the file ends now: others that share it may have written behind its end, too."""
+        return os.lseek(self._fd, 0, os.SEEK_END)
 
     @property
     def read_only(self) -> bool:
@@ -81,8 +83,6 @@ class FileNode:
         done = os.pwrite(self._fd, data, offset)
         while done < len(data):
             done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
-        if offset + done > self._size:
-            self._size = offset + done
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
         if unmap and length:
@@ -92,7 +92,7 @@ class FileNode:
             except OSError as error:
                 if error.errno not in _CANNOT_PUNCH:
                     raise
-        end = offset + length if self._is_device else max(offset, min(offset + length, self._size))
+        end = offset + length if self._is_device else min(offset + length, self.size)
         while offset < end:
             count = min(end - offset, len(ZEROS))
             self.write(offset, ZEROS[:count])
@@ -137,7 +137,6 @@ class FileNode:
         if self._is_device:
             raise OSError(errno.ENOTSUP, f"{self.path} is a block device: its size can't be changed")
         os.ftruncate(self._fd, size)
-        self._size = size
 
     def close(self) -> None:
         if self._fd >= 0:

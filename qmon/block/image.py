@@ -21,8 +21,11 @@ class ImageNode(Node, Protocol):
 
 def probe_format(path: str) -> str:
     """Tell an image's format by its first bytes; what no format claims is raw. Raises OSError."""
-    with open(path, "rb") as file:
-        return "qcow2" if file.read(4) == QCOW2_MAGIC else "raw"
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is not waited for
+    try:
+        return "qcow2" if os.read(descriptor, len(QCOW2_MAGIC)) == QCOW2_MAGIC else "raw"
+    finally:
+        os.close(descriptor)
 
 
 def open_image(path: str, image_format: str, *, read_only: bool = False, lock: bool = True) -> ImageNode:

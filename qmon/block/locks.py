@@ -91,14 +91,16 @@ class ImageLock:
     def change(self, wanted: LockSet) -> None:
         """Hold exactly ``wanted``: take what is new, ask whether others exclude it, then release the rest.
 
-        Raises ImageLockedError, and holds what it held before.
+        Raises ImageLockedError, and holds what it held before; never where nothing is new: another that
+        tries to open the image locks first and looks then, which must not fail what is only given up.
         """
         positions = wanted.bytes_locked()
         new = positions - self._held
         for position in sorted(new):
             _set(self._fd, fcntl.F_RDLCK, position)
         try:
-            self._check(wanted)
+            if new:
+                self._check(wanted)
         except OSError:
             for position in new:
                 _set(self._fd, fcntl.F_UNLCK, position)
