@@ -29,11 +29,9 @@ class EmbeddedMachine:
     ) -> None:
         self._machine = Machine(name=name, uuid=uuid)
         self._incoming = incoming
-        self._paused = paused
+        self._machine.autostart = not paused
         self._exports = ExportCommands(self._machine)
-        self._migration = MigrationCommands(
-            self._machine, self._exports, may_come_in=incoming is not None, stay_paused=paused
-        )
+        self._migration = MigrationCommands(self._machine, self._exports, may_come_in=incoming is not None)
         for family in (
             GeneralCommands(self._machine),
             self._exports,
@@ -54,7 +52,7 @@ class EmbeddedMachine:
         for settings in drives:
             await self._machine.add_drive(settings)
         if self._incoming is None:
-            if not self._paused:
+            if self._machine.autostart:
                 self._machine.run()
         elif self._incoming != DEFER:
             await self._migration.start_incoming(self._incoming)

@@ -36,14 +36,21 @@ class GeneralCommands:
 
     @command("stop")
     async def stop(self) -> dict[str, Any]:
-        await self._machine.stop()
+        """Stop; while a migration comes in, have the machine stand when it is there, as QEMU does."""
+        match self._machine.state:
+            case RunState.INMIGRATE:
+                self._machine.autostart = False
+            case RunState.FINISH_MIGRATE:
+                raise CommandError("Migration is not finalized yet")
+            case _:
+                await self._machine.stop()
         return {}
 
     @command("cont")
     async def cont(self) -> dict[str, Any]:
         match self._machine.state:
             case RunState.INMIGRATE:
-                raise CommandError("The machine waits for a migration: it runs when its disks have arrived")
+                self._machine.autostart = True
             case RunState.FINISH_MIGRATE:
                 raise CommandError("Migration is not finalized yet")
             case RunState.POSTMIGRATE:

@@ -35,6 +35,8 @@ class Machine:
         self.registry = Registry()
         self.drives: dict[str, Drive] = {}
         self.state = RunState.PRELAUNCH
+        self.autostart = True
+        """Whether the machine runs as soon as the migration that it waits for has brought its disks."""
         self.quit_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="control")
@@ -80,8 +82,7 @@ class Machine:
 
         Raises CommandError naming the file.
         """
-        if settings.id in self.drives:
-            raise CommandError(f"Duplicate ID '{settings.id}' for drive")
+        self._check_may_add(settings)
         self._node_number += 1
         try:
             drive = await self.blocking(Drive, settings, f"#block{self._node_number}")
@@ -89,10 +90,22 @@ class Machine:
                 await self.blocking(drive.activate)
         except OSError as error:
             raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
+        try:
+            self._check_may_add(settings)  # again: other commands ran while the image was opened
+        except CommandError:
+            await self.blocking(drive.close)
+            raise
         if not self.is_running:
             drive.gate.close(STOPPED, 0)  # nobody is inside yet
         self.drives[settings.id] = drive
         return drive
+
+    def _check_may_add(self, settings: DriveSettings) -> None:
+        if settings.id in self.drives:
+            raise CommandError(f"Duplicate ID '{settings.id}' for drive")
+        holder = self._busy(settings.id)
+        if holder is not None:
+            raise CommandError(f"drive '{settings.id}' can't be added while a {holder} is under way")
 
     async def remove_drive(self, drive: Drive) -> None:
         """Close a drive and forget it. Raises CommandError when its last flush failed."""

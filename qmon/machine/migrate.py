@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from concurrent.futures import Future
 from typing import Any
 
 from qmon.address import Address, UnixAddress, listen
@@ -23,19 +24,22 @@ from qmon.qmp.registry import command
 
 log = logging.getLogger("qmon.machine")
 
+LOOP_TIMEOUT = 10
+"""Seconds in which the loop must have answered a data thread."""
+
 
 class MigrationCommands:
     """At most one migration out of this machine, and one into it."""
 
-    def __init__(
-        self, machine: Machine, exports: ExportCommands, *, may_come_in: bool, stay_paused: bool
-    ) -> None:
-        """``may_come_in`` is whether -incoming was given, ``stay_paused`` whether -S was."""
+    def __init__(self, machine: Machine, exports: ExportCommands, *, may_come_in: bool) -> None:
+        """``may_come_in`` is whether -incoming was given."""
         self._machine = machine
         self._exports = exports
         self._may_come_in = may_come_in
-        self._stay_paused = stay_paused
         self._resume = False
+        # The phases as the loop has heard of them: with the run state, and not before.
+        self._source_phase = Phase.NONE
+        self._incoming_phase = Phase.NONE
         self.parameters = Parameters()
         self._source: Source | None = None
         self._incoming: Incoming | None = None
@@ -44,15 +48,14 @@ class MigrationCommands:
         machine.set_busy_check(self._busy)
 
     def _busy(self, drive: str) -> str | None:
-        source, incoming = self._source, self._incoming
-        out = source is not None and source.phase not in ENDED
-        into = incoming is not None and incoming.phase not in ENDED
-        return "migration" if out or into else None
+        incoming = Phase.NONE if self._incoming is None else self._incoming.phase
+        ended = {self._source_phase, self._incoming_phase, incoming} <= ENDED
+        return None if ended else "migration"
 
     @property
     def is_migrating(self) -> bool:
         """Whether a migration out of this machine is under way."""
-        return self._source is not None and self._source.phase not in ENDED
+        return self._source_phase not in ENDED
 
     # Out.
 
@@ -86,14 +89,22 @@ class MigrationCommands:
             list(self._machine.drives.values()),
             self.parameters,
             on_phase=lambda phase: self._machine.post(lambda: self._on_source(phase)),
-            is_running=lambda: self._machine.is_running,
+            is_running=self._ran_before,
         )
+        self._source_phase = Phase.SETUP
         self._source.start()
         return {}
+
+    def _ran_before(self) -> bool:
+        """On the source's thread, at the switchover: whether the machine ran when the loop heard of it."""
+        answer: Future[bool] = Future()
+        self._machine.post(lambda: answer.set_result(self._state_before is RunState.RUNNING))
+        return answer.result(LOOP_TIMEOUT)
 
     def _on_source(self, phase: Phase) -> None:
         """The machine follows its migration."""
         machine = self._machine
+        self._source_phase = phase
         match phase:
             case Phase.SWITCHOVER:
                 self._state_before = machine.state
@@ -123,7 +134,7 @@ class MigrationCommands:
         self._incoming_address = address
         self._incoming = Incoming(
             listener,
-            list(self._machine.drives.values()),
+            lambda: list(self._machine.drives.values()),
             start_machine=self._start_machine,
             on_phase=lambda phase: self._machine.post(lambda: self._on_incoming(phase)),
         )
@@ -132,13 +143,14 @@ class MigrationCommands:
 
     def _start_machine(self, running: bool) -> None:
         """On a data thread, when the source has let go."""
-        self._resume = running and not self._stay_paused
+        self._resume = running and self._machine.autostart
         if self._resume:
             self._machine.open_gates()
 
     def _on_incoming(self, phase: Phase) -> None:
         incoming = self._incoming
         assert incoming is not None
+        self._incoming_phase = phase
         if phase is Phase.COMPLETED:
             self._remove_socket()
             self._machine.set_state(RunState.RUNNING if self._resume else RunState.PAUSED)
@@ -163,15 +175,15 @@ class MigrationCommands:
         """A MigrationInfo of the migration out, or else of the one in."""
         if self._source is not None:
             source = self._source
-            info = self._describe(source.phase, source.progress)
+            info = self._describe(self._source_phase, source.progress)
             info["x-qmon-id"] = str(source.id)
             info["x-qmon-disks"] = [
                 {"drive": name, "remaining": remaining, "total": size}
                 for name, remaining, size in source.drive_figures
             ]
             return info
-        if self._incoming is not None and self._incoming.phase is not Phase.NONE:
-            return self._describe(self._incoming.phase, self._incoming.progress)
+        if self._incoming is not None and self._incoming_phase is not Phase.NONE:
+            return self._describe(self._incoming_phase, self._incoming.progress)
         return {}
 
     @staticmethod

@@ -67,6 +67,12 @@ class DriveCopy:
         self.dirty = DirtyMap(drive.size)
         self.known_zeros = KnownZeros(drive.size, self.dirty.granularity)
         self._below: Node | None = None
+        self._taken = 0
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that are not written down yet, in any record."""
+        return min(self.dirty.dirty_bytes + self._taken, self.drive.size)
 
     def install(self) -> None:
         """Put the filter over the node; the gate is closed and drained."""
@@ -104,6 +110,7 @@ class DriveCopy:
         position = 0
         while run := self.dirty.take(position, RUN_LIMIT):
             position = run[0] + run[1]
+            self._taken = run[1]
             self._send_run(*run, writer, send, slice_size)
 
     def _send_run(
@@ -125,9 +132,10 @@ class DriveCopy:
                     count = min(extent.end - start, MAX_ZERO_LENGTH)
                     writer.zero(self.index, start, count)
                 else:
-                    count = min(extent.end - start, writer.free(), max(ZERO_PIECE, slice_size()))
+                    count = min(extent.end - start, writer.free(), slice_size())
                     self._send_data(node, start, count, writer)
                 start += count
+                self._taken -= count
 
     def _send_data(self, node: Node, offset: int, length: int, writer: RecordWriter) -> None:
         buffer = writer.room(length)

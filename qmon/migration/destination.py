@@ -22,8 +22,9 @@ MAX_UNGREETED = 16
 
 
 class Incoming:
-    """Listens on ``listener`` for one migration into ``drives``, until it is complete.
+    """Listens on ``listener`` for one migration into the drives, until it is complete.
 
+    ``drives`` is asked, on a data thread, when a migration offers itself: they may come and go before.
     ``start_machine(running)`` is called on GO, on a data thread: the images are open then and the machine
     may run, or stand if it stood at the source. ``on_phase`` is called at each change, on a data thread.
     A connection that does not fit is closed with a line in the log, and the listener goes on.
@@ -32,12 +33,12 @@ class Incoming:
     def __init__(
         self,
         listener: socket.socket,
-        drives: Sequence[MigratingDrive],
+        drives: Callable[[], Sequence[MigratingDrive]],
         start_machine: Callable[[bool], None],
         on_phase: Callable[[Phase], None],
     ) -> None:
         self._listener = listener
-        self._drives = list(drives)
+        self._drives = drives
         self._start_machine = start_machine
         self._states = StateMachine(DESTINATION, on_phase)
         self._claim = threading.Lock()
@@ -53,7 +54,8 @@ class Incoming:
 
     @property
     def drives(self) -> Sequence[MigratingDrive]:
-        return self._drives
+        """The drives of now."""
+        return self._drives()
 
     def start(self) -> None:
         """Begin to listen; returns at once."""

@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qmon.errors import QmonError, reason
 from qmon.migration.answers import Answer, AnswerReader, Type
@@ -19,6 +19,9 @@ from qmon.migration.progress import Progress, RateMeter, Throttle
 
 STALL_TIMEOUT = 30
 """Seconds after which a connection that takes nothing, or owes an answer, counts as lost."""
+
+LIMIT_CHECK_SECONDS = 0.1
+"""How often a sender that waits looks whether the limit has changed."""
 
 
 class LinkError(QmonError):
@@ -54,13 +57,17 @@ class Link:
         """Bytes sent and not yet said to be applied."""
         return self._in_flight_bytes
 
-    def send(self, buffers: Sequence[bytes | memoryview], size: int, sequence: int, limit: int) -> None:
-        """Send a batch of ``size`` bytes whose last record is ``sequence``, at ``limit`` bytes a second.
+    def send(
+        self, buffers: Sequence[bytes | memoryview], size: int, sequence: int, limit: Callable[[], int]
+    ) -> None:
+        """Send a batch of ``size`` bytes whose last record is ``sequence``, at ``limit()`` bytes a second.
 
         Raises LinkError, or PeerRefusedError when that is why the connection ended.
         """
-        if self._closed.wait(self._throttle.delay(size, limit)):
-            raise LinkError("the connection was closed here")
+        while delay := self._throttle.delay(limit()):
+            if self._closed.wait(min(delay, LIMIT_CHECK_SECONDS)):
+                raise LinkError("the connection was closed here")
+        self._throttle.note(size)
         with self._moved:
             self._in_flight.append((sequence, size))
             self._in_flight_bytes += size

@@ -56,19 +56,28 @@ class RateMeter:
 
 
 class Throttle:
-    """Keeps a sender to a limit of bytes a second by saying how long to wait; for one thread."""
+    """Keeps a sender to a limit of bytes a second by saying how long to wait; for one thread.
+
+    What was sent too early is owed in bytes, not in seconds, so that a limit that is raised counts at once.
+    """
 
     BURST = 0.05
     """Seconds' worth that may be sent at once after a pause."""
 
     def __init__(self) -> None:
-        self._due = 0.0
+        self._owed = 0.0
+        self._seen = time.monotonic()
 
-    def delay(self, size: int, limit: int) -> float:
-        """Seconds to wait before ``size`` more bytes may go; ``limit`` 0 is none."""
+    def note(self, size: int) -> None:
+        """``size`` bytes have been sent."""
+        self._owed += size
+
+    def delay(self, limit: int) -> float:
+        """Seconds to wait, if ``limit`` stays as it is, before more may be sent; 0 is no limit."""
         now = time.monotonic()
+        passed, self._seen = now - self._seen, now
         if not limit:
-            self._due = now
+            self._owed = 0.0
             return 0.0
-        self._due = max(self._due, now - self.BURST) + size / limit
-        return max(0.0, self._due - size / limit - now)
+        self._owed = max(self._owed - passed * limit, -self.BURST * limit)
+        return max(0.0, self._owed / limit)

@@ -153,14 +153,14 @@ class Session:
         if record.kind is not Kind.HELLO:
             raise StreamError(f"not a valid migration stream: {record.kind.name} came before HELLO")
         offer = Offer.decode(bytes(record.payload))
-        for drive in self._incoming.drives:
+        drives = self._incoming.drives
+        for drive in drives:
             with _opening(drive):
                 drive.probe()
-        here = [DriveOffer(drive.id, drive.size, drive.read_only) for drive in self._incoming.drives]
-        check_fit(offer, here)
+        check_fit(offer, [DriveOffer(drive.id, drive.size, drive.read_only) for drive in drives])
         self._progress = self._incoming.claim(self)
         self._offer = offer
-        by_id = {drive.id: drive for drive in self._incoming.drives}
+        by_id = {drive.id: drive for drive in drives}
         self._drives = [by_id[drive.id] for drive in offer.drives]
         self._writable = [not drive.read_only and offer.mode is not Mode.SHARED for drive in self._drives]
         log.info("incoming migration %s from %s", offer.id, self._peer)
@@ -292,16 +292,17 @@ class Session:
         if self._running or self._failed:
             return
         self._failed = True
+        # Before the answer: with it the source may want shared images back, and their locks.
+        for drive in self._drives:
+            try:
+                drive.deactivate(flush=False)  # what is here is partial, or was flushed before
+            except OSError as error:
+                log.error("drive '%s': %s", drive.id, reason(error))
         with contextlib.suppress(OSError):  # whoever is gone needs no answer
             self._sock.sendall(answers.refused(why))
         if self._offer is None:
             log.warning("incoming migration: connection from %s closed: %s", self._peer, why)
             return
-        for drive in self._drives:
-            try:
-                drive.deactivate()
-            except OSError as error:
-                log.error("drive '%s': %s", drive.id, reason(error))
         partial = "; the images here are partial" if self._wrote else ""
         self._progress.error = f"{why}{partial}"
         self._progress.ended = time.monotonic()

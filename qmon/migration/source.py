@@ -46,7 +46,8 @@ MAX_FLUSHES = 5
 
 PROGRESS_INTERVAL = 0.2
 SLICE_SECONDS = 0.05
-MIN_SLICE = 16 << 10
+MIN_SLICE = 4 << 10
+"""A slice is a multiple of it. So at 1 KiB a second the destination hears something every four seconds."""
 
 
 class CancelledError(QmonError):
@@ -89,8 +90,8 @@ class Source:
 
     @property
     def drive_figures(self) -> list[tuple[str, int, int]]:
-        """Of each drive that travels: its id, bytes still marked, and size."""
-        return [(copy.drive.id, copy.dirty.dirty_bytes, copy.drive.size) for copy in list(self._copies)]
+        """Of each drive that travels: its id, bytes still to be sent, and size."""
+        return [(copy.drive.id, copy.remaining, copy.drive.size) for copy in list(self._copies)]
 
     def start(self) -> None:
         """Begin; the phase is ``setup`` when this returns."""
@@ -239,8 +240,8 @@ class Source:
         return time.monotonic() - begun
 
     def _switch_over(self, link: Link) -> None:
-        running = self._is_running()
         self._step(Event.CONVERGED)
+        running = self._is_running()
         self.progress.gates_closed = time.monotonic()
         for drive in self._drives:
             self._close_gate(drive)
@@ -265,10 +266,8 @@ class Source:
         try:
             link.wait_for(Type.RUNNING, timeout=STALL_TIMEOUT)
         except PeerRefusedError as refused:
-            self._run_on()
             self.progress.error = f"the destination refused to run: {refused}"
-            self._note_end()
-            self._states.step(Event.REFUSED)
+            self._take_back(Event.REFUSED)
             return
         self.progress.remaining = 0
         self._note_end()
@@ -295,7 +294,11 @@ class Source:
         limit = self._parameters.max_bandwidth
         if not limit:
             return MAX_PAYLOAD
-        return min(MAX_PAYLOAD, max(MIN_SLICE, int(limit * SLICE_SECONDS)))
+        return min(MAX_PAYLOAD, max(1, int(limit * SLICE_SECONDS) // MIN_SLICE) * MIN_SLICE)
+
+    def _limit(self) -> int:
+        """Bytes a second, 0 for no limit: while the machine stands still nothing holds the sender back."""
+        return self._parameters.max_bandwidth if self.phase is Phase.ACTIVE else 0
 
     def _send(self) -> None:
         self._check()
@@ -303,9 +306,9 @@ class Source:
         assert link is not None
         if not writer.buffers:
             return
-        self.progress.remaining = self._dirty_bytes() + link.in_flight
-        limit = 0 if self.phase is not Phase.ACTIVE else self._parameters.max_bandwidth
-        link.send(writer.buffers, writer.size, writer.next_sequence - 1, limit)
+        unsent = sum(copy.remaining for copy in self._copies)
+        self.progress.remaining = min(unsent + writer.size + link.in_flight, self.progress.total)
+        link.send(writer.buffers, writer.size, writer.next_sequence - 1, self._limit)
         writer.clear()
 
     def _send_within_part(self) -> None:
@@ -334,13 +337,18 @@ class Source:
             return
         if self.phase is not Phase.CANCELLING:
             self.progress.error = why
+        self._take_back(Event.FAIL)
+
+    def _take_back(self, event: Event) -> None:
+        """The machine runs on here, as far as its drives can be had; ``event`` ends the migration."""
         try:
             self._run_on()
         except OSError as error:
+            why = self.progress.error or "the migration was cancelled"
             self.progress.error = f"{why}; then a drive could not be opened again: {reason(error)}"
             log.error("%s", self.progress.error)
         self._note_end()
-        self._states.step(Event.FAIL)
+        self._states.step(event)
 
     def _run_on(self) -> None:
         """Give the drives back to the machine as they were. Raises OSError when an image can't be had."""

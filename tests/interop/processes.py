@@ -87,7 +87,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 class Qmon:
-    """A qmon process in ``folder`` with a monitor on ``NAME.sock``, QMP on ``NAME.qmp``, its log in a file."""
+    """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``."""
 
     def __init__(self, folder: Path, name: str, options: Sequence[str]) -> None:
         self.name = name
@@ -241,7 +241,7 @@ class Lab:
     def disk_pair(
         self, size: int = 16 * MIB, *, seed: int = 1, bandwidth: str | None = None
     ) -> tuple[Qmon, Qmon, str]:
-        """A pair with a disk of noise at the source and as much emptiness at the destination, both exported."""
+        """A pair with a disk of noise at the source and an empty one at the destination, exported."""
         image = filled(self.folder / "source.img", size, seed)
         empty = blank(self.folder / "target.img", size)
         source, target, uri = self.pair(drive(image), drive(empty), bandwidth=bandwidth)
