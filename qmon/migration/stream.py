@@ -350,9 +350,6 @@ class StreamReader:
                 expected = section_end()
             case Mark.COMMAND if self._last_part:
                 return self._parse_command()
-            case Mark.EOF if self._last_part:
-                self._skip(1)
-                return mark
             case _:
                 raise self._error(f"unexpected section type {mark.name}")
         have = self._peek(len(expected))
@@ -426,4 +423,16 @@ class StreamReader:
         if _CHECKSUM.unpack(have[_GO.size :])[0] != xxhash.xxh3_64_intdigest(have[: _GO.size]):
             raise self._error("checksum mismatch in the command to run")
         self._skip(len(have))
+        self._parse = self._parse_eof
         return Go(migration_id, digest)
+
+    def _parse_eof(self) -> Item | None:
+        byte = self._buffer[self._start]
+        if byte != Mark.EOF:
+            raise self._error(f"{byte:#04x} came behind the command to run, expected the end")
+        self._skip(1)
+        self._parse = self._parse_nothing
+        return Mark.EOF
+
+    def _parse_nothing(self) -> Item | None:
+        raise self._error("bytes came behind the end")
