@@ -73,8 +73,9 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """REFUSED's reason."""
-        return self.body.decode(errors="replace")
+        """REFUSED's reason, without what a terminal would take for more than text."""
+        text = self.body.decode(errors="replace")
+        return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 _SIZES = {
@@ -109,7 +110,7 @@ def prepared(records: int, digest: int) -> bytes:
 
 def refused(why: str) -> bytes:
     """A REFUSED message."""
-    return encode(Type.REFUSED, why.encode()[:4096])
+    return encode(Type.REFUSED, why.encode(errors="backslashreplace")[:4096])  # a file's name may be no UTF-8
 
 
 def zeros(drive: int, ranges: list[tuple[int, int]]) -> Iterator[bytes]:

@@ -11,6 +11,12 @@ from uuid import UUID
 
 from qmon.errors import QmonError
 
+MAX_ID = 255
+"""Characters that a drive's id may have."""
+
+MAX_SHOWN = 200
+"""Characters of what can't be read that are shown: a peer that nobody knows yet may have sent a MiB."""
+
 
 class Mode(enum.Enum):
     """How the drives' content reaches the destination."""
@@ -58,13 +64,14 @@ class Offer:
             fields = json.loads(payload)
             drives = tuple(_decode_drive(item) for item in fields["drives"])
             return cls(UUID(hex=fields["id"]), Mode(fields["mode"]), drives)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OfferError(f"the source's offer can't be read: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise OfferError(f"the source's offer can't be read: {str(error)[:MAX_SHOWN]}") from error
 
 
 def _decode_drive(item: Any) -> DriveOffer:
     name, size, read_only = item["id"], item["size"], item["read_only"]
-    if not isinstance(name, str) or type(size) is not int or type(read_only) is not bool or size < 0:
+    good_name = isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_ID
+    if not good_name or type(size) is not int or type(read_only) is not bool or size < 0:
         raise ValueError(f"not a drive: {item!r}")
     return DriveOffer(name, size, read_only)
 
@@ -72,7 +79,11 @@ def _decode_drive(item: Any) -> DriveOffer:
 def check_fit(offer: Offer, here: Sequence[DriveOffer]) -> None:
     """Compare an offer with the destination's drives. Raises OfferError naming the first misfit."""
     known = {drive.id: drive for drive in here}
+    seen: set[str] = set()
     for drive in offer.drives:
+        if drive.id in seen:
+            raise OfferError(f"the source's offer names drive '{drive.id}' twice")
+        seen.add(drive.id)
         mine = known.pop(drive.id, None)
         if mine is None:
             have = ", ".join(f"'{other.id}'" for other in here) or "none"
@@ -89,5 +100,3 @@ def check_fit(offer: Offer, here: Sequence[DriveOffer]) -> None:
     if known:
         name = next(iter(known))
         raise OfferError(f"the source has no drive '{name}', which the destination has")
-    if len({drive.id for drive in offer.drives}) != len(offer.drives):
-        raise OfferError("the source's offer names a drive twice")
