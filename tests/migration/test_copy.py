@@ -1,0 +1,291 @@
+"""What must travel does, and nothing else: the copy of a disk against the disk, while it is written."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmon.block.gate import Gate
+from qmon.block.node import Extent, Node
+from qmon.block.node import Kind as Holds
+from qmon.migration.copy import ZERO_PIECE, DriveCopy, KnownZeros, pieces
+from qmon.migration.stream import (
+    IOV_LIMIT,
+    MAX_PAYLOAD,
+    Kind,
+    RecordWriter,
+    preamble,
+    section_start,
+)
+from tests.migration.feeding import Feed
+from tests.nbd.memory import SECTOR, MemoryNode
+
+CHUNK = 4096
+
+
+class MemoryDrive:
+    """A drive of a node in memory."""
+
+    id = "d0"
+    read_only = False
+
+    def __init__(self, content: bytes) -> None:
+        self.memory = MemoryNode(len(content))
+        self.memory.data[:] = content
+        self.gate = Gate()
+        self.node: Node = self.memory
+
+    @property
+    def size(self) -> int:
+        return self.node.size
+
+    def probe(self) -> None:
+        """Its size never changes."""
+
+    def activate(self) -> None:
+        """It is always open."""
+
+    def deactivate(self, *, flush: bool = True) -> None:
+        """It is always open."""
+
+
+class Line:
+    """A writer and what lies at the other end of it: a reader that applies what comes to ``disk``."""
+
+    def __init__(self, disk: bytes) -> None:
+        self.disk = bytearray(disk)
+        self.writer = RecordWriter()
+        self.writer.raw(preamble() + section_start())
+        self.batches: list[int] = []
+        self.data_bytes = self.zero_bytes = 0
+        self._feed = Feed()
+
+    def send(self) -> None:
+        assert len(self.writer.buffers) < 2 * IOV_LIMIT, "more buffers than sendmsg takes"
+        self.batches.append(self.writer.size)
+        seen = len(self._feed.items)
+        self._feed.give(b"".join(self.writer.buffers))
+        for kind, _, offset, length, _, payload in self._feed.items[seen:]:
+            if kind is Kind.DATA:
+                self.disk[offset : offset + length] = payload
+                self.data_bytes += length
+            elif kind is Kind.ZERO:
+                self.disk[offset : offset + length] = bytes(length)
+                self.zero_bytes += length
+        self.writer.clear()
+
+
+def copy_onto(
+    drive: MemoryDrive,
+    line: Line,
+    *,
+    slice_size: int = MAX_PAYLOAD,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> DriveCopy:
+    """Install a copy, tell it where the destination is zero, and send one round."""
+    copy = DriveCopy(0, drive)
+    for offset in range(0, len(line.disk), SECTOR):
+        if not any(line.disk[offset : offset + SECTOR]):
+            copy.known_zeros.add(offset, min(SECTOR, len(line.disk) - offset))
+    for extent in zero_runs(bytes(line.disk)):
+        copy.known_zeros.add(*extent)
+    copy.install()
+    copy.mark_all(lambda: None)
+    meanwhile()
+
+    def send() -> None:
+        line.send()
+        meanwhile()
+
+    copy.send_dirty(line.writer, send, lambda: slice_size)
+    line.send()
+    return copy
+
+
+def zero_runs(content: bytes) -> Iterator[tuple[int, int]]:
+    """The runs of sectors that hold zeros, as (offset, length)."""
+    start = None
+    for offset in [*range(0, len(content), SECTOR), len(content)]:
+        is_zero = offset < len(content) and not any(content[offset : offset + SECTOR])
+        if is_zero and start is None:
+            start = offset
+        elif not is_zero and start is not None:
+            yield start, offset - start
+            start = None
+
+
+def disk_content(pattern: list[tuple[bool, int]], size: int, seed: int) -> bytes:
+    """Runs of data and zeros, whole sectors, up to ``size``."""
+    noise = random.Random(seed)
+    content = b"".join(
+        noise.randbytes(count * SECTOR) if data else bytes(count * SECTOR) for data, count in pattern
+    )
+    return content[:size] + bytes(max(0, size - len(content)))
+
+
+patterns = st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=8)
+
+
+class TestWholeCopy:
+    @settings(max_examples=60, deadline=None)
+    @given(
+        sectors=st.integers(0, 600),
+        source=patterns,
+        destination=patterns,
+        slice_size=st.sampled_from([4096, 16 << 10, 100_000, MAX_PAYLOAD]),
+        seed=st.integers(0, 1000),
+    )
+    def test_the_destination_is_the_source_whatever_was_there_and_whatever_is_written(
+        self,
+        sectors: int,
+        source: list[tuple[bool, int]],
+        destination: list[tuple[bool, int]],
+        slice_size: int,
+        seed: int,
+    ) -> None:
+        size = sectors * SECTOR
+        drive = MemoryDrive(disk_content(source, size, 1))
+        line = Line(disk_content(destination, size, 2))
+        dice = random.Random(seed)
+        writes = iter(range(20))
+
+        def guest() -> None:
+            if size and next(writes, None) is not None:
+                offset = dice.randrange(size)
+                length = min(dice.randrange(1, 20_000), size - offset)
+                if dice.random() < 0.7:
+                    drive.node.write(offset, dice.randbytes(length))
+                else:
+                    drive.node.zero(offset, length, unmap=dice.random() < 0.5)
+
+        copy = copy_onto(drive, line, slice_size=slice_size, meanwhile=guest)
+        while copy.dirty.dirty_bytes:
+            assert copy.remaining >= copy.dirty.dirty_bytes
+            copy.send_dirty(line.writer, line.send, lambda: slice_size)
+            line.send()
+        assert copy.remaining == 0
+        assert line.disk == drive.memory.data
+        copy.uninstall()
+        assert drive.node is drive.memory
+
+    def test_what_is_zero_on_both_sides_is_not_sent(self) -> None:
+        drive = MemoryDrive(bytes(1 << 20))
+        line = Line(bytes(1 << 20))
+        copy_onto(drive, line)
+        assert (line.data_bytes, line.zero_bytes) == (0, 0)
+
+    def test_zeros_travel_by_length_over_what_the_destination_held(self) -> None:
+        drive = MemoryDrive(bytes(1 << 20))
+        line = Line(b"x" * (1 << 20))
+        copy_onto(drive, line)
+        assert line.disk == bytes(1 << 20)
+        assert (line.data_bytes, line.zero_bytes) == (0, 1 << 20)
+        assert sum(line.batches) < 100_000
+
+    def test_zeros_that_are_stored_as_data_travel_by_length(self) -> None:
+        class Stored(MemoryNode):
+            def extents(self, offset: int, length: int) -> Iterator[Extent]:
+                yield Extent(offset, length, Holds.DATA)
+
+        drive = MemoryDrive(bytes(1 << 20))
+        drive.node = stored = Stored(1 << 20)
+        stored.data[512 << 10 : 513 << 10] = b"x" * 1024
+        line = Line(b"y" * (1 << 20))
+        copy_onto(drive, line)
+        assert line.disk == stored.data
+        assert (line.data_bytes, line.zero_bytes) == (ZERO_PIECE, (1 << 20) - ZERO_PIECE)
+
+    @pytest.mark.parametrize("slice_size", [4096, 64 << 10, 256 << 10])
+    def test_at_a_low_bandwidth_little_is_sent_at_once(self, slice_size: int) -> None:
+        drive = MemoryDrive(random.Random(0).randbytes(1 << 20))
+        line = Line(bytes(1 << 20))
+        copy_onto(drive, line, slice_size=slice_size)
+        assert line.disk == drive.memory.data
+        assert max(line.batches) <= 2 * slice_size + 4096
+
+    def test_marking_can_be_broken_off(self) -> None:
+        class Cancelled(Exception):  # noqa: N818  # what a check raises is the caller's
+            pass
+
+        def cancel() -> None:
+            raise Cancelled
+
+        copy = DriveCopy(0, MemoryDrive(bytes(CHUNK)))
+        copy.install()
+        with pytest.raises(Cancelled):
+            copy.mark_all(cancel)
+
+    def test_a_write_on_its_way_through_a_filter_that_was_taken_away_still_lands(self) -> None:
+        drive = MemoryDrive(bytes(CHUNK))
+        copy = DriveCopy(0, drive)
+        copy.install()
+        through = drive.node
+        copy.uninstall()
+        copy.uninstall()
+        through.write(0, b"late")
+        assert drive.memory.data[:4] == b"late"
+
+
+class TestPieces:
+    @settings(deadline=None)
+    @given(
+        st.lists(st.sampled_from([0, 0, 1, 100, ZERO_PIECE - 1, None]), max_size=12),
+        st.integers(0, ZERO_PIECE),
+    )
+    def test_they_are_the_longest_runs_seen_in_steps(self, steps: list[int | None], tail: int) -> None:
+        """``steps`` is where each step holds a byte that is not zero, if it holds one."""
+        buffer = bytearray(len(steps) * ZERO_PIECE + tail)
+        for number, place in enumerate(steps):
+            if place:
+                buffer[number * ZERO_PIECE + place] = 1
+        found = list(pieces(memoryview(buffer)))
+        assert found[0][0] == 0
+        assert found[-1][0] + found[-1][1] == len(buffer)
+        for (start, length, is_zero), (after, _, other) in itertools.pairwise(found):
+            assert start + length == after
+            assert is_zero != other, "two runs of one kind"
+        for start, length, is_zero in found:
+            for step in range(start, start + length, ZERO_PIECE):
+                stop = min(step + ZERO_PIECE, start + length)
+                assert is_zero == (not any(buffer[step:stop])) or not length
+
+
+class TestKnownZeros:
+    @given(
+        st.integers(1, 40 * CHUNK),
+        st.lists(st.tuples(st.integers(0, 45 * CHUNK), st.integers(0, 45 * CHUNK)), max_size=6),
+        st.integers(0, 40 * CHUNK),
+        st.integers(0, 40 * CHUNK),
+    )
+    def test_a_chunk_is_known_when_all_of_it_is(
+        self, size: int, added: list[tuple[int, int]], offset: int, length: int
+    ) -> None:
+        """Also when a peer speaks of what lies behind the end."""
+        known = KnownZeros(size, CHUNK)
+        chunks: set[int] = set()
+        for start, span in added:
+            known.add(start, span)
+            for chunk in range(-(-size // CHUNK)):
+                stop = min((chunk + 1) * CHUNK, size)
+                if start <= chunk * CHUNK and stop <= start + span:
+                    chunks.add(chunk)
+        offset %= size
+        length = min(length, size - offset)
+        unknown = {
+            chunk
+            for start, span in known.unknown(offset, length)
+            for chunk in range(start // CHUNK, (start + span) // CHUNK)
+        }
+        asked = range(offset // CHUNK, -(-(offset + length) // CHUNK))
+        assert unknown == set(asked) - chunks
+
+    @given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
+    def test_a_range_from_anywhere_does_no_harm(self, offset: int, length: int) -> None:
+        known = KnownZeros(10 * CHUNK, CHUNK)
+        known.add(offset, length)
+        assert sum(span for _, span in known.unknown(0, 10 * CHUNK)) <= 10 * CHUNK
