@@ -5,6 +5,7 @@ Options are read before anything heavy is imported, so that ``-version`` and a w
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,29 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run qmon; return its exit status."""
+    _open_standard_streams()
+    status = _main(argv)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # else the interpreter would try again at its end, and tell of that with a traceback
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or _complain(f"standard output: {reason(error)}")
+    return status
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream was closed: else the next file opened would take its place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
     except UsageError as error:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from qmon.errors import QmonError, reason
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.person import Person
 from qmon.hmp.transcript import PROMPT, lines_to_run
@@ -133,8 +134,15 @@ class PlainProgress:
         """Nothing stays to be taken away."""
 
 
+class OutputGoneError(QmonError):
+    """Nobody reads what a script prints."""
+
+
 class ScriptPerson:
-    """A Person (``qmon.hmp.person``) who wrote a script: it prints to stdout, and nobody answers."""
+    """A Person (``qmon.hmp.person``) who wrote a script: it prints to stdout, and nobody answers.
+
+    Printing raises OutputGoneError.
+    """
 
     interactive = False
     comments = True
@@ -144,7 +152,10 @@ class ScriptPerson:
 
     def print(self, text: str) -> None:
         data = f"{text}\n".encode("utf-8", "surrogateescape")
-        print(data.decode("utf-8", "replace"), end="", flush=True)
+        try:
+            print(data.decode("utf-8", "replace"), end="", flush=True)
+        except OSError as error:
+            raise OutputGoneError(f"standard output: {reason(error)}") from error
 
     async def ask(self, question: str) -> bool:
         return True

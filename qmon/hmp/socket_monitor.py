@@ -28,6 +28,7 @@ class SocketMonitor:
         self._listener = listener
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def start(self) -> None:
         """Begin to accept clients. May be called once."""
@@ -36,6 +37,7 @@ class SocketMonitor:
 
     async def stop(self) -> None:
         """Stop listening and close all connections; what their lines have started goes on."""
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         clients = [client for client in self._clients if client is not asyncio.current_task()]
@@ -51,6 +53,10 @@ class SocketMonitor:
             await _Session(self._monitor, reader, writer).run()
         except ConnectionError as error:
             _logger.debug("a monitor client is gone: %s", error)
+        except asyncio.CancelledError:
+            # asyncio's streams would log a traceback for a task that ends as cancelled
+            if not self._stopping:
+                raise
         finally:
             self._clients.discard(task)
             writer.close()
