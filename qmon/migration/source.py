@@ -333,6 +333,7 @@ class Source:
                 f"it is not known whether the destination runs: {why}."
                 " This side stands still; ask the other side before anything else"
             )
+            log.error("migration: %s", self.progress.error)
             self._states.step(Event.LOST)
             return
         if self.phase is not Phase.CANCELLING:

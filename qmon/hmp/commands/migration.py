@@ -62,7 +62,7 @@ async def migrate(call: Call) -> None:
 
 async def _look_for_early_end(call: Call) -> None:
     deadline = asyncio.get_running_loop().time() + EARLY_END_SECONDS
-    while (info := await call.execute("query-migrate")).get("status") in _UNDER_WAY:
+    while not _is_over(info := await call.execute("query-migrate")):
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return
@@ -95,7 +95,7 @@ async def _show_progress(call: Call) -> Mapping[str, Any]:
     try:
         while True:
             info: Mapping[str, Any] = await call.execute("query-migrate")
-            if info.get("status") not in _UNDER_WAY:
+            if _is_over(info):
                 return info
             disk = info.get("disk")
             if disk:
@@ -105,8 +105,19 @@ async def _show_progress(call: Call) -> Mapping[str, Any]:
         progress.close()
 
 
+def _is_over(info: Mapping[str, Any]) -> bool:
+    """Whether waiting is of no more use: an error at the switchover is doubt, which only a person ends."""
+    return info.get("status") not in _UNDER_WAY or _is_in_doubt(info)
+
+
+def _is_in_doubt(info: Mapping[str, Any]) -> bool:
+    return info.get("status") == "device" and "error-desc" in info
+
+
 def _check_end(info: Mapping[str, Any]) -> None:
     match info.get("status"):
+        case "device":
+            raise CommandError(info["error-desc"])
         case "failed":
             raise CommandError(info.get("error-desc") or "the migration failed")
         case "cancelled":
@@ -187,7 +198,7 @@ def _disk_line(disk: Mapping[str, Any]) -> str:
 
 def _state_lines(info: Mapping[str, Any]) -> list[str]:
     state = f"Migration status: {info['status']}"
-    if info["status"] == "failed" and "error-desc" in info:
+    if "error-desc" in info and (info["status"] == "failed" or _is_in_doubt(info)):
         state += f" ({info['error-desc']})"
     lines = [state, f"total time: {info.get('total-time', 0)} ms"]
     for name, field in (
