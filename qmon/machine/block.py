@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive, DriveSettings, is_identifier
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import Machine
 from qmon.qmp.registry import command
-
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 class BlockCommands:
@@ -78,7 +75,7 @@ class BlockCommands:
         """Open an image as a drive; without ``id`` the first free ``noneN`` (or ``virtioN``) is taken."""
         interface = if_ or "none"
         name = self._free_id(interface) if id is None else id
-        if not _IDENTIFIER.fullmatch(name):
+        if not is_identifier(name):
             raise CommandError("Parameter 'id' expects an identifier")
         await self._machine.add_drive(DriveSettings(name, file, format, interface, bool(readonly)))
         return {"id": name}

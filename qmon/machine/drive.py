@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
@@ -10,6 +11,13 @@ from typing import NoReturn
 from qmon.block.gate import Gate
 from qmon.block.image import ImageNode, open_image, probe_format
 from qmon.block.node import Buffer, Extent, Node
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+
+
+def is_identifier(name: str) -> bool:
+    """Whether a drive or an export may be called so (QEMU, util/id.c: id_wellformed)."""
+    return _IDENTIFIER.fullmatch(name) is not None
 
 
 class InactiveNode:

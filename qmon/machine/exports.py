@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.address import InetAddress, from_qapi, listen
 from qmon.errors import CommandError, reason
+from qmon.machine.drive import is_identifier
 from qmon.machine.machine import Machine
 from qmon.nbd.export import Export
 from qmon.nbd.server import NbdServer
 from qmon.qmp.registry import command
+from qmon.qmp.schema import Uint32
 
 
 class SocketData(TypedDict):
@@ -36,6 +39,7 @@ class ExportCommands:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._server: NbdServer | None = None
+        self._starting = asyncio.Lock()
         self._exports: dict[str, Export] = {}
 
     def exports_of(self, drive: str) -> list[str]:
@@ -48,8 +52,13 @@ class ExportCommands:
         return self._server
 
     @command("nbd-server-start")
-    async def start(self, addr: SocketAddress, max_connections: int | None = None) -> dict[str, Any]:
+    async def start(self, addr: SocketAddress, max_connections: Uint32 | None = None) -> dict[str, Any]:
         """Listen; an empty host is loopback: whoever wants the network to reach the disks says so."""
+        async with self._starting:  # another monitor may be at it
+            await self._start(addr, max_connections or 0)
+        return {}
+
+    async def _start(self, addr: SocketAddress, max_connections: int) -> None:
         if self._server is not None:
             raise CommandError("NBD server already running")
         address = from_qapi(addr)
@@ -60,9 +69,8 @@ class ExportCommands:
         except OSError as error:
             what = f"to '{address.port}'" if isinstance(address, InetAddress) else f"socket to {address.path}"
             raise CommandError(f"Failed to bind {what}: {reason(error)}") from error
-        self._server = NbdServer(listener, max_connections or 0)
+        self._server = NbdServer(listener, max_connections)
         self._server.start()
-        return {}
 
     @command("nbd-server-stop")
     async def stop(self) -> dict[str, Any]:
@@ -72,15 +80,14 @@ class ExportCommands:
         await self._machine.blocking(server.stop)
         return {}
 
-    def _add(self, id: str, drive_name: str, name: str, writable: bool, description: str = "") -> None:
-        server = self._running()
+    def _check_id(self, id: str) -> None:
+        if not is_identifier(id):
+            raise CommandError("Invalid block export id")
         if id in self._exports:
             raise CommandError(f"Block export id '{id}' is already in use")
-        drive = self._machine.drive(drive_name)
-        if writable and drive.read_only:
-            raise CommandError(f"Block node is read-only: drive '{drive.id}' can't be exported writable")
-        export = Export(name, drive, writable, description)
-        server.add(export)
+
+    def _add(self, id: str, export: Export) -> None:
+        self._running().add(export)
         self._exports[id] = export
 
     @command("nbd-server-add")
@@ -91,8 +98,12 @@ class ExportCommands:
         description: str | None = None,
         writable: bool | None = None,
     ) -> dict[str, Any]:
+        """A read-only drive is exported so, whatever ``writable`` says, as with QEMU."""
+        drive = self._machine.drive(device)
         export_name = device if name is None else name
-        self._add(export_name, device, export_name, bool(writable), description or "")
+        self._check_id(export_name)
+        writable = bool(writable) and not drive.read_only
+        self._add(export_name, Export(export_name, drive, writable, description or ""))
         return {}
 
     @command("block-export-add")
@@ -105,13 +116,18 @@ class ExportCommands:
         description: str | None = None,
         writable: bool | None = None,
     ) -> dict[str, Any]:
-        self._add(id, node_name, node_name if name is None else name, bool(writable), description or "")
+        self._check_id(id)
+        drive = self._machine.drive(node_name)
+        if writable and drive.read_only:
+            raise CommandError("Cannot export read-only node as writable")
+        export_name = node_name if name is None else name
+        self._add(id, Export(export_name, drive, bool(writable), description or ""))
         return {}
 
     async def _remove(self, id: str, mode: str | None) -> None:
         server, export = self._running(), self._exports[id]
         await self._machine.blocking(server.remove, export.name, force=mode == "hard")
-        del self._exports[id]
+        self._exports.pop(id, None)  # unless the server was stopped meanwhile
 
     @command("nbd-server-remove")
     async def remove(self, name: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from qmon.block.image import FORMATS
 from qmon.errors import CommandError, reason
 from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.runstate import RunState
@@ -88,7 +89,7 @@ class Machine:
             drive = await self.blocking(Drive, settings, f"#block{self._node_number}")
             if self.state is not RunState.INMIGRATE:
                 await self.blocking(drive.activate)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path with a null byte, or what no file system can write
             raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
         try:
             self._check_may_add(settings)  # again: other commands ran while the image was opened
@@ -103,6 +104,8 @@ class Machine:
     def _check_may_add(self, settings: DriveSettings) -> None:
         if settings.id in self.drives:
             raise CommandError(f"Duplicate ID '{settings.id}' for drive")
+        if settings.format is not None and settings.format not in FORMATS:
+            raise CommandError(f"Unknown driver '{settings.format}'")
         holder = self._busy(settings.id)
         if holder is not None:
             raise CommandError(f"drive '{settings.id}' can't be added while a {holder} is under way")

@@ -21,6 +21,7 @@ from qmon.migration.source import Source
 from qmon.migration.states import ENDED, Phase, status_of
 from qmon.migration.transport import parse_uri
 from qmon.qmp.registry import command
+from qmon.qmp.schema import Uint64
 
 log = logging.getLogger("qmon.machine")
 
@@ -41,6 +42,7 @@ class MigrationCommands:
         self._source_phase = Phase.NONE
         self._incoming_phase = Phase.NONE
         self.parameters = Parameters()
+        self._told = ""
         self._source: Source | None = None
         self._incoming: Incoming | None = None
         self._incoming_address: Address | None = None
@@ -168,7 +170,11 @@ class MigrationCommands:
     # What both share.
 
     def _tell(self, phase: Phase) -> None:
-        self._machine.registry.events.emit("MIGRATION", {"status": status_of(phase)})
+        """Emit the event, unless only what QMP shows as one status has changed."""
+        status = status_of(phase)
+        if status != self._told:
+            self._told = status
+            self._machine.registry.events.emit("MIGRATION", {"status": status})
 
     @command("query-migrate")
     async def query(self) -> dict[str, Any]:
@@ -219,7 +225,7 @@ class MigrationCommands:
 
     @command("migrate-set-parameters")
     async def set_parameters(
-        self, max_bandwidth: int | None = None, downtime_limit: int | None = None
+        self, max_bandwidth: Uint64 | None = None, downtime_limit: Uint64 | None = None
     ) -> dict[str, Any]:
         given = {"max-bandwidth": max_bandwidth, "downtime-limit": downtime_limit}
         self.parameters.set({name: value for name, value in given.items() if value is not None})

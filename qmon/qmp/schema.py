@@ -1,7 +1,8 @@
 """Checks a command's arguments against its function's annotations, with QMP's error messages.
 
-What an annotation may be: ``str``, ``int``, ``float``, ``bool``, ``list[T]``, ``dict[str, Any]``, ``Any``,
-``Literal["a", "b"]``, a ``TypedDict``, and ``T | None`` for what may be left out.
+What an annotation may be: ``str``, ``int``, ``Uint32``, ``Uint64``, ``float``, ``bool``, ``Any``,
+``list[T]``, ``dict[str, Any]``, ``Literal["a", "b"]``, a ``TypedDict``, and ``T | None`` for what may be left
+out.
 """
 
 from __future__ import annotations
@@ -10,11 +11,28 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, is_typeddict
 
 from qmon.errors import CommandError
 
-_NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
+_NAMES = {str: "string", float: "number", bool: "boolean", list: "array", dict: "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A kind of integer: its name in QEMU's messages, the least and the greatest value that it takes."""
+
+    name: str
+    least: int
+    greatest: int
+
+
+Uint32 = Annotated[int, Integer("uint32_t", 0, (1 << 32) - 1)]
+Uint64 = Annotated[int, Integer("uint64", -(1 << 63), (1 << 64) - 1)]
+"""A negative value passes, as with QEMU; whether it is in range is the command's to say."""
+
+_INT64 = Integer("integer", -(1 << 63), (1 << 63) - 1)
 
 
 def _wrong_type(path: str, expected: str) -> CommandError:
@@ -29,6 +47,13 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
     if origin in (Union, types.UnionType):
         (inner,) = [member for member in get_args(annotation) if member is not type(None)]
         check_value(value, inner, path)
+    elif origin is Annotated:
+        (kind,) = annotation.__metadata__
+        if not _is_integer(value, kind):
+            raise CommandError(f"Parameter '{path}' expects {kind.name}")
+    elif annotation is int:
+        if not _is_integer(value, _INT64):
+            raise _wrong_type(path, "integer")
     elif origin is Literal:
         if not isinstance(value, str):
             raise _wrong_type(path, "string")
@@ -54,6 +79,10 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
             raise _wrong_type(path, _NAMES[expected])
 
 
+def _is_integer(value: Any, kind: Integer) -> bool:
+    return type(value) is int and kind.least <= value <= kind.greatest
+
+
 def check_members(
     given: Mapping[str, Any], fields: Mapping[str, Any], required: frozenset[str], prefix: str = ""
 ) -> None:
@@ -75,7 +104,7 @@ class Signature:
     """
 
     def __init__(self, function: Callable[..., Any], underscored: frozenset[str] = frozenset()) -> None:
-        hints = typing.get_type_hints(function)
+        hints = typing.get_type_hints(function, include_extras=True)
         self._names: dict[str, str] = {}
         self.fields: dict[str, Any] = {}
         required = set()

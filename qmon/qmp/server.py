@@ -8,14 +8,18 @@ import logging
 import socket
 from typing import Any
 
-from qmon.errors import CommandError, CommandNotFoundError
+from qmon.errors import CommandError, CommandNotFoundError, reason
 from qmon.qmp.framer import JsonFramer
+from qmon.qmp.schema import check_members
 from qmon.qmp.target import Event, Target
 from qmon.version import version_info
 
 log = logging.getLogger("qmon.qmp")
 
 _READ_SIZE = 1 << 16
+_ACCEPT_RETRY_SECONDS = 0.5
+"""How long to wait when a client can't be accepted, for want of descriptors mostly."""
+
 _MEMBERS = ("execute", "arguments", "id")
 
 
@@ -69,9 +73,9 @@ class _Session:
         for member in message:
             if member not in _MEMBERS:
                 raise CommandError(f"QMP input member '{member}' is unexpected")
-        name = message.get("execute")
-        if name is None:
+        if "execute" not in message:
             raise CommandError("QMP input lacks member 'execute'")
+        name = message["execute"]
         if not isinstance(name, str):
             raise CommandError("QMP input member 'execute' must be a string")
         arguments = message.get("arguments", {})
@@ -92,11 +96,9 @@ class _Session:
                 "Capabilities negotiation is already complete, command ignored",
                 CommandNotFoundError.error_class,
             )
-        enable = arguments.get("enable", [])
-        if not isinstance(enable, list):
-            raise CommandError("Invalid parameter type for 'enable', expected: array")
-        if enable:
-            raise CommandError(f"Capability '{enable[0]}' is not offered: this server offers none")
+        check_members(arguments, {"enable": list[str]}, frozenset())
+        for capability in arguments.get("enable", []):
+            raise CommandError(f"Capability '{capability}' is not offered: this server offers none")
         self.negotiated = True
         return {}
 
@@ -124,12 +126,19 @@ class QmpServer:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            sock, _ = await loop.sock_accept(self._listener)
+            try:
+                sock, _ = await loop.sock_accept(self._listener)
+            except OSError as error:
+                log.warning("can't accept a QMP client: %s", reason(error))
+                await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
+                continue
             reader, writer = await asyncio.open_unix_connection(sock=sock)
             try:
                 await self._talk(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError) as error:
                 log.debug("a QMP client has gone: %s", error)
+            except Exception:
+                log.exception("a QMP client is sent away by a fault of qmon's own")
             finally:
                 writer.close()
 

@@ -1,0 +1,170 @@
+"""JSON values out of a stream: found wherever it is cut, with garbage between them, and never for long."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmon.errors import CommandError
+from qmon.qmp import framer
+from qmon.qmp.framer import MAX_NESTING, JsonFramer
+
+texts = st.text(st.characters(codec="utf-8") | st.sampled_from('{}[]"\\\n\t'), max_size=12)
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=10,
+)
+containers = st.dictionaries(texts, values, max_size=4) | st.lists(values, max_size=4)
+spaces = st.text(" \t\r\n", max_size=3)
+PARSE_ERROR = "JSON parse error, invalid syntax"
+
+
+def frame(*pieces: bytes) -> list[Any]:
+    """What comes out; an error as its text."""
+    reader = JsonFramer()
+    return [
+        str(item) if isinstance(item, CommandError) else item
+        for piece in pieces
+        for item in reader.feed(piece)
+    ]
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(containers, spaces, st.booleans()), max_size=6),
+    st.lists(st.integers(0, 1 << 20), max_size=8),
+)
+def test_values_are_found_wherever_the_stream_is_cut(
+    sent: list[tuple[Any, str, bool]], places: list[int]
+) -> None:
+    """With any space between them or none, with escapes or plain UTF-8."""
+    data = "".join(json.dumps(value, ensure_ascii=ascii_only) + space for value, space, ascii_only in sent)
+    assert frame(*cut(data.encode(), places)) == [value for value, _, _ in sent]
+
+
+@settings(deadline=None)
+@given(st.lists(containers, max_size=4), st.data())
+def test_each_value_comes_with_its_last_byte(sent: list[Any], choice: st.DataObject) -> None:
+    reader = JsonFramer()
+    for value in sent:
+        text = json.dumps(value).encode()
+        assert list(reader.feed(text[:-1])) == []
+        assert list(reader.feed(text[-1:])) == [value]
+
+
+garbage = st.text(
+    st.characters(codec="utf-8", exclude_characters="\n\r{}[]", exclude_categories=["Cc", "Zs"]), min_size=1
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(containers, garbage), max_size=5), st.lists(st.integers(0, 1 << 20), max_size=8))
+def test_a_line_of_garbage_is_one_error_and_what_follows_is_heard(
+    sent: list[tuple[Any, str]], places: list[int]
+) -> None:
+    data = "".join(json.dumps(value) + noise + "\n" for value, noise in sent)
+    found = frame(*cut(data.encode(), places))
+    assert found[::2] == [value for value, _ in sent]
+    for item, (_, noise) in zip(found[1::2], sent, strict=True):
+        assert item == PARSE_ERROR or item == json.loads(noise)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=4))
+def test_any_bytes_give_the_same_wherever_they_are_cut(data: bytes, places: list[int]) -> None:
+    """And nothing but values and errors; after a break and a line end the next command is heard."""
+    ending = b'\xff\n{"the": "next"}'
+    assert frame(*cut(data, places), ending) == frame(data, ending)
+    assert frame(data, ending)[-1] == {"the": "next"}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", []),
+        (b" \r\n\t", []),
+        (b"{}{}[]", [{}, {}, []]),
+        (b'{"a": "}"}', [{"a": "}"}]),
+        (b'{"a": "\\""}{"b": "\\\\"}', [{"a": '"'}, {"b": "\\"}]),
+        (b'{"a": "\\\\\\""}', [{"a": '\\"'}]),
+        (b"foo\n{}", [PARSE_ERROR, {}]),
+        (b"foo {}\n{}", [PARSE_ERROR, {}]),
+        (b"}{}", [PARSE_ERROR, {}]),
+        (b"{]{}", [PARSE_ERROR, {}]),
+        (b"{]}{}", [PARSE_ERROR, PARSE_ERROR, {}]),
+        (b'"\n{}', [PARSE_ERROR, {}]),
+        (b'"a string"\n5\n', ["a string", 5]),
+        (b'{"open\n{}', [PARSE_ERROR, {}]),
+        (b'{"a": NaN}[Infinity]', [PARSE_ERROR, PARSE_ERROR]),
+        (b"{\\}{}", [PARSE_ERROR, {}]),
+        (b'{"a": "\xc3"}', [PARSE_ERROR]),
+        (b"{\0}", [PARSE_ERROR, PARSE_ERROR]),
+        (b"[" + b"9" * 5000 + b"]{}", [PARSE_ERROR, {}]),
+    ],
+)
+def test_what_is_said_of_this_and_that(data: bytes, expected: list[Any]) -> None:
+    assert frame(data) == expected
+    assert frame(*(data[place : place + 1] for place in range(len(data)))) == expected
+
+
+@pytest.mark.parametrize("begun", [b'{"execute": "que', b"{[[{", b'{"a\\', b"foo", b'{"a": {'])
+@pytest.mark.parametrize("byte", [b"\xff", b"\x01"])
+def test_a_client_can_make_itself_heard_again(begun: bytes, byte: bytes) -> None:
+    """docs/interop/qmp-spec: forcing the JSON parser into known-good state."""
+    assert frame(begun, byte, b'{"execute": "x"}') == [PARSE_ERROR, {"execute": "x"}]
+
+
+def test_nesting_has_an_end() -> None:
+    for depth in (1, MAX_NESTING):
+        (value,) = frame(b"[" * depth + b"]" * depth)
+        assert json.dumps({"id": value}).count("[") == depth
+    for depth in (MAX_NESTING + 1, 100_000):
+        assert frame(b"[" * depth + b"]" * depth + b"{}") == ["JSON nesting depth limit exceeded", {}]
+
+
+@pytest.mark.parametrize("begun", [b"foo", b'{"a": "', b"[", b'{"a": '])
+def test_a_message_has_a_largest_size(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    monkeypatch.setattr(framer, "MAX_MESSAGE", 1000)
+    reader = JsonFramer()
+    assert list(reader.feed(begun)) == []
+    assert list(reader.feed(b"x" * (1000 - len(begun)))) == []
+    (error,) = reader.feed(b"x")
+    assert str(error) == "JSON token size limit exceeded"
+    assert list(reader.feed(b"{}")) == [{}]
+
+
+def test_space_alone_is_not_kept() -> None:
+    reader = JsonFramer()
+    for _ in range(100):
+        assert list(reader.feed(b" " * 65536)) == []
+    assert list(reader.feed(b"{}")) == [{}]
+    assert not reader._pending
+
+
+@pytest.mark.parametrize("begun", [b'{"a": "', b"foo", b'{"a": '])
+def test_a_long_message_in_small_pieces_is_looked_at_once(begun: bytes) -> None:
+    """The loop serves others, too: twice as much takes about twice as long, not four times."""
+
+    def seconds(pieces: int) -> float:
+        reader = JsonFramer()
+        list(reader.feed(begun))
+        start = time.perf_counter()
+        for _ in range(pieces):
+            list(reader.feed(b"1" * 1024))
+        return time.perf_counter() - start
+
+    seconds(100)
+    assert min(seconds(8000) for _ in range(3)) < 20 * min(seconds(1000) for _ in range(3)) + 0.3
