@@ -31,6 +31,9 @@ SILENCE_TIMEOUT = 60
 
 MIN_ZERO_RANGE = 4096
 
+TELL_APPLIED_AFTER = 4 << 20
+"""Bytes after which the source is told that they are applied, when there is no pause to do it in."""
+
 
 @contextlib.contextmanager
 def _opening(drive: MigratingDrive) -> Iterator[None]:
@@ -69,7 +72,7 @@ class Listener(Protocol):
 
 
 class Session:
-    """One connection: a thread that applies what its receiver brings."""
+    """One connection: a thread that reads the stream and applies it."""
 
     def __init__(self, incoming: Listener, sock: socket.socket, peer: str) -> None:
         self._incoming = incoming
@@ -83,6 +86,8 @@ class Session:
         self._meter = RateMeter()
         self._prepared: tuple[int, int] | None = None
         self._resume = True
+        self._applied = self._told = -1
+        self._told_at = 0
         self._wrote = False
         self._running = False
         self._failed = False
@@ -101,20 +106,19 @@ class Session:
             self._thread.join()
 
     def _run(self) -> None:
-        self._receiver.start()
         try:
             self._receive()
         except TimeoutError:
             waited = HELLO_TIMEOUT if self._offer is None else SILENCE_TIMEOUT
             self._fail(f"nothing came for {waited} s")
-        except (OSError, QmonError) as error:
+        except QmonError as error:
             self._fail(reason(error))
+        except OSError as error:  # those of drives are told by the drive's name
+            self._fail(f"the connection to the source was lost: {reason(error)}")
         except Exception as error:
             log.exception("incoming migration failed by a fault of qmon's own")
             self._fail(f"internal error: {error!r}")
         finally:
-            self.abort()
-            self._receiver.stop()
             self._sock.close()
             self._incoming.ended(self)
 
@@ -122,32 +126,28 @@ class Session:
         deadline = time.monotonic() + HELLO_TIMEOUT
         while not (self._running or self._failed):
             patience = SILENCE_TIMEOUT if self._offer else max(0.0, deadline - time.monotonic())
-            items = self._receiver.next(patience)
+            items = self._receiver.next(patience, self._tell_applied)
             if items is None:
                 raise StreamError(self._why_short())
-            last = -1
             for item in items:
-                last = self._take(item, last)
-            if last >= 0:
-                self._note_applied(last)
+                self._take(item)
+            if self._progress.transferred - self._told_at >= TELL_APPLIED_AFTER:
+                self._tell_applied()
 
     def _why_short(self) -> str:
         if self._offer is None:
             return "the connection ended before a migration was offered"
         return "the source closed the connection"
 
-    def _take(self, item: Item, last: int) -> int:
-        """Carry out one item; return the sequence number that is applied now."""
+    def _take(self, item: Item) -> None:
         match item:
+            case Record() if self._offer is None:
+                self._greet(item)
             case Record():
-                if self._offer is None:
-                    self._greet(item)
-                    return last
                 self._apply(item)
-                return item.sequence
+                self._applied = item.sequence
             case Go():
                 self._go(item)
-        return last
 
     def _greet(self, record: Record) -> None:
         if record.kind is not Kind.HELLO:
@@ -175,7 +175,9 @@ class Session:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         for index, own in enumerate(self._writable):
             if own:
-                for message in answers.zeros(index, list(self._zero_ranges(self._drives[index]))):
+                with _opening(self._drives[index]):
+                    ranges = list(self._zero_ranges(self._drives[index]))
+                for message in answers.zeros(index, ranges):
                     self._sock.sendall(message)
         self._incoming.step(Event.AGREED)
         self._progress.agreed = time.monotonic()
@@ -260,10 +262,12 @@ class Session:
         self._incoming.step(Event.PREPARED)
         self._sock.sendall(answers.prepared(records, digest))
 
-    def _note_applied(self, sequence: int) -> None:
+    def _tell_applied(self) -> None:
+        """Tell the source how far it is: not for each batch, since each answer takes its time at the source."""
         self._progress.rate = self._meter.add(self._progress.transferred)
-        if not self._running:
-            self._sock.sendall(answers.applied(sequence))
+        if self._applied > self._told and not self._running:
+            self._told, self._told_at = self._applied, self._progress.transferred
+            self._sock.sendall(answers.applied(self._applied))
 
     def _go(self, order: Go) -> None:
         offer, prepared = self._offer, self._prepared

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
@@ -95,13 +96,13 @@ class Qmon:
         self.nbd = folder / f"{name}.nbd"
         self.qmp = folder / f"{name}.qmp"
         self._log = folder / f"{name}.log"
-        path = folder / f"{name}.sock"
+        self._path = folder / f"{name}.sock"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
                     *QMON,
                     *options,
-                    *("-monitor", f"unix:{path},server,nowait"),
+                    *("-monitor", f"unix:{self._path},server,nowait"),
                     *("-qmp", f"unix:{self.qmp},server,nowait"),
                 ],
                 cwd=CHECKOUT,
@@ -110,11 +111,15 @@ class Qmon:
                 stderr=log,
             )
         self._closed = False
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """Its monitor, once it answers."""
         try:
-            self.monitor = Monitor(path)
+            return Monitor(self._path, PATIENCE)
         except OSError as error:
             self.kill()
-            raise AssertionError(f"{name} did not start: {self.log()}") from error
+            raise AssertionError(f"{self.name} did not start: {self.log()}") from error
 
     def log(self) -> str:
         """What it has printed so far."""
@@ -187,7 +192,7 @@ class Qmon:
         if self._closed:
             return
         self._closed = True
-        if hasattr(self, "monitor"):
+        if "monitor" in self.__dict__:
             self.monitor.__exit__(None, None, None)
         if self.process.poll() is None:
             self.process.terminate()
@@ -219,6 +224,12 @@ class Lab:
 
     def start(self, name: str, *options: str) -> Qmon:
         """Start a qmon; it answers on its monitor when this returns."""
+        qmon = self.launch(name, *options)
+        assert qmon.monitor.greeting
+        return qmon
+
+    def launch(self, name: str, *options: str) -> Qmon:
+        """Begin to start a qmon, to be waited for by its ``monitor``."""
         qmon = Qmon(self.folder, name, options)
         self._started.append(qmon)
         return qmon
@@ -232,8 +243,10 @@ class Lab:
     ) -> tuple[Qmon, Qmon, str]:
         """A source, a destination that waits for it on a Unix socket, and the URI from one to the other."""
         uri = f"unix:{self.folder / 'migrate.sock'}"
-        there = self.start("target", *target, "-incoming", uri)
-        here = self.start("source", *source)
+        there = self.launch("target", *target, "-incoming", uri)
+        here = self.launch("source", *source)
+        assert there.monitor.greeting
+        assert here.monitor.greeting
         if bandwidth is not None:
             here.quietly(f"migrate_set_parameter max-bandwidth {bandwidth}")
         return here, there, uri

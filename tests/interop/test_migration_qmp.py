@@ -114,15 +114,20 @@ def write(nbd: Path) -> None:
         guest.write(MIB, noise(4096, 5))
 
 
+async def blocks_travel(side: Side) -> Any:
+    """Wait until blocks have come or gone; return what ``query-migrate`` said then."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            info = await side.run("query-migrate")
+            if info["disk"]["transferred"]:
+                return info
+            await asyncio.sleep(0.01)
+
+
 async def watch(here: Side, there: Side) -> None:
     """The figures while blocks travel."""
     await here.wait_event("active")
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            info = await here.run("query-migrate")
-            if info["disk"]["transferred"]:
-                break
-            await asyncio.sleep(0.01)
+    info = await blocks_travel(here)
     assert info["status"] == "active"
     assert info["disk"]["total"] == SIZE
     assert 0 < info["disk"]["remaining"] <= SIZE
@@ -138,6 +143,7 @@ def test_a_cancel_and_its_events(lab: Lab) -> None:
         async with connected(source) as here, connected(target) as there:
             await here.run("migrate", uri=uri, blk=True)
             await there.wait_event("active")
+            await blocks_travel(there)
             with pytest.raises(ExecuteError, match="There's a migration process in progress"):
                 await here.run("migrate", uri=uri, blk=True)
             await here.run("migrate_cancel")
