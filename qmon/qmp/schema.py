@@ -28,8 +28,10 @@ class Integer:
     greatest: int
 
 
+_UINT64 = Integer("uint64", -(1 << 63), (1 << 64) - 1)
+
 Uint32 = Annotated[int, Integer("uint32_t", 0, (1 << 32) - 1)]
-Uint64 = Annotated[int, Integer("uint64", -(1 << 63), (1 << 64) - 1)]
+Uint64 = Annotated[int, _UINT64]
 """A negative value passes, as with QEMU; whether it is in range is the command's to say."""
 
 _INT64 = Integer("integer", -(1 << 63), (1 << 63) - 1)
@@ -48,9 +50,9 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
         (inner,) = [member for member in get_args(annotation) if member is not type(None)]
         check_value(value, inner, path)
     elif origin is Annotated:
-        (kind,) = annotation.__metadata__
-        if not _is_integer(value, kind):
-            raise CommandError(f"Parameter '{path}' expects {kind.name}")
+        for kind in (_UINT64, *annotation.__metadata__):  # QEMU reads an integer first, then its width
+            if not _is_integer(value, kind):
+                raise CommandError(f"Parameter '{path}' expects {kind.name}")
     elif annotation is int:
         if not _is_integer(value, _INT64):
             raise _wrong_type(path, "integer")

@@ -113,6 +113,8 @@ def test_names_have_dashes_but_where_qmp_has_underscores(registry: Registry) -> 
         ({"number": 1 << 63}, "Invalid parameter type for 'number', expected: integer"),
         ({"count": -1}, "Parameter 'count' expects uint32_t"),
         ({"count": 1 << 32}, "Parameter 'count' expects uint32_t"),
+        ({"count": "1"}, "Parameter 'count' expects uint64"),
+        ({"count": True}, "Parameter 'count' expects uint64"),
         ({"size": 1 << 64}, "Parameter 'size' expects uint64"),
         ({"size": "1"}, "Parameter 'size' expects uint64"),
         ({"size": 1.5}, "Parameter 'size' expects uint64"),
