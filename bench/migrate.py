@@ -95,11 +95,22 @@ def run_pair(
             process.wait(10)
 
 
+def prepare(target: Path, size_mib: int, *, allocated: bool) -> None:
+    """Make the target image: all of other content, or all of it a hole."""
+    if not allocated:
+        target.unlink(missing_ok=True)
+    with target.open("r+b" if target.exists() else "wb") as file:
+        file.truncate(size_mib << 20)
+        for _ in range(size_mib if allocated else 0):
+            file.write(b"\xa5" * (1 << 20))
+
+
 def main() -> int:
     """Run it; print each run, the medians and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--target", choices=("allocated", "sparse"), default="allocated")
     options = parser.parse_args()
     if shutil.which(QEMU[0]) is None:
         print("qemu-system-x86_64 is not installed", file=sys.stderr)
@@ -114,9 +125,7 @@ def main() -> int:
                 file.write(os.urandom(1 << 20))
         for run in range(options.runs):
             for number, (way, move) in enumerate(ways.items()):
-                target.unlink(missing_ok=True)
-                with target.open("wb") as file:
-                    file.truncate(options.size_mib << 20)
+                prepare(target, options.size_mib, allocated=options.target == "allocated")
                 took = move(folder, source, target, 42000 + os.getpid() % 1000 * 20 + run * 2 + number)
                 same = filecmp.cmp(source, target, shallow=False)
                 filecmp.clear_cache()

@@ -23,6 +23,9 @@ from qmon.version import VERSION
 if TYPE_CHECKING:
     from qmon.daemon import Launcher
 
+SWITCH_SECONDS = 0.0002
+"""Python's own is 5 ms: too long for a migration whose progress is asked for all the time."""
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -44,6 +47,8 @@ class Program:
         machine = EmbeddedMachine(
             name=options.name, uuid=options.uuid, incoming=options.incoming, paused=options.paused
         )
+        # A data thread that comes back from a system call waits at most this long for the loop's thread.
+        sys.setswitchinterval(SWITCH_SECONDS)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, machine.request_quit)

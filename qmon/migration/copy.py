@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 from qmon.block.dirty import DirtyFilter, DirtyMap
 from qmon.block.node import Kind, Node
+from qmon.errors import QmonError, reason
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.stream import MAX_ZERO_LENGTH, RecordWriter
+from qmon.migration.stream import RecordWriter
 
 RUN_LIMIT = 16 << 20
 """Bytes whose marks are cleared at once: few to be dirtied again before they are read, many for holes."""
@@ -46,6 +48,13 @@ class KnownZeros:
         if first < last:
             self._flags[first:last] = b"\1" * (last - first)
 
+    def forget(self, offset: int, length: int) -> None:
+        """Something is being sent to this range: it may hold anything from now on."""
+        first = offset // self._granularity
+        last = -(-(offset + length) // self._granularity)
+        if self._flags.find(1, first, last) >= 0:
+            self._flags[first:last] = bytes(last - first)
+
     def unknown(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of a range, as (offset, length) in bytes, that may hold something else."""
         position = offset // self._granularity
@@ -54,8 +63,21 @@ class KnownZeros:
             position = self._flags.find(1, first, last)
             if position < 0:
                 position = last
-            start = first * self._granularity
-            yield start, position * self._granularity - start
+            start = max(first * self._granularity, offset)
+            yield start, min(position * self._granularity, offset + length) - start
+
+
+class Outlet(Protocol):
+    """Where records go."""
+
+    @property
+    def writer(self) -> RecordWriter: ...
+
+    def slice_size(self) -> int:
+        """Bytes to gather before they are sent."""
+
+    def send(self) -> None:
+        """Send what the writer has gathered, and empty it. Raises what ends the migration."""
 
 
 class DriveCopy:
@@ -75,7 +97,12 @@ class DriveCopy:
         return min(self.dirty.dirty_bytes + self._taken, self.drive.size)
 
     def install(self) -> None:
-        """Put the filter over the node; the gate is closed and drained."""
+        """Put the filter over the node, with everything marked; the gate is closed and drained.
+
+        What is a hole and needs no sending is found out when its turn comes: a scan before the first byte
+        would keep a large disk waiting.
+        """
+        self.dirty.mark(0, self.drive.size)
         self._below = self.drive.node
         self.drive.node = DirtyFilter(self._below, self.dirty)
 
@@ -85,63 +112,58 @@ class DriveCopy:
             self.drive.node = self._below
             self._below = None
 
-    def mark_all(self, check: Callable[[], None]) -> None:
-        """Mark what must travel: what reads as data, and what reads as zero where the destination may not.
-
-        Writes go on meanwhile, so marks are only ever set. ``check`` is called often and may raise.
-        """
-        assert self._below is not None
-        for extent in self._below.extents(0, self.drive.size):
-            check()
-            if extent.kind is Kind.ZERO:
-                for offset, length in self.known_zeros.unknown(extent.offset, extent.length):
-                    self.dirty.mark(offset, min(length, self.drive.size - offset))
-            else:
-                self.dirty.mark(extent.offset, extent.length)
-        self.known_zeros = KnownZeros(0, self.dirty.granularity)  # not needed again, and up to 16 MiB
-
-    def send_dirty(
-        self, writer: RecordWriter, send: Callable[[], None], slice_size: Callable[[], int]
-    ) -> None:
-        """Write down everything dirty, once through the disk; ``send`` empties the writer.
-
-        It is called whenever ``slice_size()`` bytes have been gathered or the writer is full.
-        """
+    def send_dirty(self, outlet: Outlet) -> None:
+        """Write down everything dirty, once through the disk. Raises QmonError naming what can't be read."""
         position = 0
         while run := self.dirty.take(position, RUN_LIMIT):
             position = run[0] + run[1]
             self._taken = run[1]
-            self._send_run(*run, writer, send, slice_size)
+            self._send_run(*run, outlet)
 
-    def _send_run(
-        self,
-        offset: int,
-        length: int,
-        writer: RecordWriter,
-        send: Callable[[], None],
-        slice_size: Callable[[], int],
-    ) -> None:
-        node = self._below
+    def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> None:
+        node, writer = self._below, outlet.writer
         assert node is not None
-        for extent in node.extents(offset, length):
-            start = extent.offset
-            while start < extent.end:
-                if writer.free() < min(ZERO_PIECE, extent.end - start) or writer.size >= slice_size():
-                    send()
-                if extent.kind is Kind.ZERO:
-                    count = min(extent.end - start, MAX_ZERO_LENGTH)
-                    writer.zero(self.index, start, count)
+        end = offset + run_length
+        while offset < end:
+            if writer.free() < min(ZERO_PIECE, end - offset) or writer.size >= outlet.slice_size():
+                outlet.send()
+            count = min(end - offset, writer.free(), outlet.slice_size())
+            buffer = writer.room(count)
+            try:
+                node.read_into(offset, buffer)
+                if _ZEROS.startswith(buffer):
+                    # Likely a hole: ask how far it goes. Asked for every run, this would cost a tmpfs more
+                    # than reading does (it looks at each page).
+                    writer.take_back(count)
+                    count = max(count, self._zeros_ahead(node, offset, end))
+                    for start, length in self.known_zeros.unknown(offset, count):
+                        if not writer.free():
+                            outlet.send()
+                        writer.zero(self.index, start, length)
                 else:
-                    count = min(extent.end - start, writer.free(), slice_size())
-                    self._send_data(node, start, count, writer)
-                start += count
-                self._taken -= count
+                    self._data(offset, buffer, writer)
+            except OSError as error:
+                raise QmonError(
+                    f"drive '{self.drive.id}': read of {count} bytes at {offset} failed: {reason(error)}"
+                ) from error
+            offset += count
+            self._taken -= count
 
-    def _send_data(self, node: Node, offset: int, length: int, writer: RecordWriter) -> None:
-        buffer = writer.room(length)
-        node.read_into(offset, buffer)
+    @staticmethod
+    def _zeros_ahead(node: Node, offset: int, end: int) -> int:
+        """How many bytes from ``offset`` on are known to read as zero."""
+        start = offset
+        for extent in node.extents(offset, end - offset):
+            if extent.kind is not Kind.ZERO:
+                break
+            offset = extent.end
+        return offset - start
+
+    def _data(self, offset: int, buffer: memoryview, writer: RecordWriter) -> None:
         for start, count, is_zero in pieces(buffer):
             if is_zero:
-                writer.zero(self.index, offset + start, count)
+                for zero_start, zero_count in self.known_zeros.unknown(offset + start, count):
+                    writer.zero(self.index, zero_start, zero_count)
             else:
+                self.known_zeros.forget(offset + start, count)
                 writer.data(self.index, offset + start, buffer[start : start + count])

@@ -263,7 +263,7 @@ class Session:
         self._sock.sendall(answers.prepared(records, digest))
 
     def _tell_applied(self) -> None:
-        """Tell the source how far it is: not for each batch, since each answer takes its time at the source."""
+        """Tell the source how far it is; not for each batch, since an answer takes its time at both ends."""
         self._progress.rate = self._meter.add(self._progress.transferred)
         if self._applied > self._told and not self._running:
             self._told, self._told_at = self._applied, self._progress.transferred

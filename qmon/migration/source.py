@@ -174,15 +174,13 @@ class Source:
         self._step(Event.AGREED)
 
     def _track(self) -> None:
-        """From here on every write is seen: then what there is can be looked up while writes go on."""
+        """From here on every write is seen."""
         for copy in self._copies:
             self._close_gate(copy.drive)
             try:
                 copy.install()
             finally:
                 copy.drive.gate.open(GATE_REASON)
-        for copy in self._copies:
-            copy.mark_all(self._check)
         self.progress.remaining = self._dirty_bytes()
 
     def _copy(self, link: Link) -> None:
@@ -209,7 +207,7 @@ class Source:
     def _round(self) -> None:
         self._writer.raw(section_part())
         for copy in self._copies:
-            copy.send_dirty(self._writer, self._send_within_part, self._slice_size)
+            copy.send_dirty(self)
         self._close_part()
         self._send()
         self.progress.rounds += 1
@@ -247,7 +245,7 @@ class Source:
             self._close_gate(drive)
         self._writer.raw(section_end())
         for copy in self._copies:
-            copy.send_dirty(self._writer, self._send, lambda: MAX_PAYLOAD)
+            copy.send_dirty(self)
         expected = self._writer.finish(running)
         self._close_part()
         self._send()
@@ -289,10 +287,16 @@ class Source:
         self._writer.end()
         self._writer.raw(section_footer())
 
-    def _slice_size(self) -> int:
-        """Bytes to send at once: little at a low bandwidth, so that neither side waits long."""
+    # The copies' outlet, on the migration's thread.
+
+    @property
+    def writer(self) -> RecordWriter:
+        return self._writer
+
+    def slice_size(self) -> int:
+        """Little at a low bandwidth, so that neither side waits long."""
         limit = self._parameters.max_bandwidth
-        if not limit:
+        if not limit or self.phase is not Phase.ACTIVE:
             return MAX_PAYLOAD
         return min(MAX_PAYLOAD, max(1, int(limit * SLICE_SECONDS) // MIN_SLICE) * MIN_SLICE)
 
@@ -311,7 +315,8 @@ class Source:
         link.send(writer.buffers, writer.size, writer.next_sequence - 1, self._limit)
         writer.clear()
 
-    def _send_within_part(self) -> None:
+    def send(self) -> None:
+        """Send what was gathered within a part."""
         self._send()
         now = time.monotonic()
         if now - self._progress_sent > PROGRESS_INTERVAL:

@@ -201,6 +201,10 @@ class RecordWriter:
         start, self._used = self._used, self._used + length
         return self._buffer[start : self._used]
 
+    def take_back(self, length: int) -> None:
+        """Give back the end of the last room: it was not needed."""
+        self._used -= length
+
     def raw(self, piece: bytes) -> None:
         """Add a piece of the container."""
         self.buffers.append(piece)
@@ -267,15 +271,12 @@ Item = Record | Go | Mark
 class StreamReader:
     """Takes bytes in pieces of any size, yields the stream's items, and refuses what is none.
 
-    Fill ``room()``, say how much by ``filled``, then take all ``items()``. A Record's payload stays where it
-    was received until ``room()`` has been asked for ``buffers`` times more: with more than one, what came
-    can be used while more comes. Memory is bounded whatever comes.
+    Fill ``room()``, say how much by ``filled``, then take all ``items()``. A Record's payload lies in that
+    room, so use it before asking for room again. Memory is bounded whatever comes.
     """
 
-    def __init__(self, buffers: int = 1) -> None:
-        self._buffers = [memoryview(bytearray(BUFFER_SIZE)) for _ in range(buffers)]
-        self._current = 0
-        self._buffer = self._buffers[0]
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
         self._start = self._end = 0
         self._position = 0
         self._parse = self._parse_preamble
@@ -286,12 +287,11 @@ class StreamReader:
 
     def room(self) -> memoryview:
         """Where to put what comes next; never empty. What is there of an incomplete item moves along."""
-        left = self._end - self._start
-        self._current = (self._current + 1) % len(self._buffers)
-        buffer = self._buffers[self._current]
-        buffer[:left] = self._buffer[self._start : self._end]
-        self._buffer, self._start, self._end = buffer, 0, left
-        return buffer[left:]
+        if self._start:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        return self._buffer[self._end :]
 
     def filled(self, count: int) -> None:
         """``count`` bytes have been put into the room."""

@@ -19,10 +19,8 @@ from qmon.migration.stream import (
     MAX_ZERO_LENGTH,
     Kind,
     Mark,
-    Record,
     RecordWriter,
     StreamError,
-    StreamReader,
     preamble,
     section_start,
 )
@@ -139,25 +137,6 @@ class TestRoundTrip:
                 _, drive, offset, length, _, payload = item
                 disks[drive][offset : offset + length] = payload
         assert disks == blocks
-
-    def test_with_several_buffers_a_payload_stays_while_more_comes(self) -> None:
-        payloads = [bytes([number]) * 50_000 for number in range(20)]
-        sent = memoryview(stream(HELLO, [data(0, 0, payload) for payload in payloads]))
-        reader = StreamReader(3)
-        kept: list[list[memoryview]] = [[], []]
-        seen = 0
-        while sent:
-            room = reader.room()
-            count = min(len(room), len(sent), 70_000)
-            room[:count] = sent[:count]
-            reader.filled(count)
-            sent = sent[count:]
-            items = [item for item in reader.items() if isinstance(item, Record)]
-            kept.append([item.payload for item in items if item.kind is Kind.DATA])
-            for payload in kept.pop(0):
-                assert bytes(payload) == payloads[seen]
-                seen += 1
-        assert seen + sum(map(len, kept)) == len(payloads)
 
     def test_the_digest_is_of_every_record_before_it(self) -> None:
         finish = next(item for item in ORDERED if item[0] is Kind.FINISH)
