@@ -9,10 +9,13 @@ from qmon.block.dirty import DirtyFilter, DirtyMap
 from qmon.block.node import Kind, Node
 from qmon.errors import QmonError, reason
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.stream import RecordWriter
+from qmon.migration.stream import MAX_ZERO_LENGTH, RecordWriter
 
 RUN_LIMIT = 16 << 20
-"""Bytes whose marks are cleared at once: few to be dirtied again before they are read, many for holes."""
+"""Bytes whose marks are cleared at once: few, so that few are dirtied again before they are read."""
+
+HOLE_LIMIT = 64 << 30
+"""The same where a hole was seen to begin: a disk of many TiB that is nearly empty must not take minutes."""
 
 ZERO_PIECE = 64 << 10
 """Bytes that are looked at together: where all are zero they travel as a length."""
@@ -114,13 +117,15 @@ class DriveCopy:
 
     def send_dirty(self, outlet: Outlet) -> None:
         """Write down everything dirty, once through the disk. Raises QmonError naming what can't be read."""
-        position = 0
-        while run := self.dirty.take(position, RUN_LIMIT):
+        position, limit = 0, RUN_LIMIT
+        while run := self.dirty.take(position, limit):
             position = run[0] + run[1]
             self._taken = run[1]
-            self._send_run(*run, outlet)
+            limit = max(RUN_LIMIT, self._send_run(*run, outlet) - position)
 
-    def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> None:
+    def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> int:
+        """Send what was taken from the map; return where the last hole that was seen ends, 0 without one."""
+        hole_end = 0
         node, writer = self._below, outlet.writer
         assert node is not None
         end = offset + run_length
@@ -135,11 +140,9 @@ class DriveCopy:
                     # Likely a hole: ask how far it goes. Asked for every run, this would cost a tmpfs more
                     # than reading does (it looks at each page).
                     writer.take_back(count)
-                    count = max(count, self._zeros_ahead(node, offset, end))
-                    for start, length in self.known_zeros.unknown(offset, count):
-                        if not writer.free():
-                            outlet.send()
-                        writer.zero(self.index, start, length)
+                    hole_end = offset + self._zeros_ahead(node, offset)
+                    count = max(count, min(hole_end, end) - offset)
+                    self._zeros(offset, count, outlet)
                 else:
                     self._data(offset, buffer, writer)
             except OSError as error:
@@ -148,12 +151,22 @@ class DriveCopy:
                 ) from error
             offset += count
             self._taken -= count
+        return hole_end
+
+    def _zeros(self, offset: int, length: int, outlet: Outlet) -> None:
+        """Write down what of a range of zeros may hold something else at the destination."""
+        writer = outlet.writer
+        for start, count in self.known_zeros.unknown(offset, length):
+            for piece in range(start, start + count, MAX_ZERO_LENGTH):
+                if not writer.free():
+                    outlet.send()
+                writer.zero(self.index, piece, min(MAX_ZERO_LENGTH, start + count - piece))
 
     @staticmethod
-    def _zeros_ahead(node: Node, offset: int, end: int) -> int:
-        """How many bytes from ``offset`` on are known to read as zero."""
+    def _zeros_ahead(node: Node, offset: int) -> int:
+        """How many bytes from ``offset`` on are known to read as zero, at most HOLE_LIMIT."""
         start = offset
-        for extent in node.extents(offset, end - offset):
+        for extent in node.extents(offset, min(node.size - offset, HOLE_LIMIT)):
             if extent.kind is not Kind.ZERO:
                 break
             offset = extent.end
