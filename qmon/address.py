@@ -6,13 +6,14 @@ give and take the flat union of qapi/sockets.json.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qmon.errors import CommandError, UsageError
+from qmon.errors import CommandError, UsageError, reason
 
 UNIX_PATH_MAX = 107
 
@@ -83,15 +84,16 @@ def from_qapi(value: Mapping[str, object]) -> Address:
     kind = value.get("type")
     data = value.get("data", value)
     fields = data if isinstance(data, Mapping) else {}
+    prefix = "addr.data." if "data" in value else "addr."
     match kind:
         case "inet":
             for key in ("host", "port"):
                 if not isinstance(fields.get(key), str):
-                    raise CommandError(f"Parameter 'addr.{key}' is missing")
+                    raise CommandError(f"Parameter '{prefix}{key}' is missing")
             return InetAddress(str(fields["host"]), str(fields["port"]))
         case "unix":
             if not isinstance(fields.get("path"), str):
-                raise CommandError("Parameter 'addr.path' is missing")
+                raise CommandError(f"Parameter '{prefix}path' is missing")
             return parse_unix(str(fields["path"]))
         case None:
             raise CommandError("Parameter 'addr.type' is missing")
@@ -152,6 +154,15 @@ def listen(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def bind_failure(address: Address, error: OSError) -> str:
+    """Say, in QEMU's words, why nothing can listen there."""
+    if isinstance(address, UnixAddress):
+        return f"Failed to bind socket to {address.path}: {reason(error)}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Failed to find an available port: {reason(error)}"
+    return f"Failed to bind socket: {reason(error)}"
 
 
 def _remove_dead_socket(path: str) -> None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qmon.address import UnixAddress, listen
+from qmon.address import UnixAddress, bind_failure, listen
 from qmon.daemon import PidFile
 from qmon.errors import QmonError, reason
 from qmon.hmp.monitor import Monitor
@@ -87,10 +87,11 @@ class Program:
 
     @staticmethod
     def _bind(path: str, stack: contextlib.AsyncExitStack) -> socket.socket:
+        address = UnixAddress(path)
         try:
-            listener = listen(UnixAddress(path))
+            listener = listen(address)
         except OSError as error:
-            raise QmonError(f"Failed to bind socket to {path}: {reason(error)}") from error
+            raise QmonError(bind_failure(address, error)) from error
         absolute = Path(path).absolute()
         stack.callback(absolute.unlink, missing_ok=True)
         return listener

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal, NotRequired, TypedDict
 
-from qmon.address import InetAddress, from_qapi, listen
-from qmon.errors import CommandError, reason
+from qmon.address import InetAddress, bind_failure, from_qapi, listen
+from qmon.errors import CommandError
 from qmon.machine.drive import is_identifier
 from qmon.machine.machine import Machine
 from qmon.nbd.export import Export
@@ -67,8 +67,7 @@ class ExportCommands:
         try:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
-            what = f"to '{address.port}'" if isinstance(address, InetAddress) else f"socket to {address.path}"
-            raise CommandError(f"Failed to bind {what}: {reason(error)}") from error
+            raise CommandError(bind_failure(address, error)) from error
         self._server = NbdServer(listener, max_connections)
         self._server.start()
 

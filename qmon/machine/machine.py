@@ -157,7 +157,7 @@ class Machine:
     def request_quit(self) -> None:
         """End the process soon: whoever waits for ``quit_requested`` goes on."""
         if not self.quit_requested.is_set():
-            self.set_state(RunState.SHUTDOWN)
+            self.state = RunState.SHUTDOWN  # without STOP, as with QEMU: SHUTDOWN says it all
             self.registry.events.emit("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
             self.quit_requested.set()
 

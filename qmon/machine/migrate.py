@@ -8,8 +8,8 @@ import os
 from concurrent.futures import Future
 from typing import Any
 
-from qmon.address import Address, UnixAddress, listen
-from qmon.errors import CommandError, reason
+from qmon.address import Address, UnixAddress, bind_failure, listen
+from qmon.errors import CommandError
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import Machine
 from qmon.machine.runstate import RunState
@@ -132,7 +132,7 @@ class MigrationCommands:
         try:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
-            raise CommandError(f"Failed to listen on '{address}': {reason(error)}") from error
+            raise CommandError(bind_failure(address, error)) from error
         self._incoming_address = address
         self._incoming = Incoming(
             listener,

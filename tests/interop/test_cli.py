@@ -83,7 +83,7 @@ def test_the_help_names_the_options(option: str) -> None:
         (["-D", "/nowhere/log"], "/nowhere/log: No such file or directory"),
         (["-pidfile", "/nowhere/pid"], "/nowhere/pid: No such file or directory"),
         (["-monitor", "unix:/nowhere/m,server,nowait"], "Failed to bind socket to /nowhere/m: No such file"),
-        (["-incoming", "unix:/nowhere/m"], "Failed to listen on 'unix:/nowhere/m': No such file"),
+        (["-incoming", "unix:/nowhere/m"], "Failed to bind socket to /nowhere/m: No such file"),
     ],
 )
 def test_what_can_not_be_is_said_in_one_line(options: list[str], said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -61,6 +62,12 @@ class Qmp:
     def ask(self, command: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
         return self.send({"execute": command, "arguments": arguments or {}})
 
+    def rest(self) -> list[str]:
+        """The events up to the end of the connection."""
+        with contextlib.suppress(ConnectionResetError):  # QEMU may leave without reading all
+            self.events += [json.loads(line)["event"] for line in self._file]
+        return self.events
+
     def close(self) -> None:
         self._file.close()
         self._socket.close()
@@ -91,7 +98,8 @@ class Both:
         )
         try:
             self.qemu = Qmp(path)
-            self.qmon = Qmp(lab.start("qmon", *drives["qmon"], *options).qmp)
+            self.process = lab.start("qmon", *drives["qmon"], *options)
+            self.qmon = Qmp(self.process.qmp)
         except BaseException:
             self._end_qemu()
             raise
@@ -301,12 +309,32 @@ def test_stop_and_cont(fresh: Both) -> None:
     assert fresh.qmon.events == fresh.qemu.events == ["STOP", "RESUME", "STOP"]
 
 
+def test_quit(fresh: Both) -> None:
+    fresh.negotiate()
+    fresh.agree_on("quit")
+    assert fresh.qmon.rest() == fresh.qemu.rest() == ["SHUTDOWN"]
+    assert fresh.process.process.wait(PATIENCE) == 0
+
+
+def test_addresses_where_nobody_can_listen(fresh: Both) -> None:
+    fresh.negotiate()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for host, port in (("127.0.0.1", str(taken.getsockname()[1])), ("192.0.2.1", "10809")):
+            fresh.agree_on("nbd-server-start", addr={"type": "inet", "data": {"host": host, "port": port}})
+    fresh.agree_on("nbd-server-start", addr={"type": "inet", "data": {"host": "127.0.0.1"}})
+    fresh.agree_on("nbd-server-start", addr={"type": "unix", "data": {}})
+
+
 def test_a_machine_that_waits_for_a_migration(waiting: Both) -> None:
     waiting.negotiate()
     for command in ("query-status", "stop", "cont", "query-status"):
         waiting.agree_on(command)
     waiting.agree_on("migrate", uri="tcp:127.0.0.1:1")
     waiting.agree_on("migrate-incoming")
+    waiting.agree_on("migrate-incoming", uri="unix:/no/such/folder/socket")
+    waiting.agree_on("migrate-incoming", uri="tcp:192.0.2.1:4444")
     for side, name in ((waiting.qemu, "qemu"), (waiting.qmon, "qmon")):
         uri = f"unix:{waiting.folder / name}.in"
         assert side.ask("migrate-incoming", {"uri": uri}) == {"return": {}}

@@ -1,0 +1,167 @@
+"""Drives come, go and are shown; what can't be done is told with the drive's or the file's name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from qmon.errors import CommandError, DeviceNotFoundError
+from qmon.nbd.constants import Command
+from tests.block.locks_probe import locked_bytes
+from tests.machine.house import SIZE, Play, Street, play_in
+
+
+def test_a_drive_is_shown_as_qmp_shows_it(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        image = street.image("d0.img", b"x" * 4096)
+        house = await street.machine(
+            street.settings(image), street.settings(street.image("d1.img"), "d1", read_only=True)
+        )
+        first, second = await house.ask("query-block")
+        inserted = first["inserted"]
+        assert first["device"] == "d0"
+        assert (inserted["file"], inserted["drv"], inserted["ro"]) == (str(image), "raw", False)
+        assert inserted["image"]["virtual-size"] == SIZE
+        assert 4096 <= inserted["image"]["actual-size"] < SIZE
+        assert (second["device"], second["inserted"]["ro"]) == ("d1", True)
+        assert inserted["node-name"] != second["inserted"]["node-name"]
+        image.unlink()
+        assert (await house.ask("query-block"))[0]["inserted"]["image"]["actual-size"] == 0
+
+    play(scene)
+
+
+def test_a_drive_comes_and_goes(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.machine()
+        image = street.image("a.img")
+        assert await house.ask("query-block") == []
+        assert await house.ask("x-qmon-drive-add", id="a", file=str(image), format="raw") == {"id": "a"}
+        assert locked_bytes(image) == {100, 101, 201}
+        assert await house.ask("x-qmon-drive-del", id="a") == {}
+        assert locked_bytes(image) == set()
+        assert await house.ask("query-block") == []
+        assert await house.ask("x-qmon-drive-add", id="a", file=str(image), readonly=True) == {"id": "a"}
+        assert locked_bytes(image) == {100, 201}
+
+    play(scene)
+
+
+def test_a_drive_without_a_name_gets_the_first_that_is_free(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.machine()
+        for expected in ("none0", "none1"):
+            path = str(street.image(expected))
+            assert await house.ask("x-qmon-drive-add", file=path) == {"id": expected}
+        path = str(street.image("virtio0"))
+        assert await house.ask("x-qmon-drive-add", **{"file": path, "if": "virtio"}) == {"id": "virtio0"}
+        await house.ask("x-qmon-drive-del", id="none0")
+        path = str(street.image("again"))
+        assert await house.ask("x-qmon-drive-add", file=path) == {"id": "none0"}
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"id": "d0", "file": "{folder}/new"}, "Duplicate ID 'd0' for drive"),
+        ({"id": "x", "file": "{folder}/none"}, "Could not open '{folder}/none': No such file or directory"),
+        ({"id": "x", "file": "{folder}"}, "Could not open '{folder}': Is a directory"),
+        (
+            {"id": "x", "file": "{folder}/fifo"},
+            "Could not open '{folder}/fifo': not a regular file or block device",
+        ),
+        (
+            {"id": "x", "file": "{folder}/d0.img"},
+            "Could not open '{folder}/d0.img': Failed to get \"write\" lock:"
+            " is another process using the image [{folder}/d0.img]?",
+        ),
+        (
+            {"id": "x", "file": "{folder}/d0.img", "readonly": True},
+            "Could not open '{folder}/d0.img': Failed to get shared \"write\" lock:"
+            " is another process using the image [{folder}/d0.img]?",
+        ),
+        ({"id": "x", "file": "{folder}/new", "format": "nonsense"}, "Unknown driver 'nonsense'"),
+        ({"id": "x", "file": "a\0b"}, "Could not open 'a\0b': embedded null byte"),
+        ({"id": "9x", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
+        ({"id": "", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
+        ({"id": "a b", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
+        ({"id": "x"}, "Parameter 'file' is missing"),
+    ],
+)
+def test_a_drive_that_can_not_be_added_is_told_why(play: Play, options: dict[str, object], said: str) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        street.image("new")
+        os.mkfifo(street.folder / "fifo")
+        put = {
+            key: value.format(folder=street.folder) if isinstance(value, str) else value
+            for key, value in options.items()
+        }
+        assert await house.refusal("x-qmon-drive-add", **put) == said.format(folder=street.folder)
+        assert [entry["device"] for entry in await house.ask("query-block")] == ["d0"]
+        assert locked_bytes(street.folder / "new") == set()
+
+    play(scene)
+
+
+def test_of_two_monitors_that_add_one_name_at_once_one_does(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.machine()
+        images = [street.image(f"{number}.img") for number in range(4)]
+        results = await asyncio.gather(
+            *(house.ask("x-qmon-drive-add", id="d0", file=str(image)) for image in images),
+            return_exceptions=True,
+        )
+        assert sorted(map(str, results)) == ["Duplicate ID 'd0' for drive"] * 3 + ["{'id': 'd0'}"]
+        assert sum(bool(locked_bytes(image)) for image in images) == 1
+
+    play(scene)
+
+
+def test_a_drive_that_is_not_there_can_not_be_removed(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        with pytest.raises(DeviceNotFoundError, match="Device 'nope' not found"):
+            await house.ask("x-qmon-drive-del", id="nope")
+
+    play(scene)
+
+
+def test_with_a_drive_go_its_exports_and_their_guests(play: Play, tmp_path: Path) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        await house.export(tmp_path / "nbd", "d0")
+        guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+        reply = await asyncio.to_thread(guest.ask, Command.READ, 0, 512)
+        assert (reply.error, reply.data) == (0, bytes(512))
+        await house.ask("x-qmon-drive-del", id="d0")
+        assert await asyncio.to_thread(guest.at_end)
+        guest.socket.close()
+        assert await house.ask("query-block-exports") == []
+        assert locked_bytes(tmp_path / "d0.img") == set()
+
+    play(scene)
+
+
+def test_a_machine_that_is_closed_holds_nothing(tmp_path: Path) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        await house.export(tmp_path / "nbd", "d0")
+
+    play_in(tmp_path)(scene)
+    assert locked_bytes(tmp_path / "d0.img") == set()
+    assert not (tmp_path / "nbd").exists()
+
+
+def test_a_machine_whose_drive_can_not_be_opened_does_not_start(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        await street.one()
+        with pytest.raises(CommandError, match=r"Could not open '.*d0.img': Failed to get \"write\" lock"):
+            await street.machine(street.settings(street.folder / "d0.img"))
+
+    play(scene)

@@ -1,0 +1,296 @@
+"""The migration commands at the machine's edge: what is refused, what is told, and who runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qmon.migration.parameters import PARAMETERS
+from tests.block.locks_probe import locked_bytes
+from tests.machine.house import SIZE, House, Play, Street
+
+BUSY = "Node 'd0' is busy: block device is in use by migration"
+
+
+@contextlib.contextmanager
+def silent_destination(path: Path) -> Iterator[str]:
+    """Somebody who takes what comes and never says a word; yields the way to it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield f"unix:{path}"
+
+
+async def pair(street: Street, **options: bool) -> tuple[House, House, str]:
+    """A machine with a disk of data, one that waits for it, and the way there."""
+    uri = f"unix:{street.folder}/in"
+    source = await street.machine(street.settings(street.image("a.img", b"data" * 1024)))
+    target = await street.machine(street.settings(street.image("b.img")), incoming=uri, **options)
+    return source, target, uri
+
+
+class TestRefusals:
+    def test_without_drives(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine()
+            said = await house.refusal("migrate", uri="tcp:127.0.0.1:1")
+            assert said == "This machine has no drives: there is nothing to migrate"
+            assert await house.ask("query-migrate") == {}
+            assert house.events == []
+
+        play(scene)
+
+    @pytest.mark.parametrize(
+        ("uri", "said"),
+        [
+            ("nonsense", "Parameter 'uri' expects a valid migration protocol"),
+            ("tcp:host", "error parsing address 'host'"),
+            ("unix:", "UNIX socket path is missing: write unix:PATH"),
+            ("exec:cat", "Migration by 'exec:' is not supported yet: use tcp:HOST:PORT or unix:PATH"),
+        ],
+    )
+    def test_to_nowhere(self, play: Play, uri: str, said: str) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            assert await house.refusal("migrate", uri=uri) == said
+            assert await house.status() == "running"
+            waiting = await street.machine(incoming="defer")
+            assert await waiting.refusal("migrate-incoming", uri=uri) == said
+            assert await waiting.ask("migrate-incoming", uri=f"unix:{street.folder}/in") == {}
+
+        play(scene)
+
+    def test_a_second_one_while_the_first_is_under_way(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            with silent_destination(tmp_path / "silent") as uri:
+                await house.ask("migrate", uri=uri, blk=True)
+                assert await house.refusal("migrate", uri=uri) == "There's a migration process in progress"
+                await house.ask("migrate_cancel")
+                await house.until(house.migration, "cancelled")
+                assert await house.ask("migrate", uri=uri, blk=True) == {}
+
+        play(scene)
+
+    def test_changes_of_the_drives_meanwhile(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            new = str(street.image("new.img"))
+            with silent_destination(tmp_path / "silent") as uri:
+                await house.ask("migrate", uri=uri, blk=True)
+                assert await house.refusal("x-qmon-drive-del", id="d0") == BUSY
+                said = await house.refusal("x-qmon-drive-add", id="d1", file=new)
+                assert said == "drive 'd1' can't be added while a migration is under way"
+                await house.ask("migrate_cancel")
+                await house.until(house.migration, "cancelled")
+            assert await house.ask("x-qmon-drive-add", id="d1", file=new) == {"id": "d1"}
+            assert await house.ask("x-qmon-drive-del", id="d0") == {}
+
+        play(scene)
+
+    def test_by_one_that_waits_for_a_migration_itself(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine(street.settings(street.image("d0.img")), incoming="defer")
+            assert await house.status() == "inmigrate"
+            said = await house.refusal("migrate", uri="tcp:127.0.0.1:1")
+            assert said == "Guest is waiting for an incoming migration"
+            assert locked_bytes(street.folder / "d0.img") == set()
+
+        play(scene)
+
+    def test_of_a_place_to_wait_at(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            said = await house.refusal("migrate-incoming", uri="tcp:127.0.0.1:1")
+            assert said == "'-incoming' was not specified on the command line"
+            waiting = await street.machine(incoming="defer")
+            said = await waiting.refusal("migrate-incoming", uri="unix:/no/such/folder/in")
+            assert said == "Failed to bind socket to /no/such/folder/in: No such file or directory"
+            await waiting.ask("migrate-incoming", uri=f"unix:{tmp_path}/in")
+            said = await waiting.refusal("migrate-incoming", uri=f"unix:{tmp_path}/in2")
+            assert said == "The incoming migration has already been started"
+
+        play(scene)
+
+    def test_resuming_what_was_never_paused(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            said = await house.refusal("migrate", uri="tcp:127.0.0.1:1", resume=True)
+            assert said == "Cannot resume if there is no paused migration"
+
+        play(scene)
+
+
+class TestCourse:
+    def test_a_disk_moves_and_only_the_other_side_runs(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target, uri = await pair(street)
+            await source.ask("migrate", uri=uri, blk=True)
+            await source.until(source.migration, "completed")
+            await target.until(target.status, "running")
+            await source.until(source.status, "postmigrate")
+            assert (street.folder / "b.img").read_bytes() == b"data" * 1024 + bytes(SIZE - 4096)
+            assert locked_bytes(street.folder / "a.img") == set()
+            assert locked_bytes(street.folder / "b.img") == {100, 101, 201}
+            assert source.told == ["setup", "active", "device", "STOP", "completed"] or source.told == [
+                *("setup", "active", "STOP", "device", "completed")
+            ]
+            assert target.told[0] == "setup"
+            assert target.told[-2:] in (["completed", "RESUME"], ["RESUME", "completed"])
+            said = await source.refusal("migrate", uri=uri)
+            assert said == "Can't migrate the vm that was paused due to previous migration"
+            assert "handed over by a migration" in await source.refusal("cont")
+            assert await source.status() == "postmigrate"
+            assert await source.ask("migrate_cancel") == {}
+            assert await source.migration() == "completed"
+
+        play(scene)
+
+    @pytest.mark.parametrize("commands", [["stop"], ["stop", "cont"], ["cont", "stop"]])
+    def test_a_machine_that_waits_can_be_told_to_stand_when_all_is_there(
+        self, play: Play, commands: list[str]
+    ) -> None:
+        async def scene(street: Street) -> None:
+            source, target, uri = await pair(street)
+            for command in commands:
+                await target.ask(command)
+            assert await target.status() == "inmigrate"
+            await source.ask("migrate", uri=uri, blk=True)
+            await target.until(target.status, "paused" if commands[-1] == "stop" else "running")
+
+        play(scene)
+
+    def test_a_machine_that_stood_stands_on_the_other_side(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target, uri = await pair(street)
+            await source.ask("stop")
+            await source.ask("migrate", uri=uri, blk=True)
+            await source.until(source.migration, "completed")
+            await target.until(target.status, "paused")
+            await target.ask("cont")
+            assert await target.status() == "running"
+
+        play(scene)
+
+    def test_a_cancelled_one_leaves_the_source_as_it_was(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            with silent_destination(tmp_path / "silent") as uri:
+                await house.ask("migrate", uri=uri, blk=True)
+                assert await house.migration() == "setup"
+                await house.ask("migrate_cancel")
+                await house.until(house.migration, "cancelled")
+            assert await house.status() == "running"
+            assert house.told == ["setup", "cancelling", "cancelled"]
+            assert locked_bytes(tmp_path / "d0.img") == {100, 101, 201}
+            assert await house.ask("migrate_cancel") == {}
+            assert await house.migration() == "cancelled"
+
+        play(scene)
+
+    def test_one_that_fails_says_why_and_leaves_the_source_running(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            await house.ask("migrate", uri=f"unix:{tmp_path}/nobody", blk=True)
+            await house.until(house.migration, "failed")
+            info = await house.ask("query-migrate")
+            assert (
+                info["error-desc"]
+                == f"Failed to connect to 'unix:{tmp_path}/nobody': No such file or directory"
+            )
+            assert await house.status() == "running"
+            assert house.told == ["setup", "failed"]
+
+        play(scene)
+
+    def test_a_destination_says_what_does_not_fit_and_waits_on(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target, uri = await pair(street)
+            small = street.folder / "small.img"
+            small.write_bytes(bytes(512))
+            other = await street.machine(street.settings(small))
+            await other.ask("migrate", uri=uri, blk=True)
+            await other.until(other.migration, "failed")
+            said = (await other.ask("query-migrate"))["error-desc"]
+            assert said == (
+                f"drive 'd0' has 512 bytes at the source and {SIZE} at the destination: they must be equal"
+            )
+            assert await target.status() == "inmigrate"
+            await source.ask("migrate", uri=uri, blk=True)
+            await target.until(target.status, "running")
+
+        play(scene)
+
+    def test_a_source_can_be_closed_in_the_midst(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            with silent_destination(tmp_path / "silent") as uri:
+                await house.ask("migrate", uri=uri, blk=True)
+                await asyncio.wait_for(house.close(), 10)
+            assert locked_bytes(tmp_path / "d0.img") == set()
+
+        play(scene)
+
+    def test_the_place_to_wait_at_is_cleared_away(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine(incoming=f"unix:{street.folder}/in")
+            assert (street.folder / "in").is_socket()
+            await house.close()
+            assert not (street.folder / "in").exists()
+
+        play(scene)
+
+
+class TestParameters:
+    def test_they_begin_with_their_defaults(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine()
+            assert await house.ask("query-migrate-parameters") == {
+                row.name: row.default for row in PARAMETERS
+            }
+
+        play(scene)
+
+    def test_they_are_set_one_by_one_or_together(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine()
+            await house.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+            await house.ask("migrate-set-parameters", downtime_limit=0)
+            assert await house.ask("query-migrate-parameters") == {
+                "max-bandwidth": 1 << 20,
+                "downtime-limit": 0,
+            }
+            await house.ask("migrate-set-parameters", max_bandwidth=0, downtime_limit=2_000_000)
+            assert await house.ask("query-migrate-parameters") == {
+                "max-bandwidth": 0,
+                "downtime-limit": 2_000_000,
+            }
+
+        play(scene)
+
+    def test_of_a_bad_pair_neither_is_set(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine()
+            before = await house.ask("query-migrate-parameters")
+            said = await house.refusal("migrate-set-parameters", max_bandwidth=5, downtime_limit=2_000_001)
+            assert said == (
+                "Parameter 'downtime_limit' expects an integer in the range of 0 to (2000 * 1000) ms"
+            )
+            assert await house.ask("query-migrate-parameters") == before
+
+        play(scene)
+
+    def test_a_negative_bandwidth_is_out_of_range(self, play: Play) -> None:
+        """QEMU takes -1 for the greatest there is: nobody can have meant that."""
+
+        async def scene(street: Street) -> None:
+            house = await street.machine()
+            said = await house.refusal("migrate-set-parameters", max_bandwidth=-1)
+            assert said.startswith("Parameter 'max_bandwidth' expects an integer in the range of 0 to ")
+
+        play(scene)

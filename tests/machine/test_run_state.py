@@ -1,0 +1,181 @@
+"""The machine runs, stands still and ends; what guests ask of its disks meanwhile waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qmon.block import file
+from qmon.nbd.constants import Command
+from qmon.version import VERSION
+from tests.machine.house import SIZE, Play, Street, play_in
+
+
+def test_it_runs_from_the_start_unless_told_otherwise(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        assert await house.ask("query-status") == {"status": "running", "running": True, "singlestep": False}
+        house = await street.machine(paused=True)
+        assert await house.ask("query-status") == {
+            "status": "prelaunch",
+            "running": False,
+            "singlestep": False,
+        }
+        await house.ask("cont")
+        assert await house.status() == "running"
+
+    play(scene)
+
+
+def test_stop_and_cont_are_told_once_each(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        for command in ("cont", "stop", "stop", "cont", "cont", "stop"):
+            await house.ask(command)
+        assert house.told == ["STOP", "RESUME", "STOP"]
+        assert await house.status() == "paused"
+
+    play(scene)
+
+
+def test_who_it_is(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        id = str(uuid.uuid4())
+        house = await street.machine(name="web", uuid=id)
+        assert await house.ask("query-name") == {"name": "web"}
+        assert await house.ask("query-uuid") == {"UUID": id}
+        version = (await house.ask("query-version"))["qemu"]
+        assert f"{version['major']}.{version['minor']}.{version['micro']}" == VERSION
+        house = await street.machine()
+        assert await house.ask("query-name") == {}
+        assert await house.ask("query-uuid") == {"UUID": str(uuid.UUID(int=0))}
+
+    play(scene)
+
+
+def test_quit_is_told_and_ends_it(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        assert not house.machine.is_quitting
+        assert await house.ask("quit") == {}
+        assert await house.ask("quit") == {}
+        await asyncio.wait_for(house.machine.wait_quit(), 1)
+        assert house.machine.is_quitting
+        assert house.told == ["SHUTDOWN"]
+        assert house.events[0].data == {"guest": False, "reason": "host-qmp-quit"}
+
+    play(scene)
+
+
+class TestRequests:
+    def test_they_wait_while_it_stands_and_are_answered_when_it_runs(
+        self, play: Play, tmp_path: Path
+    ) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            await house.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+            await house.ask("stop")
+            write = asyncio.create_task(asyncio.to_thread(guest.ask, Command.WRITE, 0, data=b"x" * 512))
+            done, _ = await asyncio.wait([write], timeout=0.1)
+            assert not done
+            assert (tmp_path / "d0.img").read_bytes() == bytes(SIZE)
+            await house.ask("cont")
+            assert (await write).error == 0
+            guest.socket.close()
+
+        play(scene)
+        assert (tmp_path / "d0.img").read_bytes()[:513] == b"x" * 512 + b"\0"
+
+    def test_stop_has_happened_when_it_returns(
+        self, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A request that is under way is finished first, and what was written is on the disk."""
+        slow = Slow(file.FileNode.write)
+        monkeypatch.setattr(file.FileNode, "write", lambda *arguments: slow(*arguments))
+        flushes: list[int] = []
+        flush = file.FileNode.flush
+
+        def counted(node: file.FileNode) -> None:
+            flushes.append(slow.finished)
+            flush(node)
+
+        monkeypatch.setattr(file.FileNode, "flush", counted)
+
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            await house.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+            write = asyncio.create_task(asyncio.to_thread(guest.ask, Command.WRITE, 0, data=b"x" * 512))
+            await asyncio.to_thread(slow.begun.wait, 10)
+            stop = asyncio.create_task(house.ask("stop"))
+            done, _ = await asyncio.wait([stop], timeout=0.1)
+            assert not done
+            slow.may_end.set()
+            await stop
+            assert flushes == [1]
+            assert (await write).error == 0
+            guest.socket.close()
+
+        play(scene)
+
+    def test_a_drive_that_is_added_to_a_machine_that_stands_waits_too(
+        self, play: Play, tmp_path: Path
+    ) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine(paused=True)
+            await house.ask("x-qmon-drive-add", id="d0", file=str(street.image("d0.img")))
+            await house.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+            read = asyncio.create_task(asyncio.to_thread(guest.ask, Command.READ, 0, 512))
+            done, _ = await asyncio.wait([read], timeout=0.05)
+            assert not done
+            await house.ask("cont")
+            assert (await read).data == bytes(512)
+            guest.socket.close()
+
+        play(scene)
+
+    def test_a_machine_that_stands_can_be_closed_under_its_guests(self, tmp_path: Path) -> None:
+        """Nothing that waits keeps it, and no thread of it is left."""
+        before = {thread.ident for thread in threading.enumerate()}
+        waiting: list[asyncio.Task[bool]] = []
+
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            await house.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+            await house.ask("stop")
+            guest.send(b"")
+            waiting.append(asyncio.create_task(asyncio.to_thread(guest.at_end)))
+            await asyncio.sleep(0.05)
+            await house.close()
+            assert await waiting[0]
+            guest.socket.close()
+
+        play_in(tmp_path)(scene)
+        left = [each for each in threading.enumerate() if each.ident not in before]
+        for thread in left:
+            thread.join(10)
+        assert not [thread for thread in left if thread.is_alive()]
+
+
+class Slow:
+    """A call that waits, once begun, until it may end."""
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.finished = 0
+
+    def __call__(self, *arguments: object) -> None:
+        self.begun.set()
+        self.may_end.wait(10)
+        self._call(*arguments)
+        self.finished += 1
