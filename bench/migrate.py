@@ -26,6 +26,7 @@ from bench.monitor import Monitor
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-display", "none", "-S"]
 BANDWIDTH = "100G"
+POLL_SECONDS = 0.02
 
 
 def drive(path: Path) -> list[str]:
@@ -83,11 +84,11 @@ def run_pair(
                 status = monitor.command("info migrate")
                 if "completed" in status:
                     while "inmigrate" in arrived.command("info status"):
-                        time.sleep(0.005)
+                        time.sleep(POLL_SECONDS)
                     return time.monotonic() - begun
                 if "failed" in status or "cancelled" in status:
                     raise RuntimeError(status)
-                time.sleep(0.005)
+                time.sleep(POLL_SECONDS)
     finally:
         for process in processes:
             process.terminate()

@@ -24,12 +24,6 @@ LIMIT_CHECK_SECONDS = 0.1
 """How often a sender that waits looks whether the limit has changed."""
 
 
-LOCAL_SEND_BUFFER = 256 << 10
-"""Bytes in the kernel on the way to this same host, where there is no distance to fill: what its own sizing
-puts there, some MiB, leaves the processor's cache before it is read, and takes twice the time (measured).
-"""
-
-
 class LinkError(QmonError):
     """The connection is of no more use; the message says why."""
 
@@ -45,8 +39,6 @@ class Link:
         self._sock = sock
         # A kernel timeout keeps the socket blocking: Python's own would poll before every call.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALL_TIMEOUT, 0))
-        if sock.family != socket.AF_UNIX and sock.getpeername()[0] == sock.getsockname()[0]:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BUFFER)
         self._progress = progress
         self._throttle = Throttle()
         self._meter = RateMeter()

@@ -8,6 +8,12 @@ from collections.abc import Callable, Iterator
 
 from qmon.migration.stream import Item, StreamReader
 
+LOW_WATER = 256 << 10
+"""Bytes to wait for: to be woken for each piece that arrives costs more than copying it."""
+
+PAUSE_MS = 1
+"""How long to wait for so many before taking less."""
+
 
 class Receiver:
     """Reads a blocking socket; for one thread."""
@@ -15,24 +21,36 @@ class Receiver:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._reader = StreamReader()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
     def next(self, patience: float, before_waiting: Callable[[], None]) -> Iterator[Item] | None:
         """Items of what the socket holds, to be used up before the next call; None at the stream's end.
 
-        ``before_waiting`` is called when it holds nothing yet. Raises TimeoutError when nothing comes for
-        ``patience`` seconds, OSError when the socket fails, and iterating raises StreamError.
+        ``before_waiting`` is called when nothing has come for a moment. Raises TimeoutError when
+        nothing comes for ``patience`` seconds, OSError when the socket fails, and iterating StreamError.
         """
         room = self._reader.room()
-        try:
-            count = self._socket.recv_into(room, 0, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        self._poll.poll(PAUSE_MS)
+        count = self._receive(room)
+        if count is None:
             before_waiting()
-            if not self._poll.poll(patience * 1000):
-                raise TimeoutError from None
-            count = self._socket.recv_into(room)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            try:
+                if not self._poll.poll(patience * 1000):
+                    raise TimeoutError
+            finally:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
+            count = self._receive(room)
         if not count:
             return None
         self._reader.filled(count)
         return self._reader.items()
+
+    def _receive(self, room: memoryview) -> int | None:
+        """How many bytes came, 0 at the end, None when there are none yet."""
+        try:
+            return self._socket.recv_into(room, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None

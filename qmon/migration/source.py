@@ -19,7 +19,7 @@ from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.states import ENDED, SOURCE, Event, Phase, StateMachine
 from qmon.migration.stream import (
-    MAX_PAYLOAD,
+    BATCH_SIZE,
     RecordWriter,
     go,
     preamble,
@@ -297,8 +297,8 @@ class Source:
         """Little at a low bandwidth, so that neither side waits long."""
         limit = self._parameters.max_bandwidth
         if not limit or self.phase is not Phase.ACTIVE:
-            return MAX_PAYLOAD
-        return min(MAX_PAYLOAD, max(1, int(limit * SLICE_SECONDS) // MIN_SLICE) * MIN_SLICE)
+            return BATCH_SIZE
+        return min(BATCH_SIZE, max(1, int(limit * SLICE_SECONDS) // MIN_SLICE) * MIN_SLICE)
 
     def _limit(self) -> int:
         """Bytes a second, 0 for no limit: while the machine stands still nothing holds the sender back."""
