@@ -26,7 +26,7 @@ from bench.monitor import Monitor
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-display", "none", "-S"]
 BANDWIDTH = "100G"
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
 
 
 def drive(path: Path) -> list[str]:

@@ -173,6 +173,7 @@ def _remove_dead_socket(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a live one whose backlog is full would keep us waiting
         try:
             probe.connect(path)
         except ConnectionRefusedError:

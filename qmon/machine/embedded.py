@@ -53,7 +53,7 @@ class EmbeddedMachine:
             await self._machine.add_drive(settings)
         if self._incoming is None:
             if self._machine.autostart:
-                self._machine.run()
+                await self._machine.run()
         elif self._incoming != DEFER:
             await self._migration.start_incoming(self._incoming)
 

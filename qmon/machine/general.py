@@ -59,7 +59,7 @@ class GeneralCommands:
                     " and two machines on one disk would destroy it"
                 )
             case RunState.PRELAUNCH | RunState.PAUSED:
-                self._machine.run()
+                await self._machine.run()
         return {}
 
     @command("quit")

@@ -40,6 +40,7 @@ class Machine:
         """Whether the machine runs as soon as the migration that it waits for has brought its disks."""
         self.quit_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
+        self._changing = asyncio.Lock()  # stop and cont, from two monitors, one after the other
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="control")
         self._node_number = 100
         self._busy: Callable[[str], str | None] = lambda drive: None
@@ -128,12 +129,13 @@ class Machine:
 
     async def stop(self) -> None:
         """Hold the drives' requests, when it runs. Raises CommandError for a drive that can't be drained."""
-        if not self.is_running:
-            return
-        self.set_state(RunState.PAUSED)
-        closing = [self.blocking(drive.gate.close, STOPPED) for drive in self.drives.values()]
-        await asyncio.gather(*closing)
-        await self.flush(self.drives.values())
+        async with self._changing:
+            if not self.is_running:
+                return
+            self.set_state(RunState.PAUSED)
+            closing = [self.blocking(drive.gate.close, STOPPED) for drive in self.drives.values()]
+            await asyncio.gather(*closing)
+            await self.flush(self.drives.values())
 
     async def flush(self, drives: Iterable[Drive]) -> None:
         """Flush what is active and writable. Raises CommandError naming the drive."""
@@ -149,10 +151,16 @@ class Machine:
         for drive in list(self.drives.values()):
             drive.gate.open(STOPPED)
 
-    def run(self) -> None:
-        """Let the machine run."""
-        self.open_gates()
-        self.set_state(RunState.RUNNING)
+    async def run(self) -> None:
+        """Let the machine run. Raises CommandError for an image that can't be had."""
+        async with self._changing:
+            for drive in self.drives.values():
+                try:
+                    await self.blocking(drive.activate)
+                except OSError as error:
+                    raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
+            self.open_gates()
+            self.set_state(RunState.RUNNING)
 
     def request_quit(self) -> None:
         """End the process soon: whoever waits for ``quit_requested`` goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -47,6 +48,7 @@ class MigrationCommands:
         self._incoming: Incoming | None = None
         self._incoming_address: Address | None = None
         self._state_before = RunState.RUNNING
+        self._stopping: asyncio.Future[None] | None = None
         machine.set_busy_check(self._busy)
 
     def _busy(self, drive: str) -> str | None:
@@ -116,6 +118,9 @@ class MigrationCommands:
                 self._exports.drop_clients()
             case Phase.FAILED | Phase.CANCELLED if machine.state is RunState.FINISH_MIGRATE:
                 machine.set_state(self._state_before)
+                if not all(drive.is_active for drive in machine.drives.values()):
+                    # Without its images it does not run, whatever it did: cont tries to open them again.
+                    self._stopping = asyncio.ensure_future(machine.stop())
         self._tell(phase)
 
     @command("migrate_cancel")

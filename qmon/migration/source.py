@@ -360,7 +360,10 @@ class Source:
         """Give the drives back to the machine as they were. Raises OSError when an image can't be had."""
         for copy in self._copies:
             copy.uninstall()
-        for drive in self._drives:
-            drive.activate()
-        for drive in self._drives:
-            drive.gate.open(GATE_REASON)
+        try:
+            for drive in self._drives:
+                drive.activate()
+        finally:
+            # What could not be opened answers its requests with an error; to hold them would hide it.
+            for drive in self._drives:
+                drive.gate.open(GATE_REASON)

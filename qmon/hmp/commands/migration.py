@@ -12,7 +12,7 @@ from qmon.hmp.handlers import Call, handler
 from qmon.units import KIB, human_size
 
 POLL_SECONDS = 0.1
-EARLY_END_SECONDS = 0.25
+EARLY_END_SECONDS = 0.5
 """How long ``migrate -d`` looks whether the migration ends at once, for somebody at a terminal to see why."""
 
 _UNDER_WAY = frozenset(
