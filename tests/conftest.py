@@ -1,12 +1,16 @@
-"""What every test run has: a closing line about the peers."""
+"""What every test run has: a closing line about the peers, and patience with examples on a busy machine."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
+import hypothesis
 import pytest
 
 from tests.interop import peers
+
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -24,7 +24,7 @@ class Visitor:
         self.outcome: str | None = None
         self._may_leave = threading.Event()
         self._settled = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -70,7 +70,7 @@ def test_closing_waits_for_those_inside_and_keeps_out_those_who_come_meanwhile()
         gate.close("stopped")
         drained.set()
 
-    closer = threading.Thread(target=close)
+    closer = threading.Thread(target=close, daemon=True)
     closer.start()
     while gate.is_open:
         time.sleep(0.001)
@@ -106,7 +106,7 @@ def test_a_failed_close_takes_back_its_own_reason_only() -> None:
     gate = Gate()
     inside = Visitor(gate)
     inside.settle()
-    stopper = threading.Thread(target=gate.close, args=("stopped",))
+    stopper = threading.Thread(target=gate.close, args=("stopped",), daemon=True)
     stopper.start()
     while gate.is_open:
         time.sleep(0.001)
@@ -209,7 +209,7 @@ def test_nobody_is_inside_a_drained_gate_however_many_try() -> None:
                 inside[number] += 1
                 inside[number] -= 1
 
-    threads = [threading.Thread(target=traffic, args=(number,)) for number in range(len(inside))]
+    threads = [threading.Thread(target=traffic, args=(number,), daemon=True) for number in range(len(inside))]
     for thread in threads:
         thread.start()
     try:
