@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from qmon.errors import CommandError, UsageError, reason
 
 UNIX_PATH_MAX = 107
+
+CONNECT_CHECK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +121,13 @@ def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int
     return family, (str(sockaddr[0]), int(sockaddr[1]))
 
 
-def connect(address: Address, timeout: float | None = None) -> socket.socket:
-    """Connect, blocking. Raises OSError or UsageError; ``timeout`` in seconds is for connecting alone."""
+def connect(
+    address: Address, timeout: float = 60.0, check: Callable[[], None] = lambda: None
+) -> socket.socket:
+    """Connect within ``timeout`` seconds; the socket is a blocking one.
+
+    ``check`` is called now and then while it lasts, and may raise. Raises OSError or UsageError.
+    """
     if isinstance(address, UnixAddress):
         sock = socket.socket(socket.AF_UNIX)
         target: str | tuple[str, int] = address.path
@@ -126,9 +135,21 @@ def connect(address: Address, timeout: float | None = None) -> socket.socket:
         family, target = resolve(address, passive=False)
         sock = socket.socket(family)
     try:
-        sock.settimeout(timeout)
-        sock.connect(target)
-        sock.settimeout(None)
+        sock.setblocking(False)
+        code = sock.connect_ex(target)
+        deadline = time.monotonic() + timeout
+        while code in (errno.EINPROGRESS, errno.EAGAIN):
+            check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            if code == errno.EAGAIN:  # a Unix socket whose backlog is full
+                time.sleep(CONNECT_CHECK_SECONDS)
+                code = sock.connect_ex(target)
+            elif select.select([], [sock], [], CONNECT_CHECK_SECONDS)[1]:
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        sock.setblocking(True)
         if isinstance(address, InetAddress):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:

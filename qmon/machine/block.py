@@ -91,5 +91,6 @@ class BlockCommands:
             raise DeviceNotFoundError(id)
         self._machine.check_not_busy(drive)
         await self._exports.remove_drive(id)
+        self._machine.check_not_busy(drive)  # again: other commands ran meanwhile
         await self._machine.remove_drive(drive)
         return {}

@@ -128,7 +128,7 @@ class Machine:
             self.registry.events.emit("STOP")
 
     async def stop(self) -> None:
-        """Hold the drives' requests, when it runs. Raises CommandError for a drive that can't be drained."""
+        """Hold the drives' requests, when it runs, and flush. Raises CommandError naming the drive."""
         async with self._changing:
             if not self.is_running:
                 return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from qmon.migration.stream import Item, StreamReader
 
-LOW_WATER = 256 << 10
+LOW_WATER = 512 << 10
 """Bytes to wait for: to be woken for each piece that arrives costs more than copying it."""
 
 PAUSE_MS = 1

@@ -140,7 +140,7 @@ class Source:
 
     def _connect(self) -> Link:
         try:
-            sock = connect(self._address, CONNECT_TIMEOUT)
+            sock = connect(self._address, CONNECT_TIMEOUT, self._check)
         except OSError as error:
             raise LinkError(f"Failed to connect to '{self._address}': {reason(error)}") from error
         self._link = Link(sock, self.progress)

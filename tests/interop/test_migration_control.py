@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import time
 
 import pytest
@@ -55,6 +57,22 @@ def test_a_cancelled_migration_leaves_the_source_running_and_can_be_repeated(lab
     migrated(source, target, f"migrate -d blk {uri}")
     assert (lab.folder / "target.img").read_bytes()[5 * MIB : 5 * MIB + 4096] == noise(4096, 4)
     assert same(lab.folder / "source.img", lab.folder / "target.img")
+
+
+def test_a_migration_that_does_not_even_connect_can_be_cancelled(lab: Lab) -> None:
+    source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
+    with socket.socket() as deaf, contextlib.ExitStack() as others:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)  # and nobody accepts: what comes behind the backlog waits for ever
+        for _ in range(4):
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(deaf.getsockname())
+        source.quietly(f"migrate -d blk tcp:127.0.0.1:{deaf.getsockname()[1]}")
+        source.wait_migration("setup")
+        source.quietly("migrate_cancel")
+        source.wait_migration("cancelled")
+    assert source.status() == "running"
 
 
 def test_cancelling_what_is_not_under_way_does_nothing(lab: Lab) -> None:
