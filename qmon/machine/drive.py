@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+from qmon.block.faults import FaultFilter, Faults
 from qmon.block.gate import Gate
 from qmon.block.image import ImageNode, open_image, probe_format
 from qmon.block.node import Buffer, Extent, Node
@@ -76,14 +77,20 @@ class Drive:
         self.settings = settings
         self.node_name = node_name
         self.gate = Gate()
+        self.faults = Faults()
         self.format = settings.format or probe_format(settings.file)
         self._active = False
+        self._has_fault_filter = False
         self.node: Node = InactiveNode(0, settings.read_only)
         self.probe()
 
     @property
     def id(self) -> str:
         return self.settings.id
+
+    @property
+    def image(self) -> str:
+        return self.settings.file
 
     @property
     def size(self) -> int:
@@ -110,6 +117,8 @@ class Drive:
         if not self._active:
             self.node = self._open(lock=True)
             self._active = True
+            if self.faults:
+                self.install_fault_filter()
 
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
@@ -131,10 +140,21 @@ class Drive:
             finally:
                 self._close()
 
+    @property
+    def lacks_fault_filter(self) -> bool:
+        """Whether requests can't meet ``faults`` yet: the image was opened while there were none."""
+        return self._active and not self._has_fault_filter
+
+    def install_fault_filter(self) -> None:
+        """Have requests meet ``faults`` for as long as the image is open; nobody is inside the gate."""
+        if self.lacks_fault_filter:
+            self.node = FaultFilter(self.node, self.faults)
+            self._has_fault_filter = True
+
     def _open(self, *, lock: bool) -> ImageNode:
         return open_image(self.settings.file, self.format, read_only=self.read_only, lock=lock)
 
     def _close(self) -> None:
         node, self.node = self.node, InactiveNode(self.node.size, self.read_only)
-        self._active = False
+        self._active = self._has_fault_filter = False
         node.close()

@@ -1,0 +1,125 @@
+"""The commands that inject faults into a drive's requests; QMP has none for it."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from typing import Any, Literal
+
+from qmon.block.faults import Operation, Rule
+from qmon.errors import CommandError
+from qmon.machine.drive import Drive
+from qmon.machine.machine import Machine
+from qmon.qmp.registry import command
+from qmon.qmp.schema import Uint64
+from qmon.qmp.target import Event
+
+INSTALLING = "faults"
+"""The reason for which a gate is closed while the filter is put in."""
+
+DRAIN_SECONDS = 10.0
+
+
+class FaultCommands:
+    """Rules belong to a drive and go with it; they hold across its image's being closed and opened again."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._numbers = itertools.count()
+        machine.registry.subscribe(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        """At the machine's end let go of the requests that wait: threads are joined then."""
+        if event.name == "SHUTDOWN":
+            for drive in self._machine.drives.values():
+                drive.faults.clear()
+
+    @command("x-qmon-fault-add")
+    async def add(
+        self,
+        drive: str,
+        operation: Literal["read", "write", "zero", "discard", "flush"],
+        offset: Uint64 = 0,
+        length: Uint64 | None = None,
+        error: str | None = None,
+        delay: Uint64 = 0,
+        count: Uint64 = 0,
+        after: Uint64 = 0,
+    ) -> dict[str, Any]:
+        """Have requests wait ``delay`` ms, fail with ``error`` (``EIO``), or both; return the rule's id."""
+        target = self._machine.drive(drive)
+        numbers = {"offset": offset, "length": length, "delay": delay, "count": count, "after": after}
+        for parameter, value in numbers.items():
+            if value is not None and value < 0:
+                raise CommandError(f"Parameter '{parameter}' expects a number that is not negative")
+        if error is None and not delay:
+            raise CommandError("A fault needs 'error' or 'delay'")
+        rule = Rule(
+            Operation(operation),
+            offset,
+            length,
+            None if error is None else _errno(error),
+            delay / 1000,
+            count,
+            after,
+        )
+        await self._install(target)
+        name = f"fault{next(self._numbers)}"
+        target.faults.add(name, rule)
+        return {"id": name}
+
+    async def _install(self, drive: Drive) -> None:
+        """Put the filter in. Raises CommandError when a migration holds the drive's nodes."""
+        if not drive.lacks_fault_filter:
+            return
+        self._machine.check_not_busy(drive)
+        if not await self._machine.blocking(drive.gate.close, INSTALLING, DRAIN_SECONDS):
+            raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")
+        try:
+            # Here on the loop, where migrations begin: none can start between the question and the change.
+            self._machine.check_not_busy(drive)
+            drive.install_fault_filter()
+        finally:
+            drive.gate.open(INSTALLING)
+
+    @command("x-qmon-fault-del")
+    async def remove(self, id: str) -> dict[str, Any]:
+        for drive in self._machine.drives.values():
+            if id in drive.faults.hits():
+                drive.faults.remove(id)
+                return {}
+        raise CommandError(f"Fault '{id}' not found")
+
+    @command("x-qmon-query-faults")
+    async def query(self) -> list[dict[str, Any]]:
+        """Each rule as it was given, and in ``hits`` how many requests it has met."""
+        return [
+            _describe(name, drive, rule, hits)
+            for drive in self._machine.drives.values()
+            for name, (rule, hits) in drive.faults.hits().items()
+        ]
+
+
+def _errno(name: str) -> int:
+    value = getattr(errno, name, None)
+    if not isinstance(value, int):
+        raise CommandError(f"Parameter 'error' expects an errno's name, such as EIO or ENOSPC, not '{name}'")
+    return value
+
+
+def _describe(name: str, drive: Drive, rule: Rule, hits: int) -> dict[str, Any]:
+    info = {
+        "id": name,
+        "drive": drive.id,
+        "operation": rule.operation.value,
+        "offset": rule.offset,
+        "delay": round(rule.delay_seconds * 1000),
+        "count": rule.count,
+        "after": rule.after,
+        "hits": hits,
+    }
+    if rule.length is not None:
+        info["length"] = rule.length
+    if rule.errno is not None:
+        info["error"] = errno.errorcode[rule.errno]
+    return info
