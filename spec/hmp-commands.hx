@@ -30,7 +30,9 @@ ERST
 
 SRST
 ``quit`` or ``q``
-  End the program. Drives are flushed and their images released first.
+  End the program. Drives are flushed and their images released first. A migration that is under
+  way is cancelled, unless the destination has been told to take over; at a terminal it is asked
+  first.
 ERST
 
     {
@@ -63,15 +65,17 @@ ERST
 
     {
         .name       = "cont|c",
-        .args_type  = "",
-        .params     = "",
-        .help       = "let the machine run on",
+        .args_type  = "force:-f",
+        .params     = "[-f]",
+        .help       = "let the machine run on (-f: also with disks that were handed over)",
         .cmd        = hmp_cont,
     },
 
 SRST
-``cont`` or ``c``
-  Let a paused machine run on.
+``cont`` or ``c`` [``-f``]
+  Let a paused machine run on. After a migration the disks are another machine's, and ``cont`` is
+  refused; ``-f`` runs on with them all the same. Give it only when the other machine is sure never
+  to run with them again: two machines on one disk destroy it. QEMU has no such flag.
 ERST
 
     {
@@ -212,6 +216,24 @@ SRST
 ``migrate_cancel``
   Stop the migration that is under way; the source runs on. It is refused once the destination
   has been told to take over.
+ERST
+
+    {
+        .name       = "migrate_resolve",
+        .args_type  = "action:s",
+        .params     = "keep|release",
+        .help       = "decide which side has the disks when a handover is in doubt",
+        .cmd        = hmp_migrate_resolve,
+        .command_completion = migrate_resolve_completion,
+    },
+
+SRST
+``migrate_resolve`` ``keep``\ \|\ ``release``
+  Decide about disks of which this side does not know whether the other side runs with them,
+  because the connection was lost while they were handed over. ``keep`` says that they are this
+  side's: it may run with them. ``release`` says that they are the other side's: this side leaves
+  them alone. Look at the other side first, and give the opposite answer there; ``keep`` on both
+  sides destroys the disks. QEMU has no such command.
 ERST
 
     {

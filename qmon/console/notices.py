@@ -1,4 +1,4 @@
-"""Events that a person wants to hear of: how a migration in the background ended."""
+"""Events that a person wants to hear of: how a migration in the background ended, or that nobody knows."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from collections.abc import Callable
 from qmon.errors import QmonError, reason
 from qmon.qmp.target import Event, Target
 
-ENDS = {
-    "completed": "Migration completed",
-    "failed": "Migration failed",
-    "cancelled": "Migration cancelled",
-}
-"""What is said of each status by which a migration ends."""
+AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled"}
+"""What is said of a status that says it all."""
+
+_WITH_REASON = {"failed": "Migration failed", "device": "Migration in doubt"}
+"""The same of one whose reason is asked for; without a reason ``device`` is the way to a good end."""
 
 
-def migration_end(event: Event) -> str | None:
-    """The status by which a migration has ended; None for any other event."""
+def migration_news(event: Event) -> str | None:
+    """The status that a migration has come to, if it is one to tell of."""
     status = event.data.get("status") if event.name == "MIGRATION" else None
-    return status if isinstance(status, str) and status in ENDS else None
+    return status if status in AT_ONCE or status in _WITH_REASON else None
 
 
-async def announce_failure(target: Target, notify: Callable[[str], None]) -> None:
-    """Say that a migration failed, and why (``error-desc`` of query-migrate)."""
+async def announce(status: str, target: Target, notify: Callable[[str], None]) -> None:
+    """Say that a migration failed or is in doubt, and why (``error-desc`` of query-migrate)."""
     try:
         info = await target.execute("query-migrate")
         why = str(info.get("error-desc") or "")
     except QmonError as error:
         why = f"the reason could not be asked for: {reason(error)}"
-    notify(f"{ENDS['failed']}: {why}" if why else ENDS["failed"])
+    else:
+        if status == "device" and (info.get("status") != status or not why):
+            return
+    notify(f"{_WITH_REASON[status]}: {why}" if why else _WITH_REASON[status])

@@ -14,7 +14,7 @@ from qmon.console.completer import HmpCompleter
 from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
-from qmon.console.notices import ENDS, announce_failure, migration_end
+from qmon.console.notices import AT_ONCE, announce, migration_news
 from qmon.console.paste import Waiting, does_nothing, left_unrun, read_paste, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.progress import Bar
@@ -169,6 +169,16 @@ class Console:
     def end_of_input(self) -> None:
         self._submit(["quit"], Document())
 
+    def interrupt_program(self) -> None:
+        """SIGINT from outside: ``quit``, in place of the command that runs and of all that waits."""
+        running = self._running
+        if running is None:
+            self._submit(["quit"], self._buffer.document)
+            return
+        running.cancel()
+        # behind _finish, which drops what waits
+        running.add_done_callback(lambda _: self._submit(["quit"], self._buffer.document))
+
     def answer(self, yes: bool) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(yes)
@@ -252,7 +262,7 @@ class Console:
     def _hear(self, event: Event) -> None:
         if event.name == "SHUTDOWN":
             self._ended.set()
-        status = migration_end(event)
+        status = migration_news(event)
         if status is not None:
             # a command that fails, or shows progress, says by itself how the migration ended
             if self._running is not None:
@@ -261,10 +271,10 @@ class Console:
                 self._announce(status)
 
     def _announce(self, status: str) -> None:
-        if status != "failed":
-            self.notify(ENDS[status])
+        if status in AT_ONCE:
+            self.notify(AT_ONCE[status])
             return
-        task = asyncio.create_task(announce_failure(self._monitor.target, self.notify))
+        task = asyncio.create_task(announce(status, self._monitor.target, self.notify))
         self._announcements.add(task)
         task.add_done_callback(self._announcements.discard)
 

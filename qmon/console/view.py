@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prompt_toolkit.application import Application
@@ -73,8 +72,18 @@ def build_application(
     )
     layout = HSplit(
         [
-            _one_line(bar, lambda: bool(status.bars) and not status.question),
-            _one_line(lambda: [("class:question", status.question)], lambda: bool(status.question)),
+            ConditionalContainer(
+                Window(FormattedTextControl(bar), height=1),
+                Condition(lambda: bool(status.bars) and not status.question),
+            ),
+            ConditionalContainer(
+                Window(
+                    FormattedTextControl(lambda: [("class:question", status.question)]),
+                    wrap_lines=True,
+                    dont_extend_height=True,
+                ),
+                Condition(lambda: bool(status.question)),
+            ),
             FloatContainer(
                 ConditionalContainer(line, Condition(lambda: not status.busy or bool(buffer.text))),
                 [Float(CompletionsMenu(max_height=_MENU_ROWS, scroll_offset=1), xcursor=True, ycursor=True)],
@@ -94,7 +103,3 @@ def build_application(
     )
     application.ttimeoutlen = BURST_GAP
     return application
-
-
-def _one_line(text: Callable[[], StyleAndTextTuples], shown: Callable[[], bool]) -> ConditionalContainer:
-    return ConditionalContainer(Window(FormattedTextControl(text), height=1), Condition(shown))

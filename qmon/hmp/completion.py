@@ -163,8 +163,13 @@ async def _exports(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
     return sorted((export["id"], export.get("node-name", "")) for export in exports)
 
 
+async def _resolutions(monitor: Monitor, key: str, before: str) -> list[_Choice]:
+    return [("keep", "the disks are this side's"), ("release", "the disks are the other side's")]
+
+
 _COMPLETERS: dict[str | None, _Completer] = {
     "help_completion": _help,
+    "migrate_resolve_completion": _resolutions,
     "migrate_set_parameter_completion": _migration_parameters,
     "nbd_server_remove_completion": _exports,
 }

@@ -1,17 +1,20 @@
 """A console on a machine of a few lines, to be run in a terminal by the tests.
 
 ``python -m tests.console.program FOLDER``: the history is FOLDER/history, and a file that appears in FOLDER
-makes something happen: ``fail`` and ``complete`` end the migration, ``log`` logs a warning, ``shutdown``
-quits the machine. The line ``ask`` asks before it answers.
+makes something happen: ``fail`` and ``complete`` end the migration, ``device`` brings it to its last phase,
+``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``shutdown`` quits the machine. With a file
+``catches-interrupts`` SIGINT is the console's, as in qmon itself. The line ``ask`` asks before it answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qmon.console.session import Console
 from qmon.errors import CommandError
@@ -44,6 +47,10 @@ class Machine:
     async def cont(self) -> None:
         self.status = "running"
         self.registry.events.emit("RESUME")
+
+    @command("x-qmon-migrate-resolve")
+    async def migrate_resolve(self, action: Literal["keep", "release"]) -> None:
+        self.end("completed" if action == "release" else "failed", "this side keeps the disks")
 
     @command("quit")
     async def quit(self) -> None:
@@ -87,7 +94,7 @@ class AskingMonitor(Monitor):
 async def watch(folder: Path, machine: Machine) -> None:
     """Do what the files that appear ask for."""
     while True:
-        for trigger in ("fail", "complete", "log", "shutdown"):
+        for trigger in ("fail", "complete", "device", "doubt", "log", "thread", "shutdown"):
             if (folder / trigger).exists():
                 (folder / trigger).unlink()
                 match trigger:
@@ -95,8 +102,14 @@ async def watch(folder: Path, machine: Machine) -> None:
                         machine.end("failed", "Connection reset by peer")
                     case "complete":
                         machine.end("completed")
+                    case "device":
+                        machine.end("device")
+                    case "doubt":
+                        machine.end("device", "it is not known whether the destination runs")
                     case "log":
                         logging.getLogger("qmon.nbd").warning("client 7 has gone")
+                    case "thread":
+                        await asyncio.to_thread(logging.getLogger("qmon").warning, "anybody may connect")
                     case "shutdown":
                         await machine.quit()
         await asyncio.sleep(0.01)
@@ -108,7 +121,11 @@ async def main() -> int:
     machine = Machine()
     watcher = asyncio.create_task(watch(folder, machine))
     monitor = AskingMonitor(machine.registry)
-    status = await Console(monitor, history_path=folder / "state" / "history", greeting="hello").run()
+    console = Console(monitor, history_path=folder / "state" / "history", greeting="hello")
+    if (folder / "catches-interrupts").exists():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, console.interrupt_program)
+    (folder / "pid").write_text(str(os.getpid()))
+    status = await console.run()
     watcher.cancel()
     (folder / "status").write_text(str(status))
     return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qmon.hmp.commands.migration import UNDER_WAY, is_in_doubt
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 from qmon.hmp.table import Command, Table
@@ -52,8 +53,24 @@ def help_line(command: Command, path: list[str]) -> str:
 
 @handler("hmp_quit")
 async def quit_(call: Call) -> None:
+    if call.person.interactive and not await _may_leave(call):
+        raise LineError("The migration goes on")
     await call.execute("quit")
     call.monitor.quitting = True
+
+
+async def _may_leave(call: Call) -> bool:
+    """Whether a migration, if there is one, may be left: the person is asked."""
+    info = await call.execute("query-migrate") if call.has("query-migrate") else {}
+    if info.get("status") not in UNDER_WAY:
+        return True
+    if is_in_doubt(info):
+        call.print("This side does not know whether the other side runs: migrate_resolve settles that")
+        return await call.person.ask("Quit all the same?")
+    if info["status"] == "device":
+        call.print("The disks are being handed over: this side does not know yet whether the other side runs")
+        return await call.person.ask("Quit all the same?")
+    return await call.person.ask("A migration is under way: quit and cancel it?")
 
 
 @handler("hmp_info_history")

@@ -12,7 +12,7 @@ async def stop(call: Call) -> None:
 
 @handler("hmp_cont")
 async def cont(call: Call) -> None:
-    await call.execute("cont")
+    await call.execute("cont", {"x-qmon-force": True} if call.flag("force") else None)
 
 
 @handler("hmp_info_status")

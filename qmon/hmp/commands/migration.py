@@ -15,7 +15,7 @@ POLL_SECONDS = 0.1
 EARLY_END_SECONDS = 0.5
 """How long ``migrate -d`` looks whether the migration ends at once, for somebody at a terminal to see why."""
 
-_UNDER_WAY = frozenset(
+UNDER_WAY = frozenset(
     (
         *("setup", "active", "pre-switchover", "device", "cancelling", "wait-unplug"),
         *("postcopy-active", "postcopy-recover", "colo"),
@@ -107,10 +107,11 @@ async def _show_progress(call: Call) -> Mapping[str, Any]:
 
 def _is_over(info: Mapping[str, Any]) -> bool:
     """Whether waiting is of no more use: an error at the switchover is doubt, which only a person ends."""
-    return info.get("status") not in _UNDER_WAY or _is_in_doubt(info)
+    return info.get("status") not in UNDER_WAY or is_in_doubt(info)
 
 
-def _is_in_doubt(info: Mapping[str, Any]) -> bool:
+def is_in_doubt(info: Mapping[str, Any]) -> bool:
+    """Whether a MigrationInfo is of a side that does not know whether the other runs."""
     return info.get("status") == "device" and "error-desc" in info
 
 
@@ -134,6 +135,11 @@ async def migrate_incoming(call: Call) -> None:
 @handler("hmp_migrate_cancel")
 async def migrate_cancel(call: Call) -> None:
     await call.execute("migrate_cancel")
+
+
+@handler("hmp_migrate_resolve")
+async def migrate_resolve(call: Call) -> None:
+    await call.execute("x-qmon-migrate-resolve", {"action": call.text("action")})
 
 
 @handler("hmp_migrate_set_parameter")
@@ -198,7 +204,7 @@ def _disk_line(disk: Mapping[str, Any]) -> str:
 
 def _state_lines(info: Mapping[str, Any]) -> list[str]:
     state = f"Migration status: {info['status']}"
-    if "error-desc" in info and (info["status"] == "failed" or _is_in_doubt(info)):
+    if "error-desc" in info and (info["status"] == "failed" or is_in_doubt(info)):
         state += f" ({info['error-desc']})"
     lines = [state, f"total time: {info.get('total-time', 0)} ms"]
     for name, field in (
