@@ -7,6 +7,7 @@ give and take the flat union of qapi/sockets.json.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import select
 import socket
@@ -184,6 +185,11 @@ def bind_failure(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Failed to find an available port: {reason(error)}"
     return f"Failed to bind socket: {reason(error)}"
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this host can reach a listening TCP socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _remove_dead_socket(path: str) -> None:

@@ -65,6 +65,12 @@ _OURS = (
     ),
     Option("qmp", Treatment.OURS, "unix:PATH,server,nowait", "Serve the machine protocol on a Unix socket."),
     Option("script", Treatment.OURS, "FILE", "Run the commands in FILE, then quit; stop at one that fails."),
+    Option(
+        "statedir",
+        Treatment.OURS,
+        "DIR",
+        "Keep the records of migrations in DIR; by default in $XDG_STATE_HOME/qmon.",
+    ),
     Option("daemonize", Treatment.OURS, "", "Go to the background once everything is set up."),
     Option("pidfile", Treatment.OURS, "FILE", "Write the process id to FILE."),
     Option("D", Treatment.OURS, "LOGFILE", "Write the log to LOGFILE rather than to standard error."),

@@ -70,6 +70,7 @@ class Options:
     qmp: tuple[str, ...] = ()
     """Paths of Unix sockets."""
     script: str | None = None
+    statedir: str | None = None
     pidfile: str | None = None
     logfile: str | None = None
     daemonize: bool = False
@@ -212,6 +213,7 @@ class _Reader:
             monitors=tuple(self._monitors),
             qmp=tuple(self._qmp),
             script=self._texts.get("script"),
+            statedir=self._texts.get("statedir"),
             pidfile=self._texts.get("pidfile"),
             logfile=self._texts.get("D"),
             daemonize=daemonize,

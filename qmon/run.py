@@ -18,6 +18,7 @@ from qmon.hmp.monitor import Monitor
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.options import MonitorKind, Options
+from qmon.paths import state_folder
 from qmon.version import VERSION
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ class Program:
         options = self._options
         _set_up_logging(options.logfile)
         machine = EmbeddedMachine(
-            name=options.name, uuid=options.uuid, incoming=options.incoming, paused=options.paused
+            name=options.name,
+            uuid=options.uuid,
+            incoming=options.incoming,
+            paused=options.paused,
+            state_folder=Path(options.statedir) if options.statedir else state_folder(),
         )
         # A data thread that comes back from a system call waits at most this long for the loop's thread.
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -130,9 +135,12 @@ class Program:
             quit_requested=quit_requested,
             greeting=f"qmon {VERSION} monitor - type 'help' for more information",
         )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
         try:
             return await console.run()
         finally:
+            loop.add_signal_handler(signal.SIGINT, machine.request_quit)
             waiter.cancel()
 
 

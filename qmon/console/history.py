@@ -9,17 +9,15 @@ from pathlib import Path
 from prompt_toolkit.history import History
 
 from qmon.errors import reason
+from qmon.paths import state_folder
 
 _TAIL_BYTES = 256 << 10
 """Only so much of the file's end is read: the start must not grow slower with years of use."""
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """``$XDG_STATE_HOME/qmon/history`` by the XDG Base Directory Specification: a relative path is unset."""
-    state = Path(environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():
-        state = Path(os.path.expanduser("~")) / ".local" / "state"
-    return state / "qmon" / "history"
+    """``history`` in the state folder."""
+    return state_folder(environ) / "history"
 
 
 class CommandHistory(History):

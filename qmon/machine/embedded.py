@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from qmon.errors import CommandError
 from qmon.machine.block import BlockCommands
 from qmon.machine.drive import DriveSettings
 from qmon.machine.exports import ExportCommands
@@ -11,6 +13,7 @@ from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
 from qmon.machine.migrate import MigrationCommands
 from qmon.machine.runstate import RunState
+from qmon.migration.journal import Journal, JournalError, Stand
 from qmon.qmp.registry import Registry
 
 DEFER = "defer"
@@ -26,12 +29,16 @@ class EmbeddedMachine:
         uuid: str | None = None,
         incoming: str | None = None,
         paused: bool = False,
+        state_folder: Path,
     ) -> None:
+        """``state_folder`` is where the records of migrations are kept."""
         self._machine = Machine(name=name, uuid=uuid)
         self._incoming = incoming
         self._machine.autostart = not paused
         self._exports = ExportCommands(self._machine)
-        self._migration = MigrationCommands(self._machine, self._exports, may_come_in=incoming is not None)
+        self._migration = MigrationCommands(
+            self._machine, self._exports, Journal(state_folder), may_come_in=incoming is not None
+        )
         for family in (
             GeneralCommands(self._machine),
             self._exports,
@@ -46,16 +53,34 @@ class EmbeddedMachine:
         return self._machine.registry
 
     async def start(self, drives: Sequence[DriveSettings]) -> None:
-        """Open the drives, and run, wait for the migration or stand still. Raises CommandError."""
-        if self._incoming is not None:
-            self._machine.set_state(RunState.INMIGRATE)
+        """Open the drives, and run, wait for the migration or stand still. Raises CommandError.
+
+        Where a record says that a migration of these drives is not settled, the machine does not just run.
+        """
+        machine, migration = self._machine, self._migration
+        machine.state = RunState.INMIGRATE  # looked at, not locked, until it is known whose they are
         for settings in drives:
-            await self._machine.add_drive(settings)
-        if self._incoming is None:
-            if self._machine.autostart:
-                await self._machine.run()
-        elif self._incoming != DEFER:
-            await self._migration.start_incoming(self._incoming)
+            await machine.add_drive(settings)
+        try:
+            entry = await machine.blocking(migration.find_record)
+        except JournalError as error:
+            raise CommandError(str(error)) from error
+        stand = None if entry is None else entry.stand
+        waits = self._incoming is not None
+        if entry is not None and (
+            stand in (Stand.GONE, Stand.PREPARED)
+            or (stand is Stand.MOVED and not waits)
+            or (stand in (Stand.RUNNING, Stand.REFUSED) and waits)
+        ):
+            migration.stand_by(entry)
+        if not waits and stand not in (Stand.GONE, Stand.PREPARED, Stand.MOVED):
+            machine.state = RunState.PRELAUNCH
+        if machine.state is RunState.PRELAUNCH or (waits and stand is Stand.RUNNING):
+            await machine.activate()
+            if machine.autostart:
+                await machine.run()
+        if self._incoming is not None and self._incoming != DEFER and stand is not Stand.GONE:
+            await migration.start_incoming(self._incoming)
 
     def request_quit(self) -> None:
         """End soon, as ``quit`` does."""

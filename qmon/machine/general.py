@@ -47,12 +47,15 @@ class GeneralCommands:
         return {}
 
     @command("cont")
-    async def cont(self) -> dict[str, Any]:
+    async def cont(self, x_qmon_force: bool | None = None) -> dict[str, Any]:
+        """Run; with ``x-qmon-force`` also where the disks have been handed over."""
         match self._machine.state:
             case RunState.INMIGRATE:
                 self._machine.autostart = True
             case RunState.FINISH_MIGRATE:
                 raise CommandError("Migration is not finalized yet")
+            case RunState.POSTMIGRATE if x_qmon_force:
+                await self._machine.registry.execute("x-qmon-migrate-resolve", {"action": "keep"})
             case RunState.POSTMIGRATE:
                 raise CommandError(
                     "The disks have been handed over by a migration: the destination runs with them now,"

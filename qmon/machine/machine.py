@@ -154,13 +154,17 @@ class Machine:
     async def run(self) -> None:
         """Let the machine run. Raises CommandError for an image that can't be had."""
         async with self._changing:
-            for drive in self.drives.values():
-                try:
-                    await self.blocking(drive.activate)
-                except OSError as error:
-                    raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
+            await self.activate()
             self.open_gates()
             self.set_state(RunState.RUNNING)
+
+    async def activate(self) -> None:
+        """Open and lock the images that are not. Raises CommandError naming the file."""
+        for drive in self.drives.values():
+            try:
+                await self.blocking(drive.activate)
+            except OSError as error:
+                raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
 
     def request_quit(self) -> None:
         """End the process soon: whoever waits for ``quit_requested`` goes on."""

@@ -7,19 +7,21 @@ import contextlib
 import logging
 import os
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
-from qmon.address import Address, UnixAddress, bind_failure, listen
+from qmon.address import Address, InetAddress, UnixAddress, bind_failure, is_loopback, listen
 from qmon.errors import CommandError
 from qmon.machine.exports import ExportCommands
-from qmon.machine.machine import Machine
+from qmon.machine.machine import STOPPED, Machine
 from qmon.machine.runstate import RunState
 from qmon.migration.destination import Incoming
+from qmon.migration.drive import GATE_REASON
+from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.offer import Mode
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.source import Source
-from qmon.migration.states import ENDED, Phase, status_of
+from qmon.migration.states import ENDED, Event, Phase, status_of
 from qmon.migration.transport import parse_uri
 from qmon.qmp.registry import command
 from qmon.qmp.schema import Uint64
@@ -30,12 +32,19 @@ LOOP_TIMEOUT = 10
 """Seconds in which the loop must have answered a data thread."""
 
 
+_STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
+"""The run states of a machine whose disks may be the destination's."""
+
+
 class MigrationCommands:
     """At most one migration out of this machine, and one into it."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands, *, may_come_in: bool) -> None:
+    def __init__(
+        self, machine: Machine, exports: ExportCommands, journal: Journal, *, may_come_in: bool
+    ) -> None:
         """``may_come_in`` is whether -incoming was given."""
         self._machine = machine
+        self._journal = journal
         self._exports = exports
         self._may_come_in = may_come_in
         self._resume = False
@@ -46,7 +55,7 @@ class MigrationCommands:
         self._told = ""
         self._source: Source | None = None
         self._incoming: Incoming | None = None
-        self._incoming_address: Address | None = None
+        self._listening: Address | None = None
         self._state_before = RunState.RUNNING
         self._stopping: asyncio.Future[None] | None = None
         machine.set_busy_check(self._busy)
@@ -84,19 +93,93 @@ class MigrationCommands:
                 raise CommandError("Can't migrate the vm that was paused due to previous migration")
         if not self._machine.drives:
             raise CommandError("This machine has no drives: there is nothing to migrate")
-        address = parse_uri(uri)
+        parse_uri(uri)
         mode = Mode.INCREMENTAL if inc else Mode.FULL if blk else Mode.SHARED
         self._state_before = self._machine.state
-        self._source = Source(
-            address,
+        self._source = self._make_source(uri, mode)
+        self._source_phase = Phase.SETUP
+        self._source.start()
+        return {}
+
+    def _make_source(self, uri: str, mode: Mode, entry: Entry | None = None) -> Source:
+        return Source(
+            uri,
             mode,
             list(self._machine.drives.values()),
             self.parameters,
+            self._journal,
             on_phase=lambda phase: self._machine.post(lambda: self._on_source(phase)),
             is_running=self._ran_before,
+            entry=entry,
         )
-        self._source_phase = Phase.SETUP
-        self._source.start()
+
+    # After a restart.
+
+    def find_record(self) -> Entry | None:
+        """What the journal says of the drives, if it is more than nothing.
+
+        Raises CommandError where the drives' records don't agree, JournalError for one that can't be read.
+        """
+        found: dict[str, Entry] = {}
+        for drive in self._machine.drives.values():
+            if not drive.read_only:
+                destination = self._journal.read(drive.image, Role.DESTINATION)
+                source = self._journal.read(drive.image, Role.SOURCE)
+                entry = destination if destination is not None and source is None else source
+                if entry is not None:
+                    found[drive.id] = entry
+        entries = list(found.values())
+        if not entries:
+            return None
+        if len({(entry.id, entry.stand) for entry in entries}) > 1:
+            names = ", ".join(f"'{name}' {entry.stand.value} by {entry.id}" for name, entry in found.items())
+            raise CommandError(
+                f"The drives are of different migrations, so nobody can say what runs: {names}"
+            )
+        return entries[0]
+
+    def stand_by(self, entry: Entry) -> None:
+        """Go on where a record says that a migration stands; the drives are there, and not active."""
+        machine = self._machine
+        self._state_before = RunState.RUNNING if entry.resume and machine.autostart else RunState.PAUSED
+        if entry.role is Role.DESTINATION:
+            self._may_come_in = True
+            self._incoming = self._make_incoming(entry)
+            self._incoming_phase = self._incoming.phase
+            if entry.stand is Stand.PREPARED:
+                log.warning(
+                    "the disks have arrived by migration %s, and wait until its source lets go of them;"
+                    " migrate_resolve keep runs here without it",
+                    entry.id,
+                )
+            return
+        for drive in machine.drives.values():
+            drive.gate.close(GATE_REASON, 0)  # nobody is inside yet
+            if self._state_before is RunState.RUNNING:
+                drive.gate.open(STOPPED)
+        self._source = self._make_source(entry.peer, Mode.FULL, entry)
+        self._source_phase = self._source.phase
+        if entry.stand is Stand.GONE:
+            machine.state = RunState.FINISH_MIGRATE
+            log.warning("migration %s to %s: %s", entry.id, entry.peer, self._source.progress.error)
+            self._source.start()
+            return
+        machine.state = RunState.POSTMIGRATE
+        log.warning(
+            "the disks were handed over to %s by migration %s: this machine stands still;"
+            " migrate_resolve keep runs it here all the same",
+            entry.peer,
+            entry.id,
+        )
+
+    @command("x-qmon-migrate-resolve")
+    async def resolve(self, action: Literal["keep", "release"]) -> dict[str, Any]:
+        """Decide whose the disks are, where the two sides can't settle it."""
+        event = Event.KEEP if action == "keep" else Event.RELEASE
+        side = self._source or self._incoming
+        if side is None:
+            raise CommandError("There is nothing to resolve: no migration is known")
+        await self._machine.blocking(side.resolve, event)
         return {}
 
     def _ran_before(self) -> bool:
@@ -108,6 +191,8 @@ class MigrationCommands:
     def _on_source(self, phase: Phase) -> None:
         """The machine follows its migration."""
         machine = self._machine
+        if phase is Phase.CANCELLING and self._source_phase is Phase.CANCELLED:
+            return  # two threads told of these, and the later phase came first
         self._source_phase = phase
         match phase:
             case Phase.SWITCHOVER:
@@ -116,7 +201,7 @@ class MigrationCommands:
             case Phase.COMPLETED:
                 machine.set_state(RunState.POSTMIGRATE)
                 self._exports.drop_clients()
-            case Phase.FAILED | Phase.CANCELLED if machine.state is RunState.FINISH_MIGRATE:
+            case Phase.FAILED | Phase.CANCELLED if machine.state in _STANDING:
                 machine.set_state(self._state_before)
                 if not all(drive.is_active for drive in machine.drives.values()):
                     # Without its images it does not run, whatever it did: cont tries to open them again.
@@ -138,15 +223,26 @@ class MigrationCommands:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
             raise CommandError(bind_failure(address, error)) from error
-        self._incoming_address = address
-        self._incoming = Incoming(
-            listener,
+        self._listening = address
+        if self._incoming is None:
+            self._incoming = self._make_incoming()
+        self._incoming.listen(listener)
+        log.info("waiting for a migration on %s", address)
+        if isinstance(address, InetAddress) and not is_loopback(listener):
+            log.warning(
+                "the migration comes in on %s, which is open to the network, without TLS: whoever reaches it"
+                " can read and replace the disks on their way",
+                address,
+            )
+
+    def _make_incoming(self, entry: Entry | None = None) -> Incoming:
+        return Incoming(
             lambda: list(self._machine.drives.values()),
+            self._journal,
             start_machine=self._start_machine,
             on_phase=lambda phase: self._machine.post(lambda: self._on_incoming(phase)),
+            entry=entry,
         )
-        self._incoming.start()
-        log.info("waiting for a migration on %s", address)
 
     def _start_machine(self, running: bool) -> None:
         """On a data thread, when the source has let go."""
@@ -158,8 +254,7 @@ class MigrationCommands:
         incoming = self._incoming
         assert incoming is not None
         self._incoming_phase = phase
-        if phase is Phase.COMPLETED:
-            self._remove_socket()
+        if phase is Phase.COMPLETED and self._machine.state is RunState.INMIGRATE:
             self._machine.set_state(RunState.RUNNING if self._resume else RunState.PAUSED)
         self._tell(phase)
 
@@ -167,7 +262,7 @@ class MigrationCommands:
     async def migrate_incoming(self, uri: str) -> dict[str, Any]:
         if not self._may_come_in:
             raise CommandError("'-incoming' was not specified on the command line")
-        if self._incoming is not None or self._machine.state is not RunState.INMIGRATE:
+        if self._listening is not None or self._machine.state is not RunState.INMIGRATE:
             raise CommandError("The incoming migration has already been started")
         await self.start_incoming(uri)
         return {}
@@ -245,6 +340,8 @@ class MigrationCommands:
         if self._source is not None:
             with contextlib.suppress(CommandError):  # after GO there is nothing to cancel
                 self._source.cancel()
+            if self._source.phase is not Phase.CANCELLING:
+                self._source.leave()
             await self._machine.blocking(self._source.join, 5)
         if self._incoming is not None:
             await self._machine.blocking(self._incoming.stop)
@@ -252,6 +349,6 @@ class MigrationCommands:
 
     def _remove_socket(self) -> None:
         """Nobody listens any more: the path of a Unix socket goes."""
-        if isinstance(self._incoming_address, UnixAddress):
+        if isinstance(self._listening, UnixAddress):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._incoming_address.path)
+                os.unlink(self._listening.path)

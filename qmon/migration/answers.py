@@ -41,6 +41,8 @@ class Type(enum.IntEnum):
     RUNNING = 0x7106
     REFUSED = 0x7107
     """It won't happen, and this side never runs; the body says why, in UTF-8."""
+    UNKNOWN = 0x7108
+    """The answer to GO for a migration that nothing is known of here: no answer at all."""
 
 
 class AnswerError(QmonError):
@@ -84,6 +86,7 @@ _SIZES = {
     Type.FLUSHED: _NUMBER.size,
     Type.PREPARED: _PREPARED.size,
     Type.RUNNING: 0,
+    Type.UNKNOWN: 0,
 }
 
 

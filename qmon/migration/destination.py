@@ -6,14 +6,28 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
-from qmon.errors import reason
+from qmon.errors import CommandError, QmonError, reason
+from qmon.migration import answers
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.offer import OfferError
+from qmon.migration.journal import Entry, Journal, Role, Stand
+from qmon.migration.offer import Mode, OfferError
 from qmon.migration.progress import Progress
-from qmon.migration.session import Session
-from qmon.migration.states import DESTINATION, Event, Phase, StateMachine
+from qmon.migration.session import Session, opening
+from qmon.migration.states import (
+    DESTINATION,
+    Action,
+    Event,
+    InvalidTransitionError,
+    Phase,
+    StateMachine,
+    status_of,
+)
+from qmon.migration.stream import Go, StreamError
 
 log = logging.getLogger("qmon.migration")
 
@@ -21,30 +35,63 @@ MAX_UNGREETED = 16
 """Connections that may be open without having said hello; one more is closed at once."""
 
 
+_STANDS = {
+    Stand.PREPARED: Phase.PREPARED,
+    Stand.RUNNING: Phase.COMPLETED,
+    Stand.REFUSED: Phase.FAILED,
+}
+
+
+@dataclass(slots=True)
+class Transfer:
+    """The migration that comes in, or came in last."""
+
+    id: UUID
+    mode: Mode
+    drives: Sequence[MigratingDrive]
+    records: int = 0
+    digest: int = 0
+    resume: bool = True
+    """Whether the machine is to run, as it did at the source."""
+
+
 class Incoming:
-    """Listens on ``listener`` for one migration into the drives, until it is complete.
+    """Takes in one migration at a time into the drives, until one is complete.
 
     ``drives`` is asked, on a data thread, when a migration offers itself: they may come and go before.
-    ``start_machine(running)`` is called on GO, on a data thread: the images are open then and the machine
-    may run, or stand if it stood at the source. ``on_phase`` is called at each change, on a data thread.
-    A connection that does not fit is closed with a line in the log, and the listener goes on.
+    ``start_machine(running)`` is called when the images are open and the machine may run, or is to stand as
+    it stood at the source. ``on_phase`` is called at each change. Both are called on data threads.
+    A connection that does not fit is closed with a line in the log, and the listener goes on. A source that
+    has lost its connection behind GO may come back and ask, also when the machine runs.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
         drives: Callable[[], Sequence[MigratingDrive]],
+        journal: Journal,
         start_machine: Callable[[bool], None],
         on_phase: Callable[[Phase], None],
+        entry: Entry | None = None,
     ) -> None:
-        self._listener = listener
+        """With ``entry``, what a restart found, a migration stands prepared, or was refused."""
         self._drives = drives
+        self._journal = journal
         self._start_machine = start_machine
-        self._states = StateMachine(DESTINATION, on_phase)
-        self._claim = threading.Lock()
+        self._transfer: Transfer | None = None
+        phase = Phase.NONE
+        if entry is not None:
+            mine = [drive for drive in drives() if not drive.read_only]
+            self._transfer = Transfer(entry.id, Mode.FULL, mine, 0, entry.digest, entry.resume)
+            phase = _STANDS[entry.stand]
+        self._states = StateMachine(DESTINATION, self._do, on_phase, phase)
+        self._claim = threading.RLock()
         self._owner: Session | None = None
+        self._answering: Session | None = None
         self._sessions: set[Session] = set()
+        self._listener: socket.socket | None = None
         self._stopping = False
+        self._spoiled = False
+        """Whether the last flush or the record of it failed: then there is nothing to wait for."""
         self.progress = Progress()
         self._thread = threading.Thread(target=self._accept, name="migration-incoming", daemon=True)
 
@@ -57,27 +104,56 @@ class Incoming:
         """The drives of now."""
         return self._drives()
 
-    def start(self) -> None:
-        """Begin to listen; returns at once."""
+    def listen(self, listener: socket.socket) -> None:
+        """Begin to accept connections; returns at once."""
+        self._listener = listener
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks."""
+        """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks.
+
+        A machine that ran and ends in good order needs no record of how it got its disks.
+        """
         self._stopping = True
-        with contextlib.suppress(OSError):  # already closed
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):  # already closed
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
         for session in list(self._sessions):
             session.abort()
         for session in list(self._sessions):
             session.join()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
+        if self.phase is Phase.COMPLETED and self._transfer is not None:
+            for drive in self._transfer.drives:
+                self._journal.forget(drive.image, Role.DESTINATION)
+
+    def resolve(self, event: Event) -> None:
+        """Decide by KEEP or RELEASE whose the disks are. Blocks. Raises CommandError."""
+        with self._claim:
+            self._answering = None
+            try:
+                self._states.step(event)
+                if event is Event.KEEP:
+                    self._states.step(Event.RUNNING)
+            except InvalidTransitionError:
+                status = status_of(self.phase)
+                raise CommandError(f"There is nothing to resolve: the migration is {status}") from None
+            except (OSError, QmonError) as error:
+                if self.phase is Phase.GONE:
+                    self._states.step(Event.REFUSED)
+                raise CommandError(reason(error)) from error
+            if event is Event.RELEASE:
+                self.progress.error = "it was decided that the other side keeps the disks"
+            self.progress.ended = time.monotonic()
 
     def _accept(self) -> None:
+        listener = self._listener
+        assert listener is not None
         while not self._stopping:
             try:
-                sock, peer = self._listener.accept()
+                sock, peer = listener.accept()
             except OSError as error:
                 if not self._stopping:
                     log.error("incoming migration: can't accept connections any more: %s", reason(error))
@@ -91,38 +167,166 @@ class Incoming:
             self._sessions.add(session)
             session.start()
 
-    # What a session asks of its listener, on the session's thread.
+    def _do(self, action: Action) -> None:
+        """Carry out an action of the table. Raises OSError or QmonError."""
+        transfer = self._transfer
+        assert transfer is not None
+        match action:
+            case Action.LOCK if transfer.mode is not Mode.SHARED or self.phase is Phase.GONE:
+                for drive in transfer.drives:
+                    with opening(drive):
+                        drive.activate()
+            case Action.LOCK:
+                return  # shared images are the source's until it has let go
+            case Action.GIVE_UP:
+                self._give_up(transfer)
+            case Action.FLUSH:
+                self._flush(transfer)
+            case Action.RECORD_PREPARED:
+                self._record(transfer, Stand.PREPARED)
+            case Action.RECORD_RUNNING:
+                self._record(transfer, Stand.RUNNING)
+            case Action.RECORD_REFUSED:
+                self._record(transfer, Stand.REFUSED)
+            case Action.RUN:
+                self._start_machine(transfer.resume)
+            case Action.SEND_PREPARED:
+                self._answer(answers.prepared(transfer.records, transfer.digest))
+            case Action.SEND_RUNNING:
+                self._try_answer(answers.encode(answers.Type.RUNNING))
+            case Action.SEND_REFUSED:
+                self._try_answer(answers.refused(self.progress.error or "it was refused before"))
+            case _:
+                raise AssertionError(f"{action.name} is not the destination's")
 
-    def claim(self, session: Session) -> Progress:
+    @staticmethod
+    def _give_up(transfer: Transfer) -> None:
+        for drive in transfer.drives:
+            try:
+                drive.deactivate(flush=False)  # what is here is partial, or was flushed before
+            except OSError as error:
+                log.error("drive '%s': %s", drive.id, reason(error))
+
+    @staticmethod
+    def _flush(transfer: Transfer) -> None:
+        if transfer.mode is Mode.SHARED:
+            return
+        for drive in transfer.drives:
+            if not drive.read_only:
+                try:
+                    drive.node.flush()
+                except OSError as error:
+                    raise QmonError(
+                        f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
+                    ) from error
+
+    def _record(self, transfer: Transfer, stand: Stand) -> None:
+        for drive in transfer.drives:
+            if not drive.read_only:
+                self._journal.write(
+                    Entry(drive.image, transfer.id.hex, stand, "", transfer.digest, transfer.resume)
+                )
+                if stand is Stand.RUNNING and transfer.mode is not Mode.SHARED:
+                    self._journal.forget(drive.image, Role.SOURCE)  # of its life before
+
+    def _answer(self, message: bytes) -> None:
+        if self._answering is not None:
+            self._answering.answer(message)
+
+    def _try_answer(self, message: bytes) -> None:
+        """Answer; a source that can't be told comes back and asks."""
+        try:
+            self._answer(message)
+        except OSError as error:
+            log.warning("incoming migration: the source could not be told: %s", reason(error))
+
+    # What a session asks, on its thread.
+
+    def claim(
+        self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
+    ) -> Progress:
         """Make this session the one whose migration it is. Raises OfferError when another is."""
         with self._claim:
-            if self._owner is not None or not self._states.try_step(Event.START):
+            if self._owner is not None:
                 raise OfferError("another migration is already coming in")
-            self._owner = session
+            if self.phase is Phase.COMPLETED:
+                raise OfferError("a migration has come in already, and this machine runs")
+            self._states.step(Event.START)
+            self._owner, self._transfer = session, Transfer(migration_id, mode, drives)
+            self._spoiled = False
             self.progress = Progress()
             return self.progress
 
-    def step(self, event: Event) -> None:
-        """Move the one migration on."""
-        self._states.step(event)
+    def agree(self) -> None:
+        """The offer fits: take the locks. Raises QmonError."""
+        self._states.step(Event.AGREED)
 
-    def failed(self, session: Session) -> None:
-        """Let the next migration in."""
+    def finish(self, session: Session, records: int, digest: int, resume: bool) -> None:
+        """Everything is here: flush, record and say so. Raises OSError or QmonError."""
+        transfer = self._transfer
+        assert transfer is not None
+        transfer.records, transfer.digest, transfer.resume = records, digest, resume
         with self._claim:
-            if self._owner is session:
-                if not self._states.try_step(Event.FAIL):
-                    self._states.step(Event.REFUSED)  # after GO
-                self._owner = None
+            self._answering = session
+            try:
+                self._states.step(Event.FINISHED)
+            except (OSError, QmonError):
+                self._spoiled = True
+                raise
+
+    def go(self, session: Session, order: Go) -> None:
+        """The order to run, from the session that brought the disks or from one that asks again.
+
+        Raises StreamError for an order that comes too early, OSError or QmonError for a refusal that can't
+        be recorded or told.
+        """
+        with self._claim:
+            transfer = self._transfer
+            if transfer is None or transfer.id.bytes != order.migration_id:
+                session.answer(answers.encode(answers.Type.UNKNOWN))
+                return
+            if transfer.digest != order.digest:
+                raise StreamError("the order to run is for other content")
+            self._answering = session
+            if self.phase is not Phase.PREPARED:
+                if not self._states.try_step(Event.GO):  # completed, or refused: say so again
+                    raise StreamError("not a valid migration stream: the order to run came too early")
+                return
+            try:
+                self._states.step(Event.GO)
+            except (OSError, QmonError) as error:
+                self.progress.error = reason(error)
+                log.error("incoming migration %s refused: %s", transfer.id, reason(error))
+                self._states.step(Event.REFUSED)
+                return
+            self.progress.ended = time.monotonic()
+            self.progress.error = None
+            self._states.step(Event.RUNNING)
+
+    def lost(self, session: Session, why: str) -> bool:
+        """The session's migration can't go on; say whether it has failed, and does not just wait for GO."""
+        with self._claim:
+            if self._owner is not session:
+                return False
+            self._owner = None
+            if self.phase is Phase.PREPARED:
+                self.progress.error = (
+                    f"{why}; everything is here, and waits for the source to say that it lets go"
+                )
+                self._states.step(Event.LOST)
+                return False
+            if self.phase not in (Phase.SETUP, Phase.ACTIVE):
+                return False
+            self.progress.error = why
+            self.progress.ended = time.monotonic()
+            self._states.step(Event.FAIL)
+            return True
 
     def ended(self, session: Session) -> None:
+        """The session's thread is about to end."""
         self._sessions.discard(session)
-
-    def completed(self) -> None:
-        """The machine runs: nothing more may come in."""
-        self._stopping = True
-        with contextlib.suppress(OSError):  # a Unix socket that is gone
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def start_machine(self, running: bool) -> None:
-        self._start_machine(running)
+        with self._claim:
+            if self._owner is session:
+                self._owner = None
+            if self._answering is session:
+                self._answering = None

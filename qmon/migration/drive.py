@@ -17,6 +17,10 @@ class MigratingDrive(Protocol):
     def id(self) -> str: ...
 
     @property
+    def image(self) -> str:
+        """The image's file name, by which its record is kept."""
+
+    @property
     def size(self) -> int:
         """The virtual size in bytes, known also while the image is not open."""
 

@@ -8,8 +8,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, reason
@@ -18,8 +18,10 @@ from qmon.migration.drive import MigratingDrive
 from qmon.migration.offer import DriveOffer, Mode, Offer, check_fit
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.receiver import Receiver
-from qmon.migration.states import Event, Phase
 from qmon.migration.stream import Go, Item, Kind, Record, StreamError
+
+if TYPE_CHECKING:
+    from qmon.migration.destination import Incoming
 
 log = logging.getLogger("qmon.migration")
 
@@ -36,45 +38,17 @@ TELL_APPLIED_AFTER = 4 << 20
 
 
 @contextlib.contextmanager
-def _opening(drive: MigratingDrive) -> Iterator[None]:
+def opening(drive: MigratingDrive) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise QmonError(f"drive '{drive.id}' can't be opened at the destination: {reason(error)}") from error
 
 
-class Listener(Protocol):
-    """What a session asks of the listener it came from, on the session's thread."""
-
-    @property
-    def drives(self) -> Sequence[MigratingDrive]: ...
-
-    @property
-    def phase(self) -> Phase: ...
-
-    def claim(self, session: Session) -> Progress:
-        """Make this session the one whose migration it is. Raises OfferError when another is."""
-
-    def step(self, event: Event) -> None:
-        """Move the one migration on."""
-
-    def start_machine(self, running: bool) -> None:
-        """The disks are here: let the machine run, or stand where it stood at the source."""
-
-    def completed(self) -> None:
-        """The machine runs: nothing more may come in."""
-
-    def failed(self, session: Session) -> None:
-        """Let the next migration in."""
-
-    def ended(self, session: Session) -> None:
-        """The session's thread is about to end."""
-
-
 class Session:
     """One connection: a thread that reads the stream and applies it."""
 
-    def __init__(self, incoming: Listener, sock: socket.socket, peer: str) -> None:
+    def __init__(self, incoming: Incoming, sock: socket.socket, peer: str) -> None:
         self._incoming = incoming
         self._sock = sock
         self._peer = peer
@@ -84,13 +58,11 @@ class Session:
         self._writable: list[bool] = []
         self._progress = Progress()
         self._meter = RateMeter()
-        self._prepared: tuple[int, int] | None = None
-        self._resume = True
+        self._finish: tuple[int, int, bool] | None = None
         self._applied = self._told = -1
         self._told_at = 0
         self._wrote = False
-        self._running = False
-        self._failed = False
+        self._done = False
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
 
     def start(self) -> None:
@@ -100,6 +72,10 @@ class Session:
         """Wake the thread; it ends."""
         with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def answer(self, message: bytes) -> None:
+        """Send a message to the source. Raises OSError."""
+        self._sock.sendall(message)
 
     def join(self) -> None:
         if threading.current_thread() is not self._thread:
@@ -124,7 +100,7 @@ class Session:
 
     def _receive(self) -> None:
         deadline = time.monotonic() + HELLO_TIMEOUT
-        while not (self._running or self._failed):
+        while not self._done:
             patience = SILENCE_TIMEOUT if self._offer else max(0.0, deadline - time.monotonic())
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
@@ -147,7 +123,8 @@ class Session:
                 self._apply(item)
                 self._applied = item.sequence
             case Go():
-                self._go(item)
+                self._done = True
+                self._incoming.go(self, item)
 
     def _greet(self, record: Record) -> None:
         if record.kind is not Kind.HELLO:
@@ -155,31 +132,29 @@ class Session:
         offer = Offer.decode(bytes(record.payload))
         drives = self._incoming.drives
         for drive in drives:
-            with _opening(drive):
+            with opening(drive):
                 drive.probe()
         check_fit(offer, [DriveOffer(drive.id, drive.size, drive.read_only) for drive in drives])
-        self._progress = self._incoming.claim(self)
-        self._offer = offer
         by_id = {drive.id: drive for drive in drives}
         self._drives = [by_id[drive.id] for drive in offer.drives]
         self._writable = [not drive.read_only and offer.mode is not Mode.SHARED for drive in self._drives]
+        self._progress = self._incoming.claim(self, offer.id, offer.mode, self._drives)
+        self._offer = offer
         log.info("incoming migration %s from %s", offer.id, self._peer)
-        if offer.mode is not Mode.SHARED:
-            self._activate()
         self._progress.total = sum(
             drive.size for drive, own in zip(self._drives, self._writable, strict=True) if own
         )
         self._progress.remaining = self._progress.total
+        self._incoming.agree()
         # A source that reads no answers must not hold this thread for ever.
         timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         for index, own in enumerate(self._writable):
             if own:
-                with _opening(self._drives[index]):
+                with opening(self._drives[index]):
                     ranges = list(self._zero_ranges(self._drives[index]))
                 for message in answers.zeros(index, ranges):
                     self._sock.sendall(message)
-        self._incoming.step(Event.AGREED)
         self._progress.agreed = time.monotonic()
         self._sock.sendall(answers.encode(answers.Type.AGREED))
 
@@ -188,11 +163,6 @@ class Session:
         for extent in drive.node.extents(0, drive.size):
             if extent.kind is ExtentKind.ZERO and extent.length >= MIN_ZERO_RANGE:
                 yield extent.offset, extent.length
-
-    def _activate(self) -> None:
-        for drive in self._drives:
-            with _opening(drive):
-                drive.activate()
 
     def _apply(self, record: Record) -> None:
         match record.kind:
@@ -209,11 +179,13 @@ class Session:
                 self._flush()
                 self._sock.sendall(answers.flushed(record.sequence))
             case Kind.FINISH:
-                self._prepared = (record.finish[0], record.finish[1])
-                self._resume = record.finish[2]
+                self._finish = record.finish
             case Kind.END:
-                if self._prepared is not None:
-                    self._prepare(*self._prepared)
+                if self._finish is not None:
+                    self._tell_applied()
+                    self._progress.remaining = 0
+                    self._progress.gates_closed = time.monotonic()
+                    self._incoming.finish(self, *self._finish)
             case Kind.PROGRESS:
                 self._progress.remaining = record.offset
             case Kind.HELLO:
@@ -221,7 +193,7 @@ class Session:
 
     def _target(self, record: Record) -> MigratingDrive:
         """The drive that a record may write to. Raises StreamError for one outside it."""
-        if self._prepared is not None:
+        if self._finish is not None:
             raise StreamError(f"not a valid migration stream: {record.kind.name} came behind FINISH")
         if record.drive >= len(self._drives) or not self._writable[record.drive]:
             raise StreamError(f"not a valid migration stream: drive {record.drive} does not travel")
@@ -255,60 +227,31 @@ class Session:
                         f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
                     ) from error
 
-    def _prepare(self, records: int, digest: int) -> None:
-        self._flush()
-        self._progress.remaining = 0
-        self._progress.gates_closed = time.monotonic()
-        self._incoming.step(Event.PREPARED)
-        self._sock.sendall(answers.prepared(records, digest))
-
     def _tell_applied(self) -> None:
         """Tell the source how far it is; not for each batch, since an answer takes its time at both ends."""
         self._progress.rate = self._meter.add(self._progress.transferred)
-        if self._applied > self._told and not self._running:
+        if self._applied > self._told:
             self._told, self._told_at = self._applied, self._progress.transferred
             self._sock.sendall(answers.applied(self._applied))
 
-    def _go(self, order: Go) -> None:
-        offer, prepared = self._offer, self._prepared
-        if offer is None or prepared is None or self._incoming.phase is not Phase.PREPARED:
-            raise StreamError("not a valid migration stream: the order to run came too early")
-        if order.migration_id != offer.id.bytes or order.digest != prepared[1]:
-            raise StreamError("the order to run is for another migration")
-        self._incoming.step(Event.GO)
-        try:
-            self._activate()
-            self._incoming.start_machine(self._resume)
-        except (OSError, QmonError) as error:
-            self._fail(reason(error))
-            return
-        self._running = True
-        self._progress.ended = time.monotonic()
-        self._incoming.step(Event.RUNNING)
-        self._incoming.completed()
-        try:
-            self._sock.sendall(answers.encode(answers.Type.RUNNING))
-        except OSError as error:
-            log.warning("incoming migration: runs, but the source could not be told: %s", reason(error))
-
     def _fail(self, why: str) -> None:
-        """Say what went wrong, here and to the source, and wait for the next."""
-        if self._running or self._failed:
+        """Say what went wrong, here and to the source; the next migration may come."""
+        if self._done:
+            log.debug("incoming migration: the source's connection ended: %s", why)
             return
-        self._failed = True
-        # Before the answer: with it the source may want shared images back, and their locks.
-        for drive in self._drives:
-            try:
-                drive.deactivate(flush=False)  # what is here is partial, or was flushed before
-            except OSError as error:
-                log.error("drive '%s': %s", drive.id, reason(error))
-        with contextlib.suppress(OSError):  # whoever is gone needs no answer
-            self._sock.sendall(answers.refused(why))
+        self._done = True
         if self._offer is None:
+            self._refuse(why)
             log.warning("incoming migration: connection from %s closed: %s", self._peer, why)
             return
         partial = "; the images here are partial" if self._wrote else ""
-        self._progress.error = f"{why}{partial}"
-        self._progress.ended = time.monotonic()
-        log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
-        self._incoming.failed(self)
+        # First the images are given up: with the answer the source may want shared ones back.
+        if self._incoming.lost(self, why + partial):
+            self._refuse(why)
+            log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
+        else:
+            log.error("incoming migration %s: %s; it waits to hear from the source", self._offer.id, why)
+
+    def _refuse(self, why: str) -> None:
+        with contextlib.suppress(OSError):  # whoever is gone needs no answer
+            self._sock.sendall(answers.refused(why))

@@ -8,16 +8,26 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from qmon.address import Address, connect
+from qmon.address import connect
 from qmon.errors import CommandError, QmonError, reason
 from qmon.migration.answers import Type
 from qmon.migration.copy import DriveCopy
 from qmon.migration.drive import GATE_REASON, MigratingDrive
+from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.link import STALL_TIMEOUT, Link, LinkError, PeerRefusedError
 from qmon.migration.offer import DriveOffer, Mode, Offer
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
-from qmon.migration.states import ENDED, SOURCE, Event, Phase, StateMachine
+from qmon.migration.states import (
+    ENDED,
+    SOURCE,
+    Action,
+    Event,
+    InvalidTransitionError,
+    Phase,
+    StateMachine,
+    status_of,
+)
 from qmon.migration.stream import (
     BATCH_SIZE,
     RecordWriter,
@@ -28,6 +38,7 @@ from qmon.migration.stream import (
     section_part,
     section_start,
 )
+from qmon.migration.transport import parse_uri
 
 log = logging.getLogger("qmon.migration")
 
@@ -50,38 +61,59 @@ MIN_SLICE = 4 << 10
 """A slice is a multiple of it. So at 1 KiB a second the destination hears something every four seconds."""
 
 
+ASK_AGAIN_SECONDS = 1.0
+
+DOUBT = (
+    "it is not known whether the destination runs: {why}. This side stands still and asks again; where nobody"
+    " can answer, make sure that the other side does not run, then migrate_resolve keep"
+)
+
+_STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
+
+
 class CancelledError(QmonError):
     """The migration was cancelled here."""
 
 
 class Source:
-    """A migration to ``address``. Made and asked on the loop; it works on threads of its own.
+    """A migration to ``uri``. Made and asked on the loop; it works on threads of its own.
 
     ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
-    gates closed. Every public call returns at once.
+    gates closed. Every public call but ``resolve`` returns at once.
     """
 
     def __init__(
         self,
-        address: Address,
+        uri: str,
         mode: Mode,
         drives: Sequence[MigratingDrive],
         parameters: Parameters,
+        journal: Journal,
         on_phase: Callable[[Phase], None],
         is_running: Callable[[], bool],
+        entry: Entry | None = None,
     ) -> None:
-        self.id = uuid.uuid4()
+        """With ``entry``, what a restart found: the migration stands where that says."""
+        self.id = uuid.uuid4() if entry is None else entry.id
         self.mode = mode
-        self._address = address
+        self.uri = uri
+        self._address = parse_uri(uri)
         self._drives = list(drives)
         self._parameters = parameters
+        self._journal = journal
         self._is_running = is_running
-        self._states = StateMachine(SOURCE, on_phase)
+        self._running = True if entry is None else entry.resume
+        self._digest = 0 if entry is None else entry.digest
+        phase = Phase.NONE if entry is None else _STANDS[entry.stand]
+        self._states = StateMachine(SOURCE, self._do, on_phase, phase)
         self._copies: list[DriveCopy] = []
         self._writer = RecordWriter()
         self._link: Link | None = None
         self._progress_sent = 0.0
+        self._ended = threading.Event()
         self.progress = Progress()
+        if phase is Phase.DOUBT:
+            self.progress.error = DOUBT.format(why="this side was restarted before it heard an answer")
         self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
 
     @property
@@ -94,8 +126,9 @@ class Source:
         return [(copy.drive.id, copy.remaining, copy.drive.size) for copy in list(self._copies)]
 
     def start(self) -> None:
-        """Begin; the phase is ``setup`` when this returns."""
-        self._states.step(Event.START)
+        """Begin, or go on asking where a restart found doubt."""
+        if self.phase is Phase.NONE:
+            self._states.step(Event.START)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -104,19 +137,62 @@ class Source:
         Raises CommandError after GO.
         """
         if self._states.try_step(Event.CANCEL):
-            if self._link is not None:
-                self._link.abort()
+            self._abort()
         elif self.phase not in ENDED and self.phase is not Phase.CANCELLING:
             raise CommandError(
                 "The migration can't be cancelled any more: the destination has been told to run"
             )
 
+    def resolve(self, event: Event) -> None:
+        """Decide by KEEP or RELEASE whose the disks are. Blocks.
+
+        Raises CommandError where there is nothing to decide, or what keeps this side from having them.
+        """
+        try:
+            self._states.step(event)
+        except InvalidTransitionError:
+            raise CommandError(
+                f"There is nothing to resolve: the migration is {status_of(self.phase)}"
+            ) from None
+        except (OSError, QmonError) as error:
+            raise CommandError(reason(error)) from error
+        finally:
+            self._ended.set()
+        self.progress.error = (
+            "the operator decided that this side keeps the disks" if event is Event.KEEP else None
+        )
+        self._note_end()
+
+    def leave(self) -> None:
+        """End the threads, whatever the phase; what a restart must know is in the journal."""
+        self._ended.set()
+        self._abort()
+
+    def _abort(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait until its threads have ended; say whether they have."""
-        self._thread.join(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            if self.phase is not Phase.DOUBT:
+                self._attempt()
+            while self.phase in (Phase.GONE, Phase.DOUBT):
+                if self.phase is Phase.DOUBT and not self._ask_again():
+                    break
+                self._hear()
+        except Exception:
+            log.exception("the migration stopped by a fault of qmon's own; what is known of it is recorded")
+        finally:
+            if self._link is not None:
+                self._link.close()
+
+    def _attempt(self) -> None:
         try:
             self._migrate()
         except (OSError, QmonError) as error:
@@ -124,15 +200,59 @@ class Source:
         except Exception as error:
             log.exception("the migration failed by a fault of qmon's own")
             self._end(f"internal error: {error!r}")
-        finally:
-            if self._link is not None:
-                self._link.close()
 
     def _migrate(self) -> None:
         link = self._connect()
         self._agree(link)
         self._copy(link)
         self._switch_over(link)
+
+    def _do(self, action: Action) -> None:
+        """Carry out an action of the table. Raises OSError or QmonError."""
+        match action:
+            case Action.CLOSE_GATES:
+                for drive in self._drives:
+                    self._close_gate(drive)
+            case Action.LET_GO:
+                for copy in self._copies:
+                    copy.uninstall()
+                # Shared storage is read by the other side as it is flushed here; a copy is complete there.
+                for drive in self._drives:
+                    drive.deactivate(flush=self.mode is Mode.SHARED)
+            case Action.RECORD_GONE:
+                self._record(Stand.GONE)
+            case Action.SEND_GO:
+                self._writer.raw(go(self.id.bytes, self._digest))
+                self._send()
+            case Action.RECORD_MOVED if self.mode is Mode.SHARED:
+                self._forget()  # there is one disk, and its locks tell who has it
+            case Action.RECORD_MOVED:
+                self._record(Stand.MOVED)
+            case Action.FORGET:
+                self._forget()
+            case Action.TURN_AWAY:
+                for drive in self._drives:
+                    drive.gate.shut()
+            case Action.TAKE_BACK:
+                self._run_on()
+            case _:
+                raise AssertionError(f"{action.name} is not the source's")
+
+    def _record(self, stand: Stand) -> None:
+        for drive in self._drives:
+            if not drive.read_only:
+                self._journal.write(
+                    Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running)
+                )
+                if self.mode is not Mode.SHARED:
+                    self._journal.forget(drive.image, Role.DESTINATION)
+
+    def _forget(self) -> None:
+        """Take away what was recorded of this migration, and of no other."""
+        for drive in self._drives:
+            entry = self._journal.read(drive.image, Role.SOURCE)
+            if entry is not None and entry.id == self.id:
+                self._journal.forget(drive.image, Role.SOURCE)
 
     def _check(self) -> None:
         if self.phase is Phase.CANCELLING:
@@ -238,40 +358,78 @@ class Source:
         return time.monotonic() - begun
 
     def _switch_over(self, link: Link) -> None:
-        self._step(Event.CONVERGED)
-        running = self._is_running()
         self.progress.gates_closed = time.monotonic()
-        for drive in self._drives:
-            self._close_gate(drive)
+        self._step(Event.CONVERGED)
+        self._running = self._is_running()
         self._writer.raw(section_end())
         for copy in self._copies:
             copy.send_dirty(self)
-        expected = self._writer.finish(running)
+        expected = self._writer.finish(self._running)
+        self._digest = expected[1]
         self._close_part()
         self._send()
         if link.wait_for(Type.PREPARED, timeout=PREPARED_TIMEOUT).prepared != expected:
             raise LinkError("the destination's digest of what came is not that of what was sent")
-        for copy in self._copies:
-            copy.uninstall()
-        # Shared storage is read by the other side as it is flushed here; a copy is complete over there.
-        for drive in self._drives:
-            drive.deactivate(flush=self.mode is Mode.SHARED)
         self._step(Event.PREPARED)
         # The point of no return: whoever cancels does so before this step or not at all.
         self._step(Event.GO)
-        self._writer.raw(go(self.id.bytes, expected[1]))
-        self._send()
+
+    def _hear(self) -> None:
+        """After GO: hear how it went. Without an answer there is doubt."""
+        assert self._link is not None
         try:
-            link.wait_for(Type.RUNNING, timeout=STALL_TIMEOUT)
+            answer = self._link.wait_for(Type.RUNNING, Type.UNKNOWN, timeout=STALL_TIMEOUT)
         except PeerRefusedError as refused:
             self.progress.error = f"the destination refused to run: {refused}"
-            self._take_back(Event.REFUSED)
-            return
-        self.progress.remaining = 0
+            self._finish(Event.REFUSED)
+        except LinkError as error:
+            self._lose(str(error))
+        else:
+            if answer.type is Type.UNKNOWN:
+                self._lose("the destination knows nothing of this migration")
+                return
+            self.progress.remaining = 0
+            self.progress.error = None
+            self._finish(Event.RUNNING)
+
+    def _finish(self, event: Event) -> None:
+        """The last transition. What fails in it is told; the disks are not touched any more."""
         self._note_end()
-        for drive in self._drives:
-            drive.gate.shut()
-        self._states.step(Event.RUNNING)
+        try:
+            self._states.step(event)
+        except (OSError, QmonError) as error:
+            self.progress.error = "; then ".join(filter(None, (self.progress.error, reason(error))))
+            log.error("migration: %s", self.progress.error)
+            self._states.tell()
+
+    def _lose(self, why: str) -> None:
+        error = DOUBT.format(why=why)
+        if error != self.progress.error:
+            log.error("migration: %s", error)
+        self.progress.error = error
+        self._states.step(Event.LOST)
+
+    def _ask_again(self) -> bool:
+        """In doubt: reconnect and send GO again; say whether that was done, or something else has decided."""
+        while not self._ended.wait(ASK_AGAIN_SECONDS):
+            if self._link is not None:
+                self._link.close()
+            try:
+                self._link = Link(connect(self._address, CONNECT_TIMEOUT, self._check_ended), self.progress)
+            except (OSError, QmonError) as error:
+                log.debug("the destination can't be asked: %s", reason(error))
+                continue
+            self._writer.clear()
+            self._writer.raw(preamble())
+            try:
+                return self._states.try_step(Event.RECONNECTED)
+            except (OSError, QmonError) as error:
+                self._lose(reason(error))
+        return False
+
+    def _check_ended(self) -> None:
+        if self._ended.is_set():
+            raise LinkError("it was decided otherwise")
 
     def _step(self, event: Event) -> None:
         """Move on, unless the migration was cancelled at that very moment."""
@@ -332,29 +490,13 @@ class Source:
             self.progress.downtime = self.progress.ended - self.progress.gates_closed
 
     def _end(self, why: str) -> None:
-        """Something went wrong: run on before GO, stand still after it."""
+        """Something went wrong: run on before GO, ask again after it."""
         if self.phase is Phase.GONE:
-            self.progress.error = (
-                f"it is not known whether the destination runs: {why}."
-                " This side stands still; ask the other side before anything else"
-            )
-            log.error("migration: %s", self.progress.error)
-            self._states.step(Event.LOST)
+            self._lose(why)
             return
         if self.phase is not Phase.CANCELLING:
             self.progress.error = why
-        self._take_back(Event.FAIL)
-
-    def _take_back(self, event: Event) -> None:
-        """The machine runs on here, as far as its drives can be had; ``event`` ends the migration."""
-        try:
-            self._run_on()
-        except OSError as error:
-            why = self.progress.error or "the migration was cancelled"
-            self.progress.error = f"{why}; then a drive could not be opened again: {reason(error)}"
-            log.error("%s", self.progress.error)
-        self._note_end()
-        self._states.step(event)
+        self._finish(Event.FAIL)
 
     def _run_on(self) -> None:
         """Give the drives back to the machine as they were. Raises OSError when an image can't be had."""
@@ -366,4 +508,5 @@ class Source:
         finally:
             # What could not be opened answers its requests with an error; to hold them would hide it.
             for drive in self._drives:
+                drive.gate.reopen()
                 drive.gate.open(GATE_REASON)

@@ -1,8 +1,12 @@
 """The states of a migration: both sides' transitions as tables, and the one thing that moves along them.
 
-Two rules. A phase changes only by ``StateMachine.step``, and ``step`` knows only what the tables say.
+Three rules. A phase changes only by ``StateMachine.step``, ``step`` knows only what the tables say, and what
+a transition makes a side do is in its row, in order: the tables are the handover, and can be checked alone.
+
 Before the first byte of GO a source may fail or be cancelled, which means that it runs on; from GO on it
-leaves its disks alone until it has heard RUNNING or REFUSED, whatever else happens.
+leaves its disks alone until it has heard RUNNING or REFUSED, or somebody has decided for it. A destination
+that is PREPARED runs on GO only. Both write down what a restart must not forget before the other side can
+hear of it.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import enum
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 
 class Phase(enum.Enum):
@@ -25,7 +30,7 @@ class Phase(enum.Enum):
     GONE = "gone"
     """GO is on its way, or has arrived and the destination starts."""
     DOUBT = "doubt"
-    """After GO the connection was lost before an answer came: nobody runs here until it is resolved."""
+    """After GO the connection was lost before an answer came: the source asks again, and does not run."""
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLING = "cancelling"
@@ -33,52 +38,130 @@ class Phase(enum.Enum):
 
 
 class Event(enum.Enum):
-    """What moves a side on: a message that came or went, an order, or a failure."""
+    """What moves a side on: a message that came, an order, or a failure."""
 
     START = enum.auto()
+    """A source is told to migrate; a destination has got a hello that fits."""
     AGREED = enum.auto()
     CONVERGED = enum.auto()
+    FINISHED = enum.auto()
+    """The destination has got everything, and its digest is the source's."""
     PREPARED = enum.auto()
     GO = enum.auto()
     RUNNING = enum.auto()
     REFUSED = enum.auto()
     LOST = enum.auto()
+    RECONNECTED = enum.auto()
     FAIL = enum.auto()
     CANCEL = enum.auto()
     STOPPED = enum.auto()
+    KEEP = enum.auto()
+    """The operator decides that the disks are this side's."""
+    RELEASE = enum.auto()
+    """The operator decides that the disks are the other side's."""
 
 
-Table = Mapping[Phase, Mapping[Event, Phase]]
+class Action(enum.Enum):
+    """What a side does at a transition."""
 
-_START = {Event.START: Phase.SETUP}
-_BEFORE_GO = {Event.FAIL: Phase.FAILED, Event.LOST: Phase.FAILED, Event.CANCEL: Phase.CANCELLING}
+    # The source's.
+    CLOSE_GATES = enum.auto()
+    """Hold the guests' requests; those inside finish."""
+    LET_GO = enum.auto()
+    """Close the images and give up their locks."""
+    RECORD_GONE = enum.auto()
+    SEND_GO = enum.auto()
+    TAKE_BACK = enum.auto()
+    """Open the images, let requests in: the machine goes on here."""
+    TURN_AWAY = enum.auto()
+    """Answer requests with ESHUTDOWN from now on."""
+    RECORD_MOVED = enum.auto()
+    FORGET = enum.auto()
+    """Take the record away: a restart runs."""
+    # The destination's.
+    LOCK = enum.auto()
+    """Open the images and lock them, as far as that has not been done."""
+    GIVE_UP = enum.auto()
+    """Close the images; what they hold is partial, or is not to be used here."""
+    FLUSH = enum.auto()
+    RECORD_PREPARED = enum.auto()
+    SEND_PREPARED = enum.auto()
+    RECORD_RUNNING = enum.auto()
+    RUN = enum.auto()
+    SEND_RUNNING = enum.auto()
+    RECORD_REFUSED = enum.auto()
+    SEND_REFUSED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A transition: where it leads, and what is done on the way there, in order."""
+
+    to: Phase
+    actions: tuple[Action, ...] = ()
+
+
+Table = Mapping[Phase, Mapping[Event, Row]]
+
+_START = {Event.START: Row(Phase.SETUP)}
+# The record goes first: a restart that found it would have the other side run, after writes made here.
+_HERE_AGAIN = Row(Phase.FAILED, (Action.FORGET, Action.TAKE_BACK))
+_CANCELLED = Row(Phase.CANCELLED, (Action.FORGET, Action.TAKE_BACK))
+_BEFORE_GO = {Event.FAIL: _HERE_AGAIN, Event.LOST: _HERE_AGAIN, Event.CANCEL: Row(Phase.CANCELLING)}
+_MOVED = Row(Phase.COMPLETED, (Action.RECORD_MOVED, Action.TURN_AWAY))
 
 SOURCE: Table = {
     Phase.NONE: _START,
-    Phase.SETUP: {Event.AGREED: Phase.ACTIVE, **_BEFORE_GO},
-    Phase.ACTIVE: {Event.CONVERGED: Phase.SWITCHOVER, **_BEFORE_GO},
-    Phase.SWITCHOVER: {Event.PREPARED: Phase.PREPARED, **_BEFORE_GO},
-    Phase.PREPARED: {Event.GO: Phase.GONE, **_BEFORE_GO},
-    Phase.GONE: {Event.RUNNING: Phase.COMPLETED, Event.REFUSED: Phase.FAILED, Event.LOST: Phase.DOUBT},
-    Phase.DOUBT: {Event.RUNNING: Phase.COMPLETED, Event.REFUSED: Phase.FAILED},
-    Phase.CANCELLING: {
-        Event.STOPPED: Phase.CANCELLED,
-        Event.FAIL: Phase.CANCELLED,
-        Event.LOST: Phase.CANCELLED,
+    Phase.SETUP: {Event.AGREED: Row(Phase.ACTIVE), **_BEFORE_GO},
+    Phase.ACTIVE: {Event.CONVERGED: Row(Phase.SWITCHOVER, (Action.CLOSE_GATES,)), **_BEFORE_GO},
+    # A restart must know that GO may have been sent before it can have been.
+    Phase.SWITCHOVER: {
+        Event.PREPARED: Row(Phase.PREPARED, (Action.LET_GO, Action.RECORD_GONE)),
+        **_BEFORE_GO,
     },
-    Phase.COMPLETED: _START,
+    # The point of no return.
+    Phase.PREPARED: {Event.GO: Row(Phase.GONE, (Action.SEND_GO,)), **_BEFORE_GO},
+    Phase.GONE: {Event.RUNNING: _MOVED, Event.REFUSED: _HERE_AGAIN, Event.LOST: Row(Phase.DOUBT)},
+    Phase.DOUBT: {
+        Event.RECONNECTED: Row(Phase.GONE, (Action.SEND_GO,)),
+        Event.KEEP: _HERE_AGAIN,
+        Event.RELEASE: _MOVED,
+    },
+    Phase.CANCELLING: {Event.STOPPED: _CANCELLED, Event.FAIL: _CANCELLED, Event.LOST: _CANCELLED},
+    Phase.COMPLETED: {Event.KEEP: _HERE_AGAIN},
     Phase.FAILED: _START,
     Phase.CANCELLED: _START,
 }
 
+_PARTIAL = Row(Phase.FAILED, (Action.GIVE_UP,))
+_NEVER = Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.GIVE_UP))
+_TAKE_OVER = Row(Phase.GONE, (Action.LOCK, Action.RECORD_RUNNING))
+_BEFORE_PREPARED = {Event.FAIL: _PARTIAL, Event.LOST: _PARTIAL}
+
 DESTINATION: Table = {
     Phase.NONE: _START,
-    Phase.SETUP: {Event.AGREED: Phase.ACTIVE, Event.FAIL: Phase.FAILED, Event.LOST: Phase.FAILED},
-    Phase.ACTIVE: {Event.PREPARED: Phase.PREPARED, Event.FAIL: Phase.FAILED, Event.LOST: Phase.FAILED},
-    Phase.PREPARED: {Event.GO: Phase.GONE, Event.FAIL: Phase.FAILED, Event.LOST: Phase.FAILED},
-    Phase.GONE: {Event.RUNNING: Phase.COMPLETED, Event.REFUSED: Phase.FAILED},
-    Phase.FAILED: _START,
-    Phase.COMPLETED: {},
+    Phase.SETUP: {Event.AGREED: Row(Phase.ACTIVE, (Action.LOCK,)), **_BEFORE_PREPARED},
+    Phase.ACTIVE: {
+        Event.FINISHED: Row(Phase.PREPARED, (Action.FLUSH, Action.RECORD_PREPARED, Action.SEND_PREPARED)),
+        **_BEFORE_PREPARED,
+    },
+    Phase.PREPARED: {
+        Event.GO: _TAKE_OVER,
+        # The source may be gone for good, or come back with GO: this side waits either way.
+        Event.LOST: Row(Phase.PREPARED),
+        # Another migration takes the place of this one, which is refused from now on.
+        Event.START: Row(Phase.SETUP, (Action.RECORD_REFUSED,)),
+        # It was never said, or could not be: the source gets no GO out of this.
+        Event.FAIL: _NEVER,
+        Event.KEEP: _TAKE_OVER,
+        Event.RELEASE: _NEVER,
+    },
+    Phase.GONE: {
+        Event.RUNNING: Row(Phase.COMPLETED, (Action.RUN, Action.SEND_RUNNING)),
+        Event.REFUSED: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.GIVE_UP, Action.SEND_REFUSED)),
+    },
+    Phase.COMPLETED: {Event.GO: Row(Phase.COMPLETED, (Action.SEND_RUNNING,))},
+    Phase.FAILED: {**_START, Event.GO: Row(Phase.FAILED, (Action.SEND_REFUSED,))},
 }
 
 STATUS: Mapping[Phase, str] = {
@@ -108,30 +191,50 @@ class InvalidTransitionError(Exception):
 
 
 class StateMachine:
-    """One side's phase. Thread-safe; ``on_change`` is called on the thread that steps, in order."""
+    """One side's phase. Thread-safe; ``on_change`` is called on the thread that steps, in order.
 
-    def __init__(self, table: Table, on_change: Callable[[Phase], None] = lambda phase: None) -> None:
+    ``do`` carries out an action. What it raises leaves the side in the new phase, the actions behind it
+    undone: the caller goes on from there by the event for the failure.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        do: Callable[[Action], None],
+        on_change: Callable[[Phase], None] = lambda phase: None,
+        phase: Phase = Phase.NONE,
+    ) -> None:
         self._table = table
-        self._phase = Phase.NONE
-        self._lock = threading.Lock()
+        self._do = do
         self._on_change = on_change
+        self._phase = phase
+        self._lock = threading.Lock()
 
     @property
     def phase(self) -> Phase:
         return self._phase
 
     def step(self, event: Event) -> Phase:
-        """Move on, and return the new phase. Raises InvalidTransitionError, and stays."""
+        """Move on, do what the row says, and return the new phase.
+
+        Raises InvalidTransitionError, and stays, or what an action raised.
+        """
         with self._lock:
-            new = self._table[self._phase].get(event)
-            if new is None:
+            row = self._table[self._phase].get(event)
+            if row is None:
                 raise InvalidTransitionError(self._phase, event)
-            self._phase = new
-            self._on_change(new)
-            return new
+            self._phase = row.to
+        for action in row.actions:
+            self._do(action)
+        self._on_change(row.to)
+        return row.to
+
+    def tell(self) -> None:
+        """Tell of the phase as it is: an action failed on the way there."""
+        self._on_change(self._phase)
 
     def try_step(self, event: Event) -> bool:
-        """Move on if the table knows the event here; say whether it did."""
+        """Move on if the table knows the event here; say whether it did. Raises what an action raised."""
         try:
             self.step(event)
         except InvalidTransitionError:

@@ -351,7 +351,7 @@ class StreamReader:
                 expected = section_part()
             case Mark.SECTION_END if self._greeted and not self._last_part:
                 expected = section_end()
-            case Mark.COMMAND if self._last_part:
+            case Mark.COMMAND if self._last_part or not self._greeted:  # without a hello it is asked again
                 return self._parse_command()
             case _:
                 raise self._error(f"unexpected section type {mark.name}")

@@ -106,9 +106,10 @@ def test_tcp_reaches_the_destination_by_any_name_of_this_host(lab: Lab, host: st
     assert same(image, empty)
 
 
-def test_the_destination_s_unix_socket_is_gone_when_the_disk_is_there(lab: Lab) -> None:
+def test_the_destination_s_unix_socket_is_gone_when_it_has_quit(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(MIB)
     migrated(source, target, f"migrate -d blk {uri}")
+    target.close()
     assert not os.path.exists(uri.removeprefix("unix:"))
 
 

@@ -147,48 +147,95 @@ def test_a_connection_that_is_cut_before_go_leaves_the_source_running(
         source.quietly(line)
         source.wait_migration("failed")
     runs_on(source)
-    target.wait_migration("failed")
+    # A destination that is prepared can't know that the source has gone back: it waits, or takes another.
+    target.wait_migration("device" if step is Type.PREPARED else "failed")
     assert target.status() == "paused (inmigrate)"
     migrated(source, target, line.replace(wire.uri, f"unix:{there}"))
     assert shared or same(lab.folder / "source.img", lab.folder / "target.img")
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["copied", "shared"])
-def test_go_that_does_not_arrive_leaves_nobody_running(lab: Lab, shared: bool) -> None:
+def doubt(lab: Lab, *, shared: bool = False, heard: bool) -> tuple[Qmon, Qmon, Path]:
+    """A source in doubt: the destination has heard GO and its answer was lost, or has not heard it."""
     source, target, there, line = pair(lab, shared=shared)
 
-    def cut() -> None:
+    def cut_answer(kind: Type) -> None:
+        if kind is Type.RUNNING:
+            raise Cut
+
+    def cut_go() -> None:
         raise Cut
 
-    with Wire(lab.folder / "wire", there, on_go=cut).once():
+    path = lab.folder / "wire"
+    wire = Wire(path, there, on_answer=cut_answer) if heard else Wire(path, there, on_go=cut_go)
+    with wire.once():
         source.quietly(line)
         source.wait_log(DOUBT)
-    eventually(lambda: target.migration() != "device", "the destination has given up")
-    assert target.status() == "paused (inmigrate)"
+    path.unlink()
     assert source.status() == "paused (finish-migrate)"
     assert source.migration().startswith(f"device ({DOUBT}")
     assert source.command("cont") == "Error: Migration is not finalized yet"
     assert source.command("migrate_cancel").startswith("Error: ")
+    return source, target, there
 
 
+@pytest.mark.parametrize("heard", [False, True], ids=["go lost", "answer lost"])
 @pytest.mark.parametrize("shared", [False, True], ids=["copied", "shared"])
-def test_a_lost_running_leaves_the_destination_running_alone(lab: Lab, shared: bool) -> None:
-    source, target, there, line = pair(lab, shared=shared)
-
-    def cut(kind: Type) -> None:
-        if kind is Type.RUNNING:
-            raise Cut
-
-    with Wire(lab.folder / "wire", there, on_answer=cut).once():
-        source.quietly(line)
-        target.wait_migration("completed")
+def test_a_source_in_doubt_asks_again_until_it_hears(lab: Lab, shared: bool, heard: bool) -> None:
+    source, target, there = doubt(lab, shared=shared, heard=heard)
+    assert target.status() == ("running" if heard else "paused (inmigrate)")
+    with Wire(lab.folder / "wire", there).once():
+        source.wait_migration("completed")
         target.wait_status("running")
-        source.wait_log(DOUBT)
-    assert source.status() == "paused (finish-migrate)"
-    assert source.command("cont") == "Error: Migration is not finalized yet"
+    assert source.status() == "paused (postmigrate)"
     with target.guest() as guest:
-        guest.write(0, noise(512, 3))
-        assert guest.read(0, 512) == noise(512, 3)
+        assert guest.read(0, SIZE) == noise(SIZE)
+
+
+def test_the_operator_gives_the_disks_to_the_source(lab: Lab) -> None:
+    source, target, there = doubt(lab, heard=False)
+    target.quietly("migrate_resolve release")
+    target.wait_migration("failed")
+    source.quietly("migrate_resolve keep")
+    runs_on(source)
+    assert target.status() == "paused (inmigrate)"
+    migrated(source, target, f"migrate -d blk unix:{there}")
+
+
+def test_the_operator_gives_the_disks_to_the_destination(lab: Lab) -> None:
+    source, target, _ = doubt(lab, heard=False)
+    source.quietly("migrate_resolve release")
+    source.wait_migration("completed")
+    target.quietly("migrate_resolve keep")
+    target.wait_status("running")
+    assert source.status() == "paused (postmigrate)"
+    assert same(lab.folder / "source.img", lab.folder / "target.img")
+
+
+def test_a_destination_that_was_told_to_release_refuses_when_it_is_asked(lab: Lab) -> None:
+    source, target, there = doubt(lab, heard=False)
+    target.quietly("migrate_resolve release")
+    with Wire(lab.folder / "wire", there).once():
+        source.wait_migration("failed")
+    runs_on(source)
+
+
+def test_a_source_that_has_handed_over_runs_again_only_by_force(lab: Lab) -> None:
+    source, target, uri = lab.disk_pair(SIZE)
+    migrated(source, target, f"migrate -d blk {uri}")
+    assert source.command("cont").startswith("Error: The disks have been handed over by a migration")
+    target.close()
+    source.quietly("cont -f")
+    runs_on(source)
+
+
+def test_where_nothing_is_in_doubt_there_is_nothing_to_resolve(lab: Lab) -> None:
+    source, target, uri = lab.disk_pair(SIZE)
+    nothing = "Error: There is nothing to resolve: "
+    assert source.command("migrate_resolve keep") == f"{nothing}no migration is known"
+    assert target.command("migrate_resolve keep") == f"{nothing}the migration is none"
+    migrated(source, target, f"migrate -d blk {uri}")
+    assert target.command("migrate_resolve keep") == f"{nothing}the migration is completed"
+    assert target.command("migrate_resolve release") == f"{nothing}the migration is completed"
 
 
 def test_whoever_waits_for_the_end_is_told_of_doubt(lab: Lab) -> None:

@@ -14,6 +14,7 @@ import pytest
 from qmon.errors import CommandError
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
+from qmon.paths import state_folder
 from qmon.qmp.target import Event
 from tests.nbd.client import Client
 
@@ -94,7 +95,7 @@ class Street:
 
     async def machine(self, *drives: DriveSettings, **options: Any) -> House:
         """Raises CommandError."""
-        house = House(EmbeddedMachine(**options))
+        house = House(EmbeddedMachine(state_folder=state_folder(), **options))
         self._stack.push_async_callback(house.close)
         await house.machine.start(drives)
         house.events.clear()

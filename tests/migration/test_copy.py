@@ -32,6 +32,7 @@ class MemoryDrive:
     """A drive of a node in memory."""
 
     id = "d0"
+    image = "d0.img"
     read_only = False
 
     def __init__(self, content: bytes) -> None:

@@ -250,7 +250,7 @@ class TestRefusals:
             (preamble() + b"\2", "at byte 17: unexpected section type SECTION_PART"),
             (preamble() + b"\3", "unexpected section type SECTION_END"),
             (preamble() + b"\0", "unexpected section type EOF"),
-            (preamble() + b"\x08", "unexpected section type COMMAND"),
+            (preamble() + b"\x08" + bytes(36), "unknown command 0x0000"),
             (preamble() + b"\x99", "unknown section type 0x99"),
             (
                 preamble() + section_start().replace(b"disks", b"diskz"),
