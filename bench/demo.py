@@ -100,6 +100,8 @@ def start(folder: Path, side: str, image: Path, *more: str) -> subprocess.Popen[
             "-m",
             "qmon",
             *command,
+            "-statedir",
+            "state",
             "-monitor",
             "stdio",
             "-monitor",
@@ -154,7 +156,7 @@ def run(folder: Path, size: int) -> int:
     with target_image.open("wb") as file:
         file.truncate(size)
     port = free_port(4444)
-    target = start(folder, "target", target_image, "-incoming", f"tcp:0:{port}")
+    target = start(folder, "target", target_image, "-incoming", f"tcp:127.0.0.1:{port}")
     source = start(folder, "source", source_image)
     try:
         with Monitor(folder / "target.sock"), Monitor(folder / "source.sock") as monitor:

@@ -36,10 +36,11 @@ def drive(path: Path) -> list[str]:
 
 def qmon_pair(folder: Path, source: Path, target: Path, port: int) -> float:
     """One move by qmon; returns seconds from the command until both sides say that it is there."""
+    state = ["-statedir", str(folder / f"state-{port}")]  # a new one: in the old one the disk has moved
     return run_pair(
         folder,
-        [*QMON, *drive(source)],
-        [*QMON, *drive(target)],
+        [*QMON, *drive(source), *state],
+        [*QMON, *drive(target), *state],
         port,
         f"migrate -d blk tcp:127.0.0.1:{port}",
         [],
