@@ -1,5 +1,6 @@
 # make demo    two qmon processes move a disk while it is written
 # make check   formatting, types, imports and tests; installs the peers of the tests where it can
+# make torture 700 migrations that are cut, stalled, falsified or killed at random, and checked
 # make bench   the figures of the README, measured here
 # make dist    source archive and wheel, in dist/
 # make clean   take away all that was made
@@ -11,7 +12,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check bench dist clean environment test-environment peers
+.PHONY: help demo check torture bench dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -25,6 +26,9 @@ check: test-environment peers
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m pytest
+
+torture: test-environment
+	@$(RUN) -m tests.torture.campaign
 
 bench: test-environment peers
 	$(RUN) -m bench.start

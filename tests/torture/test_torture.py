@@ -1,0 +1,22 @@
+"""A few of the runs that ``make torture`` does by the hundred: nothing that happens loses a byte or hangs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.campaign import campaign, failure, fresh_seed, summary
+
+
+@pytest.mark.parametrize(("kind", "runs"), [("proxy", 20), ("kill", 10)])
+def test_whatever_breaks_at_most_one_side_runs_with_every_acknowledged_write(
+    tmp_path: Path, kind: str, runs: int
+) -> None:
+    seed = fresh_seed()
+    print(f"{kind}: seed {seed}")
+    results = list(campaign(kind, seed, runs, tmp_path / "runs"))
+    print(summary(kind, results))
+    assert len(results) == runs
+    broken = [failure(kind, result) for result in results if result.problems]
+    assert not broken, "\n".join(broken)

@@ -1,0 +1,443 @@
+"""One run: two processes, guests that write, a migration, a fault, and the promises checked at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.interop.processes import Qmon, blank, drive
+from tests.torture.guests import Probe, Writer, overlap
+from tests.torture.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
+from tests.torture.scenario import Scenario
+
+SETTLE_SECONDS = 15.0
+"""After which what can be settled without an operator has been."""
+
+STILL_SECONDS = 1.5
+"""How long nothing changes before a state that nobody can settle is taken for the last one."""
+
+GO_SIZE = 29 + 8
+
+
+@dataclass
+class Result:
+    """How a run ended. ``outcome`` is one word or two; ``problems`` has a line for each broken promise."""
+
+    seed: int
+    scenario: str
+    outcome: str = "not begun"
+    rule: str = ""
+    seconds: float = 0.0
+    settle_seconds: float = 0.0
+    acknowledged: int = 0
+    problems: list[str] = field(default_factory=list)
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a side says of itself; ``status`` is ``dead`` when it says nothing."""
+
+    status: str
+    migration: str
+
+    @property
+    def phase(self) -> str:
+        """The migration's status without its reason."""
+        return self.migration.split(" (")[0]
+
+    @property
+    def runs(self) -> bool:
+        return self.status == "running"
+
+
+DEAD = View("dead", "none")
+MOVED = "paused (postmigrate)"
+
+
+class Side:
+    """A qmon that can be killed and started again with the same command line."""
+
+    def __init__(self, folder: Path, name: str, options: list[str], drives: list[str], trace: Trace) -> None:
+        self.name = name
+        self.killed = 0
+        self._folder = folder
+        self._options = options
+        self._drives = drives
+        self._trace = trace
+        self.logs: list[str] = []
+        """Of processes that were killed."""
+        self._lock = threading.Lock()
+        self.qmon = Qmon(folder, name, options)
+
+    @property
+    def export_path(self) -> Path:
+        return self.qmon.nbd
+
+    @property
+    def log(self) -> str:
+        return "".join(self.logs) + self.qmon.log()
+
+    @property
+    def alive(self) -> bool:
+        return self.qmon.process.poll() is None
+
+    def export(self) -> None:
+        self.qmon.export(*self._drives)
+
+    def kill(self) -> None:
+        self.qmon.kill()
+        self.killed += 1
+        self._trace.note(f"{self.name}: killed")
+
+    def restart(self) -> None:
+        """Start it again; it exports its drives when this returns."""
+        with self._lock:
+            log = self._folder / f"{self.name}.log"
+            self.logs.append(log.read_text())
+            log.rename(self._folder / f"{self.name}.log.{self.killed}")
+            self.qmon = Qmon(self._folder, self.name, self._options)
+            assert self.qmon.monitor.greeting
+            self._trace.note(f"{self.name}: started again, it is {self.qmon.status()}")
+            self.export()
+
+    def look(self) -> View:
+        with self._lock:
+            if not self.alive:
+                return DEAD
+            try:
+                return View(self.qmon.status(), self.qmon.migration())
+            except (OSError, AssertionError) as error:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.qmon.process.wait(2)  # it may have been killed at this moment
+                    return DEAD
+                raise AssertionError(f"{self.name} does not answer: {error}") from error
+
+    def close(self) -> list[str]:
+        """End it; return what was wrong about that."""
+        with contextlib.suppress(OSError):
+            (self._folder / f"{self.name}.log").touch()
+        try:
+            self.qmon.close()
+        except AssertionError as error:
+            return [f"{self.name}: {error}"]
+        return [f"{self.name}: a traceback before it was killed" for log in self.logs if "Traceback" in log]
+
+
+def uri_of(port: int) -> str:
+    return f"tcp:127.0.0.1:{port}"
+
+
+class Trial:
+    """A run of ``scenario`` in ``folder``."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self._scenario = scenario
+        self._folder = folder
+        self._trace = Trace()
+        self._result = Result(scenario.seed, str(scenario))
+        self._ready = threading.Event()
+        self._ready.set()
+        self._views = (DEAD, DEAD)
+        self._kill_begun = threading.Event()
+        self._kill_done = threading.Event()
+        port = quiet_port()
+        self._images = self._make_images()
+        source, target = (
+            [option for name, path in each.items() for option in drive(path, name)] for each in self._images
+        )
+        names = list(self._images[0])
+        self._source = self._side("source", source, names)
+        self._target = self._side("target", [*target, "-incoming", uri_of(port)], names)
+        self._exports = [self._source.export_path, self._target.export_path]
+        self._proxy = Proxy(
+            port, self._rules(), refuse=scenario.refuse, on_signal=self._on_signal, trace=self._trace
+        )
+        contents = {name: path.read_bytes() for name, path in self._images[0].items()}
+        self._writers = [
+            Writer(self._exports, name, content, self._ready, scenario.seed + index)
+            for index, (name, content) in enumerate(contents.items())
+        ]
+        self._probes = [Probe(path, names[-1]) for path in self._exports]
+        self._guests: list[Writer | Probe] = [*self._writers, *self._probes]
+
+    def _side(self, name: str, options: list[str], drives: list[str]) -> Side:
+        state = ["-statedir", str(self._folder / f"{name}.state")]
+        return Side(self._folder, name, [*state, *options], drives, self._trace)
+
+    def _make_images(self) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Of both sides, by drive: noise with a hole at the source, and an old disk's rest at the target."""
+        chance = random.Random(self._scenario.seed)
+        here, there = {}, {}
+        for index, size in enumerate(self._scenario.sizes):
+            name = f"d{index}"
+            here[name] = self._folder / f"source-{name}.img"
+            hole = size // 4 // 4096 * 4096
+            with here[name].open("wb") as file:
+                file.write(chance.randbytes(hole))
+                file.seek(hole, 1)
+                file.write(chance.randbytes(size - 2 * hole))
+            there[name] = self._folder / f"target-{name}.img"
+            if self._scenario.shared:
+                there[name].symlink_to(here[name])
+            else:
+                with blank(there[name], size).open("r+b") as file:
+                    file.write(chance.randbytes(size // 3))
+        return here, there
+
+    def _rules(self) -> tuple[Rule, ...]:
+        kill = self._scenario.kill
+        if kill is not None:
+            return () if kill.rule is None else (kill.rule,)
+        return self._scenario.rules
+
+    def run(self) -> Result:
+        """Do it, check it, and end all that was started."""
+        begun = time.monotonic()
+        result = self._result
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._end)
+            try:
+                self._prepare()
+                self._migrate()
+                self._settle()
+                result.settle_seconds = time.monotonic() - begun
+                self._judge()
+            except AssertionError as error:
+                result.problems.append(str(error))
+        result.seconds = time.monotonic() - begun
+        if not result.problems:
+            self._check_disks()
+        if result.problems:
+            self._keep_evidence()
+        else:
+            shutil.rmtree(self._folder)
+        return result
+
+    def _prepare(self) -> None:
+        for side in (self._source, self._target):
+            assert side.qmon.monitor.greeting
+            side.export()
+        if self._scenario.bandwidth:
+            self._source.qmon.quietly(f"migrate_set_parameter max-bandwidth {self._scenario.bandwidth}M")
+        for each in self._guests:
+            each.start()
+        self._wait_writes(5)
+
+    def _wait_writes(self, more: int) -> None:
+        wanted = [writer.acknowledged + more for writer in self._writers]
+        deadline = time.monotonic() + 10
+        while any(writer.acknowledged < least for writer, least in zip(self._writers, wanted, strict=True)):
+            assert time.monotonic() < deadline, "guests can't write to the side that runs"
+            time.sleep(0.005)
+
+    def _migrate(self) -> None:
+        mode = "" if self._scenario.shared else "blk "
+        self._trace.note("migrate")
+        self._source.qmon.quietly(f"migrate -d {mode}{uri_of(self._proxy.port)}")
+        kill = self._scenario.kill
+        if kill is not None and kill.rule is None:
+            self._on_signal()
+
+    # The kill.
+
+    def _on_signal(self) -> None:
+        """The place has been reached: what waits in the proxy goes on when this returns."""
+        kill = self._scenario.kill
+        assert kill is not None
+        self._kill_begun.set()
+        if kill.delay:
+            threading.Timer(kill.delay, self._kill).start()
+        else:
+            self._kill()
+
+    def _kill(self) -> None:
+        kill = self._scenario.kill
+        assert kill is not None
+        self._ready.clear()
+        for side in (self._source, self._target):
+            if side.name in kill.victims:
+                side.kill()
+        threading.Thread(target=self._restart).start()
+
+    def _restart(self) -> None:
+        kill = self._scenario.kill
+        assert kill is not None
+        time.sleep(kill.away)
+        try:
+            for side in (self._source, self._target):
+                if side.name in kill.restarted:
+                    side.restart()
+        except (OSError, AssertionError) as error:
+            self._result.problems.append(f"a restart failed: {error}")
+        self._ready.set()
+        self._kill_done.set()
+
+    # The end.
+
+    def _observe(self) -> tuple[View, View]:
+        """Look at both, the destination first: once it runs the source must not any more."""
+        target = self._target.look()
+        source = self._source.look()
+        views = (source, target)
+        if views != self._views:
+            self._trace.note(
+                f"source {source.status}, {source.migration}; target {target.status}, {target.migration}"
+            )
+            self._views = views
+        assert not (source.runs and target.runs), "both sides say that they run"
+        return views
+
+    def _settle(self) -> None:
+        """Wait for the last state: one runs, or nobody is left who could."""
+        changed = time.monotonic()
+        deadline = changed + SETTLE_SECONDS + self._scenario.refuse
+        while True:
+            before = self._views
+            views = self._observe()
+            now = time.monotonic()
+            if views != before:
+                changed = now
+            source, target = views
+            if now > deadline:
+                return
+            if self._kill_begun.is_set() and not self._kill_done.is_set():
+                time.sleep(0.01)
+                continue
+            if target.runs and (source.status == MOVED or source is DEAD):
+                return
+            if source.runs and source.phase in ("failed", "cancelled", "none") and target.phase != "active":
+                still = now - changed
+                if target is DEAD or target.phase == "failed" or still > 0.5:
+                    return
+            if DEAD in views and now - changed > STILL_SECONDS:
+                return
+            time.sleep(0.01)
+
+    def _judge(self) -> None:
+        """What is promised of the last state."""
+        source, target = self._observe()
+        result = self._result
+        again = self._proxy.connections > 1 or self._source.killed + self._target.killed
+        if target.runs:
+            result.outcome = "resolved by asking again" if again else "completed"
+            if source is not DEAD and source.status != MOVED:
+                result.outcome = "doubt at the source"
+                raise AssertionError(
+                    f"the destination runs, the source is {source.status}, {source.migration}"
+                )
+            self._wait_writes(3)
+        elif source.runs:
+            result.outcome = "failed, runs on"
+            self._wait_writes(3)
+        elif source is DEAD and target is DEAD:
+            result.outcome = "both dead"
+        elif source is DEAD or target is DEAD:
+            left = target if source is DEAD else source
+            result.outcome = f"{'source' if source is DEAD else 'target'} dead, the other waits"
+            result.problems += [f"{left} runs nowhere"] * left.runs
+        else:
+            result.outcome = "doubt"
+            result.problems.append(f"nobody runs: source {source}, target {target}")
+        result.problems += self._check_reasons(source, target)
+        result.problems += self._check_flip(target)
+        self._observe()
+
+    def _check_reasons(self, source: View, target: View) -> list[str]:
+        problems = []
+        for name, view in (("source", source), ("target", target)):
+            if view.phase == "failed" and not view.migration.partition(" (")[2].strip(")"):
+                problems.append(f"{name}: failed without a reason")
+            if view.phase in ("active", "setup", "cancelling"):
+                problems.append(f"{name}: the migration is still {view.migration}")
+        if source.runs and not self._source.killed and source.phase != "failed":
+            problems.append(f"source: runs on, but its migration is {source.migration}")
+        if source.runs and not target.runs and target is not DEAD and not self._target.killed:
+            # A connection that never said hello is told of on stderr only.
+            said = target.phase == "failed" or "incoming migration" in self._target.log
+            if self._proxy.connections and not said:
+                problems.append(f"target: no reason given, it is {target.migration}")
+        return problems
+
+    def _check_flip(self, target: View) -> list[str]:
+        """A bit that flipped before GO must have ended that connection, and so must one in RUNNING."""
+        if self._proxy.connections != 1 or not target.runs:
+            return []
+        return [
+            f"a flipped bit went unnoticed: {rule}"
+            for rule in self._proxy.acted
+            if rule.fault is Fault.FLIP and not _behind_go(rule.place)
+        ]
+
+    def _check_disks(self) -> None:
+        """Compare with what was acknowledged, on the side that runs, or that would."""
+        result = self._result
+        result.acknowledged = sum(writer.acknowledged for writer in self._writers)
+        images = self._images[1 if self._target_ran() else 0]
+        for writer, (name, path) in zip(self._writers, images.items(), strict=True):
+            wrong = writer.ledger.wrong(path.read_bytes())
+            if wrong:
+                result.problems.append(f"{name} of {path.name}: {len(wrong)} wrong sectors, {wrong[0]}")
+            result.problems += [f"{name}: {error}" for error in writer.errors]
+
+    def _target_ran(self) -> bool:
+        """Whether guests may have been served over there: what they wrote is there then, and only there."""
+        wrote = any(write.side for writer in self._writers for write in writer.ledger.writes)
+        return self._views[1].runs or wrote or bool(self._probes[1].served)
+
+    def _end(self) -> None:
+        """End all, the processes first where a guest is held."""
+        problems = self._result.problems
+        for each in self._guests:
+            each.stop()
+        if self._kill_begun.is_set() and not self._kill_done.wait(30):
+            problems.append("the kill or the restart did not come to an end")
+        self._ready.set()
+        source, target = self._views
+        if source.runs or target.runs:
+            for writer in self._writers:
+                if not writer.join(5):
+                    problems.append("a guest of the side that runs waits for ever")
+        for side in (self._source, self._target):
+            problems += side.close()
+        self._proxy.__exit__()
+        for each in self._guests:
+            each.join()
+        both = overlap(*self._probes)
+        if both:
+            problems.append(both)
+        self._result.rule = self._acted()
+
+    def _acted(self) -> str:
+        kill = self._scenario.kill
+        if kill is not None:
+            return f"kill {'+'.join(kill.victims)}" if self._kill_done.is_set() else "not reached"
+        return self._proxy.acted[0].fault.value if self._proxy.acted else "not reached"
+
+    def _keep_evidence(self) -> None:
+        result = self._result
+        lines = [result.scenario, *self._trace.lines, "", *result.problems]
+        for side in (self._source, self._target):
+            lines += ["", f"== {side.name} ==", side.log]
+        for writer in self._writers:
+            lines += ["", f"== last writes, {writer.acknowledged} acknowledged =="]
+            lines += [str(write) for write in writer.ledger.writes[-5:]]
+        (self._folder / "trace.txt").write_text("\n".join(lines) + "\n")
+        result.evidence = str(self._folder)
+
+
+def _behind_go(place: Place) -> bool:
+    """Whether what lies there may be lost without harm: the end of the stream behind GO."""
+    return place.way is Way.STREAM and place.landmark == "GO" and place.offset >= GO_SIZE
+
+
+def try_out(scenario: Scenario, folder: Path) -> Result:
+    """Run a scenario in a fresh folder, which stays when a promise was broken."""
+    folder.mkdir(parents=True)
+    return Trial(scenario, folder).run()
