@@ -118,6 +118,9 @@ class MigrationCommands:
     def find_record(self) -> Entry | None:
         """What the journal says of the drives, if it is more than nothing.
 
+        An image can have a record of either end: it came back to where it was, or both ends share it on one
+        host. Then the one counts that says more of what this process is for.
+
         Raises CommandError where the drives' records don't agree, JournalError for one that can't be read.
         """
         found: dict[str, Entry] = {}
@@ -125,7 +128,11 @@ class MigrationCommands:
             if not drive.read_only:
                 destination = self._journal.read(drive.image, Role.DESTINATION)
                 source = self._journal.read(drive.image, Role.SOURCE)
-                entry = destination if destination is not None and source is None else source
+                in_doubt = source is not None and source.stand is Stand.GONE and not self._may_come_in
+                arrived = destination is not None and (
+                    destination.stand is Stand.PREPARED or self._may_come_in or source is None
+                )
+                entry = destination if arrived and not in_doubt else source
                 if entry is not None:
                     found[drive.id] = entry
         entries = list(found.values())

@@ -100,7 +100,11 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
-            self._sync_folder()
+            try:
+                self._sync_folder()
+            except OSError:
+                path.unlink(missing_ok=True)  # what may or may not last is no record
+                raise
         except OSError as error:
             raise JournalError(
                 f"the migration's record can't be written to {path}: {reason(error)}"

@@ -106,6 +106,8 @@ class Source:
         self._digest = 0 if entry is None else entry.digest
         phase = Phase.NONE if entry is None else _STANDS[entry.stand]
         self._states = StateMachine(SOURCE, self._do, on_phase, phase)
+        self._recorded = set() if entry is None else {drive.image for drive in drives if not drive.read_only}
+        """The images whose records are of this migration."""
         self._copies: list[DriveCopy] = []
         self._writer = RecordWriter()
         self._link: Link | None = None
@@ -244,15 +246,15 @@ class Source:
                 self._journal.write(
                     Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running)
                 )
+                self._recorded.add(drive.image)
                 if self.mode is not Mode.SHARED:
                     self._journal.forget(drive.image, Role.DESTINATION)
 
     def _forget(self) -> None:
         """Take away what was recorded of this migration, and of no other."""
-        for drive in self._drives:
-            entry = self._journal.read(drive.image, Role.SOURCE)
-            if entry is not None and entry.id == self.id:
-                self._journal.forget(drive.image, Role.SOURCE)
+        for image in sorted(self._recorded):
+            self._journal.forget(image, Role.SOURCE)
+            self._recorded.remove(image)
 
     def _check(self) -> None:
         if self.phase is Phase.CANCELLING:

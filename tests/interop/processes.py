@@ -101,6 +101,7 @@ class Qmon:
             self.process = subprocess.Popen(
                 [
                     *QMON,
+                    *("-statedir", str(folder / "state")),
                     *options,
                     *("-monitor", f"unix:{self._path},server,nowait"),
                     *("-qmp", f"unix:{self.qmp},server,nowait"),
@@ -210,6 +211,8 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.state = folder / "state"
+        """Where all of them keep their records."""
         self._started: list[Qmon] = []
 
     def __enter__(self) -> Lab:

@@ -12,7 +12,7 @@ import pytest
 
 from qmon.migration.answers import AnswerReader, Type
 from qmon.migration.stream import Go, StreamReader
-from tests.interop.processes import MIB, Lab, Qmon, blank, drive, eventually, filled, migrated, noise, same
+from tests.interop.processes import MIB, Lab, Qmon, blank, drive, filled, migrated, noise, same
 
 SIZE = 2 * MIB
 DOUBT = "it is not known whether the destination runs: "
