@@ -12,6 +12,7 @@ from qmon.migration.states import (
     DESTINATION,
     ENDED,
     SOURCE,
+    Action,
     Event,
     InvalidTransitionError,
     Phase,
@@ -24,6 +25,8 @@ QMP_STATUS = {
     *("none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused"),
     *("postcopy-recover", "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug"),
 }
+BEFORE_GO = (Phase.SETUP, Phase.ACTIVE, Phase.SWITCHOVER, Phase.PREPARED)
+TO_PREPARED = (Event.START, Event.AGREED, Event.CONVERGED, Event.PREPARED)
 TABLES = pytest.mark.parametrize("table", [SOURCE, DESTINATION], ids=["source", "destination"])
 
 
@@ -32,19 +35,27 @@ def reachable(table: Table, start: Phase, without: frozenset[Event] = frozenset(
     found: set[Phase] = set()
     left = [start]
     while left:
-        for event, phase in table[left.pop()].items():
-            if event not in without and phase not in found:
-                found.add(phase)
-                left.append(phase)
+        for event, row in table[left.pop()].items():
+            if event not in without and row.to not in found:
+                found.add(row.to)
+                left.append(row.to)
     return found
 
 
 def one_migration(table: Table) -> Table:
     """The table without the way into a further migration."""
     return {
-        phase: {event: to for event, to in row.items() if event is not Event.START or phase is Phase.NONE}
-        for phase, row in table.items()
+        phase: {event: row for event, row in rows.items() if event is not Event.START or phase is Phase.NONE}
+        for phase, rows in table.items()
     }
+
+
+def machine_of(table: Table, *events: Event) -> StateMachine:
+    """A machine that has gone so far, with actions that do nothing."""
+    machine = StateMachine(table, lambda action: None)
+    for event in events:
+        machine.step(event)
+    return machine
 
 
 @TABLES
@@ -59,86 +70,130 @@ def test_from_every_phase_a_migration_can_end(table: Table) -> None:
 
 
 @TABLES
-def test_what_has_ended_stays_so_until_another_begins(table: Table) -> None:
-    for phase in ENDED & set(table):
-        assert set(table[phase]) <= {Event.START}
-
-
-@TABLES
 def test_every_phase_is_shown_as_a_status_of_qmp(table: Table) -> None:
     assert {status_of(phase) for phase in table} <= QMP_STATUS
 
 
+def test_what_has_ended_stays_so_until_another_begins_or_the_operator_decides() -> None:
+    for table in (SOURCE, DESTINATION):
+        for phase in ENDED & set(table):
+            others = frozenset({Event.START, Event.KEEP, Event.RELEASE})
+            assert reachable(table, phase, others) <= {phase}
+
+
 def test_a_source_that_has_said_go_never_runs_by_itself() -> None:
-    """Neither a failure nor a cancel, but only REFUSED brings it back."""
+    """Neither a failure nor a cancel, but only REFUSED or the operator brings it back."""
     source = one_migration(SOURCE)
     for phase in (Phase.GONE, Phase.DOUBT):
         assert not {Event.FAIL, Event.CANCEL} & set(source[phase])
-        unrefused = reachable(source, phase, frozenset({Event.REFUSED}))
-        assert unrefused <= {Phase.DOUBT, Phase.COMPLETED}
+        unrefused = reachable(source, phase, frozenset({Event.REFUSED, Event.KEEP}))
+        assert unrefused == {Phase.GONE, Phase.DOUBT, Phase.COMPLETED}
         assert not reachable(source, phase) & {Phase.CANCELLING, Phase.CANCELLED}
 
 
 def test_a_source_completes_only_when_it_has_heard_that_the_destination_runs() -> None:
     source = one_migration(SOURCE)
-    assert Phase.COMPLETED not in reachable(source, Phase.NONE, frozenset({Event.RUNNING}))
-    assert Phase.COMPLETED not in reachable(source, Phase.NONE, frozenset({Event.GO}))
-    assert Phase.COMPLETED not in reachable(source, Phase.NONE, frozenset({Event.PREPARED}))
+    for needed in (Event.RUNNING, Event.GO, Event.PREPARED):
+        assert Phase.COMPLETED not in reachable(source, Phase.NONE, frozenset({needed, Event.RELEASE}))
 
 
-def test_before_go_a_source_can_be_cancelled_and_can_fail() -> None:
-    for phase in (Phase.SETUP, Phase.ACTIVE, Phase.SWITCHOVER, Phase.PREPARED):
-        assert SOURCE[phase][Event.CANCEL] is Phase.CANCELLING
-        assert SOURCE[phase][Event.FAIL] is Phase.FAILED
+@pytest.mark.parametrize("phase", BEFORE_GO)
+@pytest.mark.parametrize("event", [Event.FAIL, Event.LOST])
+def test_a_source_that_fails_before_go_has_its_disks_back(phase: Phase, event: Event) -> None:
+    row = SOURCE[phase][event]
+    assert row.to is Phase.FAILED
+    assert Action.TAKE_BACK in row.actions
+
+
+@pytest.mark.parametrize("phase", BEFORE_GO)
+def test_a_source_that_is_cancelled_before_go_has_its_disks_back(phase: Phase) -> None:
+    row = SOURCE[phase][Event.CANCEL]
+    assert row.to is Phase.CANCELLING
+    for stopped in SOURCE[Phase.CANCELLING].values():
+        assert stopped.to is Phase.CANCELLED
+        assert Action.TAKE_BACK in stopped.actions
+
+
+def test_a_cancel_does_nothing_that_could_keep_whoever_asks_for_it_waiting() -> None:
+    assert all(not rows[Event.CANCEL].actions for rows in SOURCE.values() if Event.CANCEL in rows)
 
 
 def test_a_cancelled_source_says_go_no_more() -> None:
-    after = reachable(one_migration(SOURCE), Phase.CANCELLING)
-    assert after == {Phase.CANCELLED}
+    assert reachable(one_migration(SOURCE), Phase.CANCELLING) == {Phase.CANCELLED}
 
 
 def test_a_source_goes_only_when_the_destination_is_prepared() -> None:
-    assert [phase for phase, row in SOURCE.items() if Event.GO in row] == [Phase.PREPARED]
+    assert [phase for phase, rows in SOURCE.items() if Event.GO in rows] == [Phase.PREPARED]
     assert Phase.GONE not in reachable(SOURCE, Phase.NONE, frozenset({Event.PREPARED}))
 
 
-def test_a_destination_runs_on_go_only() -> None:
+def test_a_destination_runs_on_go_or_by_the_operator_only() -> None:
     destination = one_migration(DESTINATION)
-    assert Phase.COMPLETED not in reachable(destination, Phase.NONE, frozenset({Event.GO}))
-    assert Phase.GONE not in reachable(destination, Phase.NONE, frozenset({Event.PREPARED}))
-    assert [phase for phase, row in destination.items() if Phase.COMPLETED in row.values()] == [Phase.GONE]
+    for needed in ({Event.GO, Event.KEEP}, {Event.FINISHED}, {Event.RUNNING}):
+        assert Phase.COMPLETED not in reachable(destination, Phase.NONE, frozenset(needed))
+    running = [row for rows in destination.values() for row in rows.values() if Action.RUN in row.actions]
+    assert running == [destination[Phase.GONE][Event.RUNNING]]
 
 
 def test_a_destination_that_has_heard_go_either_runs_or_says_that_it_never_will() -> None:
-    assert dict(DESTINATION[Phase.GONE]) == {
+    assert {event: row.to for event, row in DESTINATION[Phase.GONE].items()} == {
         Event.RUNNING: Phase.COMPLETED,
         Event.REFUSED: Phase.FAILED,
     }
 
 
-def test_a_destination_takes_in_one_migration() -> None:
-    assert DESTINATION[Phase.COMPLETED] == {}
-    assert DESTINATION[Phase.FAILED] == {Event.START: Phase.SETUP}
+def test_a_destination_that_has_answered_go_answers_it_the_same_again() -> None:
+    for phase, answer in ((Phase.COMPLETED, Action.SEND_RUNNING), (Phase.FAILED, Action.SEND_REFUSED)):
+        row = DESTINATION[phase][Event.GO]
+        assert row.to is phase
+        assert row.actions[-1] is answer
+
+
+def test_a_destination_that_runs_takes_no_other_migration() -> None:
+    assert reachable(DESTINATION, Phase.COMPLETED) == {Phase.COMPLETED}
 
 
 @TABLES
 @given(events=st.lists(st.sampled_from(Event), max_size=30))
-def test_a_machine_moves_by_its_table_and_nothing_else(table: Table, events: list[Event]) -> None:
-    told: list[Phase] = []
-    machine, phase = StateMachine(table, told.append), Phase.NONE
-    walked: list[Phase] = []
+def test_a_machine_moves_and_acts_by_its_table_and_nothing_else(table: Table, events: list[Event]) -> None:
+    told: list[Phase | Action] = []
+    machine, phase = StateMachine(table, told.append, told.append), Phase.NONE
+    expected: list[Phase | Action] = []
     for event in events:
-        allowed = event in table[phase]
-        if allowed:
-            phase = table[phase][event]
-            walked.append(phase)
-        assert machine.try_step(event) is allowed
+        row = table[phase].get(event)
+        if row is not None:
+            phase = row.to
+            expected += [*row.actions, phase]
+        assert machine.try_step(event) is (row is not None)
         assert machine.phase is phase
-    assert told == walked
+    assert told == expected
+
+
+def test_a_machine_begins_where_a_restart_says() -> None:
+    machine = StateMachine(SOURCE, lambda action: None, phase=Phase.DOUBT)
+    assert machine.step(Event.RECONNECTED) is Phase.GONE
+
+
+def test_an_action_that_fails_leaves_those_behind_it_undone() -> None:
+    done: list[Action] = []
+
+    def full_disk(action: Action) -> None:
+        if action is Action.RECORD_PREPARED:
+            raise OSError("No space left on device")
+        done.append(action)
+
+    machine = StateMachine(DESTINATION, full_disk)
+    machine.step(Event.START)
+    machine.step(Event.AGREED)
+    done.clear()
+    with pytest.raises(OSError, match="No space left"):
+        machine.step(Event.FINISHED)
+    assert machine.phase is Phase.PREPARED
+    assert done == [Action.FLUSH]
 
 
 def test_an_event_that_is_not_possible_is_named_and_changes_nothing() -> None:
-    machine = StateMachine(SOURCE)
+    machine = machine_of(SOURCE)
     with pytest.raises(InvalidTransitionError, match="GO is not possible in phase 'none'"):
         machine.step(Event.GO)
     assert machine.phase is Phase.NONE
@@ -163,9 +218,7 @@ def race(machine: StateMachine, *events: Event) -> dict[Event, bool]:
 
 def test_of_a_cancel_and_a_go_at_the_same_time_one_wins() -> None:
     for _ in range(200):
-        machine = StateMachine(SOURCE)
-        for event in (Event.START, Event.AGREED, Event.CONVERGED, Event.PREPARED):
-            machine.step(event)
+        machine = machine_of(SOURCE, *TO_PREPARED)
         taken = race(machine, Event.GO, Event.CANCEL)
         assert sorted(taken.values()) == [False, True]
         assert machine.phase is (Phase.GONE if taken[Event.GO] else Phase.CANCELLING)
