@@ -32,6 +32,12 @@ LOOP_TIMEOUT = 10
 """Seconds in which the loop must have answered a data thread."""
 
 
+_SETTLED = frozenset({Stand.RUNNING, Stand.REFUSED})
+
+_COUNTS_FIRST = (Stand.MOVED, Stand.GONE, Stand.PREPARED, Stand.REFUSED, Stand.RUNNING)
+"""Which record counts where a process ended between those of two drives: nobody has acted yet on what the
+other says, but for MOVED, which is written when it has become true."""
+
 _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The run states of a machine whose disks may be the destination's."""
 
@@ -135,15 +141,16 @@ class MigrationCommands:
                 entry = destination if arrived and not in_doubt else source
                 if entry is not None:
                     found[drive.id] = entry
-        entries = list(found.values())
+        # A migration that has come to its end says nothing beside one that has not.
+        entries = [entry for entry in found.values() if entry.stand not in _SETTLED] or list(found.values())
         if not entries:
             return None
-        if len({(entry.id, entry.stand) for entry in entries}) > 1:
+        if len({(entry.id, entry.role) for entry in entries}) > 1:
             names = ", ".join(f"'{name}' {entry.stand.value} by {entry.id}" for name, entry in found.items())
             raise CommandError(
                 f"The drives are of different migrations, so nobody can say what runs: {names}"
             )
-        return entries[0]
+        return min(entries, key=lambda entry: _COUNTS_FIRST.index(entry.stand))
 
     def stand_by(self, entry: Entry) -> None:
         """Go on where a record says that a migration stands; the drives are there, and not active."""
@@ -171,6 +178,8 @@ class MigrationCommands:
             log.warning("migration %s to %s: %s", entry.id, entry.peer, self._source.progress.error)
             self._source.start()
             return
+        for drive in machine.drives.values():
+            drive.gate.shut()  # a guest that asks here is to look for its disk over there
         machine.state = RunState.POSTMIGRATE
         log.warning(
             "the disks were handed over to %s by migration %s: this machine stands still;"

@@ -384,8 +384,8 @@ class Source:
         except PeerRefusedError as refused:
             self.progress.error = f"the destination refused to run: {refused}"
             self._finish(Event.REFUSED)
-        except LinkError as error:
-            self._lose(str(error))
+        except QmonError as error:  # also for an answer that is none: it may have been RUNNING
+            self._lose(reason(error))
         else:
             if answer.type is Type.UNKNOWN:
                 self._lose("the destination knows nothing of this migration")

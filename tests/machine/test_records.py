@@ -1,0 +1,51 @@
+"""What a machine makes of the records it finds: a process may have ended between writing two of them."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from qmon.migration.journal import Entry, Journal, Stand
+from qmon.paths import state_folder
+from tests.machine.house import Play, Street
+
+THIS, OTHER = uuid4().hex, uuid4().hex
+NOBODY = "unix:/nonexistent/socket"
+
+
+async def _started(street: Street, records: list[tuple[str, Stand]], incoming: str | None) -> tuple[str, str]:
+    """The machine's and the migration's status of a machine whose drives have these records."""
+    journal = Journal(state_folder())
+    images = [street.image(f"d{index}.img") for index in range(len(records))]
+    for path, (migration_id, stand) in zip(images, records, strict=True):
+        journal.write(Entry(str(path), migration_id, stand, NOBODY))
+    drives = [street.settings(path, path.stem) for path in images]
+    house = await street.machine(*drives, incoming=incoming)
+    return await house.status(), await house.migration()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "incoming", "expected"),
+    [
+        ((THIS, Stand.GONE), (THIS, Stand.MOVED), None, ("postmigrate", "completed")),
+        ((THIS, Stand.PREPARED), (THIS, Stand.RUNNING), "defer", ("inmigrate", "device")),
+        ((THIS, Stand.PREPARED), (THIS, Stand.REFUSED), "defer", ("inmigrate", "device")),
+        ((THIS, Stand.PREPARED), (OTHER, Stand.REFUSED), "defer", ("inmigrate", "device")),
+        ((THIS, Stand.GONE), (OTHER, Stand.RUNNING), None, ("finish-migrate", "device")),
+    ],
+)
+def test_records_that_were_half_written_are_understood(
+    play: Play,
+    one: tuple[str, Stand],
+    other: tuple[str, Stand],
+    incoming: str | None,
+    expected: tuple[str, str],
+    turned: bool,
+) -> None:
+    async def scene(street: Street) -> None:
+        records = [other, one] if turned else [one, other]
+        assert await _started(street, records, incoming) == expected
+
+    play(scene)
