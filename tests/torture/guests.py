@@ -185,12 +185,12 @@ class Probe:
                 self._stop.wait(self._pause)
 
 
-def overlap(source: Probe, target: Probe) -> str | None:
-    """Whether the source served a read that was sent after the destination had served one."""
+def overlap(source: Probe, target: Probe, until: float) -> str | None:
+    """Whether the source served a read sent after the destination had served one, and before ``until``."""
     if not target.served:
         return None
     first = target.served[0][1]
-    late = [sent for sent, _ in source.served if sent > first]
+    late = [sent for sent, _ in source.served if first < sent < until]
     if not late:
         return None
     return f"both sides ran: the source served {len(late)} reads after the destination had served one"

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.monitor import Monitor
 from tests.interop.processes import Qmon, blank, drive
 from tests.torture.guests import Probe, Writer, overlap
 from tests.torture.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
@@ -58,6 +59,7 @@ class View:
 
 
 DEAD = View("dead", "none")
+LOCKED = 'Failed to get "write" lock'
 MOVED = "paused (postmigrate)"
 
 
@@ -67,6 +69,10 @@ class Side:
     def __init__(self, folder: Path, name: str, options: list[str], drives: list[str], trace: Trace) -> None:
         self.name = name
         self.killed = 0
+        self.killed_at = float("inf")
+        """When it was first killed."""
+        self.gave_up = False
+        """Whether it could not be started again, for a reason that is right."""
         self._folder = folder
         self._options = options
         self._drives = drives
@@ -94,6 +100,7 @@ class Side:
     def kill(self) -> None:
         self.qmon.kill()
         self.killed += 1
+        self.killed_at = min(self.killed_at, time.monotonic())
         self._trace.note(f"{self.name}: killed")
 
     def restart(self) -> None:
@@ -103,9 +110,22 @@ class Side:
             self.logs.append(log.read_text())
             log.rename(self._folder / f"{self.name}.log.{self.killed}")
             self.qmon = Qmon(self._folder, self.name, self._options)
-            assert self.qmon.monitor.greeting
+            if not self._has_started():
+                why = self.qmon.log().strip()
+                self.gave_up = LOCKED in why
+                assert self.gave_up, f"{self.name} did not start: {why}"
+                self._trace.note(f"{self.name}: {why}")
+                return
             self._trace.note(f"{self.name}: started again, it is {self.qmon.status()}")
             self.export()
+
+    def _has_started(self) -> bool:
+        """Wait until it has opened its monitor, or ended; say which."""
+        while self.alive:
+            with contextlib.suppress(OSError), Monitor(self._folder / f"{self.name}.sock", 0):
+                return True
+            time.sleep(0.01)
+        return False
 
     def look(self) -> View:
         with self._lock:
@@ -123,6 +143,9 @@ class Side:
         """End it; return what was wrong about that."""
         with contextlib.suppress(OSError):
             (self._folder / f"{self.name}.log").touch()
+        if self.gave_up:
+            self.qmon.process.wait()
+            return []
         try:
             self.qmon.close()
         except AssertionError as error:
@@ -409,9 +432,15 @@ class Trial:
         self._proxy.__exit__()
         for each in self._guests:
             each.join()
-        both = overlap(*self._probes)
+        # A shared disk goes back to a source that is started again while nobody holds its lock.
+        until = self._target.killed_at if self._scenario.shared else float("inf")
+        source_probe, target_probe = self._probes
+        both = overlap(source_probe, target_probe, until)
         if both:
             problems.append(both)
+        for side in (self._source, self._target):
+            if side.gave_up and not self._scenario.shared:
+                problems.append(f"{side.name}: an image of its own is locked")
         self._result.rule = self._acted()
 
     def _acted(self) -> str:
