@@ -9,6 +9,7 @@ from qmon.errors import CommandError
 from qmon.machine.block import BlockCommands
 from qmon.machine.drive import DriveSettings
 from qmon.machine.exports import ExportCommands
+from qmon.machine.faults import FaultCommands
 from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
 from qmon.machine.migrate import MigrationCommands
@@ -44,6 +45,7 @@ class EmbeddedMachine:
             self._exports,
             BlockCommands(self._machine, self._exports),
             self._migration,
+            FaultCommands(self._machine),
         ):
             self.registry.add_from(family)
 
