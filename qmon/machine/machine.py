@@ -44,6 +44,8 @@ class Machine:
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="control")
         self._node_number = 100
         self._busy: Callable[[str], str | None] = lambda drive: None
+        self.before_run: Callable[[], None] = lambda: None
+        """What must be done before it runs; may block, and raises QmonError to keep it from running."""
 
     @property
     def is_running(self) -> bool:
@@ -154,6 +156,7 @@ class Machine:
     async def run(self) -> None:
         """Let the machine run. Raises CommandError for an image that can't be had."""
         async with self._changing:
+            await self.blocking(self.before_run)
             await self.activate()
             self.open_gates()
             self.set_state(RunState.RUNNING)

@@ -65,11 +65,17 @@ class MigrationCommands:
         self._state_before = RunState.RUNNING
         self._stopping: asyncio.Future[None] | None = None
         machine.set_busy_check(self._busy)
+        machine.before_run = self._forget_record
 
     def _busy(self, drive: str) -> str | None:
         incoming = Phase.NONE if self._incoming is None else self._incoming.phase
         ended = {self._source_phase, self._incoming_phase, incoming} <= ENDED
         return None if ended else "migration"
+
+    def _forget_record(self) -> None:
+        """A restart must not take a machine that ran for one in doubt."""
+        if self._source is not None:
+            self._source.forget()
 
     @property
     def is_migrating(self) -> bool:

@@ -251,7 +251,11 @@ class Incoming:
                 raise OfferError("another migration is already coming in")
             if self.phase is Phase.COMPLETED:
                 raise OfferError("a migration has come in already, and this machine runs")
-            self._states.step(Event.START)
+            try:
+                self._states.step(Event.START)
+            except QmonError:
+                self._states.step(Event.FAIL)
+                raise
             self._owner, self._transfer = session, Transfer(migration_id, mode, drives)
             self._spoiled = False
             self.progress = Progress()
@@ -283,7 +287,10 @@ class Incoming:
         with self._claim:
             transfer = self._transfer
             if transfer is None or transfer.id.bytes != order.migration_id:
-                session.answer(answers.encode(answers.Type.UNKNOWN))
+                if self._was_refused(UUID(bytes=order.migration_id)):
+                    session.answer(answers.refused("another migration took its place"))
+                else:
+                    session.answer(answers.encode(answers.Type.UNKNOWN))
                 return
             if transfer.digest != order.digest:
                 raise StreamError("the order to run is for other content")
@@ -303,23 +310,30 @@ class Incoming:
             self.progress.error = None
             self._states.step(Event.RUNNING)
 
+    def _was_refused(self, migration_id: UUID) -> bool:
+        """Whether the records say that a migration before this one was refused here. Raises JournalError."""
+        entries = (self._journal.read(drive.image, Role.DESTINATION) for drive in self._drives())
+        return any(
+            entry is not None and entry.stand is Stand.REFUSED and entry.id == migration_id
+            for entry in entries
+        )
+
     def lost(self, session: Session, why: str) -> bool:
         """The session's migration can't go on; say whether it has failed, and does not just wait for GO."""
         with self._claim:
             if self._owner is not session:
                 return False
             self._owner = None
-            if self.phase is Phase.PREPARED:
-                self.progress.error = (
-                    f"{why}; everything is here, and waits for the source to say that it lets go"
-                )
+            if self.phase is Phase.PREPARED and not self._spoiled:
+                self.progress.error = f"{why}; everything is here, and waits until the source lets go"
                 self._states.step(Event.LOST)
-                return False
-            if self.phase not in (Phase.SETUP, Phase.ACTIVE):
                 return False
             self.progress.error = why
             self.progress.ended = time.monotonic()
-            self._states.step(Event.FAIL)
+            try:
+                self._states.try_step(Event.FAIL)
+            except QmonError as error:
+                log.error("incoming migration: %s", error)
             return True
 
     def ended(self, session: Session) -> None:

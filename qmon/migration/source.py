@@ -165,6 +165,11 @@ class Source:
         )
         self._note_end()
 
+    def forget(self) -> None:
+        """Take away a record that could not be taken away when the disks came back. Raises JournalError."""
+        if self.phase in (Phase.FAILED, Phase.CANCELLED):
+            self._forget()
+
     def leave(self) -> None:
         """End the threads, whatever the phase; what a restart must know is in the journal."""
         self._ended.set()

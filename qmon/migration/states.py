@@ -108,7 +108,7 @@ _START = {Event.START: Row(Phase.SETUP)}
 _HERE_AGAIN = Row(Phase.FAILED, (Action.FORGET, Action.TAKE_BACK))
 _CANCELLED = Row(Phase.CANCELLED, (Action.FORGET, Action.TAKE_BACK))
 _BEFORE_GO = {Event.FAIL: _HERE_AGAIN, Event.LOST: _HERE_AGAIN, Event.CANCEL: Row(Phase.CANCELLING)}
-_MOVED = Row(Phase.COMPLETED, (Action.RECORD_MOVED, Action.TURN_AWAY))
+_MOVED = Row(Phase.COMPLETED, (Action.TURN_AWAY, Action.RECORD_MOVED))
 
 SOURCE: Table = {
     Phase.NONE: _START,
@@ -161,7 +161,12 @@ DESTINATION: Table = {
         Event.REFUSED: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.GIVE_UP, Action.SEND_REFUSED)),
     },
     Phase.COMPLETED: {Event.GO: Row(Phase.COMPLETED, (Action.SEND_RUNNING,))},
-    Phase.FAILED: {**_START, Event.GO: Row(Phase.FAILED, (Action.SEND_REFUSED,))},
+    # A refusal is never said before it is recorded, nor is the disk touched again: the record before may
+    # still say that a restart runs with it.
+    Phase.FAILED: {
+        Event.START: Row(Phase.SETUP, (Action.RECORD_REFUSED,)),
+        Event.GO: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.SEND_REFUSED)),
+    },
 }
 
 STATUS: Mapping[Phase, str] = {
