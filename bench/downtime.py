@@ -211,6 +211,13 @@ class Disk:
             path.unlink()
 
 
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def started(stack: ExitStack, command: list[str]) -> None:
     """Start a process that ends with ``stack``."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -235,7 +242,7 @@ def qmon_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
             path = disk.folder / f"{side}.sock"
             option = f"file={disk.image(side)},id=d0,format=raw,if=none"
             # a new one for each move: by the old one's records the disk has moved
-            state = ["-statedir", str(disk.folder / f"state-{disk.port}")]
+            state = ["-statedir", tempfile.mkdtemp(dir=disk.folder)]
             monitor = ["-monitor", f"unix:{path},server,nowait"]
             started(stack, [*QMON, "-drive", option, *monitor, *state, *more])
             monitors[side] = stack.enter_context(Monitor(path))
@@ -392,8 +399,7 @@ def main() -> int:
         for number in range(options.runs):
             for speed, rate in (("10 MB/s", RATE), ("full speed", None)):
                 for way in options.ways or moves:
-                    port = 42000 + os.getpid() % 1000 * 20 + len(seen) + 4 * number
-                    disk = Disk(Path(name), options.size_mib << 20, port)
+                    disk = Disk(Path(name), options.size_mib << 20, free_port())
                     disk.prepare()
                     label = f"{way}, {speed}"
                     one = moves[way](disk, rate, options.seconds)
