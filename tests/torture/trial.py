@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -429,6 +431,7 @@ class Trial:
                     problems.append("a guest of the side that runs waits for ever")
         for side in (self._source, self._target):
             problems += side.close()
+        problems += self._leftovers()
         self._proxy.__exit__()
         for each in self._guests:
             each.join()
@@ -442,6 +445,17 @@ class Trial:
             if side.gave_up and not self._scenario.shared:
                 problems.append(f"{side.name}: an image of its own is locked")
         self._result.rule = self._acted()
+
+    def _leftovers(self) -> list[str]:
+        """End what still runs in this folder; there should be nothing."""
+        problems = []
+        mine = f"{self._folder}/".encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # it has just ended
+                if mine in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    problems.append(f"process {path.parent.name} was left")
+        return problems
 
     def _acted(self) -> str:
         kill = self._scenario.kill
