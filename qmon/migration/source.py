@@ -158,8 +158,7 @@ class Source:
             ) from None
         except (OSError, QmonError) as error:
             raise CommandError(reason(error)) from error
-        finally:
-            self._ended.set()
+        self._ended.set()
         self.progress.error = (
             "the operator decided that this side keeps the disks" if event is Event.KEEP else None
         )
