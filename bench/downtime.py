@@ -102,7 +102,7 @@ class Qmp:
 
     def quit(self) -> None:
         """Have the process end, and close the connection."""
-        self._stream.write('{"execute": "quit"}')
+        self.run("quit")
         self._stream.close()
         self._socket.close()
 
