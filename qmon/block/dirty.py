@@ -65,7 +65,9 @@ class DirtyMap:
             last = self._flags.find(0, first, most)
             if last < 0:
                 last = most
-            self._flags[first:last] = bytes(last - first)
+            for begin in range(first, last, _COUNT_STEP):
+                end = min(begin + _COUNT_STEP, last)
+                self._flags[begin:end] = bytes(end - begin)
             self._dirty -= last - first
         offset = first * self.granularity
         return offset, min(last * self.granularity, self.size) - offset

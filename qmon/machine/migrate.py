@@ -58,7 +58,7 @@ class MigrationCommands:
         self._source_phase = Phase.NONE
         self._incoming_phase = Phase.NONE
         self.parameters = Parameters()
-        self._told = ""
+        self._told = ("", False)
         self._source: Source | None = None
         self._incoming: Incoming | None = None
         self._listening: Address | None = None
@@ -292,10 +292,10 @@ class MigrationCommands:
     # What both share.
 
     def _tell(self, phase: Phase) -> None:
-        """Emit the event, unless only what QMP shows as one status has changed."""
+        """Emit the event, unless only what QMP shows as one status has changed; doubt is news."""
         status = status_of(phase)
-        if status != self._told:
-            self._told = status
+        if (status, phase is Phase.DOUBT) != self._told:
+            self._told = (status, phase is Phase.DOUBT)
             self._machine.registry.events.emit("MIGRATION", {"status": status})
 
     @command("query-migrate")

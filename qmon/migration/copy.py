@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from qmon.block.dirty import DirtyFilter, DirtyMap
+from qmon.block.dirty import MIN_GRANULARITY, DirtyFilter, DirtyMap
 from qmon.block.node import Kind, Node
 from qmon.errors import QmonError, reason
 from qmon.migration.drive import MigratingDrive
@@ -21,6 +21,7 @@ ZERO_PIECE = 64 << 10
 """Bytes that are looked at together: where all are zero they travel as a length."""
 
 _ZEROS = bytes(1 << 20)
+_ONES = b"\1" * (1 << 16)
 
 
 def pieces(buffer: memoryview) -> Iterator[tuple[int, int, bool]]:
@@ -48,8 +49,9 @@ class KnownZeros:
         first = -(-offset // self._granularity)
         end = min(offset + length, self._size)
         last = len(self._flags) if end == self._size else end // self._granularity
-        if first < last:
-            self._flags[first:last] = b"\1" * (last - first)
+        for start in range(first, last, len(_ONES)):
+            stop = min(start + len(_ONES), last)
+            self._flags[start:stop] = _ONES[: stop - start]
 
     def forget(self, offset: int, length: int) -> None:
         """Something is being sent to this range: it may hold anything from now on."""
@@ -93,6 +95,8 @@ class DriveCopy:
         self.known_zeros = KnownZeros(drive.size, self.dirty.granularity)
         self._below: Node | None = None
         self._taken = 0
+        self._data = (0, -1)
+        """Where data were last seen to begin and to end, in bytes."""
 
     @property
     def remaining(self) -> int:
@@ -133,18 +137,26 @@ class DriveCopy:
             if writer.free() < min(ZERO_PIECE, end - offset) or writer.size >= outlet.slice_size():
                 outlet.send()
             count = min(end - offset, writer.free(), outlet.slice_size())
-            buffer = writer.room(count)
+            data, data_end = self._data
+            if data <= offset < data_end:
+                count = min(count, data_end - offset)  # not into the hole behind it
             try:
-                node.read_into(offset, buffer)
-                if _ZEROS.startswith(buffer):
-                    # Likely a hole: ask how far it goes. Asked for every run, this would cost a tmpfs more
-                    # than reading does (it looks at each page).
-                    writer.take_back(count)
-                    hole_end = offset + self._zeros_ahead(node, offset)
-                    count = max(count, min(hole_end, end) - offset)
+                if offset == data_end and (zeros := self._zeros_ahead(node, offset)):
+                    hole_end = offset + zeros
+                    count = min(hole_end, end) - offset
                     self._zeros(offset, count, outlet)
                 else:
-                    self._data(offset, buffer, writer)
+                    buffer = writer.room(count)
+                    node.read_into(offset, buffer)
+                    if _ZEROS.startswith(buffer):
+                        # Likely a hole: ask how far it goes. Asked for every run, this would cost a tmpfs
+                        # more than reading does (it looks at each page).
+                        writer.take_back(count)
+                        hole_end = offset + self._zeros_ahead(node, offset)
+                        count = max(count, min(hole_end, end) - offset)
+                        self._zeros(offset, count, outlet)
+                    else:
+                        self._pieces(offset, buffer, writer)
             except OSError as error:
                 raise QmonError(
                     f"drive '{self.drive.id}': read of {count} bytes at {offset} failed: {reason(error)}"
@@ -162,17 +174,30 @@ class DriveCopy:
                     outlet.send()
                 writer.zero(self.index, piece, min(MAX_ZERO_LENGTH, start + count - piece))
 
-    @staticmethod
-    def _zeros_ahead(node: Node, offset: int) -> int:
-        """How many bytes from ``offset`` on are known to read as zero, at most HOLE_LIMIT."""
+    def _zeros_ahead(self, node: Node, offset: int) -> int:
+        """How many bytes from ``offset`` on are known to read as zero, at most HOLE_LIMIT.
+
+        Notes where the data behind them lie, for what is read next to end there: only a guess by then, since
+        the guest writes, but where they end one asks again. Holes between them that are too small to be sent
+        as such count as data, else a disk in splinters would be asked about each of them.
+        """
         start = offset
+        data = data_end = -1
         for extent in node.extents(offset, min(node.size - offset, HOLE_LIMIT)):
-            if extent.kind is not Kind.ZERO:
+            if data < 0 and extent.kind is Kind.ZERO:
+                offset = extent.end
+                continue
+            if extent.kind is Kind.ZERO and extent.length >= ZERO_PIECE:
                 break
-            offset = extent.end
+            data = extent.offset if data < 0 else data
+            data_end = extent.end
+            if data_end - data >= RUN_LIMIT:
+                break
+        # A file may end within a sector, and a record may not.
+        self._data = (data, -(-data_end // MIN_GRANULARITY) * MIN_GRANULARITY)
         return offset - start
 
-    def _data(self, offset: int, buffer: memoryview, writer: RecordWriter) -> None:
+    def _pieces(self, offset: int, buffer: memoryview, writer: RecordWriter) -> None:
         for start, count, is_zero in pieces(buffer):
             if is_zero:
                 for zero_start, zero_count in self.known_zeros.unknown(offset + start, count):

@@ -49,6 +49,8 @@ class Session:
     """One connection: a thread that reads the stream and applies it."""
 
     def __init__(self, incoming: Incoming, sock: socket.socket, peer: str) -> None:
+        if sock.family != socket.AF_UNIX:  # answers are small, and the source waits for them
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._incoming = incoming
         self._sock = sock
         self._peer = peer
