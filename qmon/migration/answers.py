@@ -137,8 +137,7 @@ class AnswerReader:
             while len(self._pending) - position >= _HEAD.size:
                 number, length = _HEAD.unpack_from(self._pending, position)
                 end = position + _HEAD.size + length
-                if number not in Type.__members__.values() or length < _CHECKSUM.size:
-                    raise AnswerError(f"the destination's answer is not valid: unknown type {number:#06x}")
+                self._check_length(number, length - _CHECKSUM.size)
                 if len(self._pending) < end:
                     break
                 yield self._decode(Type(number), bytes(self._pending[position:end]))
@@ -147,12 +146,18 @@ class AnswerReader:
             del self._pending[:position]
 
     @staticmethod
+    def _check_length(number: int, length: int) -> None:
+        """Before the rest has come: for a length that is wrong it might never do so."""
+        if number not in Type.__members__.values() or length < 0:
+            raise AnswerError(f"the destination's answer is not valid: unknown type {number:#06x}")
+        kind = Type(number)
+        right = length % _RANGE.size == _ZEROS.size if kind is Type.ZEROS else True
+        if not right or length != _SIZES.get(kind, length):
+            raise AnswerError(f"the destination's answer is not valid: {kind.name} of {length} bytes")
+
+    @staticmethod
     def _decode(kind: Type, message: bytes) -> Answer:
         signed, checksum = message[: -_CHECKSUM.size], message[-_CHECKSUM.size :]
-        body = signed[_HEAD.size :]
         if _CHECKSUM.pack(xxhash.xxh3_64_intdigest(signed)) != checksum:
             raise AnswerError("the destination's answer is not valid: checksum mismatch")
-        right = len(body) % _RANGE.size == _ZEROS.size if kind is Type.ZEROS else True
-        if not right or len(body) != _SIZES.get(kind, len(body)):
-            raise AnswerError(f"the destination's answer is not valid: {kind.name} of {len(body)} bytes")
-        return Answer(kind, body)
+        return Answer(kind, signed[_HEAD.size :])

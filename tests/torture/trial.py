@@ -22,6 +22,10 @@ from tests.torture.scenario import Scenario
 SETTLE_SECONDS = 15.0
 """After which what can be settled without an operator has been."""
 
+FLIP_SECONDS = 75.0
+"""The same where a bit of a record's length may have flipped: the destination waits for what never comes, and
+gives up after a minute without a byte."""
+
 STILL_SECONDS = 1.5
 """How long nothing changes before a state that nobody can settle is taken for the last one."""
 
@@ -322,7 +326,8 @@ class Trial:
     def _settle(self) -> None:
         """Wait for the last state: one runs, or nobody is left who could."""
         changed = time.monotonic()
-        deadline = changed + SETTLE_SECONDS + self._scenario.refuse
+        flips = any(rule.fault is Fault.FLIP for rule in self._rules())
+        deadline = changed + (FLIP_SECONDS if flips else SETTLE_SECONDS) + self._scenario.refuse
         while True:
             before = self._views
             views = self._observe()
