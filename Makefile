@@ -33,6 +33,9 @@ torture: test-environment
 bench: test-environment peers
 	$(RUN) -m bench.start
 	$(RUN) -m bench.migrate
+	$(RUN) -m bench.nbd
+	$(RUN) -m bench.downtime
+	$(RUN) -m bench.sparse
 
 dist: test-environment
 	$(RUN) -m build

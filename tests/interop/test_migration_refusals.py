@@ -196,7 +196,7 @@ def said_since(qmon: Qmon, before: int) -> list[str]:
 def test_strangers_at_the_incoming_port_keep_nobody_out(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(SIZE)
     whole = hello(SIZE)
-    for said in (b"GET / HTTP/1.1\r\n\r\n", bytes(4096), whole[:4] + b"\xff" * 200, noise(100_000)):
+    for said in (b"GET / HTTP/1.1\r\n\r\n", bytes(4096), whole[:4] + b"\xff" * 200, noise(10 * MIB)):
         before = len(target.log().splitlines())
         with visitor(uri) as sock:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
