@@ -88,7 +88,7 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Put an image's record in the place of the one before; on return it is on stable storage.
 
-        Raises JournalError.
+        Raises JournalError: then it is the one before, or this one.
         """
         path = self._path(entry.image, entry.role)
         fields = {**asdict(entry), "image": os.path.realpath(entry.image), "stand": entry.stand.value}
@@ -100,11 +100,7 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
-            try:
-                self._sync_folder()
-            except OSError:
-                path.unlink(missing_ok=True)  # what may or may not last is no record
-                raise
+            self._sync_folder()
         except OSError as error:
             raise JournalError(
                 f"the migration's record can't be written to {path}: {reason(error)}"
@@ -139,7 +135,7 @@ class Journal:
         try:
             path.unlink()
             self._sync_folder()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise JournalError(f"the migration's record {path} can't be removed: {reason(error)}") from error

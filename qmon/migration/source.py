@@ -247,10 +247,10 @@ class Source:
     def _record(self, stand: Stand) -> None:
         for drive in self._drives:
             if not drive.read_only:
+                self._recorded.add(drive.image)  # also when it fails: it may be there all the same
                 self._journal.write(
                     Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running)
                 )
-                self._recorded.add(drive.image)
                 if self.mode is not Mode.SHARED:
                     self._journal.forget(drive.image, Role.DESTINATION)
 

@@ -375,6 +375,8 @@ class StreamReader:
         # What bounds memory is looked at before the checksum can be: nothing else is trusted yet.
         if size > MAX_PAYLOAD:
             raise self._error(f"a record of {size} bytes, at most {MAX_PAYLOAD} are allowed")
+        if kind_number == Kind.FINISH and size != _FINISH.size:  # else it would wait for what never comes
+            raise self._error(f"a FINISH of {size} bytes, expected {_FINISH.size}")
         whole = self._peek(HEADER.size + size)
         if whole is None:
             return None
@@ -399,10 +401,7 @@ class StreamReader:
         return Record(kind, drive, offset, length, sequence, payload)
 
     def _check_finish(self, payload: memoryview) -> None:
-        if (
-            len(payload) != _FINISH.size
-            or bytes(payload[:16]) != _FINISH.pack(self.digest.records, self.digest.value, 0)[:16]
-        ):
+        if bytes(payload[:16]) != _FINISH.pack(self.digest.records, self.digest.value, 0)[:16]:
             raise self._error("the digest of what was sent is not that of what came")
 
     def _parse_footer(self) -> Item | None:

@@ -271,7 +271,7 @@ class TestRefusals:
             (record(Kind.ZERO, 0, flags=1), "unknown flags 0x01 in record 0"),
             (record(Kind.ZERO, 1), "record 1 came where 0 was expected"),
             (record(Kind.DATA, 0, b"x")[:-1] + b"y", "checksum mismatch in record 0"),
-            (record(Kind.FINISH, 0, b"x"), "the digest of what was sent is not that of what came"),
+            (record(Kind.FINISH, 0, b"x"), "a FINISH of 1 bytes, expected 17"),
             (record(Kind.FINISH, 0, bytes(17)), "the digest of what was sent is not that of what came"),
             (record(Kind.END, 0) + bytes(5), "a section without its footer"),
         ],
