@@ -26,11 +26,13 @@ def granularity_for(size: int) -> int:
 class DirtyMap:
     """One flag for each chunk of ``granularity`` bytes. Thread-safe; no call waits for I/O."""
 
-    def __init__(self, size: int, granularity: int | None = None) -> None:
+    def __init__(self, size: int, granularity: int | None = None, *, dirty: bool = False) -> None:
+        """With ``dirty`` everything is marked from the start."""
         self.size = size
         self.granularity = granularity or granularity_for(size)
-        self._flags = bytearray(-(-size // self.granularity))
-        self._dirty = 0
+        chunks = -(-size // self.granularity)
+        self._flags = bytearray(b"\1") * chunks if dirty else bytearray(chunks)
+        self._dirty = chunks if dirty else 0
         self._lock = threading.Lock()
 
     def mark(self, offset: int, length: int) -> None:

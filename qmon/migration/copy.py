@@ -91,7 +91,7 @@ class DriveCopy:
     def __init__(self, index: int, drive: MigratingDrive) -> None:
         self.index = index
         self.drive = drive
-        self.dirty = DirtyMap(drive.size)
+        self.dirty = DirtyMap(drive.size, dirty=True)
         self.known_zeros = KnownZeros(drive.size, self.dirty.granularity)
         self._below: Node | None = None
         self._taken = 0
@@ -104,12 +104,11 @@ class DriveCopy:
         return min(self.dirty.dirty_bytes + self._taken, self.drive.size)
 
     def install(self) -> None:
-        """Put the filter over the node, with everything marked; the gate is closed and drained.
+        """Put the filter over the node, everything being marked; the gate is closed and drained.
 
         What is a hole and needs no sending is found out when its turn comes: a scan before the first byte
         would keep a large disk waiting.
         """
-        self.dirty.mark(0, self.drive.size)
         self._below = self.drive.node
         self.drive.node = DirtyFilter(self._below, self.dirty)
 
