@@ -112,7 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--target", choices=("allocated", "sparse"), default="allocated")
+    parser.add_argument("--target", choices=("sparse", "allocated"), default="sparse")
     options = parser.parse_args()
     if shutil.which(QEMU[0]) is None:
         print("qemu-system-x86_64 is not installed", file=sys.stderr)
