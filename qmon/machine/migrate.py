@@ -284,8 +284,13 @@ class MigrationCommands:
     async def migrate_incoming(self, uri: str) -> dict[str, Any]:
         if not self._may_come_in:
             raise CommandError("'-incoming' was not specified on the command line")
-        if self._listening is not None or self._machine.state is not RunState.INMIGRATE:
+        again = self._incoming is not None and self._incoming.phase is Phase.FAILED
+        if self._machine.state is not RunState.INMIGRATE or (self._listening is not None and not again):
             raise CommandError("The incoming migration has already been started")
+        if self._incoming is not None and self._listening is not None:
+            await self._machine.blocking(self._incoming.unlisten)
+            self._remove_socket()
+            self._listening = None
         await self.start_incoming(uri)
         return {}
 

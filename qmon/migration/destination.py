@@ -89,11 +89,10 @@ class Incoming:
         self._answering: Session | None = None
         self._sessions: set[Session] = set()
         self._listener: socket.socket | None = None
-        self._stopping = False
         self._spoiled = False
         """Whether the last flush or the record of it failed: then there is nothing to wait for."""
         self.progress = Progress()
-        self._thread = threading.Thread(target=self._accept, name="migration-incoming", daemon=True)
+        self._thread: threading.Thread | None = None
 
     @property
     def phase(self) -> Phase:
@@ -107,24 +106,31 @@ class Incoming:
     def listen(self, listener: socket.socket) -> None:
         """Begin to accept connections; returns at once."""
         self._listener = listener
+        self._thread = threading.Thread(
+            target=self._accept, args=(listener,), name="migration-incoming", daemon=True
+        )
         self._thread.start()
+
+    def unlisten(self) -> None:
+        """Accept no more connections; those there are go on. Blocks for a moment."""
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            with contextlib.suppress(OSError):  # already closed
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        if self._thread is not None and threading.current_thread() is not self._thread:
+            self._thread.join()
 
     def stop(self) -> None:
         """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks.
 
         A machine that ran and ends in good order needs no record of how it got its disks.
         """
-        self._stopping = True
-        if self._listener is not None:
-            with contextlib.suppress(OSError):  # already closed
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
+        self.unlisten()
         for session in list(self._sessions):
             session.abort()
         for session in list(self._sessions):
             session.join()
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
         if self.phase is Phase.COMPLETED and self._transfer is not None:
             for drive in self._transfer.drives:
                 self._journal.forget(drive.image, Role.DESTINATION)
@@ -148,14 +154,12 @@ class Incoming:
                 self.progress.error = "it was decided that the other side keeps the disks"
             self.progress.ended = time.monotonic()
 
-    def _accept(self) -> None:
-        listener = self._listener
-        assert listener is not None
-        while not self._stopping:
+    def _accept(self, listener: socket.socket) -> None:
+        while self._listener is listener:
             try:
                 sock, peer = listener.accept()
             except OSError as error:
-                if not self._stopping:
+                if self._listener is listener:
                     log.error("incoming migration: can't accept connections any more: %s", reason(error))
                 return
             name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local process"

@@ -306,3 +306,18 @@ def test_incoming_can_be_deferred(lab: Lab) -> None:
     assert target.command(f"migrate_incoming {uri}") == again
     migrated(source, target, f"migrate -d blk {uri}")
     assert same(image, empty)
+
+
+def test_after_a_failed_attempt_it_can_come_in_elsewhere(lab: Lab) -> None:
+    source, target, uri = moving(lab)
+    elsewhere = f"unix:{lab.folder / 'elsewhere.sock'}"
+    started = "Error: The incoming migration has already been started"
+    assert target.command(f"migrate_incoming {elsewhere}") == started
+    source.quietly("migrate_cancel")
+    target.wait_migration("failed")
+    target.quietly(f"migrate_incoming {elsewhere}")
+    source.quietly(f"migrate -d blk {uri}")
+    assert "Failed to connect" in source.wait_migration("failed")
+    hurry(source)
+    migrated(source, target, f"migrate -d blk {elsewhere}")
+    assert same(lab.folder / "source.img", lab.folder / "target.img")
