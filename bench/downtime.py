@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.monitor import Monitor
+from bench.monitor import Monitor, connect_when_there
 from bench.nbd_client import Guest
 
 QMON = [sys.executable, "-m", "qmon"]
@@ -65,17 +65,7 @@ class Qmp:
     """A QMP connection to a Unix socket, waiting for it to be there. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            self._socket = socket.socket(socket.AF_UNIX)
-            try:
-                self._socket.connect(str(path))
-                break
-            except OSError:
-                self._socket.close()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        self._socket = connect_when_there(path, PATIENCE)
         self._stream = self._socket.makefile("rw")
         self._stream.readline()
         self.events: list[str] = []

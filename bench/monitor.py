@@ -12,21 +12,26 @@ PROMPT = b"(qemu) "
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+def connect_when_there(path: Path, patience: float) -> socket.socket:
+    """Connect to a Unix socket, waiting up to ``patience`` seconds for it to be there. Raises OSError."""
+    deadline = time.monotonic() + patience
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(str(path))
+            return sock
+        except OSError:
+            sock.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 class Monitor:
     """Connects, waiting up to ``patience`` seconds for the socket to be there. Raises OSError."""
 
     def __init__(self, path: Path, patience: float = 10.0) -> None:
-        deadline = time.monotonic() + patience
-        while True:
-            self._socket = socket.socket(socket.AF_UNIX)
-            try:
-                self._socket.connect(str(path))
-                break
-            except OSError:
-                self._socket.close()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        self._socket = connect_when_there(path, patience)
         self._socket.settimeout(60)
         self.greeting = self._read()
 
