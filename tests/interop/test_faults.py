@@ -186,7 +186,7 @@ def test_an_error_at_the_destination_is_said_on_both_sides_and_the_next_attempt_
             count, _, offset = head.partition("drive 'd0': write of ")[2].partition(" bytes at ")
             assert int(offset) <= 2 * MIB < int(offset) + int(count)
     assert said.endswith("; the images here are partial)")
-    assert said.removeprefix("failed (").removesuffix(")") in target.log()
+    target.wait_log(said.removeprefix("failed (").removesuffix(")"))
     runs_on(source)
     assert target.status() == "paused (inmigrate)"
     qmp(target, "x-qmon-fault-del", id=broken)
