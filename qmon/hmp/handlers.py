@@ -25,6 +25,8 @@ class Call:
     typed: str
     """The command as it was typed, sub-command included: ``info block``."""
     values: Values
+    line: str = ""
+    """The whole line, for a target whose own monitor is to run it."""
 
     def has(self, qmp_command: str) -> bool:
         """Whether the target has a QMP command."""
@@ -38,6 +40,18 @@ class Call:
         if not self.has(qmp_command):
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
         return await self.monitor.target.execute(qmp_command, arguments)
+
+    async def pass_on(self, absent: str) -> None:
+        """Have the target's own monitor run the line: a command for which QMP has no words.
+
+        A target without a monitor of its own, the embedded machine for one, has nothing that the line could
+        concern: then it fails with ``absent``, which says so (in QEMU's words, where it has some).
+        """
+        if not self.has("human-monitor-command"):
+            raise LineError(absent)
+        answer = await self.execute("human-monitor-command", {"command-line": self.line})
+        if answer:
+            self.print(answer.replace("\r\n", "\n").removesuffix("\n"))
 
     def text(self, key: str, default: str = "") -> str:
         """An argument that is text."""

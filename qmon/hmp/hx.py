@@ -41,6 +41,8 @@ class Entry:
     conditions: tuple[str, ...] = ()
     """The preprocessor conditions it stands under, outermost first: ``defined(TARGET_I386)``."""
     documentation: str = ""
+    heading: str = ""
+    """The last ``DEFHEADING`` above it: the section of the manual that it belongs to."""
     line: int = 0
 
     @property
@@ -51,6 +53,7 @@ class Entry:
 
 _DOCUMENTATION = {"SRST": "ERST", "STEXI": "ETEXI", "SQMP": "EQMP"}
 _DIRECTIVE = re.compile(r"(?:HXCOMM|SRST|ERST|STEXI|ETEXI|SQMP|EQMP|DEFHEADING|ARCHHEADING)\b")
+_HEADING = re.compile(r"DEFHEADING\((.*?):?\)")
 _CONDITIONAL = re.compile(r"#\s*(ifdef|ifndef|if|elif|else|endif)\b\s*(.*)")
 _TOKEN = re.compile(
     r"""(?P<space>\s+|/\*.*?\*/|//[^\n]*)
@@ -98,6 +101,7 @@ class _Reader:
         self._lines = iter(enumerate(text.split("\n"), 1))
         self._conditions: list[tuple[str, int]] = []
         self._found: list[Entry] = []
+        self._heading = ""
 
     def entries(self) -> list[Entry]:
         while found := self._joined_line():
@@ -105,7 +109,7 @@ class _Reader:
             stripped = line.strip()
             directive = _DIRECTIVE.match(line)
             if directive:
-                self._directive(directive[0], number)
+                self._directive(directive[0], line, number)
             elif stripped.startswith("#"):
                 self._condition(stripped, number)
             elif stripped.startswith("{"):
@@ -128,14 +132,19 @@ class _Reader:
             text = text[:-1] + more
         return number, text.rstrip("\r")
 
-    def _directive(self, word: str, number: int) -> None:
-        if word in _DOCUMENTATION:
+    def _directive(self, word: str, line: str, number: int) -> None:
+        if word == "DEFHEADING":
+            heading = _HEADING.match(line)
+            if heading is None:
+                raise HxError(self._file, number, "expected 'DEFHEADING(text)'")
+            self._heading = heading[1]
+        elif word in _DOCUMENTATION:
             end = _DOCUMENTATION[word]
             block = []
-            for _, line in self._lines:
-                if line.startswith(end):
+            for _, inner in self._lines:
+                if inner.startswith(end):
                     break
-                block.append(line)
+                block.append(inner)
             else:
                 raise HxError(self._file, number, f"expected '{end}' for '{word}', found the end of the file")
             if self._found and block and word != "SQMP":
@@ -191,6 +200,7 @@ class _Reader:
                 coroutine=coroutine,
                 others=others,
                 conditions=conditions,
+                heading=self._heading,
                 line=number,
             )
         )

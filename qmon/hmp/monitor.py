@@ -69,7 +69,7 @@ class Monitor:
         except LineError as error:
             said = f"{error}\n" if str(error) else ""
             raise LineError(f'{said}Try "help {typed}" for more information') from error
-        call = Call(self, person, found.command, " ".join(found.path), values)
+        call = Call(self, person, found.command, " ".join(found.path), values, line.strip())
         if entry.handler is None:
             await _print_human_readable(call)
             return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 from importlib import import_module
-
-FAMILIES = ("block", "general", "machine_state", "migration", "nbd")
 
 
 def load() -> None:
     """Import the families, so that their functions are known by name."""
-    for family in FAMILIES:
-        import_module(f"{__name__}.{family}")
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
