@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qmon.errors import CommandError
+from qmon.machine.absent import AbsentCommands
 from qmon.machine.block import BlockCommands
 from qmon.machine.drive import DriveSettings
 from qmon.machine.exports import ExportCommands
@@ -40,6 +41,7 @@ class EmbeddedMachine:
         self._migration = MigrationCommands(
             self._machine, self._exports, Journal(state_folder), may_come_in=incoming is not None
         )
+        AbsentCommands().register(self.registry)
         for family in (
             GeneralCommands(self._machine),
             self._exports,

@@ -39,6 +39,10 @@ class Registry:
         """Serve ``function`` as the command ``name``."""
         self._commands[name] = (function, Signature(function, underscored))
 
+    def add_described(self, name: str, function: CommandFunction, signature: Signature) -> None:
+        """Serve a function whose parameters are told by a table, not by its annotations."""
+        self._commands[name] = (function, signature)
+
     def add_from(self, owner: object) -> None:
         """Serve every method of ``owner`` that is marked with ``@command``."""
         for attribute in dir(type(owner)):

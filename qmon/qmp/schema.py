@@ -81,6 +81,10 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
             raise _wrong_type(path, _NAMES[expected])
 
 
+def _is_optional(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
 def _is_integer(value: Any, kind: Integer) -> bool:
     return type(value) is int and kind.least <= value <= kind.greatest
 
@@ -119,6 +123,18 @@ class Signature:
             if parameter.default is parameter.empty:
                 required.add(qmp_name)
         self.required = frozenset(required)
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Signature:
+        """The signature of a function that takes what a table names: QMP names to annotations.
+
+        The function gets the arguments under their QMP names; ``T | None`` may be left out.
+        """
+        signature = cls.__new__(cls)
+        signature.fields = dict(fields)
+        signature._names = {name: name for name in fields}
+        signature.required = frozenset(name for name, hint in fields.items() if not _is_optional(hint))
+        return signature
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check the arguments and return them as keyword arguments. Raises CommandError."""

@@ -1,0 +1,92 @@
+"""What a machine without a guest has nothing of, as data: the answers are those of QEMU with ``-M none``.
+
+A command that does something is a function in a family of its own, never a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.qmp.registry import CommandFunction, Registry
+from qmon.qmp.schema import Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A command that fails with ``desc``, once its arguments are right.
+
+    ``parameters``: QMP's names to annotations as ``qmon.qmp.schema`` has them; ``T | None`` may be left out.
+    """
+
+    desc: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    error_class: str = CommandError.error_class
+
+
+ABSENT_QUERIES: dict[str, Any] = {
+    # CPU and memory
+    "query-cpus-fast": [],
+    "query-current-machine": {"wakeup-suspend-support": False},
+    "query-dump": {"total": 0, "status": "none", "completed": 0},
+    "query-kvm": {"enabled": False, "present": True},
+    "query-memory-devices": [],
+    "query-memory-size-summary": {"base-memory": 0, "plugged-memory": 0},
+    "query-replay": {"icount": 0, "mode": "none"},
+    "query-stats-schemas": [],
+    "query-tpm": [],
+    "query-tpm-models": [],
+    "query-tpm-types": [],
+    "x-query-irq": {"human-readable-text": ""},
+    "x-query-numa": {"human-readable-text": "0 nodes\n"},
+    "x-query-roms": {"human-readable-text": ""},
+}
+"""A query without arguments to what it always answers."""
+
+_NO_SGX = "SGX is only supported on PC machines"
+
+ABSENT_COMMANDS: dict[str, Absent] = {
+    # CPU and memory
+    "query-balloon": Absent("No balloon device has been activated", error_class="DeviceNotActive"),
+    "query-hotpluggable-cpus": Absent("The feature 'query-hotpluggable-cpus' is not enabled"),
+    "query-sgx": Absent(_NO_SGX),
+    "query-vm-generation-id": Absent("VM Generation ID device not found"),
+    "x-query-profile": Absent("Internal profiler not compiled"),
+}
+"""A command, or a query that fails, to its error."""
+
+
+class AbsentCommands:
+    """The rows of both tables as commands."""
+
+    def __init__(
+        self,
+        queries: Mapping[str, Any] = ABSENT_QUERIES,
+        commands: Mapping[str, Absent] = ABSENT_COMMANDS,
+    ) -> None:
+        self._queries = queries
+        self._commands = commands
+
+    def register(self, registry: Registry) -> None:
+        """Serve every row."""
+        for name, answer in self._queries.items():
+            registry.add_described(name, _answering(answer), Signature.of({}))
+        for name, row in self._commands.items():
+            registry.add_described(name, _failing(row), Signature.of(row.parameters))
+
+
+def _answering(answer: Any) -> CommandFunction:
+    async def query() -> Any:
+        return deepcopy(answer)  # whoever asks may change what it gets
+
+    return query
+
+
+def _failing(row: Absent) -> CommandFunction:
+    async def fail(**arguments: Any) -> Any:
+        raise CommandError(row.desc, row.error_class)
+
+    return fail
