@@ -1,6 +1,7 @@
 # make demo    two qmon processes move a disk while it is written
 # make check   formatting, types, imports and tests; installs the peers of the tests where it can
 # make torture 700 migrations that are cut, stalled, falsified or killed at random, and checked
+# make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make bench   the figures of the README, measured here
 # make dist    source archive and wheel, in dist/
 # make clean   take away all that was made
@@ -10,9 +11,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+SPHINX := $(RUN) -m sphinx -q -W --keep-going
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check torture bench dist clean environment test-environment peers
+.PHONY: help demo check docs torture bench dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -20,12 +22,17 @@ help:
 demo: environment
 	@$(RUN) -m bench.demo
 
-check: test-environment peers
+check: test-environment peers docs
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m mypy docs
 	$(VENV)/bin/lint-imports --no-cache
 	$(RUN) -m pytest
+
+docs: test-environment
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b man docs docs/_build/man
 
 torture: test-environment
 	@$(RUN) -m tests.torture.campaign
@@ -41,7 +48,7 @@ dist: test-environment
 	$(RUN) -m build
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 environment:

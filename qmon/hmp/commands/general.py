@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from qmon.hmp.commands.migration import UNDER_WAY, is_in_doubt
 from qmon.hmp.handlers import Call, handler
+from qmon.hmp.manual import page
 from qmon.hmp.person import LineError
 from qmon.hmp.table import Command, Table
 from qmon.hmp.words import read_word
 
 HELP_WORDS_MAX = 16
 """QEMU's limit: a help line of more words prints nothing."""
+
+PAGES = "-v"
+"""What stands before a name to see its page; no flag of the table's, as QEMU takes -x for a command's name."""
 
 
 @handler("hmp_help")
@@ -23,7 +27,10 @@ async def help_(call: Call) -> None:
             raise LineError("")
         words.append(word.text)
         position = word.end
-    _print_help(call, call.monitor.tables.main, words, [])
+    if words[:1] == [PAGES]:
+        _print_page(call, words[1:])
+    else:
+        _print_help(call, call.monitor.tables.main, words, [])
 
 
 @handler("hmp_info_help")
@@ -44,6 +51,19 @@ def _print_help(call: Call, table: Table, words: list[str], path: list[str]) -> 
         _print_help(call, command.sub_table, words[1:], [*path, words[0]])
     else:
         call.print(help_line(command, path))
+
+
+def _print_page(call: Call, words: list[str]) -> None:
+    """Print the manual's page of the command that the words name."""
+    if not words:
+        raise LineError(f"help {PAGES}: name a command, as in 'help {PAGES} migrate'")
+    table: Table | None = call.monitor.tables.main
+    for number, word in enumerate(words, 1):
+        command = table.find(word) if table is not None else None
+        if command is None:
+            raise LineError(f"unknown command: '{' '.join(words[:number])}'")
+        table = command.sub_table
+    call.print(page(command) or help_line(command, words[:-1]))
 
 
 def help_line(command: Command, path: list[str]) -> str:

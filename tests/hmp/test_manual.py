@@ -1,0 +1,161 @@
+"""The manual: a command's page as text, and every example of it run."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qmon.hmp.manual import Step, examples, page, plain_text
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.table import Command, default_tables
+from qmon.machine.drive import DriveSettings
+from qmon.machine.embedded import EmbeddedMachine
+from tests.hmp.fake import FakePerson
+
+RST = """
+``move`` or ``m`` [``-d``] *where*\\ [``,fast``]
+  Go to *where*, of which **two** paragraphs tell. The second one is a good deal longer than the
+  first, so that it has to be wrapped. See :ref:`stop <command-stop>`.
+
+  - one thing
+    that goes on
+  - another::
+
+      (qemu) move a
+      moved
+        far
+
+      (qemu) move b
+
+  ::
+
+    (qemu) move
+    where?
+
+  The end.
+"""
+
+TEXT = """\
+move or m [-d] where[,fast]
+  Go to where, of which two paragraphs tell. The second one is a good deal
+  longer than the first, so that it has to be wrapped. See stop.
+
+  - one thing that goes on
+  - another:
+
+      (qemu) move a
+      moved
+        far
+
+      (qemu) move b
+
+    (qemu) move
+    where?
+
+  The end."""
+
+
+def commands() -> Iterator[tuple[str, Command]]:
+    """Every command of the tables, with all names that lead to it."""
+    for command in default_tables().main:
+        yield command.entry.names[0], command
+        for inner in command.sub_table or ():
+            yield f"{command.entry.names[0]} {inner.entry.names[0]}", inner
+
+
+def test_a_page_is_readable_text() -> None:
+    assert plain_text(RST) == TEXT
+
+
+def test_examples_are_found_with_their_answers() -> None:
+    first, second = examples(RST)
+    assert first == [Step("move a", ["moved", "  far"]), Step("move b")]
+    assert second == [Step("move", ["where?"])]
+
+
+@pytest.mark.parametrize("name", ["migrate", "info block", "help"])
+def test_help_shows_a_commands_page(name: str) -> None:
+    text = said(f"help -v {name}")
+    assert text.startswith(name)
+    assert len(text.split("\n")) > 2
+    assert "``" not in text
+    assert max(map(len, text.split("\n"))) < 80
+
+
+def test_help_refuses_a_page_that_is_not_there() -> None:
+    assert said("help -v nosuch") == "unknown command: 'nosuch'"
+    assert said("help -v info nosuch") == "unknown command: 'info nosuch'"
+    assert said("help -v stop nosuch") == "unknown command: 'stop nosuch'"
+    assert said("help -v") == "help -v: name a command, as in 'help -v migrate'"
+
+
+def said(line: str) -> str:
+    from qmon.qmp.registry import Registry
+
+    person = FakePerson(interactive=False, comments=False)
+    asyncio.run(Monitor(Registry()).run_line(line, person))
+    return person.said()
+
+
+def found_examples() -> list[tuple[str, list[Step]]]:
+    return [(name, steps) for name, command in commands() for steps in examples(command.entry.documentation)]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [pytest.param(name, steps, id=f"{name}") for name, steps in found_examples()]
+)
+def test_the_manuals_examples_are_true(
+    name: str, steps: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d0.img").write_bytes(bytes(range(256)) * 4096 + bytes(15 << 20))
+    (tmp_path / "ro.img").write_bytes(bytes(16 << 20))
+    answers = asyncio.run(run(tmp_path, [step.line for step in steps]))
+    for step, answer in zip(steps, answers, strict=True):
+        assert matches(step.answer, answer), f"{step.line}: {answer}"
+
+
+async def run(folder: Path, lines: list[str]) -> list[str]:
+    """What a machine with two drives answers to each line."""
+    machine = EmbeddedMachine(state_folder=folder / "state")
+    await machine.start(
+        [
+            DriveSettings("d0", "d0.img", "raw", "none", False),
+            DriveSettings("ro", "ro.img", "raw", "none", True),
+        ]
+    )
+    try:
+        monitor = Monitor(machine.registry)
+        answers = []
+        for line in lines:
+            person = FakePerson(interactive=False, comments=True)
+            await monitor.run_line(line, person)
+            answers.append(person.said())
+        return answers
+    finally:
+        await machine.close()
+
+
+def matches(expected: list[str], answer: str) -> bool:
+    """Whether an answer is as its example shows it: ``...`` is any text, on a line of its own any lines."""
+    pattern = "".join(
+        r"(?:.*\n)*" if line.strip() == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n"
+        for line in expected
+    )
+    return re.fullmatch(pattern, answer + "\n" if answer else "") is not None
+
+
+def test_an_example_that_is_not_true_is_found() -> None:
+    assert matches(["a ... c", "..."], "a b c\nd\ne")
+    assert not matches(["a"], "b")
+    assert not matches([], "b")
+    assert not matches(["a"], "")
+
+
+def test_every_command_has_a_page() -> None:
+    bare = [name for name, command in commands() if not page(command)]
+    assert not bare
