@@ -41,14 +41,19 @@ class Call:
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
         return await self.monitor.target.execute(qmp_command, arguments)
 
-    async def pass_on(self, absent: str) -> None:
+    async def pass_on(self, absent: str, *, fails: bool = True) -> None:
         """Have the target's own monitor run the line: a command for which QMP has no words.
 
         A target without a monitor of its own, the embedded machine for one, has nothing that the line could
-        concern: then it fails with ``absent``, which says so (in QEMU's words, where it has some).
+        concern: then it fails with ``absent``, which says so (in QEMU's words, where it has some). With
+        ``fails`` False ``absent`` is an answer as good as any; an empty one prints nothing.
         """
         if not self.has("human-monitor-command"):
-            raise LineError(absent)
+            if fails:
+                raise LineError(absent)
+            if absent:
+                self.print(absent)
+            return
         answer = await self.execute("human-monitor-command", {"command-line": self.line})
         if answer:
             self.print(answer.replace("\r\n", "\n").removesuffix("\n"))

@@ -12,12 +12,12 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.qmp.registry import CommandFunction, Registry
-from qmon.qmp.schema import Signature
+from qmon.qmp.schema import Signature, Uint8, Uint16, Uint32
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A command that fails with ``desc``, once its arguments are right.
+    """A command that fails with ``desc``, once its arguments are right; ``{id}`` there is an argument's value.
 
     ``parameters``: QMP's names to annotations as ``qmon.qmp.schema`` has them; ``T | None`` may be left out.
     """
@@ -43,9 +43,23 @@ ABSENT_QUERIES: dict[str, Any] = {
     "x-query-irq": {"human-readable-text": ""},
     "x-query-numa": {"human-readable-text": "0 nodes\n"},
     "x-query-roms": {"human-readable-text": ""},
+    # Devices
+    "query-pci": [],
+    "x-query-rdma": {"human-readable-text": ""},
+    "x-query-virtio": [],
+    # Screens, mice and sound
+    "query-display-options": {"type": "none"},
+    "query-mice": [],
+    "query-spice": {"migrated": False, "enabled": False, "mouse-mode": "client"},
+    "query-vnc": {"enabled": False},
+    "query-vnc-servers": [],
 }
 """A query without arguments to what it always answers."""
 
+_NO_DEVICE = Absent("Device '{id}' not found", {"id": str}, "DeviceNotFound")
+_NO_VIRTIO = "Path {path} is not a VirtIODevice"
+_NO_ROCKER = "rocker {name} not found"
+_NO_XEN = "Xen event channel emulation not enabled"
 _NO_SGX = "SGX is only supported on PC machines"
 
 ABSENT_COMMANDS: dict[str, Absent] = {
@@ -55,6 +69,29 @@ ABSENT_COMMANDS: dict[str, Absent] = {
     "query-sgx": Absent(_NO_SGX),
     "query-vm-generation-id": Absent("VM Generation ID device not found"),
     "x-query-profile": Absent("Internal profiler not compiled"),
+    # Running
+    "inject-nmi": Absent("this feature or command is not currently supported"),
+    "system_wakeup": Absent("wake-up from suspend is not supported by this guest"),
+    # Devices
+    "device_del": _NO_DEVICE,
+    "x-query-usb": Absent("USB support not enabled"),
+    "x-query-virtio-status": Absent(_NO_VIRTIO, {"path": str}),
+    "x-query-virtio-queue-status": Absent(_NO_VIRTIO, {"path": str, "queue": Uint16}),
+    "x-query-virtio-vhost-queue-status": Absent(_NO_VIRTIO, {"path": str, "queue": Uint16}),
+    "x-query-virtio-queue-element": Absent(
+        "Path {path} is not a VirtIO device", {"path": str, "queue": Uint16, "index": Uint16 | None}
+    ),
+    "xen-event-inject": Absent(_NO_XEN, {"port": Uint32}),
+    "xen-event-list": Absent(_NO_XEN),
+    # Networks
+    "netdev_del": _NO_DEVICE,
+    "query-rocker": Absent(_NO_ROCKER, {"name": str}),
+    "query-rocker-ports": Absent(_NO_ROCKER, {"name": str}),
+    "query-rocker-of-dpa-flows": Absent(_NO_ROCKER, {"name": str, "tbl-id": Uint32 | None}),
+    "query-rocker-of-dpa-groups": Absent(_NO_ROCKER, {"name": str, "type": Uint8 | None}),
+    "set_link": Absent("Device '{name}' not found", {"name": str, "up": bool}, "DeviceNotFound"),
+    # Screens, mice and sound
+    "change-vnc-password": Absent("Could not set password", {"password": str}),
 }
 """A command, or a query that fails, to its error."""
 
@@ -87,6 +124,6 @@ def _answering(answer: Any) -> CommandFunction:
 
 def _failing(row: Absent) -> CommandFunction:
     async def fail(**arguments: Any) -> Any:
-        raise CommandError(row.desc, row.error_class)
+        raise CommandError(row.desc.format_map(arguments), row.error_class)
 
     return fail

@@ -1,6 +1,6 @@
 """Checks a command's arguments against its function's annotations, with QMP's error messages.
 
-What an annotation may be: ``str``, ``int``, ``Uint32``, ``Uint64``, ``float``, ``bool``, ``Any``,
+What an annotation may be: ``str``, ``int``, ``Uint8`` to ``Uint64``, ``float``, ``bool``, ``Any``,
 ``list[T]``, ``dict[str, Any]``, ``Literal["a", "b"]``, a ``TypedDict``, and ``T | None`` for what may be left
 out.
 """
@@ -30,6 +30,8 @@ class Integer:
 
 _UINT64 = Integer("uint64", -(1 << 63), (1 << 64) - 1)
 
+Uint8 = Annotated[int, Integer("uint8_t", 0, (1 << 8) - 1)]
+Uint16 = Annotated[int, Integer("uint16_t", 0, (1 << 16) - 1)]
 Uint32 = Annotated[int, Integer("uint32_t", 0, (1 << 32) - 1)]
 Uint64 = Annotated[int, _UINT64]
 """A negative value passes, as with QEMU; whether it is in range is the command's to say."""
@@ -106,7 +108,8 @@ def check_members(
 class Signature:
     """A command function's parameters under their QMP names: ``node_name`` is ``node-name``.
 
-    A parameter whose own QMP name has underscores is listed in ``underscored``.
+    A parameter whose own QMP name has underscores is listed in ``underscored``. A function that ends in
+    ``**options`` takes every other argument too, unchecked, under its QMP name.
     """
 
     def __init__(self, function: Callable[..., Any], underscored: frozenset[str] = frozenset()) -> None:
@@ -114,8 +117,12 @@ class Signature:
         self._names: dict[str, str] = {}
         self.fields: dict[str, Any] = {}
         required = set()
+        self._open = False
         for name, parameter in inspect.signature(function).parameters.items():
             if name == "self":
+                continue
+            if parameter.kind is parameter.VAR_KEYWORD:
+                self._open = True
                 continue
             qmp_name = name if name in underscored else name.rstrip("_").replace("_", "-")
             self._names[qmp_name] = name
@@ -132,11 +139,13 @@ class Signature:
         """
         signature = cls.__new__(cls)
         signature.fields = dict(fields)
+        signature._open = False
         signature._names = {name: name for name in fields}
         signature.required = frozenset(name for name, hint in fields.items() if not _is_optional(hint))
         return signature
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check the arguments and return them as keyword arguments. Raises CommandError."""
-        check_members(arguments, self.fields, self.required)
-        return {self._names[name]: value for name, value in arguments.items()}
+        known = {name: value for name, value in arguments.items() if not self._open or name in self.fields}
+        check_members(known, self.fields, self.required)
+        return {self._names.get(name, name): value for name, value in arguments.items()}

@@ -44,6 +44,10 @@ class Commands:
     async def underscored(self, has_underscore: int, has_dash: int) -> int:
         return has_underscore - has_dash
 
+    @command("open")
+    async def open(self, id: str, count: int | None = None, **options: Any) -> dict[str, Any]:
+        return {"id": id, "count": count, **options}
+
     @command("fails")
     async def fails(self, how: str) -> None:
         match how:
@@ -180,3 +184,11 @@ def test_a_failure_is_an_error_of_qmp(registry: Registry, how: str, error_class:
     with pytest.raises(CommandError) as caught:
         call(registry, "fails", how=how)
     assert (caught.value.error_class, str(caught.value)) == (error_class, said)
+
+
+def test_an_open_command_takes_options_of_any_name(registry: Registry) -> None:
+    given = {"id": "n0", "host-port": 5, "x": None}
+    assert asyncio.run(registry.execute("open", given)) == {**given, "count": None}
+    for wrong, said in (({}, "Parameter 'id' is missing"), ({"id": "a", "count": "b"}, "'count', expected: int")):
+        with pytest.raises(CommandError, match=said):
+            asyncio.run(registry.execute("open", wrong))
