@@ -12,7 +12,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.qmp.registry import CommandFunction, Registry
-from qmon.qmp.schema import Signature, Uint8, Uint16, Uint32
+from qmon.qmp.schema import Signature, Uint8, Uint16, Uint32, Uint64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,31 @@ ABSENT_QUERIES: dict[str, Any] = {
     # CPU and memory
     "query-cpus-fast": [],
     "query-current-machine": {"wakeup-suspend-support": False},
-    "query-dump": {"total": 0, "status": "none", "completed": 0},
+    "query-dump-guest-memory-capability": {"formats": ["elf", "kdump-zlib", "win-dmp"]},
     "query-kvm": {"enabled": False, "present": True},
     "query-memory-devices": [],
     "query-memory-size-summary": {"base-memory": 0, "plugged-memory": 0},
     "query-replay": {"icount": 0, "mode": "none"},
-    "query-stats-schemas": [],
+    "query-sev": {
+        "enabled": False,
+        "api-major": 0,
+        "api-minor": 0,
+        "build-id": 0,
+        "policy": 0,
+        "state": "uninit",
+        "handle": 0,
+    },
     "query-tpm": [],
     "query-tpm-models": [],
     "query-tpm-types": [],
     "x-query-irq": {"human-readable-text": ""},
     "x-query-numa": {"human-readable-text": "0 nodes\n"},
+    "x-query-opcount": {"human-readable-text": "[TCG profiler not compiled]\n"},
+    "x-query-ramblock": {
+        "human-readable-text": (
+            "              Block Name    PSize              Offset               Used              Total\n"
+        )
+    },
     "x-query-roms": {"human-readable-text": ""},
     # Devices
     "query-pci": [],
@@ -60,14 +74,33 @@ _NO_DEVICE = Absent("Device '{id}' not found", {"id": str}, "DeviceNotFound")
 _NO_VIRTIO = "Path {path} is not a VirtIODevice"
 _NO_ROCKER = "rocker {name} not found"
 _NO_XEN = "Xen event channel emulation not enabled"
-_NO_SGX = "SGX is only supported on PC machines"
+_NO_BALLOON = "No balloon device has been activated"
 
 ABSENT_COMMANDS: dict[str, Absent] = {
     # CPU and memory
-    "query-balloon": Absent("No balloon device has been activated", error_class="DeviceNotActive"),
+    "balloon": Absent(_NO_BALLOON, {"value": int}, "DeviceNotActive"),
+    "dumpdtb": Absent("This machine doesn't have a FDT", {"filename": str}),
+    "memsave": Absent(
+        "Parameter 'cpu-index' expects a CPU number",
+        {"val": int, "size": int, "filename": str, "cpu-index": int | None},
+    ),
+    "query-acpi-ospm-status": Absent("command is not supported, missing ACPI device"),
+    "query-balloon": Absent(_NO_BALLOON, error_class="DeviceNotActive"),
     "query-hotpluggable-cpus": Absent("The feature 'query-hotpluggable-cpus' is not enabled"),
-    "query-sgx": Absent(_NO_SGX),
+    "query-sev-attestation-report": Absent("SEV is not enabled", {"mnonce": str}),
+    "query-sev-capabilities": Absent("KVM not enabled"),
+    "query-sev-launch-measure": Absent("SEV launch measurement is not available"),
+    "query-sgx": Absent("SGX is only supported on PC machines"),
+    "query-sgx-capabilities": Absent("SGX is not enabled in KVM"),
     "query-vm-generation-id": Absent("VM Generation ID device not found"),
+    "replay-break": Absent("setting the breakpoint is allowed only in play mode", {"icount": int}),
+    "replay-delete-break": Absent("replay breakpoints are allowed only in play mode"),
+    "replay-seek": Absent("replay must be enabled to seek", {"icount": int}),
+    "sev-inject-launch-secret": Absent(
+        "SEV not enabled for guest", {"packet-header": str, "secret": str, "gpa": Uint64 | None}
+    ),
+    "x-exit-preconfig": Absent("The command is permitted only before machine initialization"),
+    "x-query-jit": Absent("JIT information is only available with accel=tcg"),
     "x-query-profile": Absent("Internal profiler not compiled"),
     # Running
     "inject-nmi": Absent("this feature or command is not currently supported"),
