@@ -8,13 +8,16 @@ from pathlib import Path
 from qmon.errors import CommandError
 from qmon.machine.absent import AbsentCommands
 from qmon.machine.block import BlockCommands
+from qmon.machine.devices import DeviceCommands
 from qmon.machine.drive import DriveSettings
 from qmon.machine.exports import ExportCommands
 from qmon.machine.faults import FaultCommands
 from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
 from qmon.machine.migrate import MigrationCommands
+from qmon.machine.running import RunningCommands
 from qmon.machine.runstate import RunState
+from qmon.machine.screens import ScreenCommands
 from qmon.migration.journal import Journal, JournalError, Stand
 from qmon.qmp.registry import Registry
 
@@ -48,6 +51,9 @@ class EmbeddedMachine:
             BlockCommands(self._machine, self._exports),
             self._migration,
             FaultCommands(self._machine),
+            RunningCommands(self._machine),
+            DeviceCommands(),
+            ScreenCommands(),
         ):
             self.registry.add_from(family)
 

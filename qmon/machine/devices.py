@@ -1,0 +1,55 @@
+"""Devices and networks that are to be added: the machine has no models of either."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from qmon.errors import CommandError
+from qmon.machine.drive import is_identifier
+from qmon.qmp.registry import command
+
+NetworkBackend = Literal[
+    "none",
+    "nic",
+    "user",
+    "tap",
+    "l2tpv3",
+    "socket",
+    "stream",
+    "dgram",
+    "vde",
+    "bridge",
+    "hubport",
+    "netmap",
+    "vhost-user",
+    "vhost-vdpa",
+]
+"""QAPI: NetClientDriver, as far as QEMU 7.2 on Linux knows it."""
+
+
+class DeviceCommands:
+    """Commands of QAPI's qdev.json and net.json."""
+
+    @command("device_add")
+    async def device_add(
+        self, driver: str, bus: str | None = None, id: str | None = None, **options: Any
+    ) -> dict[str, Any]:
+        _check_id(id)
+        raise CommandError(f"'{driver}' is not a valid device model name")
+
+    @command("netdev_add")
+    async def netdev_add(self, id: str, type: NetworkBackend, **options: Any) -> dict[str, Any]:
+        """Refuse every type, as a QEMU does that was built without it."""
+        _check_id(id)
+        raise CommandError(f"network backend '{type}' is not compiled into this binary")
+
+    @command("query-rx-filter")
+    async def query_rx_filter(self, name: str | None = None) -> list[dict[str, Any]]:
+        if name is not None:
+            raise CommandError(f"invalid net client name: {name}")
+        return []
+
+
+def _check_id(id: str | None) -> None:
+    if id is not None and not is_identifier(id):
+        raise CommandError("Parameter 'id' expects an identifier")
