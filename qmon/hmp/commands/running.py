@@ -1,0 +1,36 @@
+"""Resetting the machine, switching it off, and what only a guest would notice."""
+
+from __future__ import annotations
+
+from qmon.hmp.commands.choices import execute_choice
+from qmon.hmp.handlers import Call, handler
+
+
+@handler("hmp_system_reset")
+async def system_reset(call: Call) -> None:
+    await call.execute("system_reset")
+
+
+@handler("hmp_system_powerdown")
+async def system_powerdown(call: Call) -> None:
+    await call.execute("system_powerdown")
+
+
+@handler("hmp_system_wakeup")
+async def system_wakeup(call: Call) -> None:
+    await call.execute("system_wakeup")
+
+
+@handler("hmp_boot_set")
+async def boot_set(call: Call) -> None:
+    await call.pass_on("no function defined to set boot device list for this architecture")
+
+
+@handler("hmp_watchdog_action")
+async def watchdog_action(call: Call) -> None:
+    await execute_choice(call, "watchdog-set-action", {"action": call.text("action")})
+
+
+@handler("hmp_nmi")
+async def nmi(call: Call) -> None:
+    await call.execute("inject-nmi")
