@@ -601,125 +601,164 @@ DEFHEADING(Devices)
         .name       = "qtree",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the tree of buses and devices",
         .cmd        = hmp_info_qtree,
     },
 
 SRST
+``info qtree``
+  Show the buses, the devices on them and their properties. The embedded machine has the bus that each
+  machine has, and nothing on it::
+
+    (qemu) info qtree
+    bus: main-system-bus
+      type System
 ERST
 
     {
         .name       = "qdm",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the models of devices",
         .cmd        = hmp_info_qdm,
     },
 
 SRST
+``info qdm``
+  List the device models that the program has. The embedded machine has none, and prints nothing where a
+  QEMU lists its own.
 ERST
 
     {
         .name       = "pci",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list what is on the PCI buses",
         .cmd        = hmp_info_pci,
     },
 
 SRST
+``info pci``
+  List the PCI buses and their devices. The embedded machine has none and prints nothing.
 ERST
 
     {
         .name       = "usb",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the USB devices",
         .cmd_info_hrt= qmp_x_query_usb,
     },
 
 SRST
+``info usb``
+  List the guest's USB devices. The embedded machine has no USB::
+
+    (qemu) info usb
+    Error: USB support not enabled
 ERST
 
     {
         .name       = "usbhost",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the host's USB devices that a guest could have",
+        .cmd        = hmp_info_usbhost,
     },
 
 SRST
+``info usbhost``
+  List the host's USB devices. The embedded machine could hand none of them on and prints nothing.
 ERST
 
     {
         .name       = "virtio",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the virtio devices",
         .cmd        = hmp_virtio_query,
         .flags      = "p",
     },
 
 SRST
+``info virtio``
+  List the virtio devices by their paths::
+
+    (qemu) info virtio
+    No VirtIO devices
 ERST
 
     {
         .name       = "virtio-status",
         .args_type  = "path:s",
         .params     = "path",
-        .help       = "",
+        .help       = "show the state of a virtio device",
         .cmd        = hmp_virtio_status,
         .flags      = "p",
     },
 
 SRST
+``info virtio-status`` *path*
+  Show the state and the features of the virtio device *path*. The embedded machine has none::
+
+    (qemu) info virtio-status /machine/peripheral-anon/device[0]
+    Error: Path /machine/peripheral-anon/device[0] is not a VirtIODevice
 ERST
 
     {
         .name       = "virtio-queue-status",
         .args_type  = "path:s,queue:i",
         .params     = "path queue",
-        .help       = "",
+        .help       = "show the state of a virtio device's queue",
         .cmd        = hmp_virtio_queue_status,
         .flags      = "p",
     },
 
 SRST
+``info virtio-queue-status`` *path* *queue*
+  Show the state of the queue *queue* of the virtio device *path*. The embedded machine has none.
 ERST
 
     {
         .name       = "virtio-vhost-queue-status",
         .args_type  = "path:s,queue:i",
         .params     = "path queue",
-        .help       = "",
+        .help       = "show the state of a vhost device's queue",
         .cmd        = hmp_vhost_queue_status,
         .flags      = "p",
     },
 
 SRST
+``info virtio-vhost-queue-status`` *path* *queue*
+  Show the state of the queue *queue* of the vhost device *path*. The embedded machine has none.
 ERST
 
     {
         .name       = "virtio-queue-element",
         .args_type  = "path:s,queue:i,index:i?",
         .params     = "path queue [index]",
-        .help       = "",
+        .help       = "show one element of a virtio device's queue",
         .cmd        = hmp_virtio_queue_element,
         .flags      = "p",
     },
 
 SRST
+``info virtio-queue-element`` *path* *queue* [*index*]
+  Show the element *index*, else the next one, of the queue *queue* of the virtio device *path*. The
+  embedded machine has none.
 ERST
 
     {
         .name       = "rdma",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the state of RDMA devices",
         .cmd_info_hrt= qmp_x_query_rdma,
     },
 
 SRST
+``info rdma``
+  Show counters of the guest's RDMA devices. The embedded machine has none and prints nothing.
 ERST
 
 DEFHEADING(Networks)
@@ -728,66 +767,85 @@ DEFHEADING(Networks)
         .name       = "network",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list network cards and back ends",
         .cmd        = hmp_info_network,
     },
 
 SRST
+``info network``
+  List the network cards and the back ends that they are connected to. The embedded machine has neither
+  and prints nothing.
 ERST
 
     {
         .name       = "usernet",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the connections of user networks",
         .cmd        = hmp_info_usernet,
     },
 
 SRST
+``info usernet``
+  List the connections through back ends of the type ``user``. The embedded machine has none and prints
+  nothing.
 ERST
 
     {
         .name       = "rocker",
         .args_type  = "name:s",
         .params     = "name",
-        .help       = "",
+        .help       = "show a rocker switch",
         .cmd        = hmp_rocker,
     },
 
 SRST
+``info rocker`` *name*
+  Show the rocker switch *name*. The embedded machine has none::
+
+    (qemu) info rocker sw1
+    Error: rocker sw1 not found
 ERST
 
     {
         .name       = "rocker-ports",
         .args_type  = "name:s",
         .params     = "name",
-        .help       = "",
+        .help       = "list the ports of a rocker switch",
         .cmd        = hmp_rocker_ports,
     },
 
 SRST
+``info rocker-ports`` *name*
+  List the ports of the rocker switch *name*. The embedded machine has none.
 ERST
 
     {
         .name       = "rocker-of-dpa-flows",
         .args_type  = "name:s,tbl_id:i?",
         .params     = "name [tbl_id]",
-        .help       = "",
+        .help       = "list the flows of a rocker switch",
         .cmd        = hmp_rocker_of_dpa_flows,
     },
 
 SRST
+``info rocker-of-dpa-flows`` *name* [*tbl_id*]
+  List the flows of the rocker switch *name*, or those of its table *tbl_id*. The embedded machine has
+  none.
 ERST
 
     {
         .name       = "rocker-of-dpa-groups",
         .args_type  = "name:s,type:i?",
         .params     = "name [type]",
-        .help       = "",
+        .help       = "list the groups of a rocker switch",
         .cmd        = hmp_rocker_of_dpa_groups,
     },
 
 SRST
+``info rocker-of-dpa-groups`` *name* [*type*]
+  List the groups of the rocker switch *name*, or those of the type *type*. The embedded machine has
+  none.
 ERST
 
 DEFHEADING(Screens, mice and sound)
@@ -796,42 +854,60 @@ DEFHEADING(Screens, mice and sound)
         .name       = "mice",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the mice, and which of them is in use",
         .cmd        = hmp_info_mice,
     },
 
 SRST
+``info mice``
+  List the guest's mice, with ``*`` before the one that is in use, and ``(absolute)`` behind those that
+  tell a place rather than a movement::
+
+    (qemu) info mice
+    No mouse devices connected
 ERST
 
     {
         .name       = "vnc",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the VNC servers and their viewers",
         .cmd        = hmp_info_vnc,
     },
 
 SRST
+``info vnc``
+  Show the VNC servers and who is connected to them::
+
+    (qemu) info vnc
+    None
 ERST
 
     {
         .name       = "spice",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the SPICE server and its viewers",
         .cmd        = hmp_info_spice,
     },
 
 SRST
+``info spice``
+  Show the SPICE server and who is connected to it::
+
+    (qemu) info spice
+    Server: disabled
 ERST
 
     {
         .name       = "capture",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the recordings of sound",
         .cmd        = hmp_info_capture,
     },
 
 SRST
+``info capture``
+  List the recordings that ``wavcapture`` began. The embedded machine has none and prints nothing.
 ERST

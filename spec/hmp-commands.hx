@@ -194,67 +194,115 @@ ERST
         .name       = "system_reset",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "reset the machine, as its reset button would",
         .cmd        = hmp_system_reset,
     },
 
 SRST
+``system_reset``
+  Reset the machine. There is no guest that would start again: the event ``RESET`` is sent, guests
+  of the exports notice nothing, and a machine that was paused counts as not yet begun. A machine
+  whose disks a migration has handed over stays one, where QEMU forgets that.
+
+  ::
+
+    (qemu) stop
+    (qemu) info status
+    VM status: paused
+    (qemu) system_reset
+    (qemu) info status
+    VM status: paused (prelaunch)
 ERST
 
     {
         .name       = "system_powerdown",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "press the power button",
         .cmd        = hmp_system_powerdown,
     },
 
 SRST
+``system_powerdown``
+  Ask the guest to switch itself off. There is none that could: the event ``POWERDOWN`` is sent, and
+  the machine stays as it is. ``quit`` ends the program.
+
+  ::
+
+    (qemu) system_powerdown
+    (qemu) info status
+    VM status: running
 ERST
 
     {
         .name       = "system_wakeup",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "wake the guest from its sleep",
         .cmd        = hmp_system_wakeup,
     },
 
 SRST
+``system_wakeup``
+  Wake a guest that sleeps. A machine without a guest refuses::
+
+    (qemu) system_wakeup
+    Error: wake-up from suspend is not supported by this guest
 ERST
 
     {
         .name       = "boot_set",
         .args_type  = "bootdevice:s",
         .params     = "bootdevice",
-        .help       = "",
+        .help       = "say what the guest starts from next time",
         .cmd        = hmp_boot_set,
     },
 
 SRST
+``boot_set`` *bootdevice*
+  Set the order in which a guest tries its devices for one to start from. The embedded machine has no
+  firmware that would ask::
+
+    (qemu) boot_set n
+    no function defined to set boot device list for this architecture
 ERST
 
     {
         .name       = "watchdog_action",
         .args_type  = "action:s",
         .params     = "[reset|shutdown|poweroff|pause|debug|none]",
-        .help       = "",
+        .help       = "say what is done when the watchdog runs out",
         .cmd        = hmp_watchdog_action,
         .command_completion = watchdog_action_completion,
     },
 
 SRST
+``watchdog_action`` *action*
+  Set what happens when the guest's watchdog runs out: ``reset``, ``shutdown``, ``poweroff``,
+  ``pause``, ``debug``, ``none`` or ``inject-nmi``. The embedded machine has no watchdog: any of these
+  is taken, and nothing comes of it.
+
+  ::
+
+    (qemu) watchdog_action pause
+    (qemu) watchdog_action explode
+    Error: invalid parameter value: explode
 ERST
 
     {
         .name       = "nmi",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "send the processor a non-maskable interrupt",
         .cmd        = hmp_nmi,
     },
 
 SRST
+``nmi``
+  Send the processor a non-maskable interrupt. The embedded machine has no processor and refuses::
+
+    (qemu) nmi
+    Error: this feature or command is not currently supported
 ERST
 
 DEFHEADING(Drives and images)
@@ -1220,57 +1268,85 @@ DEFHEADING(Devices)
         .name       = "device_add",
         .args_type  = "device:O",
         .params     = "driver[,prop=value][,...]",
-        .help       = "",
+        .help       = "plug in a device",
         .cmd        = hmp_device_add,
         .command_completion = device_add_completion,
     },
 
 SRST
+``device_add`` *driver*\ [``,``\ *prop*\ ``=``\ *value*]...
+  Plug a device of the model *driver* into the machine. The embedded machine has no models: every name
+  is unknown to it, also those that a QEMU knows, and ``device_add help`` lists nothing. To have a guest
+  reach a drive, export it (see ``nbd_server_add``).
+
+  ::
+
+    (qemu) device_add virtio-blk-pci,drive=d0
+    Error: 'virtio-blk-pci' is not a valid device model name
 ERST
 
     {
         .name       = "device_del",
         .args_type  = "id:s",
         .params     = "device",
-        .help       = "",
+        .help       = "ask the guest to give a device up, and remove it",
         .cmd        = hmp_device_del,
         .command_completion = device_del_completion,
     },
 
 SRST
+``device_del`` *device*
+  Remove the device *device*, once the guest has let go of it. The embedded machine has no devices::
+
+    (qemu) device_del net0
+    Error: Device 'net0' not found
 ERST
 
     {
         .name       = "pcie_aer_inject_error",
         .args_type  = "advisory_non_fatal:-a,correctable:-c,id:s,error_status:s,header0:i?,header1:i?,header2:i?,header3:i?,prefix0:i?,prefix1:i?,prefix2:i?,prefix3:i?",
         .params     = "[-a] [-c] id <error_status> [<tlp header> [<tlp header prefix>]]",
-        .help       = "",
+        .help       = "have a PCIe device report an error",
         .cmd        = hmp_pcie_aer_inject_error,
     },
 
 SRST
+``pcie_aer_inject_error`` [``-a``] [``-c``] *id* *error_status* [*header*...] [*prefix*...]
+  Have the PCIe device *id* report an error, named or numbered: ``-a`` one that is not fatal and only to
+  be noted, ``-c`` one that was corrected. The embedded machine has no bus and no such device::
+
+    (qemu) pcie_aer_inject_error port0 0x4000
+    id or pci device path is invalid or device not found. port0
 ERST
 
     {
         .name       = "xen-event-inject",
         .args_type  = "port:i",
         .params     = "port",
-        .help       = "",
+        .help       = "signal an event channel of a Xen guest",
         .cmd        = hmp_xen_event_inject,
     },
 
 SRST
+``xen-event-inject`` *port*
+  Signal the event channel *port* of a guest that is run as Xen would run it. The embedded machine runs
+  none::
+
+    (qemu) xen-event-inject 1
+    Error: Xen event channel emulation not enabled
 ERST
 
     {
         .name       = "xen-event-list",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the event channels of a Xen guest",
         .cmd        = hmp_xen_event_list,
     },
 
 SRST
+``xen-event-list``
+  List the event channels of a guest that is run as Xen would run it. The embedded machine runs none.
 ERST
 
 DEFHEADING(Networks)
@@ -1278,61 +1354,87 @@ DEFHEADING(Networks)
     {
         .name       = "netdev_add",
         .args_type  = "netdev:O",
-        .params     = "[user|tap|socket|stream|dgram|vde|bridge|hubport|netmap|vhost-user|vmnet-host|vmnet-shared|vmnet-bridged],id=str[,prop=value][,...]",
-        .help       = "",
+        .params     = "[user|tap|socket|stream|dgram|vde|bridge|hubport|netmap|vhost-user],id=str[,prop=value][,...]",
+        .help       = "add the host's end of a network",
         .cmd        = hmp_netdev_add,
         .command_completion = netdev_add_completion,
         .flags      = "p",
     },
 
 SRST
+``netdev_add`` *type*\ ``,id=``\ *id*\ [``,``\ *prop*\ ``=``\ *value*]...
+  Make a network back end of the type *type*, for a network card to be connected to. The embedded
+  machine has neither networks nor cards: it answers for each of QEMU's types as a QEMU does that was
+  built without it, and does not look at the other options. ``netdev_add help`` lists no types.
+
+  ::
+
+    (qemu) netdev_add user,id=n0
+    Error: network backend 'user' is not compiled into this binary
+    (qemu) netdev_add pigeon,id=n0
+    Error: Parameter 'type' does not accept value 'pigeon'
 ERST
 
     {
         .name       = "netdev_del",
         .args_type  = "id:s",
         .params     = "id",
-        .help       = "",
+        .help       = "remove the host's end of a network",
         .cmd        = hmp_netdev_del,
         .command_completion = netdev_del_completion,
         .flags      = "p",
     },
 
 SRST
+``netdev_del`` *id*
+  Remove the network back end *id*. The embedded machine has none.
 ERST
 
     {
         .name       = "set_link",
         .args_type  = "name:s,up:b",
         .params     = "name on|off",
-        .help       = "",
+        .help       = "plug a network card's cable in or pull it out",
         .cmd        = hmp_set_link,
         .command_completion = set_link_completion,
     },
 
 SRST
+``set_link`` *name* ``on``\ \|\ ``off``
+  Connect the network card or back end *name* or cut it off. The embedded machine has none::
+
+    (qemu) set_link n0 off
+    Error: Device 'n0' not found
 ERST
 
     {
         .name       = "hostfwd_add",
         .args_type  = "arg1:s,arg2:s?",
         .params     = "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
-        .help       = "",
+        .help       = "lead a port of the host to the guest",
         .cmd        = hmp_hostfwd_add,
     },
 
 SRST
+``hostfwd_add`` [*netdev_id*] [``tcp``\ \|\ ``udp``]\ ``:``\ [*hostaddr*]\ ``:``\ *hostport*\ ``-``\ [*guestaddr*]\ ``:``\ *guestport*
+  Lead connections to a port of the host on to the guest, by the back end *netdev_id* of the type
+  ``user``. The embedded machine has no such network and opens no port::
+
+    (qemu) hostfwd_add tcp::2222-:22
+    user mode network stack not in use
 ERST
 
     {
         .name       = "hostfwd_remove",
         .args_type  = "arg1:s,arg2:s?",
         .params     = "[netdev_id] [tcp|udp]:[hostaddr]:hostport",
-        .help       = "",
+        .help       = "lead a port of the host to the guest no more",
         .cmd        = hmp_hostfwd_remove,
     },
 
 SRST
+``hostfwd_remove`` [*netdev_id*] [``tcp``\ \|\ ``udp``]\ ``:``\ [*hostaddr*]\ ``:``\ *hostport*
+  Take back what ``hostfwd_add`` did. The embedded machine has no such network.
 ERST
 
 DEFHEADING(Screens, keyboards and sound)
@@ -1341,98 +1443,147 @@ DEFHEADING(Screens, keyboards and sound)
         .name       = "screendump",
         .args_type  = "filename:F,format:-fs,device:s?,head:i?",
         .params     = "filename [-f format] [device [head]]",
-        .help       = "",
+        .help       = "write a picture of the screen to a file",
         .cmd        = hmp_screendump,
     },
 
 SRST
+``screendump`` *filename* [``-f`` *format*] [*device* [*head*]]
+  Write what the screen *head* of *device* shows to *filename*, as ``ppm`` or ``png``. The embedded
+  machine has no screen, and writes no file::
+
+    (qemu) screendump screen.ppm
+    Error: There is no console to take a screendump from
 ERST
 
     {
         .name       = "sendkey",
         .args_type  = "keys:s,hold-time:i?",
         .params     = "keys [hold_ms]",
-        .help       = "",
+        .help       = "press keys on the guest's keyboard",
         .cmd        = hmp_sendkey,
         .command_completion = sendkey_completion,
     },
 
 SRST
+``sendkey`` *keys* [*hold_ms*]
+  Press the keys *keys* together and let go of them after *hold_ms* milliseconds. Keys are joined by
+  ``-`` and are names of QAPI's ``QKeyCode`` (``ctrl-alt-delete``) or hexadecimal scan codes
+  (``0x1d-0x38-0x53``). The embedded machine has no keyboard: it checks the names, and presses nothing.
+
+  ::
+
+    (qemu) sendkey ctrl-alt-f1
+    (qemu) sendkey ctrl-alt-any
+    invalid parameter: any
 ERST
 
     {
         .name       = "mouse_move",
         .args_type  = "dx_str:s,dy_str:s,dz_str:s?",
         .params     = "dx dy [dz]",
-        .help       = "",
+        .help       = "move the guest's mouse",
         .cmd        = hmp_mouse_move,
     },
 
 SRST
+``mouse_move`` *dx* *dy* [*dz*]
+  Move the mouse that is in use to the right by *dx* and down by *dy*, and turn its wheel by *dz*. The
+  embedded machine has no mouse and says nothing, as QEMU without one.
 ERST
 
     {
         .name       = "mouse_button",
         .args_type  = "button_state:i",
         .params     = "state",
-        .help       = "",
+        .help       = "press and release the guest's mouse buttons",
         .cmd        = hmp_mouse_button,
     },
 
 SRST
+``mouse_button`` *state*
+  Hold those buttons of the mouse down whose bits are set in *state*: 1 left, 2 right, 4 middle. The
+  embedded machine has no mouse and says nothing, as QEMU without one.
 ERST
 
     {
         .name       = "mouse_set",
         .args_type  = "index:i",
         .params     = "index",
-        .help       = "",
+        .help       = "choose the mouse that gets the events",
         .cmd        = hmp_mouse_set,
     },
 
 SRST
+``mouse_set`` *index*
+  Have the mouse *index*, as ``info mice`` numbers them, get what the mouse does. The embedded machine
+  has none::
+
+    (qemu) mouse_set 0
+    Mouse at index '0' not found
 ERST
 
     {
         .name       = "set_password",
         .args_type  = "protocol:s,password:s,display:-ds,connected:s?",
         .params     = "protocol password [-d display] [action-if-connected]",
-        .help       = "",
+        .help       = "set the password of VNC or SPICE",
         .cmd        = hmp_set_password,
     },
 
 SRST
+``set_password`` *protocol* *password* [``-d`` *display*] [*action-if-connected*]
+  Set the password for viewers by ``vnc`` or ``spice``; with ``fail``, ``disconnect`` or ``keep`` (the
+  only one for ``vnc``) say what becomes of those that are connected. The embedded machine serves no
+  viewers::
+
+    (qemu) set_password vnc secret
+    Error: Could not set password
+    (qemu) set_password spice secret
+    Error: SPICE is not in use
 ERST
 
     {
         .name       = "expire_password",
         .args_type  = "protocol:s,time:s,display:-ds",
         .params     = "protocol time [-d display]",
-        .help       = "",
+        .help       = "say until when a password holds",
         .cmd        = hmp_expire_password,
     },
 
 SRST
+``expire_password`` *protocol* *time* [``-d`` *display*]
+  Say until when the password of ``vnc`` or ``spice`` holds: ``now``, ``never``, ``+``\ *seconds* from
+  now, or seconds since 1970. The embedded machine serves no viewers and refuses.
 ERST
 
     {
         .name       = "stopcapture",
         .args_type  = "n:i",
         .params     = "capture index",
-        .help       = "",
+        .help       = "end a recording of sound",
         .cmd        = hmp_stopcapture,
     },
 
 SRST
+``stopcapture`` *index*
+  End the recording *index*, as ``info capture`` numbers them. The embedded machine has none; as with
+  QEMU, an index that is not there is no error.
 ERST
 
     {
         .name       = "wavcapture",
         .args_type  = "path:F,audiodev:s,freq:i?,bits:i?,nchannels:i?",
         .params     = "path audiodev [frequency [bits [channels]]]",
-        .help       = "",
+        .help       = "record the guest's sound into a file",
         .cmd        = hmp_wavcapture,
     },
 
 SRST
+``wavcapture`` *path* *audiodev* [*frequency* [*bits* [*channels*]]]
+  Record what *audiodev* plays into the file *path*. The embedded machine plays nothing, and writes no
+  file::
+
+    (qemu) wavcapture sound.wav snd0
+    Audiodev 'snd0' not found
 ERST
