@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import os
 import signal
 import socket
 import sys
@@ -15,8 +15,10 @@ from qmon.address import UnixAddress, bind_failure, listen
 from qmon.daemon import PidFile
 from qmon.errors import QmonError, reason
 from qmon.hmp.monitor import Monitor
+from qmon.logs import LOG
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
+from qmon.machine.output_file import open_output_file
 from qmon.options import MonitorKind, Options
 from qmon.paths import state_folder
 from qmon.version import VERSION
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 SWITCH_SECONDS = 0.0002
 """Python's own is 5 ms: too long for a migration whose progress is asked for all the time."""
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Program:
@@ -44,7 +44,7 @@ class Program:
         Raises CommandError, UsageError or OSError when it can't start.
         """
         options = self._options
-        _set_up_logging(options.logfile)
+        LOG.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
         machine = EmbeddedMachine(
             name=options.name,
             uuid=options.uuid,
@@ -165,11 +165,3 @@ async def _run_script(machine: EmbeddedMachine, monitor: Monitor, text: str | No
 
 def _read_text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-
-
-def _set_up_logging(logfile: str | None) -> None:
-    """Raises OSError when the file can't be written."""
-    if logfile is not None:
-        logging.basicConfig(filename=logfile, level=logging.INFO, format=LOG_FORMAT)
-    else:
-        logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="qmon: %(message)s")

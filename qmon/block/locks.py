@@ -15,6 +15,7 @@ from enum import IntEnum
 
 PERMISSION_BASE = 100
 NOT_SHARED_BASE = 200
+_LOCKED_BYTES = NOT_SHARED_BASE - PERMISSION_BASE + 64  # QEMU's permissions are bits of a 64-bit word
 
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -76,6 +77,13 @@ def _set(fd: int, kind: int, position: int) -> None:
 
 def _is_locked_by_another(fd: int, position: int) -> bool:
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, position, 1, 0)
+    answer = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
+    return bool(answer[0] != fcntl.F_UNLCK)
+
+
+def is_image_in_use(fd: int) -> bool:
+    """Whether anybody else holds any of these locks on an open file. Raises OSError, as ``ImageLock``."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, PERMISSION_BASE, _LOCKED_BYTES, 0)
     answer = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
     return bool(answer[0] != fcntl.F_UNLCK)
 

@@ -12,6 +12,7 @@ from qmon.hmp.person import LineError, Person
 from qmon.hmp.table import Lookup, Tables, default_tables, look_up
 from qmon.hmp.words import comment_start
 from qmon.qmp.target import Target
+from qmon.trace import HANDLE_HMP_COMMAND
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Monitor:
         try:
             found = look_up(self.tables.main, line)
             if found is not None:
+                HANDLE_HMP_COMMAND("cmdline: %s", line)
                 await self._run(line, found, person)
         except LineError as error:
             if str(error):

@@ -17,7 +17,7 @@ from qmon.qmp.schema import Signature, Uint8, Uint16, Uint32, Uint64
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A command that fails with ``desc``, once its arguments are right; ``{id}`` there is an argument's value.
+    """A command that fails with ``desc``, once its arguments are right; ``{id}`` there is an argument's.
 
     ``parameters``: QMP's names to annotations as ``qmon.qmp.schema`` has them; ``T | None`` may be left out.
     """

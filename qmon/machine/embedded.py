@@ -8,12 +8,14 @@ from pathlib import Path
 from qmon.errors import CommandError
 from qmon.machine.absent import AbsentCommands
 from qmon.machine.block import BlockCommands
+from qmon.machine.debugging import DebugCommands
 from qmon.machine.devices import DeviceCommands
 from qmon.machine.drive import DriveSettings
 from qmon.machine.exports import ExportCommands
 from qmon.machine.faults import FaultCommands
 from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
+from qmon.machine.memory import MemoryCommands
 from qmon.machine.migrate import MigrationCommands
 from qmon.machine.running import RunningCommands
 from qmon.machine.runstate import RunState
@@ -51,6 +53,8 @@ class EmbeddedMachine:
             BlockCommands(self._machine, self._exports),
             self._migration,
             FaultCommands(self._machine),
+            MemoryCommands(self._machine),
+            DebugCommands(self._machine),
             RunningCommands(self._machine),
             DeviceCommands(),
             ScreenCommands(),

@@ -20,7 +20,11 @@ class GeneralCommands:
     @command("query-status")
     async def query_status(self) -> dict[str, Any]:
         machine = self._machine
-        return {"status": machine.state.value, "running": machine.is_running, "singlestep": False}
+        return {
+            "status": machine.state.value,
+            "running": machine.is_running,
+            "singlestep": machine.single_step,
+        }
 
     @command("query-name")
     async def query_name(self) -> dict[str, Any]:

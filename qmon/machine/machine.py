@@ -38,6 +38,8 @@ class Machine:
         self.state = RunState.PRELAUNCH
         self.autostart = True
         """Whether the machine runs as soon as the migration that it waits for has brought its disks."""
+        self.single_step = False
+        """Whether a CPU would run step by step, which ``query-status`` tells."""
         self.quit_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self._changing = asyncio.Lock()  # stop and cont, from two monitors, one after the other

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.qmp.target import Event, Listener
+from qmon.trace import MONITOR_PROTOCOL_EVENT_EMIT
 
 
 class EventBus:
@@ -28,5 +29,6 @@ class EventBus:
     def emit(self, name: str, data: Mapping[str, Any] | None = None) -> None:
         """Tell all listeners of an event, now."""
         event = Event(name, dict(data or {}), time.time())
+        MONITOR_PROTOCOL_EVENT_EMIT("event=%s data=%s", name, event.data)
         for listener in list(self._listeners):
             listener(event)

@@ -9,6 +9,7 @@ from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
 from qmon.qmp.events import EventBus
 from qmon.qmp.schema import Signature
 from qmon.qmp.target import Arguments, Listener
+from qmon.trace import TraceEvent, trace_event
 
 CommandFunction = Callable[..., Awaitable[Any]]
 _MARK = "_qmp_command"
@@ -37,11 +38,12 @@ class Registry:
 
     def add(self, name: str, function: CommandFunction, underscored: frozenset[str] = frozenset()) -> None:
         """Serve ``function`` as the command ``name``."""
-        self._commands[name] = (function, Signature(function, underscored))
+        self.add_described(name, function, Signature(function, underscored))
 
     def add_described(self, name: str, function: CommandFunction, signature: Signature) -> None:
         """Serve a function whose parameters are told by a table, not by its annotations."""
         self._commands[name] = (function, signature)
+        _trace_events(name)
 
     def add_from(self, owner: object) -> None:
         """Serve every method of ``owner`` that is marked with ``@command``."""
@@ -63,13 +65,24 @@ class Registry:
         if entry is None:
             raise CommandNotFoundError(command)
         function, signature = entry
-        keywords = signature.bind(arguments or {})
+        enter, leave = _trace_events(command)
+        enter("%s", dict(arguments or {}))
         try:
-            return await function(**keywords)
-        except CommandError:
+            result = await function(**signature.bind(arguments or {}))
+        except CommandError as error:
+            leave("%s 0", error)
             raise
         except (QmonError, OSError) as error:
+            leave("%s 0", reason(error))
             raise CommandError(reason(error)) from error
+        leave("%s 1", result)
+        return result
 
     async def _query_commands(self) -> list[dict[str, str]]:
         return [{"name": name} for name in sorted(self._commands)]
+
+
+def _trace_events(command: str) -> tuple[TraceEvent, TraceEvent]:
+    """The events of a command's beginning and end; they are there to be switched on once it is served."""
+    name = command.replace("-", "_")
+    return trace_event(f"qmp_enter_{name}"), trace_event(f"qmp_exit_{name}")

@@ -12,6 +12,7 @@ from qmon.errors import CommandError, CommandNotFoundError, reason
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.schema import check_members
 from qmon.qmp.target import Event, Target
+from qmon.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
 from qmon.version import version_info
 
 log = logging.getLogger("qmon.qmp")
@@ -65,9 +66,11 @@ class _Session:
             response = _error(CommandError(f"internal error: {error!r}"))
         if isinstance(message, dict) and "id" in message:
             response["id"] = message["id"]
+        MONITOR_QMP_RESPOND("resp=%s", response)
         return response
 
     async def _execute(self, message: Any) -> Any:
+        HANDLE_QMP_COMMAND("req=%s", message)
         if not isinstance(message, dict):
             raise CommandError("QMP input must be a JSON object")
         for member in message:

@@ -1,0 +1,115 @@
+"""Seeing what the program does: its log, its trace events, the descriptors it was handed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.person import LineError
+from qmon.logs import ALL, LOG_ITEMS, NONE, TRACE_PREFIX
+
+_PROFILE_COLUMNS = "Type               Object  Call site  Wait Time (s)         Count  Average (us)"
+
+
+@handler("hmp_log")
+async def log(call: Call) -> None:
+    if not call.has("x-qmon-log"):
+        await call.pass_on("log: this target does not let its log be chosen")
+        return
+    items = call.text("items").split(",")
+    if any(item not in (*LOG_ITEMS, ALL, NONE) and not _is_trace(item) for item in items):
+        raise LineError(_items_text())
+    if f"{TRACE_PREFIX}help" in items:
+        for event in await call.execute("trace-event-get-state", {"name": "*"}):
+            call.print(event["name"])
+        return
+    answer = await _execute_bare(call, "x-qmon-log", {"items": items})
+    for name in answer["unknown-events"]:
+        call.print(f"warning: trace event '{name}' does not exist")
+
+
+def _is_trace(item: str) -> bool:
+    return item.startswith(TRACE_PREFIX) and item != TRACE_PREFIX
+
+
+def _items_text() -> str:
+    """All items, a line each, in our own words."""
+    rows = {NONE: "no item at all", ALL: "every item"}
+    rows |= {name: item.meaning for name, item in LOG_ITEMS.items()}
+    rows[f"{TRACE_PREFIX}PATTERN"] = f"switch trace events on; {TRACE_PREFIX}help lists them"
+    return "\n".join(["Log items (comma separated):", *(f"{name:<15} {text}" for name, text in rows.items())])
+
+
+@handler("hmp_logfile")
+async def logfile(call: Call) -> None:
+    if call.has("x-qmon-logfile"):
+        await _execute_bare(call, "x-qmon-logfile", {"filename": call.text("filename")})
+    else:
+        await call.pass_on("logfile: this target does not let its log be moved")
+
+
+@handler("hmp_trace_event")
+async def trace_event(call: Call) -> None:
+    arguments = _event_arguments(call) | {"enable": call.flag("option")}
+    await _execute_bare(call, "trace-event-set-state", arguments)
+
+
+@handler("hmp_info_trace_events")
+async def info_trace_events(call: Call) -> None:
+    for event in await _execute_bare(call, "trace-event-get-state", _event_arguments(call)):
+        call.print(f"{event['name']} : state {int(event['state'] == 'enabled')}")
+
+
+def _event_arguments(call: Call) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"name": call.text("name", "*")}
+    if "vcpu" in call.values:
+        arguments["vcpu"] = call.values["vcpu"]
+    return arguments
+
+
+@handler("hmp_trace_file")
+async def trace_file(call: Call) -> None:
+    await call.pass_on("trace-file: trace events have no file of their own, they go to the log: use logfile")
+
+
+@handler("hmp_sync_profile")
+async def sync_profile(call: Call) -> None:
+    action = call.text("op")
+    if action not in ("", "on", "off", "reset"):
+        raise CommandError(f"Invalid parameter '{action}'")
+    if not call.has("x-qmon-sync-profile"):
+        await call.pass_on("sync-profile: this target measures nothing")
+        return
+    answer = await call.execute("x-qmon-sync-profile", {"action": action} if action else {})
+    if not action:
+        call.print(f"sync-profile is {'on' if answer['enabled'] else 'off'}")
+
+
+@handler("hmp_info_sync_profile")
+async def info_sync_profile(call: Call) -> None:
+    rule = "-" * len(_PROFILE_COLUMNS)
+    await call.pass_on("\n".join([_PROFILE_COLUMNS, rule, rule]), fails=False)
+
+
+@handler("hmp_exit_preconfig")
+async def exit_preconfig(call: Call) -> None:
+    await call.execute("x-exit-preconfig")
+
+
+@handler("hmp_getfd")
+async def getfd(call: Call) -> None:
+    await call.execute("getfd", {"fdname": call.text("fdname")})
+
+
+@handler("hmp_closefd")
+async def closefd(call: Call) -> None:
+    await call.execute("closefd", {"fdname": call.text("fdname")})
+
+
+async def _execute_bare(call: Call, command: str, arguments: dict[str, Any]) -> Any:
+    """Run a command whose errors QEMU prints without ``Error: `` before them."""
+    try:
+        return await call.execute(command, arguments)
+    except CommandError as error:
+        raise LineError(str(error)) from error

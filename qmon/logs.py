@@ -1,0 +1,140 @@
+"""The log of the process: where it goes, and how much is told. What is traced is in ``qmon.trace``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from qmon.errors import QmonError, reason
+
+FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+STDERR_FORMAT = "qmon: %(message)s"
+TRACE_PREFIX = "trace:"
+
+_NOTHING = "nothing here: there is no guest code"
+
+
+@dataclass(frozen=True, slots=True)
+class LogItem:
+    """Something to be logged in more detail; ``logger`` is the one that tells it, if any does."""
+
+    meaning: str
+    logger: str | None = None
+
+
+LOG_ITEMS = {
+    "out_asm": LogItem(_NOTHING),
+    "in_asm": LogItem(_NOTHING),
+    "op": LogItem(_NOTHING),
+    "op_opt": LogItem(_NOTHING),
+    "op_ind": LogItem(_NOTHING),
+    "op_plugin": LogItem(_NOTHING),
+    "int": LogItem(_NOTHING),
+    "exec": LogItem(_NOTHING),
+    "cpu": LogItem(_NOTHING),
+    "fpu": LogItem(_NOTHING),
+    "mmu": LogItem(_NOTHING),
+    "pcall": LogItem(_NOTHING),
+    "cpu_reset": LogItem(_NOTHING),
+    "unimp": LogItem("why a monitor's client was not served", "qmon.hmp"),
+    "guest_errors": LogItem("what guests do wrong with their exports", "qmon.nbd"),
+    "invalid_mem": LogItem(_NOTHING),
+    "page": LogItem(_NOTHING),
+    "nochain": LogItem(_NOTHING),
+    "plugin": LogItem(_NOTHING),
+    "strace": LogItem(_NOTHING),
+    "tid": LogItem("a file for each thread: taken, but there is one for all"),
+    "vpu": LogItem(_NOTHING),
+}
+"""QEMU's items by name (QEMU, util/log.c)."""
+
+ALL, NONE = "all", "none"
+
+
+class LogError(QmonError):
+    """A log file or item that can't be had, in QEMU's words."""
+
+
+class Log:
+    """Where the process's log goes. ``open_file`` opens a file to be appended to, or raises OSError."""
+
+    def __init__(self) -> None:
+        self._handler: logging.Handler | None = None
+        self._path: str | None = None
+        self._is_open = False
+
+    def start(self, path: str | None, open_file: Callable[[str], int]) -> None:
+        """Log to a file, or to standard error what is a warning or worse. Raises OSError, LogError."""
+        if path is None:
+            self._take(logging.StreamHandler(sys.stderr), STDERR_FORMAT, logging.WARNING)
+        else:
+            self._path = expand(path)
+            self._open(self._path, open_file)
+
+    def move(self, template: str, open_file: Callable[[str], int]) -> None:
+        """Log to a file from now on. Raises LogError; then the log goes on where it was.
+
+        May block. The file's name is kept all the same, and tried again by ``choose``, as QEMU does.
+        """
+        self._path = expand(template)
+        self._is_open = False
+        self._reopen(open_file)
+
+    def choose(self, items: Iterable[str], open_file: Callable[[str], int]) -> None:
+        """Log these items in detail, and no others. Raises LogError. May block."""
+        chosen = set(items)
+        if "tid" in chosen and self._path is None:
+            raise LogError("Filename template with '%d' required for 'tid'")
+        for name, item in LOG_ITEMS.items():
+            if item.logger is not None:
+                level = logging.DEBUG if name in chosen else logging.NOTSET
+                logging.getLogger(item.logger).setLevel(level)
+        if self._path is not None and not self._is_open:
+            self._reopen(open_file)
+
+    def _reopen(self, open_file: Callable[[str], int]) -> None:
+        assert self._path is not None
+        try:
+            self._open(self._path, open_file)
+        except (OSError, ValueError) as error:  # a name with a null byte
+            raise LogError(f"Error opening logfile {self._path}: {reason(error)}") from error
+
+    def _open(self, path: str, open_file: Callable[[str], int]) -> None:
+        stream = os.fdopen(open_file(path), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+        self._take(_FileHandler(stream), FILE_FORMAT, logging.INFO)
+        self._is_open = True
+
+    def _take(self, handler: logging.Handler, format_: str, level: int) -> None:
+        root = logging.getLogger()
+        handler.setFormatter(logging.Formatter(format_))
+        root.addHandler(handler)
+        root.setLevel(level)
+        if self._handler is not None:
+            root.removeHandler(self._handler)
+            self._handler.close()
+        self._handler = handler
+
+
+class _FileHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in typeshed
+    """Closes its file, which a StreamHandler leaves open."""
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+LOG = Log()
+"""The process has one log."""
+
+
+def expand(template: str) -> str:
+    """The name of a log file: ``%d`` in it is the process id. Raises LogError for any other ``%``."""
+    start, percent, end = template.partition("%")
+    if not percent:
+        return template
+    if not end.startswith("d") or "%" in end:
+        raise LogError(f"Bad logfile template: {template}")
+    return f"{start}{os.getpid()}{end[1:]}"
