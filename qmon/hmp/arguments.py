@@ -8,28 +8,28 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from qmon.errors import UsageError
-from qmon.hmp.expressions import evaluate
+from qmon.hmp.expressions import evaluate, wrap
+from qmon.hmp.option_group import read_options
 from qmon.hmp.person import LineError
 from qmon.hmp.signature import EXPRESSION_KINDS, WORD_KINDS, Parameter
 from qmon.hmp.table import SPACE, Command, skip_space
-from qmon.hmp.words import read_word
-from qmon.keyval import parse_keyval
+from qmon.hmp.words import first_byte, read_word
 from qmon.units import MIB, parse_size_prefix
 
 Value = str | int | float | bool
 Values = dict[str, Value]
 
 _EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
-_FORMAT = re.compile(r"/(?P<count>\d*)(?P<letters>[oduxicbhwgL]*)")
+_FORMAT = re.compile(r"/(?P<count>[0-9]*)(?P<letters>[oduxicbhwgL]*)")
 _SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
 _DOUBLE = re.compile(
-    r"[+-]?(?:inf(?:inity)?|nan|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE
+    r"[+-]?(?:inf(?:inity)?|nan|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.ASCII
 )
 _NO_SIZE = re.compile(r"0[xX][0-9a-fA-F]+\.|[0-9]+\.[0-9]*[1-9][0-9]*[bB]")
 _SECONDS = {"m": 1e-3, "u": 1e-6, "n": 1e-9}
-_IMPLIED_KEYS = {"device": "driver", "netdev": "type", "object": "qom-type", "chardev": "backend"}
 INT64_MAX = (1 << 63) - 1
+NUL = "\0"
+"""What QEMU finds at the end of a line; of a message that names it, nothing that follows is printed."""
 
 
 def read_size(text: str, position: int, default_suffix: str) -> tuple[int, int]:
@@ -52,6 +52,11 @@ class FormatDefaults:
 
     format: str = "x"
     size_bytes: int = 4
+
+
+def _wrap32(value: int) -> int:
+    """A value as a C ``int`` holds it; digits above the lowest 32 decimal ones don't count in it."""
+    return ((value + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
 
 
 def read_arguments(command: Command, text: str, start: int, formats: FormatDefaults) -> Values:
@@ -129,11 +134,7 @@ class _Reader:
         number = 0
         while number < len(parameters):
             if parameters[number].is_flag:
-                end = number
-                while end < len(parameters) and parameters[end].is_flag:
-                    end += 1
-                self._flags(parameters[number:end])
-                number = end
+                number = self._flags(number)
             else:
                 self._argument(parameters[number])
                 number += 1
@@ -180,43 +181,59 @@ class _Reader:
             self.outline.pieces.append(Piece(self.started, end, kind, parameter))
         self.started = self._position
 
-    def _flags(self, flags: tuple[Parameter, ...]) -> None:
-        """Take flags and their bare words in any order.
+    def _flags(self, number: int) -> int:
+        """Take flags and their bare words from parameter ``number`` on; return that of the first argument.
 
-        A dash behind the table's last flag is an argument, as it is to QEMU, unless it is a flag that is
-        still free. A bare word at the end of the line is an argument too: something must follow a flag.
+        Where QEMU takes or skips a flag, so do we: a dash and a letter that stand anywhere in what the table
+        has behind the flag, in a key such as ``snapshot-file`` too, skip it; a dash behind the last flag is
+        an argument. Flags are taken in another order only where one is still free.
         """
-        free = list(flags)
-        passed = 0
+        parameters = self._command.parameters
+        end = next((n for n in range(number, len(parameters)) if not parameters[n].is_flag), len(parameters))
+        free = list(parameters[number:end])
         while free:
             self._skip_space()
             self.started = self._position
-            kind = PieceKind.FLAG
             if self.started == len(self._text):
                 self.outline.flags += free
-                return
-            if self._ahead() == "-":
-                letter = self._text[self._position + 1 : self._position + 2]
-                flag = next((flag for flag in free if flag.letter == letter), None)
-                if flag is None:
-                    if passed == len(flags):
-                        return
-                    raise self._error(f"unsupported option -{letter}")
-                self._position += 2
-            else:
+                break
+            if self._ahead() != "-":
                 flag = self._bare_word(free)
-                kind = PieceKind.BARE_WORD
                 if flag is None:
-                    return
-            self._note(kind, flag)
+                    break
+                self._take_flag(flag, PieceKind.BARE_WORD)
+                free.remove(flag)
+                continue
+            letter = self._text[self._position + 1 : self._position + 2]
+            flag = next((flag for flag in free if flag.letter == letter), None)
+            if number < end and parameters[number] is not flag:
+                if f"-{letter}" in self._behind(number):
+                    number += 1
+                    continue
+                if flag is None:
+                    raise self._error(f"unsupported option -{first_byte(letter) or NUL}")
+            if flag is None:
+                break
+            number += number < end and parameters[number] is flag
+            self._position += 2
+            self._take_flag(flag, PieceKind.FLAG)
             free.remove(flag)
-            passed = max(passed, flags.index(flag) + 1)
-            if flag.takes_value:
-                self._values[flag.key] = self._word(f"value expected for -{flag.letter}")
-                self.started = skip_space(self._text, self.started)
-                self._note(PieceKind.ARGUMENT, flag)
-            else:
-                self._values[flag.key] = True
+        return end
+
+    def _behind(self, number: int) -> str:
+        """What QEMU's table has behind the letter of the flag ``number``, as far as a dash can be in it."""
+        flag, *rest = self._command.parameters[number:]
+        pieces = [f"{each.key}:{f'-{each.letter}' if each.is_flag else each.kind}" for each in rest]
+        return ",".join(["s" if flag.takes_value else "", *pieces])
+
+    def _take_flag(self, flag: Parameter, kind: PieceKind) -> None:
+        self._note(kind, flag)
+        if not flag.takes_value:
+            self._values[flag.key] = True
+            return
+        self._values[flag.key] = self._word(f"value expected for -{flag.letter}")
+        self.started = skip_space(self._text, self.started)
+        self._note(PieceKind.ARGUMENT, flag)
 
     def _bare_word(self, free: list[Parameter]) -> Parameter | None:
         word = read_word(self._text, self._position)
@@ -252,10 +269,7 @@ class _Reader:
         if word is None:
             raise LineError("")
         self._position = word.end
-        try:
-            self._values.update(parse_keyval(word.text, _IMPLIED_KEYS.get(parameter.key)))
-        except UsageError as error:
-            raise LineError(str(error)) from error
+        self._values.update(read_options(word.text, parameter.key))
 
     def _integer(self, kind: str) -> int:
         value, self._position = evaluate(self._text, self._position)
@@ -264,7 +278,7 @@ class _Reader:
         if kind == "M":
             if value < 0:
                 raise LineError("enter a positive value")
-            value *= MIB
+            value = wrap(value * MIB)
         return value
 
     def _size(self) -> int:
@@ -296,7 +310,7 @@ class _Reader:
 
     def _switch(self) -> bool:
         end = self._position
-        while end < len(self._text) and self._text[end] not in SPACE:
+        while end < len(self._text) and "!" <= self._text[end] <= "~":
             end += 1
         word = self._text[self._position : end]
         if word not in ("on", "off"):
@@ -311,8 +325,8 @@ class _Reader:
             assert match is not None
             self._position = match.end()
             if self._ahead() not in SPACE:
-                raise LineError(f"invalid char in format: '{self._ahead()}'")
-            count = int(match["count"][:9] or 1)
+                raise LineError(f"invalid char in format: '{first_byte(self._ahead())}'")
+            count = _wrap32(int(match["count"][-32:] or 1))
             for letter in match["letters"]:
                 if letter in _SIZE_BYTES:
                     size = _SIZE_BYTES[letter]

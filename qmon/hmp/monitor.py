@@ -6,7 +6,7 @@ import logging
 from functools import cached_property
 
 from qmon.errors import QmonError, reason
-from qmon.hmp.arguments import FormatDefaults, read_arguments
+from qmon.hmp.arguments import NUL, FormatDefaults, read_arguments
 from qmon.hmp.handlers import Call, find_handler
 from qmon.hmp.person import LineError, Person
 from qmon.hmp.table import Lookup, Tables, default_tables, look_up
@@ -69,7 +69,7 @@ class Monitor:
         try:
             values = read_arguments(found.command, line, found.start, self.formats)
         except LineError as error:
-            said = f"{error}\n" if str(error) else ""
+            said, _, _ = f"{error}\n".partition(NUL) if str(error) else ("", "", "")
             raise LineError(f'{said}Try "help {typed}" for more information') from error
         call = Call(self, person, found.command, " ".join(found.path), values, line.strip())
         if entry.handler is None:
@@ -85,4 +85,6 @@ async def _print_human_readable(call: Call) -> None:
     """An entry with ``.cmd_info_hrt``: a QMP command whose answer is the text to print."""
     function = call.command.entry.others["cmd_info_hrt"]
     answer = await call.execute(function.removeprefix("qmp_").replace("_", "-"))
-    call.print(str(answer["human-readable-text"]).removesuffix("\n"))
+    text = str(answer["human-readable-text"]).removesuffix("\n")
+    if text:
+        call.print(text)

@@ -48,6 +48,14 @@ def read_word(text: str, position: int) -> Word | None:
     return None
 
 
+def first_byte(text: str) -> str:
+    """The first byte of a text, as QEMU's messages name a character; "" of none.
+
+    Where that byte alone is no character it is a surrogate (PEP 383).
+    """
+    return text[:1].encode("utf-8", "surrogateescape")[:1].decode("utf-8", "surrogateescape")
+
+
 def _cut(text: str) -> str:
     if len(text) * 4 <= WORD_BYTES_MAX:
         return text

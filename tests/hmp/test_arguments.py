@@ -50,6 +50,10 @@ def error(args_type: str, text: str) -> str:
         ("a:F,f:-fs,b:s?", "x -f ppm d", {"a": "x", "f": "ppm", "b": "d"}),
         ("a:F,f:-fs,b:s?", "x -fppm", {"a": "x", "f": "ppm"}),
         (MIGRATE, "-d-b tcp:x:1", {"detach": True, "blk": True, "uri": "tcp:x:1"}),
+        ("a:b,b:S?", "oné", {"a": True, "b": "é"}),
+        ("a:M", "0x100000000001", {"a": 1 << 20}),
+        ("f:/,a:l", "/4294967297x 1", {"count": 1, "format": "x", "size": 4, "a": 1}),
+        ("f:/,a:l", f"/{'9' * 5000}x 1", {"count": -1, "format": "x", "size": 4, "a": 1}),
     ],
 )
 def test_each_type_reads_its_argument(args_type: str, text: str, values: Values) -> None:
@@ -73,6 +77,9 @@ def test_each_type_reads_its_argument(args_type: str, text: str, values: Values)
         ("a:o", "1.5B", "invalid size"),
         ("a:o", "10Z", "cmd: extraneous characters at the end of line"),
         ("a:T", "x", "Number expected"),
+        ("a:T", "٣", "Number expected"),
+        ("f:/,a:l", "/٣x 1", "invalid char in format: '\udcd9'"),
+        ("a:-f,b:s", "-é", "cmd: unsupported option -\udcc3"),
         ("a:T", "inf", "Bad number"),
         ("a:T", "5s", "Unknown unit suffix"),
         ("a:b", "onx", "Expected 'on' or 'off'"),
@@ -113,6 +120,44 @@ def test_what_qemu_takes_as_an_argument_is_no_flag() -> None:
     assert read(MIGRATE, "-d inc") == {"detach": True, "uri": "inc"}
     assert read("nodes:-n,verbose:-v,device:B?", "-v -x") == {"verbose": True, "device": "-x"}
     assert error("nodes:-n,verbose:-v,device:B?", "-n -x") == "cmd: unsupported option -x"
+
+
+def test_a_dash_that_the_table_has_further_on_is_no_flag() -> None:
+    """QEMU looks for it in the text of the table, keys included."""
+    assert read("n:-n,b:B,snapshot-file:s?", "-f x") == {"b": "-f", "snapshot-file": "x"}
+    assert read("n:-n,b:B,snapshot-file:s?", "-") == {"b": "-"}
+    assert error("n:-n,b:B,snapshot-file:s?", "-x") == "cmd: unsupported option -x"
+    assert read("n:-n,b:B,snapshot-file:s?", "-f -n") == {"b": "-f", "snapshot-file": "-n"}
+    assert read("n:-n,f:-f,b:B?", "-f -n") == {"n": True, "f": True}
+    assert read("n:-n,f:-f,b:B?", "-f -f") == {"f": True, "b": "-f"}
+
+
+OPTIONS = "netdev:O"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("user", {"type": "user"}),
+        ("user,foo,nobar,no", {"type": "user", "foo": "on", "bar": "off", "": "off"}),
+        ("=", {"": ""}),
+        ("a=b", {"a": "b"}),
+        (",", {"type": ""}),
+        ("x=1,x=2,y==", {"x": "2", "y": "="}),
+        ("user,,id=x", {"id": "x", "type": "user,id=x"}),
+        ("user,id=x,id=1", {"id": "x", "type": "user"}),
+        ('"user,a=b c"', {"type": "user", "a": "b c"}),
+        ("user,", {"type": "user"}),
+        ("a=b,,,c=d", {"a": "b,", "c": "d"}),
+    ],
+)
+def test_options_of_a_group_are_read_as_qemu_reads_them(text: str, values: Values) -> None:
+    assert read(OPTIONS, text) == values
+
+
+@pytest.mark.parametrize("text", ["user,id=", "user,id=1x", "id=é", "user,id=a/b", "user,id=a b"])
+def test_an_id_that_can_not_be_one_is_refused_without_words(text: str) -> None:
+    assert error(OPTIONS, f'"{text}"') == ""
 
 
 def test_a_format_stays_in_force_until_another_is_given() -> None:

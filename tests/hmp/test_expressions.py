@@ -124,13 +124,26 @@ def test_any_text_is_a_value_or_one_of_the_errors(text: str) -> None:
         ("$eax", "unknown register"),
         ("'", "character constant expected"),
         ("'A", "missing terminating ' character"),
-        ("(" * 100_000, "expression nests deeper than 200 levels"),
+        ("(" * 100_000, "unexpected end of expression"),
+        ("(" * 100_000 + "1", "')' expected"),
+        ("é", "invalid char '\udcc3' in expression"),
+        ("'é'", "missing terminating ' character"),
     ],
 )
 def test_each_error_has_its_words(text: str, error: str) -> None:
     with pytest.raises(LineError) as caught:
         evaluate(text, 0)
     assert str(caught.value) == error
+
+
+def test_an_expression_may_nest_as_deeply_as_a_line_is_long() -> None:
+    assert evaluate("(" * 50_000 + "7" + ")" * 50_000, 0) == (7, 100_001)
+    assert evaluate("-" * 50_001 + "7", 0) == (-7, 50_002)
+    assert evaluate("1+(2*" * 20_000 + "0" + ")" * 20_000, 0) == (39_999, 120_001)
+
+
+def test_a_character_is_one_signed_byte() -> None:
+    assert evaluate("'\udce9'", 0) == (-23, 3)
 
 
 @pytest.mark.parametrize(

@@ -263,6 +263,9 @@ def test_a_line_that_can_not_be_read_says_where_help_is() -> None:
     assert desk.run("q now") == (False, said)
     said = 'block: unsupported option -x\nTry "help info block" for more information'
     assert desk.run("info block -x") == (False, said)
+    # the letter that QEMU names is the NUL at the end of the line, and ends the message
+    said = 'block: unsupported option -Try "help info block" for more information'
+    assert desk.run("info block -n -") == (False, said)
 
 
 def test_comments_are_for_terminals_and_scripts_only() -> None:

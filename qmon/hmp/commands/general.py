@@ -6,7 +6,7 @@ from qmon.hmp.commands.migration import UNDER_WAY, is_in_doubt
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.manual import page
 from qmon.hmp.person import LineError
-from qmon.hmp.table import Command, Table
+from qmon.hmp.table import Command, Table, skip_space
 from qmon.hmp.words import read_word
 
 HELP_WORDS_MAX = 16
@@ -21,7 +21,7 @@ async def help_(call: Call) -> None:
     words: list[str] = []
     text = call.text("name")
     position = 0
-    while text[position:].strip():
+    while skip_space(text, position) < len(text):
         word = read_word(text, position)
         if word is None or len(words) == HELP_WORDS_MAX:
             raise LineError("")
