@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bench.monitor import PROMPT, connect_when_there
-from tests.interop.processes import CHECKOUT, PATIENCE, QMON
+from tests.interop.processes import CHECKOUT, PATIENCE, QMON, eventually
 
 QEMU_7 = ("qemu-system-x86_64",)
 QEMU_10 = ("/opt/qemu10/run", "qemu-system-x86_64")
@@ -60,7 +60,10 @@ class Program:
                 stdout=log,
                 stderr=log,
             )
-        self._socket = connect_when_there(self.folder / "m", PATIENCE)
+        path = self.folder / "m"
+        eventually(lambda: path.exists() or self.process.poll() is not None, "a monitor")
+        assert path.exists(), (self.folder / "log").read_text()
+        self._socket = connect_when_there(path, PATIENCE)
         self._socket.settimeout(PATIENCE)
         self._read()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase, ascii_uppercase
+
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.handlers import Call, handler
+
+_ASCII_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @handler("hmp_system_reset")
@@ -28,7 +32,8 @@ async def boot_set(call: Call) -> None:
 
 @handler("hmp_watchdog_action")
 async def watchdog_action(call: Call) -> None:
-    await execute_choice(call, "watchdog-set-action", {"action": call.text("action")})
+    action = call.text("action").translate(_ASCII_LOWER)
+    await execute_choice(call, "watchdog-set-action", {"action": action})
 
 
 @handler("hmp_nmi")
