@@ -1,16 +1,56 @@
-"""Opens an image by its format's name."""
+"""Opens an image by its format's name, with all that backs it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
+from qmon.block.file import FileNode
+from qmon.block.locks import READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Node
-from qmon.block.raw import RawNode
+from qmon.block.qcow2.core import read_header
+from qmon.block.qcow2.header import MAGIC as QCOW2_MAGIC
+from qmon.block.qcow2.header import Header
+from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
+from qmon.block.qcow2.node import Qcow2Node
+from qmon.block.raw import SECTOR, RawNode
+from qmon.errors import reason
 
 FORMATS = ("raw", "qcow2")
-QCOW2_MAGIC = b"QFI\xfb"
+
+MAX_CHAIN = 200
+"""Images in a chain: each one's reads go through those above it, some calls deep."""
+
+BACKING_LOCKS = LockSet(READ_ONLY_DISK.used, frozenset({Permission.WRITE, Permission.RESIZE}))
+"""Of what backs a running guest's disk: bytes 100, 201 and 203."""
+
+# What other formats begin with; as backing files without a named format they must not be taken for raw.
+_FOREIGN = {
+    b"QFI\xfb\0\0\0\1": "qcow",
+    b"QED\0": "qed",
+    b"KDMV": "vmdk",
+    b"COWD": "vmdk",
+    b"# Disk DescriptorFile": "vmdk",
+    b"conectix": "vpc",
+    b"vhdxfile": "vhdx",
+    b"WithoutFreeSpace": "parallels",
+    b"WithouFreSpacExt": "parallels",
+    b"LUKS\xba\xbe": "luks",
+    b"Bochs Virtual HD Image": "bochs",
+}
+_VDI_PLACE, _VDI_MAGIC = 0x40, b"\x7f\x10\xda\xbe"
+_HEAD = 512
+
+_RAW_BACKING = ("file", "host_device")
+"""What an overlay may call a raw file, too."""
+
+_PROTOCOL = re.compile(r"[^/:]*:")
+_OF_BACKING = "Could not open backing file: "
 
 
 class ImageNode(Node, Protocol):
@@ -19,22 +59,146 @@ class ImageNode(Node, Protocol):
     format: str
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One image of a chain, as it was found: its file, and its header unless it is raw."""
+
+    file: str
+    format: str
+    size: int
+    header: Header | None = None
+
+
 def probe_format(path: str) -> str:
     """Tell an image's format by its first bytes; what no format claims is raw. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is not waited for
     try:
-        return "qcow2" if os.read(descriptor, len(QCOW2_MAGIC)) == QCOW2_MAGIC else "raw"
+        head = os.read(descriptor, _HEAD)
     finally:
         os.close(descriptor)
+    for magic, name in _FOREIGN.items():
+        if head.startswith(magic):
+            return name
+    if head[_VDI_PLACE : _VDI_PLACE + 4] == _VDI_MAGIC:
+        return "vdi"
+    return "qcow2" if head.startswith(QCOW2_MAGIC) else "raw"
 
 
 def open_image(path: str, image_format: str, *, read_only: bool = False, lock: bool = True) -> ImageNode:
-    """Open an image; with ``lock`` it is locked as a running guest's disk.
+    """Open an image and what backs it; with ``lock`` it is locked as a running guest's disk.
 
     Raises OSError: ENOTSUP for a format that can't be opened.
     """
-    if image_format == "qcow2":
-        raise OSError(errno.ENOTSUP, f"qcow2 images can't be opened yet, only raw ones: '{path}'")
-    if image_format != "raw":
-        raise OSError(errno.EINVAL, f"Unknown driver '{image_format}': raw is known")
-    return RawNode(os.fspath(path), read_only=read_only, lock=lock)
+    chain = _Chain()
+    file = os.fspath(path)
+    chain.enter(file)
+    top = node = _open_one(file, image_format, read_only=read_only, lock=lock)
+    try:
+        while isinstance(node, Qcow2Node) and node.header.backing_file is not None:
+            above = node
+            with _telling_of_backing():
+                file, name = chain.below(file, node.header)
+                node = above.backing = _open_backing(file, name, lock=lock)
+    except BaseException:
+        top.close()
+        raise
+    return top
+
+
+def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> list[Layer]:
+    """What an image and those behind it are, topmost first, without a lock or a change. Raises OSError."""
+    chain = _Chain()
+    file = os.fspath(path)
+    chain.enter(file)
+    layers = [_look_at_one(file, image_format, read_only=read_only)]
+    while (header := layers[-1].header) is not None and header.backing_file is not None:
+        with _telling_of_backing():
+            file, name = chain.below(file, header)
+            layers.append(_look_at_one(file, name, read_only=True))
+    return layers
+
+
+def backing_path(overlay: str, name: str) -> str:
+    """The file that an overlay means by a backing file's name: relative ones begin at the overlay's folder.
+
+    Raises OSError for what is no file's name.
+    """
+    name = name.removeprefix("file:")
+    if _PROTOCOL.match(name):
+        raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name, and only files are supported")
+    return os.path.join(os.path.dirname(overlay), name)
+
+
+class _Chain:
+    """Finds the images below one another, and refuses one that comes twice."""
+
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, int]] = set()
+
+    def enter(self, file: str) -> None:
+        """Note an image that will be opened. Raises OSError."""
+        status = os.stat(file)
+        identity = (status.st_dev, status.st_ino)
+        if identity in self._seen:
+            raise OSError(errno.ELOOP, f"Backing file '{file}' creates an infinite loop.")
+        if len(self._seen) == MAX_CHAIN:
+            raise OSError(errno.ELOOP, f"more than {MAX_CHAIN} images back each other, down to '{file}'")
+        self._seen.add(identity)
+
+    def below(self, overlay: str, header: Header) -> tuple[str, str]:
+        """The file and format of what backs an overlay. Raises OSError."""
+        assert header.backing_file is not None
+        file = backing_path(overlay, header.backing_file)
+        try:
+            self.enter(file)
+            return file, header.backing_format or probe_format(file)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise OSError(error.errno, f"Could not open '{file}': {error.strerror}") from error
+
+
+@contextmanager
+def _telling_of_backing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = reason(error)
+        if error.filename is not None:
+            why = f"Could not open '{error.filename}': {why}"
+        if not why.startswith(_OF_BACKING):
+            why = _OF_BACKING + why
+        raise OSError(error.errno, why) from error
+
+
+def _open_one(file: str, name: str, *, read_only: bool, lock: bool) -> RawNode | Qcow2Node:
+    _check_format(name)
+    if name == "qcow2":
+        locks = READ_ONLY_DISK if read_only else QCOW2_LOCKS
+        return Qcow2Node(file, read_only=read_only, locks=locks if lock else None)
+    return RawNode(file, read_only=read_only, lock=lock)
+
+
+def _open_backing(file: str, name: str, *, lock: bool) -> RawNode | Qcow2Node:
+    _check_format(name)
+    locks = BACKING_LOCKS if lock else None
+    if name == "qcow2":
+        return Qcow2Node(file, read_only=True, locks=locks, is_backing=True)
+    return RawNode(file, read_only=True, lock=lock, locks=locks)
+
+
+def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:
+    _check_format(name)
+    node = FileNode(file, read_only=read_only, locks=None)
+    try:
+        if name == "qcow2":
+            header = read_header(node, for_writing=not read_only)
+            return Layer(file, name, header.size, header)
+        return Layer(file, "raw", -(-node.size // SECTOR) * SECTOR)
+    finally:
+        node.close()
+
+
+def _check_format(name: str) -> None:
+    if name not in (*FORMATS, *_RAW_BACKING):
+        raise OSError(errno.EINVAL, f"Unknown driver '{name}': raw and qcow2 are known")

@@ -47,6 +47,10 @@ class Node(Protocol):
     def read_only(self) -> bool:
         """Whether writes are refused."""
 
+    @property
+    def backing(self) -> Node | None:
+        """Where the bytes of BACKING extents come from, as far as it reaches; behind its end are zeros."""
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the whole buffer from ``offset``."""
 
@@ -85,6 +89,10 @@ class Filter:
     @property
     def read_only(self) -> bool:
         return self.child.read_only
+
+    @property
+    def backing(self) -> Node | None:
+        return self.child.backing
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.child.read_into(offset, buffer)

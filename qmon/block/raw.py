@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qmon.block.file import FileNode
-from qmon.block.locks import DISK, READ_ONLY_DISK, Permission
+from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent
 
 SECTOR = 512
 
 
 class RawNode:
-    """A raw image. With ``lock`` it is locked as a running guest's disk. Raises OSError."""
+    """A raw image. With ``lock`` it holds ``locks``, else those of a running guest's disk. Raises OSError."""
 
     format = "raw"
+    backing = None
 
-    def __init__(self, path: str, *, read_only: bool = False, lock: bool = True) -> None:
-        self._locks = READ_ONLY_DISK if read_only else DISK
+    def __init__(
+        self, path: str, *, read_only: bool = False, lock: bool = True, locks: LockSet | None = None
+    ) -> None:
+        self._locks = locks or (READ_ONLY_DISK if read_only else DISK)
         self._file = FileNode(path, read_only=read_only, locks=self._locks if lock else None)
         self._size = -(-self._file.size // SECTOR) * SECTOR
 
@@ -52,7 +55,7 @@ class RawNode:
         self._file.change_locks(self._locks.with_used(Permission.RESIZE))
         try:
             self._file.resize(size)
-            self._size = size
+            self._size = -(-size // SECTOR) * SECTOR
         finally:
             self._file.change_locks(self._locks)
 

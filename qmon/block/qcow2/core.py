@@ -1,0 +1,146 @@
+"""An open qcow2 image: its file, its tables and the lock over them, and how it is read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from qmon.block.file import FileNode
+from qmon.block.node import Extent, Kind, Node
+from qmon.block.qcow2.compressed import Decompressor
+from qmon.block.qcow2.damage import Damage
+from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, parse_header
+from qmon.block.qcow2.mapping import COPIED, OFFSET_MASK, ZERO, Mapping, Run, State, filled
+from qmon.block.qcow2.refcounts import Refcounts
+from qmon.block.qcow2.requests import Requests
+from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
+
+CACHE_BYTES = 16 << 20
+BACKING_CACHE_BYTES = 4 << 20
+"""Of L2 tables, for the image of a drive and for each one below it."""
+
+_ZEROS = bytes(1 << 20)
+
+
+def read_header(file: FileNode, *, for_writing: bool) -> Header:
+    """The header of an open file. Raises Qcow2Error, OSError."""
+    size = file.size
+    data = bytearray(min(MAX_HEADER_BYTES, size))
+    file.read_into(0, memoryview(data))
+    return parse_header(bytes(data), size, for_writing=for_writing)
+
+
+def clear(buffer: memoryview) -> None:
+    """Fill a buffer with zeros."""
+    for start in range(0, len(buffer), len(_ZEROS)):
+        count = min(len(_ZEROS), len(buffer) - start)
+        buffer[start : start + count] = _ZEROS[:count]
+
+
+class Core:
+    """What reading, writing and flushing share; ``lock`` is held for the tables, never for data.
+
+    A request looks the tables up under the lock and moves its data without it. What keeps it right then: a
+    cluster that is given up is used for nothing else before every request has ended that began before.
+    """
+
+    def __init__(self, file: FileNode, *, is_backing: bool = False) -> None:
+        """``file`` stays the caller's to close. Raises OSError."""
+        self.file = file
+        self.header = header = read_header(file, for_writing=not file.read_only)
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        self.backing: Node | None = None
+        self.size = header.size
+        self.requests = Requests()
+        self.damage = Damage(file, header, mark=not file.read_only)
+        file_size = file.size
+        self.snapshots: list[Snapshot] = read_snapshots(file, header, file_size)
+        self.metadata = self._fixed_clusters(header)
+        writable = not file.read_only
+        self.refcounts = Refcounts(file, header, self.damage, self.metadata, file_size) if writable else None
+        cache_bytes = BACKING_CACHE_BYTES if is_backing else CACHE_BYTES
+        self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cache_bytes)
+        self.decompressor = Decompressor(file, header)
+
+    def _fixed_clusters(self, header: Header) -> set[int]:
+        """The clusters of the header, the L1 tables and the snapshot table, which hold no data."""
+        size = header.cluster_size
+        places = [(0, size), (header.l1_offset, header.l1_entries * 8)]
+        places += [(snapshot.l1_offset, snapshot.l1_entries * 8) for snapshot in self.snapshots]
+        if self.snapshots:
+            places.append((header.snapshots_offset, sum(snapshot.length for snapshot in self.snapshots)))
+        return {
+            cluster
+            for offset, length in places
+            for cluster in range(offset // size, -(-(offset + length) // size))
+        }
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer from ``offset``. Raises OSError."""
+        with self.lock:
+            runs = self.mapping.runs(offset, len(buffer))
+            epoch = self.requests.enter()
+        try:
+            for run in runs:
+                start = run.offset - offset
+                self.read_run(run, buffer[start : start + run.length])
+        finally:
+            with self.lock:
+                self.requests.leave(epoch)
+
+    def read_run(self, run: Run, buffer: memoryview) -> None:
+        """Fill a buffer with a run's bytes; without the lock, but as a request. Raises OSError."""
+        if run.state == State.DATA:
+            self.file.read_into(run.host, buffer)
+        elif run.state == State.COMPRESSED:
+            start = run.offset & (self.header.cluster_size - 1)
+            buffer[:] = memoryview(self.decompressor.cluster(run.host))[start : start + run.length]
+        elif run.state == State.UNALLOCATED and self.backing is not None:
+            covered = max(0, min(self.backing.size - run.offset, run.length))
+            if covered:
+                self.backing.read_into(run.offset, buffer[:covered])
+            clear(buffer[covered:])
+        else:
+            clear(buffer)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """The states of a range, looked up one L2 table after the other."""
+        end = offset + length
+        unallocated = Kind.ZERO if self.backing is None else Kind.BACKING
+        kinds = {State.UNALLOCATED: unallocated, State.ZERO: Kind.ZERO}
+        mapping = self.mapping
+        while offset < end:
+            with self.lock:
+                stop = min(end, self._table_end(offset))
+                runs = mapping.runs(offset, stop - offset)
+            start, kind = offset, None
+            for run in runs:
+                this = kinds.get(run.state, Kind.DATA)
+                if this is not kind:
+                    if kind is not None:
+                        yield Extent(start, run.offset - start, kind)
+                    start, kind = run.offset, this
+            if kind is not None:
+                yield Extent(start, stop - start, kind)
+            offset = stop
+
+    def _table_end(self, offset: int) -> int:
+        """Up to where to look at once: the end of an L2 table, or of a row of L1 entries without one."""
+        mapping = self.mapping
+        index = offset >> mapping.table_bits
+        if mapping.l1[index]:
+            return (index + 1) << mapping.table_bits
+        following = filled(mapping.l1, index, min(len(mapping.l1), index + (1 << 16)), 1)
+        return (following[0] if following else min(len(mapping.l1), index + (1 << 16))) << mapping.table_bits
+
+    def entry(self, cluster: int) -> int:
+        """The L2 entry of a guest cluster, 0 where there is no table; under the lock. Raises OSError."""
+        mapping = self.mapping
+        table = mapping.table(cluster >> self.header.l2_bits)
+        return table.entries[cluster & (mapping.in_table - 1)] if table else 0
+
+
+def is_in_place(entry: int) -> bool:
+    """Whether a cluster with this L2 entry is overwritten where it lies."""
+    return bool(entry & COPIED and not entry & ZERO and entry & OFFSET_MASK)

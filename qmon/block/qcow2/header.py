@@ -1,0 +1,293 @@
+"""The header of a qcow2 image: bytes to fields, with every refusal that needs no table to be read.
+
+Source: QEMU, docs/interop/qcow2, "Header" and "Header extensions"; the limits named there are QEMU's own.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import struct
+from dataclasses import dataclass
+
+MAGIC = b"QFI\xfb"
+SECTOR = 512
+
+MAX_L1_BYTES = 32 << 20
+MAX_REFCOUNT_TABLE_BYTES = 8 << 20
+MAX_SNAPSHOTS = 65536
+MIN_CLUSTER_BITS, MAX_CLUSTER_BITS = 9, 21
+MAX_HEADER_BYTES = 1 << MAX_CLUSTER_BITS
+"""What a reader needs to have of the file's beginning: the header ends within the first cluster."""
+
+_BASE = struct.Struct(">4sIQIIQIIQQIIQ")
+_VERSION_3 = struct.Struct(">QQQII")
+_EXTENSION = struct.Struct(">II")
+_COMPRESSION_TYPE_OFFSET = 104
+
+# Where single fields lie that are rewritten in place; each pair below shares a sector, so it changes as one.
+SIZE_OFFSET = 24
+REFCOUNT_TABLE_FIELDS = struct.Struct(">QI")
+REFCOUNT_TABLE_OFFSET = 48
+RESIZE_FIELDS = struct.Struct(">QIIQ")
+"""Size, encryption method, number of L1 entries, L1 offset: from SIZE_OFFSET on."""
+FEATURES = struct.Struct(">Q")
+INCOMPATIBLE_OFFSET = 72
+AUTOCLEAR_OFFSET = 88
+
+
+class Qcow2Error(OSError):
+    """An image that can't be opened as qcow2; ``strerror`` says why, the file is the caller's to name."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EINVAL, why)
+
+
+class Incompatible(enum.IntFlag):
+    """Features that must be known to whoever opens the image."""
+
+    DIRTY = 1
+    CORRUPT = 2
+    DATA_FILE = 4
+    COMPRESSION_TYPE = 8
+    EXTENDED_L2 = 16
+
+
+class Compatible(enum.IntFlag):
+    """Features that may be ignored."""
+
+    LAZY_REFCOUNTS = 1
+
+
+class Autoclear(enum.IntFlag):
+    """Features that a writer who doesn't keep them up must clear."""
+
+    BITMAPS = 1
+    RAW_DATA_FILE = 2
+
+
+class Compression(enum.IntEnum):
+    """How compressed clusters are packed."""
+
+    ZLIB = 0
+    ZSTD = 1
+
+
+class Extension(enum.IntEnum):
+    """Header extensions that mean something here."""
+
+    END = 0
+    BACKING_FORMAT = 0xE2792ACA
+    FEATURE_NAMES = 0x6803F857
+    BITMAPS = 0x23852875
+    ENCRYPTION = 0x0537BE77
+    DATA_FILE = 0x44415441
+
+
+_REFUSED_FEATURES = {
+    Incompatible.DATA_FILE: "an external data file",
+    Incompatible.EXTENDED_L2: "extended L2 entries",
+}
+_KNOWN = sum(Incompatible)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The fields; offsets and sizes in bytes, ``size`` cut to whole sectors as QEMU cuts it."""
+
+    version: int
+    size: int
+    cluster_bits: int
+    l1_entries: int
+    l1_offset: int
+    refcount_order: int
+    refcount_table_offset: int
+    refcount_table_clusters: int
+    snapshots: int
+    snapshots_offset: int
+    incompatible: int
+    compatible: int
+    autoclear: int
+    compression: Compression
+    backing_file: str | None
+    backing_format: str | None
+    bitmaps: bytes | None
+    """The bitmaps extension, not read any further."""
+
+    @property
+    def cluster_size(self) -> int:
+        return 1 << self.cluster_bits
+
+    @property
+    def l2_bits(self) -> int:
+        """Bits of the number of entries of an L2 table."""
+        return self.cluster_bits - 3
+
+    @property
+    def is_dirty(self) -> bool:
+        return bool(self.incompatible & Incompatible.DIRTY)
+
+    @property
+    def is_corrupt(self) -> bool:
+        return bool(self.incompatible & Incompatible.CORRUPT)
+
+
+def l1_entries_for(size: int, cluster_bits: int) -> int:
+    """How many L1 entries a disk of ``size`` bytes needs."""
+    return -(-size >> (2 * cluster_bits - 3)) if size else 0
+
+
+def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
+    """Read the header from the file's first MAX_HEADER_BYTES, or what there is of them.
+
+    Raises Qcow2Error for what can't be opened, or not for writing.
+    """
+    if len(data) < _BASE.size or data[:4] != MAGIC:
+        raise Qcow2Error("Image is not in qcow2 format")
+    (
+        _,
+        version,
+        backing_offset,
+        backing_length,
+        cluster_bits,
+        size,
+        encryption,
+        l1_entries,
+        l1_offset,
+        refcount_table_offset,
+        refcount_table_clusters,
+        snapshots,
+        snapshots_offset,
+    ) = _BASE.unpack_from(data)
+    if version not in (2, 3):
+        raise Qcow2Error(f"Unsupported qcow2 version {version}")
+    if not MIN_CLUSTER_BITS <= cluster_bits <= MAX_CLUSTER_BITS:
+        raise Qcow2Error(f"Unsupported cluster size: 2^{cluster_bits}")
+    incompatible = compatible = autoclear = 0
+    refcount_order, length = 4, _BASE.size
+    if version == 3:
+        if len(data) < _BASE.size + _VERSION_3.size:
+            raise Qcow2Error("qcow2 header too short")
+        incompatible, compatible, autoclear, refcount_order, length = _VERSION_3.unpack_from(data, _BASE.size)
+        if length < _BASE.size + _VERSION_3.size or length % 8:
+            raise Qcow2Error(f"qcow2 header too short, or of an odd length: {length} bytes")
+        if length > 1 << cluster_bits:
+            raise Qcow2Error("qcow2 header exceeds cluster size")
+    first_cluster = data[: 1 << cluster_bits]
+    if backing_offset and not length <= backing_offset <= len(first_cluster):
+        raise Qcow2Error("Invalid backing file offset")
+    extensions = _read_extensions(first_cluster[: backing_offset or None], length)
+    _check_features(incompatible, extensions.get(Extension.FEATURE_NAMES, b""))
+    if incompatible & Incompatible.CORRUPT and for_writing:
+        raise Qcow2Error("qcow2: Image is corrupt; cannot be opened read/write")
+    if refcount_order > 6:
+        raise Qcow2Error("Reference count entry width too large; may not exceed 64 bits")
+    if encryption or Extension.ENCRYPTION in extensions:
+        raise Qcow2Error("encrypted qcow2 images are not supported: convert it to one without encryption")
+    header = Header(
+        version=version,
+        size=size // SECTOR * SECTOR,
+        cluster_bits=cluster_bits,
+        l1_entries=l1_entries,
+        l1_offset=l1_offset,
+        refcount_order=refcount_order,
+        refcount_table_offset=refcount_table_offset,
+        refcount_table_clusters=refcount_table_clusters,
+        snapshots=snapshots,
+        snapshots_offset=snapshots_offset,
+        incompatible=incompatible,
+        compatible=compatible,
+        autoclear=autoclear,
+        compression=_read_compression(data, length, incompatible),
+        backing_file=_read_backing_file(first_cluster, backing_offset, backing_length),
+        backing_format=_text(extensions[Extension.BACKING_FORMAT], "backing format")
+        if Extension.BACKING_FORMAT in extensions and backing_offset
+        else None,
+        bitmaps=extensions.get(Extension.BITMAPS),
+    )
+    _check_tables(header, file_size)
+    return header
+
+
+def _read_extensions(data: bytes, position: int) -> dict[int, bytes]:
+    extensions: dict[int, bytes] = {}
+    while position + _EXTENSION.size <= len(data):
+        kind, length = _EXTENSION.unpack_from(data, position)
+        if kind == Extension.END:
+            break
+        position += _EXTENSION.size
+        if length > len(data) - position:
+            raise Qcow2Error("Header extension too large")
+        extensions.setdefault(kind, data[position : position + length])
+        position += -(-length // 8) * 8
+    return extensions
+
+
+def _check_features(incompatible: int, names: bytes) -> None:
+    for feature, name in _REFUSED_FEATURES.items():
+        if incompatible & feature:
+            raise Qcow2Error(f"the qcow2 image uses {name}, which is not supported")
+    unknown = [bit for bit in range(64) if incompatible >> bit & 1 and not _KNOWN >> bit & 1]
+    if unknown:
+        table = {
+            names[start + 1]: names[start + 2 : start + 48].split(b"\0")[0].decode(errors="replace")
+            for start in range(0, len(names) - 47, 48)
+            if names[start] == 0
+        }
+        said = ", ".join(table.get(bit) or f"Unknown incompatible feature: {1 << bit:x}" for bit in unknown)
+        raise Qcow2Error(f"Unsupported qcow2 feature(s): {said}")
+
+
+def _read_compression(data: bytes, length: int, incompatible: int) -> Compression:
+    kind = data[_COMPRESSION_TYPE_OFFSET] if min(length, len(data)) > _COMPRESSION_TYPE_OFFSET else 0
+    if bool(incompatible & Incompatible.COMPRESSION_TYPE) is not (kind != Compression.ZLIB):
+        raise Qcow2Error("qcow2: Compression type incompatible feature bit must match the compression type")
+    try:
+        return Compression(kind)
+    except ValueError:
+        raise Qcow2Error(f"qcow2: unknown compression type: {kind}") from None
+
+
+def _read_backing_file(first_cluster: bytes, offset: int, length: int) -> str | None:
+    if not offset:
+        return None
+    if length > min(1023, len(first_cluster) - offset):
+        raise Qcow2Error("Backing file name too long")
+    name = _text(first_cluster[offset : offset + length], "backing file name")
+    if "\0" in name:
+        raise Qcow2Error("the backing file name holds a null byte")
+    return name or None
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Qcow2Error(f"the {what} is not UTF-8") from None
+
+
+def _check_tables(header: Header, file_size: int) -> None:
+    needed = l1_entries_for(header.size, header.cluster_bits)
+    if header.l1_entries * 8 > MAX_L1_BYTES or needed * 8 > MAX_L1_BYTES:
+        raise Qcow2Error("Active L1 table too large")
+    if header.l1_entries < needed:
+        raise Qcow2Error("L1 table is too small")
+    _check_place(header, "Active L1 table", header.l1_offset, header.l1_entries * 8, file_size)
+    refcount_bytes = header.refcount_table_clusters << header.cluster_bits
+    if not refcount_bytes:
+        raise Qcow2Error("Image does not contain a reference count table")
+    if refcount_bytes > MAX_REFCOUNT_TABLE_BYTES:
+        raise Qcow2Error("Reference count table too large")
+    _check_place(header, "Reference count table", header.refcount_table_offset, refcount_bytes, file_size)
+    if header.snapshots > MAX_SNAPSHOTS:
+        raise Qcow2Error("Snapshot table too large")
+    _check_place(header, "Snapshot table", header.snapshots_offset, header.snapshots * 40, file_size)
+
+
+def _check_place(header: Header, what: str, offset: int, length: int, file_size: int) -> None:
+    if not length:
+        return
+    if offset % header.cluster_size or not offset:
+        raise Qcow2Error(f"{what} offset invalid")
+    if offset + length > file_size:
+        raise Qcow2Error(f"{what} ends outside the file: it was cut off, or its header is damaged")

@@ -1,0 +1,180 @@
+"""Where a guest's bytes lie: the L1 and L2 tables.
+
+QEMU, docs/interop/qcow2, "Cluster mapping". Not thread-safe: the image's lock is held by whoever calls.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from array import array
+from typing import NamedTuple
+
+from qmon.block.file import FileNode
+from qmon.block.qcow2.damage import Damage
+from qmon.block.qcow2.entries import CODEC_64, Entries, Table, TableCache
+from qmon.block.qcow2.header import Header, Qcow2Error
+
+COPIED = 1 << 63
+"""The cluster or table is referred to once, so it may be written in place."""
+COMPRESSED = 1 << 62
+ZERO = 1
+OFFSET_MASK = 0x00FFFFFFFFFFFE00
+
+_L1_RESERVED = ~(COPIED | OFFSET_MASK)
+_L2_RESERVED = ~(COPIED | OFFSET_MASK | ZERO)
+_NONZERO_BYTE = re.compile(rb"[^\0]")
+
+
+class State:
+    """What a run of guest bytes is; plain integers, since this is asked for at each read."""
+
+    UNALLOCATED = 0
+    ZERO = 1
+    DATA = 2
+    COMPRESSED = 3
+
+
+class Run(NamedTuple):
+    """A run of guest bytes in one state; ``host`` is their offset in the file, or the compressed entry."""
+
+    state: int
+    host: int
+    offset: int
+    length: int
+
+
+class Mapping:
+    """The active tables of one image. Raises Qcow2Error for an L1 table that is damaged."""
+
+    def __init__(
+        self,
+        file: FileNode,
+        header: Header,
+        damage: Damage,
+        metadata: set[int],
+        file_size: int,
+        cache_bytes: int,
+    ) -> None:
+        """``metadata`` is the set of clusters that hold tables, to which the active L2 tables are added."""
+        self._file = file
+        self._damage = damage
+        self._metadata = metadata
+        self._version = header.version
+        self._bits = header.cluster_bits
+        self._known_end = file_size
+        self.in_table = 1 << header.l2_bits
+        self.table_bits = header.cluster_bits + header.l2_bits
+        """Of the guest bytes that one L2 table is for."""
+        self.cache = TableCache(file, CODEC_64, header.cluster_size, cache_bytes)
+        self.l1: Entries = read_l1(file, header.l1_offset, header.l1_entries)
+        self.l1_offset = header.l1_offset
+        self.dirty_l1: set[int] = set()
+        """Entries that are not written down yet."""
+        self._check_l1(file_size)
+
+    def _check_l1(self, file_size: int) -> None:
+        own = set()
+        for index in filled(self.l1, 0, len(self.l1)):
+            entry = self.l1[index]
+            offset = entry & OFFSET_MASK
+            cluster = offset >> self._bits
+            if entry & _L1_RESERVED or offset & ((1 << self._bits) - 1):
+                raise Qcow2Error(f"L1 entry {index} is damaged: {entry:#x}")
+            if not offset:
+                raise Qcow2Error(f"L1 entry {index} is marked as in use, but names no table")
+            if offset + (1 << self._bits) > file_size:
+                raise Qcow2Error(f"L1 entry {index} names an L2 table outside the file: {offset:#x}")
+            if cluster in self._metadata or (entry & COPIED and cluster in own):
+                raise Qcow2Error(
+                    f"L1 entry {index} names an L2 table that lies on another table: {offset:#x}"
+                )
+            own.add(cluster)
+        self._metadata |= own
+
+    def table(self, l1_index: int) -> Table | None:
+        """The L2 table of an L1 entry, None where there is none. Raises OSError."""
+        offset = self.l1[l1_index] & OFFSET_MASK
+        return self.cache.load(offset) if offset else None
+
+    def runs(self, offset: int, length: int) -> list[Run]:
+        """The states of a range, without gaps. Raises OSError."""
+        found: list[Run] = []
+        end = offset + length
+        while offset < end:
+            l1_index = offset >> self.table_bits
+            stop = min(end, (l1_index + 1) << self.table_bits)
+            table = self.table(l1_index)
+            if table is None:
+                found.append(Run(State.UNALLOCATED, 0, offset, stop - offset))
+            else:
+                self._table_runs(table.entries, offset, stop, found)
+            offset = stop
+        return found
+
+    def _table_runs(self, entries: Entries, offset: int, stop: int, found: list[Run]) -> None:
+        bits = self._bits
+        in_cluster = (1 << bits) - 1
+        index = (offset >> bits) & (self.in_table - 1)
+        # the run that is being put together
+        start, state, host, next_host = offset, -1, 0, 0
+        while offset < stop:
+            entry = entries[index]
+            here = 0
+            if not entry:
+                kind = State.UNALLOCATED
+            elif entry & COMPRESSED:
+                kind, here = State.COMPRESSED, entry
+            elif entry & ZERO:
+                self.check_entry(entry)
+                kind = State.ZERO
+            else:
+                kind = State.DATA
+                here = (entry & OFFSET_MASK) + (offset & in_cluster)
+                self.check_entry(entry)
+            if kind != state or kind == State.COMPRESSED or (kind == State.DATA and here != next_host):
+                if offset > start:
+                    found.append(Run(state, host, start, offset - start))
+                start, state, host = offset, kind, here
+            step = min(stop, (offset | in_cluster) + 1) - offset
+            next_host = here + step
+            offset += step
+            index += 1
+        found.append(Run(state, host, start, stop - start))
+
+    def check_entry(self, entry: int) -> None:
+        """Raises OSError, and marks the image, for an entry of a standard cluster that can't be true."""
+        offset = entry & OFFSET_MASK
+        if entry & _L2_RESERVED or offset & ((1 << self._bits) - 1) or (entry & ZERO and self._version < 3):
+            raise self._damage.error(f"an L2 entry can't be: {entry:#x}")
+        if entry & ZERO:
+            return
+        if not offset or offset >> self._bits in self._metadata:
+            raise self._damage.error(f"an L2 entry names a cluster that holds a table: {offset:#x}")
+        if offset >= self._known_end:
+            self._known_end = self._file.size
+            if offset >= self._known_end:
+                raise self._damage.error(f"an L2 entry names a cluster outside the file: {offset:#x}")
+
+
+def read_l1(file: FileNode, offset: int, count: int) -> Entries:
+    """An L1 table; nothing of it is looked at."""
+    data = bytearray(count * 8)
+    file.read_into(offset, memoryview(data))
+    return CODEC_64.decode(data)
+
+
+def filled(entries: array[int], first: int, stop: int, most: int = sys.maxsize) -> list[int]:
+    """The indices from ``first`` to before ``stop`` whose entries are not 0, the first ``most`` of them.
+
+    Empty parts cost next to nothing.
+    """
+    found: list[int] = []
+    view = memoryview(entries).cast("B")
+    position = first * 8
+    while len(found) < most and (match := _NONZERO_BYTE.search(view, position, stop * 8)) is not None:
+        index = match.start() // 8
+        found.append(index)
+        position = (index + 1) * 8
+    view.release()
+    return found

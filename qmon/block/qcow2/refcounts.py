@@ -1,0 +1,184 @@
+"""Reference counts and the allocation of clusters, all of it in memory until it is written in its order.
+
+QEMU, docs/interop/qcow2, "Host cluster management". Not thread-safe: the image's lock is held.
+Clusters are numbers here: an offset in the file divided by the cluster size.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from qmon.block.file import FileNode
+from qmon.block.qcow2.damage import Damage
+from qmon.block.qcow2.entries import CODEC_64, Codec, Entries, Table, TableCache
+from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, Header, Qcow2Error
+
+CACHE_BYTES = 4 << 20
+OFFSET_MASK = 0xFFFFFFFFFFFFFE00
+MAX_FILE_BITS = 56
+"""Metadata can name no offset from 2 to this power on."""
+
+
+class Refcounts:
+    """The counts of one image that is open for writing. Raises Qcow2Error for a table that is damaged."""
+
+    def __init__(
+        self, file: FileNode, header: Header, damage: Damage, metadata: set[int], file_size: int
+    ) -> None:
+        """``metadata`` is the set of clusters that hold tables, to which the counts' own are added."""
+        self._bits = header.cluster_bits
+        self._damage = damage
+        self._metadata = metadata
+        self.codec = Codec(header.refcount_order)
+        self.in_block = (header.cluster_size * 8) >> header.refcount_order
+        self.cache = TableCache(file, self.codec, header.cluster_size, CACHE_BYTES)
+        self.table_offset = header.refcount_table_offset
+        self.table_clusters = header.refcount_table_clusters
+        self.table: Entries = self._read_table(file, file_size)
+        self.new_blocks: set[int] = set()
+        """Entries of the table that are not written down yet."""
+        self.has_moved = False
+        """Whether the table has grown, and must be written somewhere else."""
+        self._hint = 0
+
+    def _read_table(self, file: FileNode, file_size: int) -> Entries:
+        length = self.table_clusters << self._bits
+        data = bytearray(length)
+        file.read_into(self.table_offset, memoryview(data))
+        table = CODEC_64.decode(data)
+        start = self.table_offset >> self._bits
+        self._metadata.update(range(start, start + self.table_clusters))
+        for entry in table:
+            if entry:
+                cluster = entry >> self._bits
+                if entry & ((1 << self._bits) - 1) or entry + (1 << self._bits) > file_size:
+                    raise Qcow2Error(f"a refcount block lies outside the file, or is not aligned: {entry:#x}")
+                if cluster in self._metadata:
+                    raise Qcow2Error(f"a refcount block lies on another table: {entry:#x}")
+                self._metadata.add(cluster)
+        return table
+
+    def get(self, cluster: int) -> int:
+        """How often a cluster is referred to."""
+        index, place = divmod(cluster, self.in_block)
+        block = self._block(index)
+        return block.entries[place] if block else 0
+
+    def change(self, cluster: int, by: int) -> int:
+        """Add ``by`` to a cluster's count, and return what it is then. Raises OSError."""
+        index, place = divmod(cluster, self.in_block)
+        block = self._block(index) or self._add_block(index)
+        count = block.entries[place] + by
+        if count < 0:
+            raise self._damage.error(f"cluster {cluster} is given up more often than it is used")
+        if count > self.codec.max:
+            raise OSError(errno.EINVAL, f"cluster {cluster} is referred to too often")
+        block.entries[place] = count
+        self.cache.touch(block, place, place)
+        if not count:
+            self._hint = min(self._hint, cluster)
+        return count
+
+    def allocate(self, wanted: int) -> tuple[int, int]:
+        """Take up to ``wanted`` free clusters in a row: the first, and how many. Raises OSError."""
+        position = self._hint
+        while True:
+            index, place = divmod(position, self.in_block)
+            block = self._block(index) or self._add_block(index)
+            try:
+                place = block.entries.index(0, place)
+            except ValueError:
+                position = (index + 1) * self.in_block
+                continue
+            end, most = place + 1, min(place + wanted, self.in_block)
+            while end < most and not block.entries[end]:
+                end += 1
+            first, count = index * self.in_block + place, end - place
+            self._check_free(first, count)
+            block.entries[place:end] = self.codec.repeat(1, count)
+            self.cache.touch(block, place, end - 1)
+            self._hint = first + count
+            return first, count
+
+    def allocate_table(self, count: int) -> int:
+        """Take exactly ``count`` free clusters in a row, for a table. Raises OSError."""
+        start = position = self._hint if count == 1 else max(self._hint, self._end())
+        while position - start < count:
+            index, place = divmod(position, self.in_block)
+            block = self._block(index) or self._add_block(index)
+            position += 1
+            if block.entries[place]:
+                start = position
+        self._check_free(start, count)
+        for cluster in range(start, start + count):
+            self.change(cluster, 1)
+        self._metadata.update(range(start, start + count))
+        if start == self._hint:
+            self._hint = start + count
+        return start
+
+    def place_moved_table(self) -> int:
+        """Find a place for a table that has grown, and return its first cluster; ``table_moved`` follows."""
+        clusters = len(self.table) * 8 >> self._bits
+        while True:
+            start = self.allocate_table(clusters)
+            needed = len(self.table) * 8 >> self._bits
+            if needed == clusters:
+                return start
+            for cluster in range(start, start + clusters):  # it has grown again to cover itself
+                self.change(cluster, -1)
+                self._metadata.discard(cluster)
+            clusters = needed
+
+    def table_moved(self, start: int) -> range:
+        """The grown table is in use from now on; returns the clusters of the old one, to be given up."""
+        old = self.table_offset >> self._bits
+        old_clusters = range(old, old + self.table_clusters)
+        self._metadata.difference_update(old_clusters)
+        self.table_offset = start << self._bits
+        self.table_clusters = len(self.table) * 8 >> self._bits
+        return old_clusters
+
+    def _end(self) -> int:
+        """A cluster from which on few are in use: behind the last block that there is."""
+        last = max((index for index, entry in enumerate(self.table) if entry), default=0)
+        block = self._block(last)
+        if block is None:
+            return 0
+        place = self.in_block
+        while place and not block.entries[place - 1]:
+            place -= 1
+        return last * self.in_block + place
+
+    def _check_free(self, first: int, count: int) -> None:
+        if (first + count) << self._bits > 1 << MAX_FILE_BITS:
+            raise OSError(errno.EFBIG, "the image file can't grow any more")
+        if not self._metadata.isdisjoint(range(first, first + count)):
+            raise self._damage.error(f"one of {count} clusters from {first} on is used and not counted")
+
+    def _block(self, index: int) -> Table | None:
+        entry = self.table[index] if index < len(self.table) else 0
+        return self.cache.load(entry) if entry else None
+
+    def _add_block(self, index: int) -> Table:
+        """A new block for counts that are all zero; it lies in the first cluster that it counts."""
+        if index >= len(self.table):
+            self._grow_table(index + 1)
+        cluster = index * self.in_block
+        self._check_free(cluster, 1)
+        entries = self.codec.empty(self.in_block)
+        entries[0] = 1
+        offset = cluster << self._bits
+        block = self.cache.add(offset, entries)
+        self.table[index] = offset
+        self.new_blocks.add(index)
+        self._metadata.add(cluster)
+        return block
+
+    def _grow_table(self, needed: int) -> None:
+        in_cluster = 1 << self._bits - 3
+        wanted = -(-max(needed, len(self.table) * 3 // 2) // in_cluster) * in_cluster
+        if wanted * 8 > MAX_REFCOUNT_TABLE_BYTES:
+            raise OSError(errno.EFBIG, "the image file can't grow any more: its refcount table is full")
+        self.table.extend(CODEC_64.empty(wanted - len(self.table)))
+        self.has_moved = True

@@ -1,0 +1,66 @@
+"""The images of a chain as QMP shows them (QAPI: block-core.json, ImageInfo)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from qmon.block.image import Layer
+from qmon.block.qcow2.header import Compatible, Header, Incompatible
+
+
+def file_sizes(path: str) -> tuple[int, int]:
+    """Length and room taken, in bytes; zeros when the file was moved or removed under us."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_blocks * 512
+
+
+def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, Any]:
+    """An ImageInfo of the first layer with those behind it; ``size`` is what it has become since."""
+    top = layers[0]
+    info: dict[str, Any] = {
+        "filename": top.file,
+        "format": top.format,
+        "virtual-size": top.size if size is None else size,
+        "actual-size": file_sizes(top.file)[1],
+        "dirty-flag": False,
+    }
+    if top.header is not None:
+        info.update(_of_header(top.header))
+    if len(layers) > 1 and top.header is not None:
+        info["backing-filename"] = top.header.backing_file
+        info["full-backing-filename"] = layers[1].file
+        if top.header.backing_format is not None:
+            info["backing-filename-format"] = top.header.backing_format
+        info["backing-image"] = image_info(layers[1:])
+    return info
+
+
+def _of_header(header: Header) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "compat": "0.10" if header.version == 2 else "1.1",
+        "compression-type": header.compression.name.lower(),
+    }
+    if header.version >= 3:
+        data["lazy-refcounts"] = bool(header.compatible & Compatible.LAZY_REFCOUNTS)
+    data["refcount-bits"] = 1 << header.refcount_order
+    if header.version >= 3:
+        data["corrupt"] = header.is_corrupt
+        data["extended-l2"] = bool(header.incompatible & Incompatible.EXTENDED_L2)
+    return {
+        "cluster-size": header.cluster_size,
+        "dirty-flag": header.is_dirty,
+        "format-specific": {"type": "qcow2", "data": data},
+    }
+
+
+def backing_fields(layers: Sequence[Layer]) -> dict[str, Any]:
+    """What a BlockDeviceInfo says of the images behind the first layer."""
+    fields: dict[str, Any] = {"backing_file_depth": len(layers) - 1}
+    if len(layers) > 1:
+        fields["backing_file"] = layers[1].file
+    return fields
