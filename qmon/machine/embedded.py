@@ -13,6 +13,7 @@ from qmon.machine.devices import DeviceCommands
 from qmon.machine.drive import DriveSettings
 from qmon.machine.exports import ExportCommands
 from qmon.machine.faults import FaultCommands
+from qmon.machine.fds import DescriptorCommands
 from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
 from qmon.machine.memory import MemoryCommands
@@ -46,6 +47,7 @@ class EmbeddedMachine:
         self._migration = MigrationCommands(
             self._machine, self._exports, Journal(state_folder), may_come_in=incoming is not None
         )
+        self._descriptors = DescriptorCommands()
         AbsentCommands().register(self.registry)
         for family in (
             GeneralCommands(self._machine),
@@ -53,7 +55,8 @@ class EmbeddedMachine:
             BlockCommands(self._machine, self._exports),
             self._migration,
             FaultCommands(self._machine),
-            MemoryCommands(self._machine),
+            self._descriptors,
+            MemoryCommands(self._machine, self._descriptors),
             DebugCommands(self._machine),
             RunningCommands(self._machine),
             DeviceCommands(),
@@ -113,3 +116,4 @@ class EmbeddedMachine:
         await self._migration.close()
         await self._exports.close()
         await self._machine.close()
+        self._descriptors.close()

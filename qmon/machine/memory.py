@@ -7,6 +7,7 @@ import re
 from typing import Any, Literal
 
 from qmon.errors import CommandError, reason
+from qmon.machine.fds import DescriptorCommands
 from qmon.machine.machine import Machine
 from qmon.machine.output_file import check_writable, open_output
 from qmon.machine.runstate import RunState
@@ -19,8 +20,9 @@ _PROTOCOL = re.compile(r"(?P<kind>file|fd):(?P<name>.*)", re.DOTALL)
 class MemoryCommands:
     """Commands of QAPI's machine.json and dump.json."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, descriptors: DescriptorCommands) -> None:
         self._machine = machine
+        self._descriptors = descriptors
         self._dump_failed = False
 
     @command("pmemsave")
@@ -58,8 +60,9 @@ class MemoryCommands:
         if where is None:
             raise CommandError("Invalid parameter 'protocol'")
         if where["kind"] == "fd":
-            raise CommandError(f"File descriptor named '{where['name']}' has not been found")
-        await self._machine.blocking(_check, where["name"], image_files(self._machine))
+            os.close(self._descriptors.take(where["name"]))
+        else:
+            await self._machine.blocking(_check, where["name"], image_files(self._machine))
         self._dump_failed = True
         if length == 0:
             raise CommandError("Invalid parameter 'length'")

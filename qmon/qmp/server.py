@@ -8,6 +8,7 @@ import logging
 import socket
 from typing import Any
 
+from qmon.descriptors import TAKE_RECEIVED, DescriptorSocket
 from qmon.errors import CommandError, CommandNotFoundError, reason
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.schema import check_members
@@ -135,7 +136,9 @@ class QmpServer:
                 log.warning("can't accept a QMP client: %s", reason(error))
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
-            reader, writer = await asyncio.open_unix_connection(sock=sock)
+            connection = DescriptorSocket(sock)
+            TAKE_RECEIVED.set(connection.received.take)
+            reader, writer = await asyncio.open_unix_connection(sock=connection)
             try:
                 await self._talk(reader, writer)
             except (ConnectionError, asyncio.IncompleteReadError) as error:
