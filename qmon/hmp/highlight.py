@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from qmon.hmp.arguments import Piece, PieceKind, outline_arguments
+from qmon.hmp.judge import is_curable, may_become_a_name
 from qmon.hmp.table import Tables, look_up, skip_space
 from qmon.hmp.transcript import PROMPT
 from qmon.hmp.words import comment_start
@@ -53,16 +54,19 @@ def _marks(tables: Tables, text: str) -> list[tuple[int, int, Role]]:
         return []
     marks = []
     position = 0
+    unknown = Role.ERROR
+    if found.command is None and found.end == len(text) and may_become_a_name(tables, found):
+        unknown = Role.TEXT
     for number, name in enumerate(found.path, 1):
         position = skip_space(text, position)
-        unknown = found.command is None and number == len(found.path)
-        marks.append((position, position + len(name), Role.ERROR if unknown else Role.COMMAND))
+        known = found.command is not None or number < len(found.path)
+        marks.append((position, position + len(name), Role.COMMAND if known else unknown))
         position += len(name)
     if found.command is None:
         return marks
     outline = outline_arguments(found.command, text, found.start)
     marks += [(piece.start, piece.end, _role(piece, text)) for piece in outline.pieces]
-    if outline.bad is not None:
+    if outline.bad is not None and not is_curable(found.command, text, found.start):
         marks.append((outline.bad, len(text.rstrip()), Role.ERROR))
     return marks
 
