@@ -59,9 +59,13 @@ class LogError(QmonError):
 
 
 class Log:
-    """Where the process's log goes. ``open_file`` opens a file to be appended to, or raises OSError."""
+    """Where the process's log goes; until it is started or moved, that is Python's affair.
+
+    ``open_file`` opens a file to be appended to, or raises OSError.
+    """
 
     def __init__(self) -> None:
+        self._level_before = logging.getLogger().level
         self._handler: logging.Handler | None = None
         self._path: str | None = None
         self._is_open = False
@@ -95,6 +99,18 @@ class Log:
         if self._path is not None and not self._is_open:
             self._reopen(open_file)
 
+    def close(self) -> None:
+        """Leave Python's logging as it was found."""
+        root = logging.getLogger()
+        for item in LOG_ITEMS.values():
+            if item.logger is not None:
+                logging.getLogger(item.logger).setLevel(logging.NOTSET)
+        if self._handler is not None:
+            root.removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None
+            root.setLevel(self._level_before)
+
     def _reopen(self, open_file: Callable[[str], int]) -> None:
         assert self._path is not None
         try:
@@ -124,10 +140,6 @@ class _FileHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic 
     def close(self) -> None:
         self.stream.close()
         super().close()
-
-
-LOG = Log()
-"""The process has one log."""
 
 
 def expand(template: str) -> str:

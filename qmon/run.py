@@ -15,7 +15,7 @@ from qmon.address import UnixAddress, bind_failure, listen
 from qmon.daemon import PidFile
 from qmon.errors import QmonError, reason
 from qmon.hmp.monitor import Monitor
-from qmon.logs import LOG
+from qmon.logs import Log
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
@@ -44,13 +44,15 @@ class Program:
         Raises CommandError, UsageError or OSError when it can't start.
         """
         options = self._options
-        LOG.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
+        log = Log()
+        log.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
         machine = EmbeddedMachine(
             name=options.name,
             uuid=options.uuid,
             incoming=options.incoming,
             paused=options.paused,
             state_folder=Path(options.statedir) if options.statedir else state_folder(),
+            log=log,
         )
         # A data thread that comes back from a system call waits at most this long for the loop's thread.
         sys.setswitchinterval(SWITCH_SECONDS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from qmon.errors import CommandError
-from qmon.logs import ALL, LOG, LOG_ITEMS, NONE, TRACE_PREFIX, LogError
+from qmon.logs import ALL, LOG_ITEMS, NONE, TRACE_PREFIX, Log, LogError
 from qmon.machine.machine import Machine
 from qmon.machine.memory import image_files
 from qmon.machine.output_file import open_output_file
@@ -18,8 +18,9 @@ from qmon.trace import TraceEvent, find_events, is_pattern
 class DebugCommands:
     """Commands of QAPI's trace.json and stats.json, and those that QMP has no name for."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, log: Log) -> None:
         self._machine = machine
+        self._log = log
         self._profiles_locks = False
 
     @command("trace-event-get-state")
@@ -50,13 +51,13 @@ class DebugCommands:
             elif item not in (*LOG_ITEMS, ALL, NONE):
                 raise CommandError(f"Parameter 'items' does not accept value '{item}'")
         chosen = LOG_ITEMS if ALL in items else items
-        await self._machine.blocking(_told, lambda: LOG.choose(chosen, self._open_log))
+        await self._machine.blocking(_told, lambda: self._log.choose(chosen, self._open_log))
         return {"unknown-events": unknown}
 
     @command("x-qmon-logfile")
     async def logfile(self, filename: str) -> dict[str, Any]:
         """Append the log to a file from now on; ``%d`` in its name is the process id."""
-        await self._machine.blocking(_told, lambda: LOG.move(filename, self._open_log))
+        await self._machine.blocking(_told, lambda: self._log.move(filename, self._open_log))
         return {}
 
     def _open_log(self, path: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qmon.errors import CommandError
+from qmon.logs import Log
 from qmon.machine.absent import AbsentCommands
 from qmon.machine.block import BlockCommands
 from qmon.machine.debugging import DebugCommands
@@ -38,8 +39,9 @@ class EmbeddedMachine:
         incoming: str | None = None,
         paused: bool = False,
         state_folder: Path,
+        log: Log | None = None,
     ) -> None:
-        """``state_folder`` is where the records of migrations are kept."""
+        """``state_folder`` is where the records of migrations are kept; ``log`` is the process's."""
         self._machine = Machine(name=name, uuid=uuid)
         self._incoming = incoming
         self._machine.autostart = not paused
@@ -48,6 +50,8 @@ class EmbeddedMachine:
             self._machine, self._exports, Journal(state_folder), may_come_in=incoming is not None
         )
         self._descriptors = DescriptorCommands()
+        self._log = Log() if log is None else log
+        self._owns_log = log is None
         AbsentCommands().register(self.registry)
         for family in (
             GeneralCommands(self._machine),
@@ -57,7 +61,7 @@ class EmbeddedMachine:
             FaultCommands(self._machine),
             self._descriptors,
             MemoryCommands(self._machine, self._descriptors),
-            DebugCommands(self._machine),
+            DebugCommands(self._machine, self._log),
             RunningCommands(self._machine),
             DeviceCommands(),
             ScreenCommands(),
@@ -117,3 +121,5 @@ class EmbeddedMachine:
         await self._exports.close()
         await self._machine.close()
         self._descriptors.close()
+        if self._owns_log:
+            self._log.close()
