@@ -72,92 +72,168 @@ ERST
         .name       = "sync-profile",
         .args_type  = "op:s?",
         .params     = "[on|off|reset]",
-        .help       = "",
+        .help       = "tell whether the waiting for locks is measured, or switch that",
         .cmd        = hmp_sync_profile,
     },
 
 SRST
+``sync-profile`` [``on``\|\ ``off``\|\ ``reset``]
+  Tell whether the waiting for locks is measured, switch that on or off, or begin anew. The switch is
+  kept, and that is all: qmon measures none of its locks, so ``info sync-profile`` stays empty.
+
+  ::
+
+    (qemu) sync-profile
+    sync-profile is off
+    (qemu) sync-profile on
+    (qemu) sync-profile
+    sync-profile is on
 ERST
 
     {
         .name       = "exit_preconfig",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "end the time before the machine is made",
         .cmd        = hmp_exit_preconfig,
         .flags      = "p",
     },
 
 SRST
+``exit_preconfig``
+  End the time in which a QEMU that was started with ``-preconfig`` can still be configured. There is
+  no such time here::
+
+    (qemu) exit_preconfig
+    Error: The command is permitted only before machine initialization
 ERST
 
     {
         .name       = "log",
         .args_type  = "items:s",
         .params     = "item1[,...]",
-        .help       = "",
+        .help       = "choose what is logged in detail",
         .cmd        = hmp_log,
     },
 
 SRST
+``log`` *item*\ [``,``\ *item*...]
+  Log these items in detail, and no others: ``guest_errors`` is what clients do wrong with exports,
+  ``unimp`` why a monitor's client was not served, ``all`` everything, ``none`` nothing of it.
+  ``trace:``\ *pattern* switches trace events on besides, as ``trace-event`` does, and they stay on.
+  QEMU's other items are taken, and concern guest code that is not there. A name that is no item
+  lists them all; ``trace:help`` lists the trace events.
+
+  ::
+
+    (qemu) log guest_errors,trace:handle_hmp_command
+    (qemu) info trace-events handle_hmp*
+    handle_hmp_command : state 1
+    (qemu) trace-event handle_hmp_command off
+    (qemu) log none
 ERST
 
     {
         .name       = "logfile",
         .args_type  = "filename:F",
         .params     = "filename",
-        .help       = "",
+        .help       = "send the log to a file",
         .cmd        = hmp_logfile,
     },
 
 SRST
+``logfile`` *filename*
+  Write the log to *filename* from now on. ``%d`` in the name stands for the process id, once; any
+  other ``%`` is refused. What the file holds stays, where QEMU empties it, and a disk image that
+  is in use is refused. When the file can't be opened the log goes on where it was.
+
+  ::
+
+    (qemu) logfile qmon-%d.log
+    (qemu) logfile 100%
+    Bad logfile template: 100%
+    (qemu) logfile nosuch/qmon.log
+    Error opening logfile nosuch/qmon.log: No such file or directory
 ERST
 
     {
         .name       = "trace-event",
         .args_type  = "name:s,option:b,vcpu:i?",
         .params     = "name on|off [vcpu]",
-        .help       = "",
+        .help       = "switch trace events on or off",
         .cmd        = hmp_trace_event,
         .command_completion = trace_event_completion,
     },
 
 SRST
+``trace-event`` *name* ``on``\|\ ``off`` [*vcpu*]
+  Switch a trace event on or off; *name* may be a pattern with ``*`` and ``?``. An event that is on
+  tells the log each time it happens. The events are qmon's own, under QEMU's names where QEMU has
+  one; ``info trace-events`` lists them. A *vcpu* is refused: there is none.
+
+  ::
+
+    (qemu) trace-event qmp_*_query_status on
+    (qemu) info trace-events qmp_*_query_status
+    qmp_enter_query_status : state 1
+    qmp_exit_query_status : state 1
+    (qemu) trace-event qmp_*_query_status off
+    (qemu) trace-event nosuch on
+    unknown event "nosuch"
 ERST
 
     {
         .name       = "trace-file",
         .args_type  = "op:s?,arg:F?",
         .params     = "on|off|flush|set [arg]",
-        .help       = "",
+        .help       = "say where trace events are written",
         .cmd        = hmp_trace_file,
     },
 
 SRST
+``trace-file`` ``on``\|\ ``off``\|\ ``flush``\|\ ``set`` [*arg*]
+  In a QEMU that was built so, write trace events to a file of their own. Those of qmon go to its
+  log, which ``logfile`` sends to a file.
 ERST
 
     {
         .name       = "getfd",
         .args_type  = "fdname:s",
         .params     = "getfd name",
-        .help       = "",
+        .help       = "name a file descriptor that comes with this line",
         .cmd        = hmp_getfd,
         .flags      = "p",
     },
 
 SRST
+``getfd`` *name*
+  Keep the file descriptor that the client sent with this line (``SCM_RIGHTS``, on a Unix socket)
+  under *name*, which must not begin with a digit. One of that name that was there is closed. The
+  names are the same in all monitors, where in QEMU each has its own.
+
+  ::
+
+    (qemu) getfd fd1
+    Error: No file descriptor supplied via SCM_RIGHTS
 ERST
 
     {
         .name       = "closefd",
         .args_type  = "fdname:s",
         .params     = "closefd name",
-        .help       = "",
+        .help       = "close a named file descriptor",
         .cmd        = hmp_closefd,
         .flags      = "p",
     },
 
 SRST
+``closefd`` *name*
+  Close the file descriptor that ``getfd`` named, which nothing has used yet.
+
+  ::
+
+    (qemu) closefd fd1
+    Error: File descriptor named 'fd1' not found
 ERST
 
 DEFHEADING(Running)
@@ -1022,121 +1098,193 @@ DEFHEADING(CPU and memory)
         .name       = "cpu",
         .args_type  = "index:i",
         .params     = "index",
-        .help       = "",
+        .help       = "choose the CPU that later commands mean",
         .cmd        = hmp_cpu,
     },
 
 SRST
+``cpu`` *index*
+  Choose the CPU that commands about one mean by default. The machine has none::
+
+    (qemu) cpu 0
+    invalid CPU index
 ERST
 
     {
         .name       = "x",
         .args_type  = "fmt:/,addr:l",
         .params     = "/fmt addr",
-        .help       = "",
+        .help       = "show memory at a virtual address",
         .cmd        = hmp_memory_dump,
     },
 
 SRST
+``x/``\ *fmt* *addr*
+  Show guest memory from the virtual address *addr* on. *fmt* is a count, a format (``x d u o c``,
+  ``i`` for instructions) and a size (``b h w g`` for 1, 2, 4 and 8 bytes), each optional; format
+  and size stay in force. An address is virtual to a CPU, and the machine has none::
+
+    (qemu) x/4xb 0x1000
+    Can not dump without CPU
 ERST
 
     {
         .name       = "xp",
         .args_type  = "fmt:/,addr:l",
         .params     = "/fmt addr",
-        .help       = "",
+        .help       = "show memory at a physical address",
         .cmd        = hmp_physical_memory_dump,
     },
 
 SRST
+``xp/``\ *fmt* *addr*
+  Show guest memory from the physical address *addr* on, with the formats of ``x``. The machine has
+  no memory::
+
+    (qemu) xp/4xb 0x1000
+    0000000000001000: Cannot access memory
 ERST
 
     {
         .name       = "gpa2hva",
         .args_type  = "addr:l",
         .params     = "addr",
-        .help       = "",
+        .help       = "find a guest-physical address in the host's memory",
         .cmd        = hmp_gpa2hva,
     },
 
 SRST
+``gpa2hva`` *addr*
+  Show where in this process the guest-physical address *addr* is. The machine has no memory::
+
+    (qemu) gpa2hva 0x1000
+    No memory is mapped at address 0x1000
 ERST
 
     {
         .name       = "gpa2hpa",
         .args_type  = "addr:l",
         .params     = "addr",
-        .help       = "",
+        .help       = "find a guest-physical address in physical memory",
         .cmd        = hmp_gpa2hpa,
     },
 
 SRST
+``gpa2hpa`` *addr*
+  Show where in the host's physical memory the guest-physical address *addr* is. The machine has no
+  memory::
+
+    (qemu) gpa2hpa 0x1000
+    No memory is mapped at address 0x1000
 ERST
 
     {
         .name       = "gva2gpa",
         .args_type  = "addr:l",
         .params     = "addr",
-        .help       = "",
+        .help       = "find the physical address of a virtual one",
         .cmd        = hmp_gva2gpa,
     },
 
 SRST
+``gva2gpa`` *addr*
+  Translate the virtual address *addr* as the CPU would. The machine has none::
+
+    (qemu) gva2gpa 0x1000
+    No cpu
 ERST
 
     {
         .name       = "i",
         .args_type  = "fmt:/,addr:i,index:i.",
         .params     = "/fmt addr",
-        .help       = "",
+        .help       = "read from an I/O port",
         .cmd        = hmp_ioport_read,
     },
 
 SRST
+``i/``\ *fmt* *addr*\ [``.``\ *index*]
+  Read from the I/O port *addr*; with *index*, write that to it first and read from the next one.
+  The format's size is the port's. No device listens, so every bit that is read is set::
+
+    (qemu) i/b 0x60
+    portb[0x0060] = 0xff
+    (qemu) i/b 0x3d4.5
+    portb[0x03d5] = 0xff
 ERST
 
     {
         .name       = "o",
         .args_type  = "fmt:/,addr:i,val:i",
         .params     = "/fmt addr value",
-        .help       = "",
+        .help       = "write to an I/O port",
         .cmd        = hmp_ioport_write,
     },
 
 SRST
+``o/``\ *fmt* *addr* *value*
+  Write *value* to the I/O port *addr*. No device listens, so nothing comes of it.
+
+  ::
+
+    (qemu) o/b 0x80 1
 ERST
 
     {
         .name       = "memsave",
         .args_type  = "val:l,size:i,filename:s",
         .params     = "addr size file",
-        .help       = "",
+        .help       = "save memory at a virtual address to a file",
         .cmd        = hmp_memsave,
     },
 
 SRST
+``memsave`` *addr* *size* *file*
+  Save *size* bytes from the virtual address *addr* on. An address is virtual to a CPU, and the
+  machine has none::
+
+    (qemu) memsave 0 4096 "memory.bin"
+    No CPU available
 ERST
 
     {
         .name       = "pmemsave",
         .args_type  = "val:l,size:i,filename:s",
         .params     = "addr size file",
-        .help       = "",
+        .help       = "save memory at a physical address to a file",
         .cmd        = hmp_pmemsave,
     },
 
 SRST
+``pmemsave`` *addr* *size* *file*
+  Save *size* bytes from the physical address *addr* on. The machine has no memory: as QEMU does
+  then, zeros are saved. A disk image that is in use is refused.
+
+  ::
+
+    (qemu) pmemsave 0 4096 "memory.bin"
+    (qemu) pmemsave 0 4096 "d0.img"
+    Error: Could not open 'd0.img': it is a disk image in use
 ERST
 
     {
         .name       = "dump-guest-memory",
         .args_type  = "paging:-p,detach:-d,windmp:-w,zlib:-z,lzo:-l,snappy:-s,filename:F,begin:l?,length:l?",
         .params     = "[-p] [-d] [-z|-l|-s|-w] filename [begin length]",
-        .help       = "",
+        .help       = "write the guest's memory to a file for a debugger",
         .cmd        = hmp_dump_guest_memory,
     },
 
 SRST
+``dump-guest-memory`` [``-p``] [``-d``] [``-z``\|\ ``-l``\|\ ``-s``\|\ ``-w``] *filename* [*begin* *length*]
+  Write guest memory as an ELF core, or compressed by zlib (``-z``), lzo (``-l``) or snappy (``-s``),
+  or for Windows' debugger (``-w``). The machine has none to write. No file is made, where QEMU
+  leaves an empty one.
+
+  ::
+
+    (qemu) dump-guest-memory core
+    Error: dump: no guest memory to dump
 ERST
 
 #if defined(TARGET_S390X)
@@ -1144,122 +1292,187 @@ ERST
         .name       = "dump-skeys",
         .args_type  = "filename:F",
         .params     = "",
-        .help       = "",
+        .help       = "save the storage keys of an S390 guest",
         .cmd        = hmp_dump_skeys,
     },
 #endif
 
 SRST
+``dump-skeys`` *filename*
+  Save the storage keys of an S390 guest to *filename*. This machine is no S390 one.
 ERST
 
     {
         .name       = "dumpdtb",
         .args_type  = "filename:F",
         .params     = "filename",
-        .help       = "",
+        .help       = "save the device tree",
         .cmd        = hmp_dumpdtb,
     },
 
 SRST
+``dumpdtb`` *filename*
+  Save the flattened device tree of a machine that is described by one. This one is not::
+
+    (qemu) dumpdtb tree.dtb
+    Error: This machine doesn't have a FDT
 ERST
 
     {
         .name       = "sum",
         .args_type  = "start:i,size:i",
         .params     = "addr size",
-        .help       = "",
+        .help       = "add up the bytes of memory",
         .cmd        = hmp_sum,
     },
 
 SRST
+``sum`` *addr* *size*
+  Show the sum of *size* bytes of physical memory from *addr* on, in 16 bits. Where there is no
+  memory zeros are read::
+
+    (qemu) sum 0 4096
+    00000
 ERST
 
     {
         .name       = "mce",
         .args_type  = "broadcast:-b,cpu_index:i,bank:i,status:l,mcg_status:l,addr:l,misc:l",
         .params     = "[-b] cpu bank status mcgstatus addr misc",
-        .help       = "",
+        .help       = "inject a machine check",
         .cmd        = hmp_mce,
     },
 
 SRST
+``mce`` [``-b``] *cpu* *bank* *status* *mcgstatus* *addr* *misc*
+  Have a CPU see a hardware error. The machine has none, and as in QEMU nothing is said of that.
+
+  ::
+
+    (qemu) mce 0 0 0 0 0 0
 ERST
 
     {
         .name       = "balloon",
         .args_type  = "value:M",
         .params     = "target",
-        .help       = "",
+        .help       = "ask the guest to make do with less memory",
         .cmd        = hmp_balloon,
     },
 
 SRST
+``balloon`` *target*
+  Ask the guest to give memory back until it has *target* MiB. That takes a balloon device::
+
+    (qemu) balloon 512
+    Error: No balloon device has been activated
 ERST
 
     {
         .name       = "singlestep",
         .args_type  = "option:s?",
         .params     = "[on|off]",
-        .help       = "",
+        .help       = "run one instruction at a time",
         .cmd        = hmp_singlestep,
     },
 
 SRST
+``singlestep`` [``on``\|\ ``off``]
+  Have the CPU translate one instruction at a time; ``on`` unless ``off`` is given. There is no CPU
+  to do so, but ``info status`` tells of it.
+
+  ::
+
+    (qemu) singlestep
+    (qemu) info status
+    VM status: running (single step mode)
+    (qemu) singlestep off
 ERST
 
     {
         .name       = "one-insn-per-tb",
         .args_type  = "option:s?",
         .params     = "[on|off]",
-        .help       = "",
+        .help       = "run one instruction at a time",
         .cmd        = hmp_one_insn_per_tb,
     },
 
 SRST
+``one-insn-per-tb`` [``on``\|\ ``off``]
+  Have the CPU translate one instruction at a time; ``on`` unless ``off`` is given. There is no CPU
+  to do so, but ``info status`` tells of it, which later QEMUs do not.
+
+  ::
+
+    (qemu) one-insn-per-tb
+    (qemu) info status
+    VM status: running (single step mode)
+    (qemu) one-insn-per-tb off
 ERST
 
     {
         .name       = "gdbserver",
         .args_type  = "device:s?",
         .params     = "[device]",
-        .help       = "",
+        .help       = "let a debugger attach to the guest",
         .cmd        = hmp_gdbserver,
     },
 
 SRST
+``gdbserver`` [*device*]
+  Wait for gdb on *device*, ``tcp::1234`` unless told otherwise. There is no CPU to be debugged::
+
+    (qemu) gdbserver tcp::1234
+    gdbstub: meaningless to attach gdb to a machine without any CPU.
+    Could not open gdbserver on device 'tcp::1234'
 ERST
 
     {
         .name       = "replay_break",
         .args_type  = "icount:l",
         .params     = "icount",
-        .help       = "",
+        .help       = "stop a replay at an instruction",
         .cmd        = hmp_replay_break,
     },
 
 SRST
+``replay_break`` *icount*
+  Stop when a recorded run that is replayed has done *icount* instructions. None is::
+
+    (qemu) replay_break 1000
+    setting the breakpoint is allowed only in play mode
 ERST
 
     {
         .name       = "replay_delete_break",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "forget where a replay is to stop",
         .cmd        = hmp_replay_delete_break,
     },
 
 SRST
+``replay_delete_break``
+  Take back what ``replay_break`` said::
+
+    (qemu) replay_delete_break
+    replay breakpoints are allowed only in play mode
 ERST
 
     {
         .name       = "replay_seek",
         .args_type  = "icount:l",
         .params     = "icount",
-        .help       = "",
+        .help       = "go to an instruction of a replay",
         .cmd        = hmp_replay_seek,
     },
 
 SRST
+``replay_seek`` *icount*
+  Go to where a recorded run had done *icount* instructions. None is replayed::
+
+    (qemu) replay_seek 1000
+    replay must be enabled to seek
 ERST
 
 DEFHEADING(Devices)
