@@ -76,55 +76,80 @@ ERST
         .name       = "kvm",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell whether the processor's virtualization is used",
         .cmd        = hmp_info_kvm,
     },
 
 SRST
+``info kvm``
+  Tell whether the guest runs by KVM. There is no guest::
+
+    (qemu) info kvm
+    kvm support: disabled
 ERST
 
     {
         .name       = "numa",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell the nodes that memory and processors are divided into",
         .cmd_info_hrt= qmp_x_query_numa,
     },
 
 SRST
+``info numa``
+  Tell the machine's NUMA nodes, of which it has none::
+
+    (qemu) info numa
+    0 nodes
 ERST
 
     {
         .name       = "sev",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell how AMD's memory encryption is set up",
         .cmd        = hmp_info_sev,
     },
 
 SRST
+``info sev``
+  Tell the state of AMD's Secure Encrypted Virtualization::
+
+    (qemu) info sev
+    SEV is not enabled
 ERST
 
     {
         .name       = "sgx",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell about Intel's enclaves",
         .cmd        = hmp_info_sgx,
     },
 
 SRST
+``info sgx``
+  Tell which of Intel's SGX the guest has::
+
+    (qemu) info sgx
+    SGX is only supported on PC machines
 ERST
 
     {
         .name       = "vm-generation-id",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell the number that says which copy of a machine this is",
         .cmd        = hmp_info_vm_generation_id,
     },
 
 SRST
+``info vm-generation-id``
+  Tell the GUID of the VM generation ID device. There is none::
+
+    (qemu) info vm-generation-id
+    Error: VM Generation ID device not found
 ERST
 
 #if defined(CONFIG_MOS6522)
@@ -132,23 +157,31 @@ ERST
         .name       = "via",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the counters of a VIA chip",
         .cmd        = hmp_info_via,
     },
 #endif
 
 SRST
+``info via``
+  Show the registers of the VIA chips of a Macintosh. This machine has none.
 ERST
 
     {
         .name       = "tpm",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the TPM devices",
         .cmd        = hmp_info_tpm,
     },
 
 SRST
+``info tpm``
+  List the TPM devices, of which there are none.
+
+  ::
+
+    (qemu) info tpm
 ERST
 
 DEFHEADING(Drives)
@@ -267,11 +300,19 @@ ERST
         .name       = "dump",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell how far a dump of the guest's memory is",
         .cmd        = hmp_info_dump,
     },
 
 SRST
+``info dump``
+  Tell the state of ``dump-guest-memory``: ``none``, or ``failed`` once it was tried, for there is no
+  memory to dump.
+
+  ::
+
+    (qemu) info dump
+    Status: none
 ERST
 
 DEFHEADING(Objects and character devices)
@@ -342,186 +383,294 @@ DEFHEADING(CPU and memory)
         .name       = "cpus",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the CPUs",
         .cmd        = hmp_info_cpus,
     },
 
 SRST
+``info cpus``
+  List the CPUs with the ids of their threads. The machine has none, and prints nothing.
+
+  ::
+
+    (qemu) info cpus
 ERST
 
     {
         .name       = "registers",
         .args_type  = "cpustate_all:-a,vcpu:i?",
         .params     = "[-a|vcpu]",
-        .help       = "",
+        .help       = "show the registers of a CPU",
         .cmd        = hmp_info_registers,
     },
 
 SRST
+``info registers`` [``-a``\|\ *vcpu*]
+  Show the registers of the chosen CPU, of *vcpu*, or of all of them (``-a``). There is none::
+
+    (qemu) info registers
+    No CPU available
+    (qemu) info registers 0
+    CPU#0 not available
 ERST
 
     {
         .name       = "lapic",
         .args_type  = "apic-id:i?",
         .params     = "[apic-id]",
-        .help       = "",
+        .help       = "show a CPU's interrupt controller",
         .cmd        = hmp_info_local_apic,
     },
 
 SRST
+``info lapic`` [*apic-id*]
+  Show the state of a CPU's local APIC. There is no CPU::
+
+    (qemu) info lapic
+    No CPU available
 ERST
 
     {
         .name       = "mem",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show which virtual memory is mapped",
         .cmd        = hmp_info_mem,
     },
 
 SRST
+``info mem``
+  Show the ranges that the CPU's page tables map. There is no CPU::
+
+    (qemu) info mem
+    No CPU available
 ERST
 
     {
         .name       = "tlb",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the virtual memory's translations",
         .cmd        = hmp_info_tlb,
     },
 
 SRST
+``info tlb``
+  Show each page that the CPU's page tables map. There is no CPU::
+
+    (qemu) info tlb
+    No CPU available
 ERST
 
     {
         .name       = "mtree",
         .args_type  = "flatview:-f,dispatch_tree:-d,owner:-o,disabled:-D",
         .params     = "[-f][-d][-o][-D]",
-        .help       = "",
+        .help       = "show what is at which address",
         .cmd        = hmp_info_mtree,
     },
 
 SRST
+``info mtree`` [``-f``] [``-d``] [``-o``] [``-D``]
+  Show the address spaces and what is in them: nothing but the spaces. ``-f`` shows what a CPU would
+  see, with ``-d`` also how it is looked up, ``-o`` owners, ``-D`` what is switched off.
+
+  ::
+
+    (qemu) info mtree
+    address-space: memory
+      0000000000000000-ffffffffffffffff (prio 0, i/o): system
+    ...
 ERST
 
     {
         .name       = "memory-devices",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the memory devices",
         .cmd        = hmp_info_memory_devices,
     },
 
 SRST
+``info memory-devices``
+  List the memory that was plugged in as devices: none.
+
+  ::
+
+    (qemu) info memory-devices
 ERST
 
     {
         .name       = "memory_size_summary",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell how much memory there is",
         .cmd        = hmp_info_memory_size_summary,
     },
 
 SRST
+``info memory_size_summary``
+  Tell in bytes how much memory the machine began with, and how much was plugged in::
+
+    (qemu) info memory_size_summary
+    base memory: 0
+    plugged memory: 0
 ERST
 
     {
         .name       = "hotpluggable-cpus",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the CPUs that could be plugged in",
         .cmd        = hmp_hotpluggable_cpus,
         .flags      = "p",
     },
 
 SRST
+``info hotpluggable-cpus``
+  List the sockets for CPUs. The machine has none::
+
+    (qemu) info hotpluggable-cpus
+    Error: The feature 'query-hotpluggable-cpus' is not enabled
 ERST
 
     {
         .name       = "ramblock",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the blocks of host memory that are guest memory",
         .cmd_info_hrt= qmp_x_query_ramblock,
     },
 
 SRST
+``info ramblock``
+  List the blocks of this process's memory that hold the guest's, page size, place and length: the
+  table is empty.
+
+  ::
+
+    (qemu) info ramblock
+    ...Block Name    PSize              Offset               Used              Total
 ERST
 
     {
         .name       = "roms",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the firmware that is loaded",
         .cmd_info_hrt= qmp_x_query_roms,
     },
 
 SRST
+``info roms``
+  List the ROMs and other images that were loaded into memory: none.
+
+  ::
+
+    (qemu) info roms
 ERST
 
     {
         .name       = "jit",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell about the translator of guest code",
+        .cmd_info_hrt= qmp_x_query_jit,
     },
 
 SRST
+``info jit``
+  Tell how much guest code was translated. There is no translator, which qmon says in the words of
+  a QEMU that uses none; one that does tells figures of its own memory even without a guest.
+
+  ::
+
+    (qemu) info jit
+    Error: JIT information is only available with accel=tcg
 ERST
 
     {
         .name       = "opcount",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "count the operations of translated guest code",
+        .cmd_info_hrt= qmp_x_query_opcount,
     },
 
 SRST
+``info opcount``
+  Count what guest code was translated into. Nothing is counted::
+
+    (qemu) info opcount
+    [TCG profiler not compiled]
 ERST
 
     {
         .name       = "profile",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell how long what took in the translator",
         .cmd_info_hrt= qmp_x_query_profile,
     },
 
 SRST
+``info profile``
+  Tell the times of an internal profiler that later QEMUs don't have. It is not there::
+
+    (qemu) info profile
+    Error: Internal profiler not compiled
 ERST
 
     {
         .name       = "sync-profile",
         .args_type  = "mean:-m,no_coalesce:-n,max:i?",
         .params     = "[-m] [-n] [max]",
-        .help       = "",
+        .help       = "tell where threads waited for each other",
         .cmd        = hmp_info_sync_profile,
     },
 
 SRST
+``info sync-profile`` [``-m``] [``-n``] [*max*]
+  Tell how long threads waited for which lock, at most *max* lines, by mean times with ``-m``, each
+  object by itself with ``-n``. qmon measures none, so the table is empty.
+
+  ::
+
+    (qemu) info sync-profile
+    Type               Object  Call site  Wait Time (s)         Count  Average (us)
+    ...
 ERST
 
     {
         .name       = "replay",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell whether a run is recorded or replayed",
         .cmd        = hmp_info_replay,
     },
 
 SRST
+``info replay``
+  Tell whether execution is recorded or replayed, and how far it is::
+
+    (qemu) info replay
+    Record/replay is not active
 ERST
 
     {
         .name       = "balloon",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell how much memory the guest has kept",
         .cmd        = hmp_info_balloon,
     },
 
 SRST
+``info balloon``
+  Tell how much memory the balloon has left the guest. There is none::
+
+    (qemu) info balloon
+    Error: No balloon device has been activated
 ERST
 
 #if defined(TARGET_S390X)
@@ -529,12 +678,14 @@ ERST
         .name       = "skeys",
         .args_type  = "addr:l",
         .params     = "address",
-        .help       = "",
+        .help       = "show the storage key of an S390 guest's page",
         .cmd        = hmp_info_skeys,
     },
 #endif
 
 SRST
+``info skeys`` *address*
+  Show the storage key at *address* of an S390 guest. This machine is no S390 one.
 ERST
 
 #if defined(TARGET_S390X)
@@ -542,57 +693,91 @@ ERST
         .name       = "cmma",
         .args_type  = "addr:l,count:l?",
         .params     = "address [count]",
-        .help       = "",
+        .help       = "show what an S390 guest says of its pages",
         .cmd        = hmp_info_cmma,
     },
 #endif
 
 SRST
+``info cmma`` *address* [*count*]
+  Show the collaborative memory attributes of *count* pages from *address* on. This machine is no
+  S390 one.
 ERST
 
     {
         .name       = "stats",
         .args_type  = "target:s,names:s?,provider:s?",
         .params     = "target [names] [provider]",
-        .help       = "",
+        .help       = "show statistics of the processor's virtualization",
         .cmd        = hmp_info_stats,
     },
 
 SRST
+``info stats`` *target* [*names*] [*provider*]
+  Show the statistics of a *target*, ``vm`` or ``vcpu``, or those of the given *names*, or what a
+  *provider* such as ``kvm`` counts. Nothing is counted for the machine, and it has no CPU.
+
+  ::
+
+    (qemu) info stats vm
+    (qemu) info stats nosuch
+    invalid stats target nosuch
 ERST
 
     {
         .name       = "trace-events",
         .args_type  = "name:s?,vcpu:i?",
         .params     = "[name] [vcpu]",
-        .help       = "",
+        .help       = "list the trace events, and which are switched on",
         .cmd        = hmp_info_trace_events,
         .command_completion = info_trace_events_completion,
     },
 
 SRST
+``info trace-events`` [*name*] [*vcpu*]
+  List the trace events, or those that *name* means, a name or a pattern; ``state 1`` is on. There
+  are two for each QMP command, when it begins and when it ends, and some for what monitors, guests
+  and migrations do.
+
+  ::
+
+    (qemu) info trace-events handle_*
+    handle_hmp_command : state 0
+    handle_qmp_command : state 0
 ERST
 
     {
         .name       = "irq",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "count the interrupts",
         .cmd_info_hrt= qmp_x_query_irq,
     },
 
 SRST
+``info irq``
+  Count the interrupts by the controllers that do so: there are none.
+
+  ::
+
+    (qemu) info irq
 ERST
 
     {
         .name       = "pic",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the interrupt controllers",
         .cmd        = hmp_info_pic,
     },
 
 SRST
+``info pic``
+  Show the state of the interrupt controllers: there are none.
+
+  ::
+
+    (qemu) info pic
 ERST
 
 DEFHEADING(Devices)
