@@ -53,6 +53,7 @@ class EmbeddedMachine:
         self._log = Log() if log is None else log
         self._owns_log = log is None
         AbsentCommands().register(self.registry)
+        self._migration.settings.register(self.registry)
         for family in (
             GeneralCommands(self._machine),
             self._exports,

@@ -8,23 +8,23 @@ import logging
 import os
 from concurrent.futures import Future
 from typing import Any, Literal
+from uuid import UUID
 
 from qmon.address import Address, InetAddress, UnixAddress, bind_failure, is_loopback, listen
 from qmon.errors import CommandError
 from qmon.machine.exports import ExportCommands
-from qmon.machine.machine import STOPPED, Machine
+from qmon.machine.machine import NO_UUID, STOPPED, Machine
+from qmon.machine.migration_settings import UNDER_WAY, MigrationSettings
 from qmon.machine.runstate import RunState
 from qmon.migration.destination import Incoming
 from qmon.migration.drive import GATE_REASON
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.offer import Mode
-from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.source import Source
 from qmon.migration.states import ENDED, Event, Phase, status_of
 from qmon.migration.transport import parse_uri
 from qmon.qmp.registry import command
-from qmon.qmp.schema import Uint64
 
 log = logging.getLogger("qmon.machine")
 
@@ -42,6 +42,25 @@ _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The run states of a machine whose disks may be the destination's."""
 
 
+Status = Literal[
+    "none",
+    "setup",
+    "cancelling",
+    "cancelled",
+    "active",
+    "postcopy-active",
+    "postcopy-paused",
+    "postcopy-recover",
+    "completed",
+    "failed",
+    "colo",
+    "pre-switchover",
+    "device",
+    "wait-unplug",
+]
+"""QAPI's MigrationStatus."""
+
+
 class MigrationCommands:
     """At most one migration out of this machine, and one into it."""
 
@@ -57,7 +76,7 @@ class MigrationCommands:
         # The phases as the loop has heard of them: with the run state, and not before.
         self._source_phase = Phase.NONE
         self._incoming_phase = Phase.NONE
-        self.parameters = Parameters()
+        self.settings = MigrationSettings(lambda: self.is_migrating, lambda: self._is_awaiting)
         self._told = ("", False)
         self._source: Source | None = None
         self._incoming: Incoming | None = None
@@ -94,10 +113,10 @@ class MigrationCommands:
         resume: bool | None = None,
     ) -> dict[str, Any]:
         """Begin; ``detach`` is for the human side and means nothing here, as in QEMU."""
-        if self.is_migrating:
-            raise CommandError("There's a migration process in progress")
         if resume:
             raise CommandError("Cannot resume if there is no paused migration")
+        if self.is_migrating:
+            raise CommandError(UNDER_WAY)
         match self._machine.state:
             case RunState.INMIGRATE:
                 raise CommandError("Guest is waiting for an incoming migration")
@@ -106,7 +125,7 @@ class MigrationCommands:
         if not self._machine.drives:
             raise CommandError("This machine has no drives: there is nothing to migrate")
         parse_uri(uri)
-        mode = Mode.INCREMENTAL if inc else Mode.FULL if blk else Mode.SHARED
+        mode = self.settings.begin(bool(blk), bool(inc))
         self._state_before = self._machine.state
         self._source = self._make_source(uri, mode)
         self._source_phase = Phase.SETUP
@@ -118,12 +137,18 @@ class MigrationCommands:
             uri,
             mode,
             list(self._machine.drives.values()),
-            self.parameters,
+            self.settings.parameters,
             self._journal,
             on_phase=lambda phase: self._machine.post(lambda: self._on_source(phase)),
             is_running=self._ran_before,
             entry=entry,
+            uuid=self._uuid if self.settings.capabilities["validate-uuid"] else None,
+            pause=self.settings.capabilities["pause-before-switchover"],
         )
+
+    @property
+    def _uuid(self) -> UUID | None:
+        return None if self._machine.uuid == NO_UUID else UUID(self._machine.uuid)
 
     # After a restart.
 
@@ -215,9 +240,11 @@ class MigrationCommands:
         machine = self._machine
         if phase is Phase.CANCELLING and self._source_phase is Phase.CANCELLED:
             return  # two threads told of these, and the later phase came first
-        self._source_phase = phase
+        before, self._source_phase = self._source_phase, phase
+        if phase in ENDED:
+            self.settings.end()
         match phase:
-            case Phase.SWITCHOVER:
+            case Phase.PRE_SWITCHOVER | Phase.SWITCHOVER if before is not Phase.PRE_SWITCHOVER:
                 self._state_before = machine.state
                 machine.set_state(RunState.FINISH_MIGRATE)
             case Phase.COMPLETED:
@@ -236,11 +263,36 @@ class MigrationCommands:
             self._source.cancel()
         return {}
 
+    @command("migrate-continue")
+    async def go_on(self, state: Status) -> dict[str, Any]:
+        """End the pause at the switchover; ``state`` is the one that the migration must be in."""
+        if state != status_of(self._source_phase):
+            raise CommandError(f"Migration not in expected state: {status_of(self._source_phase)}")
+        if self._source is not None and self._source_phase is Phase.PRE_SWITCHOVER:
+            self._source.go_on()
+        return {}
+
+    @command("migrate-start-postcopy")
+    async def start_postcopy(self) -> dict[str, Any]:
+        """Fails, but where QEMU does nothing: there is no guest RAM whose copying could be put off."""
+        if not self.settings.capabilities["postcopy-ram"]:
+            raise CommandError("Enable postcopy with migrate_set_capability before the start of migration")
+        if self._source_phase is Phase.NONE:
+            raise CommandError("Postcopy must be started after migration has been started")
+        if self.is_migrating:
+            raise CommandError("Postcopy is for guest RAM, of which this machine has none")
+        return {}
+
     # In.
+
+    @property
+    def _is_awaiting(self) -> bool:
+        return self._listening is not None and self._machine.state is RunState.INMIGRATE
 
     async def start_incoming(self, uri: str) -> None:
         """Listen for a migration. Raises CommandError."""
         address = parse_uri(uri)
+        self.settings.check_incoming()
         try:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
@@ -264,6 +316,7 @@ class MigrationCommands:
             start_machine=self._start_machine,
             on_phase=lambda phase: self._machine.post(lambda: self._on_incoming(phase)),
             entry=entry,
+            uuid=self._uuid,
         )
 
     def _start_machine(self, running: bool) -> None:
@@ -301,7 +354,8 @@ class MigrationCommands:
         status = status_of(phase)
         if (status, phase is Phase.DOUBT) != self._told:
             self._told = (status, phase is Phase.DOUBT)
-            self._machine.registry.events.emit("MIGRATION", {"status": status})
+            told = self.settings.capabilities["events"]
+            self._machine.registry.events.emit("MIGRATION", {"status": status}, private=not told)
 
     @command("query-migrate")
     async def query(self) -> dict[str, Any]:
@@ -349,18 +403,6 @@ class MigrationCommands:
         if progress.error is not None:
             info["error-desc"] = progress.error
         return info
-
-    @command("migrate-set-parameters")
-    async def set_parameters(
-        self, max_bandwidth: Uint64 | None = None, downtime_limit: Uint64 | None = None
-    ) -> dict[str, Any]:
-        given = {"max-bandwidth": max_bandwidth, "downtime-limit": downtime_limit}
-        self.parameters.set({name: value for name, value in given.items() if value is not None})
-        return {}
-
-    @command("query-migrate-parameters")
-    async def query_parameters(self) -> dict[str, Any]:
-        return dict(self.parameters.all())
 
     async def close(self) -> None:
         """End what is under way: before GO it is cancelled, after it is left to the other side."""

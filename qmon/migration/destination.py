@@ -72,8 +72,13 @@ class Incoming:
         start_machine: Callable[[bool], None],
         on_phase: Callable[[Phase], None],
         entry: Entry | None = None,
+        uuid: UUID | None = None,
     ) -> None:
-        """With ``entry``, what a restart found, a migration stands prepared, or was refused."""
+        """With ``entry``, what a restart found, a migration stands prepared, or was refused.
+
+        ``uuid`` is the machine's, None where it was given none.
+        """
+        self.uuid = uuid
         self._drives = drives
         self._journal = journal
         self._start_machine = start_machine

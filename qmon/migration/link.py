@@ -119,6 +119,10 @@ class Link:
         with self._moved:
             if self._in_flight and not self._lost:
                 self._moved.wait(timeout)
+        self.check()
+
+    def check(self) -> None:
+        """Raises LinkError, or PeerRefusedError for a no, when the connection has ended."""
         if self._lost:
             raise self._lost
 

@@ -47,14 +47,18 @@ class Offer:
     id: UUID
     mode: Mode
     drives: tuple[DriveOffer, ...]
+    uuid: UUID | None = None
+    """The source machine's, where the destination's is to be the same (the capability validate-uuid)."""
 
     def encode(self) -> bytes:
         """HELLO's payload: JSON."""
-        fields = {
+        fields: dict[str, Any] = {
             "id": self.id.hex,
             "mode": self.mode.value,
             "drives": [asdict(drive) for drive in self.drives],
         }
+        if self.uuid is not None:
+            fields["uuid"] = str(self.uuid)
         return json.dumps(fields).encode()
 
     @classmethod
@@ -63,7 +67,8 @@ class Offer:
         try:
             fields = json.loads(payload)
             drives = tuple(_decode_drive(item) for item in fields["drives"])
-            return cls(UUID(hex=fields["id"]), Mode(fields["mode"]), drives)
+            uuid = UUID(hex=fields["uuid"]) if "uuid" in fields else None
+            return cls(UUID(hex=fields["id"]), Mode(fields["mode"]), drives, uuid)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise OfferError(f"the source's offer can't be read: {str(error)[:MAX_SHOWN]}") from error
 
@@ -76,8 +81,13 @@ def _decode_drive(item: Any) -> DriveOffer:
     return DriveOffer(name, size, read_only)
 
 
-def check_fit(offer: Offer, here: Sequence[DriveOffer]) -> None:
-    """Compare an offer with the destination's drives. Raises OfferError naming the first misfit."""
+def check_fit(offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None) -> None:
+    """Compare an offer with the destination's drives and its machine's UUID, None for one that has none.
+
+    Raises OfferError naming the first misfit.
+    """
+    if offer.uuid is not None and offer.uuid != uuid:
+        raise OfferError(f"UUID received is {offer.uuid} and local is {uuid or 'not set'}")
     known = {drive.id: drive for drive in here}
     seen: set[str] = set()
     for drive in offer.drives:

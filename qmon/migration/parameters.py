@@ -2,68 +2,286 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qmon.errors import CommandError
+from qmon.migration.bitmap_mapping import check_mapping
+
+Values = Mapping[str, Any]
+"""Parameters by their QMP names."""
+
+
+class Kind(enum.Enum):
+    """What a parameter's value is."""
+
+    UINT8 = "a number to 255"
+    UINT32 = "a number to 4294967295"
+    UINT64 = "a number"
+    SWITCH = "on or off"
+    TEXT = "text"
+    CHOICE = "one of its words"
+    MAPPING = "node and bitmap names to aliases"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter's row: QMP name, unit, default, largest value allowed, and what it means."""
+    """A parameter's row.
+
+    ``allowed`` is its range in QEMU's words, "" where every value of the kind is, and ``fits`` checks it,
+    given the value and all the others. ``later``: QEMU 10 has it and 7.2 has not; it is shown once it is set
+    to something else than its default. A ``meaning`` that says "No effect" is one of guest RAM, processors
+    or network cards, of which this machine has none.
+    """
 
     name: str
-    unit: str
-    default: int
-    largest: int
-    expects: str
+    kind: Kind
+    default: Any
     meaning: str
+    unit: str = ""
+    allowed: str = ""
+    fits: Callable[[Any, Values], bool] = lambda value, others: True
+    choices: tuple[str, ...] = ()
+    later: bool = False
 
+
+def _between(least: int, greatest: int) -> Callable[[Any, Values], bool]:
+    return lambda value, others: least <= value <= greatest
+
+
+def _is_cache_size(value: int, others: Values) -> bool:
+    return value >= PAGE_SIZE and value & (value - 1) == 0
+
+
+def _is_greatest_throttle(value: int, others: Values) -> bool:
+    return bool(others["cpu-throttle-initial"] <= value <= 99)
+
+
+PAGE_SIZE = 4096
+UINT64_MAX = (1 << 64) - 1
+NO_CARDS = "No effect: announces network cards after a migration"
+NO_PROCESSORS = "No effect: slows the guest's processors down"
+NO_MEMORY = "No effect: is about guest RAM"
+_THOUSANDS = "a value between 0 and 100000"
+_LEVEL = "a value between 0 and 9"
+_COUNT = "a value between 1 and 255"
+_PERCENT = "an integer in the range of 1 to 99"
 
 PARAMETERS = (
+    Parameter("announce-initial", Kind.UINT64, 50, NO_CARDS, "ms", _THOUSANDS, _between(0, 100_000)),
+    Parameter("announce-max", Kind.UINT64, 550, NO_CARDS, "ms", _THOUSANDS, _between(0, 100_000)),
+    Parameter(
+        "announce-rounds", Kind.UINT64, 5, NO_CARDS, "", "a value between 0 and 1000", _between(0, 1000)
+    ),
+    Parameter(
+        "announce-step", Kind.UINT64, 100, NO_CARDS, "ms", "a value between 0 and 10000", _between(1, 10_000)
+    ),
+    Parameter("compress-level", Kind.UINT8, 1, NO_MEMORY, "", _LEVEL, _between(0, 9)),
+    Parameter("compress-threads", Kind.UINT8, 8, NO_MEMORY, "", _COUNT, _between(1, 255)),
+    Parameter("compress-wait-thread", Kind.SWITCH, True, NO_MEMORY),
+    Parameter("decompress-threads", Kind.UINT8, 2, NO_MEMORY, "", _COUNT, _between(1, 255)),
+    Parameter(
+        "throttle-trigger-threshold",
+        Kind.UINT8,
+        50,
+        NO_PROCESSORS,
+        "%",
+        "an integer in the range of 1 to 100",
+        _between(1, 100),
+    ),
+    Parameter("cpu-throttle-initial", Kind.UINT8, 20, NO_PROCESSORS, "%", _PERCENT, _between(1, 99)),
+    Parameter("cpu-throttle-increment", Kind.UINT8, 10, NO_PROCESSORS, "%", _PERCENT, _between(1, 99)),
+    Parameter("cpu-throttle-tailslow", Kind.SWITCH, False, NO_PROCESSORS),
+    Parameter(
+        "tls-creds",
+        Kind.TEXT,
+        "",
+        "The TLS credentials to migrate with. There is no TLS yet: while this is set, migrations are refused"
+        " rather than sent in clear text",
+    ),
+    Parameter("tls-hostname", Kind.TEXT, "", "The name that the destination's certificate must have"),
+    Parameter("tls-authz", Kind.TEXT, "", "The object that decides whose certificates are taken"),
     Parameter(
         "max-bandwidth",
-        "bytes/second",
+        Kind.UINT64,
         128 << 20,
-        (1 << 64) - 1,
-        "an integer in the range of 0 to 18446744073709551615 bytes/second",
         "Most bytes a second that a migration sends; 0 sets no limit",
+        "bytes/second",
+        f"an integer in the range of 0 to {UINT64_MAX} bytes/second",
+        _between(0, UINT64_MAX),
+    ),
+    Parameter(
+        "avail-switchover-bandwidth",
+        Kind.UINT64,
+        0,
+        "The rate at which the rest can be sent at the switchover, by which it is decided when that begins;"
+        " 0 takes the measured one",
+        "bytes/second",
+        f"an integer in the range of 0 to {UINT64_MAX} bytes/second",
+        _between(0, UINT64_MAX),
+        later=True,
     ),
     Parameter(
         "downtime-limit",
-        "ms",
+        Kind.UINT64,
         300,
-        2_000_000,
+        "Longest time that the machine may stand still at the switchover",
+        "ms",
         "an integer in the range of 0 to (2000 * 1000) ms",
-        "Longest time in ms that the machine may stand still at the switchover",
+        _between(0, 2_000_000),
     ),
+    Parameter("x-checkpoint-delay", Kind.UINT32, 20_000, "No effect: is about COLO", "ms"),
+    Parameter(
+        "block-incremental",
+        Kind.SWITCH,
+        False,
+        "With the capability block: copy what the disks hold above their backing images, as migrate -i does",
+    ),
+    Parameter("multifd-channels", Kind.UINT8, 2, NO_MEMORY, "", _COUNT, _between(1, 255)),
+    Parameter(
+        "xbzrle-cache-size",
+        Kind.UINT64,
+        64 << 20,
+        NO_MEMORY,
+        "bytes",
+        "a power of two no less than the target page size",
+        _is_cache_size,
+    ),
+    Parameter("max-postcopy-bandwidth", Kind.UINT64, 0, NO_MEMORY, "bytes/second"),
+    Parameter(
+        "max-cpu-throttle",
+        Kind.UINT8,
+        99,
+        NO_PROCESSORS,
+        "%",
+        "an integer in the range of cpu_throttle_initial to 99",
+        _is_greatest_throttle,
+    ),
+    Parameter("multifd-compression", Kind.CHOICE, "none", NO_MEMORY, choices=("none", "zlib", "zstd")),
+    Parameter("multifd-zlib-level", Kind.UINT8, 1, NO_MEMORY),
+    Parameter("multifd-zstd-level", Kind.UINT8, 1, NO_MEMORY),
+    Parameter(
+        "multifd-qatzip-level",
+        Kind.UINT8,
+        1,
+        NO_MEMORY,
+        "",
+        "a value between 1 and 9",
+        _between(1, 9),
+        later=True,
+    ),
+    Parameter(
+        "block-bitmap-mapping",
+        Kind.MAPPING,
+        None,
+        "Names under which dirty bitmaps travel; they don't yet, and the capability dirty-bitmaps is refused",
+    ),
+    Parameter(
+        "x-vcpu-dirty-limit-period",
+        Kind.UINT64,
+        1000,
+        NO_PROCESSORS,
+        "ms",
+        "a value between 1 and 1000",
+        _between(1, 1000),
+        later=True,
+    ),
+    Parameter(
+        "vcpu-dirty-limit",
+        Kind.UINT64,
+        1,
+        NO_PROCESSORS,
+        "MB/s",
+        "a value of at least 1 MB/s",
+        _between(1, UINT64_MAX),
+        later=True,
+    ),
+    Parameter(
+        "mode",
+        Kind.CHOICE,
+        "normal",
+        "How a migration is done; only the normal one is, and in any other mode migrations are refused",
+        choices=("normal", "cpr-reboot", "cpr-transfer"),
+        later=True,
+    ),
+    Parameter(
+        "zero-page-detection",
+        Kind.CHOICE,
+        "multifd",
+        NO_MEMORY,
+        choices=("none", "legacy", "multifd"),
+        later=True,
+    ),
+    Parameter("direct-io", Kind.SWITCH, False, "No effect: is about migrations into a file", later=True),
 )
+"""In the order in which QEMU reads them."""
+
 ROWS = {row.name: row for row in PARAMETERS}
+
+_CHECKED = sorted(PARAMETERS, key=lambda row: row.name.startswith("announce"))
+"""In the order in which QEMU checks their ranges: what is told of two bad values is the first."""
+
+NOT_PLAIN = "Zero copy only available for non-compressed non-TLS multifd migration"
 
 
 class Parameters:
     """The current values; set on the loop, read by data threads while they work."""
 
     def __init__(self) -> None:
-        self._values = {row.name: row.default for row in PARAMETERS}
+        self._values: dict[str, Any] = {row.name: row.default for row in PARAMETERS}
 
-    def set(self, values: Mapping[str, int]) -> None:
-        """Change values, all or none. Raises CommandError for one out of range."""
-        for name, value in values.items():
-            row = ROWS[name]
-            if not 0 <= value <= row.largest:
-                raise CommandError(f"Parameter '{name.replace('-', '_')}' expects {row.expects}")
-        self._values.update(values)
+    def set(self, values: Values, *, zero_copy: bool = False) -> None:
+        """Change values of the right kinds, all or none; ``zero_copy`` is whether that capability is on.
 
-    def all(self) -> dict[str, int]:
+        Raises CommandError for one out of range, or that does not go with the others.
+        """
+        changed = {**self._values, **values}
+        for row in _CHECKED:
+            value = changed[row.name]
+            if not row.fits(value, changed):
+                raise CommandError(f"Parameter '{row.name.replace('-', '_')}' expects {row.allowed}")
+        if changed["block-bitmap-mapping"] is not None:
+            check_mapping(changed["block-bitmap-mapping"])
+        if zero_copy and not _is_plain(changed):
+            raise CommandError(NOT_PLAIN)
+        self._values = changed
+
+    def all(self) -> dict[str, Any]:
         """Every parameter by its QMP name."""
         return dict(self._values)
+
+    def shown(self) -> dict[str, Any]:
+        """What QEMU 7.2 shows, and of what QEMU 10 added that which was set."""
+        return {
+            row.name: value
+            for row in PARAMETERS
+            if (value := self._values[row.name]) != row.default or not (row.later or row.kind is Kind.MAPPING)
+        }
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is compressed or encrypted."""
+        return _is_plain(self._values)
 
     @property
     def max_bandwidth(self) -> int:
         """Bytes a second, 0 for no limit."""
-        return self._values["max-bandwidth"]
+        return int(self._values["max-bandwidth"])
+
+    @property
+    def switchover_bandwidth(self) -> int:
+        """Bytes a second that can be sent at the switchover, 0 for as measured."""
+        return int(self._values["avail-switchover-bandwidth"])
 
     @property
     def downtime_limit_ms(self) -> int:
-        return self._values["downtime-limit"]
+        return int(self._values["downtime-limit"])
+
+
+def _is_plain(values: Values) -> bool:
+    return values["multifd-compression"] == "none" and not values["tls-creds"]

@@ -136,7 +136,8 @@ class Session:
         for drive in drives:
             with opening(drive):
                 drive.probe()
-        check_fit(offer, [DriveOffer(drive.id, drive.size, drive.read_only) for drive in drives])
+        here = [DriveOffer(drive.id, drive.size, drive.read_only) for drive in drives]
+        check_fit(offer, here, self._incoming.uuid)
         by_id = {drive.id: drive for drive in drives}
         self._drives = [by_id[drive.id] for drive in offer.drives]
         self._writable = [not drive.read_only and offer.mode is not Mode.SHARED for drive in self._drives]

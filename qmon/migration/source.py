@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
+from uuid import UUID, uuid4
 
 from qmon.address import connect
 from qmon.errors import CommandError, QmonError, reason
@@ -61,6 +61,10 @@ MIN_SLICE = 4 << 10
 """A slice is a multiple of it. So at 1 KiB a second the destination hears something every four seconds."""
 
 
+PAUSE_CHECK_SECONDS = 0.1
+PAUSE_SIGN_SECONDS = 5.0
+"""How often a source that waits at the switchover shows the destination that it is there."""
+
 ASK_AGAIN_SECONDS = 1.0
 
 DOUBT = (
@@ -92,9 +96,16 @@ class Source:
         on_phase: Callable[[Phase], None],
         is_running: Callable[[], bool],
         entry: Entry | None = None,
+        *,
+        uuid: UUID | None = None,
+        pause: bool = False,
     ) -> None:
-        """With ``entry``, what a restart found: the migration stands where that says."""
-        self.id = uuid.uuid4() if entry is None else entry.id
+        """With ``entry``, what a restart found: the migration stands where that says.
+
+        ``uuid`` is the machine's, where the destination's must be the same; with ``pause`` the switchover
+        waits for ``go_on``.
+        """
+        self.id = uuid4() if entry is None else entry.id
         self.mode = mode
         self.uri = uri
         self._address = parse_uri(uri)
@@ -102,6 +113,9 @@ class Source:
         self._parameters = parameters
         self._journal = journal
         self._is_running = is_running
+        self._uuid = uuid
+        self._pause = pause
+        self._told_to_go_on = threading.Event()
         self._running = True if entry is None else entry.resume
         self._digest = 0 if entry is None else entry.digest
         phase = Phase.NONE if entry is None else _STANDS[entry.stand]
@@ -144,6 +158,10 @@ class Source:
             raise CommandError(
                 "The migration can't be cancelled any more: the destination has been told to run"
             )
+
+    def go_on(self) -> None:
+        """End the pause at the switchover."""
+        self._told_to_go_on.set()
 
     def resolve(self, event: Event) -> None:
         """Decide by KEEP or RELEASE whose the disks are. Blocks.
@@ -278,6 +296,7 @@ class Source:
             self.id,
             self.mode,
             tuple(DriveOffer(drive.id, drive.size, drive.read_only) for drive in self._drives),
+            self._uuid,
         )
         if self.mode is not Mode.SHARED:
             self._copies = [
@@ -343,8 +362,8 @@ class Source:
         left = self._dirty_bytes() + link.in_flight
         if not left:
             expected = 0.0
-        elif self.progress.rate:
-            expected = left / self.progress.rate
+        elif rate := self._parameters.switchover_bandwidth or self.progress.rate:
+            expected = left / rate
         else:
             return None
         self.progress.expected_downtime = expected
@@ -365,7 +384,12 @@ class Source:
 
     def _switch_over(self, link: Link) -> None:
         self.progress.gates_closed = time.monotonic()
-        self._step(Event.CONVERGED)
+        if self._pause:
+            self._step(Event.PAUSE)
+            self._wait_to_go_on(link)
+            self._step(Event.CONTINUE)
+        else:
+            self._step(Event.CONVERGED)
         self._running = self._is_running()
         self._writer.raw(section_end())
         for copy in self._copies:
@@ -379,6 +403,19 @@ class Source:
         self._step(Event.PREPARED)
         # The point of no return: whoever cancels does so before this step or not at all.
         self._step(Event.GO)
+
+    def _wait_to_go_on(self, link: Link) -> None:
+        """Stand still until told otherwise. Raises LinkError for a destination that has gone."""
+        signed = time.monotonic()
+        while not self._told_to_go_on.wait(PAUSE_CHECK_SECONDS):
+            self._check()
+            link.check()
+            if time.monotonic() - signed > PAUSE_SIGN_SECONDS:
+                signed = time.monotonic()
+                self._writer.raw(section_part())
+                self._writer.progress(self.progress.remaining)
+                self._close_part()
+                self._send()
 
     def _hear(self) -> None:
         """After GO: hear how it went. Without an answer there is doubt."""

@@ -23,6 +23,9 @@ class Phase(enum.Enum):
     NONE = "none"
     SETUP = "setup"
     ACTIVE = "active"
+    PRE_SWITCHOVER = "pre-switchover"
+    """The source's gates are closed, and it waits to be told to go on (the capability
+    pause-before-switchover). The destination knows no such phase."""
     SWITCHOVER = "switchover"
     """The source's gates are closed, what is left is sent. The destination knows no such phase."""
     PREPARED = "prepared"
@@ -44,6 +47,9 @@ class Event(enum.Enum):
     """A source is told to migrate; a destination has got a hello that fits."""
     AGREED = enum.auto()
     CONVERGED = enum.auto()
+    PAUSE = enum.auto()
+    """As CONVERGED, where somebody is to say when the switchover may go on."""
+    CONTINUE = enum.auto()
     FINISHED = enum.auto()
     """The destination has got everything, and its digest is the source's."""
     PREPARED = enum.auto()
@@ -113,7 +119,12 @@ _MOVED = Row(Phase.COMPLETED, (Action.TURN_AWAY, Action.RECORD_MOVED))
 SOURCE: Table = {
     Phase.NONE: _START,
     Phase.SETUP: {Event.AGREED: Row(Phase.ACTIVE), **_BEFORE_GO},
-    Phase.ACTIVE: {Event.CONVERGED: Row(Phase.SWITCHOVER, (Action.CLOSE_GATES,)), **_BEFORE_GO},
+    Phase.ACTIVE: {
+        Event.CONVERGED: Row(Phase.SWITCHOVER, (Action.CLOSE_GATES,)),
+        Event.PAUSE: Row(Phase.PRE_SWITCHOVER, (Action.CLOSE_GATES,)),
+        **_BEFORE_GO,
+    },
+    Phase.PRE_SWITCHOVER: {Event.CONTINUE: Row(Phase.SWITCHOVER), **_BEFORE_GO},
     # A restart must know that GO may have been sent before it can have been.
     Phase.SWITCHOVER: {
         Event.PREPARED: Row(Phase.PREPARED, (Action.LET_GO, Action.RECORD_GONE)),

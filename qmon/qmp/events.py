@@ -26,9 +26,9 @@ class EventBus:
 
         return unsubscribe
 
-    def emit(self, name: str, data: Mapping[str, Any] | None = None) -> None:
-        """Tell all listeners of an event, now."""
-        event = Event(name, dict(data or {}), time.time())
+    def emit(self, name: str, data: Mapping[str, Any] | None = None, *, private: bool = False) -> None:
+        """Tell all listeners of an event, now; a private one is not for QMP's clients."""
+        event = Event(name, dict(data or {}), time.time(), private)
         MONITOR_PROTOCOL_EVENT_EMIT("event=%s data=%s", name, event.data)
         for listener in list(self._listeners):
             listener(event)

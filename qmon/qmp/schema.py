@@ -1,8 +1,8 @@
 """Checks a command's arguments against its function's annotations, with QMP's error messages.
 
 What an annotation may be: ``str``, ``int``, ``Uint8`` to ``Uint64``, ``float``, ``bool``, ``Any``,
-``list[T]``, ``dict[str, Any]``, ``Literal["a", "b"]``, a ``TypedDict``, and ``T | None`` for what may be left
-out.
+``list[T]``, ``dict[str, Any]``, ``Literal["a", "b"]``, ``StrOrNull``, a ``TypedDict``, and ``T | None`` for what
+may be left out.
 """
 
 from __future__ import annotations
@@ -36,6 +36,17 @@ Uint32 = Annotated[int, Integer("uint32_t", 0, (1 << 32) - 1)]
 Uint64 = Annotated[int, _UINT64]
 """A negative value passes, as with QEMU; whether it is in range is the command's to say."""
 
+
+@dataclass(frozen=True, slots=True)
+class Alternate:
+    """A QAPI alternate: its name in QEMU's messages, and what JSON's values of it are here."""
+
+    name: str
+    types: tuple[type, ...]
+
+
+StrOrNull = Annotated[Any, Alternate("StrOrNull", (str, type(None)))]
+
 _INT64 = Integer("integer", -(1 << 63), (1 << 63) - 1)
 
 
@@ -51,6 +62,9 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
     if origin in (Union, types.UnionType):
         (inner,) = [member for member in get_args(annotation) if member is not type(None)]
         check_value(value, inner, path)
+    elif origin is Annotated and isinstance(alternate := annotation.__metadata__[0], Alternate):
+        if not isinstance(value, alternate.types):
+            raise _wrong_type(path, alternate.name)
     elif origin is Annotated:
         for kind in (_UINT64, *annotation.__metadata__):  # QEMU reads an integer first, then its width
             if not _is_integer(value, kind):
@@ -62,7 +76,8 @@ def check_value(value: Any, annotation: Any, path: str) -> None:
         if not isinstance(value, str):
             raise _wrong_type(path, "string")
         if value not in get_args(annotation):
-            raise CommandError(f"Parameter '{path}' does not accept value '{value}'")
+            name = path.rpartition(".")[2]  # all that QEMU tells of an enumeration's place
+            raise CommandError(f"Parameter '{name}' does not accept value '{value}'")
     elif is_typeddict(annotation):
         if not isinstance(value, Mapping):
             raise _wrong_type(path, "object")

@@ -156,7 +156,7 @@ class QmpServer:
             writer.write(json.dumps(message).encode() + b"\r\n")
 
         def tell(event: Event) -> None:
-            if session.negotiated:
+            if session.negotiated and not event.private:
                 send(encode_event(event))
 
         send(greeting())

@@ -12,11 +12,16 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A QMP event: its name, its data, and when it happened (seconds since the epoch)."""
+    """A QMP event: its name, its data, and when it happened (seconds since the epoch).
+
+    A ``private`` one is for the people at this program's own monitors, not for QMP's clients: they have not
+    asked for it.
+    """
 
     name: str
     data: Mapping[str, Any] = field(default_factory=dict)
     timestamp: float = 0.0
+    private: bool = False
 
 
 Listener = Callable[[Event], None]

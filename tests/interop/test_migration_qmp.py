@@ -47,6 +47,9 @@ class Side:
 async def connected(qmon: Qmon) -> AsyncIterator[Side]:
     client = QMPClient(qmon.name)
     await client.connect(str(qmon.qmp))
+    await client.execute(
+        "migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]}
+    )
     try:
         with client.listener("MIGRATION") as events:
             yield Side(client, events)

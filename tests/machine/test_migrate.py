@@ -7,10 +7,12 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from qmon.migration.parameters import PARAMETERS
+from qmon.migration.capabilities import CAPABILITIES
+from qmon.migration.parameters import PARAMETERS, ROWS
 from tests.block.locks_probe import locked_bytes
 from tests.machine.house import SIZE, House, Play, Street
 
@@ -26,7 +28,7 @@ def silent_destination(path: Path) -> Iterator[str]:
         yield f"unix:{path}"
 
 
-async def pair(street: Street, **options: bool) -> tuple[House, House, str]:
+async def pair(street: Street, **options: Any) -> tuple[House, House, str]:
     """A machine with a disk of data, one that waits for it, and the way there."""
     uri = f"unix:{street.folder}/in"
     source = await street.machine(street.settings(street.image("a.img", b"data" * 1024)))
@@ -250,26 +252,27 @@ class TestParameters:
     def test_they_begin_with_their_defaults(self, play: Play) -> None:
         async def scene(street: Street) -> None:
             house = await street.machine()
-            assert await house.ask("query-migrate-parameters") == {
-                row.name: row.default for row in PARAMETERS
+            shown = await house.ask("query-migrate-parameters")
+            assert shown == {name: ROWS[name].default for name in shown}
+            assert set(ROWS) - set(shown) == {
+                "block-bitmap-mapping",
+                *(r.name for r in PARAMETERS if r.later),
             }
 
         play(scene)
 
     def test_they_are_set_one_by_one_or_together(self, play: Play) -> None:
         async def scene(street: Street) -> None:
+            async def shown() -> dict[str, Any]:
+                parameters = await house.ask("query-migrate-parameters")
+                return {name: parameters[name] for name in ("max-bandwidth", "downtime-limit")}
+
             house = await street.machine()
             await house.ask("migrate-set-parameters", max_bandwidth=1 << 20)
             await house.ask("migrate-set-parameters", downtime_limit=0)
-            assert await house.ask("query-migrate-parameters") == {
-                "max-bandwidth": 1 << 20,
-                "downtime-limit": 0,
-            }
+            assert await shown() == {"max-bandwidth": 1 << 20, "downtime-limit": 0}
             await house.ask("migrate-set-parameters", max_bandwidth=0, downtime_limit=2_000_000)
-            assert await house.ask("query-migrate-parameters") == {
-                "max-bandwidth": 0,
-                "downtime-limit": 2_000_000,
-            }
+            assert await shown() == {"max-bandwidth": 0, "downtime-limit": 2_000_000}
 
         play(scene)
 
@@ -292,5 +295,219 @@ class TestParameters:
             house = await street.machine()
             said = await house.refusal("migrate-set-parameters", max_bandwidth=-1)
             assert said.startswith("Parameter 'max_bandwidth' expects an integer in the range of 0 to ")
+
+        play(scene)
+
+    def test_what_qemu_10_added_is_shown_once_it_is_set(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.machine()
+            before = await house.ask("query-migrate-parameters")
+            await house.ask("migrate-set-parameters", avail_switchover_bandwidth=5, direct_io=False)
+            after = await house.ask("query-migrate-parameters")
+            assert after == {**before, "avail-switchover-bandwidth": 5}
+            await turn(house, "return-path", "switchover-ack")
+            listed = [each["capability"] for each in await house.ask("query-migrate-capabilities")]
+            assert listed[-2:] == ["postcopy-preempt", "switchover-ack"]
+
+        play(scene)
+
+
+async def turn(house: House, *names: str, on: bool = True) -> None:
+    """Turn capabilities on or off."""
+    changes = [{"capability": name, "state": on} for name in names]
+    await house.ask("migrate-set-capabilities", capabilities=changes)
+
+
+class TestSettings:
+    """What the settings do to a migration."""
+
+    def test_block_means_what_the_flags_mean(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target, uri = await pair(street)
+            await turn(source, "block")
+            said = await source.refusal("migrate", uri=uri, blk=True)
+            assert said == "Command options are incompatible with current migration capabilities"
+            await source.ask("migrate", uri=uri)
+            await source.until(source.migration, "completed")
+            await target.until(target.status, "running")
+            assert (street.folder / "b.img").read_bytes() == b"data" * 1024 + bytes(SIZE - 4096)
+            assert {"state": True, "capability": "block"} in await source.ask("query-migrate-capabilities")
+
+        play(scene)
+
+    def test_the_flags_are_seen_as_settings_while_the_migration_lasts(
+        self, play: Play, tmp_path: Path
+    ) -> None:
+        async def scene(street: Street) -> None:
+            async def seen() -> tuple[bool, bool]:
+                states = {
+                    each["capability"]: each["state"]
+                    for each in await house.ask("query-migrate-capabilities")
+                }
+                return states["block"], (await house.ask("query-migrate-parameters"))["block-incremental"]
+
+            house = await street.one()
+            with silent_destination(tmp_path / "silent") as uri:
+                await house.ask("migrate", uri=uri, inc=True)
+                assert await seen() == (True, True)
+                said = await house.refusal("migrate-set-capabilities", capabilities=[])
+                assert said == "There's a migration process in progress"
+                await house.ask("migrate_cancel")
+                await house.until(house.migration, "cancelled")
+            assert await seen() == (False, False)
+            assert await house.refusal("migrate", uri="nonsense", blk=True) != ""
+            assert await seen() == (False, False)
+
+        play(scene)
+
+    @pytest.mark.parametrize("name", [row.name for row in CAPABILITIES if row.refuses_out])
+    def test_what_can_not_be_kept_refuses_the_migration(self, play: Play, name: str) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            await turn(house, name)
+            why = next(row.refuses_out for row in CAPABILITIES if row.name == name)
+            assert await house.refusal("migrate", uri="tcp:127.0.0.1:1") == why
+            assert await house.ask("query-migrate") == {}
+
+        play(scene)
+
+    @pytest.mark.parametrize(
+        ("setting", "word"),
+        [({"tls_creds": "tls0"}, "TLS"), ({"mode": "cpr-reboot"}, "cpr-reboot")],
+    )
+    def test_a_parameter_that_can_not_be_kept_refuses_it_too(
+        self, play: Play, setting: dict[str, str], word: str
+    ) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            await house.ask("migrate-set-parameters", **setting)
+            assert word in await house.refusal("migrate", uri="tcp:127.0.0.1:1", blk=True)
+
+        play(scene)
+
+    def test_where_one_is_awaited_it_is_refused_either_way_round(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            uri = f"unix:{street.folder}/in"
+            house = await street.machine(incoming="defer")
+            await house.ask("migrate-set-parameters", tls_creds="tls0")
+            assert "TLS" in await house.refusal("migrate-incoming", uri=uri)
+            await house.ask("migrate-set-parameters", tls_creds=None)
+            await turn(house, "late-block-activate")
+            assert "late-block-activate" in await house.refusal("migrate-incoming", uri=uri)
+            await turn(house, "late-block-activate", on=False)
+            await house.ask("migrate-incoming", uri=uri)
+            assert "TLS" in await house.refusal("migrate-set-parameters", tls_creds="tls0")
+            change = [{"capability": "late-block-activate", "state": True}]
+            said = await house.refusal("migrate-set-capabilities", capabilities=change)
+            assert "late-block-activate" in said
+
+        play(scene)
+
+    @pytest.mark.parametrize(
+        ("there", "fits"), [("own", True), ("9e0b9a42-0000-0000-0000-000000000001", False), (None, False)]
+    )
+    def test_uuids_are_compared_where_that_is_asked_for(
+        self, play: Play, there: str | None, fits: bool
+    ) -> None:
+        async def scene(street: Street) -> None:
+            own = "5dbbd0ba-2a4c-4b6f-9a35-0123456789ab"
+            uri = f"unix:{street.folder}/in"
+            source = await street.machine(street.settings(street.image("a.img", b"data")), uuid=own)
+            await street.machine(
+                street.settings(street.image("b.img")), incoming=uri, uuid=own if there == "own" else there
+            )
+            await turn(source, "validate-uuid")
+            await source.ask("migrate", uri=uri, blk=True)
+            await source.until(source.migration, "completed" if fits else "failed")
+            if not fits:
+                why = (await source.ask("query-migrate"))["error-desc"]
+                assert why == f"UUID received is {own} and local is {there or 'not set'}"
+                assert await source.status() == "running"
+
+        play(scene)
+
+    def test_without_asking_uuids_may_differ(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, _target, uri = await pair(street, uuid="9e0b9a42-0000-0000-0000-000000000001")
+            await source.ask("migrate", uri=uri, blk=True)
+            await source.until(source.migration, "completed")
+
+        play(scene)
+
+    def test_postcopy_is_refused_in_every_state(self, play: Play, tmp_path: Path) -> None:
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            assert "Enable postcopy" in await house.refusal("migrate-start-postcopy")
+            await turn(house, "postcopy-ram")
+            assert "after migration has been started" in await house.refusal("migrate-start-postcopy")
+            with silent_destination(tmp_path / "silent") as uri:
+                await house.ask("migrate", uri=uri, blk=True)
+                said = await house.refusal("migrate-start-postcopy")
+                assert said == "Postcopy is for guest RAM, of which this machine has none"
+
+        play(scene)
+
+
+class TestPause:
+    """The capability pause-before-switchover."""
+
+    async def paused(self, street: Street) -> tuple[House, House]:
+        source, target, uri = await pair(street)
+        await turn(source, "pause-before-switchover")
+        await source.ask("migrate", uri=uri, blk=True)
+        await source.until(source.migration, "pre-switchover")
+        return source, target
+
+    def test_the_machine_stands_still_until_it_is_told_to_go_on(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target = await self.paused(street)
+            assert await source.status() == "finish-migrate"
+            assert await source.refusal("cont") == "Migration is not finalized yet"
+            said = await source.refusal("migrate-continue", state="active")
+            assert said == "Migration not in expected state: pre-switchover"
+            assert await target.status() == "inmigrate"
+            assert locked_bytes(street.folder / "a.img") == {100, 101, 201}
+            await source.ask("migrate-continue", state="pre-switchover")
+            await source.until(source.migration, "completed")
+            await target.until(target.status, "running")
+            assert await source.status() == "postmigrate"
+            told = [status for status in source.told if status not in ("STOP", "RESUME")]
+            assert told == ["setup", "active", "pre-switchover", "device", "completed"]
+            assert (street.folder / "b.img").read_bytes() == b"data" * 1024 + bytes(SIZE - 4096)
+
+        play(scene)
+
+    def test_a_cancel_there_lets_it_run_on(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target = await self.paused(street)
+            await source.ask("migrate_cancel")
+            await source.until(source.migration, "cancelled")
+            await source.until(source.status, "running")
+            assert await target.status() == "inmigrate"
+
+        play(scene)
+
+    def test_a_destination_that_dies_meanwhile_lets_it_run_on(self, play: Play) -> None:
+        async def scene(street: Street) -> None:
+            source, target = await self.paused(street)
+            await target.close()
+            await source.until(source.migration, "failed")
+            await source.until(source.status, "running")
+
+        play(scene)
+
+    def test_the_destination_is_shown_that_the_source_is_there(
+        self, play: Play, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("qmon.migration.source.PAUSE_SIGN_SECONDS", 0.2)
+        monkeypatch.setattr("qmon.migration.session.SILENCE_TIMEOUT", 2)
+
+        async def scene(street: Street) -> None:
+            source, target = await self.paused(street)
+            await asyncio.sleep(2.2)
+            assert await source.migration() == "pre-switchover"
+            await source.ask("migrate-continue", state="pre-switchover")
+            await source.until(source.migration, "completed")
+            await target.until(target.status, "running")
 
         play(scene)

@@ -49,7 +49,7 @@ RECORDS = {
     Action.RECORD_RUNNING: Stand.RUNNING,
     Action.RECORD_REFUSED: Stand.REFUSED,
 }
-BEFORE_GO = frozenset({Phase.SETUP, Phase.ACTIVE, Phase.SWITCHOVER, Phase.PREPARED})
+BEFORE_GO = frozenset({Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED})
 STRANGER = -1
 """The connection, and the migration, of a source that is none of ours and never gets to its end."""
 
@@ -156,6 +156,8 @@ class Model:
     failures: bool = True
     """Whether actions fail."""
     deaths: bool = True
+    pauses: bool = False
+    """Whether the source stands still at the switchover until an operator lets it go on."""
     in_turn: bool = True
     """Whether the destination finishes a row before it takes up what comes by another connection."""
 
@@ -237,6 +239,10 @@ class Model:
                 )
             if after := self._fire_source(state, Event.CONVERGED):
                 yield "source: CONVERGED", Kind.SOURCE, after
+            if self.pauses and (after := self._fire_source(state, Event.PAUSE)):
+                yield "source: PAUSE", Kind.SOURCE, after
+        if s.phase is Phase.PRE_SWITCHOVER and (after := self._fire_source(state, Event.CONTINUE)):
+            yield "source: CONTINUE", Kind.OPERATOR, after
         if s.phase is Phase.SWITCHOVER and not s.finished:
             after = state._replace(s=s._replace(finished=True, sent=s.disk))
             if s.sent != s.disk and not self.shared_storage:

@@ -21,6 +21,7 @@ WORLDS = {
     "another source": Model(writes=0),
     "a second attempt": Model(failures=False, stranger=False, attempts=2, writes=0),
     "a second attempt that nobody dies in": Model(failures=False, stranger=False, attempts=2, deaths=False),
+    "a pause at the switchover": Model(pauses=True, failures=False, stranger=False),
     "shared storage": Model(shared_storage=True, stranger=False),
 }
 

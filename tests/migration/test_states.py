@@ -25,7 +25,7 @@ QMP_STATUS = {
     *("none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused"),
     *("postcopy-recover", "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug"),
 }
-BEFORE_GO = (Phase.SETUP, Phase.ACTIVE, Phase.SWITCHOVER, Phase.PREPARED)
+BEFORE_GO = (Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED)
 TO_PREPARED = (Event.START, Event.AGREED, Event.CONVERGED, Event.PREPARED)
 TABLES = pytest.mark.parametrize("table", [SOURCE, DESTINATION], ids=["source", "destination"])
 

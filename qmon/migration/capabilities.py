@@ -1,0 +1,172 @@
+"""A migration's capabilities: one row each, what goes together, what is on (QAPI: MigrationCapability)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qmon.errors import CommandError
+from qmon.migration.parameters import NO_MEMORY, NO_PROCESSORS, NOT_PLAIN
+
+States = Mapping[str, bool]
+"""Capabilities by their QMP names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """A capability's row.
+
+    While it is on, a migration out of this machine is refused for the reason ``refuses_out``, one into it for
+    ``refuses_in``, if there is one: what it promises could not be kept. ``later``: QEMU 10 has it and 7.2 has
+    not; it is shown once it is on.
+    """
+
+    name: str
+    meaning: str
+    refuses_out: str = ""
+    refuses_in: str = ""
+    later: bool = False
+
+
+_COLO = "COLO keeps two machines in step, which this machine can't do: turn x-colo off"
+_SNAPSHOT = "background-snapshot saves guest RAM, of which this machine has none: turn it off"
+_BITMAPS = "Dirty bitmaps do not travel yet: turn dirty-bitmaps off, then they are left behind"
+_LATE = (
+    "The images are locked when the migration begins, not when the machine runs: turn late-block-activate off"
+)
+_SEEKABLE = "Migration requires seekable transport (e.g. file)"
+
+CAPABILITIES = (
+    Capability("xbzrle", NO_MEMORY),
+    Capability("rdma-pin-all", NO_MEMORY),
+    Capability("auto-converge", NO_PROCESSORS),
+    Capability("zero-blocks", "No effect: what reads as zero never travels as data"),
+    Capability("compress", NO_MEMORY),
+    Capability("events", "Tell by MIGRATION events how a migration goes"),
+    Capability("postcopy-ram", f"{NO_MEMORY}; migrate_start_postcopy is refused"),
+    Capability(
+        "x-colo", "Keep a second machine in step; while this is on, migrations are refused", refuses_out=_COLO
+    ),
+    Capability("release-ram", NO_MEMORY),
+    Capability(
+        "block", "Copy the disks completely, as migrate -b does; with block-incremental, as migrate -i"
+    ),
+    Capability("return-path", "No effect: the destination always answers"),
+    Capability("pause-before-switchover", "At the switchover, stand still until migrate_continue"),
+    Capability("multifd", NO_MEMORY),
+    Capability(
+        "dirty-bitmaps",
+        "Take the disks' dirty bitmaps along; not possible yet, and while this is on migrations are refused",
+        refuses_out=_BITMAPS,
+    ),
+    Capability("postcopy-blocktime", NO_MEMORY),
+    Capability(
+        "late-block-activate",
+        "On the destination: leave the images alone until the machine runs. They are locked when a migration"
+        " begins, so while this is on none comes in; at the source it has no effect",
+        refuses_in=_LATE,
+    ),
+    Capability("x-ignore-shared", NO_MEMORY),
+    Capability("validate-uuid", "Refuse a destination whose UUID is another than the source's"),
+    Capability(
+        "background-snapshot",
+        "Save guest RAM while the machine runs; while this is on, migrations are refused",
+        refuses_out=_SNAPSHOT,
+    ),
+    Capability("zero-copy-send", NO_MEMORY),
+    Capability("postcopy-preempt", NO_MEMORY),
+    Capability(
+        "switchover-ack", "No effect: the destination is always asked before the switchover", later=True
+    ),
+    Capability("dirty-limit", NO_PROCESSORS, later=True),
+    Capability(
+        "mapped-ram",
+        "Migrate into a file with a fixed place for each page; migrations to anywhere else are refused",
+        refuses_out=_SEEKABLE,
+        refuses_in=_SEEKABLE,
+        later=True,
+    ),
+)
+"""In the order in which QEMU lists them."""
+
+_NOT_WITH_SNAPSHOT = (
+    *("postcopy-ram", "dirty-bitmaps", "postcopy-blocktime", "late-block-activate", "return-path", "multifd"),
+    *(
+        "pause-before-switchover",
+        "auto-converge",
+        "release-ram",
+        "rdma-pin-all",
+        "compress",
+        "xbzrle",
+        "x-colo",
+    ),
+    *("validate-uuid", "zero-copy-send"),
+)
+
+_PLAIN = "plain"
+"""Whether nothing is compressed or encrypted: a state beside the capabilities'."""
+
+_RULES: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (("postcopy-ram", "x-ignore-shared"), (), "Postcopy is not compatible with ignore-shared"),
+    *(
+        (("background-snapshot", other), (), f"Background-snapshot is not compatible with {other}")
+        for other in _NOT_WITH_SNAPSHOT
+    ),
+    (("zero-copy-send",), ("multifd",), NOT_PLAIN),
+    (("zero-copy-send",), (_PLAIN,), NOT_PLAIN),
+    (("zero-copy-send", "compress"), (), NOT_PLAIN),
+    (("zero-copy-send", "xbzrle"), (), NOT_PLAIN),
+    (("postcopy-preempt",), ("postcopy-ram",), "Postcopy preempt requires postcopy-ram"),
+    (("postcopy-preempt", "compress"), (), "Postcopy preempt not compatible with compress"),
+    (("multifd", "compress"), (), "Multifd is not compatible with compress"),
+    (
+        ("switchover-ack",),
+        ("return-path",),
+        "Capability 'switchover-ack' requires capability 'return-path'",
+    ),
+    (
+        ("dirty-limit", "auto-converge"),
+        (),
+        "dirty-limit conflicts with auto-converge either of then available currently",
+    ),
+    (("dirty-limit",), (), "dirty-limit requires KVM with accelerator property 'dirty-ring-size' set"),
+    (("mapped-ram", "xbzrle"), (), "Mapped-ram migration is incompatible with xbzrle"),
+    (("mapped-ram", "postcopy-ram"), (), "Mapped-ram migration is incompatible with postcopy"),
+)
+"""What must not be all on while the others are all off, and what is said of it; in QEMU's order."""
+
+
+class Capabilities:
+    """Which are on; asked and changed on the loop."""
+
+    def __init__(self) -> None:
+        self._states = {row.name: False for row in CAPABILITIES}
+
+    def set(self, changes: States, *, plain: bool = True) -> None:
+        """Turn capabilities on and off, all or none; ``plain`` is ``Parameters.is_plain``.
+
+        Raises CommandError for a combination that is not possible.
+        """
+        changed = {**self._states, **changes}
+        states = {**changed, _PLAIN: plain}
+        for on, off, said in _RULES:
+            if all(states[name] for name in on) and not any(states[name] for name in off):
+                raise CommandError(said)
+        self._states = changed
+
+    def __getitem__(self, name: str) -> bool:
+        return self._states[name]
+
+    def shown(self) -> dict[str, bool]:
+        """What QEMU 7.2 shows, in its order, and of what QEMU 10 added that which is on."""
+        return {
+            row.name: self._states[row.name]
+            for row in CAPABILITIES
+            if self._states[row.name] or not row.later
+        }
+
+    def refusal(self, *, incoming: bool = False) -> str:
+        """Why a migration can't be done with what is on, or ""."""
+        on = [row for row in CAPABILITIES if self._states[row.name]]
+        reasons = [row.refuses_in if incoming else row.refuses_out for row in on]
+        return next(filter(None, reasons), "")
