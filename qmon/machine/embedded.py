@@ -19,6 +19,7 @@ from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
 from qmon.machine.memory import MemoryCommands
 from qmon.machine.migrate import MigrationCommands
+from qmon.machine.objects import ObjectCommands
 from qmon.machine.running import RunningCommands
 from qmon.machine.runstate import RunState
 from qmon.machine.screens import ScreenCommands
@@ -60,6 +61,7 @@ class EmbeddedMachine:
             BlockCommands(self._machine, self._exports),
             self._migration,
             FaultCommands(self._machine),
+            ObjectCommands(self._machine),
             self._descriptors,
             MemoryCommands(self._machine, self._descriptors),
             DebugCommands(self._machine, self._log),

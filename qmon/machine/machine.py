@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from qmon.block.image import FORMATS
 from qmon.errors import CommandError, reason
 from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
 from qmon.qmp.registry import Registry
 
@@ -34,6 +35,7 @@ class Machine:
         self.name = name
         self.uuid = uuid or NO_UUID
         self.registry = Registry()
+        self.qom = machine_tree()
         self.drives: dict[str, Drive] = {}
         self.state = RunState.PRELAUNCH
         self.autostart = True

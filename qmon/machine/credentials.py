@@ -1,0 +1,133 @@
+"""TLS credentials: the folder is looked through, and what can be read is read (QEMU: crypto/tlscreds*.c)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qmon.errors import CommandError, reason
+from qmon.machine.qom import Tree
+from qmon.machine.secret import find_secret
+from qmon.machine.user_object import UserObject
+
+CA_CERTIFICATE = "ca-cert.pem"
+PSK_FILE = "keys.psk"
+DEFAULT_PSK_USER = "qemu"
+
+
+class Credentials(UserObject):
+    """``tls-creds-anon``, and what the others add to."""
+
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "endpoint": "client",
+        "verify-peer": True,
+        "sanity-check": True,
+        **dict.fromkeys(("dir", "username", "passwordid", "priority")),
+    }
+
+    def show(self, name: str) -> Any:
+        if name == "loaded":
+            return self.completed
+        value = super().show(name)
+        return "" if value is None else value
+
+    @property
+    def is_server(self) -> bool:
+        return bool(self.values["endpoint"] == "server")
+
+    def file(self, name: str) -> str | None:
+        """The path of a file in the folder; None when there is none. Raises CommandError."""
+        if self.values["dir"] is None:
+            raise CommandError("Missing 'dir' property value")
+        path = f"{self.values['dir']}/{name}"
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CommandError(f"Unable to access credentials {path}: {reason(error)}") from error
+        return path
+
+    def needed_file(self, name: str) -> str:
+        """The path of a file that must be there. Raises CommandError."""
+        path = self.file(name)
+        if path is None:
+            missing = f"{self.values['dir']}/{name}"
+            raise CommandError(f"Unable to access credentials {missing}: No such file or directory")
+        return path
+
+
+class PskCredentials(Credentials):
+    """``tls-creds-psk``: a file of lines ``USER:KEY``."""
+
+    def complete(self) -> None:
+        path = self.needed_file(PSK_FILE)
+        user = self.values["username"]
+        if self.is_server:
+            if user is not None:
+                raise CommandError("username should not be set when endpoint=server")
+            return
+        user = user or DEFAULT_PSK_USER
+        try:
+            lines = Path(path).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        except OSError as error:
+            raise CommandError(f"Cannot read PSK file {path}: {reason(error)}") from error
+        if not any(line.startswith(f"{user}:") for line in lines):
+            raise CommandError(f"Username {user} not found in PSK file {path}")
+
+
+class X509Credentials(Credentials):
+    """``tls-creds-x509``: an authority's certificate, and this side's with its key."""
+
+    def __init__(self, type_name: str, tree: Tree) -> None:
+        super().__init__(type_name, tree)
+        self._password: bytes | CommandError = b""
+
+    def check(self) -> None:
+        secret_id = self.values["passwordid"]
+        if secret_id is None:
+            return
+        try:
+            self._password = find_secret(self.tree, secret_id)
+        except CommandError as error:
+            self._password = error  # it matters only where there is a key
+
+    def complete(self) -> None:
+        side = "server" if self.is_server else "client"
+        find = self.needed_file if self.is_server else self.file
+        authority = self.needed_file(CA_CERTIFICATE)
+        certificate, key = find(f"{side}-cert.pem"), find(f"{side}-key.pem")
+        self._load(authority, certificate, key)
+
+    def _load(self, authority: str, certificate: str | None, key: str | None) -> None:
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(authority)
+        except OSError as error:
+            raise CommandError(f"Unable to import CA certificate list {authority}") from error
+        if certificate is None or key is None:
+            return
+        if isinstance(self._password, CommandError):
+            raise self._password
+        password = self._password
+        try:
+            context.load_cert_chain(certificate, key, lambda: password)
+        except (OSError, ValueError) as error:
+            said = "they don't belong together, or the password is wrong"
+            if isinstance(error, FileNotFoundError | PermissionError):
+                said = reason(error)
+            raise CommandError(f"Unable to import certificate {certificate} and key {key}: {said}") from error
+
+
+def credentials(tree: Tree, id: str) -> Credentials:
+    """The credentials by an id. Raises CommandError in QEMU's words."""
+    node = tree.objects.children.get(id)
+    if node is None:
+        raise CommandError(f"No TLS credentials with id '{id}'")
+    if not isinstance(node, Credentials):
+        raise CommandError(f"Object with id '{id}' is not TLS credentials")
+    return node
