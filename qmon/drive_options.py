@@ -61,6 +61,11 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
 
 
+def is_known_key(key: str) -> bool:
+    """Whether ``-drive`` takes a key, with effect or without."""
+    return key in _OUR_KEYS or key in _IGNORED_KEYS or key.startswith(_IGNORED_PREFIX)
+
+
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
     """One drive of the command line; ``format`` is None where it is to be probed."""
@@ -99,7 +104,7 @@ class DriveList:
         keys = parse_keyval(text)
         options = {key: value for key, value in keys.items() if key in _OUR_KEYS}
         for key in keys:
-            if not (key in options or key in _IGNORED_KEYS or key.startswith(_IGNORED_PREFIX)):
+            if not is_known_key(key):
                 format = keys.get("format", keys.get("driver", "raw"))
                 raise UsageError(f"Block format '{format}' does not support the option '{key}'")
         self.ignored += [key for key in keys if key not in options]

@@ -66,6 +66,23 @@ class Gate:
                 raise GateShutError
             self._inside += 1
 
+    def enter_despite(self, why: str, timeout: float) -> None:
+        """Enter although the gate may be closed for the reason ``why``; ``leave`` must follow.
+
+        Raises GateShutError, or TimeoutError when it was closed for another reason for ``timeout`` seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._shut or not self._reasons - {why}, timeout):
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            if self._shut:
+                raise GateShutError
+            self._inside += 1
+
+    def wait_closing(self, timeout: float) -> bool:
+        """From inside: wait at most ``timeout`` seconds for somebody to close the gate; whether one does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._reasons) or self._shut, timeout)
+
     def leave(self) -> None:
         """Leave after ``enter``."""
         with self._lock:
@@ -82,6 +99,8 @@ class Gate:
         with self._changed:
             self._reasons.add(why)
             self._draining += 1
+            if self._inside:
+                self._changed.notify_all()  # who waits inside is to hurry
             try:
                 while self._inside:
                     left = None if deadline is None else deadline - time.monotonic()

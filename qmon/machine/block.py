@@ -1,20 +1,24 @@
-"""The commands around drives and their images (QAPI: block-core.json)."""
+"""Drives come, go and are shown (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
-import itertools
-import os
 from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError
-from qmon.machine.drive import Drive, DriveSettings, is_identifier
+from qmon.machine import describe
+from qmon.machine.drive import DriveSettings, is_identifier
 from qmon.machine.exports import ExportCommands
-from qmon.machine.machine import Machine
+from qmon.machine.machine import Machine, check_format
 from qmon.qmp.registry import command
+
+BUS_NUMBERS = {"ide": 1, "scsi": 2, "floppy": 3, "pflash": 4, "mtd": 5, "sd": 6, "virtio": 7, "xen": 8}
+"""QEMU's BlockInterfaceType (include/sysemu/blockdev.h), which its message names by number."""
+
+DEL_DRIVE = "drive_del"
 
 
 class BlockCommands:
-    """Drives come, go and are shown; with a drive go its exports."""
+    """With a drive go its exports."""
 
     def __init__(self, machine: Machine, exports: ExportCommands) -> None:
         self._machine = machine
@@ -22,75 +26,94 @@ class BlockCommands:
 
     @command("query-block")
     async def query_block(self) -> list[dict[str, Any]]:
-        return [self._describe(drive) for drive in self._machine.drives.values()]
+        machine = self._machine
+        return [describe.block_info(each, machine.drives.get(each.id)) for each in machine.devices.values()]
 
-    @staticmethod
-    def _describe(drive: Drive) -> dict[str, Any]:
-        """A BlockInfo."""
-        filename = drive.settings.file
-        image: dict[str, Any] = {
-            "filename": filename,
-            "format": drive.format,
-            "virtual-size": drive.size,
-            "dirty-flag": False,
-        }
-        try:
-            image["actual-size"] = os.stat(filename).st_blocks * 512
-        except OSError:
-            image["actual-size"] = 0  # the image was moved or removed under us: it can't be told
-        return {
-            "device": drive.id,
-            "type": "unknown",
-            "removable": True,
-            "locked": False,
-            "inserted": {
-                "file": filename,
-                "node-name": drive.node_name,
-                "ro": drive.read_only,
-                "drv": drive.format,
-                "backing_file_depth": 0,
-                "encrypted": False,
-                "detect_zeroes": "off",
-                "bps": 0,
-                "bps_rd": 0,
-                "bps_wr": 0,
-                "iops": 0,
-                "iops_rd": 0,
-                "iops_wr": 0,
-                "write_threshold": 0,
-                "cache": {"writeback": True, "direct": False, "no-flush": False},
-                "image": image,
-            },
-        }
+    @command("query-named-block-nodes")
+    async def query_nodes(self, flat: bool | None = None) -> list[dict[str, Any]]:
+        """The newest first; ``flat`` leaves out the images behind each node's own."""
+        nodes = self._nodes()
+        for node in nodes if flat else ():
+            node["image"].pop("backing-image", None)
+        return nodes
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        """Within a drive what is opened first comes last: an image before what backs it."""
+        found: list[dict[str, Any]] = []
+        for drive in sorted(self._machine.drives.values(), key=lambda drive: drive.number, reverse=True):
+            pairs = describe.nodes_of(drive)
+            for number in range(len(pairs) - 2, -1, -2):
+                found += pairs[number : number + 2]
+        return found
+
+    @command("query-blockstats")
+    async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:
+        """What guests did, by NBD or from a monitor; for nodes alone, which guests don't use, nothing."""
+        if query_nodes:
+            return [{"node-name": node["node-name"], "stats": describe.stats()} for node in self._nodes()]
+        found = []
+        for device in self._machine.devices.values():
+            entry: dict[str, Any] = {"device": device.id, "stats": describe.stats(device.accounts)}
+            drive = self._machine.drives.get(device.id)
+            if drive is not None:
+                entry["node-name"], file = drive.node_names[0]
+                entry["parent"] = {"node-name": file, "stats": describe.stats()}
+            found.append(entry)
+        return found
 
     @command("x-qmon-drive-add")
     async def drive_add(
         self,
-        file: str,
+        file: str | None = None,
         id: str | None = None,
         format: str | None = None,
         if_: str | None = None,
         readonly: bool | None = None,
+        unit: int | None = None,
+        index: int | None = None,
     ) -> dict[str, Any]:
-        """Open an image as a drive; without ``id`` the first free ``noneN`` (or ``virtioN``) is taken."""
+        """Open an image as a drive, or add an empty one; without ``id`` it is ``none`` and its unit."""
+        machine = self._machine
         interface = if_ or "none"
-        name = self._free_id(interface) if id is None else id
-        if not is_identifier(name):
+        if interface in BUS_NUMBERS:
+            await self._refuse_bus(file, format, interface)
+        if interface != "none":
+            raise CommandError(f"unsupported bus type '{interface}'")
+        if id is not None:
+            machine.check_id_free(id)
+        place = unit if index is None else index
+        if place is not None and any(device.unit == place for device in machine.devices.values()):
+            told = -1 if index is None else index
+            raise CommandError(f"drive with bus=0, unit={place} (index={told}) exists")
+        if id is not None and not is_identifier(id):
             raise CommandError("Parameter 'id' expects an identifier")
-        await self._machine.add_drive(DriveSettings(name, file, format, interface, bool(readonly)))
+        place = machine.free_unit() if place is None else place
+        name = f"none{place}" if id is None else id
+        if file is None:
+            if format is not None:
+                check_format(format)
+                raise CommandError('A block device must be specified for "file"')
+            machine.add_device(name, interface, read_only=bool(readonly), unit=place)
+        else:
+            await machine.add_drive(DriveSettings(name, file, format, interface, bool(readonly)), place)
         return {"id": name}
 
-    def _free_id(self, interface: str) -> str:
-        names = (f"{interface}{number}" for number in itertools.count())
-        return next(name for name in names if name not in self._machine.drives)
+    async def _refuse_bus(self, file: str | None, format: str | None, interface: str) -> None:
+        """A machine without buses: QEMU looks at the image first."""
+        if file is not None:
+            await self._machine.look_at(DriveSettings("", file, format, interface, read_only=True))
+        raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[interface]}")
 
     @command("x-qmon-drive-del")
     async def drive_del(self, id: str) -> dict[str, Any]:
-        drive = self._machine.drives.get(id)
-        if drive is None:
+        machine = self._machine
+        if id not in machine.devices:
             raise DeviceNotFoundError(id)
-        self._machine.check_not_busy(drive)
-        await self._exports.remove_drive(id)
-        self._machine.check_not_busy(drive)  # again: other commands ran meanwhile
-        await self._machine.remove_drive(drive)
+        drive = machine.drives.get(id)
+        if drive is None:
+            await machine.remove_device(id)
+            return {}
+        with machine.changing(drive, DEL_DRIVE):
+            await self._exports.remove_drive(id)
+            await machine.remove_device(id)
         return {}

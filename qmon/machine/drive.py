@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
+from qmon.block.accounts import Accounts
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.gate import Gate
-from qmon.block.image import ImageNode, open_image, probe_format
+from qmon.block.image import Layer, look_at_image, open_image, probe_format
 from qmon.block.node import Buffer, Extent, Node
+from qmon.block.throttle import ThrottleFilter
+from qmon.machine.device import Device
+
+CLOSING = "closing"
+"""The reason for which the gate of a drive that goes away is closed."""
+
+_numbers = itertools.count()
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
@@ -22,14 +31,19 @@ def is_identifier(name: str) -> bool:
 
 
 class InactiveNode:
-    """Stands for an image that is not open here: it has a size, and no content."""
+    """Stands for an image that is not open here: it has a size, and no content.
 
-    def __init__(self, size: int, read_only: bool) -> None:
+    With ``failure`` it stands for another reason why requests fail.
+    """
+
+    def __init__(self, size: int, read_only: bool, failure: OSError | None = None) -> None:
         self.size = size
         self.read_only = read_only
+        self.backing = None
+        self._failure = failure or OSError(errno.ESHUTDOWN, "the image is not open here")
 
     def _refuse(self) -> NoReturn:
-        raise OSError(errno.ESHUTDOWN, "the image is not open here")
+        raise self._failure
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._refuse()
@@ -73,15 +87,23 @@ class Drive:
     Making one looks at the image, without a lock. Raises OSError.
     """
 
-    def __init__(self, settings: DriveSettings, node_name: str) -> None:
+    def __init__(self, settings: DriveSettings, new_name: Callable[[], str]) -> None:
+        """``new_name`` makes a name for a node, each time another."""
+        self.number = next(_numbers)
+        """Drives that were made later have a higher one."""
         self.settings = settings
-        self.node_name = node_name
+        self._new_name = new_name
+        self._node_names: list[tuple[str, str]] = []
+        self.device = Device(settings.id, settings.read_only)
         self.gate = Gate()
+        self.guest = GuestDisk(self)
         self.faults = Faults()
         self.format = settings.format or probe_format(settings.file)
         self._active = False
         self._has_fault_filter = False
         self.node: Node = InactiveNode(0, settings.read_only)
+        self.layers: list[Layer] = []
+        """The image and what backs it, as they were when it was opened or looked at last."""
         self.probe()
 
     @property
@@ -91,6 +113,19 @@ class Drive:
     @property
     def image(self) -> str:
         return self.settings.file
+
+    @property
+    def node_names(self) -> list[tuple[str, str]]:
+        """For each layer the names of its two nodes: its format's, and that of the file below."""
+        while len(self._node_names) < len(self.layers):
+            file = self._new_name()  # it is opened first
+            self._node_names.append((self._new_name(), file))
+        return self._node_names[: len(self.layers)]
+
+    @property
+    def node_name(self) -> str:
+        """The name of the topmost node."""
+        return self.node_names[0][0]
 
     @property
     def size(self) -> int:
@@ -108,15 +143,15 @@ class Drive:
     def probe(self) -> None:
         """Look at the image's size again, unless it is active. Raises OSError."""
         if not self._active:
-            image = self._open(lock=False)
-            self.node = InactiveNode(image.size, self.read_only)
-            image.close()
+            self.layers = self._look()
+            self.node = InactiveNode(self.layers[0].size, self.read_only)
 
     def activate(self) -> None:
         """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
         if not self._active:
-            self.node = self._open(lock=True)
+            self.node = open_image(self.settings.file, self.format, read_only=self.read_only)
             self._active = True
+            self.layers = self._look()
             if self.faults:
                 self.install_fault_filter()
 
@@ -131,8 +166,12 @@ class Drive:
             self._close()
 
     def close(self) -> None:
-        """Turn requests away and close the image. Raises OSError for a failed flush, closed all the same."""
+        """Turn requests away and close the image. Raises OSError for a failed flush, closed all the same.
+
+        Requests that are under way end first: the image's descriptor may be another file's once it is closed.
+        """
         self.gate.shut()
+        self.gate.close(CLOSING)
         if self._active:
             try:
                 if not self.read_only:
@@ -151,10 +190,32 @@ class Drive:
             self.node = FaultFilter(self.node, self.faults)
             self._has_fault_filter = True
 
-    def _open(self, *, lock: bool) -> ImageNode:
-        return open_image(self.settings.file, self.format, read_only=self.read_only, lock=lock)
+    def _look(self) -> list[Layer]:
+        return look_at_image(self.settings.file, self.format, read_only=self.read_only)
 
     def _close(self) -> None:
         node, self.node = self.node, InactiveNode(self.node.size, self.read_only)
         self._active = self._has_fault_filter = False
         node.close()
+
+
+class GuestDisk:
+    """A drive as its guests see it, by NBD or from a monitor: throttled, and with their requests counted."""
+
+    def __init__(self, drive: Drive) -> None:
+        self._drive = drive
+
+    @property
+    def node(self) -> Node:
+        """A migration's own requests go to the drive's node and are not throttled, as with QEMU."""
+        drive = self._drive
+        throttle = drive.device.throttle
+        return ThrottleFilter(drive.node, throttle, drive.gate) if throttle.limits else drive.node
+
+    @property
+    def gate(self) -> Gate:
+        return self._drive.gate
+
+    @property
+    def accounts(self) -> Accounts:
+        return self._drive.device.accounts

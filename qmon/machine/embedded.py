@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from qmon.chardev.chardevs import Chardevs
 from qmon.errors import CommandError
 from qmon.logs import Log
 from qmon.machine.absent import AbsentCommands
 from qmon.machine.block import BlockCommands
+from qmon.machine.blockjobs import BlockJobCommands
+from qmon.machine.chardevs import ChardevCommands
 from qmon.machine.debugging import DebugCommands
 from qmon.machine.devices import DeviceCommands
 from qmon.machine.drive import DriveSettings
@@ -16,13 +19,18 @@ from qmon.machine.exports import ExportCommands
 from qmon.machine.faults import FaultCommands
 from qmon.machine.fds import DescriptorCommands
 from qmon.machine.general import GeneralCommands
+from qmon.machine.hash_order import HashOrdered
 from qmon.machine.machine import Machine
-from qmon.machine.memory import MemoryCommands
+from qmon.machine.media import MediaCommands
+from qmon.machine.memory import MemoryCommands, image_files
 from qmon.machine.migrate import MigrationCommands
-from qmon.machine.objects import ObjectCommands
+from qmon.machine.output_file import open_output_file
+from qmon.machine.qemu_io import QemuIoCommands
 from qmon.machine.running import RunningCommands
+from qmon.machine.objects import ObjectCommands
 from qmon.machine.runstate import RunState
 from qmon.machine.screens import ScreenCommands
+from qmon.machine.snapshots import SnapshotCommands
 from qmon.migration.journal import Journal, JournalError, Stand
 from qmon.qmp.registry import Registry
 
@@ -53,16 +61,25 @@ class EmbeddedMachine:
         self._descriptors = DescriptorCommands()
         self._log = Log() if log is None else log
         self._owns_log = log is None
+        self.chardevs = Chardevs(
+            HashOrdered(), lambda path: open_output_file(path, image_files(self._machine))
+        )
+        """What monitors speak on, and whatever else is made of their kind."""
         AbsentCommands().register(self.registry)
         self._migration.settings.register(self.registry)
         for family in (
             GeneralCommands(self._machine),
             self._exports,
             BlockCommands(self._machine, self._exports),
+            MediaCommands(self._machine, self._exports),
+            SnapshotCommands(self._machine),
+            BlockJobCommands(self._machine),
+            QemuIoCommands(self._machine),
             self._migration,
             FaultCommands(self._machine),
             ObjectCommands(self._machine),
             self._descriptors,
+            ChardevCommands(self.chardevs),
             MemoryCommands(self._machine, self._descriptors),
             DebugCommands(self._machine, self._log),
             RunningCommands(self._machine),

@@ -44,7 +44,10 @@ class ExportCommands:
 
     def exports_of(self, drive: str) -> list[str]:
         """The ids of the exports that show a drive."""
-        return [id for id, export in self._exports.items() if export.disk is self._machine.drives.get(drive)]
+        found = self._machine.drives.get(drive)
+        if found is None:
+            return []
+        return [id for id, export in self._exports.items() if export.disk is found.guest]
 
     def _running(self) -> NbdServer:
         if self._server is None:
@@ -99,10 +102,11 @@ class ExportCommands:
     ) -> dict[str, Any]:
         """A read-only drive is exported so, whatever ``writable`` says, as with QEMU."""
         drive = self._machine.drive(device)
+        self._machine.check_not_changing(drive)
         export_name = device if name is None else name
         self._check_id(export_name)
         writable = bool(writable) and not drive.read_only
-        self._add(export_name, Export(export_name, drive, writable, description or ""))
+        self._add(export_name, Export(export_name, drive.guest, writable, description or ""))
         return {}
 
     @command("block-export-add")
@@ -117,10 +121,11 @@ class ExportCommands:
     ) -> dict[str, Any]:
         self._check_id(id)
         drive = self._machine.drive(node_name)
+        self._machine.check_not_changing(drive)
         if writable and drive.read_only:
             raise CommandError("Cannot export read-only node as writable")
         export_name = node_name if name is None else name
-        self._add(id, Export(export_name, drive, bool(writable), description or ""))
+        self._add(id, Export(export_name, drive.guest, bool(writable), description or ""))
         return {}
 
     async def _remove(self, id: str, mode: str | None) -> None:
@@ -148,7 +153,7 @@ class ExportCommands:
         server = self._server
         if server is None:
             return []
-        names = {id(drive): drive.node_name for drive in self._machine.drives.values()}
+        names = {id(drive.guest): drive.node_name for drive in self._machine.drives.values()}
         return [
             {
                 "id": export_id,

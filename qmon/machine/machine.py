@@ -6,13 +6,16 @@ Everything here runs on the loop; what blocks (opening, flushing, draining) goes
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from qmon.block.image import FORMATS
-from qmon.errors import CommandError, reason
+from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
@@ -36,7 +39,9 @@ class Machine:
         self.uuid = uuid or NO_UUID
         self.registry = Registry()
         self.qom = machine_tree()
+        self.devices: dict[str, Device] = {}
         self.drives: dict[str, Drive] = {}
+        """The devices that have a medium."""
         self.state = RunState.PRELAUNCH
         self.autostart = True
         """Whether the machine runs as soon as the migration that it waits for has brought its disks."""
@@ -46,7 +51,8 @@ class Machine:
         self.loop = asyncio.get_running_loop()
         self._changing = asyncio.Lock()  # stop and cont, from two monitors, one after the other
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="control")
-        self._node_number = 100
+        self._node_numbers = itertools.count(101)
+        self._changing_drives: dict[str, str] = {}
         self._busy: Callable[[str], str | None] = lambda drive: None
         self.before_run: Callable[[], None] = lambda: None
         """What must be done before it runs; may block, and raises QmonError to keep it from running."""
@@ -75,50 +81,133 @@ class Machine:
         holder = self._busy(drive.id)
         if holder is not None:
             raise CommandError(f"Node '{drive.id}' is busy: block device is in use by {holder}")
+        self.check_not_changing(drive)
+
+    def check_not_changing(self, drive: Drive) -> None:
+        """The same for a drive that a command is changing right now."""
+        what = self._changing_drives.get(drive.id)
+        if what is not None:
+            raise CommandError(f"Node '{drive.id}' is busy: block device is in use by {what}")
+
+    @contextlib.contextmanager
+    def changing(self, drive: Drive, what: str) -> Iterator[None]:
+        """Keep a drive from any other change, and from a migration's beginning, while ``what`` is done to it.
+
+        Raises CommandError, in QEMU's words, for a drive that something else holds.
+        """
+        self.check_not_busy(drive)
+        self._changing_drives[drive.id] = what
+        try:
+            yield
+        finally:
+            del self._changing_drives[drive.id]
 
     def drive(self, name: str) -> Drive:
         """A drive by its id or its node's name. Raises CommandError with QEMU's words."""
-        drive = self.drives.get(name)
+        return self.find_drive(name, name)
+
+    def find_drive(self, device: str | None, node_name: str | None) -> Drive:
+        """A drive by its id, else by its node's name. Raises CommandError with QEMU's words."""
+        drive = self.drives.get(device or "")
+        if drive is None and device in self.devices:
+            raise CommandError(f"Device '{device}' has no medium")
         if drive is None:
-            drive = next((each for each in self.drives.values() if each.node_name == name), None)
+            drive = next((each for each in self.drives.values() if each.node_name == node_name), None)
         if drive is None:
-            raise CommandError(f"Cannot find device='{name}' nor node-name='{name}'")
+            raise CommandError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
         return drive
 
-    async def add_drive(self, settings: DriveSettings) -> Drive:
+    def medium_of(self, device: str) -> Drive:
+        """A drive by its id alone. Raises CommandError with QEMU's words."""
+        if device not in self.devices:
+            raise DeviceNotFoundError(device)
+        return self.find_drive(device, None)
+
+    def add_device(
+        self, id: str, interface: str, *, read_only: bool = False, unit: int | None = None
+    ) -> Device:
+        """A device without a medium. Raises CommandError when the id or the unit is taken."""
+        self._check_may_add(id, None)
+        if interface == "none":
+            unit = self.free_unit() if unit is None else unit
+        device = self.devices[id] = Device(id, read_only, unit)
+        return device
+
+    def free_unit(self) -> int:
+        """The first number that no device of no bus has."""
+        taken = {device.unit for device in self.devices.values()}
+        return next(number for number in itertools.count() if number not in taken)
+
+    async def add_drive(self, settings: DriveSettings, unit: int | None = None) -> Drive:
         """Open an image as a drive; while the machine waits for a migration it is looked at, not locked.
 
         Raises CommandError naming the file.
         """
-        self._check_may_add(settings)
-        self._node_number += 1
+        self._check_may_add(settings.id, settings.format)
+        drive = await self._open(settings)
         try:
-            drive = await self.blocking(Drive, settings, f"#block{self._node_number}")
-            if self.state is not RunState.INMIGRATE:
-                await self.blocking(drive.activate)
-        except (OSError, ValueError) as error:  # a path with a null byte, or what no file system can write
-            raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
-        try:
-            self._check_may_add(settings)  # again: other commands ran while the image was opened
+            self._check_may_add(settings.id, settings.format)  # again: other commands ran meanwhile
         except CommandError:
             await self.blocking(drive.close)
             raise
-        if not self.is_running:
-            drive.gate.close(STOPPED, 0)  # nobody is inside yet
-        self.drives[settings.id] = drive
+        device = self.add_device(settings.id, settings.interface, read_only=settings.read_only, unit=unit)
+        self.insert(drive, device)
         return drive
 
-    def _check_may_add(self, settings: DriveSettings) -> None:
-        if settings.id in self.drives:
-            raise CommandError(f"Duplicate ID '{settings.id}' for drive")
-        if settings.format is not None and settings.format not in FORMATS:
-            raise CommandError(f"Unknown driver '{settings.format}'")
-        holder = self._busy(settings.id)
+    async def _open(self, settings: DriveSettings) -> Drive:
+        drive = await self.look_at(settings)
+        if self.state is not RunState.INMIGRATE:
+            await self.lock(drive)
+        return drive
+
+    async def look_at(self, settings: DriveSettings) -> Drive:
+        """Open an image and close it again. Raises CommandError naming the file."""
+        check_format(settings.format)
+        try:
+            return await self.blocking(Drive, settings, self._new_node_name)
+        except IsADirectoryError as error:
+            raise CommandError(f"'file' driver requires '{settings.file}' to be a regular file") from error
+        except (OSError, ValueError) as error:  # a path with a null byte, or what no file system can write
+            raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
+
+    def _new_node_name(self) -> str:
+        return f"#block{next(self._node_numbers):03d}"
+
+    async def lock(self, drive: Drive) -> None:
+        """Open a drive's image for good. Raises CommandError naming the file."""
+        try:
+            await self.blocking(drive.activate)
+        except (OSError, ValueError) as error:
+            raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
+
+    def insert(self, drive: Drive, device: Device) -> None:
+        """Put a medium into a device that has none."""
+        drive.device = device
+        device.read_only = drive.read_only
+        if not self.is_running:
+            drive.gate.close(STOPPED, 0)  # nobody is inside yet
+        self.drives[device.id] = drive
+
+    def check_id_free(self, id: str) -> None:
+        """Raises CommandError for a device's id that is taken."""
+        if id in self.devices:
+            raise CommandError(f"Duplicate ID '{id}' for drive")
+
+    def _check_may_add(self, id: str, format: str | None) -> None:
+        self.check_id_free(id)
+        check_format(format)
+        holder = self._busy(id)
         if holder is not None:
-            raise CommandError(f"drive '{settings.id}' can't be added while a {holder} is under way")
+            raise CommandError(f"drive '{id}' can't be added while a {holder} is under way")
+
+    async def remove_device(self, id: str) -> None:
+        """Forget a device and close the medium in it. Raises CommandError when its last flush failed."""
+        del self.devices[id]
+        if id in self.drives:
+            await self.remove_drive(self.drives[id])
 
     async def remove_drive(self, drive: Drive) -> None:
-        """Close a drive and forget it. Raises CommandError when its last flush failed."""
+        """Close a medium and leave its device empty. Raises CommandError when its last flush failed."""
         del self.drives[drive.id]
         try:
             await self.blocking(drive.close)
@@ -167,11 +256,8 @@ class Machine:
 
     async def activate(self) -> None:
         """Open and lock the images that are not. Raises CommandError naming the file."""
-        for drive in self.drives.values():
-            try:
-                await self.blocking(drive.activate)
-            except OSError as error:
-                raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
+        for drive in list(self.drives.values()):
+            await self.lock(drive)
 
     def request_quit(self) -> None:
         """End the process soon: whoever waits for ``quit_requested`` goes on."""
@@ -188,3 +274,9 @@ class Machine:
             except CommandError as error:
                 log.error("%s", error)
         self._executor.shutdown(wait=False)
+
+
+def check_format(format: str | None) -> None:
+    """Raises CommandError for a format that is not known; None is to be probed."""
+    if format is not None and format not in FORMATS:
+        raise CommandError(f"Unknown driver '{format}'")

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Mapping
 from itertools import islice
+from time import monotonic_ns
 
 from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Kind, Node
@@ -89,6 +90,15 @@ _ERRORS: Mapping[int | None, Error] = {
     errno.EFBIG: Error.ENOSPC,
     errno.ESHUTDOWN: Error.ESHUTDOWN,
 }
+_FAILED: Mapping[int, str] = {
+    _READ: "failed_rd_operations",
+    _WRITE: "failed_wr_operations",
+    _WRITE_ZEROES: "failed_wr_operations",
+    _TRIM: "failed_unmap_operations",
+    _FLUSH: "failed_flush_operations",
+}
+"""The figure in which a failed request is counted."""
+
 _STATUS: Mapping[Kind, int] = {
     Kind.DATA: 0,
     Kind.ZERO: int(State.HOLE | State.ZERO),
@@ -105,6 +115,7 @@ class Connection:
         self._socket = sock
         self._disk = export.disk
         self._gate = export.disk.gate
+        self._counters = export.disk.accounts.open()
         self._writable = export.writable
         if agreement.allocation:
             self._flags = _ALLOCATION_FLAGS
@@ -142,6 +153,8 @@ class Connection:
                 self._socket.sendall(self._replies.take())
         except WaiterGoneError:
             log.debug("export '%s': a client left while its requests waited", self._name)
+        finally:
+            self._disk.accounts.close(self._counters)
 
     def _next_request(self) -> tuple[int, int, int, int, int] | None:
         """Look at the next request, if it can be served now: flags, command, cookie, offset, length."""
@@ -243,13 +256,15 @@ class Connection:
         self, node: Node, command: int, flags: int, cookie: int, offset: int, length: int, data: memoryview
     ) -> bool:
         """Serve one request and add its reply; return False, with nothing done, when there is no room."""
-        replies = self._replies
+        replies, counters = self._replies, self._counters
+        started = monotonic_ns()
         try:
             if command == _READ and length:
                 if not replies.has_room(length):
                     return False
                 node.read_into(offset, replies.space(length))
                 replies.add_data(cookie, offset, length)
+                counters.count_read(length, started)
                 return True
             if command == _BLOCK_STATUS:
                 extents = self._extents(node, flags, offset, length)
@@ -260,10 +275,13 @@ class Connection:
             if length:
                 if command == _WRITE:
                     node.write(offset, data)
+                    counters.count_write(length, started)
                 elif command == _WRITE_ZEROES:
                     node.zero(offset, length, unmap=not flags & _NO_HOLE)
+                    counters.count_write(length, started)
                 elif command == _TRIM:
                     node.discard(offset, length)
+                    counters.count_discard(length, started)
         except OSError as failure:
             replies.add_error(cookie, command, self._failure(failure, command, offset, length))
             return True
@@ -274,8 +292,10 @@ class Connection:
 
     def _flush(self, node: Node) -> None:
         """Flush once for all requests of this batch that ask for it, before any of them is answered."""
+        started = monotonic_ns()
         try:
             node.flush()
+            self._counters.count_flush(started)
         except OSError as failure:
             error = self._failure(failure, _FLUSH, 0, 0)
             for place in self._unflushed:
@@ -303,6 +323,7 @@ class Connection:
         A failed one is taken to its end too: only there the next request begins.
         """
         view = self._requests
+        started = monotonic_ns()
         have = self._end - self._start - _HEADER
         view[:have] = view[self._start + _HEADER : self._end]
         self._start = self._end = 0
@@ -324,6 +345,7 @@ class Connection:
             self._replies.add_error(cookie, _WRITE, error)
         else:
             self._replies.add_done(cookie, _WRITE)
+            self._counters.count_write(length, started)
 
     def _write_piece(self, flags: int, offset: int, length: int, done: int, piece: memoryview) -> int:
         """Write one piece of a long write, inside the gate; return the protocol's error value."""
@@ -344,6 +366,9 @@ class Connection:
 
     def _failure(self, failure: OSError, command: int, offset: int, length: int) -> int:
         """The protocol's error value for what a node raised; the log is told once for each errno."""
+        figure = _FAILED.get(command)
+        if figure is not None:
+            setattr(self._counters, figure, getattr(self._counters, figure) + 1)
         level = logging.DEBUG if failure.errno in self._told else logging.WARNING
         self._told.add(failure.errno)
         name = Command(command).name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.node import Node
 from qmon.nbd.constants import TransmissionFlag
@@ -20,6 +21,10 @@ class Disk(Protocol):
     @property
     def gate(self) -> Gate:
         """Where requests wait; always the same one."""
+
+    @property
+    def accounts(self) -> Accounts:
+        """Where each connection counts what it does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from qmon.address import UnixAddress, listen
+from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.image import open_image
 from qmon.block.node import Node
@@ -31,6 +32,7 @@ class RawDisk:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.gate = Gate()
+        self.accounts = Accounts()
         self.node: Node = open_image(str(path), "raw", read_only=read_only)
 
 

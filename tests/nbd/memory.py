@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
+from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.node import Buffer, Extent, Kind
 
@@ -83,6 +84,7 @@ class MemoryDisk:
     def __init__(self, size: int = 1 << 20, *, read_only: bool = False) -> None:
         self.memory = MemoryNode(size, read_only=read_only)
         self.gate = Gate()
+        self.accounts = Accounts()
 
     @property
     def node(self) -> MemoryNode:

@@ -1,51 +1,31 @@
-"""Drives: adding, removing, listing."""
+"""Drives: removing, listing, and what they have done."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.drive_options import DriveList
-from qmon.errors import CommandError, UsageError
+from qmon.errors import CommandError
 from qmon.hmp.commands.image_info import image_info_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
-from qmon.keyval import parse_keyval
 
 THROTTLE_LIMITS = (
     *("bps", "bps_rd", "bps_wr", "bps_max", "bps_rd_max", "bps_wr_max"),
     *("iops", "iops_rd", "iops_wr", "iops_max", "iops_rd_max", "iops_wr_max", "iops_size"),
 )
 
-
-@handler("hmp_drive_add")
-async def drive_add(call: Call) -> None:
-    text = call.text("opts")
-    if call.flag("node"):
-        raise LineError("drive_add -n: nodes without a drive are not supported, leave -n out")
-    drives = DriveList()
-    try:
-        drives.add(text)
-    except UsageError as error:
-        raise LineError(str(error)) from error
-    if not drives.drives:
-        raise LineError("drive_add: a drive without an image is not supported: add file=FILE")
-    arguments = drives.drives[0].to_qmp()
-    if "id" not in parse_keyval(text):
-        del arguments["id"]  # the target names it: ids that it already has are not known here
-    await _execute_bare(call, "x-qmon-drive-add", arguments)
-    call.print("OK")
+BLOCK_FIGURES = (
+    *("rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations"),
+    *("wr_total_time_ns", "rd_total_time_ns", "flush_total_time_ns"),
+    *("rd_merged", "wr_merged", "idle_time_ns"),
+)
 
 
 @handler("hmp_drive_del")
 async def drive_del(call: Call) -> None:
-    await _execute_bare(call, "x-qmon-drive-del", {"id": call.text("id")})
-
-
-async def _execute_bare(call: Call, command: str, arguments: Mapping[str, Any]) -> None:
-    """Run a command whose errors QEMU prints without ``Error: `` before them."""
     try:
-        await call.execute(command, arguments)
+        await call.execute("x-qmon-drive-del", {"id": call.text("id")})
     except CommandError as error:
         raise LineError(str(error)) from error
 
@@ -69,6 +49,16 @@ async def info_block(call: Call) -> None:
     for number, node in enumerate(nodes):
         if device is None or node.get("node-name") == device:
             _print_block(call, None, node, verbose, number)
+
+
+@handler("hmp_info_blockstats")
+async def info_blockstats(call: Call) -> None:
+    for entry in await call.execute("query-blockstats"):
+        if "device" not in entry:
+            continue
+        name = entry["device"] or entry.get("qdev") or entry.get("node-name", "")
+        figures = " ".join(f"{figure}={entry['stats'].get(figure, 0)}" for figure in BLOCK_FIGURES)
+        call.print(f"{name}: {figures}")
 
 
 def _print_block(

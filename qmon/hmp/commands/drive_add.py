@@ -1,0 +1,129 @@
+"""``drive_add``: the options of a drive that comes while the machine runs, with QEMU's errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qmon.drive_options import FORMATS, UNITS_PER_BUS, is_known_key
+from qmon.errors import CommandError, UsageError
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.person import LineError
+from qmon.keyval import parse_keyval, parse_switch, split_options
+
+_CACHE_MODES = ("none", "off", "directsync", "writeback", "unsafe", "writethrough")
+_AIO_MODES = ("threads", "native", "io_uring")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_NOT_AN_IDENTIFIER = (
+    "Parameter 'id' expects an identifier\n"
+    "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
+)
+
+
+@handler("hmp_drive_add")
+async def drive_add(call: Call) -> None:
+    text = call.text("opts")
+    for warning in short_forms(text):
+        call.print(warning)
+    try:
+        keys = parse_keyval(text)
+        if call.flag("node"):
+            raise LineError(refuse_node(keys))
+        arguments = read_drive(keys)
+    except UsageError as error:
+        raise LineError(str(error)) from error
+    try:
+        await call.execute("x-qmon-drive-add", arguments)
+    except CommandError as error:
+        raise LineError(str(error)) from error
+    call.print("OK")
+
+
+def short_forms(text: str) -> list[str]:
+    """QEMU's warning for each switch that is written without its value."""
+    warnings = []
+    for part in split_options(text):
+        if part and "=" not in part:
+            name, value = (part[2:], "off") if part.startswith("no") else (part, "on")
+            warnings.append(
+                f"warning: short-form boolean option '{part}' deprecated\nPlease use {name}={value} instead"
+            )
+    return warnings
+
+
+def refuse_node(keys: Mapping[str, str]) -> str:
+    """What QEMU says of a node's options that are wrong, else that there are no nodes without a drive."""
+    if not keys.get("driver") and not keys.get("file"):
+        return "Must specify either driver or file"
+    if "node-name" not in keys:
+        return "'node-name' needs to be specified"
+    driver = keys.get("driver")
+    if driver is not None and driver not in (*FORMATS, "file", "host_device"):
+        return f"Unknown driver '{driver}'"
+    if not _IDENTIFIER.fullmatch(keys["node-name"]):
+        return f"Invalid node-name: '{keys['node-name']}'"
+    return "drive_add -n: nodes without a drive are not supported, leave -n out"
+
+
+def read_drive(keys: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of ``x-qmon-drive-add``. Raises UsageError with QEMU's words."""
+    name = keys.get("id")
+    if name is not None and not _IDENTIFIER.fullmatch(name):
+        raise UsageError(_NOT_AN_IDENTIFIER)
+    if "readonly" in keys and "read-only" in keys:
+        raise UsageError("'read-only' and its alias 'readonly' can't be used at the same time")
+    if keys.get("cache", "none") not in _CACHE_MODES:
+        raise UsageError("invalid cache option")
+    media = keys.get("media", "disk")
+    if media not in ("disk", "cdrom"):
+        raise UsageError(f"'{media}' invalid media")
+    interface = keys.get("if", "none")
+    if interface not in UNITS_PER_BUS:
+        raise UsageError(f"unsupported bus type '{interface}'")
+    arguments: dict[str, Any] = {"if": interface, **_place(keys), **_image(keys)}
+    if name is not None:
+        arguments["id"] = name
+    if media == "cdrom":
+        arguments["readonly"] = True
+    return arguments
+
+
+def _image(keys: Mapping[str, str]) -> dict[str, Any]:
+    read_only = parse_switch("read-only", keys.get("readonly", keys.get("read-only", "off")))
+    if keys.get("aio", "threads") not in _AIO_MODES:
+        raise UsageError("invalid aio option")
+    if "format" in keys and "driver" in keys:
+        raise UsageError("Cannot specify both 'driver' and 'format'")
+    if parse_switch("snapshot", keys.get("snapshot", "off")):
+        raise UsageError("snapshot=on is not supported: put an overlay on the image and name it")
+    image: dict[str, Any] = {"readonly": read_only}
+    format = keys.get("format", keys.get("driver"))
+    if format is not None:
+        image["format"] = format
+    if keys.get("file"):
+        image["file"] = keys["file"]
+    unknown = next((key for key in keys if not is_known_key(key)), None)
+    if unknown is not None:
+        if "file" not in image and format is None:
+            raise UsageError("Must specify either driver or file")
+        raise UsageError(f"Block format '{format or 'raw'}' does not support the option '{unknown}'")
+    return image
+
+
+def _place(keys: Mapping[str, str]) -> dict[str, Any]:
+    index, bus, unit = (_number(key, keys) for key in ("index", "bus", "unit"))
+    if index is not None and (bus or unit is not None):
+        raise UsageError("index cannot be used with bus and unit")
+    if index is not None:
+        return {"index": index}
+    return {} if unit is None else {"unit": unit}
+
+
+def _number(key: str, keys: Mapping[str, str]) -> int | None:
+    value = keys.get(key)
+    if value is None:
+        return None
+    if not re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", value):
+        raise UsageError(f"Parameter '{key}' expects a number")
+    return int(value, 16) if value[:2].lower() == "0x" else int(value)

@@ -1,0 +1,84 @@
+"""Snapshots of drives and of the machine, and writing an overlay to its backing image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.person import LineError
+
+NONE_HERE = "this target has no monitor of its own that could run it"
+
+
+async def _ours_or_its_own(call: Call, command: str, arguments: dict[str, Any] | None = None) -> Any:
+    """A command that QMP has no words for: the embedded machine's, or a line for QEMU's own monitor."""
+    if call.has(command):
+        return await call.execute(command, arguments)
+    await call.pass_on(f"{call.typed}: {NONE_HERE}")
+    return None
+
+
+@handler("hmp_info_snapshots")
+async def info_snapshots(call: Call) -> None:
+    try:
+        snapshots = await _ours_or_its_own(call, "x-qmon-query-snapshots")
+    except CommandError as error:
+        raise LineError(str(error)) from error
+    if snapshots == []:
+        call.print("There is no snapshot available.")
+
+
+def _named(call: Call) -> dict[str, Any]:
+    return {"name": call.text("name")} if "name" in call.values else {}
+
+
+@handler("hmp_savevm")
+async def savevm(call: Call) -> None:
+    await _ours_or_its_own(call, "x-qmon-savevm", _named(call))
+
+
+@handler("hmp_loadvm")
+async def loadvm(call: Call) -> None:
+    await _ours_or_its_own(call, "x-qmon-loadvm", _named(call))
+
+
+@handler("hmp_delvm")
+async def delvm(call: Call) -> None:
+    await _ours_or_its_own(call, "x-qmon-delvm", _named(call))
+
+
+@handler("hmp_commit")
+async def commit(call: Call) -> None:
+    try:
+        await _ours_or_its_own(call, "x-qmon-commit", {"device": call.text("device")})
+    except CommandError as error:
+        raise LineError(str(error)) from error
+
+
+@handler("hmp_snapshot_blkdev")
+async def snapshot_blkdev(call: Call) -> None:
+    if "snapshot-file" not in call.values:
+        raise CommandError("Parameter 'snapshot-file' is missing")
+    arguments: dict[str, Any] = {
+        "device": call.text("device"),
+        "snapshot-file": call.text("snapshot-file"),
+        "mode": "existing" if call.flag("reuse") else "absolute-paths",
+    }
+    if "format" in call.values:
+        arguments["format"] = call.text("format")
+    await call.execute("blockdev-snapshot-sync", arguments)
+
+
+@handler("hmp_snapshot_blkdev_internal")
+async def snapshot_blkdev_internal(call: Call) -> None:
+    arguments = {"device": call.text("device"), "name": call.text("name")}
+    await call.execute("blockdev-snapshot-internal-sync", arguments)
+
+
+@handler("hmp_snapshot_delete_blkdev_internal")
+async def snapshot_delete_blkdev_internal(call: Call) -> None:
+    arguments = {"device": call.text("device"), "name": call.text("name")}
+    if "id" in call.values:
+        arguments["id"] = call.text("id")
+    await call.execute("blockdev-snapshot-delete-internal-sync", arguments)

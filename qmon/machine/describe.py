@@ -1,0 +1,100 @@
+"""Devices, nodes, images and their figures as QMP shows them (QAPI: block-core.json)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from qmon.block.accounts import FIGURES, Accounts
+from qmon.machine.device import Device
+from qmon.machine.drive import Drive
+from qmon.machine.images import backing_fields, file_sizes, image_info
+
+_RATES = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
+
+_NEVER_COUNTED = {
+    "rd_merged": 0,
+    "wr_merged": 0,
+    "unmap_merged": 0,
+    "invalid_rd_operations": 0,
+    "invalid_wr_operations": 0,
+    "invalid_flush_operations": 0,
+    "invalid_unmap_operations": 0,
+    "wr_highest_offset": 0,
+    "account_invalid": True,
+    "account_failed": True,
+    "timed_stats": [],
+}
+
+
+def block_info(device: Device, drive: Drive | None) -> dict[str, Any]:
+    """A BlockInfo; without ``drive`` the device is empty."""
+    info: dict[str, Any] = {"device": device.id, "type": "unknown", "removable": True, "locked": False}
+    if drive is not None:
+        info["inserted"] = node_info(drive, throttled=True)
+    return info
+
+
+def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
+    """A BlockDeviceInfo of the topmost node; the limits belong to the device and are told with it alone."""
+    limits = asdict(drive.device.throttle.limits)
+    info = _format_node(drive, 0)
+    if throttled and any(limits.values()):
+        info.update({name: limits[name] for name in _RATES})
+        info.update({name: value for name, value in limits.items() if name not in _RATES and value})
+        info["group"] = drive.device.throttle.group
+    return info
+
+
+def nodes_of(drive: Drive) -> list[dict[str, Any]]:
+    """A BlockDeviceInfo of each node: the image's format and file, then those of what backs it."""
+    nodes = []
+    for number in range(len(drive.layers)):
+        nodes += [_format_node(drive, number), _file_node(drive, number)]
+    return nodes
+
+
+def _format_node(drive: Drive, number: int) -> dict[str, Any]:
+    layers = drive.layers[number:]
+    image = image_info(layers, None if number else drive.size)
+    info = _node(layers[0].file, drive.node_names[number][0], layers[0].format, image)
+    return {**info, "ro": drive.read_only or number > 0, **backing_fields(layers)}
+
+
+def _file_node(drive: Drive, number: int) -> dict[str, Any]:
+    file = drive.layers[number].file
+    size, actual = file_sizes(file)
+    image = {
+        "filename": file,
+        "format": "file",
+        "virtual-size": -(-size // 512) * 512,
+        "actual-size": actual,
+        "dirty-flag": False,
+    }
+    info = _node(file, drive.node_names[number][1], "file", image)
+    return {**info, "ro": drive.read_only or number > 0}
+
+
+def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "file": file,
+        "node-name": name,
+        "drv": driver,
+        "backing_file_depth": 0,
+        "encrypted": False,
+        "detect_zeroes": "off",
+        **dict.fromkeys(_RATES, 0),
+        "write_threshold": 0,
+        "cache": {"writeback": True, "direct": False, "no-flush": False},
+        "image": image,
+    }
+
+
+def stats(accounts: Accounts | None = None) -> dict[str, Any]:
+    """A BlockDeviceStats; without ``accounts`` all of its figures are 0."""
+    total = None if accounts is None else accounts.total()
+    figures: dict[str, Any] = {name: 0 if total is None else getattr(total, name) for name in FIGURES}
+    if total is not None and total.last_ns:
+        figures["idle_time_ns"] = max(0, time.monotonic_ns() - total.last_ns)
+    return {**figures, **_NEVER_COUNTED}
