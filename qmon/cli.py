@@ -55,6 +55,11 @@ def _main(argv: Sequence[str] | None) -> int:
         case Show.HELP:
             print(help_text("qmon"))
             return 0
+        case Show.OBJECTS:
+            from qmon.object_options import help_lines
+
+            print("\n".join(help_lines(options.object_type)))
+            return 0
     if options.note:
         print(f"qmon: {options.note}", file=sys.stderr)
     return _start(options)

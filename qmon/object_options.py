@@ -207,10 +207,10 @@ class HelpWanted:
     type_name: str | None
 
 
-def parse_object(text: str) -> dict[str, Any] | HelpWanted:
+def parse_object(text: str, form: Form = Form.KEYVAL) -> dict[str, Any] | HelpWanted:
     """Read what a person wrote, an option string or JSON, into the arguments of object-add.
 
-    Raises UsageError with QEMU's words.
+    ``form`` is that of an option string: KEYVAL on a monitor, OPTION on the command line. Raises UsageError with QEMU's words.
     """
     if text.startswith("{"):
         arguments = read_object(parse_json(text), Form.JSON)
@@ -219,7 +219,7 @@ def parse_object(text: str) -> dict[str, Any] | HelpWanted:
         if asks_help:
             type_name = tree.get("qom-type")
             return HelpWanted(type_name if isinstance(type_name, str) else None)
-        arguments = read_object(tree, Form.KEYVAL)
+        arguments = read_object(tree, form)
     check_identifier(arguments["id"])
     return arguments
 

@@ -43,6 +43,12 @@ _OURS = (
     Option(
         "drive", Treatment.OURS, DRIVE, "Add a drive; any number of them. A comma in a value is written ,, ."
     ),
+    Option(
+        "object",
+        Treatment.OURS,
+        "[qom-type=]TYPE,id=ID[,PROPERTY=VALUE...]",
+        "Make an object, before the drives; help lists the types, TYPE,help the properties of one.",
+    ),
     Option("hda", Treatment.OURS, "FILE", "Add the drive ide0-hd0; so does a FILE without an option."),
     Option("hdb", Treatment.OURS, "FILE", "Add the drive ide0-hd1."),
     Option("hdc", Treatment.OURS, "FILE", "Add the drive ide1-hd0."),
@@ -85,7 +91,6 @@ _REFUSED = (
     Option("chardev", Treatment.REFUSED, "...", "give -monitor or -qmp its socket itself"),
     Option("mon", Treatment.REFUSED, "...", "use -monitor or -qmp"),
     Option("qmp-pretty", Treatment.REFUSED, "...", "use -qmp"),
-    Option("object", Treatment.REFUSED, "...", "there are no objects yet"),
     Option("preconfig", Treatment.REFUSED, "", "use -S"),
     Option("loadvm", Treatment.REFUSED, "...", "there is no saved state to load"),
     Option("readconfig", Treatment.REFUSED, "...", "give the options on the command line"),

@@ -9,6 +9,7 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from qmon.address import parse_unix
 from qmon.drive_options import DriveList, DriveOptions
@@ -37,6 +38,8 @@ class Show(enum.Enum):
 
     HELP = "help"
     VERSION = "version"
+    OBJECTS = "objects"
+    """What -object takes: the options of ``object_type``, or the types."""
 
 
 class MonitorKind(enum.Enum):
@@ -59,6 +62,9 @@ class Options:
 
     show: Show | None = None
     """When set, nothing else counts."""
+    object_type: str | None = None
+    objects: tuple[dict[str, Any], ...] = ()
+    """The arguments of object-add, each."""
     drives: tuple[DriveOptions, ...] = ()
     incoming: str | None = None
     """A URI, or ``defer``."""
@@ -105,7 +111,7 @@ def parse(argv: Sequence[str]) -> Options:
             shown = f"{typed} {argument}" if option is not None and option.takes_argument else typed
             raise UsageError(f"{shown}: {error}") from error
         if reader.show is not None:
-            return Options(show=reader.show)
+            return Options(show=reader.show, object_type=reader.object_type)
     return reader.options()
 
 
@@ -135,6 +141,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self.show: Show | None = None
+        self.object_type: str | None = None
+        self._objects: dict[str, dict[str, Any]] = {}
         self._drives = DriveList()
         self._monitors: list[MonitorOptions] = []
         self._stdio = False
@@ -166,6 +174,8 @@ class _Reader:
                 self._take_monitor(argument)
             case "qmp":
                 self._qmp.append(_read_unix(argument, "unix:PATH,server,nowait"))
+            case "object":
+                self._take_object(argument)
             case "name":
                 self._take_name(argument)
             case "uuid":
@@ -189,6 +199,18 @@ class _Reader:
             path = _read_unix(argument, "stdio, none or unix:PATH,server,nowait")
             self._monitors.append(MonitorOptions(MonitorKind.UNIX, path))
 
+    def _take_object(self, argument: str) -> None:
+        from qmon.object_options import HelpWanted, parse_object
+        from qmon.visit import Form
+
+        wanted = parse_object(argument, Form.OPTION)
+        if isinstance(wanted, HelpWanted):
+            self.show, self.object_type = Show.OBJECTS, wanted.type_name
+            return
+        if wanted["id"] in self._objects:
+            raise UsageError(f"Duplicate ID '{wanted['id']}' for object")
+        self._objects[wanted["id"]] = wanted
+
     def _take_name(self, argument: str) -> None:
         for key, value in parse_keyval(argument, "guest").items():
             if key == "guest":
@@ -205,6 +227,7 @@ class _Reader:
             raise UsageError("-monitor stdio: cannot use stdio with -daemonize")
         ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
         return Options(
+            objects=tuple(self._objects.values()),
             drives=tuple(self._drives.drives),
             incoming=self._texts.get("incoming"),
             paused="S" in self._switches,

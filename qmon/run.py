@@ -61,6 +61,8 @@ class Program:
             loop.add_signal_handler(number, machine.request_quit)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(machine.close)
+            for arguments in options.objects:
+                await machine.registry.execute("object-add", arguments)
             await machine.start(
                 [
                     DriveSettings(drive.id, drive.file, drive.format, drive.interface, drive.read_only)

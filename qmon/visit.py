@@ -18,6 +18,9 @@ from qmon.units import parse_size
 
 INT64_MAX = (1 << 63) - 1
 UINT64_MAX = (1 << 64) - 1
+_RANGE_MAX = 1 << 16
+"""So many numbers a range may have: what takes one takes far fewer."""
+
 _C_INTEGER = re.compile(r"[ \t\n\v\f\r]*([-+]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
 
 
@@ -26,6 +29,8 @@ class Form(enum.Enum):
 
     KEYVAL = "keyval"
     """Every scalar is a string: ``limits.iops-total=5``."""
+    OPTION = "option"
+    """The same on a command line, where a list may be written ``host-nodes=0-3`` and errors are others."""
     JSON = "json"
 
 
@@ -62,6 +67,19 @@ def parse_integer(text: str) -> int:
     return -value if sign == "-" else value
 
 
+def parse_ranges(text: str) -> list[int]:
+    """Read numbers and ranges, ``1,3-5``. Raises ValueError."""
+    found: list[int] = []
+    for piece in text.split(","):
+        first, dash, last = piece.partition("-")
+        start = parse_integer(first)
+        end = parse_integer(last) if dash else start
+        if not 0 <= start <= end <= UINT64_MAX or end - start >= _RANGE_MAX:
+            raise ValueError("not a range")
+        found += range(start, end + 1)
+    return found
+
+
 class Kind(Protocol):
     """What a value may be."""
 
@@ -73,7 +91,13 @@ def _wrong_type(path: Path, form: Form, expected: str) -> UsageError:
     return UsageError(f"Invalid parameter type for '{show_path(path, form)}', expected: {expected}")
 
 
+_ON_COMMAND_LINE = {"int": "an int64 value", "uint": "a uint64 value", "size": "a size value"}
+_BELOW = {"int": "integer", "uint": "integer"}
+
+
 def _expects(path: Path, form: Form, expected: str) -> UsageError:
+    if form is not Form.JSON:
+        expected = (_ON_COMMAND_LINE if form is Form.OPTION else _BELOW).get(expected, expected)
     return UsageError(f"Parameter '{show_path(path, form)}' expects {expected}")
 
 
@@ -89,7 +113,7 @@ class Text:
     """A string."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.KEYVAL:
+        if form is not Form.JSON:
             return _scalar(value, form, path)
         if not isinstance(value, str):
             raise _wrong_type(path, form, "string")
@@ -101,7 +125,7 @@ class Switch:
     """A boolean, ``on`` or ``off`` in an option string."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.KEYVAL:
+        if form is not Form.JSON:
             word = _scalar(value, form, path)
             if word in TRUE_WORDS:
                 return True
@@ -120,13 +144,13 @@ class Integer:
     bits: int = 64
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.KEYVAL:
+        if form is not Form.JSON:
             try:
                 value = parse_integer(_scalar(value, form, path))
             except ValueError as error:
-                raise _expects(path, form, "integer") from error
+                raise _expects(path, form, "int") from error
             if not -INT64_MAX - 1 <= value <= INT64_MAX:
-                raise _expects(path, form, "integer")
+                raise _expects(path, form, "int")
         elif type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
             raise _wrong_type(path, form, "integer")
         if not -(1 << self.bits - 1) <= value < 1 << self.bits - 1:
@@ -141,13 +165,13 @@ class Unsigned:
     bits: int = 64
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.KEYVAL:
+        if form is not Form.JSON:
             try:
                 value = parse_integer(_scalar(value, form, path))
             except ValueError as error:
-                raise _expects(path, form, "integer") from error
-            if not -UINT64_MAX <= value <= UINT64_MAX:
-                raise _expects(path, form, "integer")
+                raise _expects(path, form, "uint") from error
+            if not (0 if form is Form.OPTION else -UINT64_MAX) <= value <= UINT64_MAX:
+                raise _expects(path, form, "uint")
         elif type(value) is not int or not -INT64_MAX - 1 <= value <= UINT64_MAX:
             raise _expects(path, form, "uint64")
         value &= UINT64_MAX
@@ -189,6 +213,11 @@ class ListOf:
     member: Kind
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is Form.OPTION and isinstance(value, str) and isinstance(self.member, Unsigned):
+            try:
+                value = [str(number) for number in parse_ranges(value)]
+            except ValueError as error:
+                raise _expects(path, form, "a uint64 value or range") from error
         if not isinstance(value, list):
             raise _wrong_type(path, form, "array")
         return [self.member.read(item, form, (*path, number)) for number, item in enumerate(value)]
@@ -212,7 +241,10 @@ class Struct:
                 raise UsageError(f"Parameter '{show_path((*path, name), form)}' is missing")
         for name in value:
             if name not in self.members:
-                raise UsageError(f"Parameter '{show_path((*path, name), form)}' is unexpected")
+                shown = show_path((*path, name), form)
+                if form is Form.OPTION:
+                    raise UsageError(f"Invalid parameter '{shown}'")
+                raise UsageError(f"Parameter '{shown}' is unexpected")
         return found
 
 

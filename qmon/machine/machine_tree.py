@@ -25,7 +25,7 @@ MACHINE_PROPERTIES: tuple[tuple[str, str, Any], ...] = (
     ("graphics", "bool", True),
     ("usb", "bool", False),
     ("firmware", "string", ""),
-    ("memory-encryption", "string", ""),
+    ("memory-encryption", "string", ""),  # names a guard that no machine here has: not to be set
     ("smp", "SMPConfiguration", dict.fromkeys(_SMP, 1)),
     ("dump-guest-core", "bool", True),
     ("phandle-start", "int", 0),
@@ -63,7 +63,7 @@ def _kept(rows: tuple[tuple[str, str, Any], ...]) -> dict[str, Property]:
     found = {}
     for name, shown, _ in rows:
         read, write = _keeper(values, name)
-        kind = _PLAIN_KINDS.get(shown)
+        kind = None if name == "memory-encryption" else _PLAIN_KINDS.get(shown)
         found[name] = Property(shown, read, kind, write if kind else None)
     return found
 

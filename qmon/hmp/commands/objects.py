@@ -11,12 +11,12 @@ from qmon.hmp.person import LineError
 from qmon.json_text import parse_json, pretty_json
 from qmon.keyval import parse_switch
 from qmon.object_options import HelpWanted, help_lines, parse_object
-from qmon.visit import UINT64_MAX, parse_integer
+from qmon.visit import INT64_MAX, UINT64_MAX, parse_integer, parse_ranges
 
-_WRONG_TYPE = re.compile(r"(?:Invalid parameter type for '.*', expected:|Parameter '.*' expects) (\w+)")
-_RANGE = re.compile(r"([0-9a-fA-FxX]+)(?:-([0-9a-fA-FxX]+))?")
-_RANGE_MAX = 65536
-"""So many numbers a range may have: what a property takes is far below."""
+_WRONG_TYPE = re.compile(
+    r"(?:Invalid parameter type for '.*', expected:|Parameter '.*' expects)"
+    r" (boolean|integer|uint64|array|object)"
+)
 
 
 @handler("hmp_object_add")
@@ -69,7 +69,7 @@ async def qom_set(call: Call) -> None:
         await call.execute("qom-set", {**where, "value": text})
     except CommandError as error:
         # Nothing was set. The target says which type it wants, and whether it takes a value at all.
-        wanted = _WRONG_TYPE.match(str(error))
+        wanted = _WRONG_TYPE.fullmatch(str(error))
         if wanted is None:
             raise
         await call.execute("qom-set", {**where, "value": _convert(name, text, wanted[1])})
@@ -84,12 +84,16 @@ def _convert(name: str, text: str, wanted: str) -> Any:
             except UsageError as error:
                 raise CommandError(str(error)) from error
         case "integer":
-            return _number(text, -(1 << 63), (1 << 63) - 1, f"Parameter '{name}' expects int64")
+            return _number(text, -INT64_MAX - 1, INT64_MAX, f"Parameter '{name}' expects int64")
         case "uint64":
             value = _number(text, -UINT64_MAX, UINT64_MAX, f"Parameter '{name}' expects uint64")
             return value & UINT64_MAX
         case "array":
-            return _numbers(text)
+            try:
+                return parse_ranges(text)
+            except ValueError as error:
+                desc = "Parameter 'null' expects list of uint64 values or ranges"
+                raise CommandError(desc) from error
     raise CommandError(f"Parameter '{name}' can't be set to a plain text: use qom-set -j with JSON")
 
 
@@ -101,22 +105,6 @@ def _number(text: str, least: int, most: int, otherwise: str) -> int:
     if not least <= value <= most:
         raise CommandError(otherwise)
     return value
-
-
-def _numbers(text: str) -> list[int]:
-    """Numbers and ranges, ``1,3-5``. Raises CommandError."""
-    found: list[int] = []
-    otherwise = "Parameter 'null' expects list of uint64 values or ranges"
-    for piece in text.split(","):
-        match = _RANGE.fullmatch(piece)
-        if match is None:
-            raise CommandError(otherwise)
-        first = _number(match[1], 0, UINT64_MAX, otherwise)
-        last = first if match[2] is None else _number(match[2], 0, UINT64_MAX, otherwise)
-        if last < first or last - first >= _RANGE_MAX:
-            raise CommandError(otherwise)
-        found += range(first, last + 1)
-    return found
 
 
 @handler("hmp_info_qom_tree")
