@@ -7,8 +7,10 @@ import os
 import sys
 from pathlib import Path
 
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from qmon.console.completer import HmpCompleter
 from qmon.console.history import CommandHistory
@@ -21,7 +23,10 @@ from qmon.console.progress import Bar
 from qmon.console.screen import DrawnScreen, PlainScreen, Screen
 from qmon.console.streams import stray_text_to
 from qmon.console.terminal import TerminalOutput, is_dumb, open_input, open_output
+from qmon.console.toolbar import Toolbar
 from qmon.console.view import Status, build_application
+from qmon.hmp.hint import hint
+from qmon.hmp.judge import complaint
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.person import Progress
 from qmon.qmp.target import Event
@@ -60,7 +65,7 @@ class Console:
         self._ends: list[str] = []
         self._bar_shown = False
         self._ended = asyncio.Event()
-        self._announcements: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
         term = os.environ.get("TERM")
         plain = is_dumb(term)
@@ -69,17 +74,21 @@ class Console:
             history=self._history,
             completer=HmpCompleter(monitor),
             complete_while_typing=not plain,
+            auto_suggest=None if plain else AutoSuggestFromHistory(),
             multiline=False,
         )
         lexer = prompt_lexer(monitor.tables)
         keys = build_keys(self, self._buffer, lambda: self._answer is not None)
         output = open_output(sys.stdout, term)
+        self._status.toolbar = self._below
+        self._status.hint = lambda: hint(monitor.tables, self._buffer.text)
         self._application = build_application(self._status, self._buffer, lexer, keys, open_input(), output)
         self._screen: Screen = (
             PlainScreen(sys.stdout, self._status, self._buffer)
             if plain
             else DrawnScreen(self._application, self._status, lexer)
         )
+        self._toolbar = None if plain else Toolbar(monitor.target, self._screen.refresh)
 
     async def run(self) -> int:
         """Serve the person until the machine quits, ``quit_requested`` is set or the terminal has gone.
@@ -94,6 +103,10 @@ class Console:
         owner = asyncio.create_task(
             self._application.run_async(set_exception_handler=False, handle_sigint=False)
         )
+        if self._toolbar is not None:
+            watcher = asyncio.create_task(self._toolbar.watch())
+            self._background.add(watcher)
+            watcher.add_done_callback(self._background.discard)
         ends = [asyncio.create_task(event.wait()) for event in (self._ended, self._quit_requested)]
         try:
             with stray_text_to(self.notify):
@@ -104,7 +117,7 @@ class Console:
                 await asyncio.gather(owner, return_exceptions=True)
         finally:
             unsubscribe()
-            tasks = [owner, *ends, *self._announcements, *([self._running] if self._running else [])]
+            tasks = [owner, *ends, *self._background, *([self._running] if self._running else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
@@ -120,6 +133,12 @@ class Console:
         if self._running is None:
             self._status.busy = False
             self._screen.refresh()
+
+    def _below(self) -> StyleAndTextTuples:
+        """The row below the prompt."""
+        if wrong := complaint(self._monitor.tables, self._buffer.text):
+            return [("class:toolbar.complaint", f"! {wrong}")]
+        return [("", f" {self._toolbar.text}" if self._toolbar is not None else "")]
 
     def notify(self, text: str) -> None:
         """Show text above the line being typed; a newline is added."""
@@ -275,8 +294,8 @@ class Console:
             self.notify(AT_ONCE[status])
             return
         task = asyncio.create_task(announce(status, self._monitor.target, self.notify))
-        self._announcements.add(task)
-        task.add_done_callback(self._announcements.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _settle(self) -> None:
         """Let the command that runs end, and give up those behind it."""

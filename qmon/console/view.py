@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from prompt_toolkit.application import Application
@@ -9,7 +10,9 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
-from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
+from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
+from prompt_toolkit.key_binding.bindings.open_in_editor import load_open_in_editor_bindings
 from prompt_toolkit.layout import (
     BufferControl,
     CompletionsMenu,
@@ -20,7 +23,15 @@ from prompt_toolkit.layout import (
     FormattedTextControl,
     HSplit,
     Layout,
+    VerticalAlign,
     Window,
+)
+from prompt_toolkit.layout.processors import (
+    AppendAutoSuggestion,
+    HighlightIncrementalSearchProcessor,
+    Processor,
+    Transformation,
+    TransformationInput,
 )
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import Output
@@ -44,6 +55,26 @@ class Status:
     """What the command asks, with the answers it takes."""
     bars: list[Bar] = field(default_factory=list)
     """What it shows the progress of; the last is shown."""
+    toolbar: Callable[[], StyleAndTextTuples] = list
+    """What the row below the prompt shows."""
+    hint: Callable[[], str] = str
+    """What is shown in grey behind the line being typed."""
+
+
+class Hint(Processor):
+    """Shows in grey what may follow, unless the history suggests how the line goes on."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
+        fragments = transformation_input.fragments
+        buffer = transformation_input.buffer_control.buffer
+        last = transformation_input.lineno == transformation_input.document.line_count - 1
+        suggested = buffer.suggestion is not None and bool(buffer.suggestion.text)
+        if last and not suggested and buffer.document.is_cursor_at_the_end and (text := self._status.hint()):
+            fragments = [*fragments, ("class:hint", text)]
+        return Transformation(fragments)
 
 
 def build_application(
@@ -65,10 +96,17 @@ def build_application(
 
     search = SearchToolbar()
     line = Window(
-        BufferControl(buffer, lexer=lexer, search_buffer_control=search.control, preview_search=True),
+        BufferControl(
+            buffer,
+            lexer=lexer,
+            input_processors=[Hint(status), AppendAutoSuggestion(), HighlightIncrementalSearchProcessor()],
+            search_buffer_control=search.control,
+            preview_search=True,
+        ),
         height=height,
         get_line_prefix=prefix,
         wrap_lines=True,
+        dont_extend_height=True,
     )
     layout = HSplit(
         [
@@ -89,13 +127,23 @@ def build_application(
                 [Float(CompletionsMenu(max_height=_MENU_ROWS, scroll_offset=1), xcursor=True, ycursor=True)],
             ),
             search,
-        ]
+            ConditionalContainer(
+                Window(
+                    FormattedTextControl(lambda: status.toolbar()),
+                    style="class:toolbar",
+                    height=1,
+                    wrap_lines=False,
+                ),
+                Condition(lambda: not status.busy or bool(buffer.text)),
+            ),
+        ],
+        align=VerticalAlign.TOP,
     )
     application: Application[None] = Application(
         layout=Layout(layout, line),
         style=STYLE,
         include_default_pygments_style=False,
-        key_bindings=keys,
+        key_bindings=merge_key_bindings([load_auto_suggest_bindings(), load_open_in_editor_bindings(), keys]),
         erase_when_done=True,
         terminal_size_polling_interval=None,
         input=terminal,

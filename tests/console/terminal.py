@@ -15,6 +15,8 @@ from tests.interop.peers import require
 
 _ROOT = Path(__file__).parents[2]
 
+_TOOLBAR = re.compile(r"\n(?: \S+ \| [a-z]+(?: \|.*)?|! .*)?\Z")
+
 PATIENCE = 10.0
 """Seconds after which what has not appeared never will."""
 
@@ -54,9 +56,13 @@ class Terminal:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 
     def screen(self) -> str:
-        """What is to be seen, without the empty rows below; the row of a prompt keeps its space."""
-        rows = self._tmux("capture-pane", "-p").rstrip("\n")
+        """What is to be seen but the toolbar, without the empty rows below; a prompt keeps its space."""
+        rows = _TOOLBAR.sub("", self.whole())
         return re.sub(r"^(\(qemu\)|\$)$", r"\1 ", rows, flags=re.MULTILINE)
+
+    def whole(self) -> str:
+        """The screen with the toolbar, without the empty rows below."""
+        return self._tmux("capture-pane", "-p").rstrip("\n")
 
     def coloured(self) -> str:
         """The screen with its escape sequences."""
@@ -72,8 +78,15 @@ class Terminal:
         return self.wait_until(lambda screen: ("\n" + screen).endswith("\n" + text), text)
 
     def wait_until(self, holds: Callable[[str], bool], wanted: str) -> str:
+        return self._wait(self.screen, holds, wanted)
+
+    def wait_whole(self, holds: Callable[[str], bool], wanted: str) -> str:
+        """Wait for something of the screen with the toolbar."""
+        return self._wait(self.whole, holds, wanted)
+
+    def _wait(self, look: Callable[[], str], holds: Callable[[str], bool], wanted: str) -> str:
         deadline = time.monotonic() + PATIENCE
-        while not holds(screen := self.screen()):
+        while not holds(screen := look()):
             if time.monotonic() > deadline:
                 raise AssertionError(f"never seen: {wanted}\non the screen:\n{screen}")
             time.sleep(0.02)

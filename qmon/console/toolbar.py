@@ -1,0 +1,70 @@
+"""The row below the prompt: what is wrong with the line being typed, else how the machine is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from qmon.console.progress import Pace
+from qmon.errors import QmonError, reason
+from qmon.hmp.commands.migration import UNDER_WAY
+from qmon.qmp.target import Target
+
+REFRESH_SECONDS = 0.5
+SEPARATOR = " | "
+
+
+class Toolbar:
+    """Keeps the machine's state in one line, asked for anew all the time, and says when it has changed."""
+
+    def __init__(self, target: Target, changed: Callable[[], None]) -> None:
+        self.text = ""
+        self._target = target
+        self._changed = changed
+        self._pace = Pace()
+
+    async def watch(self) -> None:
+        """Ask again and again, until cancelled."""
+        while True:
+            await self.ask()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def ask(self) -> None:
+        """Ask once."""
+        try:
+            text = SEPARATOR.join(await self._fields())
+        except QmonError as error:
+            text = f"the machine's state can't be asked for: {reason(error)}"
+        if text != self.text:
+            self.text = text
+            self._changed()
+
+    async def _fields(self) -> list[str]:
+        name = await self._query("query-name")
+        status = await self._query("query-status")
+        fields = [name.get("name", "qmon"), status.get("status", "unknown")]
+        migration = await self._query("query-migrate")
+        if migration.get("status") in UNDER_WAY:
+            fields.append(self._migration(migration))
+        else:
+            self._pace = Pace()
+        return fields
+
+    async def _query(self, command: str) -> dict[str, Any]:
+        if command not in self._target.commands():
+            return {}
+        answer: dict[str, Any] = await self._target.execute(command)
+        return answer
+
+    def _migration(self, info: dict[str, Any]) -> str:
+        text = f"migration {info['status']}"
+        disk = info.get("disk", {})
+        total = disk.get("total", 0)
+        if total:
+            done = total - disk["remaining"]
+            now = asyncio.get_running_loop().time()
+            text += f" {done * 100 // total}%"
+            if pace := self._pace.note(done, total, now):
+                text += f", {pace}"
+        return text
