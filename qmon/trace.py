@@ -42,13 +42,16 @@ NBD_NEGOTIATE_SUCCESS = trace_event("nbd_negotiate_success")
 NBD_RECEIVE_REQUEST = trace_event("nbd_receive_request")
 
 
-def find_events(pattern: str) -> list[TraceEvent]:
-    """The events that a name means, or a pattern with ``*`` and ``?``, in the order of their names."""
-    return sorted(_matching(pattern), key=lambda event: event.name)
+def find_events(name: str) -> list[TraceEvent]:
+    """The events that a name or a pattern means, in the order of their names."""
+    if is_pattern(name):
+        return sorted(_matching(name), key=lambda event: event.name)
+    return [_events[name]] if name in _events else []
 
 
 def is_pattern(name: str) -> bool:
-    return "*" in name or "?" in name
+    """Whether it is one by QEMU's rule: it has a ``*``, and then ``?`` stands for any letter."""
+    return "*" in name
 
 
 def _matching(pattern: str) -> Iterator[TraceEvent]:

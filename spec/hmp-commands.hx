@@ -167,7 +167,7 @@ ERST
 
 SRST
 ``trace-event`` *name* ``on``\|\ ``off`` [*vcpu*]
-  Switch a trace event on or off; *name* may be a pattern with ``*`` and ``?``. An event that is on
+  Switch a trace event on or off; *name* may be a pattern with ``*``. An event that is on
   tells the log each time it happens. The events are qmon's own, under QEMU's names where QEMU has
   one; ``info trace-events`` lists them. A *vcpu* is refused: there is none.
 
@@ -397,8 +397,23 @@ DEFHEADING(Drives and images)
 
 SRST
 ``drive_add`` *addr* ``file=``\ *file*\ ``,if=none``\ [``,id=``\ *id*][``,format=``\ *format*][``,readonly=on``]
-  Open *file* as a new drive. The options are those of ``-drive``. *addr* was the address of a
-  PCI controller and is not looked at: write ``0``.
+  Open *file* as a new drive, or without ``file`` add one that is empty, for ``change`` to put an
+  image in. The options are those of ``-drive``; without ``id`` the drive is called ``none`` and
+  its number. *addr* was the address of a PCI controller and is not looked at: write ``0``. A
+  machine without buses takes ``if=none`` alone. Where QEMU lets two drives have one image open for
+  writing as long as nothing uses them, the second one is refused here; so is ``-n``, a node
+  without a drive.
+
+  ::
+
+    (qemu) drive_add 0 if=none,id=tray
+    OK
+    (qemu) drive_add 0 if=none,id=d0,file=other.img,format=raw
+    Duplicate ID 'd0' for drive
+    (qemu) info block tray
+    ...
+    tray: [not inserted]
+        Removable device: not locked, tray closed
 ERST
 
     {
@@ -411,75 +426,170 @@ ERST
 
 SRST
 ``drive_del`` *device*
-  Remove the drive *device*. Requests that are under way end first, and its image is flushed.
+  Remove the drive *device*, and its exports with it. Requests that are under way end first, and
+  its image is flushed. Refused while a migration or another command uses the drive.
+
+  ::
+
+    (qemu) drive_del ro
+    (qemu) drive_del ro
+    Device 'ro' not found
 ERST
 
     {
         .name       = "block_resize",
         .args_type  = "device:B,size:o",
         .params     = "device size",
-        .help       = "",
+        .help       = "change the size of a drive",
         .cmd        = hmp_block_resize,
         .flags      = "p",
     },
 
 SRST
+``block_resize`` *device* *size*
+  Make the drive's image larger or smaller; *size* is in MiB unless a suffix says otherwise.
+  What is new reads as zeros, and what is cut off is lost. Guests' requests wait meanwhile.
+  Refused for a read-only drive, while a migration uses the drive, and while it is exported, since
+  the clients of an export rely on the size that they were told.
+
+  ::
+
+    (qemu) block_resize d0 20M
+    (qemu) qemu-io d0 length
+    20 MiB
+    (qemu) block_resize ro 20M
+    Error: Image is read-only
 ERST
 
     {
         .name       = "commit",
         .args_type  = "device:B",
         .params     = "device|all",
-        .help       = "",
+        .help       = "write what an overlay holds to its backing image",
         .cmd        = hmp_commit,
     },
 
 SRST
+``commit`` *device*\ \|\ ``all``
+  Write what the drive's overlay holds to the image behind it; ``all`` does so for each drive that
+  has one. A raw image has nothing behind it. Overlays are not committed yet: for a qcow2 drive
+  this is refused.
+
+  ::
+
+    (qemu) commit d0
+    'commit' error for 'd0': Operation not supported
+    (qemu) commit all
 ERST
 
     {
         .name       = "change",
         .args_type  = "device:B,force:-f,target:F,arg:s?,read-only-mode:s?",
         .params     = "device [-f] filename [format [read-only-mode]]",
-        .help       = "",
+        .help       = "put another image into a drive",
         .cmd        = hmp_change,
     },
 
 SRST
+``change`` *device* [``-f``] *filename* [*format* [*read-only-mode*]]
+  Close the image of the drive *device*, if there is one, and open *filename* in its place. The
+  image's exports go away, as with ``eject``. When the new image can't be had, the old one stays.
+  *read-only-mode* is ``retain`` (as it was, which is meant if nothing is given), ``read-only`` or
+  ``read-write``. No guest can lock a drive here, so that ``-f`` changes nothing.
+
+  ::
+
+    (qemu) change d0 nosuch.img raw
+    Error: Could not open 'nosuch.img': No such file or directory
+    (qemu) change d0 d0.img raw read-only
+    (qemu) info block d0
+    d0 (#block...): d0.img (raw, read-only)
+    ...
 ERST
 
     {
         .name       = "eject",
         .args_type  = "force:-f,device:B",
         .params     = "[-f] device",
-        .help       = "",
+        .help       = "take the image out of a drive",
         .cmd        = hmp_eject,
     },
 
 SRST
+``eject`` [``-f``] *device*
+  Flush and close the image of the drive *device*, and take its exports away. The drive stays, and
+  is empty. No guest can lock a drive here, so that ``-f`` changes nothing.
+
+  ::
+
+    (qemu) eject d0
+    (qemu) info block d0
+    d0: [not inserted]
+        Removable device: not locked, tray closed
 ERST
 
     {
         .name       = "block_set_io_throttle",
         .args_type  = "device:B,bps:l,bps_rd:l,bps_wr:l,iops:l,iops_rd:l,iops_wr:l",
         .params     = "device bps bps_rd bps_wr iops iops_rd iops_wr",
-        .help       = "",
+        .help       = "limit what guests read and write in a second",
         .cmd        = hmp_block_set_io_throttle,
         .flags      = "p",
     },
 
 SRST
+``block_set_io_throttle`` *device* *bps* *bps_rd* *bps_wr* *iops* *iops_rd* *iops_wr*
+  Limit the bytes (*bps*) and the requests (*iops*) that guests of *device* get through in a second,
+  in all, of reads and of writes; 0 is no limit. A tenth of a second's worth may pass at once. The
+  limits hold for NBD clients and ``qemu-io``. A migration's own reading is not held back, nor are
+  requests that have to end for a machine to stop or a disk to be handed over.
+
+  ::
+
+    (qemu) block_set_io_throttle d0 1048576 0 0 0 0 0
+    (qemu) info block d0
+    ...
+        I/O throttling:   bps=1048576 bps_rd=0 ... group=d0
+    (qemu) block_set_io_throttle d0 1 2 0 0 0 0
+    Error: bps/iops/max total values and read/write values cannot be used at the same time
 ERST
 
     {
         .name       = "qemu-io",
         .args_type  = "qdev:-d,device:B,command:s",
         .params     = "[-d] [device] \"[command]\"",
-        .help       = "",
+        .help       = "make a request to a drive",
         .cmd        = hmp_qemu_io,
     },
 
 SRST
+``qemu-io`` *device* ``"``\ *command*\ ``"``
+  Run one command of QEMU's ``qemu-io`` program on a drive: ``read``, ``readv``, ``aio_read``,
+  ``write``, ``writev``, ``aio_write``, ``flush``, ``aio_flush``, ``discard``, ``length``,
+  ``alloc``, ``map``, ``info`` or ``help``. ``-P`` gives the byte to write, or to compare with what
+  is read; ``-v`` shows what was read, up to 1 MiB; ``-z`` writes zeros, with ``-u`` they may become
+  a hole; ``-q`` says less. Numbers are in bytes, and take the suffixes ``K M G T P E``.
+
+  It is made as a guest's request, so that a migration sees it, but also while the machine is
+  stopped. The answer is printed here, not on the program's standard output, as QEMU's is;
+  complaints about an unknown command go to a terminal, or else to the log. The ``aio_`` commands
+  are done when the prompt comes back. ``-d`` would name a guest's device: there is none.
+
+  ::
+
+    (qemu) qemu-io d0 "read -v 0 17"
+    00000000:  00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f  ................
+    00000010:  10  .
+    read 17/17 bytes at offset 0
+    17 bytes, 1 ops; ...
+    (qemu) qemu-io d0 "write -P 5 1M 64k"
+    wrote 65536/65536 bytes at offset 1048576
+    64 KiB, 1 ops; ...
+    (qemu) qemu-io d0 "read -P 6 1M 64k"
+    Pattern verification failed at offset 1048576, 65536 bytes
+    ...
+    (qemu) qemu-io ro "discard 0 64k"
+    Block node is read-only
 ERST
 
 DEFHEADING(Snapshots)
@@ -488,68 +598,117 @@ DEFHEADING(Snapshots)
         .name       = "savevm",
         .args_type  = "name:s?",
         .params     = "tag",
-        .help       = "",
+        .help       = "save the machine in a snapshot",
         .cmd        = hmp_savevm,
     },
 
 SRST
+``savevm`` [*tag*]
+  Save the machine in a snapshot inside its images. Each writable drive must have a format that
+  holds snapshots, which raw does not; those of qcow2 images are not made yet.
+
+  ::
+
+    (qemu) savevm before
+    Error: Device 'd0' is writable but does not support snapshots
 ERST
 
     {
         .name       = "loadvm",
         .args_type  = "name:s",
         .params     = "tag",
-        .help       = "",
+        .help       = "go back to a snapshot of the machine",
         .cmd        = hmp_loadvm,
         .command_completion = loadvm_completion,
     },
 
 SRST
+``loadvm`` *tag*
+  Go back to the snapshot *tag*. Refused where ``savevm`` is.
+
+  ::
+
+    (qemu) loadvm before
+    Error: Device 'd0' is writable but does not support snapshots
 ERST
 
     {
         .name       = "delvm",
         .args_type  = "name:s",
         .params     = "tag",
-        .help       = "",
+        .help       = "delete a snapshot of the machine",
         .cmd        = hmp_delvm,
         .command_completion = delvm_completion,
     },
 
 SRST
+``delvm`` *tag*
+  Delete the snapshot *tag*. Refused where ``savevm`` is.
+
+  ::
+
+    (qemu) delvm before
+    Error: Device 'd0' is writable but does not support snapshots
 ERST
 
     {
         .name       = "snapshot_blkdev",
         .args_type  = "reuse:-n,device:B,snapshot-file:s?,format:s?",
         .params     = "[-n] device [new-image-file] [format]",
-        .help       = "",
+        .help       = "go on in an overlay on the drive's image",
         .cmd        = hmp_snapshot_blkdev,
     },
 
 SRST
+``snapshot_blkdev`` [``-n``] *device* *new-image-file* [*format*]
+  Have *device* go on in a new overlay, so that its image stays as it is now; with ``-n`` the
+  overlay is there already. What QEMU checks is checked, and then it is refused: drives don't go on
+  in an overlay here yet. Stop, make one with ``qemu-img create``, and ``change`` to it.
+
+  ::
+
+    (qemu) snapshot_blkdev d0
+    Error: Parameter 'snapshot-file' is missing
+    (qemu) snapshot_blkdev d0 overlay.img nosuch
+    Error: Unknown file format 'nosuch'
 ERST
 
     {
         .name       = "snapshot_blkdev_internal",
         .args_type  = "device:B,name:s",
         .params     = "device name",
-        .help       = "",
+        .help       = "make a snapshot inside a drive's image",
         .cmd        = hmp_snapshot_blkdev_internal,
     },
 
 SRST
+``snapshot_blkdev_internal`` *device* *name*
+  Make a snapshot of one drive inside its image. Refused for raw images, which can hold none, and
+  not made yet in qcow2 images.
+
+  ::
+
+    (qemu) snapshot_blkdev_internal d0 before
+    Error: Block format 'raw' used by device 'd0' does not support internal snapshots
 ERST
 
     {
         .name       = "snapshot_delete_blkdev_internal",
         .args_type  = "device:B,name:s,id:s?",
         .params     = "device name [id]",
-        .help       = "",
+        .help       = "delete a snapshot inside a drive's image",
         .cmd        = hmp_snapshot_delete_blkdev_internal,
     },
 
 SRST
+``snapshot_delete_blkdev_internal`` *device* *name* [*id*]
+  Delete a snapshot inside a drive's image. Refused for raw images, and not done yet in qcow2
+  images.
+
+  ::
+
+    (qemu) snapshot_delete_blkdev_internal d0 before
+    Error: Failed to get a snapshot list: Operation not supported
 ERST
 
 DEFHEADING(Block jobs)
@@ -558,94 +717,156 @@ DEFHEADING(Block jobs)
         .name       = "block_stream",
         .args_type  = "device:B,speed:o?,base:s?",
         .params     = "device [speed [base]]",
-        .help       = "",
+        .help       = "copy what backs an overlay into it",
         .cmd        = hmp_block_stream,
         .flags      = "p",
     },
 
 SRST
+``block_stream`` *device* [*speed* [*base*]]
+  Copy into the drive's overlay what its backing images hold. A raw image has all of its content
+  already: the job ends as soon as it is begun. Overlays are not streamed yet.
+
+  ::
+
+    (qemu) block_stream d0
+    (qemu) block_stream d0 1M nosuch
+    Error: Can't find 'nosuch' in the backing chain
 ERST
 
     {
         .name       = "block_job_set_speed",
         .args_type  = "device:B,speed:o",
         .params     = "device speed",
-        .help       = "",
+        .help       = "limit the speed of a block job",
         .cmd        = hmp_block_job_set_speed,
         .flags      = "p",
     },
 
 SRST
+``block_job_set_speed`` *device* *speed*
+  Limit what the job on *device* copies in a second; 0 is no limit.
+
+  ::
+
+    (qemu) block_job_set_speed d0 1M
+    Error: Block job 'd0' not found
 ERST
 
     {
         .name       = "block_job_cancel",
         .args_type  = "force:-f,device:B",
         .params     = "[-f] device",
-        .help       = "",
+        .help       = "end a block job",
         .cmd        = hmp_block_job_cancel,
         .flags      = "p",
     },
 
 SRST
+``block_job_cancel`` [``-f``] *device*
+  End the job on *device*; a mirror that is ready ends with a whole copy, unless ``-f`` is given.
+
+  ::
+
+    (qemu) block_job_cancel d0
+    Error: Block job 'd0' not found
 ERST
 
     {
         .name       = "block_job_pause",
         .args_type  = "device:B",
         .params     = "device",
-        .help       = "",
+        .help       = "have a block job wait",
         .cmd        = hmp_block_job_pause,
         .flags      = "p",
     },
 
 SRST
+``block_job_pause`` *device*
+  Have the job on *device* wait until ``block_job_resume``.
+
+  ::
+
+    (qemu) block_job_pause d0
+    Error: Block job 'd0' not found
 ERST
 
     {
         .name       = "block_job_resume",
         .args_type  = "device:B",
         .params     = "device",
-        .help       = "",
+        .help       = "let a block job go on",
         .cmd        = hmp_block_job_resume,
         .flags      = "p",
     },
 
 SRST
+``block_job_resume`` *device*
+  Let a job that was paused go on.
+
+  ::
+
+    (qemu) block_job_resume d0
+    Error: Block job 'd0' not found
 ERST
 
     {
         .name       = "block_job_complete",
         .args_type  = "device:B",
         .params     = "device",
-        .help       = "",
+        .help       = "have a block job do its last step",
         .cmd        = hmp_block_job_complete,
         .flags      = "p",
     },
 
 SRST
+``block_job_complete`` *device*
+  Have a job that is ready do its last step: for a mirror, go over to the copy.
+
+  ::
+
+    (qemu) block_job_complete d0
+    Error: Block job 'd0' not found
 ERST
 
     {
         .name       = "drive_mirror",
         .args_type  = "reuse:-n,full:-f,device:B,target:s,format:s?",
         .params     = "[-n] [-f] device target [format]",
-        .help       = "",
+        .help       = "copy a drive while it is written",
         .cmd        = hmp_drive_mirror,
     },
 
 SRST
+``drive_mirror`` [``-n``] [``-f``] *device* *target* [*format*]
+  Copy *device* to *target* and keep the copy up to date. What QEMU checks is checked, and then it
+  is refused, with nothing created: no block job copies a disk here yet. ``migrate blk`` moves one.
+
+  ::
+
+    (qemu) drive_mirror d0 copy.img nosuch
+    Error: Unknown file format 'nosuch'
+    (qemu) drive_mirror d0 copy.img raw
+    Error: drive-mirror: copying a disk by a block job is not supported here; ...
 ERST
 
     {
         .name       = "drive_backup",
         .args_type  = "reuse:-n,full:-f,compress:-c,device:B,target:s,format:s?",
         .params     = "[-n] [-f] [-c] device target [format]",
-        .help       = "",
+        .help       = "copy a drive as it is now",
         .cmd        = hmp_drive_backup,
     },
 
 SRST
+``drive_backup`` [``-n``] [``-f``] [``-c``] *device* *target* [*format*]
+  Copy *device* to *target* as it was when the command began. What QEMU checks is checked, and then
+  it is refused, with nothing created: no block job copies a disk here yet.
+
+  ::
+
+    (qemu) drive_backup nosuch copy.img
+    Error: Cannot find device='nosuch' nor node-name='nosuch'
 ERST
 
 DEFHEADING(NBD exports)
@@ -661,8 +882,17 @@ DEFHEADING(NBD exports)
 
 SRST
 ``nbd_server_start`` [``-a``] [``-w``] *host*:*port*
-  Listen for NBD clients on *host*:*port* or ``unix:``\ *path*. With ``-a`` every drive is
-  exported under its own name, with ``-w`` too for writing as well.
+  Listen for NBD clients on *host*:*port* or ``unix:``\ *path*. With ``-a`` every drive that has an
+  image is exported under its own name, with ``-w`` too for writing as well. Where no host is named
+  it is loopback, and not the network as with QEMU.
+
+  ::
+
+    (qemu) nbd_server_start -w unix:nbd.sock
+    Error: -w only valid together with -a
+    (qemu) nbd_server_start -a -w unix:nbd.sock
+    (qemu) nbd_server_start unix:other.sock
+    Error: NBD server already running
 ERST
 
     {
@@ -676,7 +906,15 @@ ERST
 
 SRST
 ``nbd_server_add`` [``-w``] *device* [*name*]
-  Export the drive *device* as *name*, or under its own name. It is read-only without ``-w``.
+  Export the drive *device* as *name*, or under its own name. It is read-only without ``-w``, and
+  so is the export of a read-only drive. A drive that is exported keeps its size.
+
+  ::
+
+    (qemu) nbd_server_start unix:nbd.sock
+    (qemu) nbd_server_add -w d0
+    (qemu) nbd_server_add d0
+    Error: Block export id 'd0' is already in use
 ERST
 
     {
@@ -693,6 +931,13 @@ SRST
 ``nbd_server_remove`` [``-f``] *name*
   Take the export *name* away. While clients are connected to it, it stays, unless ``-f`` is
   given, which closes their connections.
+
+  ::
+
+    (qemu) nbd_server_start -a unix:nbd.sock
+    (qemu) nbd_server_remove d0
+    (qemu) nbd_server_remove d0
+    Error: Export 'd0' is not found
 ERST
 
     {
@@ -707,6 +952,11 @@ ERST
 SRST
 ``nbd_server_stop``
   Take all exports away, close the connections and stop listening.
+
+  ::
+
+    (qemu) nbd_server_stop
+    Error: NBD server not running
 ERST
 
 DEFHEADING(Migration)

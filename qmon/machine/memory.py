@@ -48,7 +48,7 @@ class MemoryCommands:
         """Fail, in the order in which QEMU finds what is wrong; no file is made or cut."""
         if self._machine.state is RunState.INMIGRATE:
             raise CommandError("Dump not allowed during incoming migration.")
-        if format.startswith("kdump") and (paging or begin is not None or length is not None):
+        if format != "elf" and (paging or begin is not None or length is not None):
             raise CommandError("kdump-compressed format doesn't support paging or filter")
         if begin is not None and length is None:
             raise CommandError("Parameter 'length' is missing")

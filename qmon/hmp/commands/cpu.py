@@ -34,6 +34,9 @@ _SILENT_WHEN_EMPTY = {
 }
 """Listings to the query that says whether there is anything to list."""
 
+_DEFAULT_CPU = (1 << 32) - 1
+"""-1 in 32 bits: QEMU's number for the CPU that ``cpu`` chose."""
+
 STATS_TARGETS = ("vm", "vcpu", "cryptodev")
 STATS_PROVIDERS = ("kvm", "cryptodev")
 
@@ -80,7 +83,7 @@ async def info_cpus(call: Call) -> None:
 async def info_registers(call: Call) -> None:
     if call.flag("cpustate_all"):
         await call.pass_on("", fails=False)
-    elif "vcpu" in call.values:
+    elif call.values.get("vcpu", _DEFAULT_CPU) != _DEFAULT_CPU:
         await call.pass_on(f"CPU#{call.values['vcpu']} not available")
     else:
         await call.pass_on(NO_CPU)
@@ -176,7 +179,7 @@ async def info_stats(call: Call) -> None:
     target, provider = call.text("target"), call.text("provider")
     if target not in STATS_TARGETS:
         raise LineError(f"invalid stats target {target}")
-    if provider and provider not in STATS_PROVIDERS:
+    if "provider" in call.values and provider not in STATS_PROVIDERS:
         raise LineError(f"invalid stats provider {provider}")
     if target == "vcpu" and not await call.execute("query-cpus-fast"):
         raise LineError(NO_CPU)

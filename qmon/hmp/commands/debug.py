@@ -76,7 +76,7 @@ async def trace_file(call: Call) -> None:
 @handler("hmp_sync_profile")
 async def sync_profile(call: Call) -> None:
     action = call.text("op")
-    if action not in ("", "on", "off", "reset"):
+    if "op" in call.values and action not in ("on", "off", "reset"):
         raise CommandError(f"Invalid parameter '{action}'")
     if not call.has("x-qmon-sync-profile"):
         await call.pass_on("sync-profile: this target measures nothing")
