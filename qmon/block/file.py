@@ -69,6 +69,11 @@ class FileNode:
     def read_only(self) -> bool:
         return self._read_only
 
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a block device: its size can't change, and all of it may hold something."""
+        return self._is_device
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
@@ -100,6 +105,14 @@ class FileNode:
 
     def discard(self, offset: int, length: int) -> None:
         self.zero(offset, length, unmap=True)
+
+    def give_back(self, offset: int, length: int) -> None:
+        """Give a range back to the file system where it takes it; else nothing. Raises OSError."""
+        try:
+            punch_hole(self._fd, offset, length)
+        except OSError as error:
+            if error.errno not in _CANNOT_PUNCH:
+                raise
 
     def flush(self) -> None:
         os.fdatasync(self._fd)

@@ -142,8 +142,11 @@ class Mapping:
             index += 1
         found.append(Run(state, host, start, stop - start))
 
-    def check_entry(self, entry: int) -> None:
-        """Raises OSError, and marks the image, for an entry of a standard cluster that can't be true."""
+    def check_entry(self, entry: int, *, may_be_new: bool = False) -> None:
+        """Raises OSError, and marks the image, for an entry of a standard cluster that can't be true.
+
+        One that ``may_be_new`` reads as zeros, so the file may end before it.
+        """
         offset = entry & OFFSET_MASK
         if entry & _L2_RESERVED or offset & ((1 << self._bits) - 1) or (entry & ZERO and self._version < 3):
             raise self._damage.error(f"an L2 entry can't be: {entry:#x}")
@@ -151,7 +154,7 @@ class Mapping:
             return
         if not offset or offset >> self._bits in self._metadata:
             raise self._damage.error(f"an L2 entry names a cluster that holds a table: {offset:#x}")
-        if offset >= self._known_end:
+        if offset >= self._known_end and not may_be_new:
             self._known_end = self._file.size
             if offset >= self._known_end:
                 raise self._damage.error(f"an L2 entry names a cluster outside the file: {offset:#x}")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
-from typing import NoReturn
 
 from qmon.block.file import FileNode
 from qmon.block.locks import DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.header import Header, Qcow2Error
+from qmon.block.qcow2.writeout import WriteOut
+from qmon.block.qcow2.writer import Writer
+from qmon.errors import reason
+
+log = logging.getLogger("qmon.qcow2")
 
 LOCKS = DISK.with_used(Permission.RESIZE)
 """A running guest's qcow2 disk: bytes 100, 101, 103, 201 and 203; its file grows as it is written."""
@@ -27,14 +32,19 @@ class Qcow2Node:
     def __init__(
         self, path: str, *, read_only: bool = False, locks: LockSet | None = None, is_backing: bool = False
     ) -> None:
-        if not read_only:
-            raise Qcow2Error("qcow2 images can be opened only for reading yet: add readonly=on")
         self._file = FileNode(path, read_only=read_only, locks=locks)
         try:
-            self._core = Core(self._file, is_backing=is_backing)
+            self._core = core = Core(self._file, is_backing=is_backing)
+            self._writer: Writer | None = None
+            if core.refcounts is not None:
+                if core.header.is_dirty:
+                    raise Qcow2Error("the image was not closed properly: run qemu-img check -r all on it")
+                self._out = WriteOut(core, core.refcounts)
+                self._writer = Writer(core, core.refcounts, self._out)
         except BaseException:
             self._file.close()
             raise
+        self._is_open = True
 
     @property
     def header(self) -> Header:
@@ -61,28 +71,37 @@ class Qcow2Node:
         self._core.read_into(offset, buffer)
 
     def write(self, offset: int, data: Buffer) -> None:
-        self._refuse()
+        self._writable().write(offset, data)
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
-        self._refuse()
+        self._writable().zero(offset, length, unmap=unmap)
 
     def discard(self, offset: int, length: int) -> None:
-        self._refuse()
+        self._writable().discard(offset, length)
 
     def flush(self) -> None:
-        """There is nothing to flush."""
+        if self._writer is not None:
+            self._out.flush()
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         return self._core.extents(offset, length)
 
     def resize(self, size: int) -> None:
-        self._refuse()
+        raise OSError(errno.ENOTSUP, "qcow2 images can't be resized yet")
 
     def close(self) -> None:
-        """Close this image and what backs it."""
+        """Write down what is in memory, and close this image and what backs it."""
+        if self._is_open and self._writer is not None:
+            try:
+                self._out.flush()
+            except OSError as error:
+                log.error("image '%s': what was written last may be lost: %s", self._file.path, reason(error))
+        self._is_open = False
         self._file.close()
         if self.backing is not None:
             self.backing.close()
 
-    def _refuse(self) -> NoReturn:
-        raise OSError(errno.EROFS, "the image is open only for reading")
+    def _writable(self) -> Writer:
+        if self._writer is None:
+            raise OSError(errno.EROFS, "the image is open only for reading")
+        return self._writer

@@ -7,16 +7,28 @@ Clusters are numbers here: an offset in the file divided by the cluster size.
 from __future__ import annotations
 
 import errno
+import sys
+from collections.abc import Iterable
 
 from qmon.block.file import FileNode
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Codec, Entries, Table, TableCache
-from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, Header, Qcow2Error
+from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, SECTOR, Header, Qcow2Error
 
 CACHE_BYTES = 4 << 20
 OFFSET_MASK = 0xFFFFFFFFFFFFFE00
 MAX_FILE_BITS = 56
 """Metadata can name no offset from 2 to this power on."""
+
+
+def dirty_sectors(table: Entries, indices: Iterable[int], offset: int) -> list[tuple[int, bytes]]:
+    """The sectors of a table at ``offset`` that hold these entries, as offsets in the file and bytes."""
+    in_sector = SECTOR // 8
+    sectors = sorted({index // in_sector for index in indices})
+    return [
+        (offset + sector * SECTOR, CODEC_64.encode(table[sector * in_sector : (sector + 1) * in_sector]))
+        for sector in sectors
+    ]
 
 
 class Refcounts:
@@ -40,6 +52,8 @@ class Refcounts:
         self.has_moved = False
         """Whether the table has grown, and must be written somewhere else."""
         self._hint = 0
+        self._fresh_from = -(-file_size >> self._bits) if not file.is_device else sys.maxsize
+        """Clusters from here on were never written: they are holes."""
 
     def _read_table(self, file: FileNode, file_size: int) -> Entries:
         length = self.table_clusters << self._bits
@@ -77,10 +91,14 @@ class Refcounts:
         self.cache.touch(block, place, place)
         if not count:
             self._hint = min(self._hint, cluster)
+            self._metadata.discard(cluster)
         return count
 
-    def allocate(self, wanted: int) -> tuple[int, int]:
-        """Take up to ``wanted`` free clusters in a row: the first, and how many. Raises OSError."""
+    def allocate(self, wanted: int) -> tuple[int, int, bool]:
+        """Take up to ``wanted`` free clusters in a row, at least one. Raises OSError.
+
+        Returns the first, how many, and whether they read as zeros, being holes behind the file's end.
+        """
         position = self._hint
         while True:
             index, place = divmod(position, self.in_block)
@@ -98,7 +116,7 @@ class Refcounts:
             block.entries[place:end] = self.codec.repeat(1, count)
             self.cache.touch(block, place, end - 1)
             self._hint = first + count
-            return first, count
+            return first, count, self._use(first, count)
 
     def allocate_table(self, count: int) -> int:
         """Take exactly ``count`` free clusters in a row, for a table. Raises OSError."""
@@ -113,6 +131,7 @@ class Refcounts:
         for cluster in range(start, start + count):
             self.change(cluster, 1)
         self._metadata.update(range(start, start + count))
+        self._use(start, count)
         if start == self._hint:
             self._hint = start + count
         return start
@@ -130,13 +149,13 @@ class Refcounts:
                 self._metadata.discard(cluster)
             clusters = needed
 
-    def table_moved(self, start: int) -> range:
+    def table_moved(self, start: int, clusters: int) -> range:
         """The grown table is in use from now on; returns the clusters of the old one, to be given up."""
         old = self.table_offset >> self._bits
         old_clusters = range(old, old + self.table_clusters)
         self._metadata.difference_update(old_clusters)
         self.table_offset = start << self._bits
-        self.table_clusters = len(self.table) * 8 >> self._bits
+        self.table_clusters = clusters
         return old_clusters
 
     def _end(self) -> int:
@@ -173,7 +192,13 @@ class Refcounts:
         self.table[index] = offset
         self.new_blocks.add(index)
         self._metadata.add(cluster)
+        self._use(cluster, 1)
         return block
+
+    def _use(self, first: int, count: int) -> bool:
+        was_fresh = first >= self._fresh_from
+        self._fresh_from = max(self._fresh_from, first + count)
+        return was_fresh
 
     def _grow_table(self, needed: int) -> None:
         in_cluster = 1 << self._bits - 3

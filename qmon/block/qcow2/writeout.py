@@ -1,0 +1,183 @@
+"""Brings the tables in memory to the file, in an order that a crash may interrupt anywhere.
+
+Counts and data first, then what refers to them, then the counts of what nothing refers to any more; between
+these the file is flushed. Whatever subset of the writes between two flushes has landed, a cluster that is
+referred to is counted and holds what it should; at worst some are counted that nobody uses.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Sequence
+
+from qmon.block.qcow2.core import Core
+from qmon.block.qcow2.entries import CODEC_64, Write
+from qmon.block.qcow2.header import REFCOUNT_TABLE_FIELDS, REFCOUNT_TABLE_OFFSET
+from qmon.block.qcow2.mapping import OFFSET_MASK
+from qmon.block.qcow2.refcounts import Refcounts, dirty_sectors
+
+MAX_GIVEN_UP = 1 << 16
+MAX_GIVEN_UP_BYTES = 256 << 20
+"""Clusters that wait for a flush before they can be used again."""
+
+Place = tuple[int, bytes]
+
+
+class WriteOut:
+    """One for each image that is open for writing. Thread-safe."""
+
+    def __init__(self, core: Core, refcounts: Refcounts) -> None:
+        self._core = core
+        self._file = core.file
+        self._refcounts = refcounts
+        self._bits = core.header.cluster_bits
+        self._one_at_a_time = threading.Lock()
+        self._given_up: list[int] = []
+        """Clusters that lost one reference in memory; not yet in the file."""
+        self._unreferenced: list[tuple[int, list[int]]] = []
+        """Such whose reference is gone from the file, with the last epoch in which they were looked up."""
+        self._failed: int | None = None
+
+    def check(self) -> None:
+        """Raises OSError when nothing may be written any more."""
+        if self._failed is not None:
+            raise OSError(self._failed, f"an earlier flush failed: {os.strerror(self._failed)}")
+        if self._core.damage.found:
+            raise OSError(errno.EIO, "the image is damaged")
+
+    def give_up(self, cluster: int) -> None:
+        """A cluster has lost a reference; under the image's lock."""
+        self._given_up.append(cluster)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much waits that it should be flushed, whoever asks."""
+        waiting = len(self._given_up)
+        return (
+            self._core.mapping.cache.dirty_is_much
+            or self._refcounts.cache.dirty_is_much
+            or waiting > MAX_GIVEN_UP
+            or waiting << self._bits > MAX_GIVEN_UP_BYTES
+        )
+
+    def flush(self) -> None:
+        """Return when all that was written before is on stable storage, and found there. Raises OSError."""
+        with self._one_at_a_time:
+            self.check()
+            self._flush()
+            self._release()
+
+    def _flush(self) -> None:
+        core, refcounts, mapping = self._core, self._refcounts, self._core.mapping
+        with core.lock:
+            epoch = core.requests.begin_epoch()
+            moved = refcounts.place_moved_table() if refcounts.has_moved else None
+            new_blocks, refcounts.new_blocks = refcounts.new_blocks, set()
+            if moved is None:
+                blocks = dirty_sectors(refcounts.table, new_blocks, refcounts.table_offset)
+            else:
+                blocks = [(moved << self._bits, CODEC_64.encode(refcounts.table))]
+                refcounts.has_moved = False
+            counts = refcounts.cache.take_writes()
+            tables = mapping.cache.take_writes()
+            l1_indices, mapping.dirty_l1 = mapping.dirty_l1, set()
+            l1 = dirty_sectors(mapping.l1, l1_indices, mapping.l1_offset)
+            new_tables = {mapping.l1[index] & OFFSET_MASK for index in l1_indices}
+            given_up, self._given_up = self._given_up, []
+        done = False
+        try:
+            self._write(_places(counts))
+            self._write(_places([write for write in tables if write.table.offset in new_tables]))
+            self._sync()
+            if blocks:
+                self._write(blocks)
+                self._sync()
+                if moved is not None:
+                    given_up += self._use_moved_table(moved, len(blocks[0][1]) >> self._bits)
+            linking = _places([write for write in tables if write.table.offset not in new_tables]) + l1
+            if linking:
+                self._write(linking)
+                self._sync()
+            done = True
+        finally:
+            with core.lock:
+                if done:
+                    refcounts.cache.written(counts)
+                    mapping.cache.written(tables)
+                    if given_up:
+                        self._unreferenced.append((epoch, given_up))
+                else:
+                    refcounts.cache.not_written(counts)
+                    mapping.cache.not_written(tables)
+                    mapping.dirty_l1 |= l1_indices
+                    refcounts.new_blocks |= new_blocks
+                    refcounts.has_moved = refcounts.has_moved or moved is not None
+                    self._given_up += given_up
+
+    def _use_moved_table(self, start: int, clusters: int) -> list[int]:
+        """Name the refcount table's new place in the header; returns the clusters of the old one."""
+        self._write([(REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_FIELDS.pack(start << self._bits, clusters))])
+        self._sync()
+        with self._core.lock:
+            return list(self._refcounts.table_moved(start, clusters))
+
+    def _release(self) -> None:
+        """Count down what nothing refers to any more and nobody looks at; the file needs no flush for it."""
+        core, refcounts = self._core, self._refcounts
+        with core.lock:
+            ready = [entry for entry in self._unreferenced if core.requests.are_over(entry[0])]
+            if not ready:
+                return
+            clusters = [cluster for _, given_up in ready for cluster in given_up]
+            free = [cluster for cluster in clusters if refcounts.get(cluster) == 1]
+        self._punch(sorted(set(free)))
+        with core.lock:
+            done = {id(entry) for entry in ready}
+            self._unreferenced = [entry for entry in self._unreferenced if id(entry) not in done]
+            for cluster in clusters:
+                if not refcounts.change(cluster, -1):
+                    core.mapping.cache.forget(cluster << self._bits)
+            counts = refcounts.cache.take_writes()
+        try:
+            self._write(_places(counts))
+        except OSError:
+            with core.lock:
+                refcounts.cache.not_written(counts)
+            raise
+        with core.lock:
+            refcounts.cache.written(counts)
+
+    def _punch(self, clusters: Sequence[int]) -> None:
+        """Give the room of clusters back to the file system, where it takes it."""
+        start = 0
+        for end in range(1, len(clusters) + 1):
+            if end == len(clusters) or clusters[end] != clusters[end - 1] + 1:
+                self._file.give_back(clusters[start] << self._bits, (end - start) << self._bits)
+                start = end
+
+    def _write(self, places: Sequence[Place]) -> None:
+        for offset, data in places:
+            self._file.write(offset, data)
+
+    def _sync(self) -> None:
+        """After a failure nobody knows what has landed, so nothing may build on it."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            self._failed = error.errno or errno.EIO
+            raise
+
+
+def _places(writes: Sequence[Write]) -> list[Place]:
+    """The writes as offsets and bytes, neighbours joined."""
+    places: list[tuple[int, list[bytes]]] = []
+    end = -1
+    for write in writes:
+        if write.offset == end:
+            places[-1][1].append(write.data)
+        else:
+            places.append((write.offset, [write.data]))
+        end = write.offset + len(write.data)
+    return [(offset, b"".join(pieces)) for offset, pieces in places]

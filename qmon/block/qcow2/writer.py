@@ -1,0 +1,355 @@
+"""How a qcow2 image is written: in place, or into clusters that are found for it.
+
+A write that needs clusters takes them under the lock, fills them without it, with what lies around the
+guest's bytes in the same clusters, and enters them in the table when they are full. Until then whoever wants
+to change the same guest clusters waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qmon.block.node import Buffer
+from qmon.block.qcow2.compressed import clusters as compressed_clusters
+from qmon.block.qcow2.core import Core, clear
+from qmon.block.qcow2.entries import CODEC_64, Table
+from qmon.block.qcow2.header import AUTOCLEAR_OFFSET, FEATURES
+from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Run, State, filled
+from qmon.block.qcow2.refcounts import Refcounts
+from qmon.block.qcow2.writeout import WriteOut
+
+_ZEROS = memoryview(bytes(1 << 20))
+_JOINED_BYTES = 64 << 10
+"""Up to this size, copying a guest's bytes between what lies around them is cheaper than more calls."""
+
+
+@dataclass(eq=False, slots=True)
+class _InPlace:
+    host: int
+    length: int
+
+
+@dataclass(eq=False, slots=True)
+class _Filling:
+    """``count`` guest clusters from ``first`` on get the clusters at offset ``host`` of the file."""
+
+    first: int
+    count: int
+    host: int
+    is_new: bool
+    """Whether the clusters were found for this; else the table named them already, reading as zeros."""
+    is_fresh: bool
+    before: list[Run]
+    after: list[Run]
+
+
+class Writer:
+    """Changes one image. Thread-safe. All calls raise OSError."""
+
+    def __init__(self, core: Core, refcounts: Refcounts, out: WriteOut) -> None:
+        self._core = core
+        self._refcounts = refcounts
+        self._out = out
+        self._bits = core.header.cluster_bits
+        self._in_cluster = core.header.cluster_size - 1
+        self._has_zero_clusters = core.header.version >= 3
+        self._fillings: list[_Filling] = []
+        self._autoclear = core.header.autoclear
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Write all of ``data`` at ``offset``."""
+        view = memoryview(data)
+        self._before_change()
+        done = 0
+        while done < len(view):
+            if self._out.is_due:
+                self._out.flush()
+            done += self._write_some(offset + done, view[done:])
+
+    def zero(self, offset: int, length: int, *, unmap: bool) -> None:
+        """Make a range read as zeros; without ``unmap`` clusters that it has are kept for it."""
+        if not self._has_zero_clusters and (self._core.backing is not None or not unmap):
+            self._write_zeros(offset, length)
+            return
+        self._before_change()
+        end = offset + length
+        first, stop = self._whole_clusters(offset, end)
+        if first >= stop:
+            self._zero_part(offset, length)
+            return
+        if offset < first << self._bits:
+            self._zero_part(offset, (first << self._bits) - offset)
+        self._change_clusters(first, stop, unmap=unmap)
+        if end > stop << self._bits:
+            self._zero_part(stop << self._bits, end - (stop << self._bits))
+
+    def discard(self, offset: int, length: int) -> None:
+        """Give up whole clusters; they read as zeros then, or as before where they can't."""
+        if not self._has_zero_clusters and self._core.backing is not None:
+            return
+        self._before_change()
+        first, stop = self._whole_clusters(offset, offset + length)
+        if first < stop:
+            self._change_clusters(first, stop, unmap=True)
+
+    def _before_change(self) -> None:
+        """Nobody may trust any more, after a crash, what this image says of itself and isn't kept up."""
+        self._out.check()
+        if self._autoclear:
+            with self._core.lock:
+                if self._autoclear:
+                    self._core.file.write(AUTOCLEAR_OFFSET, FEATURES.pack(0))
+                    self._core.file.flush()
+                    self._autoclear = 0
+
+    def _whole_clusters(self, offset: int, end: int) -> tuple[int, int]:
+        """The clusters from first to before stop that a range covers; the last may end with the disk."""
+        at_end = end == self._core.size
+        return -(-offset >> self._bits), (-(-end >> self._bits) if at_end else end >> self._bits)
+
+    def _write_some(self, offset: int, data: memoryview) -> int:
+        """Write as much from the start as can be in one go, and return how much."""
+        core = self._core
+        with core.lock:
+            while (plan := self._plan(offset, len(data))) is None:
+                core.changed.wait()
+                self._out.check()
+            epoch = core.requests.enter()
+        try:
+            if isinstance(plan, _InPlace):
+                core.file.write(plan.host, data[: plan.length])
+                return plan.length
+            return self._fill(plan, offset, data)
+        finally:
+            with core.lock:
+                core.requests.leave(epoch)
+
+    def _plan(self, offset: int, length: int) -> _InPlace | _Filling | None:
+        """What to do with the first bytes of a write; None while others fill its first cluster."""
+        mapping, bits = self._core.mapping, self._bits
+        l1_index = offset >> mapping.table_bits
+        stop = min(offset + length, (l1_index + 1) << mapping.table_bits)
+        first, last = offset >> bits, (stop - 1) >> bits
+        is_own = bool(mapping.l1[l1_index] & COPIED)
+        table = mapping.table(l1_index)
+        index = first & (mapping.in_table - 1)
+        entry = table.entries[index] if table else 0
+        if table and is_own and entry & COPIED and not entry & (ZERO | COMPRESSED):
+            count = self._row(table, index, last - first + 1, ZERO | COMPRESSED)
+            end = min(stop, (first + count) << bits)
+            return _InPlace((entry & OFFSET_MASK) + (offset & self._in_cluster), end - offset)
+        for filling in self._fillings:
+            if filling.first <= first < filling.first + filling.count:
+                return None
+            if first < filling.first <= last:
+                last = filling.first - 1
+        return self._plan_filling(offset, stop, first, last, l1_index)
+
+    def _row(self, table: Table, index: int, most: int, unwanted: int) -> int:
+        """How many entries from ``index`` on, without ``unwanted`` bits, follow each other in the file."""
+        entries, size = table.entries, self._in_cluster + 1
+        expected = entries[index]
+        count = 0
+        while count < most:
+            entry = entries[index + count]
+            if entry != expected or entry & unwanted:
+                break
+            self._core.mapping.check_entry(entry)
+            expected += size
+            count += 1
+        return count
+
+    def _plan_filling(self, offset: int, stop: int, first: int, last: int, l1_index: int) -> _Filling:
+        mapping, bits = self._core.mapping, self._bits
+        table = self._own_table(l1_index)
+        index = first & (mapping.in_table - 1)
+        entry = table.entries[index]
+        if entry & ZERO and entry & COPIED:
+            mapping.check_entry(entry & ~ZERO, may_be_new=True)
+            count = self._row(table, index, last - first + 1, COMPRESSED)
+            filling = _Filling(first, count, entry & OFFSET_MASK, False, False, [], [])
+        else:
+            wanted = 1
+            while wanted <= last - first:
+                entry = table.entries[index + wanted]
+                if entry & COPIED and not entry & COMPRESSED:
+                    break
+                wanted += 1
+            cluster, count, is_fresh = self._refcounts.allocate(wanted)
+            filling = _Filling(first, count, cluster << bits, True, is_fresh, [], [])
+        start, end = first << bits, (first + count) << bits
+        try:
+            if offset > start:
+                filling.before = mapping.runs(start, offset - start)
+            if stop < end:
+                filling.after = mapping.runs(stop, end - stop)
+        except OSError:
+            self._take_back(filling)
+            raise
+        self._fillings.append(filling)
+        return filling
+
+    def _fill(self, filling: _Filling, offset: int, data: memoryview) -> int:
+        """Write a filling's clusters, then enter them in the table; returns how much of ``data`` that was."""
+        end = (filling.first + filling.count) << self._bits
+        part = data[: end - offset]
+        try:
+            before = self._surroundings(filling.before, filling.is_fresh)
+            after = self._surroundings(filling.after, filling.is_fresh)
+            host = filling.host
+            place = host + (offset - (filling.first << self._bits))
+            if (before or after) and len(part) <= _JOINED_BYTES:
+                self._core.file.write(place - len(before), b"".join((before, part, after)))
+            else:
+                if before:
+                    self._core.file.write(host, before)
+                self._core.file.write(place, part)
+                if after:
+                    self._core.file.write(place + len(part), after)
+        except BaseException:
+            with self._core.lock:
+                self._fillings.remove(filling)
+                self._take_back(filling)
+                self._core.changed.notify_all()
+            raise
+        with self._core.lock:
+            self._fillings.remove(filling)
+            self._core.changed.notify_all()
+            self._link(filling)
+        return len(part)
+
+    def _surroundings(self, runs: list[Run], is_fresh: bool) -> bytes:
+        """What lies around a guest's bytes in the same clusters; nothing where holes will do."""
+        if not runs:
+            return b""
+        core = self._core
+        if is_fresh and all(
+            run.state == State.ZERO or (run.state == State.UNALLOCATED and core.backing is None)
+            for run in runs
+        ):
+            return b""
+        start = runs[0].offset
+        content = bytearray(runs[-1].offset + runs[-1].length - start)
+        view = memoryview(content)
+        for run in runs:
+            core.read_run(run, view[run.offset - start : run.offset - start + run.length])
+        if start + len(content) > core.size:  # what lies behind the disk's end must not come up when it grows
+            clear(view[max(0, core.size - start) :])
+        return bytes(content)
+
+    def _take_back(self, filling: _Filling) -> None:
+        """Its clusters are free again: nothing refers to them. Under the lock."""
+        if filling.is_new:
+            cluster = filling.host >> self._bits
+            for each in range(cluster, cluster + filling.count):
+                self._refcounts.change(each, -1)
+
+    def _link(self, filling: _Filling) -> None:
+        """Enter filled clusters in the table. Under the lock."""
+        mapping = self._core.mapping
+        table = mapping.table(filling.first >> self._core.header.l2_bits)
+        assert table is not None
+        index = filling.first & (mapping.in_table - 1)
+        for number in range(filling.count):
+            old = table.entries[index + number]
+            table.entries[index + number] = (filling.host + (number << self._bits)) | COPIED
+            if filling.is_new:
+                self._give_up(old)
+        mapping.cache.touch(table, index, index + filling.count - 1)
+
+    def _give_up(self, entry: int) -> None:
+        """What an L2 entry named is not referred to by it any more. Under the lock."""
+        if entry & COMPRESSED:
+            for cluster in compressed_clusters(entry, self._bits):
+                self._out.give_up(cluster)
+        elif entry & OFFSET_MASK:
+            self._out.give_up((entry & OFFSET_MASK) >> self._bits)
+
+    def _own_table(self, l1_index: int) -> Table:
+        """The L2 table of an L1 entry, made or copied if it can't be changed where it is. Under the lock."""
+        mapping = self._core.mapping
+        old = mapping.l1[l1_index]
+        table = mapping.table(l1_index)
+        if table is not None and old & COPIED:
+            return table
+        entries = table.entries[:] if table else CODEC_64.empty(mapping.in_table)
+        for index, entry in enumerate(entries):
+            if entry & COPIED and self._refcounts.get((entry & OFFSET_MASK) >> self._bits) != 1:
+                entries[index] = entry & ~COPIED
+        cluster = self._refcounts.allocate_table(1)
+        new = mapping.cache.add(cluster << self._bits, entries)
+        mapping.l1[l1_index] = cluster << self._bits | COPIED
+        mapping.dirty_l1.add(l1_index)
+        if table is not None:
+            self._out.give_up(table.offset >> self._bits)
+        return new
+
+    def _zero_part(self, offset: int, length: int) -> None:
+        """Zeros within one cluster, unless they are there."""
+        core = self._core
+        with core.lock:
+            runs = core.mapping.runs(offset, length)
+        if any(
+            run.state in (State.DATA, State.COMPRESSED)
+            or (run.state == State.UNALLOCATED and core.backing is not None)
+            for run in runs
+        ):
+            self._write_zeros(offset, length)
+
+    def _write_zeros(self, offset: int, length: int) -> None:
+        for start in range(offset, offset + length, len(_ZEROS)):
+            self.write(start, _ZEROS[: min(len(_ZEROS), offset + length - start)])
+
+    def _change_clusters(self, first: int, stop: int, *, unmap: bool, drop: bool = False) -> None:
+        """Have clusters read as zeros; with ``drop`` they are left to the backing image."""
+        core, mapping = self._core, self._core.mapping
+        l2_bits = core.header.l2_bits
+        leaves_holes = drop or core.backing is None
+        while first < stop:
+            if self._out.is_due:
+                self._out.flush()
+            with core.lock:
+                l1_index = first >> l2_bits
+                if leaves_holes and not mapping.l1[l1_index]:
+                    following = filled(mapping.l1, l1_index, len(mapping.l1), 1)
+                    first = following[0] << l2_bits if following else stop
+                    continue
+                end = min(stop, (l1_index + 1) << l2_bits)
+                while any(each.first < end and first < each.first + each.count for each in self._fillings):
+                    core.changed.wait()
+                self._out.check()
+                self._change_table(l1_index, first, end, unmap=unmap, drop=drop)
+                first = end
+
+    def _change_table(self, l1_index: int, first: int, stop: int, *, unmap: bool, drop: bool) -> None:
+        mapping = self._core.mapping
+        table = mapping.table(l1_index)
+        is_own = bool(mapping.l1[l1_index] & COPIED)
+        start = first & (mapping.in_table - 1)
+        changes: list[tuple[int, int]] = []
+        for index in range(start, start + stop - first):
+            old = table.entries[index] if table else 0
+            new = self._zeroed(old, is_own=is_own, unmap=unmap, drop=drop)
+            if new != old:
+                changes.append((index, new))
+        if not changes:
+            return
+        own = self._own_table(l1_index)
+        for index, new in changes:
+            old = own.entries[index]
+            own.entries[index] = new
+            if not new & OFFSET_MASK:
+                self._give_up(old)
+        mapping.cache.touch(own, changes[0][0], changes[-1][0])
+
+    def _zeroed(self, entry: int, *, is_own: bool, unmap: bool, drop: bool) -> int:
+        """What an L2 entry becomes, so that its cluster reads as zeros."""
+        if drop:
+            return 0
+        if not entry:
+            return 0 if self._core.backing is None else ZERO
+        if not entry & COMPRESSED:
+            self._core.mapping.check_entry(entry)
+            if not unmap and is_own and entry & COPIED:
+                return entry | ZERO
+        return ZERO if self._has_zero_clusters else 0
