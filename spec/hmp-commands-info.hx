@@ -197,41 +197,81 @@ DEFHEADING(Drives)
 
 SRST
 ``info block`` [``-n``] [``-v``] [*device*]
-  List the drives with their images, or only *device*. ``-n`` lists nodes instead, ``-v`` adds
-  size and format of each image.
+  List the drives with their images, or only *device*. ``-n`` lists nodes instead: of each image
+  the node of its format and that of its file, newest first. ``-v`` adds size and format of each
+  image and of those behind it.
+
+  ::
+
+    (qemu) info block d0
+    d0 (#block...): d0.img (raw)
+        Removable device: not locked, tray closed
+        Cache mode:       writeback
+    (qemu) info block -v ro
+    ...
+    image: ro.img
+    file format: raw
+    virtual size: 16 MiB (16777216 bytes)
+    disk size: ...
 ERST
 
     {
         .name       = "blockstats",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell what guests have read and written",
         .cmd        = hmp_info_blockstats,
     },
 
 SRST
+``info blockstats``
+  Tell for each drive how much its guests have read and written, in how many requests, and how many
+  nanoseconds these took; ``idle_time_ns`` is how long the last one is ago. The guests are NBD
+  clients and the ``aio_`` commands of ``qemu-io``. An emptied drive keeps its figures.
+
+  ::
+
+    (qemu) qemu-io d0 "aio_read -q 0 64k"
+    (qemu) info blockstats
+    d0: rd_bytes=65536 wr_bytes=0 rd_operations=1 wr_operations=0 flush_operations=0 ...
+    ro: rd_bytes=0 ...
 ERST
 
     {
         .name       = "block-jobs",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the block jobs that are under way",
         .cmd        = hmp_info_block_jobs,
     },
 
 SRST
+``info block-jobs``
+  List the block jobs that are under way.
+
+  ::
+
+    (qemu) info block-jobs
+    No active jobs
 ERST
 
     {
         .name       = "snapshots",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the snapshots of the machine",
         .cmd        = hmp_info_snapshots,
     },
 
 SRST
+``info snapshots``
+  List the snapshots that the machine can go back to. They are kept in images of a format that has
+  room for them; raw has none.
+
+  ::
+
+    (qemu) info snapshots
+    no block device can store vmstate for snapshot
 ERST
 
 DEFHEADING(Migration)
