@@ -210,7 +210,8 @@ class HelpWanted:
 def parse_object(text: str, form: Form = Form.KEYVAL) -> dict[str, Any] | HelpWanted:
     """Read what a person wrote, an option string or JSON, into the arguments of object-add.
 
-    ``form`` is that of an option string: KEYVAL on a monitor, OPTION on the command line. Raises UsageError with QEMU's words.
+    ``form`` is that of an option string: KEYVAL on a monitor, OPTION on the command line. Raises
+    UsageError with QEMU's words.
     """
     if text.startswith("{"):
         arguments = read_object(parse_json(text), Form.JSON)

@@ -19,17 +19,17 @@ from qmon.machine.exports import ExportCommands
 from qmon.machine.faults import FaultCommands
 from qmon.machine.fds import DescriptorCommands
 from qmon.machine.general import GeneralCommands
-from qmon.machine.hash_order import HashOrdered
 from qmon.machine.machine import Machine
 from qmon.machine.media import MediaCommands
 from qmon.machine.memory import MemoryCommands, image_files
 from qmon.machine.migrate import MigrationCommands
+from qmon.machine.objects import ObjectCommands
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io import QemuIoCommands
 from qmon.machine.running import RunningCommands
-from qmon.machine.objects import ObjectCommands
 from qmon.machine.runstate import RunState
 from qmon.machine.screens import ScreenCommands
+from qmon.machine.shown_chardevs import ShownChardevs
 from qmon.machine.snapshots import SnapshotCommands
 from qmon.migration.journal import Journal, JournalError, Stand
 from qmon.qmp.registry import Registry
@@ -62,7 +62,7 @@ class EmbeddedMachine:
         self._log = Log() if log is None else log
         self._owns_log = log is None
         self.chardevs = Chardevs(
-            HashOrdered(), lambda path: open_output_file(path, image_files(self._machine))
+            ShownChardevs(self._machine.qom), lambda path: open_output_file(path, image_files(self._machine))
         )
         """What monitors speak on, and whatever else is made of their kind."""
         AbsentCommands().register(self.registry)
@@ -83,7 +83,7 @@ class EmbeddedMachine:
             MemoryCommands(self._machine, self._descriptors),
             DebugCommands(self._machine, self._log),
             RunningCommands(self._machine),
-            DeviceCommands(),
+            DeviceCommands(self._machine),
             ScreenCommands(),
         ):
             self.registry.add_from(family)
