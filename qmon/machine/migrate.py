@@ -25,6 +25,7 @@ from qmon.migration.source import Source
 from qmon.migration.states import ENDED, Event, Phase, status_of
 from qmon.migration.transport import parse_uri
 from qmon.qmp.registry import command
+from qmon.trace import MIGRATE_SET_STATE
 
 log = logging.getLogger("qmon.machine")
 
@@ -356,6 +357,7 @@ class MigrationCommands:
         status = status_of(phase)
         if (status, phase is Phase.DOUBT) != self._told:
             self._told = (status, phase is Phase.DOUBT)
+            MIGRATE_SET_STATE("status=%s", status)
             told = self.settings.capabilities["events"]
             self._machine.registry.events.emit("MIGRATION", {"status": status}, private=not told)
 

@@ -29,6 +29,7 @@ from qmon.nbd.constants import (
 )
 from qmon.nbd.handshake import ALLOCATION_CONTEXT_ID, Agreement, ProtocolError
 from qmon.nbd.replies import Replies, allocate
+from qmon.trace import NBD_RECEIVE_REQUEST
 
 log = logging.getLogger("qmon.nbd")
 
@@ -219,6 +220,8 @@ class Connection:
                 after = data + length if command == _WRITE else data
                 if after > end or magic != REQUEST_MAGIC or command == _DISC or not self._replies.has_room(0):
                     break
+                if NBD_RECEIVE_REQUEST.enabled:
+                    self._trace(flags, command, cookie, offset, length)
                 if node is None:
                     self._replies.add_error(cookie, command, _ESHUTDOWN)
                 else:
@@ -236,6 +239,11 @@ class Connection:
         finally:
             if node is not None:
                 self._gate.leave()
+
+    def _trace(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
+        """Tell of a request; of one that finds no room for its reply, again when it is served."""
+        text = "export=%s cookie=%#x type=%d flags=%#x offset=%#x len=%d"
+        NBD_RECEIVE_REQUEST(text, self._name, cookie, command, flags, offset, length)
 
     def _refusal(self, command: int, flags: int, offset: int, length: int, size: int) -> int:
         """Why a request is refused before the node sees it ("Error values"), 0 when it is not."""
@@ -322,6 +330,7 @@ class Connection:
 
         A failed one is taken to its end too: only there the next request begins.
         """
+        self._trace(flags, _WRITE, cookie, offset, length)
         view = self._requests
         started = monotonic_ns()
         have = self._end - self._start - _HEADER

@@ -16,6 +16,7 @@ from qmon.nbd.connection import Connection
 from qmon.nbd.constants import MAX_STRING
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
+from qmon.trace import NBD_NEGOTIATE_SUCCESS
 
 __all__ = ["Disk", "Export", "NbdServer"]
 
@@ -242,6 +243,7 @@ class NbdServer:
             return None
         client.socket.sendall(reply)
         client.socket.settimeout(None)
+        NBD_NEGOTIATE_SUCCESS("client=%s export=%s", client.peer, agreement.export.name)
         return agreement
 
     def _attach(self, client: _Client, export: Export) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.processes import Lab, Qmon, blank, drive
+from tests.interop.processes import Lab, Qmon, blank, drive, filled, migrated
 from tests.interop.test_hmp_against_qemu import connect
 
 SIZE = 1 << 20
@@ -116,6 +117,30 @@ def test_trace_events_tell_what_happens(lab: Lab, tmp_path: Path) -> None:
     before = log.read_text()
     qmon.quietly("cont", "info name")
     assert log.read_text() == before
+
+
+def test_requests_of_guests_and_migrations_are_traced(lab: Lab, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    source, target, uri = lab.pair(
+        [*drive(filled(tmp_path / "source.img", 2 * SIZE)), "-D", str(log)],
+        drive(blank(tmp_path / "target.img", 2 * SIZE)),
+    )
+    source.quietly("trace-event nbd_* on", "trace-event migrate_set_state on")
+    source.export("d0")
+    target.export("d0")
+    with source.guest() as guest:
+        guest.write(4096, b"x" * 512)
+        guest.write(0, b"x" * 2 * SIZE)
+    (success,) = traced(log, "nbd_negotiate_success")
+    assert success.endswith("export=d0")
+    requests = [re.sub(r"cookie=\S+", "cookie=N", request) for request in traced(log, "nbd_receive_request")]
+    assert requests[:2] == [
+        "export=d0 cookie=N type=1 flags=0x0 offset=0x1000 len=512",
+        "export=d0 cookie=N type=1 flags=0x0 offset=0x0 len=2097152",
+    ]
+    migrated(source, target, f"migrate -d -b {uri}")
+    states = [state.removeprefix("status=") for state in traced(log, "migrate_set_state")]
+    assert states == ["setup", "active", "device", "completed"]
 
 
 def test_every_event_that_is_listed_can_be_switched(lab: Lab) -> None:
