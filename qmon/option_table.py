@@ -66,11 +66,26 @@ _OURS = (
     Option(
         "monitor",
         Treatment.OURS,
-        "stdio|unix:PATH,server,nowait|none",
-        "Put a monitor on the terminal or on a Unix socket; any number of them.",
+        "stdio|none|unix:PATH|tcp:HOST:PORT|telnet:HOST:PORT[,server][,nowait]|pty|...",
+        "Put a monitor on the terminal, a socket or another device; any number of them.",
     ),
-    Option("qmp", Treatment.OURS, "unix:PATH,server,nowait", "Serve the machine protocol on a Unix socket."),
+    Option("qmp", Treatment.OURS, "unix:PATH,server,nowait|...", "The same for the machine protocol."),
+    Option("qmp-pretty", Treatment.OURS, "unix:PATH,server,nowait|...", "The same, its answers laid out."),
+    Option("chardev", Treatment.OURS, "KIND,id=ID[,...]", "Make a character device, as chardev-add does."),
+    Option(
+        "mon",
+        Treatment.OURS,
+        "[chardev=]ID[,mode=readline|control][,pretty=on|off]",
+        "Put a monitor, or with mode=control the machine protocol, on a character device.",
+    ),
+    Option("serial", Treatment.OURS, "mon:KIND", "Like -monitor KIND; a serial line itself is ignored."),
     Option("script", Treatment.OURS, "FILE", "Run the commands in FILE, then quit; stop at one that fails."),
+    Option(
+        "hx",
+        Treatment.OURS,
+        "[info=]FILE",
+        "Lay a command table of QEMU's over qmon's own; one named *-info.hx is that of info.",
+    ),
     Option(
         "statedir",
         Treatment.OURS,
@@ -88,9 +103,6 @@ _REFUSED = (
     Option("snapshot", Treatment.REFUSED, "", "put an overlay on the image and name it with -drive"),
     Option("set", Treatment.REFUSED, "...", "write it into -drive"),
     Option("add-fd", Treatment.REFUSED, "...", "name the file by its path"),
-    Option("chardev", Treatment.REFUSED, "...", "give -monitor or -qmp its socket itself"),
-    Option("mon", Treatment.REFUSED, "...", "use -monitor or -qmp"),
-    Option("qmp-pretty", Treatment.REFUSED, "...", "use -qmp"),
     Option("preconfig", Treatment.REFUSED, "", "use -S"),
     Option("loadvm", Treatment.REFUSED, "...", "there is no saved state to load"),
     Option("readconfig", Treatment.REFUSED, "...", "give the options on the command line"),
@@ -109,7 +121,7 @@ _IGNORED_ALONE = """
 _IGNORED_WITH_ARGUMENT = """
     machine M cpu accel smp numa global boot m mem-path k audio audiodev device fsdev virtfs usbdevice display
     spice rotate vga g vnc acpitable smbios netdev nic net tpmdev bios kernel append initrd dtb compat fw_cfg
-    serial parallel debugcon overcommit gdb d dfilter seed L xen-domid action option-rom rtc icount
+    parallel debugcon overcommit gdb d dfilter seed L xen-domid action option-rom rtc icount
     watchdog-action echr prom-env semihosting-config trace plugin qtest qtest-log msg
 """
 

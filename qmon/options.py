@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qmon.address import parse_unix
+from qmon.device_options import DeviceReader, MadeChardev, MonitorMode, MonitorOptions
 from qmon.drive_options import DriveList, DriveOptions
 from qmon.errors import UsageError
-from qmon.keyval import parse_keyval, parse_switch
+from qmon.keyval import parse_keyval
 from qmon.option_table import OPTIONS, Option, Treatment
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -42,20 +42,6 @@ class Show(enum.Enum):
     """What -object takes: the options of ``object_type``, or the types."""
 
 
-class MonitorKind(enum.Enum):
-    STDIO = "stdio"
-    UNIX = "unix"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class MonitorOptions:
-    """One ``-monitor``; ``path`` is the socket's where the kind is UNIX, and "" otherwise."""
-
-    kind: MonitorKind
-    path: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command line asks for. Paths and the incoming URI are as they were written."""
@@ -72,10 +58,11 @@ class Options:
     name: str | None = None
     uuid: str | None = None
     """In lower case."""
+    chardevs: tuple[MadeChardev, ...] = ()
     monitors: tuple[MonitorOptions, ...] = ()
-    qmp: tuple[str, ...] = ()
-    """Paths of Unix sockets."""
     script: str | None = None
+    hx: tuple[str, ...] = ()
+    """Files of command tables, ``FILE`` or ``info=FILE``."""
     statedir: str | None = None
     pidfile: str | None = None
     logfile: str | None = None
@@ -86,9 +73,16 @@ class Options:
     @property
     def stdin_monitor(self) -> bool:
         """Whether standard input is a monitor: by ``-monitor stdio``, or when nothing else gives commands."""
-        if self.monitors:
-            return any(monitor.kind is MonitorKind.STDIO for monitor in self.monitors)
-        return not (self.qmp or self.daemonize or self.script is not None)
+        return any(self._is_on_stdin(monitor) for monitor in self.monitors)
+
+    @property
+    def other_monitors(self) -> bool:
+        """Whether anything but standard input and a script gives commands."""
+        return any(not self._is_on_stdin(monitor) for monitor in self.monitors)
+
+    def _is_on_stdin(self, monitor: MonitorOptions) -> bool:
+        stdio = [made.options.id for made in self.chardevs if made.options.kind == "stdio"]
+        return monitor.mode is MonitorMode.READLINE and monitor.chardev in stdio
 
     @property
     def note(self) -> str | None:
@@ -144,9 +138,8 @@ class _Reader:
         self.object_type: str | None = None
         self._objects: dict[str, dict[str, Any]] = {}
         self._drives = DriveList()
-        self._monitors: list[MonitorOptions] = []
-        self._stdio = False
-        self._qmp: list[str] = []
+        self._devices = DeviceReader()
+        self._hx: list[str] = []
         self._texts: dict[str, str] = {}
         self._switches: set[str] = set()
         self._ignored: list[str] = []
@@ -159,6 +152,8 @@ class _Reader:
         if option.treatment is Treatment.REFUSED:
             raise UsageError(f"not supported: {option.help}")
         if option.treatment is Treatment.IGNORED:
+            if option.name == "parallel" and argument in ("none", "null"):
+                return  # which is what there is
             self._ignored.append(f"-{option.name}")
             return
         match option.name:
@@ -170,14 +165,17 @@ class _Reader:
                 self._drives.add(argument)
             case name if name in _SHORT_DRIVES:
                 self._drives.add_options({"file": argument, **_SHORT_DRIVES[name]})
-            case "monitor":
-                self._take_monitor(argument)
-            case "qmp":
-                self._qmp.append(_read_unix(argument, "unix:PATH,server,nowait"))
+            case "serial":
+                if not self._devices.take_serial(argument):
+                    self._ignored.append(f"-{option.name}")
+            case "monitor" | "qmp" | "qmp-pretty" | "chardev" | "mon":
+                self._devices.take(option.name, argument)
             case "object":
                 self._take_object(argument)
             case "name":
                 self._take_name(argument)
+            case "hx":
+                self._hx.append(argument)
             case "uuid":
                 if not _UUID.fullmatch(argument):
                     raise UsageError("failed to parse UUID string: wrong format")
@@ -186,18 +184,6 @@ class _Reader:
                 self._texts[name] = argument
             case name:
                 self._switches.add(name)
-
-    def _take_monitor(self, argument: str) -> None:
-        if argument == "none":
-            self._monitors.append(MonitorOptions(MonitorKind.NONE))
-        elif argument == "stdio":
-            if self._stdio:
-                raise UsageError("cannot use stdio by multiple character devices")
-            self._stdio = True
-            self._monitors.append(MonitorOptions(MonitorKind.STDIO))
-        else:
-            path = _read_unix(argument, "stdio, none or unix:PATH,server,nowait")
-            self._monitors.append(MonitorOptions(MonitorKind.UNIX, path))
 
     def _take_object(self, argument: str) -> None:
         from qmon.object_options import HelpWanted, parse_object
@@ -223,8 +209,9 @@ class _Reader:
     def options(self) -> Options:
         """All that was gathered. Raises UsageError for what does not go together."""
         daemonize = "daemonize" in self._switches
-        if daemonize and self._stdio:
-            raise UsageError("-monitor stdio: cannot use stdio with -daemonize")
+        if not (daemonize or "script" in self._texts):
+            self._devices.add_default()
+        self._devices.check(daemonize)
         ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
         return Options(
             objects=tuple(self._objects.values()),
@@ -233,28 +220,13 @@ class _Reader:
             paused="S" in self._switches,
             name=self._texts.get("name"),
             uuid=self._texts.get("uuid"),
-            monitors=tuple(self._monitors),
-            qmp=tuple(self._qmp),
+            chardevs=tuple(self._devices.chardevs),
+            monitors=tuple(self._devices.monitors),
             script=self._texts.get("script"),
+            hx=tuple(self._hx),
             statedir=self._texts.get("statedir"),
             pidfile=self._texts.get("pidfile"),
             logfile=self._texts.get("D"),
             daemonize=daemonize,
             ignored=tuple(dict.fromkeys(ignored)),
         )
-
-
-def _read_unix(argument: str, allowed: str) -> str:
-    """Read ``unix:PATH,server=on,wait=off`` and return the path. Raises UsageError."""
-    if not argument.startswith("unix:"):
-        raise UsageError(f"'{argument}' is not a valid char driver: use {allowed}")
-    options = parse_keyval(argument.removeprefix("unix:"), "path")
-    path = options.pop("path", "")
-    switches = {"server": False, "wait": True}
-    for key, value in options.items():
-        if key not in switches:
-            raise UsageError(f"Invalid parameter '{key}'")
-        switches[key] = parse_switch(key, value)
-    if not switches["server"] or switches["wait"]:
-        raise UsageError(f"qmon only listens, and waits for nobody: use unix:{path},server=on,wait=off")
-    return parse_unix(path).path

@@ -6,25 +6,27 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qmon.address import UnixAddress, bind_failure, listen
+from qmon.chardev.chardevs import Chardevs
 from qmon.daemon import PidFile
+from qmon.device_options import MonitorMode
 from qmon.errors import QmonError, reason
 from qmon.hmp.monitor import Monitor
 from qmon.logs import Log
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
-from qmon.options import MonitorKind, Options
+from qmon.options import Options
 from qmon.paths import state_folder
 from qmon.version import VERSION
 
 if TYPE_CHECKING:
     from qmon.daemon import Launcher
+    from qmon.hmp.table import Tables
 
 SWITCH_SECONDS = 0.0002
 """Python's own is 5 ms: too long for a migration whose progress is asked for all the time."""
@@ -36,14 +38,14 @@ class Program:
     def __init__(self, options: Options, launcher: Launcher | None) -> None:
         self._options = options
         self._launcher = launcher
-        self._sockets: list[UnixAddress] = []
 
     async def run(self) -> int:
         """Start, serve until the end is asked for, clean up; return the exit status.
 
-        Raises CommandError, UsageError or OSError when it can't start.
+        Raises CommandError, UsageError, HxError or OSError when it can't start.
         """
         options = self._options
+        tables = _read_tables(options.hx)
         log = Log()
         log.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
         machine = EmbeddedMachine(
@@ -61,6 +63,11 @@ class Program:
             loop.add_signal_handler(number, machine.request_quit)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(machine.close)
+            stack.push_async_callback(machine.chardevs.close)
+            if options.chardevs:
+                making = asyncio.create_task(self._make_chardevs(machine.chardevs))
+                if not await _unless(machine, making):
+                    return 0
             for arguments in options.objects:
                 await machine.registry.execute("object-add", arguments)
             await machine.start(
@@ -69,46 +76,47 @@ class Program:
                     for drive in options.drives
                 ]
             )
-            monitor = Monitor(machine.registry)
-            await self._listen(monitor, stack)
+            monitor = Monitor(machine.registry, tables)
+            self._attach(monitor, machine.chardevs)
             if options.pidfile is not None:
                 stack.callback(PidFile(options.pidfile).remove)
             if self._launcher is not None:
                 self._launcher.ready()
             return await self._serve(machine, monitor)
 
-    async def _listen(self, monitor: Monitor, stack: contextlib.AsyncExitStack) -> None:
-        paths = [each.path for each in self._options.monitors if each.kind is MonitorKind.UNIX]
-        if paths:
-            from qmon.hmp.socket_monitor import SocketMonitor
+    async def _make_chardevs(self, chardevs: Chardevs) -> None:
+        """Make what the monitors speak on; wait for the clients that are to be waited for.
 
-            for path in paths:
-                server = SocketMonitor(monitor, self._bind(path, stack))
-                await server.start()
-                stack.push_async_callback(server.stop)
-        if self._options.qmp:
-            from qmon.qmp.server import QmpServer
+        Raises QmonError naming the option.
+        """
+        for made in self._options.chardevs:
+            try:
+                if made.options.kind == "stdio" and self._options.stdin_monitor:
+                    chardevs.reserve_stdio(made.options.id)
+                    continue
+                chardev = await chardevs.make(made.options)
+            except QmonError as error:
+                raise QmonError(f"{made.shown}: {error}") from error
+            if chardev.kind == "pty":
+                path = chardev.filename.removeprefix("pty:")
+                print(f"char device redirected to {path} (label {chardev.label})", flush=True)
 
-            for path in self._options.qmp:
-                qmp = QmpServer(monitor.target, self._bind(path, stack))
-                await qmp.start()
-                stack.push_async_callback(qmp.stop)
+    def _attach(self, monitor: Monitor, chardevs: Chardevs) -> None:
+        for each in self._options.monitors:
+            chardev = chardevs.get(each.chardev)
+            if each.mode is MonitorMode.CONTROL:
+                from qmon.qmp.server import QmpServer
 
-    @staticmethod
-    def _bind(path: str, stack: contextlib.AsyncExitStack) -> socket.socket:
-        address = UnixAddress(path)
-        try:
-            listener = listen(address)
-        except OSError as error:
-            raise QmonError(bind_failure(address, error)) from error
-        absolute = Path(path).absolute()
-        stack.callback(absolute.unlink, missing_ok=True)
-        return listener
+                chardev.attach(QmpServer(monitor.target, pretty=each.pretty).serve)
+            elif chardev.kind != "stdio":
+                from qmon.hmp.socket_monitor import SocketMonitor
+
+                chardev.attach(SocketMonitor(monitor).serve)
 
     async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
         """Run the script, then the monitor on stdin; what else listens keeps the process."""
         options = self._options
-        others = bool(options.qmp) or any(each.kind is MonitorKind.UNIX for each in options.monitors)
+        others = options.other_monitors
         if options.script is not None:
             try:
                 text = await asyncio.to_thread(_read_text, options.script)
@@ -148,6 +156,19 @@ class Program:
             waiter.cancel()
 
 
+async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:
+    """Wait for work, or for the machine's end; whether the work was done. Raises what the work raises."""
+    end = asyncio.create_task(machine.wait_quit())
+    await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+    end.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+        return False
+    work.result()
+    return True
+
+
 async def _run_script(machine: EmbeddedMachine, monitor: Monitor, text: str | None, name: str) -> int:
     """Run a script, or stdin where ``text`` is None, up to its end or the machine's."""
     from qmon.hmp.script import ScriptPerson, run_script
@@ -165,6 +186,15 @@ async def _run_script(machine: EmbeddedMachine, monitor: Monitor, text: str | No
         await asyncio.wait([script])
         return 0
     return script.result()
+
+
+def _read_tables(files: Sequence[str]) -> Tables | None:
+    """The command tables with those files on top; None where there are none. Raises HxError or OSError."""
+    if not files:
+        return None
+    from qmon.hmp.given_tables import read_given
+
+    return read_given(files)
 
 
 def _read_text(path: str) -> str:

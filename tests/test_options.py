@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmon.chardev.options import SHORT_FORMS
+from qmon.device_options import MonitorMode, MonitorOptions
 from qmon.errors import UsageError
 from qmon.option_table import OPTIONS, Treatment, help_text
-from qmon.options import MonitorKind, MonitorOptions, Show, parse
+from qmon.options import Show, parse
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 TABLE = sorted(OPTIONS)
 IGNORED = [name for name in TABLE if OPTIONS[name].treatment is Treatment.IGNORED]
 REFUSED = [name for name in TABLE if OPTIONS[name].treatment is Treatment.REFUSED]
 BOTH_READ_ONLY = "'read-only' and its alias 'readonly' can't be used at the same time"
-NOT_A_CLIENT = "qmon only listens, and waits for nobody: use unix:a,server=on,wait=off"
-NO_DRIVER = "is not a valid char driver: use"
+TWICE = "cannot use stdio by multiple character devices"
+NO_DRIVER = f"is not a valid char driver: use {SHORT_FORMS}"
 ARGUMENTS = {
     "drive": "file=disk.img,if=none",
     "monitor": "none",
     "qmp": "unix:q.sock,server,nowait",
+    "qmp-pretty": "unix:p.sock,server,nowait",
+    "chardev": "null,id=c",
+    "mon": "d",
     "uuid": UUID,
 }
 
@@ -50,7 +56,8 @@ def words_for(name: str, dash: str = "-") -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in REFUSED])
 def test_one_dash_and_two_mean_the_same(name: str) -> None:
-    assert parse(words_for(name, "-")) == parse(words_for(name, "--"))
+    device = ["-chardev", "null,id=d"]
+    assert parse([*words_for(name, "-"), *device]) == parse([*words_for(name, "--"), *device])
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if OPTIONS[name].takes_argument])
@@ -212,7 +219,9 @@ def test_a_whole_line_is_read() -> None:
         "s",
     )
     assert options.daemonize
-    assert options.qmp == ("q",)
+    assert options.monitors == (
+        MonitorOptions("compat_monitor0", MonitorMode.CONTROL, shown="-qmp unix:q,server,nowait"),
+    )
     assert options.ignored == ("-M", "-m", "-name process")
     assert options.drives[0].to_qmp() == {
         "id": "d0", "file": "d", "format": "raw", "if": "virtio", "readonly": False
@@ -224,28 +233,88 @@ def test_a_wrong_uuid_is_refused(uuid: str) -> None:
     assert refusal("-uuid", uuid) == f"-uuid {uuid}: failed to parse UUID string: wrong format"
 
 
+def made(*argv: str) -> tuple[str, str, dict[str, Any]]:
+    """The one character device that a line makes."""
+    (one,) = parse(argv).chardevs
+    return one.options.id, one.options.kind, one.options.data
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0="), min_size=1, max_size=20))
 def test_a_monitor_socket_is_read_in_both_spellings(path: str) -> None:
-    expected = (MonitorOptions(MonitorKind.UNIX, path),)
+    address = {"type": "unix", "data": {"path": path}}
+    expected = ("compat_monitor0", "socket", {"addr": address, "server": True, "wait": False})
     for switches in ("server,nowait", "server=on,wait=off", "nowait,server", "wait=no,server=yes"):
-        assert parse(["-monitor", f"unix:{escape(path)},{switches}"]).monitors == expected
-    assert parse(["-qmp", f"unix:{escape(path)},server,nowait"]).qmp == (path,)
+        for option in ("-monitor", "-qmp", "-qmp-pretty"):
+            assert made(option, f"unix:{escape(path)},{switches}") == expected
 
 
 @pytest.mark.parametrize(
-    ("argv", "reason"),
+    ("short", "kind", "data"),
     [
-        (("-monitor", "telnet"), f"'telnet' {NO_DRIVER} stdio, none or unix:PATH,server,nowait"),
-        (("-qmp", "none"), f"'none' {NO_DRIVER} unix:PATH,server,nowait"),
-        (("-monitor", "unix:a"), NOT_A_CLIENT),
-        (("-monitor", "unix:a,server"), NOT_A_CLIENT),
-        (("-monitor", "unix:a,server,nowait,mux=on"), "Invalid parameter 'mux'"),
-        (("-monitor", "unix:a,server=maybe"), "Parameter 'server' expects 'on' or 'off'"),
-        (("-monitor", "unix:,server,nowait"), "UNIX socket path is missing: write unix:PATH"),
+        ("null", "null", {}),
+        ("pty", "pty", {}),
+        ("file:a,b", "file", {"out": "a,b"}),
+        ("pipe:a", "pipe", {"device": "a"}),
+        ("unix:a", "socket", {"addr": {"type": "unix", "data": {"path": "a"}}, "server": False}),
+        (
+            "telnet:[::1]:5,server",
+            "socket",
+            {
+                "addr": {"type": "inet", "data": {"host": "::1", "port": "5"}},
+                "server": True,
+                "wait": True,
+                "telnet": True,
+            },
+        ),
+        (
+            "tcp::5,to=9,reconnect=3",
+            "socket",
+            {
+                "addr": {"type": "inet", "data": {"host": "", "port": "5", "to": 9}},
+                "server": False,
+                "reconnect": 3,
+            },
+        ),
+    ],
+)
+def test_a_short_form_is_read(short: str, kind: str, data: dict[str, Any]) -> None:
+    assert made("-monitor", short) == ("compat_monitor0", kind, data)
+
+
+def test_monitors_are_put_on_devices_that_are_made_before_or_after() -> None:
+    options = parse(
+        ["-mon", "c,mode=control,pretty=on", "-chardev", "null,id=c", "-chardev", "null,id=d", "-mon", "d"]
+    )
+    assert [(each.chardev, each.mode, each.pretty) for each in options.monitors] == [
+        ("c", MonitorMode.CONTROL, True),
+        ("d", MonitorMode.READLINE, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("-monitor telnet", f"-monitor telnet: 'telnet' {NO_DRIVER}"),
+        ("-qmp none", f"-qmp none: 'none' {NO_DRIVER}"),
+        ("-monitor tcp:a", "-monitor tcp:a: error parsing address 'a'"),
+        ("-qmp unix:a,server=maybe", "-qmp unix:a,server=maybe: Parameter 'server' expects 'on' or 'off'"),
+        ("-monitor unix:a,foo=1", "-monitor unix:a,foo=1: Invalid parameter 'foo'"),
+        ("-monitor chardev:c", '-monitor chardev:c: chardev "c" not found'),
+        ("-mon c", '-mon c: chardev "c" not found'),
+        ("-mon mode=control", "-mon mode=control: Parameter 'chardev' is missing"),
+        ("-mon c,mode=x", "-mon c,mode=x: Parameter 'mode' does not accept value 'x'"),
+        ("-mon c,foo=x", "-mon c,foo=x: Invalid parameter 'foo'"),
+        ("-mon c,pretty=on", "-mon c,pretty=on: 'pretty' is not compatible with HMP monitors"),
+        ("-chardev null", "-chardev null: chardev: no id specified"),
+        ("-chardev foo,id=c", "-chardev foo,id=c: 'foo' is not a valid char driver name"),
+        ("-chardev id=c", '-chardev id=c: chardev: "c" missing backend'),
+        ("-chardev null,id=c -chardev pty,id=c", "-chardev pty,id=c: Duplicate ID 'c' for chardev"),
+        ("-chardev null,id=c -mon c -monitor chardev:c", "-monitor chardev:c: Device 'c' is in use"),
+        ("-chardev stdio,id=c -monitor stdio", f"-monitor stdio: {TWICE}"),
     ],
 )  # fmt: skip
-def test_a_monitor_that_can_not_be_is_refused(argv: tuple[str, str], reason: str) -> None:
-    assert refusal(*argv) == f"{argv[0]} {argv[1]}: {reason}"
+def test_a_monitor_that_can_not_be_is_refused(line: str, reason: str) -> None:
+    assert refusal(*line.split()) == reason
 
 
 @pytest.mark.parametrize(
@@ -258,6 +327,11 @@ def test_a_monitor_that_can_not_be_is_refused(argv: tuple[str, str], reason: str
         ("-monitor unix:m,server,nowait", False),
         ("-monitor unix:m,server,nowait -monitor stdio", True),
         ("-qmp unix:q,server,nowait", False),
+        ("-chardev stdio,id=c", False),
+        ("-chardev stdio,id=c -mon c", True),
+        ("-chardev stdio,id=c -mon c,mode=control", False),
+        ("-serial mon:stdio", True),
+        ("-serial none -parallel none", True),
         ("-qmp unix:q,server,nowait -monitor stdio", True),
         ("-daemonize", False),
         ("-script s", False),

@@ -10,8 +10,12 @@ LINE_MAX = 4095
 HISTORY_MAX = 64
 COLUMNS = 80
 
+SHORT_MAX = 128
+"""Up to this length of the line each key is echoed by itself, as in QEMU; that costs its square."""
+
 _CLEAR_SCREEN = "\x1b[2J\x1b[1;1H"
-_ESCAPE = "\x1b"
+_DIGITS = frozenset("0123456789")
+_PARAMETER_MAX = 1 << 16
 
 
 class Key(enum.Enum):
@@ -22,8 +26,23 @@ class Key(enum.Enum):
     CLEAR = enum.auto()
 
 
+class _State(enum.Enum):
+    """Where in an escape sequence the next character stands."""
+
+    PLAIN = enum.auto()
+    ESCAPE = enum.auto()
+    CSI = enum.auto()
+    """Behind ``ESC [`` or the one character that means the same."""
+    SS3 = enum.auto()
+    """Behind ``ESC O``."""
+
+
 class Readline:
-    """A line being edited, its history, and what the terminal shows of it."""
+    """A line being edited, its history, and what the terminal shows of it.
+
+    Keys do what they do in QEMU, which leaves out some that other editors have (util/readline.c). A line is
+    of characters here, where QEMU's is of bytes.
+    """
 
     def __init__(self, prompt: str) -> None:
         self.prompt = prompt
@@ -33,13 +52,33 @@ class Readline:
         self._recalled: int | None = None
         self._shown = ""
         self._shown_cursor = 0
-        self._sequence = ""
+        self._state = _State.PLAIN
+        self._parameter = 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether each key's effect is shown by itself: that costs the square of the line's length."""
+        return len(self.line) <= SHORT_MAX
 
     def feed(self, character: str) -> Key | None:
         """Take one typed character; say when the owner has to act."""
-        if self._sequence:
-            self._feed_sequence(character)
-            return None
+        match self._state:
+            case _State.PLAIN:
+                return self._feed_plain(character)
+            case _State.ESCAPE:
+                self._state = {"[": _State.CSI, "O": _State.SS3}.get(character, _State.PLAIN)
+                self._parameter = 0
+            case _State.CSI:
+                self._feed_csi(character)
+            case _State.SS3:
+                self._state = _State.PLAIN
+                if character == "F":
+                    self.cursor = len(self.line)
+                elif character == "H":
+                    self.cursor = 0
+        return None
+
+    def _feed_plain(self, character: str) -> Key | None:
         match character:
             case "\r" | "\n":
                 return Key.ENTER
@@ -48,35 +87,49 @@ class Readline:
             case "\x0c":
                 return Key.CLEAR
             case "\x1b":
-                self._sequence = _ESCAPE
+                self._state = _State.ESCAPE
+            case "\x9b" | "\udc9b":
+                self._state = _State.CSI
             case "\x01":
                 self.cursor = 0
-            case "\x02":
-                self._move(-1)
             case "\x04":
                 self._delete()
             case "\x05":
                 self.cursor = len(self.line)
-            case "\x06":
-                self._move(1)
             case "\x08" | "\x7f":
                 if self.cursor:
                     self.cursor -= 1
                     self._delete()
-            case "\x0b":
-                self.line = self.line[: self.cursor]
             case "\x0e":
-                self._recall(1)
+                self._recall_newer()
             case "\x10":
-                self._recall(-1)
-            case "\x15":
-                self.line = self.line[self.cursor :]
-                self.cursor = 0
+                self._recall_older()
             case "\x17":
                 self._delete_word()
             case _ if character >= " ":
                 self.insert(character)
         return None
+
+    def _feed_csi(self, character: str) -> None:
+        if character in _DIGITS:
+            self._parameter = min(self._parameter * 10 + int(character), _PARAMETER_MAX)
+            return
+        self._state = _State.PLAIN
+        match character:
+            case "A" | "F":
+                self._recall_older()
+            case "B" | "E":
+                self._recall_newer()
+            case "C":
+                self._move(1)
+            case "D":
+                self._move(-1)
+            case "~" if self._parameter == 1:
+                self.cursor = 0
+            case "~" if self._parameter == 3:
+                self._delete()
+            case "~" if self._parameter == 4:
+                self.cursor = len(self.line)
 
     def insert(self, text: str) -> None:
         """Insert text at the cursor, as much of it as there is room for."""
@@ -91,19 +144,28 @@ class Readline:
         self.insert(text)
 
     def take_line(self) -> str:
-        """The finished line: it goes to the history, an equal older one goes, and a new line begins."""
+        """The finished line: it goes to the history, an equal older one goes, and a new line begins.
+
+        A recalled line that was not changed goes to the end by itself, equal ones before it or not.
+        """
         line = self.line
-        self._start_over()
-        if line:
-            if line in self.history:
-                self.history.remove(line)
-            self.history.append(line)
-            del self.history[:-HISTORY_MAX]
+        self.line, self.cursor = "", 0
+        self._shown, self._shown_cursor = "", 0
+        if not line:
+            return line
+        if self._recalled is not None and self.history[self._recalled] == line:
+            del self.history[self._recalled]
+        elif line in self.history:
+            self.history.remove(line)
+        self._recalled = None
+        self.history.append(line)
+        del self.history[:-HISTORY_MAX]
         return line
 
     def show_prompt(self) -> str:
         """What shows the prompt, and behind it the line as it is."""
         self._shown, self._shown_cursor = "", 0
+        self._state = _State.PLAIN
         return self.prompt + self.update()
 
     def clear_screen(self) -> str:
@@ -120,11 +182,6 @@ class Readline:
         self._shown_cursor = self.cursor
         return output + ("\x1b[C" * distance if distance > 0 else "\x1b[D" * -distance)
 
-    def _start_over(self) -> None:
-        self.line, self.cursor = "", 0
-        self._shown, self._shown_cursor = "", 0
-        self._recalled = None
-
     def _move(self, step: int) -> None:
         self.cursor = min(max(self.cursor + step, 0), len(self.line))
 
@@ -132,45 +189,29 @@ class Readline:
         self.line = self.line[: self.cursor] + self.line[self.cursor + 1 :]
 
     def _delete_word(self) -> None:
-        kept = self.line[: self.cursor].rstrip()
+        kept = self.line[: self.cursor].rstrip(" \t")
         kept = kept[: max(kept.rfind(" "), kept.rfind("\t")) + 1]
         self.line = kept + self.line[self.cursor :]
         self.cursor = len(kept)
 
-    def _recall(self, step: int) -> None:
-        if self._recalled is None:
-            if step > 0:
-                return
-            self._recalled = len(self.history)
-        number = self._recalled + step
-        if number < 0:
-            return
-        self._recalled = number if number < len(self.history) else None
-        self.line = self.history[number] if self._recalled is not None else ""
-        self.cursor = len(self.line)
+    def _recall_older(self) -> None:
+        number = len(self.history) if self._recalled is None else self._recalled
+        if number > 0:
+            self._recall(number - 1)
 
-    def _feed_sequence(self, character: str) -> None:
-        """Take a character of an escape sequence: ``ESC [`` or ``ESC O``, digits, and one that ends it."""
-        sequence = self._sequence + character
-        if sequence in ("\x1b[", "\x1bO") or (len(sequence) < 16 and character in "0123456789;"):
-            self._sequence = sequence if len(sequence) > 1 and sequence[1] in "[O" else ""
+    def _recall_newer(self) -> None:
+        if self._recalled is None:
             return
-        self._sequence = ""
-        match sequence[1:]:
-            case "[A" | "OA":
-                self._recall(-1)
-            case "[B" | "OB":
-                self._recall(1)
-            case "[C" | "OC":
-                self._move(1)
-            case "[D" | "OD":
-                self._move(-1)
-            case "[H" | "OH" | "[1~" | "[7~":
-                self.cursor = 0
-            case "[F" | "OF" | "[4~" | "[8~":
-                self.cursor = len(self.line)
-            case "[3~":
-                self._delete()
+        if self._recalled + 1 < len(self.history):
+            self._recall(self._recalled + 1)
+        else:
+            self._recalled = None
+            self.line, self.cursor = "", 0
+
+    def _recall(self, number: int) -> None:
+        self._recalled = number
+        self.line = self.history[number]
+        self.cursor = len(self.line)
 
 
 def columns(words: Sequence[str]) -> list[str]:

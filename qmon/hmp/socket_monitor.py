@@ -1,13 +1,12 @@
-"""A monitor on a socket: as many clients as come, each with a line editor and a history of its own."""
+"""A monitor on a character device: for each of its clients a line editor and a history of its own."""
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import logging
-import socket
 from collections.abc import Callable
 
+from qmon.chardev.stream import Stream
 from qmon.errors import QmonError
 from qmon.hmp.completion import complete
 from qmon.hmp.monitor import Monitor
@@ -15,77 +14,43 @@ from qmon.hmp.readline import Key, Readline, columns, common_prefix
 from qmon.hmp.transcript import PROMPT
 from qmon.version import VERSION
 
-READ_BYTES = 4096
-
 _logger = logging.getLogger(__name__)
 
 
 class SocketMonitor:
-    """Serves a monitor to every client of a listening socket, which it owns from now on."""
+    """A front end that serves a monitor to each client that a character device brings, on its own."""
 
-    def __init__(self, monitor: Monitor, listener: socket.socket) -> None:
+    def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._listener = listener
-        self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
-        self._stopping = False
 
-    async def start(self) -> None:
-        """Begin to accept clients. May be called once."""
-        self._listener.setblocking(False)
-        self._server = await asyncio.start_server(self._serve, sock=self._listener)
-
-    async def stop(self) -> None:
-        """Stop listening and close all connections; what their lines have started goes on."""
-        self._stopping = True
-        if self._server is not None:
-            self._server.close()
-        clients = [client for client in self._clients if client is not asyncio.current_task()]
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients.add(task)
-        try:
-            await _Session(self._monitor, reader, writer).run()
-        except ConnectionError as error:
-            _logger.debug("a monitor client is gone: %s", error)
-        except asyncio.CancelledError:
-            # asyncio's streams would log a traceback for a task that ends as cancelled
-            if not self._stopping:
-                raise
-        finally:
-            self._clients.discard(task)
-            writer.close()
+    async def serve(self, stream: Stream) -> None:
+        """Serve one client until it goes or a ``quit`` succeeded. Raises OSError."""
+        await _Session(self._monitor, stream).run()
 
 
 class _Session:
-    def __init__(self, monitor: Monitor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, monitor: Monitor, stream: Stream) -> None:
         self._monitor = monitor
-        self._reader = reader
-        self._writer = writer
+        self._stream = stream
         self._readline = Readline(PROMPT)
         self._person = SocketPerson(self._readline, self._write)
 
     async def run(self) -> None:
-        """Serve until the client goes or a ``quit`` succeeded. Raises ConnectionError."""
         self._write(f"qmon {VERSION} monitor - type 'help' for more information\r\n")
         self._write(self._readline.show_prompt())
         decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
-        while data := await self._reader.read(READ_BYTES):
+        while data := await self._stream.read():
             for character in decode(data):
                 key = self._readline.feed(character)
                 if key is not None:
                     self._write(self._readline.update())
                     await self._act(key)
                     if self._monitor.quitting:
-                        await self._writer.drain()
                         return
+                elif self._readline.is_short:
+                    self._write(self._readline.update())
             self._write(self._readline.update())
-            await self._writer.drain()
+            await self._stream.drain()
 
     async def _act(self, key: Key) -> None:
         match key:
@@ -95,7 +60,7 @@ class _Session:
                 await self._monitor.run_line(line, self._person)
                 if not self._monitor.quitting:
                     self._write(self._readline.show_prompt())
-                await self._writer.drain()
+                await self._stream.drain()
             case Key.TAB:
                 await self._complete()
             case Key.CLEAR:
@@ -109,24 +74,25 @@ class _Session:
         except QmonError as error:
             _logger.debug("nothing to complete '%s' with: %s", line[:cursor], error)
             return
-        if not suggestions:
-            return
+        typed = line[suggestions[0].start : cursor] if suggestions else ""
         words = [suggestion.text for suggestion in suggestions]
+        if not words:
+            return
         start = suggestions[0].start
         if len(words) == 1:
             space = "" if words[0].endswith("/") else " "
             self._readline.replace(start, words[0] + space)
+            self._write(self._readline.update())
             return
         shared = common_prefix(words)
-        if len(shared) > cursor - start:
+        if len(shared) > len(typed):
             self._readline.replace(start, shared)
         for row in columns(words):
             self._write(f"\r\n{row}")
         self._write("\r\n" + self._readline.show_prompt())
 
     def _write(self, text: str) -> None:
-        if text and not self._writer.is_closing():
-            self._writer.write(text.encode("utf-8", "surrogateescape"))
+        self._stream.write(text.encode("utf-8", "surrogateescape"))
 
 
 class SocketPerson:

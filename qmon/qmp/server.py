@@ -1,15 +1,13 @@
-"""The QMP server: one client at a time on a Unix socket (QEMU, docs/interop/qmp-spec)."""
+"""The QMP server (QEMU, docs/interop/qmp-spec)."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import socket
 from typing import Any
 
-from qmon.descriptors import TAKE_RECEIVED, DescriptorSocket
-from qmon.errors import CommandError, CommandNotFoundError, reason
+from qmon.chardev.stream import Stream
+from qmon.errors import CommandError, CommandNotFoundError
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.schema import check_members
 from qmon.qmp.target import Event, Target
@@ -19,8 +17,6 @@ from qmon.version import version_info
 log = logging.getLogger("qmon.qmp")
 
 _READ_SIZE = 1 << 16
-_ACCEPT_RETRY_SECONDS = 0.5
-"""How long to wait when a client can't be accepted, for want of descriptors mostly."""
 
 _MEMBERS = ("execute", "arguments", "id")
 
@@ -108,52 +104,22 @@ class _Session:
 
 
 class QmpServer:
-    """Serves ``target`` on a listening Unix socket; a second client waits until the first has gone."""
+    """A front end that serves ``target``: to each client that a character device brings, on its own.
 
-    def __init__(self, target: Target, listener: socket.socket) -> None:
+    ``pretty``: answers are laid out in lines for a person to read.
+    """
+
+    def __init__(self, target: Target, *, pretty: bool = False) -> None:
         self._target = target
-        self._listener = listener
-        self._task: asyncio.Task[None] | None = None
+        self._layout: dict[str, Any] = {"indent": 4} if pretty else {}
 
-    async def start(self) -> None:
-        """Begin to accept clients."""
-        self._listener.setblocking(False)
-        self._task = asyncio.create_task(self._serve(), name="qmp server")
-
-    async def stop(self) -> None:
-        """Send away the client, close the listener."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        self._listener.close()
-
-    async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(self._listener)
-            except OSError as error:
-                log.warning("can't accept a QMP client: %s", reason(error))
-                await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
-                continue
-            connection = DescriptorSocket(sock)
-            TAKE_RECEIVED.set(connection.received.take)
-            reader, writer = await asyncio.open_unix_connection(sock=connection)
-            try:
-                await self._talk(reader, writer)
-            except (ConnectionError, asyncio.IncompleteReadError) as error:
-                log.debug("a QMP client has gone: %s", error)
-            except Exception:
-                log.exception("a QMP client is sent away by a fault of qmon's own")
-            finally:
-                writer.close()
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, stream: Stream) -> None:
+        """Talk with one client until it goes. Raises OSError."""
         session = _Session(self._target)
         framer = JsonFramer()
 
         def send(message: dict[str, Any]) -> None:
-            writer.write(json.dumps(message).encode() + b"\r\n")
+            stream.write(json.dumps(message, **self._layout).replace("\n", "\r\n").encode() + b"\r\n")
 
         def tell(event: Event) -> None:
             if session.negotiated and not event.private:
@@ -162,9 +128,9 @@ class QmpServer:
         send(greeting())
         unsubscribe = self._target.subscribe(tell)
         try:
-            while data := await reader.read(_READ_SIZE):
+            while data := await stream.read(_READ_SIZE):
                 for message in framer.feed(data):
                     send(await session.answer(message))
-                await writer.drain()
+                await stream.drain()
         finally:
             unsubscribe()

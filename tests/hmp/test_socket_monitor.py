@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qmon.address import UnixAddress, listen
+from qmon.chardev.sockets import SocketChardev
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.readline import HISTORY_MAX, LINE_MAX, Key, Readline, columns, common_prefix
 from qmon.hmp.socket_monitor import SocketMonitor
 from qmon.version import VERSION
 from tests.hmp.fake import NODE, FakeMachine
@@ -28,7 +27,7 @@ class Client:
 
     @classmethod
     async def connect(cls, path: Path) -> Client:
-        client = cls(*await asyncio.open_unix_connection(path))
+        client = cls(*await asyncio.open_unix_connection(path, limit=1 << 20))
         client.greeting = await client.read()
         return client
 
@@ -61,12 +60,13 @@ def served(tmp_path: Path, use: Callable[[Path, FakeMachine], Awaitable[None]]) 
     async def run() -> None:
         machine = FakeMachine()
         path = tmp_path / "m.sock"
-        server = SocketMonitor(Monitor(machine.registry), listen(UnixAddress(str(path))))
-        await server.start()
+        server = SocketChardev("monitor", {"addr": {"type": "unix", "data": {"path": str(path)}}})
+        await server.open()
+        server.attach(SocketMonitor(Monitor(machine.registry)).serve)
         try:
             await use(path, machine)
         finally:
-            await server.stop()
+            await server.close()
 
     asyncio.run(run())
 
@@ -91,12 +91,10 @@ def test_it_greets_answers_and_prompts(tmp_path: Path) -> None:
 def test_lines_end_with_cr_lf_and_typing_is_echoed(tmp_path: Path) -> None:
     async def use(path: Path, machine: FakeMachine) -> None:
         client = await Client.connect(path)
-        assert await client.press(b"info name\n") == "info name\x1b[K\r\nweb1\r\n(qemu) "
-        client.writer.write(b"inf")
-        await client.writer.drain()
-        await asyncio.sleep(0.1)
-        assert await client.press(b"o name\n") == (
-            "inf\x1b[K\x1b[D\x1b[D\x1b[Dinfo name\x1b[K\r\nweb1\r\n(qemu) "
+        assert await client.press(b"q x\n") == (
+            "q\x1b[K\x1b[Dq \x1b[K\x1b[D\x1b[Dq x\x1b[K\r\n"
+            "quit|q: extraneous characters at the end of line\r\n"
+            'Try "help q" for more information\r\n(qemu) '
         )
         await client.close()
 
@@ -120,10 +118,10 @@ def test_tab_completes_or_lists(tmp_path: Path) -> None:
         client = await Client.connect(path)
         assert "info name \x1b[K\r\nweb1" in await client.press(b"info na\t\n")
         listed = await client.press(b"drive_\t")
-        assert "\r\ndrive_add  drive_del  \r\n(qemu) " in listed
+        assert "\r\ndrive_add     drive_backup  drive_del     drive_mirror  \r\n(qemu) " in listed
         machine.blocks.append({"device": "d10", "inserted": NODE})
         assert "d0        d10" in await client.press(b"del \t")
-        assert await client.command("\x15info name") == "web1"
+        assert await client.command("\x17\x17info name") == "web1"
         await client.close()
 
     served(tmp_path, use)
@@ -181,77 +179,21 @@ def test_stopping_closes_every_connection_also_in_the_middle_of_a_command(tmp_pa
     async def run() -> None:
         machine = FakeMachine()
         machine.migration = [{"status": "active"}]
-        listener = listen(UnixAddress(str(tmp_path / "m.sock")))
-        server = SocketMonitor(Monitor(machine.registry), listener)
-        await server.start()
+        path = str(tmp_path / "m.sock")
+        server = SocketChardev("monitor", {"addr": {"type": "unix", "data": {"path": path}}})
+        await server.open()
+        server.attach(SocketMonitor(Monitor(machine.registry)).serve)
         idle = await Client.connect(tmp_path / "m.sock")
         busy = await Client.connect(tmp_path / "m.sock")
         busy.writer.write(b"migrate tcp:0:4444\n")
         while not machine.calls:  # noqa: ASYNC110 - the machine has nothing to wait for
             await asyncio.sleep(0.01)
-        await asyncio.wait_for(server.stop(), 5)
+        await asyncio.wait_for(server.close(), 5)
         assert await idle.rest() == b""
         await busy.rest()
-        with pytest.raises(OSError, match="refused"), socket.socket(socket.AF_UNIX) as probe:
+        with pytest.raises(OSError, match="No such file"), socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(tmp_path / "m.sock"))
         await idle.close()
         await busy.close()
 
     asyncio.run(run())
-
-
-def typed(keys: str, editor: Readline | None = None) -> Readline:
-    editor = editor or Readline("> ")
-    for key in keys:
-        if editor.feed(key) is Key.ENTER:
-            editor.take_line()
-    return editor
-
-
-@pytest.mark.parametrize(
-    ("keys", "line", "cursor"),
-    [
-        ("abc\x1b[D\x1b[DX", "aXbc", 2),
-        ("abc\x01X\x05Y", "XabcY", 5),
-        ("abc\x02\x02\x0b", "a", 1),
-        ("abc\x02\x15", "c", 0),
-        ("abc def \x17", "abc ", 4),
-        ("abc\x7f\x08", "a", 1),
-        ("abc\x1b[H\x1b[3~\x04", "c", 0),
-        ("abc\x1b[1~\x06\x1b[4~Z", "abcZ", 4),
-        ("abc\x1bOD\x1bOCx", "abcx", 4),
-        ("one\rtwo\r\x10", "two", 3),
-        ("one\rtwo\r\x1b[A\x1b[A", "one", 3),
-        ("one\rtwo\r\x10\x10\x10\x0e", "two", 3),
-        ("one\rtwo\r\x10\x0e", "", 0),
-        ("\x1b[1;5D\x00\x1bzx", "x", 1),
-    ],
-)
-def test_the_editing_keys_edit(keys: str, line: str, cursor: int) -> None:
-    editor = typed(keys)
-    assert (editor.line, editor.cursor) == (line, cursor)
-
-
-def test_the_history_keeps_the_last_lines_once_each() -> None:
-    editor = typed("".join(f"line {number}\r" for number in range(100)) + "line 50\r\r")
-    assert len(editor.history) == HISTORY_MAX
-    assert editor.history[-2:] == ["line 99", "line 50"]
-
-
-def test_a_line_is_cut_at_its_most() -> None:
-    assert len(typed("x" * (LINE_MAX + 10)).line) == LINE_MAX
-
-
-def test_an_update_is_what_turns_the_old_line_into_the_new() -> None:
-    editor = typed("abc")
-    assert editor.update() == "abc\x1b[K"
-    assert typed("\x02\x02", editor).update() == "\x1b[D\x1b[D"
-    assert typed("X", editor).update() == "\x1b[DaXbc\x1b[K\x1b[D\x1b[D"
-    assert editor.update() == ""
-    assert editor.show_prompt() == "> aXbc\x1b[K\x1b[D\x1b[D"
-
-
-def test_completions_are_laid_out_in_columns() -> None:
-    assert columns(["stats", "status"]) == ["stats     status    "]
-    assert columns(["a" * 38, "b", "c"]) == ["a" * 38 + "  " + "b".ljust(40), "c".ljust(40)]
-    assert common_prefix(["status", "stats", "stab"]) == "sta"

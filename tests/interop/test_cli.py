@@ -82,7 +82,10 @@ def test_the_help_names_the_options(option: str) -> None:
         (["-script", "/nowhere"], "-script /nowhere: No such file or directory"),
         (["-D", "/nowhere/log"], "/nowhere/log: No such file or directory"),
         (["-pidfile", "/nowhere/pid"], "/nowhere/pid: No such file or directory"),
-        (["-monitor", "unix:/nowhere/m,server,nowait"], "Failed to bind socket to /nowhere/m: No such file"),
+        (
+            ["-monitor", "unix:/nowhere/m,server,nowait"],
+            "-monitor unix:/nowhere/m,server,nowait: Failed to bind socket to /nowhere/m: No such file",
+        ),
         (["-incoming", "unix:/nowhere/m"], "Failed to bind socket to /nowhere/m: No such file"),
     ],
 )
@@ -277,8 +280,9 @@ def test_quit_on_a_socket_ends_the_process(lab: Lab) -> None:
 def test_a_socket_in_use_is_refused_and_a_dead_one_replaced(lab: Lab, option: str) -> None:
     qmon = lab.start("one")
     path = lab.folder / "one.sock"
-    line = one_line(run(option, f"unix:{path},server,nowait"))
-    assert line == f"Failed to bind socket to {path}: Address already in use"
+    socket = f"unix:{path},server,nowait"
+    line = one_line(run(option, socket))
+    assert line == f"{option} {socket}: Failed to bind socket to {path}: Address already in use"
     assert qmon.status() == "running"
     qmon.kill()
     assert path.exists()

@@ -1,0 +1,135 @@
+"""All character devices of a process, by their labels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
+from typing import Any
+
+from qmon.chardev.base import Chardev, Create, create_file
+from qmon.chardev.options import ChardevOptions
+from qmon.errors import CommandError
+
+KINDS = {
+    "file": ("files", "FileChardev"),
+    "memory": ("ringbuf", "MemoryChardev"),
+    "mux": ("mux", "MuxChardev"),
+    "null": ("files", "NullChardev"),
+    "pipe": ("files", "PipeChardev"),
+    "pty": ("files", "PtyChardev"),
+    "ringbuf": ("ringbuf", "RingbufChardev"),
+    "socket": ("sockets", "SocketChardev"),
+    "stdio": ("files", "StdioChardev"),
+    "udp": ("files", "UdpChardev"),
+}
+"""Each kind's module and class: a module is read when it is first needed."""
+
+
+class Chardevs:
+    """``held`` is where they are kept, in whose order they are listed; ``create`` opens files to write."""
+
+    def __init__(
+        self, held: MutableMapping[str, Chardev] | None = None, create: Create = create_file
+    ) -> None:
+        self._by_label = {} if held is None else held
+        self._create = create
+
+    def __iter__(self) -> Iterator[Chardev]:
+        return iter(list(self._by_label.values()))
+
+    def find(self, label: str) -> Chardev | None:
+        return self._by_label.get(label)
+
+    def get(self, label: str) -> Chardev:
+        """Raises CommandError in QEMU's words."""
+        chardev = self._by_label.get(label)
+        if chardev is None:
+            raise CommandError(f"Chardev '{label}' not found")
+        return chardev
+
+    def check_is_free(self, label: str) -> None:
+        """Raises CommandError in QEMU's words."""
+        if label in self._by_label:
+            raise CommandError(f"Chardev with id '{label}' already exists")
+
+    async def add(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
+        """Make a character device of one of ``KINDS`` and open it. Raises CommandError.
+
+        A server that is to wait for its first client is there, and can be found, while it waits.
+        """
+        self.check_is_free(label)
+        chardev = self._make(label, kind, data)
+        self._by_label[label] = chardev
+        try:
+            await chardev.open()
+        except BaseException:
+            del self._by_label[label]
+            self._unmake(chardev)
+            raise
+        return chardev
+
+    async def make(self, options: ChardevOptions) -> Chardev:
+        """Make what options describe, a multiplexer on it included. Raises CommandError."""
+        if not options.mux:
+            return await self.add(options.id, options.kind, options.data)
+        base = f"{options.id}-base"
+        await self.add(base, options.kind, options.data)
+        return await self.add(options.id, "mux", {"chardev": base})
+
+    def reserve_stdio(self, label: str) -> None:
+        """List standard input, which is served by other means. Raises CommandError."""
+        self.check_is_free(label)
+        chardev = self._make(label, "stdio", {})
+        chardev.users += 1
+        self._by_label[label] = chardev
+
+    async def remove(self, label: str) -> None:
+        """Raises CommandError for one that is in use."""
+        chardev = self.get(label)
+        if chardev.users:
+            raise CommandError(f"Chardev '{label}' is busy")
+        del self._by_label[label]
+        self._unmake(chardev)
+        await chardev.close()
+
+    async def change(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
+        """Put another one in the place of one that nobody uses. Raises CommandError, and changes nothing."""
+        old = self._by_label.get(label)
+        if old is None:
+            raise CommandError(f"Chardev '{label}' does not exist")
+        if old.kind == "mux":
+            raise CommandError("Mux device hotswap not supported yet")
+        if old.users:
+            raise CommandError("Chardev user does not support chardev hotswap")
+        new = self._make(label, kind, data)
+        await new.open()
+        self._by_label[label] = new
+        await old.close()
+        return new
+
+    async def close(self) -> None:
+        """End them all."""
+        await asyncio.gather(*(chardev.close() for chardev in self))
+        self._by_label.clear()
+
+    def _make(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
+        if kind == "stdio" and any(each.kind == "stdio" for each in self):
+            raise CommandError("cannot use stdio by multiple character devices")
+        module, name = KINDS[kind]
+        found = getattr(import_module(f"qmon.chardev.{module}"), name)
+        if kind == "mux":
+            base = self._by_label.get(data["chardev"])
+            if base is None:
+                raise CommandError(f"mux: base chardev {data['chardev']} not found")
+            if base.users:
+                raise CommandError(f"Device '{base.label}' is in use")
+            chardev: Chardev = found(label, data, base)
+        else:
+            chardev = found(label, data)
+        chardev.create = self._create
+        return chardev
+
+    def _unmake(self, chardev: Chardev) -> None:
+        if chardev.kind == "mux":
+            self.get(chardev.data["chardev"]).users -= 1

@@ -1,0 +1,189 @@
+"""Character devices on files, pipes, terminals and datagrams, and the one on nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+import tty
+from collections.abc import Mapping
+from typing import Any
+
+from qmon.address import InetAddress, resolve
+from qmon.chardev.base import Chardev
+from qmon.chardev.stream import SocketStream, Stream, has_hung_up
+from qmon.errors import CommandError, reason
+
+PTY_CHECK_SECONDS = 0.1
+"""How often a pseudo-terminal that nobody has opened is looked at."""
+STDIO_BYTES = 4096
+"""A pipe that can be written to takes so much at once (pipe(7), PIPE_BUF)."""
+
+
+class NullChardev(Chardev):
+    """Takes everything, gives nothing."""
+
+    kind = "null"
+
+    def _attached(self) -> None:
+        self.accept(Stream(None, None, self.log))
+
+
+class FileChardev(Chardev):
+    """Writes to ``out``, reads from ``in`` up to its end."""
+
+    kind = "file"
+
+    async def _open(self) -> None:
+        path = self.data["out"]
+        try:
+            write_fd = await self.open_output(path, bool(self.data.get("append")))
+        except (OSError, ValueError) as error:
+            raise CommandError(f"Could not open '{path}': {reason(error)}") from error
+        read_fd = None
+        if "in" in self.data:
+            try:
+                read_fd = await _open_file(self.data["in"], os.O_RDONLY | os.O_NONBLOCK)
+            except CommandError:
+                os.close(write_fd)
+                raise
+        self.accept(_FileStream(read_fd, write_fd, self.log))
+
+
+class _FileStream(Stream):
+    """What epoll takes no interest in is always ready."""
+
+    async def _until_ready(self) -> None:
+        try:
+            await super()._until_ready()
+        except PermissionError:
+            await asyncio.sleep(0)
+
+
+class PipeChardev(Chardev):
+    """Reads from the fifo ``device``.in and writes to ``device``.out, or does both with ``device``."""
+
+    kind = "pipe"
+
+    async def _open(self) -> None:
+        path = self.data["device"]
+        flags = os.O_RDWR | os.O_NONBLOCK
+        descriptors: list[int] = []
+        try:
+            descriptors.append(await _open_file(f"{path}.in", flags))
+            descriptors.append(await _open_file(f"{path}.out", flags))
+        except CommandError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            descriptors = [await _open_file(path, flags)] * 2
+        self.accept(_FileStream(descriptors[0], descriptors[1], self.log))
+
+
+class StdioChardev(Chardev):
+    """Standard input and output of the process."""
+
+    kind = "stdio"
+
+    async def _open(self) -> None:
+        self.accept(_StdioStream(os.dup(0), os.dup(1), self.log))
+
+
+class _StdioStream(Stream):
+    """Never set to non-blocking: others have the same open file, and would find it changed."""
+
+    def _receive(self, limit: int) -> bytes | None:
+        assert self._read_fd is not None
+        if not _is_ready(self._read_fd, select.POLLIN):
+            raise BlockingIOError
+        return os.read(self._read_fd, limit)
+
+    def _send(self, data: bytes | bytearray) -> int:
+        assert self._write_fd is not None
+        if not _is_ready(self._write_fd, select.POLLOUT):
+            raise BlockingIOError
+        return os.write(self._write_fd, data[:STDIO_BYTES])
+
+
+class PtyChardev(Chardev):
+    """A pseudo-terminal: whoever opens it is served, and after that one the next."""
+
+    kind = "pty"
+
+    def __init__(self, label: str, data: Mapping[str, Any]) -> None:
+        super().__init__(label, data)
+        self._master: int | None = None
+        self.path = ""
+        self._gone = asyncio.Event()
+
+    @property
+    def filename(self) -> str:
+        return f"pty:{self.path}"
+
+    async def _open(self) -> None:
+        try:
+            self._master, slave = os.openpty()
+        except OSError as error:
+            raise CommandError(f"Failed to create PTY: {reason(error)}") from error
+        self.path = os.ttyname(slave)
+        tty.setraw(slave)
+        os.close(slave)
+        os.set_blocking(self._master, False)
+        self.spawn(self._watch(self._master), "waiting for someone")
+
+    async def _watch(self, master: int) -> None:
+        while True:
+            while has_hung_up(master):  # noqa: ASYNC110 - nothing tells when somebody opens it
+                await asyncio.sleep(PTY_CHECK_SECONDS)
+            self._gone.clear()
+            descriptor = os.dup(master)
+            self.accept(Stream(descriptor, descriptor, self.log))
+            await self._gone.wait()
+
+    def _lost(self, stream: Stream) -> None:
+        self._gone.set()
+
+    async def close(self) -> None:
+        await super().close()
+        if self._master is not None:
+            os.close(self._master)
+            self._master = None
+
+
+class UdpChardev(Chardev):
+    """Datagrams to ``remote``, and from it to ``local``."""
+
+    kind = "udp"
+
+    async def _open(self) -> None:
+        remote, local = self.data["remote"]["data"], self.data.get("local", {}).get("data")
+        sock = await asyncio.to_thread(_udp_socket, remote, local)
+        self.accept(SocketStream(sock, tee=self.log))
+
+
+def _udp_socket(remote: Mapping[str, Any], local: Mapping[str, Any] | None) -> socket.socket:
+    """A connected datagram socket. Raises CommandError."""
+    family, target = resolve(InetAddress(remote["host"], remote["port"]), passive=False)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if local is not None:
+            sock.bind(resolve(InetAddress(local["host"], local["port"]), passive=True)[1])
+        sock.connect(target)
+    except OSError as error:
+        sock.close()
+        raise CommandError(f"Failed to bind socket: {reason(error)}") from error
+    return sock
+
+
+async def _open_file(path: str, flags: int) -> int:
+    """Raises CommandError."""
+    try:
+        return await asyncio.to_thread(os.open, path, flags | os.O_CLOEXEC, 0o666)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"Could not open '{path}': {reason(error)}") from error
+
+
+def _is_ready(descriptor: int, events: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, events)
+    return bool(poll.poll(0))

@@ -1,0 +1,254 @@
+"""Character devices on TCP and Unix sockets: those that listen, and those that connect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qmon.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress, bind_failure, listen, resolve
+from qmon.chardev.base import Chardev
+from qmon.chardev.stream import SocketStream, Stream
+from qmon.errors import CommandError, QmonError, reason
+
+ACCEPT_RETRY_SECONDS = 0.5
+"""How long to wait when a client can't be accepted, for want of descriptors mostly."""
+HANGUP_CHECK_SECONDS = 0.2
+BACKLOG = 128
+
+_logger = logging.getLogger(__name__)
+
+
+class SocketChardev(Chardev):
+    """With a front end a server takes any number of clients, and without one a single one, as QEMU does.
+
+    ``announce`` is called with the name of a server that waits for its first client before it is open.
+    """
+
+    kind = "socket"
+
+    def __init__(self, label: str, data: Mapping[str, Any]) -> None:
+        super().__init__(label, data)
+        self.is_server = bool(data.get("server", True))
+        self._telnet = bool(data.get("telnet"))
+        self._listener: socket.socket | None = None
+        self._local = ""
+        self._path: str | None = None
+        self._peers: dict[Stream, str] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def filename(self) -> str:
+        prefix = self._prefix
+        server = ",server=on" if self.is_server else ""
+        connected = next(iter(self._peers.values()), None)
+        if connected is None:
+            return f"disconnected:{prefix}:{self._local}{server}"
+        if prefix == "unix":
+            return f"unix:{self._local if self.is_server else ''}{server}"
+        return f"{prefix}:{connected}".replace(" <-> ", f"{server} <-> ")
+
+    @property
+    def _prefix(self) -> str:
+        if self.data["addr"]["type"] == "unix":
+            return "unix"
+        return "telnet" if self._telnet else "tcp"
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to wait for its first client before all else goes on."""
+        return self.is_server and bool(self.data.get("wait", False))
+
+    async def _open(self) -> None:
+        self._check()
+        address = self._address()
+        if self.is_server:
+            self._listener = await self._listen(address)
+            self.spawn(self._accept_all(self._listener), "accepting")
+            if self.waits:
+                print(f"qmon: info: waiting for connection on: {self.filename}", file=sys.stderr, flush=True)
+                await self._until(lambda: bool(self._peers))
+            return
+        self._local = str(address) if isinstance(address, InetAddress) else address.path
+        reconnect_seconds = int(self.data.get("reconnect", 0))
+        if reconnect_seconds:
+            self.spawn(self._keep_connected(address, reconnect_seconds), "connecting")
+        else:
+            await self._connect(address)
+
+    def _check(self) -> None:
+        """Raises CommandError for what does not go together, or is not to be had."""
+        if self.is_server and self.data.get("reconnect"):
+            raise CommandError("'reconnect' option is incompatible with socket in server listen mode")
+        if not self.is_server and "wait" in self.data:
+            raise CommandError("'wait' option is incompatible with socket in client connect mode")
+        if "tls-creds" in self.data:
+            raise CommandError(f"No TLS credentials with id '{self.data['tls-creds']}'")
+        for name in ("websocket", "tn3270"):
+            if self.data.get(name):
+                raise CommandError(f"'{name}' is not supported: use a plain socket or telnet")
+
+    def _address(self) -> Address:
+        fields = self.data["addr"]["data"]
+        match self.data["addr"]["type"]:
+            case "unix":
+                path = fields["path"]
+                if fields.get("abstract"):
+                    path = "\0" + path
+                    if not fields.get("tight", True):
+                        path = path.ljust(UNIX_PATH_MAX + 1, "\0")
+                elif len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_MAX:
+                    raise CommandError(f"UNIX socket path '{path}' is too long")
+                return UnixAddress(path)
+            case "inet":
+                return InetAddress(fields["host"], fields["port"])
+            case kind:
+                name = fields.get("str", kind)
+                raise CommandError(f"File descriptor named '{name}' has not been found")
+
+    async def _listen(self, address: Address) -> socket.socket:
+        try:
+            listener = await asyncio.to_thread(listen, self._with_family(address))
+        except (QmonError, ValueError) as error:
+            raise CommandError(reason(error)) from error
+        except OSError as error:
+            listener = await self._listen_above(address, error)
+        listener.setblocking(False)
+        listener.listen(BACKLOG)
+        if isinstance(address, UnixAddress):
+            self._local = address.path.rstrip("\0")
+            if self._local.startswith("\0"):
+                tight = "on" if self.data["addr"]["data"].get("tight", True) else "off"
+                self._local = f"{self._local[1:]},abstract=on,tight={tight}"
+            else:
+                self._path = os.path.join(os.getcwd(), address.path)  # the working folder may change
+        else:
+            host, port = listener.getsockname()[:2]
+            self._local = f"{host}:{port}"
+        return listener
+
+    async def _listen_above(self, address: Address, error: OSError) -> socket.socket:
+        """Try the ports up to ``to``, where there are such. Raises CommandError."""
+        if isinstance(address, InetAddress) and "to" in self.data["addr"]["data"]:
+            for port in range(int(address.port) + 1, int(self.data["addr"]["data"]["to"]) + 1):
+                try:
+                    return await asyncio.to_thread(
+                        listen, self._with_family(InetAddress(address.host, str(port)))
+                    )
+                except OSError as another:
+                    error = another
+        raise CommandError(bind_failure(address, error)) from error
+
+    def _with_family(self, address: Address) -> Address:
+        """An address without a host is that of any IPv6 where only that is wanted."""
+        fields = self.data["addr"]["data"]
+        only_ipv6 = fields.get("ipv6") is True and fields.get("ipv4") is not True
+        if isinstance(address, InetAddress) and not address.host and only_ipv6:
+            return InetAddress("::", address.port)
+        return address
+
+    async def _accept_all(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._until_there_is_room()
+            try:
+                sock, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                _logger.warning("can't accept a client on %s: %s", self._local, reason(error))
+                await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+                continue
+            self._take(sock)
+
+    async def _until_there_is_room(self) -> None:
+        """Without a front end nobody reads: a client that is there keeps the others waiting, as in QEMU."""
+        while self.serve is None and self._peers:
+            for stream in list(self._peers):
+                if stream.hung_up:
+                    self.release(stream)
+            await asyncio.sleep(HANGUP_CHECK_SECONDS if self._peers else 0)
+
+    def _take(self, sock: socket.socket) -> None:
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ends = _ends(sock)
+        stream = SocketStream(sock, telnet=self._telnet, tee=self.log)
+        if self.is_server:
+            stream.greet()
+        self._peers[stream] = ends
+        self.accept(stream)
+        self._changed.set()
+
+    def _lost(self, stream: Stream) -> None:
+        self._peers.pop(stream, None)
+        self._changed.set()
+
+    def _attached(self) -> None:
+        self._changed.set()
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that a peer's or a front end's coming or going may bring about."""
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _connect(self, address: Address) -> None:
+        """Raises CommandError."""
+        loop = asyncio.get_running_loop()
+        sock = None
+        target: str | tuple[str, int]
+        try:
+            if isinstance(address, UnixAddress):
+                sock, target = socket.socket(socket.AF_UNIX), address.path
+            else:
+                family, target = await asyncio.to_thread(resolve, address, passive=False)
+                sock = socket.socket(family)
+            sock.setblocking(False)
+            await loop.sock_connect(sock, target)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, OSError):
+                raise CommandError(f"Failed to connect to '{self._local}': {reason(error)}") from error
+            raise
+        self._take(sock)
+
+    async def _keep_connected(self, address: Address, pause_seconds: int) -> None:
+        told = False
+        while True:
+            try:
+                await self._connect(address)
+                told = False
+                await self._until(lambda: not self._peers)
+            except QmonError as error:
+                if not told:
+                    _logger.warning("Unable to connect character device %s: %s", self.label, error)
+                told = True
+            await asyncio.sleep(pause_seconds)
+
+    async def close(self) -> None:
+        await super().close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            if self._path is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
+
+
+def _ends(sock: socket.socket) -> str:
+    """Both ends of a TCP connection, ours first; the name of a Unix socket's is its path."""
+    if sock.family == socket.AF_UNIX:
+        return str(sock.getsockname())
+    shown = []
+    for name in (sock.getsockname, sock.getpeername):
+        try:
+            host, port = name()[:2]
+        except OSError:  # it is gone already
+            host, port = "", 0
+        shown.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return " <-> ".join(shown)
