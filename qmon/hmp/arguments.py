@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from qmon.hmp.expressions import evaluate, wrap
@@ -26,7 +26,8 @@ _DOUBLE = re.compile(
     r"[+-]?(?:inf(?:inity)?|nan|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.ASCII
 )
 _NO_SIZE = re.compile(r"0[xX][0-9a-fA-F]+\.|[0-9]+\.[0-9]*[1-9][0-9]*[bB]")
-_SECONDS = {"m": 1e-3, "u": 1e-6, "n": 1e-9}
+_SECONDS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_SCALES = {"k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 INT64_MAX = (1 << 63) - 1
 NUL = "\0"
 """What QEMU finds at the end of a line; of a message that names it, nothing that follows is printed."""
@@ -62,7 +63,7 @@ def _wrap32(value: int) -> int:
 def read_arguments(command: Command, text: str, start: int, formats: FormatDefaults) -> Values:
     """Read what stands in ``text`` from ``start`` on as the command's arguments.
 
-    Returns them by key: str for F B s S and each option of O, int for i l M o (bytes), float for T
+    Returns them by key: str for F B s S and each option of O, int for i l M o (bytes), float for f and T
     (seconds), bool for b and flags; ``/`` gives ``count``, ``format`` and ``size``. What was left out has no
     key. Raises LineError with QEMU's words.
     """
@@ -168,7 +169,8 @@ class _Reader:
         else:
             readers: dict[str, Callable[[], Value]] = {
                 "o": self._size,
-                "T": self._seconds,
+                "T": lambda: self._number(_SECONDS),
+                "f": lambda: self._number(_SCALES),
                 "b": self._switch,
             }
             self._values[parameter.key] = readers[parameter.kind]()
@@ -221,10 +223,9 @@ class _Reader:
         return end
 
     def _behind(self, number: int) -> str:
-        """What QEMU's table has behind the letter of the flag ``number``, as far as a dash can be in it."""
+        """What the table has behind the letter of the flag ``number``."""
         flag, *rest = self._command.parameters[number:]
-        pieces = [f"{each.key}:{f'-{each.letter}' if each.is_flag else each.kind}" for each in rest]
-        return ",".join(["s" if flag.takes_value else "", *pieces])
+        return ",".join(["s" if flag.takes_value else "", *map(str, rest)])
 
     def _take_flag(self, flag: Parameter, kind: PieceKind) -> None:
         self._note(kind, flag)
@@ -291,7 +292,8 @@ class _Reader:
         self._position = end
         return value
 
-    def _seconds(self) -> float:
+    def _number(self, units: Mapping[str, float]) -> float:
+        """A floating-point number, maybe with one of the units, all of one length, right behind it."""
         match = _DOUBLE.match(self._text, self._position)
         if match is None:
             raise LineError("Number expected")
@@ -300,10 +302,10 @@ class _Reader:
         if not math.isfinite(value):
             raise LineError("Bad number")
         self._position = match.end()
-        unit = self._text[self._position : self._position + 2]
-        if len(unit) == 2 and unit[0] in _SECONDS and unit[1] == "s":
-            value *= _SECONDS[unit[0]]
-            self._position += 2
+        unit = self._text[self._position : self._position + len(next(iter(units)))]
+        if unit in units:
+            value *= units[unit]
+            self._position += len(unit)
         if self._ahead() not in SPACE:
             raise LineError("Unknown unit suffix")
         return value

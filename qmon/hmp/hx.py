@@ -2,7 +2,8 @@
 
 A file holds entries, written as C initialisers, between documentation blocks (``SRST``/``ERST``, before QEMU
 5.0 ``STEXI``/``ETEXI``; in 2010 also ``SQMP``/``EQMP``, notes on QMP), ``HXCOMM`` comments and preprocessor
-lines. Entries of early 2009 are positional: ``{ "names", "types", function, "params", "help" }``.
+lines. Entries of early 2009 are positional: ``{ "names", "types", function, "params", "help" }``. Of the
+branches of a condition inside an entry the first counts that is not ``#if 0``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class Entry:
     line: int = 0
 
     @property
+    def disabled(self) -> bool:
+        """Whether it stands under ``#if 0``, as some distributions take commands away."""
+        return "0" in self.conditions or "!(1)" in self.conditions
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All names that call it, the first one first."""
         return tuple(self.name.split("|"))
@@ -56,13 +62,14 @@ _DIRECTIVE = re.compile(r"(?:HXCOMM|SRST|ERST|STEXI|ETEXI|SQMP|EQMP|DEFHEADING|A
 _HEADING = re.compile(r"DEFHEADING\((.*?):?\)")
 _CONDITIONAL = re.compile(r"#\s*(ifdef|ifndef|if|elif|else|endif)\b\s*(.*)")
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|/\*.*?\*/|//[^\n]*)
+    r"""(?P<space>\s+)
       | (?P<string>"(?:[^"\\\n]|\\.)*")
       | (?P<designator>\.[A-Za-z_][\w.]*)
       | (?P<word>[A-Za-z_0-9][\w]*)
       | (?P<mark>[{},=|&])""",
     re.VERBOSE,
 )
+_COMMENT = re.compile(r"""(?P<string>"(?:[^"\\]|\\.)*"?)|(?P<line>//.*)|(?P<start>/\*)""")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]+|[0-7]{1,3}|.)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
 _POSITIONS = (".name", ".args_type", ".cmd", ".params", ".help")
@@ -77,7 +84,10 @@ _WORDS = {
     ".cmd": "handler",
     ".mhandler.cmd": "handler",
     ".mhandler.cmd_new": "handler",
+    ".mhandler.cmd_async": "handler",
     ".mhandler.info": "handler",
+    ".mhandler.info_new": "handler",
+    ".mhandler.info_async": "handler",
     ".sub_table": "sub_table",
     ".command_completion": "completion",
 }
@@ -90,6 +100,15 @@ class _Token:
     line: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A condition inside an entry: whether this branch of it counts, and whether one did up to here."""
+
+    kept: bool
+    taken: bool
+    line: int
+
+
 def read(text: str, file: str) -> list[Entry]:
     """Read a whole table. Raises HxError, with ``file`` as the name of the text."""
     return _Reader(text, file).entries()
@@ -98,7 +117,9 @@ def read(text: str, file: str) -> list[Entry]:
 class _Reader:
     def __init__(self, text: str, file: str) -> None:
         self._file = file
-        self._lines = iter(enumerate(text.split("\n"), 1))
+        self._lines = iter(enumerate(text.replace("\r\n", "\n").split("\n"), 1))
+        self._comment: int | None = None
+        """The line at which a comment has begun that goes on."""
         self._conditions: list[tuple[str, int]] = []
         self._found: list[Entry] = []
         self._heading = ""
@@ -116,6 +137,8 @@ class _Reader:
                 self._entry(number, line)
             elif stripped.startswith((".", "}", '"')):
                 raise HxError(self._file, number, f"expected '{{' before '{stripped}'")
+        if self._comment is not None:
+            raise HxError(self._file, self._comment, "expected '*/' for '/*', found the end of the file")
         if self._conditions:
             condition, number = self._conditions[-1]
             problem = f"expected '#endif' for '{condition}', found the end of the file"
@@ -123,14 +146,42 @@ class _Reader:
         return self._found
 
     def _joined_line(self) -> tuple[int, str] | None:
-        """The next line and its number; one that ends with a backslash goes on in the next, as in C."""
+        """The next line without C's comments, and its number.
+
+        One that ends with a backslash goes on in the next, as in C; the tables' own marks are seen first.
+        """
         number, text = next(self._lines, (0, ""))
         if not number:
             return None
+        if _DIRECTIVE.match(text):
+            return number, text
         while text.endswith("\\"):
             _, more = next(self._lines, (0, ""))
             text = text[:-1] + more
-        return number, text.rstrip("\r")
+        return number, self._without_comments(text, number)
+
+    def _without_comments(self, text: str, number: int) -> str:
+        kept = ""
+        position = 0
+        while position < len(text):
+            if self._comment is not None:
+                end = text.find("*/", position)
+                if end < 0:
+                    return kept
+                self._comment = None
+                position = end + 2
+                kept += " "
+                continue
+            match = _COMMENT.search(text, position)
+            if match is None:
+                return kept + text[position:]
+            kept += text[position : match.start()]
+            position = match.end()
+            if match["string"]:
+                kept += match["string"]
+            elif match["start"]:
+                self._comment = number
+        return kept
 
     def _directive(self, word: str, line: str, number: int) -> None:
         if word == "DEFHEADING":
@@ -141,9 +192,11 @@ class _Reader:
         elif word in _DOCUMENTATION:
             end = _DOCUMENTATION[word]
             block = []
-            for _, inner in self._lines:
+            for place, inner in self._lines:
                 if inner.startswith(end):
                     break
+                if (mark := _DIRECTIVE.match(inner)) and mark[0] in _DOCUMENTATION:
+                    raise HxError(self._file, place, f"expected '{end}' before '{mark[0]}'")
                 block.append(inner)
             else:
                 raise HxError(self._file, number, f"expected '{end}' for '{word}', found the end of the file")
@@ -207,7 +260,7 @@ class _Reader:
 
     def _entry_tokens(self, number: int, line: str) -> Iterator[_Token]:
         """The tokens up to the brace that closes the entry; of a condition inside it, the first branch."""
-        inside: list[tuple[bool, int]] = []
+        inside: list[_Branch] = []
         text = line
         start = number
         while True:
@@ -216,13 +269,13 @@ class _Reader:
             elif _DIRECTIVE.match(text):
                 if not text.startswith("HXCOMM"):
                     raise HxError(self._file, number, f"expected '}}' of the entry before '{text.strip()}'")
-            elif all(kept for kept, _ in inside):
+            elif all(branch.kept for branch in inside):
                 tokens = self._tokens(text, number)
                 for token in tokens:
                     yield token
                     if token.text == "}" and token.kind == "mark":
                         if inside:
-                            raise HxError(self._file, inside[-1][1], "expected '#endif' before '}'")
+                            raise HxError(self._file, inside[-1].line, "expected '#endif' before '}'")
                         if "".join(rest.text for rest in tokens) not in ("", ","):
                             raise HxError(self._file, number, "expected a new line behind '},'")
                         return
@@ -231,18 +284,20 @@ class _Reader:
                 raise HxError(self._file, start, "expected '}' of the entry, found the end of the file")
             number, text = found
 
-    def _inner_condition(self, line: str, number: int, inside: list[tuple[bool, int]]) -> None:
+    def _inner_condition(self, line: str, number: int, inside: list[_Branch]) -> None:
         match = _CONDITIONAL.match(line)
         if match is None:
             return
-        if match[1] in ("if", "ifdef", "ifndef"):
-            inside.append((True, number))
+        word, can_be = match[1], match[2].strip() != "0"
+        if word in ("if", "ifdef", "ifndef"):
+            inside.append(_Branch(can_be, can_be, number))
         elif not inside:
-            raise HxError(self._file, number, f"expected '#if' before '#{match[1]}'")
-        elif match[1] == "endif":
+            raise HxError(self._file, number, f"expected '#if' before '#{word}'")
+        elif word == "endif":
             inside.pop()
         else:
-            inside[-1] = (False, number)
+            kept = can_be and not inside[-1].taken
+            inside[-1] = _Branch(kept, kept or inside[-1].taken, number)
 
     def _tokens(self, line: str, number: int) -> Iterator[_Token]:
         position = 0

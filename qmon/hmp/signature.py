@@ -1,4 +1,7 @@
-"""A table entry's ``args_type`` read into parameters: ``detach:-d,blk:-b|blk,uri:s``."""
+"""A table entry's ``args_type`` read into parameters: ``detach:-d,blk:-b|blk,uri:s``.
+
+Tables of early 2009 have no keys: ``-ds`` is a flag ``-d`` and a string.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ EXPRESSION_KINDS = "ilM"
 _PIECE = re.compile(
     r"""(?P<key>[\w][\w-]*):
         (?: -(?P<letter>\w)(?P<value>s)?(?:\|(?P<word>[\w-]+))?
-          | (?P<kind>[FBsSO/ilMoTb])(?P<extra>[?.]?) )""",
+          | (?P<kind>[FBsSO/ilMoTbf])(?P<extra>[?.]?) )""",
     re.VERBOSE,
 )
+_KEYLESS = re.compile(r"-(?P<letter>\w)|(?P<kind>[FBsil/])(?P<extra>[?.]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,23 @@ class Parameter:
     def is_flag(self) -> bool:
         return self.kind == "-"
 
+    @property
+    def may_be_absent(self) -> bool:
+        return self.is_flag or self.optional or self.dotted
+
+    def __str__(self) -> str:
+        """As the table has it."""
+        if not self.is_flag:
+            return f"{self.key}:{self.kind}{'?' * self.optional}{'.' * self.dotted}"
+        return f"{self.key}:-{self.letter}{'s' * self.takes_value}{'|' * bool(self.word)}{self.word}"
+
 
 def parse_signature(args_type: str) -> tuple[Parameter, ...]:
     """Read an ``args_type``. Raises UsageError naming the piece that can't be read."""
+    if ":" not in args_type:
+        return _parse_keyless(args_type)
     parameters = []
-    for piece in args_type.split(",") if args_type else ():
+    for piece in args_type.split(","):
         match = _PIECE.fullmatch(piece.strip())
         if match is None:
             raise UsageError(f"expected 'key:type' in the args_type '{args_type}', found '{piece}'")
@@ -61,4 +77,20 @@ def parse_signature(args_type: str) -> tuple[Parameter, ...]:
         else:
             extra = match["extra"]
             parameters.append(Parameter(match["key"], match["kind"], extra == "?", extra == "."))
+    return tuple(parameters)
+
+
+def _parse_keyless(args_type: str) -> tuple[Parameter, ...]:
+    parameters: list[Parameter] = []
+    position = 0
+    while position < len(args_type):
+        match = _KEYLESS.match(args_type, position)
+        if match is None:
+            raise UsageError(f"expected 'key:type' in the args_type '{args_type}'")
+        position = match.end()
+        key, letter, extra = f"arg{len(parameters) + 1}", match["letter"], match["extra"]
+        if letter:
+            parameters.append(Parameter(key, "-", optional=True, letter=letter))
+        else:
+            parameters.append(Parameter(key, match["kind"], extra == "?", extra == "."))
     return tuple(parameters)

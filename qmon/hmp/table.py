@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -21,7 +21,7 @@ class Command:
     def __init__(self, entry: hx.Entry, file: str, sub_table: Table | None = None) -> None:
         self.entry = entry
         self.sub_table = sub_table
-        self._file = file
+        self.file = file
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -29,7 +29,7 @@ class Command:
         try:
             return parse_signature(self.entry.args_type)
         except UsageError as error:
-            raise hx.HxError(self._file, self.entry.line, str(error)) from error
+            raise hx.HxError(self.file, self.entry.line, str(error)) from error
 
     @property
     def name(self) -> str:
@@ -55,6 +55,11 @@ class Table:
     def find(self, name: str) -> Command | None:
         return self._by_name.get(name)
 
+    def under(self, commands: Sequence[Command]) -> Table:
+        """This table without the commands of which one of these has a name, and with these."""
+        names = {name for command in commands for name in command.entry.names}
+        return Table([*commands, *(each for each in self if names.isdisjoint(each.entry.names))])
+
     def names(self) -> list[str]:
         """Every name of every command, sorted."""
         return sorted(self._by_name)
@@ -77,11 +82,11 @@ class Tables:
         Raises HxError for a damaged file or a sub-table that is not there.
         """
         found = {
-            name: Table(Command(entry, sub_file) for entry in hx.read(text, sub_file))
+            name: Table(Command(entry, sub_file) for entry in read_enabled(text, sub_file))
             for name, (text, sub_file) in sub_tables.items()
         }
         commands = []
-        for entry in hx.read(main, file):
+        for entry in read_enabled(main, file):
             if entry.sub_table is not None and entry.sub_table not in found:
                 expected = ", ".join(sorted(found)) or "none"
                 problem = f"expected a known sub_table ({expected}), found '{entry.sub_table}'"
@@ -89,6 +94,11 @@ class Tables:
             sub_table = found[entry.sub_table] if entry.sub_table else None
             commands.append(Command(entry, file, sub_table))
         return cls(Table(commands))
+
+
+def read_enabled(text: str, file: str) -> list[hx.Entry]:
+    """The entries of a table that any program built from it has. Raises HxError."""
+    return [entry for entry in hx.read(text, file) if not entry.disabled]
 
 
 @lru_cache(maxsize=1)

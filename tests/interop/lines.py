@@ -235,12 +235,14 @@ def lines(draw: st.DrawFn, path: str, command: Command) -> bytes:
 @st.composite
 def _argument(draw: st.DrawFn, parameter: Parameter, care: int) -> bytes:
     if parameter.kind == "/":
-        return draw(maybe_blanks if care < 3 else st.just(b"")) + draw(formats)
+        gap = draw(maybe_blanks) if care < 3 else b""
+        return gap + draw(formats)
     if parameter.is_flag:
-        return draw(_flags(parameter, care))
+        flag: bytes = draw(_flags(parameter, care))
+        return flag
     if parameter.optional and draw(st.booleans()):
         return b""
-    argument = draw(long_words if care == 1 and parameter.kind in "FBs" else ARGUMENTS[parameter.kind])
+    argument: bytes = draw(long_words if care == 1 and parameter.kind in "FBs" else ARGUMENTS[parameter.kind])
     if parameter.dotted:
         argument = draw(st.sampled_from([b".", b".", b" . ", b" .", b"", b".."])) + argument
     if care == 2:
@@ -262,10 +264,12 @@ def _flags(draw: st.DrawFn, parameter: Parameter, care: int) -> bytes:
     return draw(blanks) + flag
 
 
+_QUIT = re.compile(rb"\s*(?:q|quit)(?:[\s/]|$)")
+
 noises = st.one_of(
     st.lists(st.one_of(words, st.sampled_from([b"info", b"help", b"print", b"migrate"])), max_size=4).map(
         b" ".join
     ),
     st.builds(lambda blank, line: blank + line, maybe_blanks, st.lists(words, max_size=3).map(b"/".join)),
-)
-"""Lines that call nothing, mostly."""
+).filter(lambda line: _QUIT.match(line) is None)
+"""Lines that call nothing, mostly; never ``quit``."""

@@ -42,13 +42,13 @@ def _paths(text: str) -> list[str]:
 
 HANDLED = _paths("""
     help print
-    info/block
     drive_del nbd_server_remove migrate migrate_incoming migrate_set_parameter
 """)
 """Commands to which any arguments do no harm on a machine without drives of their names."""
 
 READ = _paths("""
-    block_resize eject block_stream block_job_set_speed block_job_cancel block_job_complete block_job_pause block_job_resume
+    block_resize eject
+    block_stream block_job_set_speed block_job_cancel block_job_complete block_job_pause block_job_resume
     block_set_io_throttle change screendump snapshot_blkdev snapshot_blkdev_internal
     snapshot_delete_blkdev_internal drive_mirror drive_backup nbd_server_add qemu-io
     x xp gva2gpa gpa2hva gpa2hpa i o memsave balloon set_link trace-event sendkey sync-profile boot_set
@@ -57,7 +57,7 @@ READ = _paths("""
     qom-list qom-get qom-set chardev-change chardev-remove chardev-send-break watchdog_action hostfwd_add
     hostfwd_remove set_password expire_password getfd closefd migrate_set_capability client_migrate_info
     mce replay_break replay_seek singlestep cancel_vcpu_dirty_limit set_vcpu_dirty_limit
-    info/registers info/lapic info/mtree info/sync-profile info/trace-events info/stats
+    info/block info/registers info/lapic info/mtree info/sync-profile info/trace-events info/stats
     info/virtio-status info/virtio-queue-status info/virtio-queue-element info/rocker info/rocker-of-dpa-flows
 """)
 """Others whose arguments do no harm; of these only is compared whether and how they can't be read."""
