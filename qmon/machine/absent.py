@@ -70,7 +70,6 @@ ABSENT_QUERIES: dict[str, Any] = {
 }
 """A query without arguments to what it always answers."""
 
-_NO_DEVICE = Absent("Device '{id}' not found", {"id": str}, "DeviceNotFound")
 _NO_VIRTIO = "Path {path} is not a VirtIODevice"
 _NO_ROCKER = "rocker {name} not found"
 _NO_XEN = "Xen event channel emulation not enabled"
@@ -106,7 +105,6 @@ ABSENT_COMMANDS: dict[str, Absent] = {
     "inject-nmi": Absent("this feature or command is not currently supported"),
     "system_wakeup": Absent("wake-up from suspend is not supported by this guest"),
     # Devices
-    "device_del": _NO_DEVICE,
     "x-query-usb": Absent("USB support not enabled"),
     "x-query-virtio-status": Absent(_NO_VIRTIO, {"path": str}),
     "x-query-virtio-queue-status": Absent(_NO_VIRTIO, {"path": str, "queue": Uint16}),
@@ -117,7 +115,7 @@ ABSENT_COMMANDS: dict[str, Absent] = {
     "xen-event-inject": Absent(_NO_XEN, {"port": Uint32}),
     "xen-event-list": Absent(_NO_XEN),
     # Networks
-    "netdev_del": _NO_DEVICE,
+    "netdev_del": Absent("Device '{id}' not found", {"id": str}, "DeviceNotFound"),
     "query-rocker": Absent(_NO_ROCKER, {"name": str}),
     "query-rocker-ports": Absent(_NO_ROCKER, {"name": str}),
     "query-rocker-of-dpa-flows": Absent(_NO_ROCKER, {"name": str, "tbl-id": Uint32 | None}),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from qmon.errors import CommandError
+from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine.drive import is_identifier
+from qmon.machine.machine import Machine
 from qmon.qmp.registry import command
+
+DEVICES = "/machine/peripheral"
 
 NetworkBackend = Literal[
     "none",
@@ -30,12 +33,24 @@ NetworkBackend = Literal[
 class DeviceCommands:
     """Commands of QAPI's qdev.json and net.json."""
 
+    def __init__(self, machine: Machine) -> None:
+        self._tree = machine.qom
+
     @command("device_add")
     async def device_add(
         self, driver: str, bus: str | None = None, id: str | None = None, **options: Any
     ) -> dict[str, Any]:
         _check_id(id)
         raise CommandError(f"'{driver}' is not a valid device model name")
+
+    @command("device_del")
+    async def device_del(self, id: str) -> dict[str, Any]:
+        """Refuse: what has that path, from the root or from where devices would be, is no device."""
+        try:
+            self._tree.resolve(id if id.startswith("/") else f"{DEVICES}/{id}")
+        except DeviceNotFoundError as error:
+            raise DeviceNotFoundError(id) from error
+        raise CommandError(f"{id} is not a hotpluggable device")
 
     @command("netdev_add")
     async def netdev_add(self, id: str, type: NetworkBackend, **options: Any) -> dict[str, Any]:

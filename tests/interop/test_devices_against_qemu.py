@@ -51,6 +51,10 @@ device_add xyz,=
 device_add xyz,id=a,b=c,d
 device_del d0
 device_del /nosuch
+device_del ""
+device_del /
+device_del /machine
+device_del machine
 pcie_aer_inject_error a b
 pcie_aer_inject_error -a -c a UNCOR 1 2 3 4 5 6 7 8
 pcie_aer_inject_error a b c
@@ -127,7 +131,7 @@ set_password vnc x fail
 set_password vnc x nosuch
 set_password spice x nosuch
 set_password spice x disconnect
-set_password nosuch x nosuch
+set_password nosuch x other
 set_password vnc x -d y
 set_password vnc x -d y keep
 set_password vnc x -d y z
@@ -158,7 +162,6 @@ info rocker-of-dpa-groups x 256
 
 NO_MODELS = "qmon has no device models: every name is unknown to it"
 NO_NETWORKS = "qmon has no networks: it answers as a QEMU that was built without the type"
-NO_OBJECT = "what is no device is not looked for among the objects"
 
 ON_PURPOSE = {
     "device_add virtio-blk-pci,drive=d0": NO_MODELS,
@@ -166,8 +169,6 @@ ON_PURPOSE = {
     "device_add loader,file=d0.img": NO_MODELS,
     "device_add cpu": NO_MODELS,
     "device_add help": NO_MODELS,
-    'device_del ""': NO_OBJECT,
-    "device_del /machine": NO_OBJECT,
     "netdev_add help": NO_NETWORKS,
     "netdev_add hubport,id=h0": NO_NETWORKS,
     "netdev_add socket,id=s0": NO_NETWORKS,
@@ -196,6 +197,7 @@ QMP: tuple[tuple[str, dict[str, Any]], ...] = (
     ("device_add", {"driver": "nosuch", "id": "d0", "x": "y"}),
     ("device_add", {"driver": "nosuch", "id": "9"}),
     ("device_del", {"id": "nosuch"}),
+    ("device_del", {"id": "/machine"}),
     ("netdev_add", {"type": "user"}),
     ("netdev_add", {"type": "user", "id": "1"}),
     ("netdev_add", {"type": "nosuch", "id": "n"}),

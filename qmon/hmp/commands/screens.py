@@ -10,6 +10,9 @@ from qmon.hmp.commands.choices import execute_choice, refused_value
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 
+CONNECTED = ("fail", "disconnect", "keep")
+"""What can become of viewers that are connected; the monitor looks at it before it does at the protocol."""
+
 _KEY_NUMBER = re.compile(r"0x[0-9a-fA-F]+")
 _ULONG_MAX = (1 << 64) - 1
 
@@ -76,6 +79,8 @@ async def info_mice(call: Call) -> None:
 @handler("hmp_set_password")
 async def set_password(call: Call) -> None:
     arguments = _given(call, "protocol", "password", "connected")
+    if arguments.get("connected", "keep") not in CONNECTED:
+        raise CommandError(f"invalid parameter value: {arguments['connected']}")
     await execute_choice(call, "set_password", arguments | _display(call))
 
 
