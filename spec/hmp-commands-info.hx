@@ -373,48 +373,84 @@ ERST
         .name       = "qom-tree",
         .args_type  = "path:s?",
         .params     = "[path]",
-        .help       = "",
+        .help       = "show the tree of objects",
         .cmd        = hmp_info_qom_tree,
         .flags      = "p",
     },
 
 SRST
+``info qom-tree`` [*path*]
+  Show an object and all below it, each with its type; without *path*, ``/machine``.
+
+  ::
+
+    (qemu) object_add secret,id=key0,data=letmein
+    (qemu) info qom-tree /objects
+    /objects (container)
+      /key0 (secret)
 ERST
 
     {
         .name       = "memdev",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the memory backends",
         .cmd        = hmp_info_memdev,
         .flags      = "p",
     },
 
 SRST
+``info memdev``
+  Show the memory backends that ``object_add`` made, with their sizes in bytes and their policies. No
+  guest has their memory, and none is allocated.
+
+  ::
+
+    (qemu) object_add memory-backend-ram,id=mem0,size=64M
+    (qemu) info memdev
+    memory backend: mem0
+      size:  67108864
+    ...
 ERST
 
     {
         .name       = "iothreads",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the I/O threads",
         .cmd        = hmp_info_iothreads,
         .flags      = "p",
     },
 
 SRST
+``info iothreads``
+  Show the I/O threads that ``object_add`` made. They are kept and have no effect: each drive is
+  served by threads of its own. All of them are shown with the number of the thread that runs the
+  monitor.
+
+  ::
+
+    (qemu) object_add iothread,id=io0
+    (qemu) info iothreads
+    io0:
+      thread_id=...
+      poll-max-ns=32768
+    ...
 ERST
 
     {
         .name       = "cryptodev",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the devices that encrypt for a guest",
         .cmd        = hmp_info_cryptodev,
         .flags      = "p",
     },
 
 SRST
+``info cryptodev``
+  Show the devices that encrypt for a guest. There is no guest here, so there are none; a QEMU of
+  version 8.0 or later shows its own.
 ERST
 
 DEFHEADING(CPU and memory)

@@ -1211,62 +1211,129 @@ DEFHEADING(Objects)
         .name       = "object_add",
         .args_type  = "object:S",
         .params     = "[qom-type=]type,id=str[,prop=value][,...]",
-        .help       = "",
+        .help       = "make an object that other commands can name",
         .cmd        = hmp_object_add,
         .command_completion = object_add_completion,
         .flags      = "p",
     },
 
 SRST
+``object_add`` [``qom-type=``]\ *type*\ ``,id=``\ *id*\ [``,``\ *property*\ ``=``\ *value*]...
+  Make the object *id* of a type. A comma in a value is written twice. A property within another is
+  written with a dot, a member of a list with its number: ``limits.iops-total=500``,
+  ``rules.0.match=fred``. The whole can be JSON too. ``object_add help`` lists the types,
+  ``object_add`` *type*\ ``,help`` the properties of one.
+
+  A ``secret`` holds a password or a key, TLS credentials name the folder of their files, and an
+  authorization says who may come in. Threads, throttle groups, sources of randomness and memory are
+  kept as they are described, and nothing heeds them: no memory is allocated. Types for devices,
+  networks or a guest's CPU are refused. Unlike QEMU, ``authz-list-file`` can be made.
+
+  ::
+
+    (qemu) object_add secret,id=key0,data=letmein
+    (qemu) object_add throttle-group,id=slow,limits.iops-total=500
+    (qemu) object_add iothread
+    Error: Parameter 'id' is missing
+    (qemu) object_add iothread,help
+    iothread options:
+      aio-max-batch=<int>
+    ...
 ERST
 
     {
         .name       = "object_del",
         .args_type  = "id:s",
         .params     = "id",
-        .help       = "",
+        .help       = "delete an object",
         .cmd        = hmp_object_del,
         .command_completion = object_del_completion,
         .flags      = "p",
     },
 
 SRST
+``object_del`` *id*
+  Delete an object that ``object_add`` or ``-object`` made. One that something else uses is refused.
+
+  ::
+
+    (qemu) object_add iothread,id=io0
+    (qemu) object_del io0
+    (qemu) object_del io0
+    Error: object 'io0' not found
 ERST
 
     {
         .name       = "qom-list",
         .args_type  = "path:s?",
         .params     = "path",
-        .help       = "",
+        .help       = "list the properties of an object, and the objects below it",
         .cmd        = hmp_qom_list,
         .flags      = "p",
     },
 
 SRST
+``qom-list`` [*path*]
+  List the properties at *path*, each with its type; those of type ``child<...>`` are objects below
+  it. A path that does not begin with ``/`` is the end of one, and must lead to one object only.
+  Objects of ``object_add`` are below ``/objects``, character devices below ``/chardevs``. Without a
+  path, only where to begin is said.
+
+  ::
+
+    (qemu) qom-list
+    /
+    (qemu) object_add authz-simple,id=auth0,identity=fred
+    (qemu) qom-list /objects/auth0
+    type (string)
+    identity (string)
 ERST
 
     {
         .name       = "qom-get",
         .args_type  = "path:s,property:s",
         .params     = "path property",
-        .help       = "",
+        .help       = "show a property of an object",
         .cmd        = hmp_qom_get,
         .flags      = "p",
     },
 
 SRST
+``qom-get`` *path* *property*
+  Show the value of a property as JSON. Of an object below, it is that object's path.
+
+  ::
+
+    (qemu) qom-get /machine type
+    "none-machine"
+    (qemu) qom-get / machine
+    "/machine"
 ERST
 
     {
         .name       = "qom-set",
         .args_type  = "json:-j,path:s,property:s,value:S",
         .params     = "[-j] path property value",
-        .help       = "",
+        .help       = "set a property of an object",
         .cmd        = hmp_qom_set,
         .flags      = "p",
     },
 
 SRST
+``qom-set`` [``-j``] *path* *property* *value*
+  Set a property. *value* goes on to the end of the line, and is read as the property's type wants
+  it: a number, ``on`` or ``off``, a word, or numbers as ``0,2-5``; with ``-j`` it is JSON. Some
+  properties can't be set, or only while the object is made. What QEMU would end at (``qom-set``
+  without ``-j`` of a property with members) is refused.
+
+  ::
+
+    (qemu) object_add iothread,id=io0
+    (qemu) qom-set io0 poll-max-ns 0x1000
+    (qemu) qom-get io0 poll-max-ns
+    4096
+    (qemu) qom-set -j io0 poll-max-ns "many"
+    Error: Invalid parameter type for 'poll-max-ns', expected: integer
 ERST
 
 DEFHEADING(Character devices)
