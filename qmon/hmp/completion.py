@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmon.errors import CommandError
 from qmon.hmp.arguments import outline_arguments
 from qmon.hmp.commands.migration_parameters import PARAMETERS
 from qmon.hmp.monitor import Monitor
@@ -167,10 +168,31 @@ async def _resolutions(monitor: Monitor, key: str, before: str) -> list[_Choice]
     return [("keep", "the disks are this side's"), ("release", "the disks are the other side's")]
 
 
+async def _object_types(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if arguments.strip() or "qom-list-types" not in monitor.target.commands():
+        return []
+    wanted = {"implements": "user-creatable", "abstract": False}
+    types: list[dict[str, Any]] = await monitor.target.execute("qom-list-types", wanted)
+    return sorted((row["name"], "") for row in types)
+
+
+async def _objects(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if "qom-list" not in monitor.target.commands():
+        return []
+    try:
+        rows: list[dict[str, Any]] = await monitor.target.execute("qom-list", {"path": "/objects"})
+    except CommandError:
+        return []  # nobody has made one
+    found = [(row["name"], row["type"]) for row in rows if row["type"].startswith("child<")]
+    return sorted((name, shown.removeprefix("child<").removesuffix(">")) for name, shown in found)
+
+
 _COMPLETERS: dict[str | None, _Completer] = {
     "help_completion": _help,
     "migrate_resolve_completion": _resolutions,
     "migrate_set_parameter_completion": _migration_parameters,
     "nbd_server_remove_completion": _exports,
+    "object_add_completion": _object_types,
+    "object_del_completion": _objects,
 }
 """By the name that the table gives as ``.command_completion``."""
