@@ -5,6 +5,7 @@ And a QEMU that has them, driven by qmon's monitor, answers as its own monitor d
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -526,3 +527,26 @@ def test_a_qemu_with_a_cpu_answers_as_by_its_own_monitor(tmp_path: Path) -> None
     finally:
         for process in processes:
             end(process)
+
+
+def test_descriptors_come_with_a_line(monitors: TwoMonitors, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        for line, comes_along in (
+            ("getfd a", True),
+            ("getfd a", False),
+            ("getfd a", True),
+            ("getfd 1a", True),
+            ("info name", True),
+            ("getfd b", False),
+            ("closefd b", False),
+            ("closefd a", False),
+            ("closefd a", False),
+        ):
+            theirs, ours = (
+                program.ask(line, [file.fileno()] if comes_along else [])
+                for program in (monitors.theirs, monitors.ours)
+            )
+            assert ours == theirs, line
+    held = [os.readlink(entry) for entry in Path(f"/proc/{monitors.ours.process.pid}/fd").iterdir()]
+    assert str(path) not in held

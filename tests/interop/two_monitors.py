@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,9 +77,9 @@ class Program:
             data += piece
         return _CONTROL.sub("", data.decode(errors="replace")).replace("\r", "")
 
-    def ask(self, line: str) -> Answer:
-        """Give a line; return what it printed, or ``CLOSED``."""
-        self._socket.sendall(line.encode() + b"\n")
+    def ask(self, line: str, descriptors: Sequence[int] = ()) -> Answer:
+        """Give a line, and descriptors along with it; return what it printed, or ``CLOSED``."""
+        socket.send_fds(self._socket, [line.encode() + b"\n"], descriptors)
         try:
             text = self._read()
         except ConnectionResetError:
