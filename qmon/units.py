@@ -13,12 +13,16 @@ _SUFFIX = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _SIZE = re.compile(r"(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9]+)(?P<fraction>\.[0-9]*)?")
 
 
+class SizeRangeError(ValueError):
+    """A size past 64 bits."""
+
+
 def parse_size_prefix(text: str, default_suffix: str = "B") -> tuple[int, int]:
     """Read a size at the start of ``text``; return it in bytes, and how many characters it took.
 
     A decimal number with an optional fraction, or a hexadecimal one, then an optional suffix of B K M G T P
-    E in either case; without one ``default_suffix`` counts. Raises ValueError for no number or one past 64
-    bits.
+    E in either case; without one ``default_suffix`` counts. A fraction is a double, as in QEMU, and rounded
+    to the byte. Raises ValueError for no number or a part of a byte, SizeRangeError for one past 64 bits.
     """
     match = _SIZE.match(text)
     if match is None:
@@ -31,14 +35,16 @@ def parse_size_prefix(text: str, default_suffix: str = "B") -> tuple[int, int]:
         suffix = default_suffix
     shift = _SUFFIX[suffix]
     if match["hex"]:
+        if text[match.end() : match.end() + 1] == ".":
+            raise ValueError("invalid size")
         value = int(match["hex"], 16) << shift
     else:
-        value = int(match["whole"]) << shift
-        digits = (match["fraction"] or ".")[1:]
-        if digits:
-            value += (int(digits) << shift) // 10 ** len(digits)
+        part = int(float("0" + (match["fraction"] or ".0")) * (1 << 64))  # fixed point, 64 bits
+        if part and not shift:
+            raise ValueError("invalid size")
+        value = (int(match["whole"]) << shift) + ((part << shift) + (1 << 63) >> 64)
     if value >= 1 << 64:
-        raise ValueError("invalid size")
+        raise SizeRangeError("invalid size")
     return value, end
 
 

@@ -172,9 +172,23 @@ class TestSizes:
         assert units.parse_size(str(count), suffix.upper()) == units.parse_size(f"{count}{suffix}")
 
     @given(st.decimals(0, 1000, places=6, allow_nan=False, allow_infinity=False), st.sampled_from("KMGT"))
-    def test_a_fraction_counts_down_to_the_byte(self, number: Decimal, suffix: str) -> None:
+    def test_a_fraction_counts_to_the_nearest_byte(self, number: Decimal, suffix: str) -> None:
         exact = number * (1 << (10 * "BKMGT".index(suffix)))
-        assert units.parse_size(f"{number}{suffix}") == int(exact)
+        assert units.parse_size(f"{number}{suffix}") == int(exact + Decimal("0.5"))
+
+    @pytest.mark.parametrize(
+        ("text", "size"),
+        [
+            *(("1.0009k", 1025), ("1.0001k", 1024), ("1.", 1), ("1.0", 1), ("1.00B", 1)),
+            *(("15.9E", 18331451923248866944), ("0.0000000001E", 115292150)),
+        ],
+    )
+    def test_sizes_that_qemu_was_asked_for(self, text: str, size: int) -> None:
+        assert units.parse_size(text) == size
+
+    def test_a_size_past_64_bits_can_be_told_from_what_is_none(self) -> None:
+        with pytest.raises(units.SizeRangeError, match="invalid size"):
+            units.parse_size("16E")
 
     @given(st.integers(0, 1 << 40), st.from_regex(r"[ ,x/][a-z ]{0,5}", fullmatch=True))
     def test_what_follows_a_size_is_left(self, size: int, rest: str) -> None:
@@ -183,7 +197,11 @@ class TestSizes:
             assert units.parse_size_prefix(text + rest) == (size, len(text))
 
     @pytest.mark.parametrize(
-        "text", ["", "x", "-1", "1Q", "1KK", "1 K", str(1 << 64), "16E", "0x", "+1", "1e3x"]
+        "text",
+        [
+            *("", "x", "-1", "1Q", "1KK", "1 K", str(1 << 64), "16E", "0x", "+1", "1e3x"),
+            *("1.5", "1.5B", "0x1.8K", "0x1.", "1.5e3"),
+        ],
     )
     def test_what_is_no_size_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match="invalid size"):
