@@ -100,6 +100,8 @@ class Drive:
         self.faults = Faults()
         self.format = settings.format or probe_format(settings.file)
         self._active = False
+        self.is_waiting = False
+        """Whether the image stays closed until it is used, since another drive of this machine has it."""
         self._has_fault_filter = False
         self.node: Node = InactiveNode(0, settings.read_only)
         self.layers: list[Layer] = []

@@ -7,7 +7,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.address import InetAddress, bind_failure, from_qapi, listen
 from qmon.errors import CommandError
-from qmon.machine.drive import is_identifier
+from qmon.machine.drive import Drive, is_identifier
 from qmon.machine.machine import Machine
 from qmon.nbd.export import Export
 from qmon.nbd.server import NbdServer
@@ -92,6 +92,13 @@ class ExportCommands:
         self._running().add(export)
         self._exports[id] = export
 
+    async def _usable(self, name: str) -> Drive:
+        """A drive that has its image. Raises CommandError."""
+        await self._machine.wake(self._machine.drive(name))
+        drive = self._machine.drive(name)  # again: other commands ran meanwhile
+        self._machine.check_not_changing(drive)
+        return drive
+
     @command("nbd-server-add")
     async def add(
         self,
@@ -101,8 +108,7 @@ class ExportCommands:
         writable: bool | None = None,
     ) -> dict[str, Any]:
         """A read-only drive is exported so, whatever ``writable`` says, as with QEMU."""
-        drive = self._machine.drive(device)
-        self._machine.check_not_changing(drive)
+        drive = await self._usable(device)
         export_name = device if name is None else name
         self._check_id(export_name)
         writable = bool(writable) and not drive.read_only
@@ -120,8 +126,7 @@ class ExportCommands:
         writable: bool | None = None,
     ) -> dict[str, Any]:
         self._check_id(id)
-        drive = self._machine.drive(node_name)
-        self._machine.check_not_changing(drive)
+        drive = await self._usable(node_name)
         if writable and drive.read_only:
             raise CommandError("Cannot export read-only node as writable")
         export_name = node_name if name is None else name

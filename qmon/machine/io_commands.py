@@ -11,8 +11,9 @@ import getopt
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qmon.block.accounts import Counters
 from qmon.block.node import Buffer, Kind, Node
@@ -32,12 +33,12 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """The disk under a command: its node, what counts it, and what its format is called."""
+    """The disk under a command: its node, what counts it, and what its image is."""
 
     node: Node
     counters: Counters
-    format: str
-    cluster_size: int = 0
+    image: Mapping[str, Any]
+    """Its ImageInfo (qapi/block-core.json)."""
 
 
 @dataclass(slots=True)
@@ -195,6 +196,9 @@ def _read(given: _Given, medium: Medium, outcome: Outcome) -> None:
         part_length = count - part_start
     if part_length < 0 or part_start + part_length > count:
         raise Refused("pattern verification range exceeds end of read data")
+    if given.has("b") and (offset % SECTOR or count % SECTOR):
+        value, name = (offset, "offset") if offset % SECTOR else (count, "count")
+        raise Refused(f"{value} is not a sector-aligned value for '{name}'")
     if given.has("b"):
         raise Refused(f"read failed: {os.strerror(errno.EOPNOTSUPP)}")
     _read_data(given, medium, outcome, offset, count, (part_start, part_length), "read")
@@ -390,11 +394,22 @@ def _length(given: _Given, medium: Medium, outcome: Outcome) -> None:
 
 
 def _info(given: _Given, medium: Medium, outcome: Outcome) -> None:
+    image = medium.image
+    cluster_size = image.get("cluster-size", 0)
+    specific = image.get("format-specific", {}).get("data", {})
+    entry_size = 16 if specific.get("extended-l2") else 8
+    table_reach = cluster_size * cluster_size // entry_size
+    state_offset = -(-medium.node.size // table_reach) * table_reach if table_reach else 0
     outcome.lines += [
-        f"format name: {medium.format}",
-        f"cluster size: {size_text(medium.cluster_size)}",
-        f"vm state offset: {size_text(0)}",
+        f"format name: {image.get('format', '')}",
+        f"cluster size: {size_text(cluster_size)}",
+        f"vm state offset: {size_text(state_offset)}",
     ]
+    if specific:
+        outcome.lines.append("Format specific information:")
+    for name, value in specific.items():
+        shown = str(value).lower() if isinstance(value, bool) else value
+        outcome.lines.append(f"    {name.replace('-', ' ')}: {shown}")
 
 
 def _allocation(medium: Medium, offset: int, count: int) -> Iterator[tuple[int, bool]]:

@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from qmon.block.image import FORMATS
+from qmon.block.locks import ImageLockedError
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
@@ -89,6 +91,15 @@ class Machine:
         if what is not None:
             raise CommandError(f"Node '{drive.id}' is busy: block device is in use by {what}")
 
+    def check_may_migrate(self) -> None:
+        """Raises CommandError where a drive is being changed, or has no hold of its image."""
+        for drive in self.drives.values():
+            self.check_not_changing(drive)
+            if drive.is_waiting:
+                raise CommandError(
+                    f"drive '{drive.id}' is on an image that another drive has open: remove one of them"
+                )
+
     @contextlib.contextmanager
     def changing(self, drive: Drive, what: str) -> Iterator[None]:
         """Keep a drive from any other change, and from a migration's beginning, while ``what`` is done to it.
@@ -141,7 +152,8 @@ class Machine:
     async def add_drive(self, settings: DriveSettings, unit: int | None = None) -> Drive:
         """Open an image as a drive; while the machine waits for a migration it is looked at, not locked.
 
-        Raises CommandError naming the file.
+        Where another drive of this machine has the image open, the new one waits, as QEMU's do until they are
+        used: two that write to one image destroy it. Raises CommandError naming the file.
         """
         self._check_may_add(settings.id, settings.format)
         drive = await self._open(settings)
@@ -157,8 +169,24 @@ class Machine:
     async def _open(self, settings: DriveSettings) -> Drive:
         drive = await self.look_at(settings)
         if self.state is not RunState.INMIGRATE:
-            await self.lock(drive)
+            try:
+                await self.lock(drive)
+            except CommandError as error:
+                mine = isinstance(error.__cause__, ImageLockedError) and await self.blocking(self._has, drive)
+                if not mine:
+                    raise
+                drive.is_waiting = True
         return drive
+
+    def _has(self, drive: Drive) -> bool:
+        """Whether another drive of this machine is on the same image."""
+        return any(os.path.samefile(drive.image, other.image) for other in list(self.drives.values()))
+
+    async def wake(self, drive: Drive) -> None:
+        """Open the image of a drive that waits for it: somebody is to use it. Raises CommandError."""
+        if drive.is_waiting:
+            await self.lock(drive)
+            drive.is_waiting = False
 
     async def look_at(self, settings: DriveSettings) -> Drive:
         """Open an image and close it again. Raises CommandError naming the file."""
@@ -257,7 +285,8 @@ class Machine:
     async def activate(self) -> None:
         """Open and lock the images that are not. Raises CommandError naming the file."""
         for drive in list(self.drives.values()):
-            await self.lock(drive)
+            if not drive.is_waiting:
+                await self.lock(drive)
 
     def request_quit(self) -> None:
         """End the process soon: whoever waits for ``quit_requested`` goes on."""

@@ -66,6 +66,7 @@ class MediaCommands:
                 f"Permission conflict on node '{drive.node_name}': permissions 'resize' are both required by"
                 f" {user} and unshared by {user}."
             )
+        await machine.wake(drive)
         with machine.changing(drive, RESIZE):
             if not await machine.blocking(drive.gate.close, RESIZE, DRAIN_SECONDS):
                 raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")

@@ -125,8 +125,7 @@ class MigrationCommands:
                 raise CommandError("Can't migrate the vm that was paused due to previous migration")
         if not self._machine.drives:
             raise CommandError("This machine has no drives: there is nothing to migrate")
-        for drive in self._machine.drives.values():
-            self._machine.check_not_changing(drive)
+        self._machine.check_may_migrate()
         parse_uri(uri)
         mode = self.settings.begin(bool(blk), bool(inc))
         self._state_before = self._machine.state

@@ -10,6 +10,7 @@ from qmon.block.accounts import Accounts
 from qmon.block.gate import GateShutError
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine.drive import Drive, GuestDisk, InactiveNode
+from qmon.machine.images import image_info
 from qmon.machine.io_commands import Medium, Outcome, run
 from qmon.machine.machine import STOPPED, Machine
 from qmon.qmp.registry import command
@@ -39,10 +40,11 @@ class QemuIoCommands:
             raise DeviceNotFoundError(device)  # a guest's device: there is none
         if device in machine.devices and device not in machine.drives:
             nothing = OSError(errno.ENOMEDIUM, os.strerror(errno.ENOMEDIUM))
-            medium = Medium(InactiveNode(ENDLESS, False, nothing), Accounts().open(), "")
+            medium = Medium(InactiveNode(ENDLESS, False, nothing), Accounts().open(), {})
             outcome = await machine.blocking(run, command, medium)
         else:
             drive = machine.drives.get(device) or machine.find_drive(None, device)
+            await machine.wake(drive)
             outcome = await machine.blocking(_run_inside, command, drive.guest, drive)
         return {
             "output": "\n".join(outcome.lines),
@@ -61,7 +63,7 @@ def _run_inside(line: str, disk: GuestDisk, drive: Drive) -> Outcome:
         raise CommandError(f"drive '{drive.id}': its requests are held for now") from error
     counters = disk.accounts.open()
     try:
-        return run(line, Medium(disk.node, counters, drive.format))
+        return run(line, Medium(disk.node, counters, image_info(drive.layers, drive.size)))
     finally:
         disk.accounts.close(counters)
         disk.gate.leave()

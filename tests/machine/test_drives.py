@@ -57,7 +57,8 @@ def test_a_drive_without_a_name_gets_the_first_that_is_free(play: Play) -> None:
             path = str(street.image(expected))
             assert await house.ask("x-qmon-drive-add", file=path) == {"id": expected}
         path = str(street.image("virtio0"))
-        assert await house.ask("x-qmon-drive-add", **{"file": path, "if": "virtio"}) == {"id": "virtio0"}
+        refusal = await house.refusal("x-qmon-drive-add", **{"file": path, "if": "virtio"})
+        assert refusal == "Can't hot-add drive to type 7"
         await house.ask("x-qmon-drive-del", id="none0")
         path = str(street.image("again"))
         assert await house.ask("x-qmon-drive-add", file=path) == {"id": "none0"}
@@ -70,27 +71,18 @@ def test_a_drive_without_a_name_gets_the_first_that_is_free(play: Play) -> None:
     [
         ({"id": "d0", "file": "{folder}/new"}, "Duplicate ID 'd0' for drive"),
         ({"id": "x", "file": "{folder}/none"}, "Could not open '{folder}/none': No such file or directory"),
-        ({"id": "x", "file": "{folder}"}, "Could not open '{folder}': Is a directory"),
+        ({"id": "x", "file": "{folder}"}, "'file' driver requires '{folder}' to be a regular file"),
         (
             {"id": "x", "file": "{folder}/fifo"},
             "Could not open '{folder}/fifo': not a regular file or block device",
-        ),
-        (
-            {"id": "x", "file": "{folder}/d0.img"},
-            "Could not open '{folder}/d0.img': Failed to get \"write\" lock:"
-            " is another process using the image [{folder}/d0.img]?",
-        ),
-        (
-            {"id": "x", "file": "{folder}/d0.img", "readonly": True},
-            "Could not open '{folder}/d0.img': Failed to get shared \"write\" lock:"
-            " is another process using the image [{folder}/d0.img]?",
         ),
         ({"id": "x", "file": "{folder}/new", "format": "nonsense"}, "Unknown driver 'nonsense'"),
         ({"id": "x", "file": "a\0b"}, "Could not open 'a\0b': embedded null byte"),
         ({"id": "9x", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
         ({"id": "", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
         ({"id": "a b", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
-        ({"id": "x"}, "Parameter 'file' is missing"),
+        ({"id": "x", "format": "raw"}, 'A block device must be specified for "file"'),
+        ({"id": "x", "file": "{folder}/new", "unit": 0}, "drive with bus=0, unit=0 (index=-1) exists"),
     ],
 )
 def test_a_drive_that_can_not_be_added_is_told_why(play: Play, options: dict[str, object], said: str) -> None:
@@ -105,6 +97,28 @@ def test_a_drive_that_can_not_be_added_is_told_why(play: Play, options: dict[str
         assert await house.refusal("x-qmon-drive-add", **put) == said.format(folder=street.folder)
         assert [entry["device"] for entry in await house.ask("query-block")] == ["d0"]
         assert locked_bytes(street.folder / "new") == set()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_second_drive_of_one_image_can_be_used_once_the_first_has_gone(play: Play, read_only: bool) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        image = street.folder / "d0.img"
+        await house.ask("x-qmon-drive-add", id="x", file=str(image), readonly=read_only)
+        assert [entry["device"] for entry in await house.ask("query-block")] == ["d0", "x"]
+        await house.ask("nbd-server-start", addr={"type": "unix", "path": str(street.folder / "nbd")})
+        said = f"Could not open '{image}': Failed to get"
+        assert (await house.refusal("nbd-server-add", device="x")).startswith(said)
+        with pytest.raises(CommandError, match="Failed to get"):
+            await house.machine.registry.execute("x-qmon-qemu-io", {"device": "x", "command": "read 0 512"})
+        assert "remove one of them" in await house.refusal("migrate", uri=f"unix:{street.folder}/m")
+        await house.ask("stop")
+        await house.ask("cont")
+        await house.ask("x-qmon-drive-del", id="d0")
+        await house.ask("nbd-server-add", device="x")
+        assert locked_bytes(image) == ({100, 201} if read_only else {100, 101, 201})
 
     play(scene)
 
