@@ -361,12 +361,23 @@ DEFHEADING(Objects and character devices)
         .name       = "chardev",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "show the character devices",
         .cmd        = hmp_info_chardev,
         .flags      = "p",
     },
 
 SRST
+``info chardev``
+  Show each character device with what is behind it. ``disconnected:`` stands before a socket that
+  nobody is connected to. A monitor's socket takes many clients here, of which one is named.
+
+  ::
+
+    (qemu) chardev-add null,id=line
+    (qemu) info chardev
+    ...
+    line: filename=null
+    ...
 ERST
 
     {

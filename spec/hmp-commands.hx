@@ -1342,71 +1342,137 @@ DEFHEADING(Character devices)
         .name       = "chardev-add",
         .args_type  = "args:s",
         .params     = "args",
-        .help       = "",
+        .help       = "make a character device",
         .cmd        = hmp_chardev_add,
         .command_completion = chardev_add_completion,
     },
 
 SRST
+``chardev-add`` *args*
+  Make a character device. *args* are what ``-chardev`` takes: a kind, ``id=``\ *ID* and the kind's
+  options. The kinds are ``null``, ``file`` (``path``, ``append``), ``pipe`` (``path``), ``pty``,
+  ``stdio``, ``ringbuf`` (``size``), ``udp`` (``host``, ``port``, ``localaddr``, ``localport``) and
+  ``socket`` (``path`` or ``host`` and ``port``, ``server``, ``wait``, ``telnet``, ``reconnect``);
+  ``chardev-add help`` lists them. All take ``logfile`` and ``logappend``. A server that waits for
+  its first client keeps this monitor only, where QEMU stands still as a whole.
+
+  ::
+
+    (qemu) chardev-add ringbuf,id=ring,size=4k
+    (qemu) chardev-add socket,id=line,path=line.sock,server=on,wait=off
+    (qemu) info chardev
+    ...
+    (qemu) chardev-add ringbuf,id=odd,size=1000
+    Error: size of ringbuf chardev must be power of two
 ERST
 
     {
         .name       = "chardev-change",
         .args_type  = "id:s,args:s",
         .params     = "id args",
-        .help       = "",
+        .help       = "put another character device in the place of one",
         .cmd        = hmp_chardev_change,
     },
 
 SRST
+``chardev-change`` *id* *args*
+  Make a character device of *args*, which name no id, and put it in the place of *id*. One that a
+  monitor speaks on can't be changed. When the new one can't be made, the old one stays.
+
+  ::
+
+    (qemu) chardev-add null,id=line
+    (qemu) chardev-change line file,path=line.txt
+    (qemu) info chardev
+    ...
+    (qemu) chardev-change other null
+    Error: Chardev 'other' does not exist
 ERST
 
     {
         .name       = "chardev-remove",
         .args_type  = "id:s",
         .params     = "id",
-        .help       = "",
+        .help       = "remove a character device",
         .cmd        = hmp_chardev_remove,
         .command_completion = chardev_remove_completion,
     },
 
 SRST
+``chardev-remove`` *id*
+  Close the character device *id* and forget it. One that a monitor speaks on stays.
+
+  ::
+
+    (qemu) chardev-add null,id=line
+    (qemu) chardev-remove line
+    (qemu) chardev-remove line
+    Error: Chardev 'line' not found
 ERST
 
     {
         .name       = "chardev-send-break",
         .args_type  = "id:s",
         .params     = "id",
-        .help       = "",
+        .help       = "send a break on a character device",
         .cmd        = hmp_chardev_send_break,
         .command_completion = chardev_remove_completion,
     },
 
 SRST
+``chardev-send-break`` *id*
+  Send a break on the character device *id*. No kind that there is here has a line on which a break
+  could be seen, so nothing happens.
+
+  ::
+
+    (qemu) chardev-send-break line
+    Error: Chardev 'line' not found
 ERST
 
     {
         .name       = "ringbuf_write",
         .args_type  = "device:s,data:s",
         .params     = "device data",
-        .help       = "",
+        .help       = "write text to a ring buffer",
         .cmd        = hmp_ringbuf_write,
         .command_completion = ringbuf_write_completion,
     },
 
 SRST
+``ringbuf_write`` *device* *data*
+  Write *data* to the ring buffer *device*; what does not fit any more pushes out the oldest.
+
+  ::
+
+    (qemu) chardev-add ringbuf,id=ring,size=4
+    (qemu) ringbuf_write ring abcdef
+    (qemu) ringbuf_read ring 10
+    cdef
 ERST
 
     {
         .name       = "ringbuf_read",
         .args_type  = "device:s,size:i",
         .params     = "device size",
-        .help       = "",
+        .help       = "read text from a ring buffer",
         .cmd        = hmp_ringbuf_read,
         .command_completion = ringbuf_write_completion,
     },
 
 SRST
+``ringbuf_read`` *device* *size*
+  Take the oldest bytes out of the ring buffer *device*, at most *size*, and print them. Control
+  characters but tab and newline are shown by their codes, a backslash is doubled.
+
+  ::
+
+    (qemu) chardev-add ringbuf,id=ring
+    (qemu) ringbuf_write ring "a\\b"
+    (qemu) ringbuf_read ring 10
+    a\\b
+    (qemu) ringbuf_read ring 0
+    Error: size must be greater than zero
 ERST
 
 DEFHEADING(CPU and memory)

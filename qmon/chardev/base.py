@@ -38,6 +38,7 @@ class Chardev:
         self.serve: Serve | None = None
         self.users = 0
         """How many front ends and other devices hold it."""
+        self.frontend_open = False
         self._log_fd: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._streams: list[Stream] = []
@@ -46,10 +47,6 @@ class Chardev:
     def filename(self) -> str:
         """How QEMU names what is behind it."""
         return self.kind
-
-    @property
-    def frontend_open(self) -> bool:
-        return self.users > 0
 
     async def open(self) -> None:
         """Begin to exist. Raises CommandError in QEMU's words; then nothing is left."""
@@ -88,6 +85,7 @@ class Chardev:
     def begin_serving(self, serve: Serve) -> None:
         """Have a front end serve each peer, whoever else holds the device."""
         self.serve = serve
+        self.frontend_open = True
         for stream in self._streams:
             self._begin(stream)
         self._attached()

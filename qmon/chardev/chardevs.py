@@ -82,15 +82,15 @@ class Chardevs:
         self.check_is_free(label)
         chardev = self._make(label, "stdio", {})
         chardev.users += 1
+        chardev.frontend_open = True
         self._by_label[label] = chardev
 
     async def remove(self, label: str) -> None:
-        """Raises CommandError for one that is in use."""
+        """Raises CommandError for one that is in use, and as in QEMU for any multiplexer."""
         chardev = self.get(label)
-        if chardev.users:
+        if chardev.users or chardev.kind == "mux":
             raise CommandError(f"Chardev '{label}' is busy")
         del self._by_label[label]
-        self._unmake(chardev)
         await chardev.close()
 
     async def change(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:

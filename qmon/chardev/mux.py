@@ -20,5 +20,6 @@ class MuxChardev(Chardev):
 
     def attach(self, serve: Serve) -> None:
         self.users += 1
+        self.frontend_open = True
         if self._base.serve is None:
             self._base.begin_serving(serve)

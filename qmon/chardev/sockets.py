@@ -113,7 +113,7 @@ class SocketChardev(Chardev):
 
     async def _listen(self, address: Address) -> socket.socket:
         try:
-            listener = await asyncio.to_thread(listen, self._with_family(address))
+            listener = await asyncio.to_thread(_listen, self._with_family(address))
         except (QmonError, ValueError) as error:
             raise CommandError(reason(error)) from error
         except OSError as error:
@@ -130,6 +130,9 @@ class SocketChardev(Chardev):
         else:
             host, port = listener.getsockname()[:2]
             self._local = f"{host}:{port}"
+            family = "ipv6" if listener.family == socket.AF_INET6 else "ipv4"
+            bound = {"host": host, "port": str(port), family: True}
+            self.data = {**self.data, "addr": {"type": "inet", "data": bound}}
         return listener
 
     async def _listen_above(self, address: Address, error: OSError) -> socket.socket:
@@ -138,7 +141,7 @@ class SocketChardev(Chardev):
             for port in range(int(address.port) + 1, int(self.data["addr"]["data"]["to"]) + 1):
                 try:
                     return await asyncio.to_thread(
-                        listen, self._with_family(InetAddress(address.host, str(port)))
+                        _listen, self._with_family(InetAddress(address.host, str(port)))
                     )
                 except OSError as another:
                     error = another
@@ -213,7 +216,8 @@ class SocketChardev(Chardev):
             if sock is not None:
                 sock.close()
             if isinstance(error, OSError):
-                raise CommandError(f"Failed to connect to '{self._local}': {reason(error)}") from error
+                why = os.strerror(error.errno) if error.errno else reason(error)  # asyncio has its own words
+                raise CommandError(f"Failed to connect to '{self._local}': {why}") from error
             raise
         self._take(sock)
 
@@ -238,6 +242,20 @@ class SocketChardev(Chardev):
             if self._path is not None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path)
+
+
+def _listen(address: Address) -> socket.socket:
+    """Raises OSError or UsageError."""
+    if not (isinstance(address, UnixAddress) and address.path.startswith("\0")):
+        return listen(address)
+    sock = socket.socket(socket.AF_UNIX)  # in the abstract name space: there is no file to look at
+    try:
+        sock.bind(address.path)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _ends(sock: socket.socket) -> str:

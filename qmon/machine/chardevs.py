@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
+from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.chardev.chardevs import Chardevs
@@ -86,9 +87,10 @@ class ChardevCommands:
 
     @command("query-chardev")
     async def query(self) -> list[dict[str, Any]]:
+        """In QEMU's order, which is that of the tree turned round."""
         return [
             {"frontend-open": each.frontend_open, "filename": each.filename, "label": each.label}
-            for each in self._chardevs
+            for each in reversed(list(self._chardevs))
         ]
 
     @command("query-chardev-backends")
@@ -126,10 +128,7 @@ class ChardevCommands:
     async def ringbuf_write(self, device: str, data: str, format: Format = "utf8") -> dict[str, Any]:
         ring = self._ring(device)
         if format == "base64":
-            try:
-                ring.write(base64.b64decode(data, validate=True))
-            except binascii.Error as error:
-                raise CommandError("Base64 data contains invalid characters") from error
+            ring.write(_decode(data))
         else:
             ring.write(data.encode("utf-8", "surrogateescape"))
         return {}
@@ -154,6 +153,17 @@ class ChardevCommands:
         return chardev
 
 
+def _decode(text: str) -> bytes:
+    """Base64 as GLib reads it: what is left over at the end is dropped. Raises CommandError."""
+    digits = re.sub(r"\s", "", text)
+    try:
+        if re.fullmatch(r"[A-Za-z0-9+/=]*", digits) is None:
+            raise ValueError(text)
+        return base64.b64decode(digits[: len(digits) // 4 * 4], validate=True)
+    except ValueError as error:
+        raise CommandError("Base64 data contains invalid characters") from error
+
+
 def _made(filename: str) -> dict[str, Any]:
     """QAPI's ChardevReturn."""
     kind, _, path = filename.partition(":")
@@ -162,8 +172,7 @@ def _made(filename: str) -> dict[str, Any]:
 
 def _check_backend(backend: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind and the data of a ChardevBackend. Raises CommandError."""
-    check_members(backend, {"type": str, "data": dict}, frozenset({"type"}), "backend.")
-    kind = backend["type"]
+    kind = _type_of(backend, "backend")
     if kind not in _FIELDS:
         raise CommandError(f"Parameter 'type' does not accept value '{kind}'")
     check_members(backend, {"type": str, "data": dict}, frozenset({"type", "data"}), "backend.")
@@ -178,11 +187,18 @@ def _check_backend(backend: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return kind, data
 
 
+def _type_of(union: Mapping[str, Any], path: str) -> str:
+    """What a union says that it is: looked at before all else. Raises CommandError."""
+    given = {name: value for name, value in union.items() if name == "type"}
+    check_members(given, {"type": str}, frozenset({"type"}), f"{path}.")
+    return str(given["type"])
+
+
 def _check_address(address: Any, path: str) -> None:
     """A SocketAddressLegacy. Raises CommandError."""
     check_value(address, dict, path)
-    check_members(address, {"type": str, "data": Any}, frozenset({"type"}), f"{path}.")
-    if address["type"] not in _ADDRESSES:
-        raise CommandError(f"Parameter 'type' does not accept value '{address['type']}'")
+    kind = _type_of(address, path)
+    if kind not in _ADDRESSES:
+        raise CommandError(f"Parameter 'type' does not accept value '{kind}'")
     check_members(address, {"type": str, "data": dict}, frozenset({"type", "data"}), f"{path}.")
-    check_value(address["data"], _ADDRESSES[address["type"]], f"{path}.data")
+    check_value(address["data"], _ADDRESSES[kind], f"{path}.data")

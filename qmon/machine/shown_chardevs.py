@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from qmon.chardev.base import Chardev
 from qmon.machine.hash_order import HashOrdered
 from qmon.machine.qom import Node, Property, Tree
@@ -32,10 +35,13 @@ def chardev_node(chardev: Chardev) -> Node:
     """What stands in the tree for a character device."""
     properties = {}
     if chardev.kind == "socket":
-        address = chardev.data["addr"]
-        flat = {**address["data"], "type": address["type"]}
         properties = {
             "connected": Property("bool", lambda: not chardev.filename.startswith(_DISCONNECTED)),
-            "addr": Property("SocketAddress", lambda: flat),
+            "addr": Property("SocketAddress", lambda: _flat(chardev.data["addr"])),
         }
     return Node(f"chardev-{chardev.kind}", properties)
+
+
+def _flat(address: Mapping[str, Any]) -> dict[str, Any]:
+    """A SocketAddressLegacy as a SocketAddress; a listener's port is known once it is open."""
+    return {**address["data"], "type": address["type"]}
