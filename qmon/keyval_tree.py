@@ -47,11 +47,13 @@ def parse_tree(text: str, implied_key: str | None = None) -> tuple[Tree, bool]:
                 position = end + 1
                 continue
         implied_key = None
-        fragments = _split_key(text, position, end)
+        branch, name = _walk_key(tree, text, position, end)
         if text[end : end + 1] != "=":
             raise UsageError(f"Expected '=' after parameter '{head}'")
         value, position = _read_value(text, end + 1)
-        _put(tree, fragments, value)
+        if isinstance(branch.get(name), dict):
+            raise UsageError(f"Parameters '{head}.*' used inconsistently")
+        branch[name] = value
     listed = _listify(tree, "")
     assert isinstance(listed, dict)  # a first fragment is never an index
     return listed, asks_help
@@ -63,20 +65,26 @@ def _find(text: str, characters: str, position: int) -> int:
     return position
 
 
-def _split_key(text: str, start: int, end: int) -> list[str]:
-    fragments: list[str] = []
+def _walk_key(tree: Tree, text: str, start: int, end: int) -> tuple[Tree, str]:
+    """The dictionary that a key's value belongs to, made where it is not there, and its name there."""
     position = start
+    name = ""
     while True:
-        match = _INDEX.match(text, position, end) if fragments else None
+        match = _INDEX.match(text, position, end) if name else None
         match = match or _NAME.match(text, position, end)
         if match is None or (match.end() < end and text[match.end()] != "."):
             raise UsageError(f"Invalid parameter '{text[start:end]}'")
         if len(match[0]) > FRAGMENT_MAX:
             whole = match.span() == (start, end)
             raise UsageError(f"Parameter{'' if whole else ' fragment'} '{match[0]}' is too long")
-        fragments.append(match[0])
+        if name:
+            branch = tree.setdefault(name, {})
+            if not isinstance(branch, dict):
+                raise UsageError(f"Parameters '{text[start : position - 1]}.*' used inconsistently")
+            tree = branch
+        name = match[0]
         if match.end() == end:
-            return fragments
+            return tree, name
         position = match.end() + 1
 
 
@@ -92,17 +100,6 @@ def _read_value(text: str, position: int) -> tuple[str, int]:
             return value, comma + 1
         value += ","
         position = comma + 2
-
-
-def _put(tree: Tree, fragments: list[str], value: str) -> None:
-    for number, fragment in enumerate(fragments, 1):
-        is_last = number == len(fragments)
-        if fragment in tree and isinstance(tree[fragment], str) is not is_last:
-            raise UsageError(f"Parameters '{'.'.join(fragments[:number])}.*' used inconsistently")
-        if is_last:
-            tree[fragment] = value
-        else:
-            tree = tree.setdefault(fragment, {})
 
 
 def _listify(tree: Tree, prefix: str) -> Tree | list[Any]:

@@ -54,10 +54,18 @@ class MainLoop(EventLoop):
     """``main-loop``: there is one, and it stays."""
 
     def check(self) -> None:
+        super().check()
         others = self.tree.container(OBJECTS).children.values()
         if any(isinstance(other, MainLoop) and other.completed and other is not self for other in others):
             raise CommandError("only one main-loop instance allowed")
-        super().check()
+
+    @property
+    def is_in_use(self) -> bool:
+        return True
+
+
+class CanBus(UserObject):
+    """``can-bus``: once made it stays, as with QEMU."""
 
     @property
     def is_in_use(self) -> bool:
@@ -132,7 +140,7 @@ CLASSES: dict[str, type[UserObject]] = {
     "authz-list": AuthorizationList,
     "authz-list-file": AuthorizationFile,
     "authz-simple": UserObject,
-    "can-bus": UserObject,
+    "can-bus": CanBus,
     "iothread": IoThread,
     "main-loop": MainLoop,
     "memory-backend-file": FileBackend,

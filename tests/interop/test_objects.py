@@ -1,0 +1,191 @@
+"""Objects: the same lines to a QEMU and to a qmon, and the same options on their command lines."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from tests.interop.peers import require
+from tests.interop.two_monitors import CLOSED, Answer, TwoMonitors, told
+
+SESSIONS = Path(__file__).with_name("objects")
+QEMU = ("qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-monitor", "none")
+KEYS = "joe:0123456789abcdef\nqemu:00112233\n"
+_THREAD = re.compile(r"thread_id=\d+")
+
+
+@pytest.fixture
+def monitors(both: TwoMonitors) -> TwoMonitors:
+    """Both started anew."""
+    both.start_again()
+    return both
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
+    require("qemu-system-x86_64", "openssl")
+    folder = tmp_path_factory.mktemp("o")
+    with TwoMonitors(folder) as both:
+        for each in ("qemu", "qmon"):
+            fill(folder / each)
+        yield both
+
+
+def fill(folder: Path) -> None:
+    """Files that objects name: a text, and credentials, good and bad."""
+    (folder / "f").write_text("hello\n")
+    good, bad = folder / "creds", folder / "bad"
+    good.mkdir()
+    bad.mkdir()
+    (good / "keys.psk").write_text(KEYS)
+    (bad / "keys.psk").write_text("junk\n")
+    (bad / "ca-cert.pem").write_text("junk\n")
+    for name in ("ca", "server"):
+        made = ["-keyout", f"{name}-key.pem", "-out", f"{name}-cert.pem"]
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command = ["openssl", "req", "-x509", *curve, *made, "-days", "30", "-subj", f"/CN={name}"]
+        subprocess.run(command, cwd=good, check=True, capture_output=True)
+
+
+def quiet(answer: Answer) -> Answer:
+    """An answer without what differs from run to run."""
+    return tuple(_THREAD.sub("thread_id=N", row) for row in answer)
+
+
+def differing(monitors: TwoMonitors, lines: Sequence[str]) -> dict[str, tuple[Answer, Answer]]:
+    asked = {f"{number}: {line}": monitors.ask(line) for number, line in enumerate(lines, 1)}
+    assert all(CLOSED not in pair for pair in asked.values())
+    quieted = {line: (quiet(theirs), quiet(ours)) for line, (theirs, ours) in asked.items()}
+    return {line: (theirs, ours) for line, (theirs, ours) in quieted.items() if theirs != ours}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SESSIONS.glob("*.hmp")))
+def test_a_session_is_answered_as_by_qemu(monitors: TwoMonitors, name: str) -> None:
+    lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 10
+    differences = differing(monitors, lines)
+    assert not differences, told(differences)
+
+
+IDS = st.sampled_from(
+    ["a", "b", "i0", "i1", "i2", "zz", "x-1", "k.k", "long" * 12, "A", "Z_9"]
+) | st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,6}", fullmatch=True)
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), IDS), min_size=1, max_size=40))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_objects_are_listed_in_qemus_order(monitors: TwoMonitors, steps: list[tuple[bool, str]]) -> None:
+    lines = [f"object_{'add rng-builtin,id=' if adds else 'del '}{id}" for adds, id in steps]
+    lines += ["qom-list /objects", "info qom-tree /objects"]
+    differences = differing(monitors, lines)
+    for id in {id for _, id in steps}:
+        monitors.ask(f"object_del {id}")
+    assert not differences, told(differences)
+
+
+NUMBERS = ["0", "1", "7", "010", "0x10", "-1", "1k", "1.5", "x", "", "4294967296", "9" * 20, " 3", "+3", "3 "]
+SWITCHES = ["on", "off", "yes", "no", "true", "false", "y", "n", "maybe", "", "ON", "1"]
+WORDS = ["", "x", "abc", "a,,b", "YWJj", "raw", "base64", "client", "server", "é", "nosuch", ".", "/nosuch"]
+VALUES = st.sampled_from([*NUMBERS, *SWITCHES, *WORDS]) | st.text("ab01.,=-é ", max_size=5)
+ODD_KEYS = [
+    "nosuch",
+    "a.b",
+    "a..b",
+    ".a",
+    "a.",
+    "1",
+    "-a",
+    "_a",
+    "__a.b_c",
+    "é",
+    "",
+    "id",
+    "qom-type.x",
+    "limits",
+]
+TYPES: dict[str, tuple[str, dict[str, list[str]]]] = {
+    "iothread": (
+        "",
+        dict.fromkeys(("poll-max-ns", "aio-max-batch", "thread-pool-min", "poll-grow"), NUMBERS),
+    ),
+    "secret": (
+        "data=abc",
+        {
+            "data": WORDS,
+            "file": ["f", "nosuch", "", "/"],
+            "format": WORDS,
+            "keyid": ["nosuch", ""],
+            "loaded": SWITCHES,
+        },
+    ),
+    "throttle-group": (
+        "",
+        {
+            **{f"x-iops-{end}": NUMBERS for end in ("total", "read-max", "total-max-length", "size")},
+            **{f"limits.bps-{end}": NUMBERS for end in ("total", "write", "write-max-length", "nosuch")},
+        },
+    ),
+    "memory-backend-ram": (
+        "size=1M",
+        {
+            "size": ["0", "x", "1.5K", "-1", "16E", "1k", "", "0x1000"],
+            "merge": SWITCHES,
+            "share": SWITCHES,
+            "prealloc-threads": NUMBERS,
+            "host-nodes": NUMBERS,
+            "host-nodes.0": ["x", "200", "-1", "70000"],
+            "policy": ["default", "nosuch", ""],
+        },
+    ),
+    "rng-random": ("", {"filename": ["/dev/urandom", "nosuch", "f"], "opened": SWITCHES}),
+    "tls-creds-anon": ("", {"dir": WORDS, "endpoint": WORDS, "verify-peer": SWITCHES, "priority": WORDS}),
+    "authz-simple": ("identity=x", {"identity": WORDS}),
+    "authz-list": (
+        "",
+        {
+            "policy": ["allow", "deny", "x"],
+            "rules": WORDS,
+            **{
+                f"rules.{end}": ["allow", "x", "glob"]
+                for end in ("0.match", "0.policy", "0.x", "1.match", "x", "01")
+            },
+        },
+    ),
+    "nosuch": ("", {}),
+}
+
+
+@st.composite
+def options(draw: st.DrawFn) -> str:
+    """What ``object_add`` is given: right but for one option."""
+    type_name = draw(st.sampled_from(sorted(TYPES)))
+    needed, known = TYPES[type_name]
+    parts = [draw(st.sampled_from(["", "qom-type="])) + type_name, "id=o", *([needed] if needed else [])]
+    expected = draw(st.booleans())
+    if known and expected:
+        key = draw(st.sampled_from(sorted(known)))
+        odd = f"{key}={draw(st.sampled_from(known[key]) | VALUES)}"
+    else:
+        odd = draw(st.sampled_from(ODD_KEYS)) + draw(st.sampled_from(["=", "=", ""])) + draw(VALUES)
+    parts.insert(draw(st.integers(1, len(parts))), odd)
+    return ",".join(parts)
+
+
+@given(text=options())
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
+    assume(not re.search(r"size=\s*[+]?(?:[1-9]\d{7,}|\d+[TPE])", text, re.IGNORECASE))
+    theirs, ours = monitors.ask(f"object_add {text}")
+    assert CLOSED not in (theirs, ours)
+    for id in ("o", *re.findall(r"id=([^,]*)", text)):
+        monitors.ask(f'object_del "{id}"')
+    if theirs[:1] == ("List of user creatable objects:",):
+        assert ours[:1] == theirs[:1]
+        return
+    assert ours == theirs
