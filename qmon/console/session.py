@@ -28,6 +28,7 @@ from qmon.console.view import Status, build_application
 from qmon.hmp.hint import hint
 from qmon.hmp.judge import complaint
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.nearest import nearest
 from qmon.hmp.person import Progress
 from qmon.qmp.target import Event
 
@@ -232,12 +233,18 @@ class Console:
                 self.lines.append(line)
                 self._history.append_string(line)
                 self._status.busy = True
-                self._running = asyncio.create_task(self._monitor.run_line(line, self._person))
+                self._running = asyncio.create_task(self._run(line))
                 self._running.add_done_callback(self._finish)
         if self._running is None and not self._over:
             self._buffer.reset(self._buffer.document)  # which makes it know what has come to the history
             self._status.busy = False
         self._screen.refresh()
+
+    async def _run(self, line: str) -> bool:
+        good = await self._monitor.run_line(line, self._person)
+        if not good and (near := await nearest(self._monitor, line)) is not None:
+            self._person.print(f"Did you mean '{near}'?")
+        return good
 
     def _finish(self, task: asyncio.Task[bool]) -> None:
         self._running = None

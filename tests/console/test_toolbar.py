@@ -70,3 +70,10 @@ def test_a_dumb_terminal_has_nothing_below(open_terminal: OpenTerminal, tmp_path
     terminal.type("migrate -q")
     terminal.wait_for_end("(qemu) migrate -q")
     assert "unsupported" not in terminal.whole()
+
+
+def test_the_nearest_name_is_suggested_behind_the_error(console: Terminal) -> None:
+    console.type("migrte tcp:0:1\r")
+    console.wait_for_end("unknown command: 'migrte'\nDid you mean 'migrate'?\n(qemu) ")
+    console.type("info stats_\r")
+    console.wait_for_end("unknown command: 'info stats_'\nDid you mean 'info stats'?\n(qemu) ")
