@@ -147,6 +147,15 @@ async def _help(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
     return _names(table) if table is not None else []
 
 
+async def _migration_capabilities(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if key != "capability":
+        return [("off", ""), ("on", "")]
+    if "query-migrate-capabilities" not in monitor.target.commands():
+        return []
+    known: list[dict[str, Any]] = await monitor.target.execute("query-migrate-capabilities")
+    return sorted((each["capability"], "on" if each["state"] else "off") for each in known)
+
+
 async def _migration_parameters(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
     if key != "parameter":
         return []
@@ -190,6 +199,7 @@ async def _objects(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
 _COMPLETERS: dict[str | None, _Completer] = {
     "help_completion": _help,
     "migrate_resolve_completion": _resolutions,
+    "migrate_set_capability_completion": _migration_capabilities,
     "migrate_set_parameter_completion": _migration_parameters,
     "nbd_server_remove_completion": _exports,
     "object_add_completion": _object_types,

@@ -67,6 +67,9 @@ ABSENT_QUERIES: dict[str, Any] = {
     "query-spice": {"migrated": False, "enabled": False, "mouse-mode": "client"},
     "query-vnc": {"enabled": False},
     "query-vnc-servers": [],
+    # Migration
+    "query-colo-status": {"last-mode": "none", "mode": "none", "reason": "none"},
+    "query-vcpu-dirty-limit": [],
 }
 """A query without arguments to what it always answers."""
 
@@ -123,6 +126,10 @@ ABSENT_COMMANDS: dict[str, Absent] = {
     "set_link": Absent("Device '{name}' not found", {"name": str, "up": bool}, "DeviceNotFound"),
     # Screens, mice and sound
     "change-vnc-password": Absent("Could not set password", {"password": str}),
+    # Migration
+    "migrate-pause": Absent("migrate-pause is currently only supported during postcopy-active state"),
+    "migrate-recover": Absent("Migrate recover can only be run when postcopy is paused.", {"uri": str}),
+    "x-colo-lost-heartbeat": Absent("The feature 'colo' is not enabled"),
 }
 """A command, or a query that fails, to its error."""
 

@@ -23,6 +23,7 @@ from qmon.machine.machine import Machine
 from qmon.machine.media import MediaCommands
 from qmon.machine.memory import MemoryCommands, image_files
 from qmon.machine.migrate import MigrationCommands
+from qmon.machine.migration_absent import MigrationAbsentCommands
 from qmon.machine.objects import ObjectCommands
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io import QemuIoCommands
@@ -76,6 +77,7 @@ class EmbeddedMachine:
             BlockJobCommands(self._machine),
             QemuIoCommands(self._machine),
             self._migration,
+            MigrationAbsentCommands(),
             FaultCommands(self._machine),
             ObjectCommands(self._machine),
             self._descriptors,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qmon.hmp.commands.migration import UNDER_WAY, is_in_doubt
+from qmon.hmp.commands.migration import UNDER_WAY
+from qmon.hmp.commands.migration_info import is_in_doubt
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.manual import page
 from qmon.hmp.person import LineError

@@ -1,4 +1,4 @@
-"""Migration: starting it, waiting for it, its parameters and what it says of itself."""
+"""Migration: starting it, waiting for it, what ends it, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.commands.migration_parameters import parameter_lines, read_parameter
+from qmon.hmp.commands.choices import execute_choice
+from qmon.hmp.commands.migration_info import is_in_doubt, migration_lines
 from qmon.hmp.handlers import Call, handler
-from qmon.units import KIB, human_size
+from qmon.units import human_size
 
 POLL_SECONDS = 0.1
 EARLY_END_SECONDS = 0.5
@@ -21,30 +22,6 @@ UNDER_WAY = frozenset(
         *("postcopy-active", "postcopy-recover", "colo"),
     )
 )
-_GLOBALS = (
-    "globals:",
-    "store-global-state: on",
-    "only-migratable: off",
-    "send-configuration: on",
-    "send-section-footer: on",
-    "decompress-error-check: on",
-    "clear-bitmap-shift: 18",
-)
-_RAM_ROWS = (
-    ("transferred ram: {} kbytes", "transferred", KIB),
-    ("throughput: {:.2f} mbps", "mbps", 0),
-    ("remaining ram: {} kbytes", "remaining", KIB),
-    ("total ram: {} kbytes", "total", KIB),
-    ("duplicate: {} pages", "duplicate", 1),
-    ("skipped: {} pages", "skipped", 1),
-    ("normal: {} pages", "normal", 1),
-    ("normal bytes: {} kbytes", "normal-bytes", KIB),
-    ("dirty sync count: {}", "dirty-sync-count", 1),
-    ("page size: {} kbytes", "page-size", KIB),
-    ("multifd bytes: {} kbytes", "multifd-bytes", KIB),
-    ("pages-per-second: {}", "pages-per-second", 1),
-)
-"""Template, field of MigrationStats, and what the field is divided by; 0 keeps a fraction."""
 
 
 @handler("hmp_migrate")
@@ -110,11 +87,6 @@ def _is_over(info: Mapping[str, Any]) -> bool:
     return info.get("status") not in UNDER_WAY or is_in_doubt(info)
 
 
-def is_in_doubt(info: Mapping[str, Any]) -> bool:
-    """Whether a MigrationInfo is of a side that does not know whether the other runs."""
-    return info.get("status") == "device" and "error-desc" in info
-
-
 def _check_end(info: Mapping[str, Any]) -> None:
     match info.get("status"):
         case "device":
@@ -142,76 +114,53 @@ async def migrate_resolve(call: Call) -> None:
     await call.execute("x-qmon-migrate-resolve", {"action": call.text("action")})
 
 
-@handler("hmp_migrate_set_parameter")
-async def migrate_set_parameter(call: Call) -> None:
-    name = call.text("parameter")
-    await call.execute("migrate-set-parameters", {name: read_parameter(name, call.text("value"))})
+@handler("hmp_migrate_continue")
+async def migrate_continue(call: Call) -> None:
+    await execute_choice(call, "migrate-continue", {"state": call.text("state")})
 
 
-@handler("hmp_migrate_set_speed")
-async def migrate_set_speed(call: Call) -> None:
-    await call.execute("migrate-set-parameters", {"max-bandwidth": call.values["value"]})
+@handler("hmp_migrate_pause")
+async def migrate_pause(call: Call) -> None:
+    await call.execute("migrate-pause")
 
 
-@handler("hmp_migrate_set_downtime")
-async def migrate_set_downtime(call: Call) -> None:
-    downtime_ms = round(float(call.values["value"]) * 1000)
-    await call.execute("migrate-set-parameters", {"downtime-limit": downtime_ms})
+@handler("hmp_migrate_recover")
+async def migrate_recover(call: Call) -> None:
+    await call.execute("migrate-recover", {"uri": call.text("uri")})
 
 
-@handler("hmp_info_migrate_parameters")
-async def info_migrate_parameters(call: Call) -> None:
-    for line in parameter_lines(await call.execute("query-migrate-parameters")):
-        call.print(line)
+@handler("hmp_migrate_start_postcopy")
+async def migrate_start_postcopy(call: Call) -> None:
+    await call.execute("migrate-start-postcopy")
+
+
+@handler("hmp_x_colo_lost_heartbeat")
+async def x_colo_lost_heartbeat(call: Call) -> None:
+    await call.execute("x-colo-lost-heartbeat")
+
+
+@handler("hmp_client_migrate_info")
+async def client_migrate_info(call: Call) -> None:
+    await call.execute("client_migrate_info", dict(call.values))
+
+
+@handler("hmp_migrationmode")
+async def migration_mode(call: Call) -> None:
+    await call.pass_on("migration_mode: this machine has no storage attributes device")
+
+
+@handler("hmp_announce_self")
+async def announce_self(call: Call) -> None:
+    parameters = await call.execute("query-migrate-parameters")
+    arguments = {each: parameters[f"announce-{each}"] for each in ("initial", "max", "rounds", "step")}
+    if "interfaces" in call.values:
+        arguments["interfaces"] = [name for name in call.text("interfaces").split(",") if name]
+    if "id" in call.values:
+        arguments["id"] = call.text("id")
+    await call.execute("announce-self", arguments)
 
 
 @handler("hmp_info_migrate")
 async def info_migrate(call: Call) -> None:
     for line in migration_lines(await call.execute("query-migrate")):
         call.print(line)
-
-
-def migration_lines(info: Mapping[str, Any]) -> list[str]:
-    """The lines for a MigrationInfo (qapi/migration.json), with ``x-qmon-disks`` where there are several."""
-    lines = list(_GLOBALS)
-    if "blocked-reasons" in info:
-        lines.append("Outgoing migration blocked:")
-        lines += [f"  {why}" for why in info["blocked-reasons"]]
-    if "status" in info:
-        lines += _state_lines(info)
-    ram = info.get("ram")
-    if ram:
-        for template, field, divisor in _RAM_ROWS:
-            value = ram.get(field, 0)
-            lines.append(template.format(value // divisor if divisor else value))
-    disk = info.get("disk")
-    if disk:
-        for field in ("transferred", "remaining", "total"):
-            lines.append(f"{field} disk: {disk[field] // KIB} kbytes")
-        if not ram and disk.get("dirty-sync-count"):
-            lines.append(f"dirty sync count: {disk['dirty-sync-count']}")
-    disks = info.get("x-qmon-disks", [])
-    if len(disks) > 1:
-        lines += [_disk_line(one) for one in disks]
-    return lines
-
-
-def _disk_line(disk: Mapping[str, Any]) -> str:
-    fields = [field for field in ("transferred", "remaining", "total") if field in disk]
-    figures = ", ".join(f"{field} {disk[field] // KIB}" for field in fields)
-    return f"disk '{disk['drive']}': {figures} kbytes"
-
-
-def _state_lines(info: Mapping[str, Any]) -> list[str]:
-    state = f"Migration status: {info['status']}"
-    if "error-desc" in info and (info["status"] == "failed" or is_in_doubt(info)):
-        state += f" ({info['error-desc']})"
-    lines = [state, f"total time: {info.get('total-time', 0)} ms"]
-    for name, field in (
-        ("expected downtime", "expected-downtime"),
-        ("downtime", "downtime"),
-        ("setup", "setup-time"),
-    ):
-        if field in info:
-            lines.append(f"{name}: {info[field]} ms")
-    return lines

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.arguments import INT64_MAX, read_size
 from qmon.keyval import parse_switch
+from qmon.units import SizeRangeError
 
-_WHOLE_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+_SPACE = " \t\n\v\f\r"
+_WHOLE_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)")
+_SCALED_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0[xX][0-9a-fA-F]+[kKmMgGtTpP]")
 _PLAIN_SIZE_HELP = (
     "expects a non-negative number below 2^64\n"
     "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
@@ -19,34 +22,58 @@ _PLAIN_SIZE_HELP = (
 )
 
 
-def _bandwidth(name: str, text: str) -> int:
-    """A size in MiB when it has no suffix."""
+def _size(name: str, text: str) -> int:
+    """A number, maybe with a suffix."""
+    stripped = text.lstrip(_SPACE)
     try:
-        value, end = read_size(text, 0, "M")
+        value, end = read_size(stripped, 0, "B")
+    except SizeRangeError as error:
+        if re.fullmatch(r"\+?[0-9a-fA-FxX.]+[kKmMgGtTpPeEbB]?", stripped):
+            raise CommandError(f"Value '{text}' is out of range for parameter '{name}'") from error
+        end = -1
     except ValueError:
-        value, end = 0, -1
-    if end != len(text) or value > INT64_MAX:
+        end = -1
+    if end != len(stripped):
+        raise CommandError(f"Parameter '{name}' {_PLAIN_SIZE_HELP}")
+    return value
+
+
+def _signed_size(name: str, text: str) -> int:
+    """A size that must fit 63 bits."""
+    value = _size(name, text)
+    if value > INT64_MAX:
         raise CommandError(f"Invalid size {text}")
     return value
 
 
-def _size(name: str, text: str) -> int:
-    """A whole number, maybe with a suffix."""
+def _bandwidth(name: str, text: str) -> int:
+    """A size in MiB when it has no suffix."""
+    stripped = text.lstrip(_SPACE)
     try:
-        value, end = read_size(text, 0, "B")
+        value, end = read_size(stripped, 0, "M")
     except ValueError:
         value, end = 0, -1
-    if end != len(text) or re.fullmatch(r"\+?\d+\.\d*", text):
-        raise CommandError(f"Parameter '{name}' {_PLAIN_SIZE_HELP}")
+    if end != len(stripped) or value > INT64_MAX:
+        raise CommandError(f"Invalid size {text}")
     return value
 
 
 def _unsigned(bits: int) -> Callable[[str, str], int]:
     def read(name: str, text: str) -> int:
-        if not _WHOLE_NUMBER.fullmatch(text):
-            raise CommandError(f"Parameter '{name}' expects uint{bits}_t")
-        base = 16 if text[:2].lower() == "0x" else 8 if text[0] == "0" else 10
-        value = int(text[:40], base)
+        """As C's strtoull, for which a negative number is one from above."""
+        match = _WHOLE_NUMBER.fullmatch(text.lstrip(_SPACE))
+        try:
+            if match is None:
+                raise ValueError
+            digits = match["digits"]
+            base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+            value = int(digits, base)
+            if value >= 1 << 64:
+                raise ValueError
+        except ValueError:
+            raise CommandError(f"Parameter '{name}' expects uint64") from None
+        if match["sign"] == "-":
+            value = -value % (1 << 64)
         if value >= 1 << bits:
             raise CommandError(f"Parameter '{name}' expects uint{bits}_t")
         return value
@@ -100,21 +127,29 @@ PARAMETERS = (
     ParameterRow("tls-creds", _text),
     ParameterRow("tls-hostname", _text),
     ParameterRow("max-bandwidth", _bandwidth, " bytes/second"),
+    ParameterRow("avail-switchover-bandwidth", _bandwidth, " bytes/second"),
     ParameterRow("downtime-limit", _size, " ms"),
     ParameterRow("x-checkpoint-delay", _number, " ms"),
     ParameterRow("block-incremental", _switch),
     ParameterRow("multifd-channels", _small),
     ParameterRow("multifd-compression", _text),
+    ParameterRow("zero-page-detection", _text),
     ParameterRow("multifd-zlib-level", _small, shown=False),
     ParameterRow("multifd-zstd-level", _small, shown=False),
-    ParameterRow("xbzrle-cache-size", _size, " bytes"),
+    ParameterRow("multifd-qatzip-level", _small, shown=False),
+    ParameterRow("xbzrle-cache-size", _signed_size, " bytes"),
     ParameterRow("max-postcopy-bandwidth", _size),
     ParameterRow("tls-authz", _text),
-    ParameterRow("block-bitmap-mapping", _only_qmp, shown=False),
+    ParameterRow("block-bitmap-mapping", _only_qmp),
+    ParameterRow("x-vcpu-dirty-limit-period", _size, " ms"),
+    ParameterRow("vcpu-dirty-limit", _size, " MB/s"),
+    ParameterRow("mode", _text),
+    ParameterRow("direct-io", _switch),
 )
-"""In the order in which ``info migrate_parameters`` shows them."""
+"""In the order in which ``info migrate_parameters`` shows them: those of QEMU 7.2 and of QEMU 10."""
 
 _BY_NAME = {row.name: row for row in PARAMETERS}
+_SIZES = frozenset((_size, _signed_size, _bandwidth))
 
 
 def read_parameter(name: str, text: str) -> Any:
@@ -125,18 +160,33 @@ def read_parameter(name: str, text: str) -> Any:
     return row.read(name, text)
 
 
-def parameter_lines(parameters: Mapping[str, Any]) -> list[str]:
-    """What ``query-migrate-parameters`` answered, a line each."""
-    lines = []
+def parameter_warning(name: str, text: str) -> str | None:
+    """What QEMU says of a value before it reads it."""
+    row = _BY_NAME.get(name)
+    if row is None or row.read not in _SIZES or not _SCALED_HEXADECIMAL.match(text):
+        return None
+    return f"warning: Using a multiplier suffix on hex numbers is deprecated: {text}"
+
+
+def parameter_lines(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """What ``query-migrate-parameters`` answered, a line each, but for the mapping."""
     for row in PARAMETERS:
         if not row.shown or row.name not in parameters:
             continue
         value = parameters[row.name]
-        if isinstance(value, bool):
-            shown = "on" if value else "off"
+        if isinstance(value, list):
+            yield f"{row.name}:"
+            yield from _mapping_lines(value)
+        elif isinstance(value, bool):
+            yield f"{row.name}: {'on' if value else 'off'}"
         elif row.name.startswith("tls-"):
-            shown = f"'{value}'"
+            yield f"{row.name}: '{value}'"
         else:
-            shown = f"{value}{row.unit}"
-        lines.append(f"{row.name}: {shown}")
-    return lines
+            yield f"{row.name}: {value}{row.unit}"
+
+
+def _mapping_lines(nodes: list[Mapping[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        yield f"  '{node['node-name']}' -> '{node['alias']}'"
+        for bitmap in node["bitmaps"]:
+            yield f"    '{bitmap['name']}' -> '{bitmap['alias']}'"

@@ -1,0 +1,52 @@
+"""Setting and listing the parameters and capabilities of migrations."""
+
+from __future__ import annotations
+
+from qmon.errors import CommandError
+from qmon.hmp.commands.choices import execute_choice
+from qmon.hmp.commands.migration_parameters import parameter_lines, parameter_warning, read_parameter
+from qmon.hmp.handlers import Call, handler
+
+
+@handler("hmp_migrate_set_parameter")
+async def migrate_set_parameter(call: Call) -> None:
+    name, text = call.text("parameter"), call.text("value")
+    warning = parameter_warning(name, text)
+    if warning is not None:
+        call.print(warning)
+    value = read_parameter(name, text)
+    try:
+        await call.execute("migrate-set-parameters", {name: value})
+    except CommandError as error:
+        if str(error) != f"Parameter '{name}' is unexpected":
+            raise
+        raise CommandError(f"invalid parameter value: {name}") from error  # of another QEMU than the target
+
+
+@handler("hmp_migrate_set_capability")
+async def migrate_set_capability(call: Call) -> None:
+    change = {"capability": call.text("capability"), "state": call.values["state"]}
+    await execute_choice(call, "migrate-set-capabilities", {"capabilities": [change]})
+
+
+@handler("hmp_migrate_set_speed")
+async def migrate_set_speed(call: Call) -> None:
+    await call.execute("migrate-set-parameters", {"max-bandwidth": call.values["value"]})
+
+
+@handler("hmp_migrate_set_downtime")
+async def migrate_set_downtime(call: Call) -> None:
+    downtime_ms = round(float(call.values["value"]) * 1000)
+    await call.execute("migrate-set-parameters", {"downtime-limit": downtime_ms})
+
+
+@handler("hmp_info_migrate_parameters")
+async def info_migrate_parameters(call: Call) -> None:
+    for line in parameter_lines(await call.execute("query-migrate-parameters")):
+        call.print(line)
+
+
+@handler("hmp_info_migrate_capabilities")
+async def info_migrate_capabilities(call: Call) -> None:
+    for each in await call.execute("query-migrate-capabilities"):
+        call.print(f"{each['capability']}: {'on' if each['state'] else 'off'}")
