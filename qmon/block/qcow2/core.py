@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 from qmon.block.file import FileNode
 from qmon.block.node import Extent, Kind, Node
 from qmon.block.qcow2.compressed import Decompressor
 from qmon.block.qcow2.damage import Damage
-from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, parse_header
-from qmon.block.qcow2.mapping import COPIED, OFFSET_MASK, ZERO, Mapping, Run, State, filled
+from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, Incompatible, parse_header
+from qmon.block.qcow2.mapping import Mapping, Run, State, filled
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.requests import Requests
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
@@ -134,13 +135,7 @@ class Core:
         following = filled(mapping.l1, index, min(len(mapping.l1), index + (1 << 16)), 1)
         return (following[0] if following else min(len(mapping.l1), index + (1 << 16))) << mapping.table_bits
 
-    def entry(self, cluster: int) -> int:
-        """The L2 entry of a guest cluster, 0 where there is no table; under the lock. Raises OSError."""
-        mapping = self.mapping
-        table = mapping.table(cluster >> self.header.l2_bits)
-        return table.entries[cluster & (mapping.in_table - 1)] if table else 0
-
-
-def is_in_place(entry: int) -> bool:
-    """Whether a cluster with this L2 entry is overwritten where it lies."""
-    return bool(entry & COPIED and not entry & ZERO and entry & OFFSET_MASK)
+    def is_repaired(self) -> None:
+        """The dirty bit was cleared."""
+        self.header = replace(self.header, incompatible=self.header.incompatible & ~Incompatible.DIRTY)
+        self.damage.incompatible = self.header.incompatible

@@ -17,7 +17,7 @@ class Damage:
     def __init__(self, file: FileNode, header: Header, *, mark: bool) -> None:
         """With ``mark`` the image gets its corrupt bit, which version 2 does not have."""
         self._file = file
-        self._incompatible = header.incompatible
+        self.incompatible = header.incompatible
         self._mark = mark and header.version >= 3
         self.found = False
 
@@ -27,7 +27,7 @@ class Damage:
             self.found = True
             log.error("image '%s' is damaged: %s", self._file.path, what)
             if self._mark:
-                bits = FEATURES.pack(self._incompatible | Incompatible.CORRUPT)
+                bits = FEATURES.pack(self.incompatible | Incompatible.CORRUPT)
                 try:
                     self._file.write(INCOMPATIBLE_OFFSET, bits)
                     self._file.flush()

@@ -10,7 +10,9 @@ from qmon.block.file import FileNode
 from qmon.block.locks import DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.qcow2.core import Core
-from qmon.block.qcow2.header import Header, Qcow2Error
+from qmon.block.qcow2.header import Header
+from qmon.block.qcow2.repair import repair
+from qmon.block.qcow2.resize import resize
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
@@ -37,9 +39,9 @@ class Qcow2Node:
             self._core = core = Core(self._file, is_backing=is_backing)
             self._writer: Writer | None = None
             if core.refcounts is not None:
-                if core.header.is_dirty:
-                    raise Qcow2Error("the image was not closed properly: run qemu-img check -r all on it")
                 self._out = WriteOut(core, core.refcounts)
+                if core.header.is_dirty:
+                    repair(core, core.refcounts, self._out)
                 self._writer = Writer(core, core.refcounts, self._out)
         except BaseException:
             self._file.close()
@@ -87,7 +89,9 @@ class Qcow2Node:
         return self._core.extents(offset, length)
 
     def resize(self, size: int) -> None:
-        raise OSError(errno.ENOTSUP, "qcow2 images can't be resized yet")
+        writer = self._writable()
+        assert self._core.refcounts is not None
+        resize(self._core, self._core.refcounts, self._out, writer, size)
 
     def close(self) -> None:
         """Write down what is in memory, and close this image and what backs it."""

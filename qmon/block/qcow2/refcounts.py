@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from qmon.block.file import FileNode
 from qmon.block.qcow2.damage import Damage
@@ -179,16 +179,33 @@ class Refcounts:
         entry = self.table[index] if index < len(self.table) else 0
         return self.cache.load(entry) if entry else None
 
+    def has_block(self, index: int) -> bool:
+        """Whether there is a block for the counts from ``index * in_block`` on."""
+        return index < len(self.table) and bool(self.table[index])
+
+    def counted_from(self, cluster: int) -> Iterator[int]:
+        """The clusters from ``cluster`` on that are counted. Raises OSError."""
+        for index in range(cluster // self.in_block, len(self.table)):
+            block = self._block(index)
+            if block is not None:
+                start = index * self.in_block
+                for place in range(max(0, cluster - start), self.in_block):
+                    if block.entries[place]:
+                        yield start + place
+
     def _add_block(self, index: int) -> Table:
         """A new block for counts that are all zero; it lies in the first cluster that it counts."""
+        block = self.add_block_at(index, index * self.in_block)
+        block.entries[0] = 1
+        return block
+
+    def add_block_at(self, index: int, cluster: int) -> Table:
+        """A new block in a certain cluster, which is not counted by this. Raises OSError."""
         if index >= len(self.table):
             self._grow_table(index + 1)
-        cluster = index * self.in_block
         self._check_free(cluster, 1)
-        entries = self.codec.empty(self.in_block)
-        entries[0] = 1
         offset = cluster << self._bits
-        block = self.cache.add(offset, entries)
+        block = self.cache.add(offset, self.codec.empty(self.in_block))
         self.table[index] = offset
         self.new_blocks.add(index)
         self._metadata.add(cluster)

@@ -59,7 +59,7 @@ class Writer:
     def write(self, offset: int, data: Buffer) -> None:
         """Write all of ``data`` at ``offset``."""
         view = memoryview(data)
-        self._before_change()
+        self.before_change()
         done = 0
         while done < len(view):
             if self._out.is_due:
@@ -71,7 +71,7 @@ class Writer:
         if not self._has_zero_clusters and (self._core.backing is not None or not unmap):
             self._write_zeros(offset, length)
             return
-        self._before_change()
+        self.before_change()
         end = offset + length
         first, stop = self._whole_clusters(offset, end)
         if first >= stop:
@@ -87,12 +87,16 @@ class Writer:
         """Give up whole clusters; they read as zeros then, or as before where they can't."""
         if not self._has_zero_clusters and self._core.backing is not None:
             return
-        self._before_change()
+        self.before_change()
         first, stop = self._whole_clusters(offset, offset + length)
         if first < stop:
             self._change_clusters(first, stop, unmap=True)
 
-    def _before_change(self) -> None:
+    def drop(self, first: int, stop: int) -> None:
+        """Leave the clusters from first to before stop to the backing image, which the caller has seen to."""
+        self._change_clusters(first, stop, unmap=True, drop=True)
+
+    def before_change(self) -> None:
         """Nobody may trust any more, after a crash, what this image says of itself and isn't kept up."""
         self._out.check()
         if self._autoclear:

@@ -1,0 +1,132 @@
+"""Counts what an image refers to, cluster by cluster: what its reference counts should say.
+
+The whole of the tables is read, so this is for images whose counts can't be trusted.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable
+
+from qmon.block.qcow2.compressed import clusters as compressed_clusters
+from qmon.block.qcow2.core import Core
+from qmon.block.qcow2.entries import CODEC_64, Entries
+from qmon.block.qcow2.header import Qcow2Error
+from qmon.block.qcow2.mapping import COMPRESSED, OFFSET_MASK, filled, read_l1
+from qmon.block.qcow2.refcounts import Refcounts
+
+MAX_CLUSTERS = 1 << 26
+"""Two bytes for each; a larger image's counts are left to qemu-img."""
+
+_MAX_COUNT = 65535
+_BITMAPS = struct.Struct(">IIQQ")
+_BITMAP = struct.Struct(">QII BBHI")
+_MAX_DIRECTORY_BYTES = 64 << 20
+
+
+class References:
+    """The counts of everything that the image refers to. Raises Qcow2Error for what can't be, OSError."""
+
+    def __init__(self, core: Core, refcounts: Refcounts) -> None:
+        self._core = core
+        self._bits = core.header.cluster_bits
+        self.counts = array("H", bytes(2)) * -(-core.file.size >> self._bits)
+        header = core.header
+        self._add_place(0, header.cluster_size)
+        self._add_place(refcounts.table_offset, refcounts.table_clusters << self._bits)
+        self._add(entry >> self._bits for entry in refcounts.table if entry)
+        if core.snapshots:
+            self._add_place(header.snapshots_offset, sum(each.length for each in core.snapshots))
+        self._add_place(header.l1_offset, header.l1_entries * 8)
+        for snapshot in core.snapshots:
+            self._add_place(snapshot.l1_offset, snapshot.l1_entries * 8)
+        self.knows_all = self._add_bitmaps()
+        """Whether nothing else may lie in the file."""
+        self._check_single()
+        self._add_mapping(core.mapping.l1)
+        for snapshot in core.snapshots:
+            self._add_mapping(read_l1(core.file, snapshot.l1_offset, snapshot.l1_entries))
+
+    def count(self, cluster: int) -> int:
+        return self.counts[cluster] if cluster < len(self.counts) else 0
+
+    def append(self) -> int:
+        """Take one more cluster at the end."""
+        self.counts.append(1)
+        return len(self.counts) - 1
+
+    def _check_single(self) -> None:
+        for cluster, count in enumerate(self.counts):
+            if count > 1:
+                raise Qcow2Error(f"two tables share a cluster, at {cluster << self._bits:#x}")
+
+    def _add_place(self, offset: int, length: int) -> None:
+        if offset & ((1 << self._bits) - 1):
+            raise Qcow2Error(f"a table is not aligned: {offset:#x}")
+        self._add(range(offset >> self._bits, -(-(offset + length) >> self._bits)))
+
+    def _add(self, clusters: Iterable[int]) -> None:
+        counts = self.counts
+        for cluster in clusters:
+            if cluster >= len(counts):
+                if cluster >= MAX_CLUSTERS:
+                    raise Qcow2Error(
+                        "the image is too large to be repaired here: run qemu-img check -r all on it"
+                    )
+                counts.extend(bytes(cluster + 1 - len(counts)))
+            if counts[cluster] == _MAX_COUNT:
+                raise Qcow2Error(f"a cluster is referred to too often: {cluster << self._bits:#x}")
+            counts[cluster] += 1
+
+    def _add_mapping(self, l1: Entries) -> None:
+        """An L1 table's L2 tables, and their clusters."""
+        core = self._core
+        for index in filled(l1, 0, len(l1)):
+            offset = l1[index] & OFFSET_MASK
+            if offset & (core.header.cluster_size - 1) or offset + core.header.cluster_size > core.file.size:
+                raise Qcow2Error(f"an L2 table lies outside the file, or is not aligned: {offset:#x}")
+            self._add((offset >> self._bits,))
+            for entry in self.table(offset):
+                if entry & COMPRESSED:
+                    self._add(compressed_clusters(entry, self._bits))
+                elif entry & OFFSET_MASK:
+                    place = entry & OFFSET_MASK
+                    if place & (core.header.cluster_size - 1):
+                        raise Qcow2Error(f"a cluster is not aligned: {place:#x}")
+                    self._add((place >> self._bits,))
+
+    def table(self, offset: int) -> Entries:
+        """The entries of an L2 table, as they are in the file."""
+        data = bytearray(self._core.header.cluster_size)
+        self._core.file.read_into(offset, memoryview(data))
+        return CODEC_64.decode(data)
+
+    def _add_bitmaps(self) -> bool:
+        """The clusters of persistent bitmaps; returns False where nobody keeps these up."""
+        core = self._core
+        extension = core.header.bitmaps
+        if extension is None:
+            return True
+        if not core.header.autoclear & 1:
+            return False
+        if len(extension) < _BITMAPS.size:
+            raise Qcow2Error("the bitmaps extension is too short")
+        number, _, length, offset = _BITMAPS.unpack_from(extension)
+        if length > min(_MAX_DIRECTORY_BYTES, core.file.size) or offset + length > core.file.size:
+            raise Qcow2Error("the directory of bitmaps lies outside the file")
+        self._add_place(offset, length)
+        directory = bytearray(length)
+        core.file.read_into(offset, memoryview(directory))
+        position = 0
+        for _ in range(number):
+            if position + _BITMAP.size > length:
+                raise Qcow2Error("the directory of bitmaps is damaged")
+            table, entries, _, _, _, name_length, extra_length = _BITMAP.unpack_from(directory, position)
+            position += -(-(_BITMAP.size + name_length + extra_length) // 8) * 8
+            if table + entries * 8 > core.file.size:
+                raise Qcow2Error("the table of a bitmap lies outside the file")
+            self._add_place(table, entries * 8)
+            clusters = read_l1(core.file, table, entries)
+            self._add((entry & OFFSET_MASK) >> self._bits for entry in clusters if entry & OFFSET_MASK)
+        return True

@@ -1,0 +1,81 @@
+"""Sets the reference counts right of an image that was not closed properly, before it is used.
+
+QEMU, docs/interop/qcow2: the dirty bit says that counts may be wrong, while the L1 and L2 tables are right.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from qmon.block.qcow2.core import Core
+from qmon.block.qcow2.entries import Entries
+from qmon.block.qcow2.header import FEATURES, INCOMPATIBLE_OFFSET, Incompatible
+from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled
+from qmon.block.qcow2.refcounts import Refcounts
+from qmon.block.qcow2.references import References
+from qmon.block.qcow2.writeout import WriteOut
+
+log = logging.getLogger("qmon.qcow2")
+
+
+def repair(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
+    """Count anew, set the counts and COPIED marks, and clear the dirty bit. Raises Qcow2Error, OSError."""
+    references = References(core, refcounts)
+    _add_missing_blocks(references, refcounts)
+    wrong = 0
+    for cluster, count in enumerate(references.counts):
+        have = refcounts.get(cluster)
+        if have < count or (have > count and references.knows_all):
+            refcounts.change(cluster, count - have)
+            wrong += 1
+        if refcounts.cache.dirty_is_much:
+            out.flush()
+    if references.knows_all:
+        for cluster in refcounts.counted_from(len(references.counts)):
+            refcounts.change(cluster, -refcounts.get(cluster))
+    out.flush()
+    _mark_copied(core, refcounts, out)
+    out.flush()
+    core.file.write(INCOMPATIBLE_OFFSET, FEATURES.pack(core.header.incompatible & ~Incompatible.DIRTY))
+    core.file.flush()
+    core.is_repaired()
+    log.warning("image '%s' was not closed properly: %d counts were set right", core.file.path, wrong)
+
+
+def _add_missing_blocks(references: References, refcounts: Refcounts) -> None:
+    """Blocks for clusters that are referred to and have no count; they come behind all that is in use."""
+    position = 0
+    while position < len(references.counts):
+        index = position // refcounts.in_block
+        end = min((index + 1) * refcounts.in_block, len(references.counts))
+        if not refcounts.has_block(index) and any(references.counts[position:end]):
+            refcounts.add_block_at(index, references.append())
+        position = (index + 1) * refcounts.in_block
+    while not refcounts.has_block(index := (len(references.counts) - 1) // refcounts.in_block):
+        refcounts.add_block_at(index, references.append())
+
+
+def _mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
+    """COPIED stands where, and only where, the count is 1: in the active tables."""
+    mapping = core.mapping
+    for index in filled(mapping.l1, 0, len(mapping.l1)):
+        table = mapping.table(index)
+        assert table is not None
+        if _mark(mapping.l1, index, core, refcounts):
+            mapping.dirty_l1.add(index)
+        for place, entry in enumerate(table.entries):
+            if (
+                entry & OFFSET_MASK
+                and not entry & COMPRESSED
+                and _mark(table.entries, place, core, refcounts)
+            ):
+                mapping.cache.touch(table, place, place)
+        if mapping.cache.dirty_is_much:
+            out.flush()
+
+
+def _mark(entries: Entries, index: int, core: Core, refcounts: Refcounts) -> bool:
+    old = entries[index]
+    is_single = refcounts.get((old & OFFSET_MASK) >> core.header.cluster_bits) == 1
+    entries[index] = old & ~COPIED | (COPIED if is_single else 0)
+    return entries[index] != old

@@ -1,0 +1,78 @@
+"""Changes the virtual size of a qcow2 image. Nobody else may use the image meanwhile."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+from qmon.block.qcow2.core import Core
+from qmon.block.qcow2.entries import CODEC_64
+from qmon.block.qcow2.header import MAX_L1_BYTES, RESIZE_FIELDS, SECTOR, SIZE_OFFSET, l1_entries_for
+from qmon.block.qcow2.refcounts import Refcounts
+from qmon.block.qcow2.writeout import WriteOut
+from qmon.block.qcow2.writer import Writer
+
+
+def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size: int) -> None:
+    """Have the disk end at ``size``, in bytes; what is new reads as zeros. Raises OSError."""
+    if size % SECTOR:
+        raise OSError(errno.EINVAL, f"The new size must be a multiple of {SECTOR}")
+    if core.header.version < 3 and core.snapshots:
+        raise OSError(errno.ENOTSUP, "Can't resize a v2 image which has snapshots")
+    entries = l1_entries_for(size, core.header.cluster_bits)
+    if entries * 8 > MAX_L1_BYTES:
+        raise OSError(errno.EFBIG, "an image of this cluster size can't be so large")
+    writer.before_change()
+    out.flush()
+    if size > core.size:
+        if entries > len(core.mapping.l1):
+            _move_l1(core, refcounts, out, entries)
+        _clear(core, writer, core.size, size)
+        out.flush()
+        _write_fields(core, size)
+    elif size < core.size:
+        bits = core.header.cluster_bits
+        end = -(-core.size >> bits)
+        _write_fields(core, size)
+        writer.drop(-(-size >> bits), end)
+        out.flush()
+
+
+def _clear(core: Core, writer: Writer, start: int, end: int) -> None:
+    """Have a range read as zeros that lies behind the disk's end, with what an earlier end left there."""
+    bits = core.header.cluster_bits
+    first = -(-start >> bits)
+    if start < min(end, first << bits):
+        writer.zero(start, min(end, first << bits) - start, unmap=True)
+    writer.drop(first, -(-end >> bits))
+    if core.backing is not None:
+        hidden_end = -(-min(end, core.backing.size) >> bits) << bits
+        if hidden_end > first << bits:
+            writer.zero(first << bits, hidden_end - (first << bits), unmap=True)
+
+
+def _move_l1(core: Core, refcounts: Refcounts, out: WriteOut, entries: int) -> None:
+    """Put a longer L1 table somewhere else."""
+    mapping, header, file = core.mapping, core.header, core.file
+    with core.lock:
+        start = refcounts.allocate_table(-(-entries * 8 // header.cluster_size))
+    out.flush()  # counted before it is used
+    grown = mapping.l1[:]
+    grown.extend(CODEC_64.empty(entries - len(grown)))
+    file.write(start * header.cluster_size, CODEC_64.encode(grown))
+    file.flush()
+    old = range(mapping.l1_offset, mapping.l1_offset + len(mapping.l1) * 8, header.cluster_size)
+    with core.lock:
+        mapping.l1, mapping.l1_offset = grown, start * header.cluster_size
+        core.header = replace(header, l1_entries=entries, l1_offset=mapping.l1_offset)
+    _write_fields(core, core.size)
+    with core.lock:
+        for offset in old:
+            out.give_up(offset // header.cluster_size)
+
+
+def _write_fields(core: Core, size: int) -> None:
+    header = replace(core.header, size=size)
+    core.file.write(SIZE_OFFSET, RESIZE_FIELDS.pack(size, 0, header.l1_entries, header.l1_offset))
+    core.file.flush()
+    core.header, core.size = header, size
