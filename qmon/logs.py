@@ -119,8 +119,7 @@ class Log:
             raise LogError(f"Error opening logfile {self._path}: {reason(error)}") from error
 
     def _open(self, path: str, open_file: Callable[[str], int]) -> None:
-        stream = os.fdopen(open_file(path), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
-        self._take(_FileHandler(stream), FILE_FORMAT, logging.INFO)
+        self._take(_FileHandler(open_file(path), path), FILE_FORMAT, logging.INFO)
         self._is_open = True
 
     def _take(self, handler: logging.Handler, format_: str, level: int) -> None:
@@ -134,11 +133,26 @@ class Log:
         self._handler = handler
 
 
-class _FileHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in typeshed
-    """Closes its file, which a StreamHandler leaves open."""
+class _FileHandler(logging.Handler):
+    """Writes each record at once. What can't be written is lost, which standard error is told of once."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._path = path
+        self._has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record) + "\n"
+        try:
+            os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                print(f"qmon: the log {self._path} can't be written: {reason(error)}", file=sys.stderr)
 
     def close(self) -> None:
-        self.stream.close()
+        os.close(self._descriptor)
         super().close()
 
 

@@ -185,6 +185,15 @@ async def _object_types(monitor: Monitor, key: str, arguments: str) -> list[_Cho
     return sorted((row["name"], "") for row in types)
 
 
+async def _trace_events(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if key == "option":
+        return [("off", ""), ("on", "")]
+    if key != "name" or "trace-event-get-state" not in monitor.target.commands():
+        return []
+    events: list[dict[str, Any]] = await monitor.target.execute("trace-event-get-state", {"name": "*"})
+    return sorted((event["name"], event["state"]) for event in events)
+
+
 async def _objects(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
     if "qom-list" not in monitor.target.commands():
         return []
@@ -204,5 +213,7 @@ _COMPLETERS: dict[str | None, _Completer] = {
     "nbd_server_remove_completion": _exports,
     "object_add_completion": _object_types,
     "object_del_completion": _objects,
+    "trace_event_completion": _trace_events,
+    "info_trace_events_completion": _trace_events,
 }
 """By the name that the table gives as ``.command_completion``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from qmon.hmp.completion import complete
+from qmon.hmp.monitor import Monitor
+from qmon.qmp.registry import Registry
 from tests.interop.processes import Lab, Qmon, blank, drive, filled, migrated
 from tests.interop.test_hmp_against_qemu import connect
 
@@ -152,6 +156,28 @@ def test_every_event_that_is_listed_can_be_switched(lab: Lab) -> None:
     assert [f"{name} : state 1" for name in qmon.command("log trace:help").splitlines()] == listed
     qmon.quietly("trace-event * off")
     assert all(line.endswith(" : state 0") for line in qmon.command("info trace-events").splitlines())
+
+
+def test_what_the_log_can_not_hold_is_told_once(lab: Lab) -> None:
+    qmon = lab.start("qmon")
+    qmon.quietly("log trace:handle_hmp_command", "logfile /dev/full", "info name", "info name")
+    qmon.quietly("trace-event * off")
+    assert qmon.log().count("the log /dev/full can't be written: No space left on device") == 1
+
+
+def test_names_of_events_are_completed() -> None:
+    async def completions(text: str) -> list[str]:
+        registry = Registry()
+        registry.add("trace-event-get-state", get_state)
+        return [each.text for each in await complete(Monitor(registry), text)]
+
+    async def get_state(name: str) -> list[dict[str, str]]:
+        assert name == "*"
+        return [{"name": each, "state": "disabled"} for each in ("nbd_two", "nbd_one", "other")]
+
+    assert asyncio.run(completions("trace-event nbd")) == ["nbd_one", "nbd_two"]
+    assert asyncio.run(completions("info trace-events o")) == ["other"]
+    assert asyncio.run(completions("trace-event nbd_one o")) == ["off", "on"]
 
 
 def test_a_pipe_that_nobody_reads_is_no_log(lab: Lab, tmp_path: Path) -> None:
