@@ -169,7 +169,8 @@ SRST
 ``trace-event`` *name* ``on``\|\ ``off`` [*vcpu*]
   Switch a trace event on or off; *name* may be a pattern with ``*``. An event that is on
   tells the log each time it happens. The events are qmon's own, under QEMU's names where QEMU has
-  one; ``info trace-events`` lists them. A *vcpu* is refused: there is none.
+  one; ``info trace-events`` lists them. Lines and commands are logged whole, with any password in
+  them. A *vcpu* is refused: there is none.
 
   ::
 

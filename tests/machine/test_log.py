@@ -14,7 +14,7 @@ import pytest
 from qmon.hmp.completion import complete
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.registry import Registry
-from tests.interop.processes import Lab, Qmon, blank, drive, filled, migrated
+from tests.interop.processes import Lab, Qmon, blank, drive, eventually, filled, migrated
 from tests.interop.test_hmp_against_qemu import connect
 
 SIZE = 1 << 20
@@ -143,6 +143,7 @@ def test_requests_of_guests_and_migrations_are_traced(lab: Lab, tmp_path: Path) 
         "export=d0 cookie=N type=1 flags=0x0 offset=0x0 len=2097152",
     ]
     migrated(source, target, f"migrate -d -b {uri}")
+    eventually(lambda: "status=completed" in traced(log, "migrate_set_state"), "the end is logged")
     states = [state.removeprefix("status=") for state in traced(log, "migrate_set_state")]
     assert states == ["setup", "active", "device", "completed"]
 
