@@ -1,6 +1,7 @@
 # make demo    two qmon processes move a disk while it is written
 # make check   formatting, types, imports and tests; installs the peers of the tests where it can
 # make torture 700 migrations that are cut, stalled, falsified or killed at random, and checked
+# make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make bench   the figures of the README, measured here
 # make dist    source archive and wheel, in dist/
@@ -14,7 +15,7 @@ RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check docs torture bench dist clean environment test-environment peers
+.PHONY: help demo check docs torture grammar bench dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -36,6 +37,9 @@ docs: test-environment
 
 torture: test-environment
 	@$(RUN) -m tests.torture.campaign
+
+grammar: test-environment peers
+	QMON_REQUIRE_PEERS=1 QMON_GRAMMAR_LINES=50000 $(RUN) -m pytest --timeout=0 tests/interop/test_grammar_against_qemu.py
 
 bench: test-environment peers
 	$(RUN) -m bench.start

@@ -10,6 +10,7 @@ GIB = 1 << 30
 TIB = 1 << 40
 
 _SUFFIX = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
+_EXPONENT = re.compile(r"\.[0-9]+[eE][+-]?[0-9]")
 _SIZE = re.compile(r"(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9]+)(?P<fraction>\.[0-9]*)?")
 
 
@@ -39,6 +40,8 @@ def parse_size_prefix(text: str, default_suffix: str = "B") -> tuple[int, int]:
             raise ValueError("invalid size")
         value = int(match["hex"], 16) << shift
     else:
+        if _EXPONENT.match(text, match.end("whole")):
+            raise ValueError("invalid size")
         part = int(float("0" + (match["fraction"] or ".0")) * (1 << 64))  # fixed point, 64 bits
         if part and not shift:
             raise ValueError("invalid size")

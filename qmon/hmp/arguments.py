@@ -25,7 +25,6 @@ _SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
 _DOUBLE = re.compile(
     r"[+-]?(?:inf(?:inity)?|nan|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.ASCII
 )
-_NO_SIZE = re.compile(r"0[xX][0-9a-fA-F]+\.|[0-9]+\.[0-9]*[1-9][0-9]*[bB]")
 _SECONDS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _SCALES = {"k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 INT64_MAX = (1 << 63) - 1
@@ -36,14 +35,11 @@ NUL = "\0"
 def read_size(text: str, position: int, default_suffix: str) -> tuple[int, int]:
     """Read a size at ``position``; return it in bytes, and where it ends. Raises ValueError.
 
-    As QEMU's ``strtosz``: a plus sign may stand before it, a part of a byte is no size, and a hexadecimal
-    number has no fraction.
+    As QEMU's ``strtosz``: a plus sign may stand before it.
     """
     rest = text[position:]
     sign = rest[:1] == "+"
     value, length = parse_size_prefix(rest[sign:], default_suffix)
-    if _NO_SIZE.match(rest, sign):
-        raise ValueError("invalid size")
     return value, position + sign + length
 
 

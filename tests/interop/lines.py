@@ -1,275 +1,288 @@
-"""Monitor lines at random for the property tests: from the table's argument types, nastily.
-
-A line is bytes without those that a line editor acts upon, so that it arrives whole by any way.
-"""
+"""Monitor lines at random for the tests of the grammar: made from the table's argument types, nastily."""
 
 from __future__ import annotations
 
 import re
-
-from hypothesis import strategies as st
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
 
 from qmon.hmp.signature import Parameter
 from qmon.hmp.table import Command
 
+T = TypeVar("T")
+
 LINE_BYTES_MAX = 4095
 
-GRAPHIC = "".join(map(chr, range(33, 127)))
-blanks = st.sampled_from([b" ", b" ", b" ", b"  ", b"     "])
-maybe_blanks = st.sampled_from([b"", b"", b" ", b"  "])
-
-
-def _text(strategy: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
-    return strategy.map(lambda text: text.encode())
-
-
-# 0x80-0x9f are C1 controls, which begin sequences for a line editor
-_high_bytes = st.binary(min_size=1, max_size=3).map(lambda raw: bytes(byte | 0xA0 for byte in raw))
-_foreign = _text(st.sampled_from(["é", "ñandú", "λ", "日本", "🙂", "\u00a0", "٣", "\u3000"])).filter(
-    lambda raw: 0x9B not in raw
+_GRAPHIC = "".join(map(chr, range(33, 127)))
+_FOREIGN = ("é", "ñandú", "λ", "日本", "🙂", "\u00a0", "٣", "\u3000")
+_WORDS = (
+    "x",
+    "nosuch",
+    "a.b",
+    "/",
+    "a/b",
+    ".",
+    "..",
+    "0",
+    "on",
+    "-",
+    "--",
+    "-x",
+    "#",
+    "blk0",
+    "x=y",
+    "~",
+    "x,y",
 )
-_long = st.builds(
-    lambda unit, count: (unit * count)[:count],
-    st.sampled_from([b"x", b"ab", b"0", b"9", b"1,", b"a=b,", "é".encode(), b"\\n"]),
-    st.sampled_from([1022, 1023, 1024, 1030]),
+_ESCAPES = (*("\\n", "\\r", "\\\\", "\\'", '\\"') * 3, "\\t", "\\x41", "\\0", "\\", "\\é")
+_REPEATED = ("x", "ab", "0", "9", "1,", "a=b,", "é", "\\n", "日")
+_LENGTHS = (1022, 1023, 1024, 1030, 2500)
+_SWITCHES = (
+    "on",
+    "off",
+    "On",
+    "OFF",
+    "onx",
+    "offf",
+    "o",
+    "oné",
+    "true",
+    "1",
+    '"on"',
+    "on.",
+    "off,",
+    "on\u00a0",
 )
-
-_plain_words = st.sampled_from(
-    [
-        b"x",
-        b"nosuch",
-        b"a.b",
-        b"/",
-        b"a/b",
-        b".",
-        b"..",
-        b"0",
-        b"on",
-        b"-",
-        b"--",
-        b"-x",
-        b"#",
-        b"blk0",
-        b"x=y",
-    ]
+_EDGES = tuple(edge + near for edge in (1 << 31, 1 << 32, 1 << 63, 1 << 64) for near in (-1, 0, 1))
+_ODD_NUMBERS = ("08", "0x", "0b1", "00", "1e3", "1.5", "0x1.8p3", "9" * 40, "0" * 50 + "7", "1_0", "0X1F")
+_ATOMS = (
+    "'a'",
+    "'''",
+    "' '",
+    "'\\'",
+    "''",
+    "'",
+    "'ab'",
+    "'é'",
+    "$pc",
+    "$eax+1",
+    "$",
+    "$é",
+    "a",
+    '"1"',
+    "é",
+    "",
 )
-_words = st.one_of(
-    _plain_words,
-    _plain_words,
-    _text(st.text(st.sampled_from(GRAPHIC), min_size=1, max_size=8)),
-    _foreign,
-    _high_bytes,
-    st.builds(lambda word, tail: word + tail, _plain_words, _foreign),
+_WHOLE = ("0", "1", "5", "00", "010", "0x10", "0X1f", "0x", "0xg", "0x1e", "100", "18446744073709551615")
+_FRACTIONS = ("", "", "", ".", ".5", ".0", ".25", ".999", ".e", ".5.5", ".5E", ".5p", "p3", ".0000000001")
+_EXPONENTS = ("", "", "", "", "", "e3", "E+3", "e+", "E-2", "e")
+_SIZE_SUFFIXES = ("", *"bBkKmMgGtTpPeE", "kk", "Z", "iB", "ib", "KB", " k", ",", "é")
+_ODD_SIZES = (
+    "inf",
+    "nan",
+    "-0",
+    "-1",
+    ".5",
+    "0x1.8p3",
+    "0x1.8",
+    "8E",
+    "7.99999E",
+    "16E",
+    "1e400",
+    "9" * 30,
+    "x",
 )
-_escapes = _text(st.sampled_from(["\\n", "\\r", "\\\\", "\\'", '\\"', "\\t", "\\x41", "\\0", "\\", "\\é"]))
-_inside_quotes = st.lists(
-    st.one_of(_text(st.text(st.sampled_from(GRAPHIC + "  "), max_size=5)), _escapes, _foreign), max_size=4
-).map(b"".join)
-_quoted = st.builds(
-    lambda inside, end: b'"' + inside + end,
-    _inside_quotes,
-    st.sampled_from([b'"', b'"', b'"', b'"', b"", b'"x', b'""']),
-)
-words = st.one_of(_words, _words, _quoted)
-long_words = st.one_of(_long, _long.map(lambda word: b'"' + word + b'"'))
-
-switches = st.one_of(
-    st.sampled_from([b"on", b"off"]),
-    _text(
-        st.sampled_from(
-            ["On", "OFF", "onx", "offf", "o", "oné", "true", "1", '"on"', "on.", "off,", "on\u00a0"]
-        )
-    ),
-    words,
-)
-
-_small = st.integers(0, 300).map(str)
-_edges = st.sampled_from([1 << 31, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64])
-_numbers = st.one_of(
-    _small,
-    st.one_of(_edges, st.integers(0, 1 << 70)).flatmap(
-        lambda value: st.sampled_from([str(value), f"{value:#x}", f"0{value:o}", f"{value:#X}"])
-    ),
-    st.sampled_from(["08", "0x", "0b1", "0", "00", "1e3", "1.5", "0x1.8p3", "9" * 40, "0" * 50 + "7", "1_0"]),
-)
-_atoms = st.one_of(
-    _numbers,
-    _numbers,
-    st.sampled_from(
-        ["'a'", "'''", "' '", "'\\'", "''", "'", "'ab'", "'é'", "$pc", "$", "$é", "a", '"1"', "é"]
-    ),
-)
-_gaps = st.sampled_from(["", "", "", " ", "  "])
-
-
-def _joined(left: str, gap: str, operator: str, right: str) -> str:
-    return f"{left}{gap}{operator}{gap}{right}"
-
-
-_sums: st.SearchStrategy[str] = st.recursive(
-    _atoms,
-    lambda inner: st.one_of(
-        st.builds(_joined, inner, _gaps, st.sampled_from([*"+-*/%&|^"]), inner),
-        st.builds(lambda sign, gap, operand: sign + gap + operand, st.sampled_from("+-~"), _gaps, inner),
-        st.builds(
-            lambda operand, end: f"({operand}{end}", inner, st.sampled_from([")", ")", ")", " )", "", "))"])
-        ),
-    ),
-    max_leaves=8,
-)
-_deep = st.builds(
-    lambda depth, operand, missing: "(" * depth + operand + ")" * (depth - missing),
-    st.sampled_from([2, 50, 900]),
-    _atoms,
-    st.sampled_from([0, 0, 1]),
+_OPTIONS = (
+    "user",
+    "id=a",
+    "id=a1",
+    "id=1",
+    "id=",
+    "id",
+    "a=b",
+    "a",
+    "noa",
+    "no",
+    "=",
+    "a==b",
+    "x,,y",
+    "id=-",
+    "",
 )
 _LARGE = re.compile(r"[0-9a-fA-FxX]{15}")
-
-
-def _divides_safely(text: str) -> bool:
-    """QEMU dies of INT64_MIN / -1: where a line divides, it has no large numbers."""
-    return not ("/" in text or "%" in text) or _LARGE.search(text) is None
-
-
-expressions = _text(st.one_of(_sums, _sums, _sums, _deep).filter(_divides_safely))
-
-_whole = st.one_of(
-    _small, st.sampled_from(["0", "00", "010", "0x10", "0X1f", "0x", "0xg", "0x1e", "18446744073709551615"])
-)
-_fractions = st.sampled_from(
-    [
-        "",
-        "",
-        "",
-        ".",
-        ".5",
-        ".0",
-        ".25",
-        ".999",
-        ".1e3",
-        ".5e3",
-        ".5E",
-        ".e",
-        ".5.5",
-        "e3",
-        "E+3",
-        ".5e+",
-        ".5E-2",
-        "p3",
-    ]
-)
-_suffixes = st.sampled_from(["", "", *"bBkKmMgGtTpPeE", "kk", "Z", "iB", "ib", "KB", " k", ",", "é"])
-sizes = st.one_of(
-    st.builds(
-        lambda sign, whole, fraction, suffix: f"{sign}{whole}{fraction}{suffix}".encode(),
-        st.sampled_from(["", "", "", "", "+", "-", "+ ", "--"]),
-        _whole,
-        _fractions,
-        _suffixes,
-    ),
-    _text(
-        st.sampled_from(
-            ["inf", "nan", "-0", "-1", ".5", "0x1.8p3", "8E", "7.99999E", "16E", "1e400", "9" * 30, "x"]
-        )
-    ),
-)
-
-_option_pieces = st.one_of(
-    _text(
-        st.sampled_from(
-            ["user", "id=a", "id=a1", "id=1", "id=", "id", "a=b", "a", "noa", "no", "=", "a==b", "x,,y", ""]
-        )
-    ),
-    _text(st.text(st.sampled_from("ab=,.-_1 "), max_size=8)),
-    _foreign,
-)
-option_strings = st.one_of(
-    st.lists(_option_pieces, min_size=1, max_size=4).map(b",".join),
-    st.lists(_option_pieces, min_size=1, max_size=4).map(lambda pieces: b'"' + b",".join(pieces) + b'"'),
-    words,
-)
-
-formats = st.one_of(
-    st.just(b""),
-    st.just(b""),
-    _text(
-        st.builds(
-            lambda count, letters: f"/{count}{letters}",
-            st.sampled_from(["", "", "1", "12", "0", "99999999999", "-1", "٣"]),
-            st.text(st.sampled_from("oduxicbhwgL"), max_size=3)
-            | st.text(st.sampled_from(GRAPHIC + "é"), max_size=2),
-        )
-    ),
-)
-
-_rests = st.lists(words, min_size=1, max_size=3).map(b" ".join)
-
-ARGUMENTS = {
-    "F": words,
-    "B": words,
-    "s": words,
-    "S": _rests,
-    "O": option_strings,
-    "i": expressions,
-    "l": expressions,
-    "M": expressions,
-    "o": sizes,
-    "b": switches,
-}
-
-
-@st.composite
-def lines(draw: st.DrawFn, path: str, command: Command) -> bytes:
-    """A line that calls a command, with arguments as its table has them, or nearly so."""
-    line = draw(maybe_blanks) + path.encode()
-    care = draw(st.integers(0, 9))  # how much of the table is kept to
-    for parameter in command.parameters:
-        if care == 0 and draw(st.booleans()):
-            break
-        line += draw(_argument(parameter, care))
-    if care < 3:
-        line += draw(st.one_of(blanks, blanks.flatmap(lambda blank: words.map(lambda word: blank + word))))
-    return line[:LINE_BYTES_MAX]
-
-
-@st.composite
-def _argument(draw: st.DrawFn, parameter: Parameter, care: int) -> bytes:
-    if parameter.kind == "/":
-        gap = draw(maybe_blanks) if care < 3 else b""
-        return gap + draw(formats)
-    if parameter.is_flag:
-        flag: bytes = draw(_flags(parameter, care))
-        return flag
-    if parameter.optional and draw(st.booleans()):
-        return b""
-    argument: bytes = draw(long_words if care == 1 and parameter.kind in "FBs" else ARGUMENTS[parameter.kind])
-    if parameter.dotted:
-        argument = draw(st.sampled_from([b".", b".", b" . ", b" .", b"", b".."])) + argument
-    if care == 2:
-        return draw(maybe_blanks) + argument
-    return draw(blanks) + argument
-
-
-@st.composite
-def _flags(draw: st.DrawFn, parameter: Parameter, care: int) -> bytes:
-    """The flag, or not; in a careless line maybe twice, or another one that no table has."""
-    choices = [b"", b"", b"-" + parameter.letter.encode()]
-    if care == 1:
-        choices += [b"-", b"--", b"-?", b"-\xc3\xa9", choices[-1] * 2]
-    flag = draw(st.sampled_from(choices))
-    if not flag:
-        return b""
-    if parameter.takes_value:
-        flag += draw(maybe_blanks) + draw(words)
-    return draw(blanks) + flag
-
-
 _QUIT = re.compile(rb"\s*(?:q|quit)(?:[\s/]|$)")
 
-noises = st.one_of(
-    st.lists(st.one_of(words, st.sampled_from([b"info", b"help", b"print", b"migrate"])), max_size=4).map(
-        b" ".join
-    ),
-    st.builds(lambda blank, line: blank + line, maybe_blanks, st.lists(words, max_size=3).map(b"/".join)),
-).filter(lambda line: _QUIT.match(line) is None)
-"""Lines that call nothing, mostly; never ``quit``."""
+
+class Lines:
+    """Makes lines whose bytes arrive whole by any line editor.
+
+    Unless ``controls`` are asked for: then they are ASCII, with white space and control characters of every
+    kind.
+    """
+
+    def __init__(self, random: Random, controls: bool = False) -> None:
+        self._random = random
+        self._controls = controls
+        self._argument_of: dict[str, Callable[[], str]] = {
+            "F": self._word,
+            "B": self._word,
+            "s": self._word,
+            "S": lambda: self._blank().join(self._word() for _ in range(random.randint(1, 3))),
+            "O": self._options,
+            "i": self._expression,
+            "l": self._expression,
+            "M": self._expression,
+            "o": self._size,
+            "b": self._switch,
+        }
+
+    def calling(self, path: str, command: Command) -> bytes:
+        """A line that calls a command, with arguments as its table has them, or nearly so."""
+        text = self._maybe_blank() + path.replace("/", self._blank())
+        care = self._random.randrange(10)  # how much of the table is kept to
+        for parameter in command.parameters:
+            if care == 0 and self._chance(0.5):
+                break
+            text += self._argument(parameter, care)
+        if care < 3:
+            text += self._blank() + (self._word() if self._chance(0.6) else "")
+        return self._finished(text)
+
+    def any(self) -> bytes:
+        """A line that calls nothing, mostly; never ``quit``."""
+        while True:
+            first = self._pick("info", "help", "print", "migrate", "?", self._word())
+            separator = "/" if self._chance(0.3) else self._blank()
+            text = separator.join([first, *(self._word() for _ in range(self._random.randrange(3)))])
+            line = self._finished(self._maybe_blank() + text)
+            if not _QUIT.match(line):
+                return line
+
+    def _finished(self, text: str) -> bytes:
+        line = text.encode("utf-8", "surrogateescape")
+        if self._controls:
+            line = bytes(byte for byte in line if 0 < byte < 128)
+        else:
+            # bytes from 0x80 on may be C1 controls, which begin sequences for a line editor
+            line = line.replace(b"\x9b", b"\xbb")
+        return line[:LINE_BYTES_MAX]
+
+    def _argument(self, parameter: Parameter, care: int) -> str:
+        if parameter.kind == "/":
+            return (self._maybe_blank() if care < 3 else "") + self._format()
+        if parameter.is_flag:
+            return self._flag(parameter, care)
+        if parameter.optional and self._chance(0.4):
+            return ""
+        argument = self._argument_of[parameter.kind]()
+        if parameter.dotted:
+            argument = self._pick(".", ".", " . ", " .", "", "..") + argument
+        return (self._maybe_blank() if care == 2 else self._blank()) + argument
+
+    def _flag(self, parameter: Parameter, care: int) -> str:
+        """The flag, or not; in a careless line maybe twice, or another one that no table has."""
+        own = f"-{parameter.letter}"
+        odd = ("-", "--", "-?", "-é", own * 2, f"{own} {own}")
+        flag = self._pick("", "", own, *odd) if care == 1 else self._pick("", "", own)
+        if not flag:
+            return ""
+        return self._blank() + flag + (self._maybe_blank() + self._word() if parameter.takes_value else "")
+
+    def _word(self) -> str:
+        if self._chance(0.005):  # few: a line editor's echo grows with the square of their length
+            word = (self._pick(*_REPEATED) * self._pick(*_LENGTHS))[: self._pick(*_LENGTHS)]
+            return word if self._chance(0.5) else f'"{word}"'
+        if self._chance(0.3):
+            return self._quoted()
+        word = self._pick(*_WORDS)
+        if self._chance(0.4):
+            word = self._graphic(8)
+        if self._chance(0.1):
+            word += self._pick(*_FOREIGN)
+        if self._chance(0.05):
+            word += "".join(chr(0xDC00 + self._random.randint(0x80, 0xFF)) for _ in range(3))
+        if self._controls and self._chance(0.3):
+            word += self._pick(*map(chr, [*range(1, 9), *range(14, 28), 0x7F])) + self._graphic(3)
+        return word
+
+    def _quoted(self) -> str:
+        pieces = [
+            self._pick(
+                self._graphic(5).replace('"', ""), self._blank(), self._pick(*_ESCAPES), self._pick(*_FOREIGN)
+            )
+            for _ in range(self._random.randrange(5))
+        ]
+        return '"' + "".join(pieces) + self._pick('"', '"', '"', '"', "", '"x', '""')
+
+    def _options(self) -> str:
+        if self._chance(0.2):
+            return self._word()
+        pieces = [
+            self._pick(*_OPTIONS) if self._chance(0.7) else "".join(self._random.choices("ab=,.-_1 é", k=4))
+            for _ in range(self._random.randint(1, 4))
+        ]
+        return ",".join(pieces) if self._chance(0.7) else f'"{",".join(pieces)}"'
+
+    def _switch(self) -> str:
+        return self._pick("on", "off", self._pick(*_SWITCHES), self._word())
+
+    def _size(self) -> str:
+        if self._chance(0.2):
+            return self._pick(*_ODD_SIZES)
+        pieces = (_WHOLE, _FRACTIONS, _EXPONENTS, _SIZE_SUFFIXES)
+        return self._pick("", "", "", "", "+", "-", "+ ") + "".join(self._pick(*each) for each in pieces)
+
+    def _format(self) -> str:
+        if self._chance(0.4):
+            return ""
+        count = self._pick("", "", "1", "12", "0", "99999999999", "-1", "٣")
+        letters = "".join(self._random.choices("oduxicbhwgL", k=self._random.randrange(4)))
+        return f"/{count}{letters}" + (self._graphic(2) + self._pick("", "é") if self._chance(0.2) else "")
+
+    def _expression(self) -> str:
+        """One in which QEMU does not divide INT64_MIN by -1, of which it dies."""
+        if self._chance(0.005):
+            depth = self._pick(60, 1900)
+            return "(" * depth + self._atom() + ")" * (depth - self._random.randrange(2))
+        while True:
+            text = self._sum(self._pick(0, 0, 1, 2, 3))
+            if not (_LARGE.search(text) and re.search("[/%]", text)):
+                return text
+
+    def _sum(self, depth: int) -> str:
+        if depth == 0:
+            return self._atom()
+        gap = self._maybe_blank() if self._chance(0.3) else ""
+        inner: str = self._sum(self._random.randrange(depth))
+        match self._random.randrange(4):
+            case 0:
+                return self._random.choice("+-~") + gap + inner
+            case 1:
+                return f"({gap}{inner}" + self._pick(")", ")", ")", ")", " )", "", "))")
+        return inner + gap + self._random.choice("+-*/%&|^") + gap + self._sum(self._random.randrange(depth))
+
+    def _atom(self) -> str:
+        if self._chance(0.2):
+            return self._pick(*_ATOMS)
+        if self._chance(0.1):
+            return self._pick(*_ODD_NUMBERS)
+        values = (self._random.randint(0, 300), self._random.randrange(1 << 66), self._pick(*_EDGES))
+        value = self._pick(*values)
+        return self._pick(str(value), f"{value:#x}", f"0{value:o}", f"{value:#X}")
+
+    def _graphic(self, longest: int) -> str:
+        return "".join(self._random.choices(_GRAPHIC, k=self._random.randint(1, longest)))
+
+    def _blank(self) -> str:
+        spaces = " \t\n\v\f\r" if self._controls else " "
+        return "".join(self._random.choices(spaces, k=self._pick(1, 1, 1, 1, 2, 5)))
+
+    def _maybe_blank(self) -> str:
+        return self._blank() if self._chance(0.4) else ""
+
+    def _chance(self, part: float) -> bool:
+        return self._random.random() < part
+
+    def _pick(self, *choices: T) -> T:
+        return self._random.choice(choices)
