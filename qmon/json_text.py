@@ -23,6 +23,7 @@ _NUMBER_SO_FAR = re.compile(r"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE][-+]?)?
 _KEYWORD = re.compile(r"[a-z]+")
 _STRING = re.compile(r"""(["'])(?:(?!\1)[^\\\x00-\x1f]|\\[^\x00-\x1f])*""")
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", '"': '"', "'": "'"}
+_ESCAPED = {_ESCAPES[letter]: f"\\{letter}" for letter in 'bfnrt\\"'}
 _KEYWORDS = {"true": True, "false": False, "null": None}
 _UINT64_MAX = (1 << 64) - 1
 _INT64_MIN = -(1 << 63)
@@ -70,7 +71,25 @@ def _pretty(value: Any, newline: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _quote(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quote(text: str) -> str:
+    """A string with all but ASCII escaped, in QEMU's way."""
+    quoted = ""
+    for character in text:
+        code = ord(character)
+        if 0xD800 <= code <= 0xDFFF:
+            code = 0xFFFD  # half of a pair, or a byte that was no UTF-8
+        if character in _ESCAPED:
+            quoted += _ESCAPED[character]
+        elif 0x20 <= code < 0x7F:
+            quoted += character
+        elif code < 0x10000:
+            quoted += f"\\u{code:04X}"
+        else:
+            quoted += f"\\u{0xD7C0 + (code >> 10):04X}\\u{0xDC00 + (code & 0x3FF):04X}"
+    return f'"{quoted}"'
 
 
 def _error(what: str) -> UsageError:

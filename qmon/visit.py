@@ -21,7 +21,8 @@ UINT64_MAX = (1 << 64) - 1
 _RANGE_MAX = 1 << 16
 """So many numbers a range may have: what takes one takes far fewer."""
 
-_C_INTEGER = re.compile(r"[ \t\n\v\f\r]*([-+]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
+_C_SPACE = " \t\n\v\f\r"
+_C_INTEGER = re.compile(rf"[{_C_SPACE}]*([-+]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
 
 
 class Form(enum.Enum):
@@ -188,7 +189,7 @@ class Size:
         if form is Form.JSON:
             return Unsigned().read(value, form, path)
         try:
-            return parse_size(_scalar(value, form, path))
+            return parse_size(_scalar(value, form, path).lstrip(_C_SPACE).removeprefix("+"))
         except ValueError as error:
             raise _expects(path, form, "size") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.interop.peers import require
+from tests.interop.processes import CHECKOUT, QMON
 from tests.interop.two_monitors import CLOSED, Answer, TwoMonitors, told
 
 SESSIONS = Path(__file__).with_name("objects")
@@ -178,7 +180,7 @@ def options(draw: st.DrawFn) -> str:
 
 
 @given(text=options())
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(not re.search(r"size=\s*[+]?(?:[1-9]\d{7,}|\d+[TPE])", text, re.IGNORECASE))
     theirs, ours = monitors.ask(f"object_add {text}")
@@ -189,3 +191,119 @@ def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
         assert ours[:1] == theirs[:1]
         return
     assert ours == theirs
+
+
+JSON_TOKENS = [
+    *(
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        " ",
+        '"a"',
+        "'b'",
+        '"',
+        "'",
+        "1",
+        "-",
+        "0",
+        "01",
+        "1.5",
+        "1.",
+        "1e",
+        "1e3",
+        "-0",
+    ),
+    *(
+        "true",
+        "null",
+        "tru",
+        "nosuch",
+        "True",
+        '"\\n"',
+        '"\\q"',
+        '"\\u00e9"',
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+    ),
+    *('"\\u12"', "'\\''", '"é"', "%", "@", "\\", "9" * 20, "-" + "9" * 20, "1e999", '"a":1', '"a":'),
+]
+
+
+@given(text=st.lists(st.sampled_from(JSON_TOKENS), min_size=1, max_size=7).map("".join))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_json_is_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
+    assume(text.strip())
+    for made, path, name in (("iothread", "o", "poll-max-ns"), ("secret,data=x", "s", "data")):
+        theirs, ours = monitors.ask(f"object_add {made},id={path}")
+        assert theirs == ours
+        theirs, ours = monitors.ask(f"qom-set -j {path} {name} {text}")
+        assert ours == theirs
+        theirs, ours = monitors.ask(f"qom-get {path} {name}")
+        assert ours == theirs
+
+
+COMMAND_LINES = [
+    ["nosuch"],
+    ["secret,help"],
+    ["throttle-group,help"],
+    ["authz-list,help"],
+    ["iothread"],
+    ["iothread,id=1"],
+    ["iothread,id=a,x=3"],
+    ["iothread,id=a,poll-max-ns=x"],
+    ["iothread,id=a,poll-max-ns=-1"],
+    ["iothread,id=a,=3"],
+    ["iothread,id=a", "iothread,id=a"],
+    ["iothread,id=a", "nosuch"],
+    ["iothread,id=a", "iothread,id=1"],
+    ["memory-backend-ram,id=a"],
+    ["memory-backend-ram,id=a,size=x"],
+    ["memory-backend-ram,id=a,size=0"],
+    ["memory-backend-ram,id=a,size=1M,merge=x"],
+    ["memory-backend-ram,id=a,size=1M,prealloc-threads=-1"],
+    ["memory-backend-ram,id=a,size=1M,host-nodes=x"],
+    ["memory-backend-ram,id=a,size=1M,host-nodes=0-3"],
+    ["memory-backend-ram,id=a,size=1M,policy=bind"],
+    ["secret,id=a"],
+    ["secret,id=a,file=nosuch"],
+    ["secret,id=a,data=x,format=nosuch"],
+    ["secret,id=a,data=x,keyid=b,iv=x", "secret,id=b,data=x"],
+    ["tls-creds-x509,id=a,dir=/nosuch"],
+    ['{"qom-type":"iothread"}'],
+    ['{"qom-type":"iothread","id":"a","poll-max-ns":"3"}'],
+    ["{'qom-type':'iothread','id':'a','x':null}"],
+    ["{"],
+    ["{} x"],
+]
+
+
+@pytest.mark.parametrize("objects", COMMAND_LINES, ids=" ".join)
+def test_the_command_line_is_answered_as_by_qemu(objects: list[str], tmp_path: Path) -> None:
+    require(QEMU[0])
+    argv = [word for each in objects for word in ("-object", each)]
+    answers = []
+    for command in (QEMU, (*QMON, "-monitor", "none")):
+        done = subprocess.run(
+            [*command, *argv], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        )
+        answers.append((done.returncode, done.stdout, done.stderr.replace("qemu-system-x86_64: ", "qmon: ")))
+    theirs, ours = answers
+    assert ours == theirs
+
+
+def test_an_object_of_the_command_line_is_there_before_the_drives(tmp_path: Path) -> None:
+    """What is wrong with an object is told, although the drive is wrong too."""
+    drive = ["-drive", "file=/nosuch.img,id=d0,format=raw,if=none"]
+    command = [*QMON, *drive, "-object", "secret,id=s0,file=/nosuch", "-monitor", "none"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("qmon: Unable to read /nosuch: ")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
