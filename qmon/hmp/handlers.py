@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qmon.errors import CommandError
 from qmon.hmp.arguments import Values
 from qmon.hmp.person import LineError, Person
 from qmon.hmp.table import Command
@@ -40,6 +41,13 @@ class Call:
         if not self.has(qmp_command):
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
         return await self.monitor.target.execute(qmp_command, arguments)
+
+    async def execute_bare(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
+        """Run a QMP command whose errors QEMU prints without ``Error: `` before them. Raises LineError."""
+        try:
+            return await self.execute(qmp_command, arguments)
+        except CommandError as error:
+            raise LineError(str(error)) from error
 
     async def pass_on(self, absent: str, *, fails: bool = True) -> None:
         """Have the target's own monitor run the line: a command for which QMP has no words.

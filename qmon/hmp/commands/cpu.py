@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, Handler, handler
 from qmon.hmp.person import LineError
 
@@ -106,10 +103,7 @@ async def info_sev(call: Call) -> None:
 
 @handler("hmp_info_sgx")
 async def info_sgx(call: Call) -> None:
-    try:
-        await call.execute("query-sgx")
-    except CommandError as error:
-        raise LineError(str(error)) from error
+    await call.execute_bare("query-sgx")
     await call.pass_on("SGX is enabled")
 
 
@@ -153,25 +147,17 @@ async def info_replay(call: Call) -> None:
 
 @handler("hmp_replay_break")
 async def replay_break(call: Call) -> None:
-    await _execute_bare(call, "replay-break", {"icount": int(call.values["icount"])})
+    await call.execute_bare("replay-break", {"icount": int(call.values["icount"])})
 
 
 @handler("hmp_replay_delete_break")
 async def replay_delete_break(call: Call) -> None:
-    await _execute_bare(call, "replay-delete-break", {})
+    await call.execute_bare("replay-delete-break", {})
 
 
 @handler("hmp_replay_seek")
 async def replay_seek(call: Call) -> None:
-    await _execute_bare(call, "replay-seek", {"icount": int(call.values["icount"])})
-
-
-async def _execute_bare(call: Call, command: str, arguments: Mapping[str, int]) -> None:
-    """Run a command whose errors QEMU prints without ``Error: `` before them."""
-    try:
-        await call.execute(command, arguments)
-    except CommandError as error:
-        raise LineError(str(error)) from error
+    await call.execute_bare("replay-seek", {"icount": int(call.values["icount"])})
 
 
 @handler("hmp_info_stats")

@@ -24,7 +24,7 @@ async def log(call: Call) -> None:
         for event in await call.execute("trace-event-get-state", {"name": "*"}):
             call.print(event["name"])
         return
-    answer = await _execute_bare(call, "x-qmon-log", {"items": items})
+    answer = await call.execute_bare("x-qmon-log", {"items": items})
     for name in answer["unknown-events"]:
         call.print(f"warning: trace event '{name}' does not exist")
 
@@ -44,7 +44,7 @@ def _items_text() -> str:
 @handler("hmp_logfile")
 async def logfile(call: Call) -> None:
     if call.has("x-qmon-logfile"):
-        await _execute_bare(call, "x-qmon-logfile", {"filename": call.text("filename")})
+        await call.execute_bare("x-qmon-logfile", {"filename": call.text("filename")})
     else:
         await call.pass_on("logfile: this target does not let its log be moved")
 
@@ -52,12 +52,12 @@ async def logfile(call: Call) -> None:
 @handler("hmp_trace_event")
 async def trace_event(call: Call) -> None:
     arguments = _event_arguments(call) | {"enable": call.flag("option")}
-    await _execute_bare(call, "trace-event-set-state", arguments)
+    await call.execute_bare("trace-event-set-state", arguments)
 
 
 @handler("hmp_info_trace_events")
 async def info_trace_events(call: Call) -> None:
-    for event in await _execute_bare(call, "trace-event-get-state", _event_arguments(call)):
+    for event in await call.execute_bare("trace-event-get-state", _event_arguments(call)):
         call.print(f"{event['name']} : state {int(event['state'] == 'enabled')}")
 
 
@@ -105,11 +105,3 @@ async def getfd(call: Call) -> None:
 @handler("hmp_closefd")
 async def closefd(call: Call) -> None:
     await call.execute("closefd", {"fdname": call.text("fdname")})
-
-
-async def _execute_bare(call: Call, command: str, arguments: dict[str, Any]) -> Any:
-    """Run a command whose errors QEMU prints without ``Error: `` before them."""
-    try:
-        return await call.execute(command, arguments)
-    except CommandError as error:
-        raise LineError(str(error)) from error

@@ -6,7 +6,6 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, handler
-from qmon.hmp.person import LineError
 from qmon.units import MIB
 
 NO_DUMP_WITHOUT_CPU = "Can not dump without CPU"
@@ -159,10 +158,7 @@ async def info_balloon(call: Call) -> None:
 
 @handler("hmp_info_memory_size_summary")
 async def info_memory_size_summary(call: Call) -> None:
-    try:
-        summary = await call.execute("query-memory-size-summary")
-    except CommandError as error:
-        raise LineError(str(error)) from error
+    summary = await call.execute_bare("query-memory-size-summary")
     call.print(f"base memory: {summary['base-memory']}")
     if "plugged-memory" in summary:
         call.print(f"plugged memory: {summary['plugged-memory']}")
