@@ -14,13 +14,13 @@ from qmon.address import Address, InetAddress, UnixAddress, bind_failure, is_loo
 from qmon.errors import CommandError
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import NO_UUID, STOPPED, Machine
+from qmon.machine.migration_info import Status, describe, no_ram, qapi_address
 from qmon.machine.migration_settings import UNDER_WAY, MigrationSettings
 from qmon.machine.runstate import RunState
 from qmon.migration.destination import Incoming
 from qmon.migration.drive import GATE_REASON
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.offer import Mode
-from qmon.migration.progress import Progress
 from qmon.migration.source import Source
 from qmon.migration.states import ENDED, Event, Phase, status_of
 from qmon.migration.transport import parse_uri
@@ -43,25 +43,6 @@ _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The run states of a machine whose disks may be the destination's."""
 
 
-Status = Literal[
-    "none",
-    "setup",
-    "cancelling",
-    "cancelled",
-    "active",
-    "postcopy-active",
-    "postcopy-paused",
-    "postcopy-recover",
-    "completed",
-    "failed",
-    "colo",
-    "pre-switchover",
-    "device",
-    "wait-unplug",
-]
-"""QAPI's MigrationStatus."""
-
-
 class MigrationCommands:
     """At most one migration out of this machine, and one into it."""
 
@@ -82,6 +63,7 @@ class MigrationCommands:
         self._source: Source | None = None
         self._incoming: Incoming | None = None
         self._listening: Address | None = None
+        self._socket_address: dict[str, Any] = {}
         self._state_before = RunState.RUNNING
         self._stopping: asyncio.Future[None] | None = None
         machine.set_busy_check(self._busy)
@@ -300,6 +282,7 @@ class MigrationCommands:
         except OSError as error:
             raise CommandError(bind_failure(address, error)) from error
         self._listening = address
+        self._socket_address = qapi_address(listener)
         if self._incoming is None:
             self._incoming = self._make_incoming()
         self._incoming.listen(listener)
@@ -362,49 +345,22 @@ class MigrationCommands:
 
     @command("query-migrate")
     async def query(self) -> dict[str, Any]:
-        """A MigrationInfo of the migration out, or else of the one in."""
+        """A MigrationInfo of the migration out, or else of the one in, and where one in is awaited."""
+        info: dict[str, Any] = {}
         if self._source is not None:
             source = self._source
-            info = self._describe(self._source_phase, source.progress)
+            info = describe(self._source_phase, source.progress)
             info["x-qmon-id"] = str(source.id)
             info["x-qmon-disks"] = [
                 {"drive": name, "remaining": remaining, "total": size}
                 for name, remaining, size in source.drive_figures
             ]
-            return info
-        if self._incoming is not None and self._incoming_phase is not Phase.NONE:
-            return self._describe(self._incoming_phase, self._incoming.progress)
-        return {}
-
-    @staticmethod
-    def _describe(phase: Phase, progress: Progress) -> dict[str, Any]:
-        info: dict[str, Any] = {"status": status_of(phase)}
-        info["total-time"] = round(progress.total_time * 1000)
-        if progress.agreed is not None:
-            info["setup-time"] = round((progress.agreed - progress.started) * 1000)
-        if progress.downtime is not None:
-            info["downtime"] = round(progress.downtime * 1000)
-        elif progress.expected_downtime is not None and phase not in ENDED:
-            info["expected-downtime"] = round(progress.expected_downtime * 1000)
-        if progress.total:
-            info["disk"] = {
-                "transferred": progress.transferred,
-                "remaining": progress.remaining,
-                "total": progress.total,
-                "mbps": round(progress.rate * 8 / 1e6, 2),
-                "dirty-sync-count": progress.rounds,
-                "duplicate": 0,
-                "skipped": 0,
-                "normal": 0,
-                "normal-bytes": 0,
-                "dirty-pages-rate": 0,
-                "postcopy-requests": 0,
-                "page-size": 0,
-                "multifd-bytes": 0,
-                "pages-per-second": 0,
-            }
-        if progress.error is not None:
-            info["error-desc"] = progress.error
+            if source.progress.agreed is not None:
+                info["ram"] = no_ram(source.progress)
+        elif self._incoming is not None and self._incoming_phase is not Phase.NONE:
+            info = describe(self._incoming_phase, self._incoming.progress)
+        if self._is_awaiting:
+            info["socket-address"] = [self._socket_address]
         return info
 
     async def close(self) -> None:
