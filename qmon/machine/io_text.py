@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from qmon.units import parse_size
 
@@ -14,6 +14,36 @@ _UNITS = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, 
 
 class Refused(Exception):  # noqa: N818 - it ends a command, and is no error of the program
     """The command is wrong or has failed; its text goes to the output."""
+
+
+def scan(words: Sequence[str], letters: str) -> Iterator[tuple[str, str]]:
+    """Options and words in GNU getopt's order: each option with its value, the words behind them all.
+
+    A word comes with the letter ``""``; what is no option, or lacks its value, with ``?``.
+    """
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            rest += left
+        elif not word.startswith("-") or word == "-":
+            rest.append(word)
+        else:
+            position = 1
+            while position < len(word):
+                letter = word[position]
+                position += 1
+                place = letters.find(letter) if letter != ":" else -1
+                if place < 0:
+                    yield "?", letter
+                elif letters[place + 1 : place + 2] != ":":
+                    yield letter, ""
+                else:
+                    value = word[position:] or next(left, None)
+                    position = len(word)
+                    yield ("?", letter) if value is None else (letter, value)
+    for word in rest:
+        yield "", word
 
 
 def read_number(text: str) -> int:

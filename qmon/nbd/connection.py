@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from itertools import islice
 from time import monotonic_ns
 
+from qmon.block.extents import visible_extents
 from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Kind, Node
 from qmon.errors import reason
@@ -103,7 +104,6 @@ _FAILED: Mapping[int, str] = {
 _STATUS: Mapping[Kind, int] = {
     Kind.DATA: 0,
     Kind.ZERO: int(State.HOLE | State.ZERO),
-    Kind.BACKING: 0,
 }
 
 
@@ -315,7 +315,7 @@ class Connection:
         """Pairs of length and status from ``offset`` on, the first at least. Raises OSError."""
         only_one = bool(flags & _REQ_ONE)
         found: list[tuple[int, int]] = []
-        for extent in islice(node.extents(offset, length), MAX_EXTENTS):
+        for extent in islice(visible_extents(node, offset, length), MAX_EXTENTS):
             span, status = extent.length, _STATUS[extent.kind]
             if found and found[-1][1] == status:
                 found[-1] = (found[-1][0] + span, status)

@@ -44,6 +44,7 @@ class Peer:
     """A QEMU or a qmon in a new folder, with its monitor and what it prints on its terminal."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self.folder = folder
         folder.mkdir()
         self._terminal, theirs = os.openpty()  # a terminal, so that nothing is held back in a buffer
         os.set_blocking(self._terminal, False)
