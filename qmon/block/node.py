@@ -21,7 +21,7 @@ class Kind(enum.Enum):
     ZERO = "zero"
     """Reads as zeros, and nothing needs to be read to know it."""
     BACKING = "backing"
-    """Left to the backing node: not allocated here."""
+    """Not allocated here: left to the backing node, and zeros where there is none."""
 
 
 class Extent(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from qmon.block.dirty import MIN_GRANULARITY, DirtyFilter, DirtyMap
+from qmon.block.extents import visible_extents
 from qmon.block.node import Kind, Node
 from qmon.errors import QmonError, reason
 from qmon.migration.drive import MigratingDrive
@@ -182,7 +183,7 @@ class DriveCopy:
         """
         start = offset
         data = data_end = -1
-        for extent in node.extents(offset, min(node.size - offset, HOLE_LIMIT)):
+        for extent in visible_extents(node, offset, min(node.size - offset, HOLE_LIMIT)):
             if data < 0 and extent.kind is Kind.ZERO:
                 offset = extent.end
                 continue

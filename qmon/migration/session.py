@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qmon.block.extents import visible_extents
 from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, reason
 from qmon.migration import answers
@@ -163,7 +164,7 @@ class Session:
 
     @staticmethod
     def _zero_ranges(drive: MigratingDrive) -> Iterator[tuple[int, int]]:
-        for extent in drive.node.extents(0, drive.size):
+        for extent in visible_extents(drive.node, 0, drive.size):
             if extent.kind is ExtentKind.ZERO and extent.length >= MIN_ZERO_RANGE:
                 yield extent.offset, extent.length
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
-from qmon.block.node import Buffer, Extent, Kind
+from qmon.block.node import Buffer, Extent, Kind, Node
 
 SECTOR = 512
 
@@ -22,7 +22,7 @@ class MemoryNode:
         self.data = bytearray(size)
         self.failures: dict[str, int] = {}
         self.calls: Counter[str] = Counter()
-        self.backing = False
+        self.backing: Node | None = None
         self._read_only = read_only
 
     @property
@@ -67,7 +67,7 @@ class MemoryNode:
         end = offset + length
         while offset < end:
             stop = min(end, offset - offset % SECTOR + SECTOR)
-            empty = Kind.BACKING if self.backing else Kind.ZERO
+            empty = Kind.BACKING if self.backing is not None else Kind.ZERO
             yield Extent(offset, stop - offset, Kind.DATA if any(self.data[offset:stop]) else empty)
             offset = stop
 

@@ -19,7 +19,7 @@ from qmon.nbd.constants import MAX_PAYLOAD, REQUEST, Command, CommandFlag, Error
 from qmon.nbd.export import Export
 from qmon.nbd.handshake import Agreement, ProtocolError
 from tests.nbd.client import Client, Reply, request
-from tests.nbd.memory import MemoryDisk
+from tests.nbd.memory import MemoryDisk, MemoryNode
 
 FUA, NO_HOLE, DF, REQ_ONE = CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE
 
@@ -261,8 +261,9 @@ def test_block_status_joins_extents_and_tells_zeros_from_data() -> None:
         assert client.ask(Command.BLOCK_STATUS, 0, 100, flags=REQ_ONE).extents == ((100, 3),)
         assert client.ask(Command.BLOCK_STATUS, 0, 0).error == Error.EINVAL
         assert client.ask(Command.BLOCK_STATUS, 0, (64 << 10) + 1).error == Error.EINVAL
-        disk.memory.backing = True
-        assert client.ask(Command.BLOCK_STATUS, 0, 8192).extents == ((8192, 0),)
+        disk.memory.backing = backing = MemoryNode(2048)
+        backing.data[:512] = b"y" * 512
+        assert client.ask(Command.BLOCK_STATUS, 0, 8192).extents == ((512, 0), (3584, 3), (4096, 0))
         disk.memory.failures = {"extents": errno.EIO}
         assert client.ask(Command.BLOCK_STATUS, 0, 512).error == Error.EIO
 

@@ -21,6 +21,12 @@ BACKING_CACHE_BYTES = 4 << 20
 """Of L2 tables, for the image of a drive and for each one below it."""
 
 _ZEROS = bytes(1 << 20)
+_KINDS = {
+    State.UNALLOCATED: Kind.BACKING,
+    State.ZERO: Kind.ZERO,
+    State.DATA: Kind.DATA,
+    State.COMPRESSED: Kind.DATA,
+}
 
 
 def read_header(file: FileNode, *, for_writing: bool) -> Header:
@@ -108,8 +114,6 @@ class Core:
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """The states of a range, looked up one L2 table after the other."""
         end = offset + length
-        unallocated = Kind.ZERO if self.backing is None else Kind.BACKING
-        kinds = {State.UNALLOCATED: unallocated, State.ZERO: Kind.ZERO}
         mapping = self.mapping
         while offset < end:
             with self.lock:
@@ -117,7 +121,7 @@ class Core:
                 runs = mapping.runs(offset, stop - offset)
             start, kind = offset, None
             for run in runs:
-                this = kinds.get(run.state, Kind.DATA)
+                this = _KINDS[run.state]
                 if this is not kind:
                     if kind is not None:
                         yield Extent(start, run.offset - start, kind)
