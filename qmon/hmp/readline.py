@@ -37,11 +37,14 @@ class _State(enum.Enum):
     """Behind ``ESC O``."""
 
 
+_BEHIND_ESCAPE = {"[": _State.CSI, "O": _State.SS3}
+
+
 class Readline:
     """A line being edited, its history, and what the terminal shows of it.
 
-    Keys do what they do in QEMU, which leaves out some that other editors have (util/readline.c). A line is
-    of characters here, where QEMU's is of bytes.
+    The keys are those of QEMU 10 (util/readline.c), which has three more than 7.2, Ctrl-N, Ctrl-P and Ctrl-U,
+    and fewer than other editors. A line is of characters here, where QEMU's is of bytes.
     """
 
     def __init__(self, prompt: str) -> None:
@@ -66,8 +69,9 @@ class Readline:
             case _State.PLAIN:
                 return self._feed_plain(character)
             case _State.ESCAPE:
-                self._state = {"[": _State.CSI, "O": _State.SS3}.get(character, _State.PLAIN)
-                self._parameter = 0
+                self._state = _BEHIND_ESCAPE.get(character, _State.PLAIN)
+                if character in _BEHIND_ESCAPE:
+                    self._parameter = 0
             case _State.CSI:
                 self._feed_csi(character)
             case _State.SS3:
@@ -104,6 +108,9 @@ class Readline:
                 self._recall_newer()
             case "\x10":
                 self._recall_older()
+            case "\x15":
+                self.line = self.line[self.cursor :]
+                self.cursor = 0
             case "\x17":
                 self._delete_word()
             case _ if character >= " ":
@@ -151,16 +158,23 @@ class Readline:
         line = self.line
         self.line, self.cursor = "", 0
         self._shown, self._shown_cursor = "", 0
-        if not line:
-            return line
+        if line:
+            self._remember(line)
+        return line
+
+    def _remember(self, line: str) -> None:
+        equal = None
         if self._recalled is not None and self.history[self._recalled] == line:
-            del self.history[self._recalled]
+            equal = self._recalled
         elif line in self.history:
-            self.history.remove(line)
+            equal = self.history.index(line)
+        if equal == HISTORY_MAX - 1:
+            return  # in QEMU what was recalled stays so then
+        if equal is not None:
+            del self.history[equal]
         self._recalled = None
         self.history.append(line)
         del self.history[:-HISTORY_MAX]
-        return line
 
     def show_prompt(self) -> str:
         """What shows the prompt, and behind it the line as it is."""
@@ -189,10 +203,11 @@ class Readline:
         self.line = self.line[: self.cursor] + self.line[self.cursor + 1 :]
 
     def _delete_word(self) -> None:
-        kept = self.line[: self.cursor].rstrip(" \t")
-        kept = kept[: max(kept.rfind(" "), kept.rfind("\t")) + 1]
-        self.line = kept + self.line[self.cursor :]
-        self.cursor = len(kept)
+        """Delete up to a space before the cursor's word; one that begins the line goes too, as in QEMU."""
+        end = len(self.line[: self.cursor].rstrip(" "))
+        start = self.line.rfind(" ", 1, end) + 1
+        self.line = self.line[:start] + self.line[self.cursor :]
+        self.cursor = start
 
     def _recall_older(self) -> None:
         number = len(self.history) if self._recalled is None else self._recalled

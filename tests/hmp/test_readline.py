@@ -20,7 +20,8 @@ def typed(keys: str, editor: Readline | None = None) -> Readline:
     [
         ("abc\x1b[D\x1b[DX", "aXbc", 2),
         ("abc\x01X\x05Y", "XabcY", 5),
-        ("abc\x02\x06\x0b\x15\x03X", "abcX", 4),
+        ("abc\x02\x06\x0b\x03X", "abcX", 4),
+        ("abc\x1b[D\x15", "c", 0),
         ("abc def \x17", "abc ", 4),
         ("abc\x7f\x08", "a", 1),
         ("abc\x1bOH\x1b[3~\x04", "c", 0),
