@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from qmon.errors import CommandError, reason
 from qmon.machine.qom import Tree
 from qmon.machine.secret import find_secret
+from qmon.machine.small_file import read_file
 from qmon.machine.user_object import UserObject
 
 CA_CERTIFICATE = "ca-cert.pem"
@@ -71,10 +71,10 @@ class PskCredentials(Credentials):
             return
         user = user or DEFAULT_PSK_USER
         try:
-            lines = Path(path).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+            lines = read_file(path).splitlines()
         except OSError as error:
             raise CommandError(f"Cannot read PSK file {path}: {reason(error)}") from error
-        if not any(line.startswith(f"{user}:") for line in lines):
+        if not any(line.startswith(f"{user}:".encode(errors="surrogateescape")) for line in lines):
             raise CommandError(f"Username {user} not found in PSK file {path}")
 
 

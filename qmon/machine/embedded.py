@@ -27,6 +27,7 @@ from qmon.machine.migration_absent import MigrationAbsentCommands
 from qmon.machine.objects import ObjectCommands
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io import QemuIoCommands
+from qmon.machine.qom import Tree
 from qmon.machine.running import RunningCommands
 from qmon.machine.runstate import RunState
 from qmon.machine.screens import ScreenCommands
@@ -94,6 +95,11 @@ class EmbeddedMachine:
     def registry(self) -> Registry:
         """The Target that a monitor's commands go to."""
         return self._machine.registry
+
+    @property
+    def qom(self) -> Tree:
+        """The tree of the machine's objects."""
+        return self._machine.qom
 
     async def start(self, drives: Sequence[DriveSettings]) -> None:
         """Open the drives, and run, wait for the migration or stand still. Raises CommandError.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from qmon.errors import CommandError, UsageError, reason
@@ -14,6 +13,7 @@ from qmon.machine.credentials import Credentials, PskCredentials, X509Credential
 from qmon.machine.memory_backend import FileBackend, MemfdBackend, MemoryBackend
 from qmon.machine.qom import OBJECTS, Tree
 from qmon.machine.secret import Secret
+from qmon.machine.small_file import read_file
 from qmon.machine.throttle_group import ThrottleGroup
 from qmon.machine.user_object import UserObject
 from qmon.object_options import options_of
@@ -121,7 +121,7 @@ class AuthorizationFile(UserObject):
     def complete(self) -> None:
         path = self.values["filename"]
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_file(path).decode()
             rules = options_of("authz-list").read(
                 {"qom-type": "authz-list", "id": "file", **_as_object(parse_json(text))}, Form.JSON
             )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from qmon.errors import CommandError, reason
 from qmon.machine.qom import Tree
+from qmon.machine.small_file import open_small, read_small
 from qmon.machine.user_object import UserObject
 
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\n]")
@@ -53,12 +53,13 @@ class Secret(UserObject):
         file = self.values["file"]
         if file is None:
             return str(self.values["data"]).encode(errors="surrogateescape")
+        what = "Failed to open file"
         try:
-            return Path(file).read_bytes() if file else _no_such_file()
+            descriptor = open_small(file)
+            what = "Error reading file"
+            return read_small(descriptor)
         except (OSError, ValueError) as error:
-            opened = isinstance(error, IsADirectoryError)
-            what = f"Error reading file “{file}”" if opened else f"Failed to open file “{file}”"
-            raise CommandError(f"Unable to read {file}: {what}: {reason(error)}") from error
+            raise CommandError(f"Unable to read {file}: {what} “{file}”: {reason(error)}") from error
 
     def _decrypt(self, data: bytes, key: bytes) -> bytes:
         from qmon.aes import BLOCK_BYTES, KEY_BYTES, decrypt_cbc  # makes tables that few processes need
@@ -93,11 +94,6 @@ def find_secret(tree: Tree, id: str) -> bytes:
     if not secret.completed:
         raise CommandError(f"Secret with id '{id}' has no data")
     return secret.raw
-
-
-def _no_such_file() -> bytes:
-    """Python would take "" for the folder that it is in."""
-    raise FileNotFoundError(2, "No such file or directory")
 
 
 def decode_base64(data: bytes) -> bytes:
