@@ -14,6 +14,11 @@ DEFHEADING(The program and the machine)
 SRST
 ``info version``
   Tell the program's version.
+
+  ::
+
+    (qemu) info version
+    ...
 ERST
 
     {
@@ -28,6 +33,10 @@ ERST
 SRST
 ``info name``
   Tell the name that was given by ``-name``.
+
+  ::
+
+    (qemu) info name
 ERST
 
     {
@@ -42,6 +51,11 @@ ERST
 SRST
 ``info uuid``
   Tell the UUID that was given by ``-uuid``, else one of zeros.
+
+  ::
+
+    (qemu) info uuid
+    00000000-0000-0000-0000-000000000000
 ERST
 
     {
@@ -56,6 +70,11 @@ ERST
 SRST
 ``info status``
   Tell whether the machine runs or is paused, and why it is paused.
+
+  ::
+
+    (qemu) info status
+    VM status: running
 ERST
 
     {
@@ -287,18 +306,37 @@ DEFHEADING(Migration)
 SRST
 ``info migrate``
   Tell the state of the migration, its times, and how much of the disks was and is to be sent.
-  On the destination: what has arrived.
+  On the destination: where it is awaited, and what has arrived. The figures of RAM are there as in
+  QEMU; all but the throughput and the number of passes are of nothing.
+
+  ::
+
+    (qemu) info migrate
+    globals:
+    ...
 ERST
 
     {
         .name       = "migrate_capabilities",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "list the capabilities of migrations",
         .cmd        = hmp_info_migrate_capabilities,
     },
 
 SRST
+``info migrate_capabilities``
+  List what ``migrate_set_capability`` turns on and off: those of QEMU 7.2, and of QEMU 10's those
+  that are on. ``migrate -b`` is seen here as ``block`` while it lasts.
+
+  ::
+
+    (qemu) migrate_set_capability auto-converge on
+    (qemu) info migrate_capabilities
+    ...
+    auto-converge: on
+    zero-blocks: off
+    ...
 ERST
 
     {
@@ -311,29 +349,55 @@ ERST
 
 SRST
 ``info migrate_parameters``
-  List the parameters that ``migrate_set_parameter`` sets.
+  List the parameters that ``migrate_set_parameter`` sets: those of QEMU 7.2, and of QEMU 10's those
+  that were set.
+
+  ::
+
+    (qemu) migrate_set_parameter max-bandwidth 100
+    (qemu) info migrate_parameters
+    ...
+    max-bandwidth: 104857600 bytes/second
+    downtime-limit: 300 ms
+    ...
 ERST
 
     {
         .name       = "dirty_rate",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell what calc_dirty_rate has measured",
         .cmd        = hmp_info_dirty_rate,
     },
 
 SRST
+``info dirty_rate``
+  Tell the result of the last ``calc_dirty_rate``.
+
+  ::
+
+    (qemu) info dirty_rate
+    Status: unstarted
+    ...
+    Dirty rate: (not ready)
 ERST
 
     {
         .name       = "vcpu_dirty_limit",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell the limits of set_vcpu_dirty_limit",
         .cmd        = hmp_info_vcpu_dirty_limit,
     },
 
 SRST
+``info vcpu_dirty_limit``
+  Tell how fast each virtual CPU may write memory. There are none here, nor limits.
+
+  ::
+
+    (qemu) info vcpu_dirty_limit
+    Dirty page limit not enabled!
 ERST
 
     {

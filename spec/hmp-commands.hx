@@ -20,6 +20,18 @@ SRST
 ``help`` or ``?`` [*cmd*]
   List every command with its arguments, or only *cmd*. ``help info`` lists what ``info`` can
   show, ``help info block`` one of these.
+
+  ::
+
+    (qemu) help block_resize
+    block_resize device size -- ...
+    (qemu) help info version
+    info version  -- ...
+    (qemu) help -v stop
+    stop or s
+    ...
+    (qemu) help nosuch
+    unknown command: 'nosuch'
 ERST
 
     {
@@ -35,6 +47,14 @@ ERST
 SRST
 ``info`` *subcommand*
   Show what *subcommand* names; without one, list them all.
+
+  ::
+
+    (qemu) info nosuch
+    unknown command: 'info nosuch'
+    (qemu) info
+    info balloon  -- ...
+    ...
 ERST
 
     {
@@ -51,6 +71,10 @@ SRST
   End the program. Drives are flushed and their images released first. A migration that is under
   way is cancelled, unless the destination has been told to take over; at a terminal it is asked
   first.
+
+  ::
+
+    (qemu) quit
 ERST
 
     {
@@ -66,6 +90,17 @@ SRST
   Show the value of *expr*, a 64-bit integer expression. *fmt* is ``x`` (hexadecimal), ``d``
   (decimal), ``u`` (unsigned decimal), ``o`` (octal) or ``c`` (character), and stays in force for
   lines that give none.
+
+  ::
+
+    (qemu) print/d (1 + 2) * 3
+    9
+    (qemu) print/x 255
+    0xff
+    (qemu) p 16
+    0x10
+    (qemu) print/c 65
+    'A'
 ERST
 
     {
@@ -252,6 +287,13 @@ SRST
   Let a paused machine run on. After a migration the disks are another machine's, and ``cont`` is
   refused; ``-f`` runs on with them all the same. Give it only when the other machine is sure never
   to run with them again: two machines on one disk destroy it. QEMU has no such flag.
+
+  ::
+
+    (qemu) stop
+    (qemu) cont
+    (qemu) info status
+    VM status: running
 ERST
 
     {
@@ -265,6 +307,12 @@ ERST
 SRST
 ``stop`` or ``s``
   Pause the machine. Requests that are under way end first; later ones wait.
+
+  ::
+
+    (qemu) stop
+    (qemu) info status
+    VM status: paused
 ERST
 
     {
@@ -1001,11 +1049,20 @@ ERST
         .name       = "migrate_continue",
         .args_type  = "state:s",
         .params     = "state",
-        .help       = "",
+        .help       = "let a migration go on that stands still at the switchover",
         .cmd        = hmp_migrate_continue,
     },
 
 SRST
+``migrate_continue`` *state*
+  End the pause that the capability ``pause-before-switchover`` makes. *state* is the one that the
+  migration must be in, ``pre-switchover``, so that the line does nothing to another one. Refused
+  with the state that there is instead.
+
+  ::
+
+    (qemu) migrate_continue pre-switchover
+    Error: Migration not in expected state: none
 ERST
 
     {
@@ -1026,34 +1083,76 @@ ERST
         .name       = "migrate_recover",
         .args_type  = "uri:s",
         .params     = "uri",
-        .help       = "",
+        .help       = "go on with an incoming migration that was paused",
         .cmd        = hmp_migrate_recover,
     },
 
 SRST
+``migrate_recover`` *uri*
+  For a migration of guest RAM that has lost its connection after the switchover: listen for it
+  again at *uri*. This machine has no RAM, so it is always refused. Disks need no such command: a
+  source that has lost the connection at the end reconnects by itself.
+
+  ::
+
+    (qemu) migrate_recover tcp:127.0.0.1:4444
+    Error: Migrate recover can only be run when postcopy is paused.
 ERST
 
     {
         .name       = "migrate_pause",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "interrupt a migration, to go on with it by another connection",
         .cmd        = hmp_migrate_pause,
     },
 
 SRST
+``migrate_pause``
+  For a migration of guest RAM that goes on after the switchover. This machine has no RAM, so it is
+  always refused.
+
+  ::
+
+    (qemu) migrate_pause
+    Error: migrate-pause is currently only supported during postcopy-active state
 ERST
 
     {
         .name       = "migrate_set_capability",
         .args_type  = "capability:s,state:b",
         .params     = "capability state",
-        .help       = "",
+        .help       = "turn a capability of migrations on or off",
         .cmd        = hmp_migrate_set_capability,
         .command_completion = migrate_set_capability_completion,
     },
 
 SRST
+``migrate_set_capability`` *capability* ``on``\ \|\ ``off``
+  Turn one capability on or off for the migrations to come; refused while one is under way, and for
+  combinations that are not possible.
+
+  ``block`` copies the disks, as ``migrate -b`` does, with the parameter ``block-incremental`` as
+  ``migrate -i``. ``events`` tells QMP's clients by MIGRATION events how it goes.
+  ``pause-before-switchover`` stands still at the switchover until ``migrate_continue``.
+  ``validate-uuid`` has the destination refuse a machine of another UUID; unlike in QEMU, one that
+  was started without ``-uuid`` refuses too.
+
+  While ``x-colo``, ``background-snapshot`` or ``dirty-bitmaps`` is on, migrations are refused, since
+  what they promise can't be kept; with ``late-block-activate`` none comes in. Of QEMU 10's,
+  ``mapped-ram`` refuses them as well, and ``dirty-limit`` can't be turned on.
+
+  What is about guest RAM and processors is kept and has no effect: ``xbzrle``, ``rdma-pin-all``,
+  ``auto-converge``, ``compress``, ``postcopy-ram``, ``release-ram``, ``multifd``,
+  ``postcopy-blocktime``, ``x-ignore-shared``, ``zero-copy-send``, ``postcopy-preempt``. What
+  ``zero-blocks``, ``return-path`` and QEMU 10's ``switchover-ack`` ask for is always done.
+
+  ::
+
+    (qemu) migrate_set_capability events on
+    (qemu) migrate_set_capability multifd on
+    (qemu) migrate_set_capability compress on
+    Error: Multifd is not compatible with compress
 ERST
 
     {
@@ -1069,17 +1168,48 @@ SRST
 ``migrate_set_parameter`` *parameter* *value*
   Set one parameter, also while a migration is under way. ``max-bandwidth`` takes a size to send
   in each second, in MiB without a suffix; ``downtime-limit`` a time in milliseconds.
+  ``block-incremental`` goes with the capability ``block``.
+
+  While ``tls-creds`` is set, migrations are refused rather than sent in clear text: there is no TLS
+  yet. ``tls-hostname`` and ``tls-authz`` mean nothing without it. ``block-bitmap-mapping`` is set by
+  QMP only.
+
+  What is about guest RAM, processors, COLO and network cards is kept and has no effect: all that
+  begins with ``announce``, ``compress``, ``decompress``, ``cpu-throttle``, ``multifd``,
+  ``throttle`` and ``xbzrle``, and ``max-cpu-throttle``, ``max-postcopy-bandwidth``,
+  ``x-checkpoint-delay``.
+
+  QEMU 10's parameters are taken too, and listed once they are set: ``avail-switchover-bandwidth``,
+  the rate by which the switchover is planned; ``mode``, of which only ``normal`` migrates; and,
+  without effect, ``direct-io``, ``zero-page-detection``, ``vcpu-dirty-limit`` and
+  ``x-vcpu-dirty-limit-period``.
+
+  ::
+
+    (qemu) migrate_set_parameter max-bandwidth 1G
+    (qemu) migrate_set_parameter downtime-limit 50
+    (qemu) migrate_set_parameter downtime-limit 3000000
+    Error: Parameter 'downtime_limit' expects an integer in the range of 0 to (2000 * 1000) ms
 ERST
 
     {
         .name       = "migrate_start_postcopy",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "let the guest run on the other host before its RAM has arrived",
         .cmd        = hmp_migrate_start_postcopy,
     },
 
 SRST
+``migrate_start_postcopy``
+  Switch over now, and fetch guest RAM when it is asked for. This machine has no RAM, and its disks
+  are whole before the destination runs with them, so it is always refused while a migration is
+  under way.
+
+  ::
+
+    (qemu) migrate_start_postcopy
+    Error: Enable postcopy with migrate_set_capability before the start of migration
 ERST
 
     {
@@ -1131,55 +1261,97 @@ ERST
         .name       = "x_colo_lost_heartbeat",
         .args_type  = "",
         .params     = "",
-        .help       = "",
+        .help       = "tell COLO that the other machine does not answer any more",
         .cmd        = hmp_x_colo_lost_heartbeat,
     },
 
 SRST
+``x_colo_lost_heartbeat``
+  Take over from a machine with which this one is kept in step by COLO. There is no COLO here, so it
+  is always refused.
+
+  ::
+
+    (qemu) x_colo_lost_heartbeat
+    Error: The feature 'colo' is not enabled
 ERST
 
     {
         .name       = "calc_dirty_rate",
         .args_type  = "dirty_ring:-r,dirty_bitmap:-b,second:l,sample_pages_per_GB:l?",
         .params     = "[-r] [-b] second [sample_pages_per_GB]",
-        .help       = "",
+        .help       = "measure how fast the guest writes its memory",
         .cmd        = hmp_calc_dirty_rate,
     },
 
 SRST
+``calc_dirty_rate`` [``-r``] [``-b``] *second* [*sample_pages_per_GB*]
+  Measure for *second* seconds, 1 to 60, by looking at some pages of each GiB; ``info dirty_rate``
+  shows the result. There is no RAM here: the measurement is over at once, and the rate is -1.
+  ``-r`` and ``-b``, which measure by what KVM notes, are refused.
+
+  ::
+
+    (qemu) calc_dirty_rate 1
+    Starting dirty rate measurement with period 1 seconds
+    [Please use 'info dirty_rate' to check results]
+    (qemu) calc_dirty_rate 61
+    Error: calc-time is out of range[1, 60].
 ERST
 
     {
         .name       = "set_vcpu_dirty_limit",
         .args_type  = "dirty_rate:l,cpu_index:l?",
         .params     = "dirty_rate [cpu_index]",
-        .help       = "",
+        .help       = "limit how fast a virtual CPU may write memory",
         .cmd        = hmp_set_vcpu_dirty_limit,
     },
 
 SRST
+``set_vcpu_dirty_limit`` *dirty_rate* [*cpu_index*]
+  Limit one virtual CPU, or all, to *dirty_rate* MB a second. It needs KVM, so it is always refused.
+
+  ::
+
+    (qemu) set_vcpu_dirty_limit 100
+    Error: dirty page limit feature requires KVM ...
 ERST
 
     {
         .name       = "cancel_vcpu_dirty_limit",
         .args_type  = "cpu_index:l?",
         .params     = "[cpu_index]",
-        .help       = "",
+        .help       = "take the limit of set_vcpu_dirty_limit away",
         .cmd        = hmp_cancel_vcpu_dirty_limit,
     },
 
 SRST
+``cancel_vcpu_dirty_limit`` [*cpu_index*]
+  Take the limit of one virtual CPU, or of all, away. There is none here, which is no error.
+
+  ::
+
+    (qemu) cancel_vcpu_dirty_limit
+    [Please use 'info vcpu_dirty_limit' to query dirty limit for virtual CPU]
 ERST
 
     {
         .name       = "client_migrate_info",
         .args_type  = "protocol:s,hostname:s,port:i?,tls-port:i?,cert-subject:s?",
         .params     = "protocol hostname port tls-port cert-subject",
-        .help       = "",
+        .help       = "tell the clients of a screen where it moves to",
         .cmd        = hmp_client_migrate_info,
     },
 
 SRST
+``client_migrate_info`` *protocol* *hostname* [*port* [*tls-port* [*cert-subject*]]]
+  Have the viewers of a remote screen reconnect to *hostname* when a migration is over. Only SPICE
+  knows that, and this machine has no screen, so it is always refused.
+
+  ::
+
+    (qemu) client_migrate_info spice host2 5900
+    Error: SPICE is not in use
 ERST
 
 #if defined(TARGET_S390X)
@@ -1187,23 +1359,39 @@ ERST
         .name       = "migration_mode",
         .args_type  = "mode:i",
         .params     = "mode",
-        .help       = "",
+        .help       = "have an s390 machine track what its guest writes",
         .cmd        = hmp_migrationmode,
     },
 #endif
 
 SRST
+``migration_mode`` *mode*
+  Turn the tracking of storage attributes on (1) or off (0), on IBM Z machines alone: anywhere else
+  it is refused.
+
+  ::
+
+    (qemu) migration_mode 1
+    migration_mode: this machine has no storage attributes device
 ERST
 
     {
         .name       = "announce_self",
         .args_type  = "interfaces:s?,id:s?",
         .params     = "[interfaces] [id]",
-        .help       = "",
+        .help       = "have the network cards say where they are now",
         .cmd        = hmp_announce_self,
     },
 
 SRST
+``announce_self`` [*interfaces* [*id*]]
+  Send announcements from all network cards, or from those in the list *interfaces*, as often as the
+  parameters ``announce-rounds`` and so on say; with *id* the announcing can be named. This machine
+  has no network card, so nothing is sent.
+
+  ::
+
+    (qemu) announce_self
 ERST
 
 DEFHEADING(Objects)

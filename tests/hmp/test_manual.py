@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,8 +113,9 @@ def test_the_manuals_examples_are_true(
     name: str, steps: list[Step], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "d0.img").write_bytes(bytes(range(256)) * 4096 + bytes(15 << 20))
-    (tmp_path / "ro.img").write_bytes(bytes(16 << 20))
+    for name, data in (("d0.img", bytes(range(256)) * 4096), ("ro.img", b"")):
+        (tmp_path / name).write_bytes(data)
+        os.truncate(tmp_path / name, 16 << 20)
     answers = asyncio.run(run(tmp_path, [step.line for step in steps]))
     for step, answer in zip(steps, answers, strict=True):
         assert matches(step.answer, answer), f"{step.line}: {answer}"

@@ -14,7 +14,7 @@ HELP_WORDS_MAX = 16
 """QEMU's limit: a help line of more words prints nothing."""
 
 PAGES = "-v"
-"""What stands before a name to see its page; no flag of the table's, as QEMU takes -x for a command's name."""
+"""Stands before a name to have its page; no flag of the table, as QEMU takes -x for a command's name."""
 
 
 @handler("hmp_help")
