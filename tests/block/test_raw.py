@@ -107,9 +107,10 @@ class TestModel:
                         assert all(now in (0, was) for now, was in zip(left, model[offset:stop], strict=True))
                         model[offset:stop] = left
                     case "resize":
-                        size = step.offset // SECTOR * SECTOR
-                        node.resize(size)
-                        model = model[:size] + bytes(max(0, size - len(model)))
+                        node.resize(step.offset)
+                        size = -(-step.offset // SECTOR) * SECTOR
+                        assert node.size == size
+                        model = model[: step.offset] + bytes(max(0, size - min(step.offset, len(model))))
                     case "extents":
                         check_extents(list(node.extents(offset, span)), offset, bytes(model[offset:stop]))
                     case "read":

@@ -24,13 +24,13 @@ patterns = st.one_of(st.integers(0, 255).map(str), st.sampled_from(["0x41", "077
 
 def options(letters: str, valued: dict[str, st.SearchStrategy[str]]) -> st.SearchStrategy[list[str]]:
     """Some options, each once at most, those of ``valued`` with a value behind them."""
-    plain = [st.just(f"-{letter}") for letter in letters]
-    given_one = [
-        value.map(lambda text, letter=letter: f"-{letter} {text}") for letter, value in valued.items()
-    ]
-    if not plain and not given_one:
-        return st.just([])
-    return st.lists(st.one_of(*plain, *given_one), max_size=3, unique_by=lambda text: text[:2])
+    each: list[st.SearchStrategy[str]] = [st.just(f"-{letter}") for letter in letters]
+    each += [st.builds(f"-{letter} {{}}".format, value) for letter, value in valued.items()]
+    return st.lists(st.one_of(*each), max_size=3, unique_by=_letter) if each else st.just([])
+
+
+def _letter(option: str) -> str:
+    return option[:2]
 
 
 def requests(
