@@ -47,7 +47,7 @@ _OURS = (
         "object",
         Treatment.OURS,
         "[qom-type=]TYPE,id=ID[,PROPERTY=VALUE...]",
-        "Make an object, before the drives; help lists the types, TYPE,help the properties of one.",
+        "Make an object, before the drives; -object help lists the types.",
     ),
     Option("hda", Treatment.OURS, "FILE", "Add the drive ide0-hd0; so does a FILE without an option."),
     Option("hdb", Treatment.OURS, "FILE", "Add the drive ide0-hd1."),

@@ -30,6 +30,7 @@ ARGUMENTS = {
     "qmp-pretty": "unix:p.sock,server,nowait",
     "chardev": "null,id=c",
     "mon": "d",
+    "object": "secret,id=s0,data=x",
     "uuid": UUID,
 }
 
@@ -353,3 +354,19 @@ def test_reading_the_command_line_loads_nothing_heavy() -> None:
     assert not {"asyncio", "prompt_toolkit", "pygments", "qemu", "importlib.metadata"} & set(
         run.stdout.split()
     )
+
+
+def test_objects_are_kept_in_their_order_with_values_of_their_types() -> None:
+    argv = ["-object", "iothread,id=b,poll-max-ns=0x10", "-object", "{'qom-type': 'can-bus', 'id': 'a'}"]
+    assert parse(argv).objects == (
+        {"qom-type": "iothread", "id": "b", "poll-max-ns": 16},
+        {"qom-type": "can-bus", "id": "a"},
+    )
+    assert refusal("-object", "can-bus,id=a", "-object", "can-bus,id=a").endswith(
+        "Duplicate ID 'a' for object"
+    )
+
+
+def test_help_for_objects_is_shown_instead_of_running() -> None:
+    assert parse(["-object", "secret,help"]).object_type == "secret"
+    assert parse(["-object", "help"]).show is Show.OBJECTS

@@ -80,3 +80,24 @@ def test_files_are_offered_in_quotes_where_they_need_them(
 def test_a_suggestion_goes_on_from_what_is_typed(text: str) -> None:
     for suggestion in asyncio.run(complete(Monitor(FakeMachine().registry), text)):
         assert suggestion.text.startswith(text[suggestion.start :])
+
+
+def test_objects_are_offered_by_type_and_by_id() -> None:
+    async def types(implements: str, abstract: bool) -> list[dict[str, str]]:
+        return [{"name": name, "parent": "object"} for name in ("secret", "iothread")]
+
+    async def listing(path: str) -> list[dict[str, str]]:
+        return [{"name": "type", "type": "string"}, {"name": "io0", "type": "child<iothread>"}]
+
+    registry = Registry()
+    assert asyncio.run(complete(Monitor(registry), "object_add ")) == []
+    assert asyncio.run(complete(Monitor(registry), "object_del ")) == []
+    registry.add("qom-list-types", types)
+    registry.add("qom-list", listing)
+    for line, choices in (
+        ("object_add ", ["iothread", "secret"]),
+        ("object_add s", ["secret"]),
+        ("object_del ", ["io0"]),
+    ):
+        offered = asyncio.run(complete(Monitor(registry), line))
+        assert [suggestion.text for suggestion in offered] == choices
