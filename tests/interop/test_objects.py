@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from qmon.hmp.monitor import Monitor
 from tests.interop.peers import require
 from tests.interop.processes import CHECKOUT, QMON
+from tests.interop.test_hmp_against_qemu import Hmp, QmpTarget, compare, end, start_qemu
 from tests.interop.two_monitors import CLOSED, Answer, TwoMonitors, told
 
 SESSIONS = Path(__file__).with_name("objects")
@@ -307,3 +310,29 @@ def test_an_object_of_the_command_line_is_there_before_the_drives(tmp_path: Path
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hmp, QmpTarget]]:
+    """A QEMU by its own monitor, and another one as a target of ours."""
+    require(QEMU[0], "qemu-img")
+    folder = tmp_path_factory.mktemp("p")
+    with contextlib.ExitStack() as stack:
+        for name, option in (("hmp", "-monitor"), ("qmp", "-qmp")):
+            process = start_qemu(folder / name, option, "unix:m,server,nowait")
+            stack.callback(end, process)
+            (folder / name / "f").write_text("hello\n")
+        hmp, target = Hmp(folder / "hmp" / "m"), QmpTarget(folder / "qmp" / "m")
+        stack.callback(hmp.close)
+        stack.callback(target.close)
+        yield hmp, target
+
+
+@pytest.mark.parametrize("name", ["tree", "setting", "types", "help"])
+def test_a_qemu_that_is_driven_by_qmp_answers_as_by_its_own_monitor(
+    pair: tuple[Hmp, QmpTarget], name: str
+) -> None:
+    hmp, target = pair
+    lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()
+    shown = ("info iothreads", "qom-get compat_monitor0 addr")
+    compare(hmp, Monitor(target), [line for line in lines if line not in shown])

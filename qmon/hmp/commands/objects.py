@@ -24,11 +24,13 @@ async def object_add(call: Call) -> None:
     try:
         wanted = parse_object(call.text("object"))
     except UsageError as error:
-        raise CommandError(str(error)) from error
+        if not call.has("human-monitor-command"):
+            raise CommandError(str(error)) from error
+        wanted = HelpWanted(None)
     if not isinstance(wanted, HelpWanted):
         await call.execute("object-add", wanted)
     elif call.has("human-monitor-command"):
-        await call.pass_on("")  # it knows its own types
+        await call.pass_on("")  # it knows its own types, those of other versions too
     else:
         for line in help_lines(wanted.type_name):
             call.print(line)
