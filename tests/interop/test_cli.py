@@ -108,7 +108,8 @@ def test_a_missing_image(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
-    assert one_line(run(*drive(tmp_path))).startswith(f"Could not open '{tmp_path}': ")
+    said = one_line(run(*drive(tmp_path)))
+    assert said == f"'file' driver requires '{tmp_path}' to be a regular file"
 
 
 def test_an_image_that_another_process_uses(lab: Lab) -> None:
