@@ -15,37 +15,47 @@ MAX_ALIAS_BYTES = 255
 _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
-def check_mapping(nodes: Iterable[Mapping[str, Any]]) -> None:
+Nodes = Iterable[Mapping[str, Any]]
+
+
+def check_mapping(nodes: Nodes) -> None:
     """Check names and aliases of nodes and bitmaps. Raises CommandError in QEMU's words."""
-    names: set[str] = set()
-    aliases: set[str] = set()
+    nodes = list(nodes)
+    _check_names(nodes)
+    _check_aliases(nodes)
+
+
+def _check_names(nodes: Nodes) -> None:
+    seen: set[str] = set()
     for node in nodes:
         name, alias = node["node-name"], node["alias"]
         if not _WELL_FORMED.fullmatch(alias):
             raise _bad(f"The node alias '{alias}' is not well-formed")
         _check_length("node alias", alias, MAX_ALIAS_BYTES)
-        if name in names:
+        if name in seen:
             raise _bad(f"The node name '{name}' is mapped twice")
-        if alias in aliases:
+        seen.add(name)
+        bitmaps: set[str] = set()
+        for bitmap in node["bitmaps"]:
+            _check_length("bitmap name", bitmap["name"], MAX_NAME_BYTES)
+            _check_length("bitmap alias", bitmap["alias"], MAX_ALIAS_BYTES)
+            if bitmap["name"] in bitmaps:
+                raise _bad(f"The bitmap '{name}'/'{bitmap['name']}' is mapped twice")
+            bitmaps.add(bitmap["name"])
+
+
+def _check_aliases(nodes: Nodes) -> None:
+    seen: set[str] = set()
+    for node in nodes:
+        alias = node["alias"]
+        if alias in seen:
             raise _bad(f"The node alias '{alias}' is used twice")
-        names.add(name)
-        aliases.add(alias)
-        _check_bitmaps(name, alias, node["bitmaps"])
-
-
-def _check_bitmaps(node: str, node_alias: str, bitmaps: Iterable[Mapping[str, Any]]) -> None:
-    names: set[str] = set()
-    aliases: set[str] = set()
-    for bitmap in bitmaps:
-        name, alias = bitmap["name"], bitmap["alias"]
-        _check_length("bitmap name", name, MAX_NAME_BYTES)
-        _check_length("bitmap alias", alias, MAX_ALIAS_BYTES)
-        if name in names:
-            raise _bad(f"The bitmap '{node}'/'{name}' is mapped twice")
-        if alias in aliases:
-            raise _bad(f"The bitmap alias '{node_alias}'/'{alias}' is used twice")
-        names.add(name)
-        aliases.add(alias)
+        seen.add(alias)
+        bitmaps: set[str] = set()
+        for bitmap in node["bitmaps"]:
+            if bitmap["alias"] in bitmaps:
+                raise _bad(f"The bitmap alias '{alias}'/'{bitmap['alias']}' is used twice")
+            bitmaps.add(bitmap["alias"])
 
 
 def _check_length(what: str, text: str, most: int) -> None:

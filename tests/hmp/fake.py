@@ -64,6 +64,7 @@ class FakeMachine:
         add("migrate-incoming", self._migrate_incoming)
         add("migrate-set-parameters", self._set_parameters)
         add("query-migrate-parameters", self._query_parameters)
+        add("query-migrate-capabilities", self._query_capabilities)
 
     def _note(self, command: str, /, **arguments: Any) -> None:
         self.calls.append((command, {key: value for key, value in arguments.items() if value is not None}))
@@ -146,6 +147,9 @@ class FakeMachine:
     ) -> None:
         named = {"max-bandwidth": max_bandwidth, "downtime-limit": downtime_limit}
         self._note("migrate-set-parameters", **named)
+
+    async def _query_capabilities(self) -> list[dict[str, Any]]:
+        return [{"capability": name, "state": False} for name in ("xbzrle", "events")]
 
     async def _query_parameters(self) -> dict[str, Any]:
         return {"max-bandwidth": 134217728, "downtime-limit": 300, "tls-creds": ""}

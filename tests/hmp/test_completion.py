@@ -41,6 +41,11 @@ def offered(text: str, tables: Tables | None = None) -> list[str]:
         ("migrate blk -i i", []),
         ("migrate_set_parameter max", ["migrate_set_parameter max-bandwidth"]),
         ("migrate_set_parameter max-bandwidth ", []),
+        ("migrate_set_capability e", ["migrate_set_capability events"]),
+        (
+            "migrate_set_capability events o",
+            [f"migrate_set_capability events {word}" for word in ("off", "on")],
+        ),
         ("nosuch ", []),
         ("quit # c", []),
     ],
