@@ -26,6 +26,7 @@ class Suggestion:
     text: str
     start: int
     meaning: str
+    is_flag: bool = False
 
 
 _Choice = tuple[str, str]
@@ -46,6 +47,7 @@ async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
     before, typed = text[:start], text[start:]
     table = _table_for(monitor, before)
     choices: Iterable[_Choice]
+    flags: list[_Choice] = []
     if table is not None:
         choices = _names(table)
     else:
@@ -53,12 +55,15 @@ async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
         if found is None or found.command is None or found.end == len(before):
             return []
         outline = outline_arguments(found.command, before, found.start)
-        choices = _flags(outline.flags)
+        flags = _flags(outline.flags)
+        choices = []
         if outline.awaited is not None and outline.bad is None:
             completer = found.command.entry.completion
             arguments = before[found.start :]
-            choices += await _values(monitor, outline.awaited, completer, arguments, typed)
-    return [Suggestion(choice, start, meaning) for choice, meaning in choices if choice.startswith(typed)]
+            choices = await _values(monitor, outline.awaited, completer, arguments, typed)
+    suggestions = [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
+    suggestions += [Suggestion(text, start, meaning) for text, meaning in choices]
+    return [suggestion for suggestion in suggestions if suggestion.text.startswith(typed)]
 
 
 def _last_word(text: str) -> int:
@@ -205,7 +210,30 @@ async def _objects(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
     return sorted((name, shown.removeprefix("child<").removesuffix(">")) for name, shown in found)
 
 
+async def _chardevs(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if "query-chardev" not in monitor.target.commands():
+        return []
+    found: list[dict[str, Any]] = await monitor.target.execute("query-chardev")
+    return sorted((each["label"], each["filename"]) for each in found)
+
+
+async def _ring_buffers(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if key != "device":
+        return []
+    chardevs = await _chardevs(monitor, key, arguments)
+    return [choice for choice in chardevs if choice[1] in ("ringbuf", "memory")]
+
+
+async def _chardev_kinds(monitor: Monitor, key: str, arguments: str) -> list[_Choice]:
+    if "query-chardev-backends" not in monitor.target.commands():
+        return []
+    kinds: list[dict[str, str]] = await monitor.target.execute("query-chardev-backends")
+    return sorted((kind["name"], "") for kind in kinds)
+
+
 _COMPLETERS: dict[str | None, _Completer] = {
+    "chardev_add_completion": _chardev_kinds,
+    "chardev_remove_completion": _chardevs,
     "help_completion": _help,
     "migrate_resolve_completion": _resolutions,
     "migrate_set_capability_completion": _migration_capabilities,
@@ -213,6 +241,7 @@ _COMPLETERS: dict[str | None, _Completer] = {
     "nbd_server_remove_completion": _exports,
     "object_add_completion": _object_types,
     "object_del_completion": _objects,
+    "ringbuf_write_completion": _ring_buffers,
     "trace_event_completion": _trace_events,
     "info_trace_events_completion": _trace_events,
 }

@@ -74,11 +74,14 @@ class _Session:
         except QmonError as error:
             _logger.debug("nothing to complete '%s' with: %s", line[:cursor], error)
             return
-        typed = line[suggestions[0].start : cursor] if suggestions else ""
-        words = [suggestion.text for suggestion in suggestions]
-        if not words:
+        if not suggestions:
             return
         start = suggestions[0].start
+        typed = line[start:cursor]
+        # QEMU completes no flags: the only drive there is is completed at once, be there flags or not
+        words = sorted({suggestion.text for suggestion in suggestions if typed or not suggestion.is_flag})
+        if not words:
+            return
         if len(words) == 1:
             space = "" if words[0].endswith("/") else " "
             self._readline.replace(start, words[0] + space)
