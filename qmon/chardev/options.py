@@ -58,13 +58,12 @@ def parse_chardev(text: str, warn: Callable[[str], None] = lambda text: None) ->
     that can't be read, UsageError for a device that can't be made of them, both in QEMU's words.
     """
     given = _read(list(split_options(text)), "backend", warn)
-    kind = str(given.pop("backend", ""))
     label = str(given.pop("id", ""))
     if not label:
         raise UsageError("chardev: no id specified")
-    if not kind:
+    if "backend" not in given:
         raise UsageError(f'chardev: "{label}" missing backend')
-    return _make(label, kind, given)
+    return _make(label, str(given.pop("backend")), given)
 
 
 def parse_backend(text: str, label: str, warn: Callable[[str], None] = lambda text: None) -> ChardevOptions:
@@ -72,10 +71,9 @@ def parse_backend(text: str, label: str, warn: Callable[[str], None] = lambda te
     given = _read(list(split_options(text)), "backend", warn)
     if "id" in given:
         raise UsageError("Unexpected 'id' parameter")
-    kind = str(given.pop("backend", ""))
-    if not kind:
-        raise UsageError(f'chardev: "{label}" missing backend')
-    return _make(label, kind, given)
+    if "backend" not in given:
+        raise UsageError('chardev: "(null)" missing backend')  # sic: QEMU names the id that is not there
+    return _make(label, str(given.pop("backend")), given)
 
 
 def parse_short(text: str, label: str) -> ChardevOptions:
@@ -142,11 +140,10 @@ def _read(
 ) -> Given:
     """Read the options of the group that all kinds share."""
     given: Given = {}
-    pairs = list(_pairs(parts, implied, warn))
-    for key, value in pairs:  # the id is looked at before all else
+    for key, value in _pairs(parts, implied, lambda text: None):  # the id is looked at before all else
         if key == "id":
             _check_identifier(value)
-    for key, value in pairs:
+    for key, value in _pairs(parts, implied, warn):
         given[key] = value if key == "id" else _value(key, value)
     return given
 
@@ -158,11 +155,10 @@ def _pairs(parts: list[str], implied: str | None, warn: Callable[[str], None]) -
             if number == 0 and implied is not None:
                 key, value = implied, part
             else:
-                negated = part.startswith("no") and len(part) > 2
-                key, value = (part[2:], "off") if negated else (part, "on")
-                if key in _SWITCHES:
-                    warn(f"warning: short-form boolean option '{part}' deprecated")
-                    warn(f"Please use {key}={value} instead")
+                key, value = (part[2:], "off") if part.startswith("no") else (part, "on")
+                warn(f"warning: short-form boolean option '{part}' deprecated")
+                instead = {"nodelay": "nodelay=on", "delay": "nodelay=off"}.get(part, f"{key}={value}")
+                warn(f"Please use {instead} instead")
         yield key, value
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine.drive import is_identifier
 from qmon.machine.machine import Machine
+from qmon.machine.qom import Tree
 from qmon.qmp.registry import command
 
 DEVICES = "/machine/peripheral"
@@ -30,6 +31,15 @@ NetworkBackend = Literal[
 """QAPI: NetClientDriver, as far as QEMU 7.2 on Linux knows it."""
 
 
+def no_device(tree: Tree, id: str) -> CommandError:
+    """Why a device is not there: what has its path, from the root or from where devices would be, is none."""
+    try:
+        tree.resolve(id if id.startswith("/") else f"{DEVICES}/{id}")
+    except DeviceNotFoundError:
+        return DeviceNotFoundError(id)
+    return CommandError(f"{id} is not a hotpluggable device")
+
+
 class DeviceCommands:
     """Commands of QAPI's qdev.json and net.json."""
 
@@ -45,12 +55,8 @@ class DeviceCommands:
 
     @command("device_del")
     async def device_del(self, id: str) -> dict[str, Any]:
-        """Refuse: what has that path, from the root or from where devices would be, is no device."""
-        try:
-            self._tree.resolve(id if id.startswith("/") else f"{DEVICES}/{id}")
-        except DeviceNotFoundError as error:
-            raise DeviceNotFoundError(id) from error
-        raise CommandError(f"{id} is not a hotpluggable device")
+        """Refuse."""
+        raise no_device(self._tree, id)
 
     @command("netdev_add")
     async def netdev_add(self, id: str, type: NetworkBackend, **options: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import GateShutError
-from qmon.errors import CommandError, DeviceNotFoundError
+from qmon.errors import CommandError
+from qmon.machine.devices import no_device
 from qmon.machine.drive import Drive, GuestDisk, InactiveNode
 from qmon.machine.images import image_info
 from qmon.machine.io_commands import Medium, Outcome, run
@@ -37,7 +38,7 @@ class QemuIoCommands:
         """
         machine = self._machine
         if qdev:
-            raise DeviceNotFoundError(device)  # a guest's device: there is none
+            raise no_device(machine.qom, device)
         if device in machine.devices and device not in machine.drives:
             nothing = OSError(errno.ENOMEDIUM, os.strerror(errno.ENOMEDIUM))
             medium = Medium(InactiveNode(ENDLESS, False, nothing), Accounts().open(), {})

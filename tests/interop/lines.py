@@ -37,7 +37,7 @@ _WORDS = (
 )
 _ESCAPES = (*("\\n", "\\r", "\\\\", "\\'", '\\"') * 3, "\\t", "\\x41", "\\0", "\\", "\\é")
 _REPEATED = ("x", "ab", "0", "9", "1,", "a=b,", "é", "\\n", "日")
-_LENGTHS = (1022, 1023, 1024, 1030, 2500)
+_LENGTHS = (1022, 1023, 1024, 1030)
 _SWITCHES = (
     "on",
     "off",
@@ -94,7 +94,7 @@ _ODD_SIZES = (
     "x",
 )
 _OPTIONS = (
-    "user",
+    "usr",
     "id=a",
     "id=a1",
     "id=1",
@@ -190,7 +190,7 @@ class Lines:
         return self._blank() + flag + (self._maybe_blank() + self._word() if parameter.takes_value else "")
 
     def _word(self) -> str:
-        if self._chance(0.005):  # few: a line editor's echo grows with the square of their length
+        if self._chance(0.003):  # few: a line editor's echo grows with the square of their length
             word = (self._pick(*_REPEATED) * self._pick(*_LENGTHS))[: self._pick(*_LENGTHS)]
             return word if self._chance(0.5) else f'"{word}"'
         if self._chance(0.3):
@@ -243,7 +243,7 @@ class Lines:
     def _expression(self) -> str:
         """One in which QEMU does not divide INT64_MIN by -1, of which it dies."""
         if self._chance(0.005):
-            depth = self._pick(60, 1900)
+            depth = 1900 if self._chance(0.05) else 60
             return "(" * depth + self._atom() + ")" * (depth - self._random.randrange(2))
         while True:
             text = self._sum(self._pick(0, 0, 1, 2, 3))

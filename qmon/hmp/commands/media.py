@@ -30,8 +30,8 @@ async def change(call: Call) -> None:
         await call.execute("change-vnc-password", {"password": call.text("arg")})
         return
     arguments: dict[str, Any] = {"device": device, "filename": target, "force": call.flag("force")}
-    mode = call.text("read-only-mode")
-    if mode:
+    if "read-only-mode" in call.values:
+        mode = call.text("read-only-mode")
         if mode not in _READ_ONLY_MODES:
             raise CommandError(f"invalid parameter value: {mode}")
         arguments["read-only-mode"] = mode
