@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qmon.address import UnixAddress, connect, listen
+from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.image import open_image
 from qmon.block.node import Node
@@ -40,6 +41,7 @@ class Disk:
 
     node: Node
     gate: Gate = field(default_factory=Gate)
+    accounts: Accounts = field(default_factory=Accounts)
 
 
 def serve(path: str, image: str) -> None:
