@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from qmon.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress, bind_failure, listen, resolve
@@ -40,6 +40,7 @@ class SocketChardev(Chardev):
         self._local = ""
         self._path: str | None = None
         self._peers: dict[Stream, str] = {}
+        self._had_peer = asyncio.Event()
         self._changed = asyncio.Event()
 
     @property
@@ -72,7 +73,7 @@ class SocketChardev(Chardev):
             self.spawn(self._accept_all(self._listener), "accepting")
             if self.waits:
                 print(f"qmon: info: waiting for connection on: {self.filename}", file=sys.stderr, flush=True)
-                await self._until(lambda: bool(self._peers))
+                await self._had_peer.wait()
             return
         self._local = str(address) if isinstance(address, InetAddress) else address.path
         reconnect_seconds = int(self.data.get("reconnect", 0))
@@ -170,10 +171,12 @@ class SocketChardev(Chardev):
     async def _until_there_is_room(self) -> None:
         """Without a front end nobody reads: a client that is there keeps the others waiting, as in QEMU."""
         while self.serve is None and self._peers:
+            self._changed.clear()
             for stream in list(self._peers):
                 if stream.hung_up:
                     self.release(stream)
-            await asyncio.sleep(HANGUP_CHECK_SECONDS if self._peers else 0)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), HANGUP_CHECK_SECONDS)
 
     def _take(self, sock: socket.socket) -> None:
         if sock.family != socket.AF_UNIX:
@@ -184,6 +187,7 @@ class SocketChardev(Chardev):
             stream.greet()
         self._peers[stream] = ends
         self.accept(stream)
+        self._had_peer.set()
         self._changed.set()
 
     def _lost(self, stream: Stream) -> None:
@@ -192,12 +196,6 @@ class SocketChardev(Chardev):
 
     def _attached(self) -> None:
         self._changed.set()
-
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds that a peer's or a front end's coming or going may bring about."""
-        while not holds():
-            self._changed.clear()
-            await self._changed.wait()
 
     async def _connect(self, address: Address) -> None:
         """Raises CommandError."""
@@ -227,7 +225,9 @@ class SocketChardev(Chardev):
             try:
                 await self._connect(address)
                 told = False
-                await self._until(lambda: not self._peers)
+                while self._peers:
+                    self._changed.clear()
+                    await self._changed.wait()
             except QmonError as error:
                 if not told:
                     _logger.warning("Unable to connect character device %s: %s", self.label, error)
