@@ -116,7 +116,7 @@ def _token_end(text: str, position: int, character: str) -> tuple[str, int]:
         match = _STRING.match(text, position)
         assert match is not None
         if text[match.end() : match.end() + 1] != character:
-            raise _stray(text[position : match.end() + 1])
+            raise _stray(text[position : match.end()], text[match.end() : match.end() + 1])
         return "string", match.end() + 1
     if character == "-" or character in "0123456789":
         match = _NUMBER.match(text, position)
@@ -130,18 +130,18 @@ def _token_end(text: str, position: int, character: str) -> tuple[str, int]:
             or end > match.end()
             or (match[0].lstrip("-") == "0" and text[end : end + 1].isdigit())
         ):
-            raise _stray(text[position : end + 1])
+            raise _stray(text[position:end], text[end : end + 1])
         return "number", end
     match = _KEYWORD.match(text, position)
     if match is None:
-        raise _stray(character)
+        raise _stray("", character)
     return "keyword", match.end()
 
 
-def _stray(text: str) -> UsageError:
-    """Of the last character QEMU names the first byte; where that is none by itself it is a surrogate."""
-    last = text[-1:].encode("utf-8", "surrogateescape")[:1].decode("utf-8", "surrogateescape")
-    return _error(f"stray '{text[:-1]}{last}'")
+def _stray(text: str, character: str) -> UsageError:
+    """Of the character, if any, that ended it, QEMU names the first byte: maybe a surrogate (PEP 383)."""
+    byte = character.encode("utf-8", "surrogateescape")[:1].decode("utf-8", "surrogateescape")
+    return _error(f"stray '{text}{byte}'")
 
 
 def _first_value(tokens: Iterator[_Token]) -> list[_Token]:

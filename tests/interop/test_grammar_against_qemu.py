@@ -104,6 +104,9 @@ FOUND = (
     b"qemu-io -d /machine x",
     "qom-set -j x y \u3000".encode(),
     "qom-set -j x y 1.\u00e9".encode(),
+    'qom-set -j x y "\u00e9'.encode(),
+    b"info registers 0x7fffffff",
+    b"info registers 0x80000000",
 )
 """Lines that were answered otherwise once."""
 

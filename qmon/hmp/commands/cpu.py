@@ -31,8 +31,8 @@ _SILENT_WHEN_EMPTY = {
 }
 """Listings to the query that says whether there is anything to list."""
 
-_DEFAULT_CPU = (1 << 32) - 1
-"""-1 in 32 bits: QEMU's number for the CPU that ``cpu`` chose."""
+_NO_CPU_INDEX = 1 << 31
+"""From here on a 32-bit number is negative to QEMU, which stands for the CPU at hand."""
 
 STATS_TARGETS = ("vm", "vcpu", "cryptodev")
 STATS_PROVIDERS = ("kvm", "cryptodev")
@@ -80,7 +80,7 @@ async def info_cpus(call: Call) -> None:
 async def info_registers(call: Call) -> None:
     if call.flag("cpustate_all"):
         await call.pass_on("", fails=False)
-    elif call.values.get("vcpu", _DEFAULT_CPU) != _DEFAULT_CPU:
+    elif int(call.values.get("vcpu", _NO_CPU_INDEX)) < _NO_CPU_INDEX:
         await call.pass_on(f"CPU#{call.values['vcpu']} not available")
     else:
         await call.pass_on(NO_CPU)
