@@ -37,8 +37,8 @@ def _check_names(nodes: Nodes) -> None:
         seen.add(name)
         bitmaps: set[str] = set()
         for bitmap in node["bitmaps"]:
-            _check_length("bitmap name", bitmap["name"], MAX_NAME_BYTES)
             _check_length("bitmap alias", bitmap["alias"], MAX_ALIAS_BYTES)
+            _check_length("bitmap name", bitmap["name"], MAX_NAME_BYTES)
             if bitmap["name"] in bitmaps:
                 raise _bad(f"The bitmap '{name}'/'{bitmap['name']}' is mapped twice")
             bitmaps.add(bitmap["name"])

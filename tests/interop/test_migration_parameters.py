@@ -125,6 +125,8 @@ QUICKLY = settings(
 @example(
     given_lines=["migrate_set_parameter max-bandwidth 1.0009k", "migrate_set_parameter announce-max 0x1k"]
 )
+@example(given_lines=[f"migrate_set_parameter announce-max {1 << 64}{end}" for end in ("", "b", ".", "k")])
+@example(given_lines=["migrate_set_parameter announce-max 16E", "migrate_set_parameter announce-max 16Ez"])
 @example(given_lines=["migrate_set_capability multifd on", "migrate_set_capability zero-copy-send on"])
 def test_lines_set_what_they_set_in_qemu(four: Four, given_lines: list[str]) -> None:
     four.reset()

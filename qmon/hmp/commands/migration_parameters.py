@@ -14,6 +14,9 @@ from qmon.units import SizeRangeError
 
 _SPACE = " \t\n\v\f\r"
 _WHOLE_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)")
+_WHOLE_SIZE = re.compile(
+    r"\+?(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<decimal>[0-9]+))(?P<rest>(?:\.[0-9]*)?[kKmMgGtTpPeEbB]?)"
+)
 _SCALED_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0[xX][0-9a-fA-F]+[kKmMgGtTpP]")
 _PLAIN_SIZE_HELP = (
     "expects a non-negative number below 2^64\n"
@@ -28,7 +31,9 @@ def _size(name: str, text: str) -> int:
     try:
         value, end = read_size(stripped, 0, "B")
     except SizeRangeError as error:
-        if re.fullmatch(r"\+?[0-9a-fA-FxX.]+[kKmMgGtTpPeEbB]?", stripped):
+        match = _WHOLE_SIZE.fullmatch(stripped)
+        # Behind digits that are too many already, QEMU reads no further and takes the rest for rubbish.
+        if match and (not match["rest"] or _digits(match) < 1 << 64):
             raise CommandError(f"Value '{text}' is out of range for parameter '{name}'") from error
         end = -1
     except ValueError:
@@ -36,6 +41,10 @@ def _size(name: str, text: str) -> int:
     if end != len(stripped):
         raise CommandError(f"Parameter '{name}' {_PLAIN_SIZE_HELP}")
     return value
+
+
+def _digits(size: re.Match[str]) -> int:
+    return int(size["hex"], 16) if size["hex"] else int(size["decimal"])
 
 
 def _signed_size(name: str, text: str) -> int:
