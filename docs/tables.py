@@ -15,7 +15,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from qmon.hmp.manual import reference
 from qmon.hmp.table import default_tables
-from qmon.migration.parameters import PARAMETERS
+from qmon.migration.capabilities import CAPABILITIES
+from qmon.migration.parameters import PARAMETERS, Parameter
 from qmon.option_table import OPTIONS, Treatment
 
 if TYPE_CHECKING:
@@ -75,8 +76,35 @@ class MigrationParameters(SphinxDirective):
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        rows = [(row.name, row.unit, str(row.default), row.meaning) for row in PARAMETERS]
-        return self.parse_text_to_nodes(list_table(("name", "unit", "default", "meaning"), rows))
+        rows = [
+            (_named(row.name, row.later), row.unit, _written(row.default), _range(row), row.meaning)
+            for row in PARAMETERS
+        ]
+        return self.parse_text_to_nodes(list_table(("name", "unit", "default", "takes", "meaning"), rows))
+
+
+def _range(row: Parameter) -> str:
+    return " or ".join(row.choices) or row.allowed or row.kind.value
+
+
+def _written(value: object) -> str:
+    if value is None or value == "":
+        return "none"
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _named(name: str, later: bool) -> str:
+    return f"``{name}``" + (" (QEMU 10's)" if later else "")
+
+
+class MigrationCapabilities(SphinxDirective):
+    """The capabilities of migrations, a row each."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        rows = [(_named(row.name, row.later), row.meaning) for row in CAPABILITIES]
+        return self.parse_text_to_nodes(list_table(("name", "meaning"), rows))
 
 
 def list_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -93,4 +121,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("qmon-commands", Commands)
     app.add_directive("qmon-options", Options)
     app.add_directive("qmon-migration-parameters", MigrationParameters)
+    app.add_directive("qmon-migration-capabilities", MigrationCapabilities)
     return {"parallel_read_safe": True}
