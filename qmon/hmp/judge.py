@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qmon.hmp.arguments import FormatDefaults, outline_arguments, read_arguments
 from qmon.hmp.person import LineError
-from qmon.hmp.table import Command, Lookup, Table, Tables, look_up
+from qmon.hmp.table import Command, Lookup, Tables, look_up
 from qmon.hmp.transcript import PROMPT
 from qmon.hmp.words import comment_start
 
@@ -56,8 +56,5 @@ def _endings(command: Command, text: str) -> Iterator[str]:
 
 def may_become_a_name(tables: Tables, found: Lookup) -> bool:
     """Whether a name that no table has is the beginning of one."""
-    table: Table | None = tables.main
-    for name in found.path[:-1]:
-        command = table.find(name) if table is not None else None
-        table = command.sub_table if command is not None else None
+    table = tables.at(found.path[:-1])
     return table is not None and any(name.startswith(found.path[-1]) for name in table.names())

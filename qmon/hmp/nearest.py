@@ -8,7 +8,7 @@ from qmon.errors import QmonError
 from qmon.hmp.arguments import PieceKind, outline_arguments
 from qmon.hmp.completion import complete
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.table import Table, Tables, look_up
+from qmon.hmp.table import look_up
 from qmon.hmp.words import comment_start, read_word
 
 LIKENESS = 0.7
@@ -25,7 +25,8 @@ async def nearest(monitor: Monitor, line: str) -> str | None:
     if found is None:
         return None
     if found.command is None:
-        near = _like(found.path[-1], _names(monitor.tables, found.path[:-1]))
+        table = monitor.tables.at(found.path[:-1])
+        near = _like(found.path[-1], table.names()) if table is not None else None
         return None if near is None else " ".join([*found.path[:-1], near])
     for piece in outline_arguments(found.command, text, found.start).pieces:
         if piece.kind is not PieceKind.ARGUMENT or piece.parameter.kind not in "Bs":
@@ -41,14 +42,6 @@ async def nearest(monitor: Monitor, line: str) -> str | None:
         if word.text not in known and (near := _like(word.text, known)) is not None:
             return near
     return None
-
-
-def _names(tables: Tables, path: tuple[str, ...]) -> list[str]:
-    table: Table | None = tables.main
-    for name in path:
-        command = table.find(name) if table is not None else None
-        table = command.sub_table if command is not None else None
-    return table.names() if table is not None else []
 
 
 def _like(word: str, names: list[str]) -> str | None:

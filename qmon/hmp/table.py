@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -74,6 +74,14 @@ class Tables:
     """What a monitor knows: the main table, and through it the sub-tables."""
 
     main: Table
+
+    def at(self, path: Sequence[str]) -> Table | None:
+        """The table in which what follows these names is looked up; None when no command has them."""
+        table: Table | None = self.main
+        for name in path:
+            command = table.find(name) if table is not None else None
+            table = command.sub_table if command is not None else None
+        return table
 
     @classmethod
     def parse(cls, main: str, sub_tables: Mapping[str, tuple[str, str]], file: str = MAIN_FILE) -> Tables:

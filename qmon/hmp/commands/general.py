@@ -7,7 +7,7 @@ from qmon.hmp.commands.migration_info import is_in_doubt
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.manual import page
 from qmon.hmp.person import LineError
-from qmon.hmp.table import Command, Table, skip_space
+from qmon.hmp.table import Command, Table, look_up, skip_space
 from qmon.hmp.words import read_word
 
 HELP_WORDS_MAX = 16
@@ -58,13 +58,10 @@ def _print_page(call: Call, words: list[str]) -> None:
     """Print the manual's page of the command that the words name."""
     if not words:
         raise LineError(f"help {PAGES}: name a command, as in 'help {PAGES} migrate'")
-    table: Table | None = call.monitor.tables.main
-    for number, word in enumerate(words, 1):
-        command = table.find(word) if table is not None else None
-        if command is None:
-            raise LineError(f"unknown command: '{' '.join(words[:number])}'")
-        table = command.sub_table
-    call.print(page(command) or help_line(command, words[:-1]))
+    found = look_up(call.monitor.tables.main, " ".join(words))
+    if found is None or found.command is None or len(found.path) < len(words):
+        raise LineError(f"unknown command: '{' '.join(words)}'")
+    call.print(page(found.command) or help_line(found.command, words[:-1]))
 
 
 def help_line(command: Command, path: list[str]) -> str:
