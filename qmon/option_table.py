@@ -84,7 +84,7 @@ _OURS = (
         "hx",
         Treatment.OURS,
         "[info=]FILE",
-        "Lay a command table of QEMU's over qmon's own; one named *-info.hx is that of info.",
+        "Lay a command table of QEMU's over qmon's own; *-info.hx is that of info.",
     ),
     Option(
         "statedir",
