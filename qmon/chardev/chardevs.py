@@ -34,6 +34,7 @@ class Chardevs:
     ) -> None:
         self._by_label = {} if held is None else held
         self._create = create
+        self._being_made: set[str] = set()
 
     def __iter__(self) -> Iterator[Chardev]:
         return iter(list(self._by_label.values()))
@@ -50,23 +51,26 @@ class Chardevs:
 
     def check_is_free(self, label: str) -> None:
         """Raises CommandError in QEMU's words."""
-        if label in self._by_label:
+        if label in self._by_label or label in self._being_made:
             raise CommandError(f"Chardev with id '{label}' already exists")
 
     async def add(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
         """Make a character device of one of ``KINDS`` and open it. Raises CommandError.
 
-        A server that is to wait for its first client is there, and can be found, while it waits.
+        It is complete, and can be found, when it is open: for a server that waits, with its first client.
         """
         self.check_is_free(label)
         chardev = self._make(label, kind, data)
-        self._by_label[label] = chardev
+        self._being_made.add(label)
         try:
             await chardev.open()
+            self._by_label[label] = chardev
         except BaseException:
-            del self._by_label[label]
             self._unmake(chardev)
+            await chardev.close()
             raise
+        finally:
+            self._being_made.discard(label)
         return chardev
 
     async def make(self, options: ChardevOptions) -> Chardev:
@@ -104,6 +108,7 @@ class Chardevs:
             raise CommandError("Chardev user does not support chardev hotswap")
         new = self._make(label, kind, data)
         await new.open()
+        del self._by_label[label]  # where it is listed may change by that, as in QEMU
         self._by_label[label] = new
         await old.close()
         return new

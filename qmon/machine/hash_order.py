@@ -77,14 +77,23 @@ class HashOrdered(MutableMapping[str, _V]):
             self._resize()
 
     def _resize(self) -> None:
-        keys = list(self)
-        self._shift = max(_MIN_SHIFT, int(len(keys) * 1.333).bit_length())
-        self._slots = [None] * (1 << self._shift)
-        self._occupied = len(keys)
-        for key in keys:
-            slot = self._home(key)
-            step = 0
-            while self._slots[slot] is not None:
-                step += 1
-                slot = (slot + step) & (len(self._slots) - 1)
-            self._slots[slot] = key
+        """Place all keys anew in the same array: one that stands in another's way is placed next."""
+        old_size = len(self._slots)
+        self._shift = max(_MIN_SHIFT, int(len(self._values) * 1.333).bit_length())
+        size = 1 << self._shift
+        slots = self._slots + [None] * (size - old_size)
+        placed: set[int] = set()
+        for number in range(old_size):
+            if number in placed:
+                continue
+            evicted, slots[number] = slots[number], None
+            while isinstance(evicted, str):
+                slot = self._home(evicted)
+                step = 0
+                while slot in placed:
+                    step += 1
+                    slot = (slot + step) & (size - 1)
+                placed.add(slot)
+                evicted, slots[slot] = slots[slot], evicted
+        self._slots = slots[:size]
+        self._occupied = len(self._values)
