@@ -50,6 +50,10 @@ def _annotation(row: Parameter) -> Any:
     return kind | None
 
 
+def _words(row: Parameter) -> tuple[str, ...]:
+    return ("off", "on") if row.kind is Kind.SWITCH else row.choices
+
+
 class MigrationSettings:
     """The parameters and capabilities of one machine."""
 
@@ -95,6 +99,17 @@ class MigrationSettings:
     @command("query-migrate-capabilities")
     async def query_capabilities(self) -> list[dict[str, Any]]:
         return [{"state": state, "capability": name} for name, state in self.capabilities.shown().items()]
+
+    @command("x-qmon-query-migrate-settings")
+    async def query_settings(self) -> dict[str, Any]:
+        """What each parameter and capability means, and what a parameter may be where that is a few words."""
+        return {
+            "parameters": [
+                {"name": row.name, "unit": row.unit, "meaning": row.meaning, "values": list(_words(row))}
+                for row in PARAMETERS
+            ],
+            "capabilities": [{"name": row.name, "meaning": row.meaning} for row in CAPABILITIES],
+        }
 
     def begin(self, blk: bool, inc: bool) -> Mode:
         """Say how a migration out goes, with the flags of its command; ``end`` is to be called behind it.

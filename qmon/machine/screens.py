@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from qmon.errors import CommandError, DeviceNotFoundError
-from qmon.machine.keycodes import KEY_NAMES
+from qmon.keycodes import KEY_NAMES
 from qmon.qmp.registry import command
 from qmon.qmp.schema import check_value
 

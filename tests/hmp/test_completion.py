@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from qmon.hmp.completion import complete
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.table import Tables
+from qmon.hmp.table import Tables, default_tables, look_up
+from qmon.hmp.word_lists import ARGUMENTS, FLAGS
+from qmon.machine.drive import DriveSettings
+from qmon.machine.embedded import EmbeddedMachine
 from qmon.qmp.registry import Registry
 from tests.hmp.fake import FakeMachine, one_command
 
@@ -18,6 +21,9 @@ def offered(text: str, tables: Tables | None = None) -> list[str]:
     """The whole lines that the suggestions would make."""
     suggestions = asyncio.run(complete(Monitor(FakeMachine().registry, tables), text))
     return [text[: suggestion.start] + suggestion.text for suggestion in suggestions]
+
+
+URIS = ("exec:", "fd:", "file:", "tcp:", "unix:")
 
 
 @pytest.mark.parametrize(
@@ -36,8 +42,16 @@ def offered(text: str, tables: Tables | None = None) -> list[str]:
         ("qemu-io ", ["qemu-io -d", "qemu-io d0"]),
         ("info block -", ["info block -n", "info block -v"]),
         ("info block -v ", ["info block -v -n", "info block -v d0"]),
-        ("migrate -d ", [f"migrate -d {flag}" for flag in ("-b", "-i", "-r", "blk", "inc")]),
-        ("migrate -d blk ", [f"migrate -d blk {flag}" for flag in ("-i", "-r", "inc")]),
+        ("migrate -d ", [f"migrate -d {word}" for word in ("-b", "-i", "-r", "blk", "inc", *URIS)]),
+        ("migrate -d blk ", [f"migrate -d blk {word}" for word in ("-i", "-r", "inc", *URIS)]),
+        ("migrate -d blk t", ["migrate -d blk tcp:"]),
+        ("sendkey ctrl-alt-dele", ["sendkey ctrl-alt-delete"]),
+        ("watchdog_action p", ["watchdog_action pause", "watchdog_action poweroff"]),
+        ("log unimp,guest", ["log unimp,guest_errors"]),
+        ("trace-file f", ["trace-file flush"]),
+        ("drive_mirror d0 x.img q", ["drive_mirror d0 x.img qcow2"]),
+        ("drive_add 0 file=x.img,f", ["drive_add 0 file=x.img,format="]),
+        ("object_add secret,id=s,form", ["object_add secret,id=s,format="]),
         ("migrate blk -i i", []),
         ("migrate_set_parameter max", ["migrate_set_parameter max-bandwidth"]),
         ("migrate_set_parameter max-bandwidth ", []),
@@ -59,6 +73,60 @@ def test_the_empty_line_offers_every_name_with_its_meaning() -> None:
     suggestions = asyncio.run(complete(monitor, ""))
     assert [suggestion.text for suggestion in suggestions] == monitor.tables.main.names()
     assert all(suggestion.meaning for suggestion in suggestions)
+
+
+def test_every_flag_and_every_word_of_a_list_is_one_that_the_tables_have() -> None:
+    main = default_tables().main
+    for path, letters in FLAGS.items():
+        command = look_up(main, path)
+        assert command is not None
+        assert command.command is not None
+        assert {each.letter for each in command.command.parameters if each.is_flag} == set(letters), path
+    for path, key in ARGUMENTS:
+        command = look_up(main, path)
+        assert command is not None
+        assert command.command is not None, path
+        assert key in {each.key for each in command.command.parameters}, path
+
+
+def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drives, exports, files, settings and flags, by the machine that has them."""
+    (tmp_path / "d0.img").write_bytes(bytes(1 << 20))
+    monkeypatch.chdir(tmp_path)
+
+    async def look() -> dict[str, str]:
+        machine = EmbeddedMachine(state_folder=tmp_path)
+        try:
+            await machine.start([DriveSettings("d0", "d0.img", "raw", "none", False)])
+            await machine.registry.execute("nbd-server-start", {"addr": {"type": "unix", "path": "nbd"}})
+            await machine.registry.execute("nbd-server-add", {"device": "d0"})
+            monitor = Monitor(machine.registry)
+            lines = (
+                *("drive_del d", "nbd_server_remove d", "logfile d", "migrate -d -", "object_add sec"),
+                *("migrate_set_parameter downt", "migrate_set_parameter multifd-compression zl"),
+                *("migrate_set_capability pause", "qom-list /mach", "info trace-events nbd_rec"),
+            )
+            found = {line: next(iter(await complete(monitor, line)), None) for line in lines}
+            return {line: f"{each.text}: {each.meaning}" if each else "" for line, each in found.items()}
+        finally:
+            await machine.close()
+
+    assert asyncio.run(look()) == {
+        "drive_del d": "d0: raw, 1 MiB, d0.img",
+        "nbd_server_remove d": "d0: node #block102, 0 clients",
+        "logfile d": "d0.img: 1 MiB",
+        "migrate -d -": "-b: copy the disks in full",
+        "object_add sec": "secret: ",
+        "migrate_set_parameter downt": (
+            "downtime-limit: 300 ms: Longest time that the machine may stand still at the switchover"
+        ),
+        "migrate_set_parameter multifd-compression zl": "zlib: ",
+        "migrate_set_capability pause": (
+            "pause-before-switchover: off: At the switchover, stand still until migrate_continue"
+        ),
+        "qom-list /mach": "/machine: child<none-machine>",
+        "info trace-events nbd_rec": "nbd_receive_request: disabled",
+    }
 
 
 def test_a_target_without_drives_offers_none() -> None:
