@@ -63,7 +63,6 @@ class Program:
             loop.add_signal_handler(number, machine.request_quit)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(machine.close)
-            stack.push_async_callback(machine.chardevs.close)
             if options.chardevs:
                 making = asyncio.create_task(self._make_chardevs(machine.chardevs))
                 if not await _unless(machine, making):
@@ -77,6 +76,9 @@ class Program:
                 ]
             )
             monitor = Monitor(machine.registry, tables)
+            monitor.open_output = machine.open_appending
+            if options.trace_qmp:
+                monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
             self._attach(monitor, machine.chardevs)
             if options.pidfile is not None:
                 stack.callback(PidFile(options.pidfile).remove)
@@ -114,27 +116,33 @@ class Program:
                 chardev.attach(SocketMonitor(monitor).serve)
 
     async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
-        """Run the script, then the monitor on stdin; what else listens keeps the process."""
+        """Run the scripts, then the monitor on stdin; what else listens keeps the process."""
         options = self._options
         others = options.other_monitors
-        if options.script is not None:
-            try:
-                text = await asyncio.to_thread(_read_text, options.script)
-            except OSError as error:
-                raise QmonError(f"-script {options.script}: {reason(error)}") from error
-            status = await _run_script(machine, monitor, text, options.script)
-            if status or machine.is_quitting or not (others or options.stdin_monitor):
-                return status
-        if options.stdin_monitor:
-            status = await self._serve_stdin(machine, monitor)
-            if status or not others:
+        on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
+        status = 0
+        if options.scripts or (options.stdin_monitor and not on_terminal):
+            from qmon.script_run import Script, ScriptRun, open_scripts
+
+            scripts = await asyncio.to_thread(open_scripts, options.scripts)
+            if options.stdin_monitor and not on_terminal:
+                scripts.append(Script("stdin", sys.stdin))
+            run = ScriptRun(machine, monitor, options)
+            for script in scripts:
+                if not await run.run(script):
+                    return await run.end()
+            if not (others or on_terminal):
+                return await run.end()
+            run.sum_up()
+            status = run.status
+        if on_terminal:
+            await self._serve_terminal(machine, monitor)
+            if not others:
                 return status
         await machine.wait_quit()
-        return 0
+        return status
 
-    async def _serve_stdin(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            return await _run_script(machine, monitor, None, "stdin")
+    async def _serve_terminal(self, machine: EmbeddedMachine, monitor: Monitor) -> None:
         from qmon.console.history import default_path
         from qmon.console.session import Console
 
@@ -145,12 +153,14 @@ class Program:
             monitor,
             history_path=default_path(),
             quit_requested=quit_requested,
-            greeting=f"qmon {VERSION} monitor - type 'help' for more information",
+            greeting="" if self._options.quiet else f"qmon {VERSION} monitor - type 'help' for more information",
+            quiet=self._options.quiet,
+            assume_yes=self._options.assume_yes,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
         try:
-            return await console.run()
+            await console.run()
         finally:
             loop.add_signal_handler(signal.SIGINT, machine.request_quit)
             waiter.cancel()
@@ -169,25 +179,6 @@ async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:
     return True
 
 
-async def _run_script(machine: EmbeddedMachine, monitor: Monitor, text: str | None, name: str) -> int:
-    """Run a script, or stdin where ``text`` is None, up to its end or the machine's."""
-    from qmon.hmp.script import ScriptPerson, run_script
-
-    script = asyncio.create_task(
-        run_script(monitor, sys.stdin if text is None else text, name, ScriptPerson())
-    )
-    end = asyncio.create_task(machine.wait_quit())
-    await asyncio.wait([script, end], return_when=asyncio.FIRST_COMPLETED)
-    end.cancel()
-    if not script.done() and machine.is_quitting:
-        await asyncio.wait([script], timeout=0.2)  # ``quit`` itself is a line of it
-    if not script.done():
-        script.cancel()
-        await asyncio.wait([script])
-        return 0
-    return script.result()
-
-
 def _read_tables(files: Sequence[str]) -> Tables | None:
     """The command tables with those files on top; None where there are none. Raises HxError or OSError."""
     if not files:
@@ -195,7 +186,3 @@ def _read_tables(files: Sequence[str]) -> Tables | None:
     from qmon.hmp.given_tables import read_given
 
     return read_given(files)
-
-
-def _read_text(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8", errors="surrogateescape")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,8 +144,13 @@ class EmbeddedMachine:
     def is_quitting(self) -> bool:
         return self._machine.quit_requested.is_set()
 
+    def open_appending(self, path: str) -> int:
+        """Open a file to be appended to; may block. Raises OSError, also for a disk image, or ValueError."""
+        return open_output_file(path, image_files(self._machine), os.O_APPEND)
+
     async def close(self) -> None:
-        """End migration, exports and drives, in this order."""
+        """End monitors, migration, exports and drives, in this order."""
+        await self.chardevs.close()
         await self._migration.close()
         await self._exports.close()
         await self._machine.close()
