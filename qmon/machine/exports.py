@@ -9,6 +9,7 @@ from qmon.address import InetAddress, bind_failure, from_qapi, listen
 from qmon.errors import CommandError
 from qmon.machine.drive import Drive, is_identifier
 from qmon.machine.machine import Machine
+from qmon.machine.nbd_events import NbdEvents
 from qmon.nbd.export import Export
 from qmon.nbd.server import NbdServer
 from qmon.qmp.registry import command
@@ -41,6 +42,7 @@ class ExportCommands:
         self._server: NbdServer | None = None
         self._starting = asyncio.Lock()
         self._exports: dict[str, Export] = {}
+        self._events = NbdEvents(machine, lambda: self._server)
 
     def exports_of(self, drive: str) -> list[str]:
         """The ids of the exports that show a drive."""
@@ -71,7 +73,7 @@ class ExportCommands:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
             raise CommandError(bind_failure(address, error)) from error
-        self._server = NbdServer(listener, max_connections)
+        self._server = NbdServer(listener, max_connections, self._events.changed)
         self._server.start()
 
     @command("nbd-server-stop")
@@ -91,6 +93,9 @@ class ExportCommands:
     def _add(self, id: str, export: Export) -> None:
         self._running().add(export)
         self._exports[id] = export
+
+    def _export(self, name: str, drive: Drive, writable: bool, description: str | None) -> Export:
+        return Export(name, drive.guest, writable, description or "", self._events.failure_listener(drive))
 
     async def _usable(self, name: str) -> Drive:
         """A drive that has its image. Raises CommandError."""
@@ -112,7 +117,7 @@ class ExportCommands:
         export_name = device if name is None else name
         self._check_id(export_name)
         writable = bool(writable) and not drive.read_only
-        self._add(export_name, Export(export_name, drive.guest, writable, description or ""))
+        self._add(export_name, self._export(export_name, drive, writable, description))
         return {}
 
     @command("block-export-add")
@@ -130,7 +135,7 @@ class ExportCommands:
         if writable and drive.read_only:
             raise CommandError("Cannot export read-only node as writable")
         export_name = node_name if name is None else name
-        self._add(id, Export(export_name, drive.guest, bool(writable), description or ""))
+        self._add(id, self._export(export_name, drive, bool(writable), description))
         return {}
 
     async def _remove(self, id: str, mode: str | None) -> None:

@@ -79,6 +79,7 @@ _FLAGS: Mapping[int, int] = {
 _STRUCTURED_FLAGS: Mapping[int, int] = {**_FLAGS, _READ: _FUA | _DF}
 _ALLOCATION_FLAGS: Mapping[int, int] = {**_STRUCTURED_FLAGS, _BLOCK_STATUS: _FUA | _REQ_ONE}
 _CHANGING = frozenset((_WRITE, _TRIM, _WRITE_ZEROES))
+_READING = frozenset((_READ, _BLOCK_STATUS))
 _ENOSPC_PAST_END = frozenset((_WRITE, _WRITE_ZEROES))
 
 _ERRORS: Mapping[int | None, Error] = {
@@ -118,6 +119,7 @@ class Connection:
         self._gate = export.disk.gate
         self._counters = export.disk.accounts.open()
         self._writable = export.writable
+        self._failed = export.failed
         if agreement.allocation:
             self._flags = _ALLOCATION_FLAGS
         else:
@@ -378,6 +380,7 @@ class Connection:
         figure = _FAILED.get(command)
         if figure is not None:
             setattr(self._counters, figure, getattr(self._counters, figure) + 1)
+        self._failed(command in _READING, failure)
         level = logging.DEBUG if failure.errno in self._told else logging.WARNING
         self._told.add(failure.errno)
         name = Command(command).name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,14 +28,22 @@ class Disk(Protocol):
         """Where each connection counts what it does."""
 
 
+def _nobody(is_read: bool, failure: OSError) -> None:
+    """Who wants to hear of no failure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One disk under one name, at most MAX_STRING bytes of UTF-8; several exports may show one disk."""
+    """One disk under one name, at most MAX_STRING bytes of UTF-8; several exports may show one disk.
+
+    ``failed`` is told, by the connection's thread, of each request on which the disk failed.
+    """
 
     name: str
     disk: Disk
     writable: bool
     description: str = ""
+    failed: Callable[[bool, OSError], None] = _nobody
 
     def flags(self, *, structured: bool) -> TransmissionFlag:
         """What a client may do here; ``structured`` says that it takes structured replies."""

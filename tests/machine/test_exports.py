@@ -36,6 +36,45 @@ def test_an_export_is_listed_with_its_clients(play: Play, tmp_path: Path) -> Non
     play(scene)
 
 
+def test_clients_and_failures_are_told(play: Play, tmp_path: Path) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.one()
+        (entry,) = await house.ask("query-block")
+
+        async def told() -> str:
+            return house.events[-1].name if house.events else ""
+
+        await house.export(tmp_path / "nbd", "d0")
+        guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+        await house.until(told, "X_QMON_NBD_CLIENT_CONNECTED")
+        client = {"export": "d0", "address": f"process {os.getpid()}"}
+        assert house.events[-1].data == {**client, "clients": 1}
+        await house.ask("x-qmon-fault-add", drive="d0", operation="write", error="ENOSPC")
+        for _ in range(3):
+            assert (await asyncio.to_thread(guest.ask, Command.WRITE, 0, 512, data=bytes(512))).error
+        await house.until(told, "BLOCK_IO_ERROR")
+        assert house.events[-1].data == {
+            "device": "d0",
+            "node-name": entry["inserted"]["node-name"],
+            "operation": "write",
+            "action": "report",
+            "nospace": True,
+            "reason": "No space left on device",
+        }
+        await house.ask("x-qmon-fault-add", drive="d0", operation="read", error="EIO")
+        assert (await asyncio.to_thread(guest.ask, Command.READ, 0, 512)).error
+        guest.socket.close()
+        await house.until(told, "X_QMON_NBD_CLIENT_DISCONNECTED")
+        assert house.events[-1].data == {**client, "clients": 0}
+        failures = [event.data for event in house.events if event.name == "BLOCK_IO_ERROR"]
+        assert [(each["operation"], each["nospace"]) for each in failures] == [
+            ("write", True),
+            ("read", False),
+        ]
+
+    play(scene)
+
+
 def test_an_export_in_use_is_removed_by_force_only(play: Play, tmp_path: Path) -> None:
     async def scene(street: Street) -> None:
         house = await street.one()

@@ -1,0 +1,83 @@
+"""Events about the NBD server: clients that come and go, and guests' requests on which a drive fails.
+
+QAPI has BLOCK_IO_ERROR (block-core.json); of clients it tells nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from qmon.errors import reason
+from qmon.machine.drive import Drive
+from qmon.machine.machine import Machine
+from qmon.nbd.server import ClientInfo, NbdServer
+
+CONNECTED, DISCONNECTED = "X_QMON_NBD_CLIENT_CONNECTED", "X_QMON_NBD_CLIENT_DISCONNECTED"
+
+LOOK_SECONDS = 0.1
+"""So long after a change it is looked who has come or gone: who opens and closes at a rate is told seldom."""
+
+FAILURE_SECONDS = 1.0
+"""A drive's failures of one kind are told once in so long: a guest may make thousands a second."""
+
+_ENOSPC = "No space left on device"
+
+
+class NbdEvents:
+    """Emits the events. The methods that connections' threads call are cheap and say so."""
+
+    def __init__(self, machine: Machine, server: Callable[[], NbdServer | None]) -> None:
+        """``server`` gives the server of now."""
+        self._machine = machine
+        self._server = server
+        self._known: dict[tuple[NbdServer, int], ClientInfo] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def changed(self) -> None:
+        """An export or a client came or went; from any thread."""
+        self._machine.post(self._look_soon)
+
+    def _look_soon(self) -> None:
+        if self._timer is None:
+            self._timer = self._machine.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        server = self._server()
+        now = {} if server is None else {(server, each.number): each for each in server.client_list()}
+        for key in self._known.keys() - now.keys():
+            self._emit(DISCONNECTED, self._known[key], len(now))
+        for key in now.keys() - self._known.keys():
+            self._emit(CONNECTED, now[key], len(now))
+        self._known = now
+
+    def _emit(self, name: str, client: ClientInfo, clients: int) -> None:
+        data = {"export": client.export, "address": client.address, "clients": clients}
+        self._machine.registry.events.emit(name, data)
+
+    def failure_listener(self, drive: Drive) -> Callable[[bool, OSError], None]:
+        """What an export of a drive calls, from any thread, when a request failed on it."""
+        told: dict[tuple[bool, int | None], float] = {}
+
+        def failed(is_read: bool, failure: OSError) -> None:
+            now = time.monotonic()
+            kind = (is_read, failure.errno)
+            if now - told.get(kind, -FAILURE_SECONDS) >= FAILURE_SECONDS:
+                told[kind] = now
+                self._machine.post(lambda: self._emit_failure(drive, is_read, reason(failure)))
+
+        return failed
+
+    def _emit_failure(self, drive: Drive, is_read: bool, why: str) -> None:
+        data: dict[str, Any] = {
+            "device": drive.id,
+            "node-name": drive.node_name,
+            "operation": "read" if is_read else "write",
+            "action": "report",
+            "nospace": why == _ENOSPC,
+            "reason": why,
+        }
+        self._machine.registry.events.emit("BLOCK_IO_ERROR", data)
