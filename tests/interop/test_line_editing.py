@@ -134,6 +134,19 @@ def test_qemu_7_answers_the_same_bytes(seven: tuple[Terminal, Terminal], keys: b
     compare(seven, keys)
 
 
+def test_a_line_ends_where_qemu_s_does(seven: tuple[Terminal, Terminal]) -> None:
+    """Of a long line each shows how it comes about in its own way: what counts is what is run."""
+    for length in (4095, 4200):
+        number = next(numbers)
+        theirs, ours = (
+            terminal.press(FORGET + b"y" * length + b"\x7fz\x1b[D\x1b[D\x04!\r\x1b[A\x7f\r", number)
+            for terminal in seven
+        )
+        said = [[row for row in each.split(b"\r\n") if row.startswith(b"unknown")] for each in (theirs, ours)]
+        assert len(said[0]) == 69
+        assert said[1] == said[0]
+
+
 @in_module
 @given(keys=typed(ONLY_IN_10, ONLY_IN_10))
 @example(keys=b"one\rtwo\r\x10\x10\x10\x0e\x1b[D\x15")
