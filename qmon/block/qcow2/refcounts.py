@@ -7,8 +7,9 @@ Clusters are numbers here: an offset in the file divided by the cluster size.
 from __future__ import annotations
 
 import errno
+import operator
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from qmon.block.file import FileNode
 from qmon.block.qcow2.damage import Damage
@@ -17,6 +18,9 @@ from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, SECTOR, Header, Qc
 
 CACHE_BYTES = 4 << 20
 OFFSET_MASK = 0xFFFFFFFFFFFFFE00
+UNTRUSTED_CLUSTERS = 4096
+"""How many clusters are taken behind the file's end before the counts are compared with the tables."""
+
 MAX_FILE_BITS = 56
 """Metadata can name no offset from 2 to this power on."""
 
@@ -52,6 +56,10 @@ class Refcounts:
         self.has_moved = False
         """Whether the table has grown, and must be written somewhere else."""
         self._hint = 0
+        self._append = self._end() if file.is_device else -(-file_size >> self._bits)
+        self._trust_from = self._append + UNTRUSTED_CLUSTERS
+        self.is_trusted = False
+        """Whether clusters may be used that were said to be free when the image was opened."""
         self._fresh_from = -(-file_size >> self._bits) if not file.is_device else sys.maxsize
         """Clusters from here on were never written: they are holes."""
 
@@ -99,7 +107,7 @@ class Refcounts:
 
         Returns the first, how many, and whether they read as zeros, being holes behind the file's end.
         """
-        position = self._hint
+        position = self._hint if self.is_trusted else self._append
         while True:
             index, place = divmod(position, self.in_block)
             block = self._block(index) or self._add_block(index)
@@ -115,12 +123,16 @@ class Refcounts:
             self._check_free(first, count)
             block.entries[place:end] = self.codec.repeat(1, count)
             self.cache.touch(block, place, end - 1)
-            self._hint = first + count
+            if self.is_trusted:
+                self._hint = first + count
+            else:
+                self._append = first + count
             return first, count, self._use(first, count)
 
     def allocate_table(self, count: int) -> int:
         """Take exactly ``count`` free clusters in a row, for a table. Raises OSError."""
-        start = position = self._hint if count == 1 else max(self._hint, self._end())
+        hint = self._hint if self.is_trusted else self._append
+        start = position = hint if count == 1 else max(hint, self._end())
         while position - start < count:
             index, place = divmod(position, self.in_block)
             block = self._block(index) or self._add_block(index)
@@ -132,9 +144,26 @@ class Refcounts:
             self.change(cluster, 1)
         self._metadata.update(range(start, start + count))
         self._use(start, count)
-        if start == self._hint:
+        if not self.is_trusted:
+            self._append = start + count
+        elif start == self._hint:
             self._hint = start + count
         return start
+
+    @property
+    def wants_trust(self) -> bool:
+        """Whether the file has grown so much that what was free in it should be used."""
+        return not self.is_trusted and self._append > self._trust_from
+
+    def check(self, references: Sequence[int]) -> None:
+        """Compare with how often clusters are referred to; the counts can be trusted then. Raises OSError."""
+        for start in range(0, len(references), self.in_block):
+            wanted = references[start : start + self.in_block]
+            block = self._block(start // self.in_block)
+            have = block.entries if block else self.codec.empty(len(wanted))
+            if any(map(operator.gt, wanted, have)):
+                raise self._damage.error("clusters are referred to more often than they are counted")
+        self.is_trusted = True
 
     def place_moved_table(self) -> int:
         """Find a place for a table that has grown, and return its first cluster; ``table_moved`` follows."""

@@ -1,6 +1,6 @@
 """Counts what an image refers to, cluster by cluster: what its reference counts should say.
 
-The whole of the tables is read, so this is for images whose counts can't be trusted.
+All of its tables are read, as they are in the file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from qmon.block.qcow2.refcounts import Refcounts
 MAX_CLUSTERS = 1 << 26
 """Two bytes for each; a larger image's counts are left to qemu-img."""
 
+_MAX_BEHIND = 1 << 16
+"""Clusters behind the file's end that tables may name: for zeros that were never written."""
+
 _MAX_COUNT = 65535
 _BITMAPS = struct.Struct(">IIQQ")
 _BITMAP = struct.Struct(">QII BBHI")
@@ -31,22 +34,26 @@ class References:
     def __init__(self, core: Core, refcounts: Refcounts) -> None:
         self._core = core
         self._bits = core.header.cluster_bits
-        self.counts = array("H", bytes(2)) * -(-core.file.size >> self._bits)
+        clusters = -(-core.file.size >> self._bits)
+        if clusters > MAX_CLUSTERS:
+            raise Qcow2Error("the image is too large to be counted here: run qemu-img check -r all on it")
+        self.counts = array("H", bytes(2)) * clusters
+        self._limit = clusters + _MAX_BEHIND
         header = core.header
         self._add_place(0, header.cluster_size)
         self._add_place(refcounts.table_offset, refcounts.table_clusters << self._bits)
         self._add(entry >> self._bits for entry in refcounts.table if entry)
         if core.snapshots:
             self._add_place(header.snapshots_offset, sum(each.length for each in core.snapshots))
-        self._add_place(header.l1_offset, header.l1_entries * 8)
-        for snapshot in core.snapshots:
-            self._add_place(snapshot.l1_offset, snapshot.l1_entries * 8)
+        places = [(header.l1_offset, header.l1_entries)]
+        places += [(snapshot.l1_offset, snapshot.l1_entries) for snapshot in core.snapshots]
+        for offset, entries in places:
+            self._add_place(offset, entries * 8)
         self.knows_all = self._add_bitmaps()
         """Whether nothing else may lie in the file."""
         self._check_single()
-        self._add_mapping(core.mapping.l1)
-        for snapshot in core.snapshots:
-            self._add_mapping(read_l1(core.file, snapshot.l1_offset, snapshot.l1_entries))
+        for offset, entries in places:
+            self._add_mapping(read_l1(core.file, offset, entries))
 
     def count(self, cluster: int) -> int:
         return self.counts[cluster] if cluster < len(self.counts) else 0
@@ -57,9 +64,9 @@ class References:
         return len(self.counts) - 1
 
     def _check_single(self) -> None:
-        for cluster, count in enumerate(self.counts):
-            if count > 1:
-                raise Qcow2Error(f"two tables share a cluster, at {cluster << self._bits:#x}")
+        if max(self.counts, default=0) > 1:
+            cluster = next(cluster for cluster, count in enumerate(self.counts) if count > 1)
+            raise Qcow2Error(f"two tables share a cluster, at {cluster << self._bits:#x}")
 
     def _add_place(self, offset: int, length: int) -> None:
         if offset & ((1 << self._bits) - 1):
@@ -70,10 +77,8 @@ class References:
         counts = self.counts
         for cluster in clusters:
             if cluster >= len(counts):
-                if cluster >= MAX_CLUSTERS:
-                    raise Qcow2Error(
-                        "the image is too large to be repaired here: run qemu-img check -r all on it"
-                    )
+                if cluster >= self._limit:
+                    raise Qcow2Error(f"a cluster lies outside the file: {cluster << self._bits:#x}")
                 counts.extend(bytes(cluster + 1 - len(counts)))
             if counts[cluster] == _MAX_COUNT:
                 raise Qcow2Error(f"a cluster is referred to too often: {cluster << self._bits:#x}")

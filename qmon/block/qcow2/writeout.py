@@ -14,13 +14,17 @@ from collections.abc import Sequence
 
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Write
-from qmon.block.qcow2.header import REFCOUNT_TABLE_FIELDS, REFCOUNT_TABLE_OFFSET
-from qmon.block.qcow2.mapping import OFFSET_MASK
+from qmon.block.qcow2.header import REFCOUNT_TABLE_FIELDS, REFCOUNT_TABLE_OFFSET, Qcow2Error
+from qmon.block.qcow2.mapping import OFFSET_MASK, filled
 from qmon.block.qcow2.refcounts import Refcounts, dirty_sectors
+from qmon.block.qcow2.references import MAX_CLUSTERS, References
 
 MAX_GIVEN_UP = 1 << 16
 MAX_GIVEN_UP_BYTES = 256 << 20
 """Clusters that wait for a flush before they can be used again."""
+
+MAX_CHECKED_BYTES = 16 << 20
+"""Of L2 tables: half a second for 8 MiB of them, once."""
 
 Place = tuple[int, bytes]
 
@@ -123,9 +127,29 @@ class WriteOut:
         with self._core.lock:
             return list(self._refcounts.table_moved(start, clusters))
 
+    def _check_counts(self) -> None:
+        """Before a cluster gets another use: a count that is too low would have two share it.
+
+        The file holds what it did at the last flush, so its tables can be read without the lock.
+        """
+        core, refcounts = self._core, self._refcounts
+        l1 = core.mapping.l1
+        tables = len(filled(l1, 0, len(l1))) + sum(each.l1_entries for each in core.snapshots)
+        if tables << self._bits > MAX_CHECKED_BYTES or core.file.size >> self._bits > MAX_CLUSTERS:
+            refcounts.is_trusted = True  # as QEMU trusts them: to read all would hold up a flush for too long
+            return
+        try:
+            references = References(core, refcounts)
+        except Qcow2Error as error:
+            raise core.damage.error(str(error)) from error
+        with core.lock:
+            refcounts.check(references.counts)
+
     def _release(self) -> None:
         """Count down what nothing refers to any more and nobody looks at; the file needs no flush for it."""
         core, refcounts = self._core, self._refcounts
+        if not refcounts.is_trusted and (self._unreferenced or refcounts.wants_trust):
+            self._check_counts()
         with core.lock:
             ready = [entry for entry in self._unreferenced if core.requests.are_over(entry[0])]
             if not ready:
