@@ -17,6 +17,7 @@ from qmon.errors import CommandError, reason
 
 PTY_CHECK_SECONDS = 0.1
 """How often a pseudo-terminal that nobody has opened is looked at."""
+DATAGRAM_BYTES = 65507
 STDIO_BYTES = 4096
 """A pipe that can be written to takes so much at once (pipe(7), PIPE_BUF)."""
 
@@ -158,7 +159,23 @@ class UdpChardev(Chardev):
     async def _open(self) -> None:
         remote, local = self.data["remote"]["data"], self.data.get("local", {}).get("data")
         sock = await asyncio.to_thread(_udp_socket, remote, local)
-        self.accept(SocketStream(sock, tee=self.log))
+        self.accept(_DatagramStream(sock, tee=self.log))
+
+
+class _DatagramStream(SocketStream):
+    """That nobody listens there, or says nothing in a datagram, ends no conversation."""
+
+    def _receive(self, limit: int) -> bytes | None:
+        try:
+            return super()._receive(DATAGRAM_BYTES) or None
+        except ConnectionRefusedError:
+            return None
+
+    def _send(self, data: bytes | bytearray) -> int:
+        try:
+            return super()._send(data[:DATAGRAM_BYTES])
+        except ConnectionRefusedError:
+            return min(len(data), DATAGRAM_BYTES)
 
 
 def _udp_socket(remote: Mapping[str, Any], local: Mapping[str, Any] | None) -> socket.socket:

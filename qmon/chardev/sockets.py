@@ -240,8 +240,10 @@ class SocketChardev(Chardev):
             self._listener.close()
             self._listener = None
             if self._path is not None:
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     os.unlink(self._path)
+                except OSError as error:
+                    _logger.debug("the socket %s is not there any more: %s", self._path, reason(error))
 
 
 def _listen(address: Address) -> socket.socket:

@@ -16,8 +16,8 @@ from qmon.descriptors import DescriptorSocket
 READ_BYTES = 1024
 """So many at once, for what is done with them to keep the loop for a short time only."""
 UNSENT_LOW = 64 << 10
-UNSENT_MAX = 16 << 20
-"""A peer that leaves so much unread is given up."""
+UNSENT_MAX = 128 << 20
+"""A peer that leaves so much unread is given up: more than any one command has to say."""
 
 _logger = logging.getLogger(__name__)
 

@@ -50,12 +50,12 @@ class Terminal:
         self._read_to(b"(qemu) ")
 
     def _read_to(self, end: bytes) -> bytes:
-        data = b""
+        data = bytearray()
         while not data.endswith(end):
-            piece = self._socket.recv(1 << 16)
+            piece = self._socket.recv(1 << 20)
             assert piece, "the monitor went"
             data += piece
-        return data
+        return bytes(data)
 
     def press(self, keys: bytes, number: int) -> bytes:
         """Send keys and a line that was never sent before; return all that came back up to its answer."""

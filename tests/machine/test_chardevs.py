@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmon.chardev import stream as stream_module
 from qmon.chardev.ringbuf import RingbufChardev
 from qmon.chardev.stream import Stream
 from qmon.chardev.telnet import TelnetDecoder, encode
@@ -163,6 +164,33 @@ def test_without_a_front_end_one_client_is_taken_and_kept_until_it_goes(play: Pl
     play(scene)
 
 
+def test_who_reads_nothing_is_given_up_at_last(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "UNSENT_MAX", 1 << 20)
+
+    async def scene(street: Street) -> None:
+        house = await street.machine()
+        await add(house, "c", "socket", addr=unix(tmp_path / "c"))
+        written = 0
+
+        async def serve(stream: Stream) -> None:
+            nonlocal written
+            while not stream.closed:
+                stream.write(bytes(1 << 16))
+                written += 1 << 16
+            ended.set()
+
+        ended = asyncio.Event()
+        house.machine.chardevs.get("c").attach(serve)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "c"))
+            await asyncio.wait_for(ended.wait(), 10)
+        assert 1 << 20 < written < 4 << 20
+
+    play(scene)
+
+
 def test_datagrams_go_both_ways(play: Play) -> None:
     async def scene(street: Street) -> None:
         house = await street.machine()
@@ -179,6 +207,7 @@ def test_datagrams_go_both_ways(play: Play) -> None:
             house.machine.chardevs.get("u").attach(serve)
             data, sender = await asyncio.to_thread(peer.recvfrom, 100)
             assert data == b"here"
+            peer.sendto(b"", sender)
             peer.sendto(b"there", sender)
             assert await asyncio.to_thread(peer.recv, 100) == b"there"
 
