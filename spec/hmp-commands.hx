@@ -2372,3 +2372,190 @@ SRST
     (qemu) wavcapture sound.wav snd0
     Audiodev 'snd0' not found
 ERST
+
+DEFHEADING(The console)
+
+    {
+        .name       = "events",
+        .args_type  = "option:b?",
+        .params     = "[on|off]",
+        .help       = "choose whether events are told on the terminal",
+        .cmd        = hmp_events,
+    },
+
+SRST
+``events`` [``on``\|\ ``off``]
+  Say, above the line being typed, how migrations and block jobs go on and end, on which drives guests'
+  requests fail, and which NBD clients come and go; or don't. On a terminal that is ``on`` at first, and
+  for that terminal alone; without an argument the command tells which. Elsewhere nothing is told
+  between answers, and ``events on`` is refused. qmon's own.
+
+  In a script::
+
+    (qemu) events
+    events: off
+    (qemu) events off
+    (qemu) events on
+    events: they are told on a terminal only; QMP tells programs
+ERST
+
+    {
+        .name       = "keys",
+        .args_type  = "mode:s?",
+        .params     = "[emacs|vi]",
+        .help       = "choose the keys that edit the line",
+        .cmd        = hmp_keys,
+    },
+
+SRST
+``keys`` [``emacs``\|\ ``vi``]
+  Edit the line with the keys of Emacs, which are there at first, or those of vi; the row below the
+  prompt then says which mode vi is in. It holds for this terminal, until the program ends. Without an
+  argument the command tells which. Elsewhere it is refused. qmon's own.
+ERST
+
+DEFHEADING(Scripts and tools)
+
+    {
+        .name       = "include",
+        .args_type  = "filename:F",
+        .params     = "filename",
+        .help       = "run the lines of a file",
+        .cmd        = hmp_include,
+    },
+
+SRST
+``include`` *filename*
+  Run the lines of the file *filename*, as if they stood here, up to the first that fails; that one is
+  named by file and number. In a script a relative name is meant from the folder of the file that the
+  line is in. A file that is being run already is refused. qmon's own.
+
+  With a file ``lines.hmp`` of two lines, ``info status`` and ``nosuch``::
+
+    (qemu) include lines.hmp
+    VM status: running
+    unknown command: 'nosuch'
+    lines.hmp:2: failed: nosuch
+    (qemu) include nosuch.hmp
+    include: nosuch.hmp: No such file or directory
+ERST
+
+    {
+        .name       = "wait",
+        .args_type  = "what:s,id:s?,timeout:s?",
+        .params     = "migrate|job [id] [timeout]",
+        .help       = "wait until a migration or a block job has ended",
+        .cmd        = hmp_wait,
+        .command_completion = wait_completion,
+    },
+
+SRST
+``wait migrate`` [*timeout*] or ``wait job`` *id* [*timeout*]
+  Wait until the migration, out or in, has ended, or the block job *id* has: one that is completed by
+  hand is waited for until it is ready for that. It fails, with the reason, when that fails or is
+  cancelled, or when *timeout* seconds have passed. What has ended already is not waited for. Ctrl-C
+  ends the waiting alone. qmon's own.
+
+  ::
+
+    (qemu) wait migrate
+    wait: there is no migration to wait for
+    (qemu) block_stream d0
+    (qemu) wait job d0 5
+    (qemu) wait job d1
+    Error: Job not found: 'd1'
+ERST
+
+    {
+        .name       = "watch",
+        .args_type  = "count:-ns,interval:T,line:S",
+        .params     = "[-n count] interval line",
+        .help       = "run a line again and again",
+        .cmd        = hmp_watch,
+        .command_completion = line_completion,
+    },
+
+SRST
+``watch`` [``-n`` *count*] *interval* *line*
+  Run *line* every *interval* seconds, at least 0.1, with the time of day before each answer: *count*
+  times, or, on a terminal only, until Ctrl-C. It ends when the line fails. qmon's own.
+
+  ::
+
+    (qemu) watch -n 2 0.1 info status
+    [...]
+    VM status: running
+    [...]
+    VM status: running
+ERST
+
+    {
+        .name       = "time",
+        .args_type  = "line:S",
+        .params     = "line",
+        .help       = "run a line and say how long it took",
+        .cmd        = hmp_time,
+        .command_completion = line_completion,
+    },
+
+SRST
+``time`` *line*
+  Run *line*, then say how long it took. It fails when the line does. qmon's own.
+
+  ::
+
+    (qemu) time stop
+    Took ... s
+ERST
+
+    {
+        .name       = "transcript",
+        .args_type  = "filename:F",
+        .params     = "filename|off",
+        .help       = "write down what is given and answered, with times",
+        .cmd        = hmp_transcript,
+    },
+
+SRST
+``transcript`` *filename*\ \|\ ``off``
+  Write each line that is given on any of the program's monitors, each answer and each event to the
+  file *filename* from now on, with the time of each, behind what the file holds; or no more. Passwords
+  and the data of secrets are written as ``***``. A disk image that is in use is refused; a file by the
+  name of ``off`` is written ``./off``. qmon's own; it has this name since ``log`` is QEMU's, and about
+  something else.
+
+  ::
+
+    (qemu) transcript nosuch/lines.txt
+    Error: Could not open 'nosuch/lines.txt': No such file or directory
+    (qemu) transcript lines.txt
+    (qemu) info status
+    VM status: running
+    (qemu) transcript off
+    (qemu) transcript off
+    transcript: none is being written
+ERST
+
+    {
+        .name       = "qmp",
+        .args_type  = "name:s,arguments:S?",
+        .params     = "name [json]",
+        .help       = "run a QMP command",
+        .cmd        = hmp_qmp,
+        .command_completion = qmp_completion,
+    },
+
+SRST
+``qmp`` *name* [*json*]
+  Run the QMP command *name* with the arguments in the JSON object *json*, and print what it returns
+  as JSON: laid out on a terminal, else in one line. qmon's own.
+
+  ::
+
+    (qemu) qmp query-status
+    {"status": "running", "running": true, "singlestep": false}
+    (qemu) qmp block_resize {"device": "ro"}
+    Error: Parameter 'size' is missing
+    (qemu) qmp nosuch
+    qmp: this target has no QMP command 'nosuch'
+ERST

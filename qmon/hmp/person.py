@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from qmon.errors import QmonError
 
@@ -12,6 +12,10 @@ class LineError(QmonError):
 
     A CommandError is printed with ``Error: `` before it; this is for texts that QEMU prints bare.
     """
+
+
+class InnerLineError(LineError):
+    """A line failed because one did that it runs; ``str()`` is what that one said."""
 
 
 class Progress(Protocol):
@@ -47,3 +51,13 @@ class Person(Protocol):
 
     def progress(self, title: str) -> Progress:
         """Start to show the progress of something long."""
+
+
+@runtime_checkable
+class AtTerminal(Protocol):
+    """A Person at a terminal, about which a few things can be chosen."""
+
+    tells_events: bool
+    """Whether events appear above the line being typed."""
+    keys: str
+    """Whose keys edit the line: ``emacs`` or ``vi``."""

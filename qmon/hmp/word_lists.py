@@ -89,6 +89,7 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
     ("expire_password", "time"): {"never": "it stays good", "now": "at once", "+": "in so many seconds"},
     ("gdbserver", "device"): {"none": "stop it", "tcp::1234": "on this port"},
     ("info stats", "target"): {"vcpu": "of the CPUs", "vm": "of the machine"},
+    ("keys", "mode"): {"emacs": "Ctrl-A, Ctrl-E, Ctrl-R and so on", "vi": "commands behind Escape"},
     ("migrate", "uri"): _ADDRESSES,
     ("migrate_continue", "state"): {"pre-switchover": "go on with the switchover"},
     ("migrate_incoming", "uri"): _ADDRESSES,

@@ -45,6 +45,14 @@ OUR_OWN = "qmon's own"
 
 ONLY_OURS_7: dict[str, str] = {
     "migrate_resolve": OUR_OWN,
+    "events": OUR_OWN,
+    "include": OUR_OWN,
+    "keys": OUR_OWN,
+    "qmp": OUR_OWN,
+    "time": OUR_OWN,
+    "transcript": OUR_OWN,
+    "wait": OUR_OWN,
+    "watch": OUR_OWN,
     "migrate_set_speed": OLDER,
     "migrate_set_downtime": OLDER,
     "one-insn-per-tb": NEWER,
@@ -62,6 +70,14 @@ ONLY_OURS_7: dict[str, str] = {
 
 ONLY_OURS_10: dict[str, str] = {
     "migrate_resolve": OUR_OWN,
+    "events": OUR_OWN,
+    "include": OUR_OWN,
+    "keys": OUR_OWN,
+    "qmp": OUR_OWN,
+    "time": OUR_OWN,
+    "transcript": OUR_OWN,
+    "wait": OUR_OWN,
+    "watch": OUR_OWN,
     "migrate_set_speed": OLDER,
     "migrate_set_downtime": OLDER,
     "singlestep": OLDER,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.hmp.commands.caution import confirm, drive_clients, users
 from qmon.hmp.commands.image_info import image_info_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
@@ -24,6 +25,9 @@ BLOCK_FIGURES = (
 
 @handler("hmp_drive_del")
 async def drive_del(call: Call) -> None:
+    if call.person.interactive and (clients := await drive_clients(call, call.text("id"))):
+        name = f"'{call.text('id')}'"
+        await confirm(call, f"{users(clients, name)}: remove it all the same?", f"{name} stays")
     try:
         await call.execute("x-qmon-drive-del", {"id": call.text("id")})
     except CommandError as error:

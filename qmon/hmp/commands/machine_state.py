@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
 
 
@@ -12,7 +13,13 @@ async def stop(call: Call) -> None:
 
 @handler("hmp_cont")
 async def cont(call: Call) -> None:
-    await call.execute("cont", {"x-qmon-force": True} if call.flag("force") else None)
+    force = call.flag("force")
+    if force and call.person.interactive:
+        state = await call.execute("query-status")
+        if state["status"] == "postmigrate":
+            question = "The disks were handed over; two machines on them destroy them: run here all the same?"
+            await confirm(call, question, "The machine stays stopped")
+    await call.execute("cont", {"x-qmon-force": True} if force else None)
 
 
 @handler("hmp_info_status")

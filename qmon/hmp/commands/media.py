@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.handlers import Call, handler
+from qmon.hmp.arguments import Values
+from qmon.hmp.commands.caution import confirm
+from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
+from qmon.hmp.table import Tables
+from qmon.units import human_size
 
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
 
 
 @handler("hmp_block_resize")
 async def block_resize(call: Call) -> None:
-    await call.execute("block_resize", {"device": call.text("device"), "size": call.values["size"]})
+    device, size = call.text("device"), int(call.values["size"])
+    now = await _size(call, device) if call.person.interactive else None
+    if now is not None and size < now:
+        lost = f"What '{device}' holds behind {human_size(size)} of {human_size(now)} will be lost"
+        await confirm(call, f"{lost}: go on?", f"'{device}' keeps its size")
+    await call.execute("block_resize", {"device": device, "size": size})
+
+
+async def _size(call: Call, device: str) -> int | None:
+    """How many bytes a drive has, if the target tells."""
+    blocks: list[dict[str, Any]] = await call.execute("query-block") if call.has("query-block") else []
+    for block in blocks:
+        inserted = block.get("inserted")
+        if inserted is not None and device in (block["device"], inserted.get("node-name")):
+            size = inserted.get("image", {}).get("virtual-size")
+            return None if size is None else int(size)
+    return None
 
 
 @handler("hmp_eject")
@@ -21,7 +42,11 @@ async def eject(call: Call) -> None:
     await call.execute("eject", {"device": call.text("device"), "force": call.flag("force")})
 
 
-@handler("hmp_change")
+def _conceal_password(tables: Tables, values: Values) -> Mapping[str, str]:
+    return {"arg": MASK} if values["device"] == "vnc" else {}
+
+
+@handler("hmp_change", conceal=_conceal_password)
 async def change(call: Call) -> None:
     device, target = call.text("device"), call.text("target")
     if device == "vnc":

@@ -6,6 +6,7 @@ from typing import Any
 
 from qmon.address import parse_address
 from qmon.errors import CommandError
+from qmon.hmp.commands.caution import confirm, export_clients, users
 from qmon.hmp.handlers import Call, handler
 
 
@@ -39,10 +40,18 @@ async def nbd_server_add(call: Call) -> None:
 
 @handler("hmp_nbd_server_remove")
 async def nbd_server_remove(call: Call) -> None:
-    mode = "hard" if call.flag("force") else "safe"
-    await call.execute("nbd-server-remove", {"name": call.text("name"), "mode": mode})
+    name, force = call.text("name"), call.flag("force")
+    if force and call.person.interactive:
+        clients = await export_clients(call, lambda export: export.get("x-qmon-name", export["id"]) == name)
+        if clients:
+            what = f"export '{name}'"
+            await confirm(call, f"{users(clients, what)}: throw them out?", f"{what} stays")
+    await call.execute("nbd-server-remove", {"name": name, "mode": "hard" if force else "safe"})
 
 
 @handler("hmp_nbd_server_stop")
 async def nbd_server_stop(call: Call) -> None:
+    if call.person.interactive and (clients := await export_clients(call, lambda export: True)):
+        question = f"{users(clients, 'the NBD server')}: stop it all the same?"
+        await confirm(call, question, "The NBD server goes on")
     await call.execute("nbd-server-stop")
