@@ -60,7 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
             print("\n".join(help_lines(options.object_type)))
             return 0
-    if options.note:
+    if options.note and not options.quiet:
         print(f"qmon: {options.note}", file=sys.stderr)
     return _start(options)
 

@@ -19,6 +19,9 @@ from qmon.option_table import OPTIONS, Option, Treatment
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+STDIN = "-"
+"""The name of standard input, where a file is named."""
+
 _SHORT_DRIVES: dict[str, dict[str, str]] = {
     "hda": {"index": "0", "media": "disk"},
     "hdb": {"index": "1", "media": "disk"},
@@ -43,6 +46,14 @@ class Show(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ScriptOption:
+    """Lines to run: ``text`` itself, or those of the file that it names, ``-`` for standard input."""
+
+    text: str
+    is_line: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What the command line asks for. Paths and the incoming URI are as they were written."""
 
@@ -60,7 +71,13 @@ class Options:
     """In lower case."""
     chardevs: tuple[MadeChardev, ...] = ()
     monitors: tuple[MonitorOptions, ...] = ()
-    script: str | None = None
+    scripts: tuple[ScriptOption, ...] = ()
+    """In the order in which they are run."""
+    keep_going: bool = False
+    json: bool = False
+    assume_yes: bool = False
+    quiet: bool = False
+    trace_qmp: bool = False
     hx: tuple[str, ...] = ()
     """Files of command tables, ``FILE`` or ``info=FILE``."""
     statedir: str | None = None
@@ -140,6 +157,7 @@ class _Reader:
         self._drives = DriveList()
         self._devices = DeviceReader()
         self._hx: list[str] = []
+        self._scripts: list[ScriptOption] = []
         self._texts: dict[str, str] = {}
         self._switches: set[str] = set()
         self._ignored: list[str] = []
@@ -174,6 +192,8 @@ class _Reader:
                 self._take_object(argument)
             case "name":
                 self._take_name(argument)
+            case "c" | "script":
+                self._scripts.append(ScriptOption(argument, option.name == "c"))
             case "hx":
                 self._hx.append(argument)
             case "uuid":
@@ -209,11 +229,11 @@ class _Reader:
     def options(self) -> Options:
         """All that was gathered. Raises UsageError for what does not go together."""
         daemonize = "daemonize" in self._switches
-        if not (daemonize or "script" in self._texts):
+        if not (daemonize or self._scripts):
             self._devices.add_default()
         self._devices.check(daemonize)
         ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
-        return Options(
+        options = Options(
             objects=tuple(self._objects.values()),
             drives=tuple(self._drives.drives),
             incoming=self._texts.get("incoming"),
@@ -222,7 +242,12 @@ class _Reader:
             uuid=self._texts.get("uuid"),
             chardevs=tuple(self._devices.chardevs),
             monitors=tuple(self._devices.monitors),
-            script=self._texts.get("script"),
+            scripts=tuple(self._scripts),
+            keep_going="keep-going" in self._switches,
+            json="json" in self._switches,
+            assume_yes="y" in self._switches,
+            quiet="q" in self._switches,
+            trace_qmp="trace-qmp" in self._switches,
             hx=tuple(self._hx),
             statedir=self._texts.get("statedir"),
             pidfile=self._texts.get("pidfile"),
@@ -230,3 +255,6 @@ class _Reader:
             daemonize=daemonize,
             ignored=tuple(dict.fromkeys(ignored)),
         )
+        if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or daemonize):
+            raise UsageError("-script -: standard input is not free for a script here")
+        return options

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qmon.chardev.chardevs import Chardevs
 from qmon.daemon import PidFile
 from qmon.device_options import MonitorMode
-from qmon.errors import QmonError, reason
+from qmon.errors import QmonError
 from qmon.hmp.monitor import Monitor
 from qmon.logs import Log
 from qmon.machine.drive import DriveSettings
@@ -122,7 +122,8 @@ class Program:
         on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
         status = 0
         if options.scripts or (options.stdin_monitor and not on_terminal):
-            from qmon.script_run import Script, ScriptRun, open_scripts
+            from qmon.hmp.script import Script
+            from qmon.script_run import ScriptRun, open_scripts
 
             scripts = await asyncio.to_thread(open_scripts, options.scripts)
             if options.stdin_monitor and not on_terminal:
@@ -146,6 +147,7 @@ class Program:
         from qmon.console.history import default_path
         from qmon.console.session import Console
 
+        quiet = self._options.quiet
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(machine.wait_quit())
         waiter.add_done_callback(lambda task: quit_requested.set())
@@ -153,8 +155,8 @@ class Program:
             monitor,
             history_path=default_path(),
             quit_requested=quit_requested,
-            greeting="" if self._options.quiet else f"qmon {VERSION} monitor - type 'help' for more information",
-            quiet=self._options.quiet,
+            greeting="" if quiet else f"qmon {VERSION} monitor - type 'help' for more information",
+            quiet=quiet,
             assume_yes=self._options.assume_yes,
         )
         loop = asyncio.get_running_loop()

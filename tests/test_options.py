@@ -14,7 +14,7 @@ from qmon.chardev.options import SHORT_FORMS
 from qmon.device_options import MonitorMode, MonitorOptions
 from qmon.errors import UsageError
 from qmon.option_table import OPTIONS, Treatment, help_text
-from qmon.options import Show, parse
+from qmon.options import ScriptOption, Show, parse
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 TABLE = sorted(OPTIONS)
@@ -213,11 +213,11 @@ def test_a_whole_line_is_read() -> None:
     )
     options = parse(argv.split())
     assert (options.name, options.uuid, options.paused) == ("web", UUID, True)
-    assert (options.incoming, options.pidfile, options.logfile, options.script) == (
+    assert (options.incoming, options.pidfile, options.logfile, options.scripts) == (
         "tcp:0:4444",
         "p",
         "log",
-        "s",
+        (ScriptOption("s"),),
     )
     assert options.daemonize
     assert options.monitors == (
@@ -336,6 +336,7 @@ def test_a_monitor_that_can_not_be_is_refused(line: str, reason: str) -> None:
         ("-qmp unix:q,server,nowait -monitor stdio", True),
         ("-daemonize", False),
         ("-script s", False),
+        ("-c stop", False),
     ],
 )
 def test_standard_input_is_a_monitor_unless_commands_come_from_elsewhere(line: str, expected: bool) -> None:

@@ -23,14 +23,20 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path:
 class CommandHistory(History):
     """The history of a prompt, in a file that only its owner can read.
 
-    Several consoles may share it: each appends whole lines. When the file can't be used, ``complain`` is
-    told once and the history lives on in memory.
+    Several consoles may share it: each appends whole lines, but none that ``is_secret``. When the file can't
+    be used, ``complain`` is told once and the history lives on in memory.
     """
 
-    def __init__(self, path: Path | None, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        complain: Callable[[str], None],
+        is_secret: Callable[[str], bool] = lambda line: False,
+    ) -> None:
         super().__init__()
         self._path = path
         self._complain = complain
+        self._is_secret = is_secret
 
     def prepare(self) -> None:
         """Make folder and file, if need be."""
@@ -56,7 +62,8 @@ class CommandHistory(History):
             super().append_string(string)
 
     def store_string(self, string: str) -> None:
-        self._append(string + "\n")
+        if not self._is_secret(string):
+            self._append(string + "\n")
 
     def _append(self, text: str) -> None:
         if self._path is None:

@@ -30,6 +30,7 @@ from qmon.hmp.judge import complaint
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.nearest import nearest
 from qmon.hmp.person import Progress
+from qmon.hmp.secrets import has_secrets
 from qmon.qmp.target import Event
 
 _LAST_WORDS_SECONDS = 1.0
@@ -51,12 +52,19 @@ class Console:
         history_path: Path | None,
         quit_requested: asyncio.Event | None = None,
         greeting: str = "",
+        quiet: bool = False,
+        assume_yes: bool = False,
     ) -> None:
-        """``history_path`` None keeps no history; ``quit_requested`` ends ``run`` from outside."""
+        """``history_path`` None keeps no history; ``quit_requested`` ends ``run`` from outside.
+
+        ``quiet``: events are not told; ``assume_yes``: questions are answered by yes.
+        """
         self.lines: list[str] = []
         self._monitor = monitor
         self._quit_requested = quit_requested or asyncio.Event()
         self._greeting = greeting
+        self._quiet = quiet
+        self._assume_yes = assume_yes
         self._person = TerminalPerson(self)
         self._status = Status(busy=True)
         self._waiting = Waiting()
@@ -70,7 +78,9 @@ class Console:
 
         term = os.environ.get("TERM")
         plain = is_dumb(term)
-        self._history = CommandHistory(history_path, self.notify)
+        self._history = CommandHistory(
+            history_path, self.notify, lambda line: has_secrets(monitor.tables, line)
+        )
         self._buffer = Buffer(
             history=self._history,
             completer=HmpCompleter(monitor),
@@ -147,6 +157,9 @@ class Console:
 
     async def ask(self, question: str) -> bool:
         """Ask for ``y`` or ``n``; Ctrl-C stops the command that asks."""
+        if self._assume_yes:
+            self.notify(f"{question} (y/n) y")
+            return True
         self._answer = asyncio.get_running_loop().create_future()
         self._status.question = f"{question} (y/n) "
         self._screen.refresh()
@@ -289,7 +302,7 @@ class Console:
         if event.name == "SHUTDOWN":
             self._ended.set()
         status = migration_news(event)
-        if status is not None:
+        if status is not None and not self._quiet:
             # a command that fails, or shows progress, says by itself how the migration ended
             if self._running is not None:
                 self._ends.append(status)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qmon.errors import CommandError
 from qmon.hmp.arguments import Values
 from qmon.hmp.person import LineError, Person
-from qmon.hmp.table import Command
+from qmon.hmp.place import Place
+from qmon.hmp.table import Command, Tables
 from qmon.qmp.target import Arguments
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Call:
     values: Values
     line: str = ""
     """The whole line, for a target whose own monitor is to run it."""
+    place: Place | None = None
+    """Where the line stands in a script; None for one that was typed."""
+    hides_answer: bool = False
+    """Whether the answer is a secret, and is not written down."""
 
     def has(self, qmp_command: str) -> bool:
         """Whether the target has a QMP command."""
@@ -40,7 +45,7 @@ class Call:
         """
         if not self.has(qmp_command):
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
-        return await self.monitor.target.execute(qmp_command, arguments)
+        return await self.monitor.line_target.execute(qmp_command, arguments)
 
     async def execute_bare(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
         """Run a QMP command whose errors QEMU prints without ``Error: `` before them. Raises LineError."""
@@ -76,18 +81,31 @@ class Call:
 
     def print(self, text: str) -> None:
         self.person.print(text)
+        if self.monitor.transcript is not None:
+            self.monitor.transcript.answer(MASK if self.hides_answer else text)
 
 
 Handler = Callable[[Call], Awaitable[None]]
 
+MASK = "***"
+"""Stands for a secret wherever a line is written down."""
+ANSWER = ""
+"""The key by which a Conceal says that the command's answer is a secret."""
+
+Conceal = Callable[[Tables, Values], Mapping[str, str]]
+"""From a line's arguments to what is written down in place of those that are secrets, by their keys."""
+
 _handlers: dict[str, Handler] = {}
+_conceals: dict[str, Conceal] = {}
 
 
-def handler(c_name: str) -> Callable[[Handler], Handler]:
+def handler(c_name: str, conceal: Conceal | None = None) -> Callable[[Handler], Handler]:
     """Mark the function that does what a table names by ``.cmd = c_name``."""
 
     def mark(function: Handler) -> Handler:
         _handlers[c_name] = function
+        if conceal is not None:
+            _conceals[c_name] = conceal
         return function
 
     return mark
@@ -99,3 +117,11 @@ def find_handler(c_name: str) -> Handler | None:
 
     commands.load()
     return _handlers.get(c_name)
+
+
+def find_conceal(c_name: str) -> Conceal | None:
+    """What tells the secrets of a ``.cmd``; None where it has none."""
+    from qmon.hmp import commands
+
+    commands.load()
+    return _conceals.get(c_name)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cached_property
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.arguments import NUL, FormatDefaults, read_arguments
 from qmon.hmp.handlers import Call, find_handler
-from qmon.hmp.person import LineError, Person
+from qmon.hmp.jobs import EndedJobs
+from qmon.hmp.person import InnerLineError, LineError, Person
+from qmon.hmp.place import Place
+from qmon.hmp.qmp_trace import TracedTarget
+from qmon.hmp.record import Transcript, open_appending
+from qmon.hmp.secrets import without_secrets
 from qmon.hmp.table import Lookup, Tables, default_tables, look_up
 from qmon.hmp.words import comment_start
 from qmon.qmp.target import Target
@@ -22,9 +28,16 @@ class Monitor:
 
     def __init__(self, target: Target, tables: Tables | None = None) -> None:
         self.target = target
+        self.line_target: Target = target
+        """Where the QMP commands go that a line becomes: to ``target``, maybe by way of who tells of them."""
         self.formats = FormatDefaults()
         self.quitting = False
         """Whether a ``quit`` succeeded: who reads lines stops."""
+        self.transcript: Transcript | None = None
+        """Where what is given and answered is written down."""
+        self.open_output: Callable[[str], int] = open_appending
+        """Opens a file that a command appends to; may block. Raises OSError or ValueError."""
+        self.jobs = EndedJobs(target)
         self._given_tables = tables
 
     @cached_property
@@ -32,34 +45,56 @@ class Monitor:
         """The command tables, read when they are first needed. Raises HxError."""
         return self._given_tables or default_tables()
 
+    def trace(self, tell: Callable[[str], None]) -> None:
+        """Tell each QMP command that a line becomes, and its answer, from now on."""
+        self.line_target = TracedTarget(self.target, self.tables, tell)
+
     async def run_line(self, line: str, person: Person) -> bool:
         """Run one line and print its answer through ``person``; False when it failed.
 
         Nothing that the line holds raises. A comment is taken off where the person may write one. Cancelling
         stops the waiting for the answer, not what the line has started.
         """
+        error = await self.try_line(line, person)
+        if error:
+            person.print(error)
+        return error is None
+
+    async def try_line(self, line: str, person: Person, place: Place | None = None) -> str | None:
+        """The same, but return what a failing line says, maybe "", instead of printing it; None otherwise.
+
+        ``place`` is where the line stands, when it was not typed.
+        """
         if person.comments:
             line = line[: comment_start(line)]
         try:
             found = look_up(self.tables.main, line)
-            if found is not None:
-                HANDLE_HMP_COMMAND("cmdline: %s", line)
-                await self._run(line, found, person)
-        except LineError as error:
-            if str(error):
-                person.print(str(error))
-            return False
-        except QmonError as error:
-            person.print(f"Error: {error}")
-            return False
-        except Exception as error:
+            if found is None:
+                return None
+            HANDLE_HMP_COMMAND("cmdline: %s", line)
+            await self._run(line, found, person, place)
+        except InnerLineError as inner:
+            return str(inner)
+        except LineError as line_error:
+            error = str(line_error)
+        except QmonError as qmon_error:
+            error = f"Error: {qmon_error}"
+        except Exception as unexpected:
             _logger.exception("the line %r failed unexpectedly", line)
-            kind = type(error).__name__
-            person.print(f"Error: internal error in '{line.strip()}' ({kind}: {reason(error)}); see the log")
-            return False
-        return True
+            kind = type(unexpected).__name__
+            error = f"Error: internal error in '{line.strip()}' ({kind}: {reason(unexpected)}); see the log"
+        else:
+            return None
+        if error and self.transcript is not None:
+            self.transcript.answer(error)
+        return error
 
-    async def _run(self, line: str, found: Lookup, person: Person) -> None:
+    async def _run(self, line: str, found: Lookup, person: Person, place: Place | None) -> None:
+        hides_answer = False
+        if self.transcript is not None:
+            shown = without_secrets(self.tables, line)
+            self.transcript.line(shown.line)
+            hides_answer = not shown.answer
         typed = line[: found.end]
         if found.command is None:
             raise LineError(f"unknown command: '{typed}'")
@@ -71,7 +106,8 @@ class Monitor:
         except LineError as error:
             said, _, _ = f"{error}\n".partition(NUL) if str(error) else ("", "", "")
             raise LineError(f'{said}Try "help {typed}" for more information') from error
-        call = Call(self, person, found.command, " ".join(found.path), values, line.strip())
+        typed_names = " ".join(found.path)
+        call = Call(self, person, found.command, typed_names, values, line.strip(), place, hides_answer)
         if entry.handler is None:
             await _print_human_readable(call)
             return

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
-import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from qmon.errors import QmonError, reason
+from qmon.errors import reason
+from qmon.hmp.commands.migration import UNDER_WAY
+from qmon.hmp.commands.migration_info import is_in_doubt
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.person import Person
+from qmon.hmp.person import InnerLineError, LineError, Person
+from qmon.hmp.place import Place, Report
+from qmon.hmp.script_person import PersonReport
 from qmon.hmp.transcript import PROMPT, lines_to_run
 from qmon.hmp.words import comment_start
 from qmon.units import MIB, human_size
@@ -19,6 +24,9 @@ from qmon.units import MIB, human_size
 READ_BYTES = 64 << 10
 LINE_BYTES_MAX = MIB
 """What comes without a line end for longer than this is no script."""
+SCRIPT_BYTES_MAX = 64 * MIB
+INCLUDES_MAX = 50
+"""Files within files: far more than anybody needs, and far less than the stack holds."""
 
 
 class Stream(Protocol):
@@ -28,27 +36,91 @@ class Stream(Protocol):
         """Its file descriptor."""
 
 
-async def run_script(monitor: Monitor, text_or_stream: str | Stream, name: str, person: Person) -> int:
-    """Run the lines of a text or of an open file; return 0 at its end or at ``quit``, else 1.
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lines to run: a text, or an open file. ``paths``: see Place."""
 
-    It stops at the first line that fails, and says on stderr which that was, as ``NAME:LINE: ...``. A line of
-    a pipe runs when it arrives. Text with prompts is a transcript, of which only the lines with a prompt run:
-    for a text or a file that is judged of the whole, for a pipe of the lines that one read brings, and from
-    the first prompt on for all that follows. Raises OSError when reading fails.
+    name: str
+    source: str | Stream
+    paths: tuple[str, ...] = ()
+    first: int = 1
+    """The number of the first line."""
+
+
+async def run_script(monitor: Monitor, script: Script, person: Person, report: Report) -> bool:
+    """Run a script's lines until its end, ``quit``, or a failing line behind which ``report`` stops.
+
+    Returns False only for the last. A line of a pipe runs when it arrives. Text with prompts is a
+    transcript, of which only the lines with a prompt run: for a text or a file that is judged of the whole,
+    for a pipe of the lines that one read brings, and from the first prompt on for all that follows. Raises
+    OSError when reading fails.
     """
-    if isinstance(text_or_stream, str):
-        lines = _lines_of_text(text_or_stream)
-    else:
-        lines = _lines_of_stream(text_or_stream)
+    source = script.source
+    lines = _lines_of_text(source) if isinstance(source, str) else _lines_of_stream(source)
     async for number, line in lines:
-        if line[: comment_start(line)].strip():
+        if not line[: comment_start(line)].strip():
+            continue
+        if len(script.paths) < 2:
             person.history.append(line)
-        if not await monitor.run_line(line, person):
-            print(f"{name}:{number}: failed: {line.strip()}", file=sys.stderr, flush=True)
-            return 1
+        place = Place(script.name, number - 1 + script.first, line.strip(), report, script.paths)
+        report.begin(place)
+        if not report.end(place, await monitor.try_line(line, person, place)):
+            return False
         if monitor.quitting:
             break
-    return 0
+    return True
+
+
+async def include(monitor: Monitor, person: Person, name: str, place: Place | None) -> None:
+    """Run the lines of a file; a relative name is meant from the folder of the file that ``place`` is in.
+
+    Raises LineError when it can't be read, or is being run already, or a line of it failed.
+    """
+    paths = place.paths if place is not None else ()
+    shown = os.path.join(os.path.dirname(place.file), name) if place is not None and paths else name
+    try:
+        path = await asyncio.to_thread(os.path.realpath, shown)
+        if path in paths:
+            raise LineError(f"include: '{name}' is being run already, and would never come to its end")
+        if len(paths) == INCLUDES_MAX:
+            raise LineError(f"include: '{name}' would be the file number {INCLUDES_MAX + 1} within another")
+        text = await asyncio.to_thread(_read_file, path)
+    except (OSError, ValueError) as error:
+        raise LineError(f"include: {name}: {reason(error)}") from error
+    report = place.report if place is not None else PersonReport(monitor, person)
+    if not paths:
+        paths = ("",)  # what is typed is in no file
+    if not await run_script(monitor, Script(shown, text, (*paths, path)), person, report):
+        raise InnerLineError("")
+
+
+def _read_file(path: str) -> str:
+    # O_NONBLOCK: a FIFO that nobody writes must not be waited for
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = file.read(SCRIPT_BYTES_MAX + 1)
+    if len(data) > SCRIPT_BYTES_MAX:
+        raise OSError(errno.EFBIG, f"it is longer than {human_size(SCRIPT_BYTES_MAX)}")
+    return _decode(data)
+
+
+async def left_under_way(monitor: Monitor) -> str | None:
+    """What is to be said of a migration that the end of a script, and of the program, breaks off."""
+    if "query-migrate" not in monitor.target.commands():
+        return None
+    info = await monitor.target.execute("query-migrate")
+    if info.get("status") not in UNDER_WAY:
+        return None
+    if is_in_doubt(info):
+        return "the script ends while the migration is in doubt: a new start, or migrate_resolve, settles it"
+    if info["status"] == "device":
+        return "the script ends while the disks are being handed over: a new start tells what came of it"
+    return "the script ends while a migration is under way, which is cancelled: 'wait migrate' waits for it"
 
 
 async def _lines_of_text(text: str) -> AsyncIterator[tuple[int, str]]:
@@ -62,6 +134,8 @@ async def _lines_of_stream(stream: Stream) -> AsyncIterator[tuple[int, str]]:
         pieces = []
         while piece := await asyncio.to_thread(os.read, descriptor, MIB):
             pieces.append(piece)
+            if len(pieces) * MIB > SCRIPT_BYTES_MAX:
+                raise OSError(errno.EFBIG, f"it is longer than {human_size(SCRIPT_BYTES_MAX)}")
         for numbered in lines_to_run(_decode(b"".join(pieces))):
             yield numbered
         return
@@ -111,54 +185,3 @@ async def _read_when_ready(descriptor: int) -> bytes:
     finally:
         loop.remove_reader(descriptor)
     return os.read(descriptor, READ_BYTES)
-
-
-class PlainProgress:
-    """A Progress of one line for each tenth."""
-
-    def __init__(self, person: Person, title: str) -> None:
-        self._person = person
-        self._title = title
-        self._shown = 0
-
-    def update(self, done: int, total: int, note: str = "") -> None:
-        tenth = done * 10 // total if total > 0 else 0
-        if tenth > self._shown:
-            self._shown = tenth
-            sizes = f"{human_size(done)} of {human_size(total)}"
-            self._person.print(
-                ", ".join(filter(None, (f"{self._title}: {done * 100 // total}%", sizes, note)))
-            )
-
-    def close(self) -> None:
-        """Nothing stays to be taken away."""
-
-
-class OutputGoneError(QmonError):
-    """Nobody reads what a script prints."""
-
-
-class ScriptPerson:
-    """A Person (``qmon.hmp.person``) who wrote a script: it prints to stdout, and nobody answers.
-
-    Printing raises OutputGoneError.
-    """
-
-    interactive = False
-    comments = True
-
-    def __init__(self) -> None:
-        self.history: list[str] = []
-
-    def print(self, text: str) -> None:
-        data = f"{text}\n".encode("utf-8", "surrogateescape")
-        try:
-            print(data.decode("utf-8", "replace"), end="", flush=True)
-        except OSError as error:
-            raise OutputGoneError(f"standard output: {reason(error)}") from error
-
-    async def ask(self, question: str) -> bool:
-        return True
-
-    def progress(self, title: str) -> PlainProgress:
-        return PlainProgress(self, title)

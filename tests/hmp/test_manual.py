@@ -116,6 +116,7 @@ def test_the_manuals_examples_are_true(
     for name, data in (("d0.img", bytes(range(256)) * 4096), ("ro.img", b"")):
         (tmp_path / name).write_bytes(data)
         os.truncate(tmp_path / name, 16 << 20)
+    (tmp_path / "lines.hmp").write_text("info status\nnosuch\n")
     answers = asyncio.run(run(tmp_path, [step.line for step in steps]))
     for step, answer in zip(steps, answers, strict=True):
         assert matches(step.answer, answer), f"{step.line}: {answer}"

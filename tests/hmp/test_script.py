@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.script import PlainProgress, ScriptPerson, run_script
+from qmon.hmp.script import Script, Stream, run_script
+from qmon.hmp.script_person import PlainProgress, ScriptPerson
 from qmon.hmp.transcript import lines_to_run
 from tests.hmp.fake import FakeMachine, FakePerson
 
@@ -35,32 +36,39 @@ def test_text_without_prompts_gives_every_line_with_its_number(lines: list[str])
         assert lines_to_run(text) == list(enumerate(lines, 1))
 
 
-def run(text: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    status = asyncio.run(run_script(Monitor(FakeMachine().registry), text, "s.hmp", ScriptPerson()))
+async def run_text(source: str | Stream, name: str, person: FakePerson | None = None) -> bool:
+    """Run a script to its end; whether it is a good one."""
+    monitor = Monitor(FakeMachine().registry)
+    report = ScriptPerson(monitor)
+    return await run_script(monitor, Script(name, source), person or report, report)
+
+
+def run(text: str, capsys: pytest.CaptureFixture[str]) -> tuple[bool, str, str]:
+    good = asyncio.run(run_text(text, "s.hmp"))
     captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    return good, captured.out, captured.err
 
 
 def test_a_script_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     text = "# a comment\n\nstop\ninfo status # now\ninfo history\n"
     history = "0: 'stop'\n1: 'info status # now'\n2: 'info history'\n"
-    assert run(text, capsys) == (0, f"VM status: paused\n{history}", "")
+    assert run(text, capsys) == (True, f"VM status: paused\n{history}", "")
 
 
 def test_a_script_stops_at_the_first_failing_line_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, err = run("info name\nfoo bar \ninfo name\n", capsys)
-    assert (status, out) == (1, "web1\nunknown command: 'foo'\n")
+    good, out, err = run("info name\nfoo bar \ninfo name\n", capsys)
+    assert (good, out) == (False, "web1\nunknown command: 'foo'\n")
     assert err == "s.hmp:2: failed: foo bar\n"
 
 
 def test_nothing_runs_behind_quit(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("quit\nfoo\n", capsys) == (0, "", "")
+    assert run("quit\nfoo\n", capsys) == (True, "", "")
 
 
 def test_a_file_is_judged_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "t").write_text(TRANSCRIPT)
     with (tmp_path / "t").open() as stream:
-        assert asyncio.run(run_script(Monitor(FakeMachine().registry), stream, "t", ScriptPerson())) == 0
+        assert asyncio.run(run_text(stream, "t"))
     assert capsys.readouterr().out == "web1\n"
 
 
@@ -96,9 +104,9 @@ class Waited(FakePerson):
 
 
 def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[str]) -> None:
-    async def converse() -> int:
+    async def converse() -> bool:
         pipe, person = Pipe(), Waited()
-        task = asyncio.create_task(run_script(Monitor(FakeMachine().registry), pipe, "-", person))
+        task = asyncio.create_task(run_text(pipe, "-", person))
         pipe.write("info name\ninfo st")
         assert await person.next() == "web1"
         pipe.write("atus\n")
@@ -108,18 +116,18 @@ def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[s
         pipe.write("another answer\n(qemu) info uuid\n(qemu) foo")
         assert (await person.next()).startswith("00000000-")
         pipe.close()
-        status = await asyncio.wait_for(task, 10)
+        good = await asyncio.wait_for(task, 10)
         os.close(pipe.end)
-        return status
+        return good
 
-    assert asyncio.run(converse()) == 1
+    assert not asyncio.run(converse())
     assert capsys.readouterr().err == "-:7: failed: foo\n"
 
 
 def test_an_idle_pipe_keeps_nothing_from_ending() -> None:
     async def give_up() -> None:
         pipe = Pipe()
-        task = asyncio.create_task(run_script(Monitor(FakeMachine().registry), pipe, "-", FakePerson()))
+        task = asyncio.create_task(run_text(pipe, "-", FakePerson()))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -133,7 +141,7 @@ def test_an_idle_pipe_keeps_nothing_from_ending() -> None:
 def test_what_never_ends_a_line_is_refused() -> None:
     async def flood() -> None:
         pipe = Pipe()
-        task = asyncio.create_task(run_script(Monitor(FakeMachine().registry), pipe, "-", FakePerson()))
+        task = asyncio.create_task(run_text(pipe, "-", FakePerson()))
         with pytest.raises(OSError, match="longer than 1 MiB"):
             await asyncio.gather(task, asyncio.to_thread(fill, pipe))
         os.close(pipe.end)
@@ -148,7 +156,7 @@ def test_what_never_ends_a_line_is_refused() -> None:
 
 def test_a_file_that_never_blocks_is_a_script_too() -> None:
     with open("/dev/null") as stream:
-        assert asyncio.run(run_script(Monitor(FakeMachine().registry), stream, "-", FakePerson())) == 0
+        assert asyncio.run(run_text(stream, "-", FakePerson()))
 
 
 def test_progress_of_a_script_is_a_line_for_each_tenth() -> None:

@@ -39,12 +39,12 @@ async def migrate(call: Call) -> None:
 
 async def _look_for_early_end(call: Call) -> None:
     deadline = asyncio.get_running_loop().time() + EARLY_END_SECONDS
-    while not _is_over(info := await call.execute("query-migrate")):
+    while not is_over(info := await call.execute("query-migrate")):
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return
         await asyncio.sleep(min(left, EARLY_END_SECONDS / 10))
-    _check_end(info)
+    check_end(info)
 
 
 async def _wait(call: Call) -> None:
@@ -54,7 +54,7 @@ async def _wait(call: Call) -> None:
     except asyncio.CancelledError:
         call.print("The migration goes on in the background: see 'info migrate', stop it by 'migrate_cancel'")
         raise
-    _check_end(info)
+    check_end(info)
     if call.person.interactive and info.get("status") == "completed":
         call.print(_summary(info))
 
@@ -72,7 +72,7 @@ async def _show_progress(call: Call) -> Mapping[str, Any]:
     try:
         while True:
             info: Mapping[str, Any] = await call.execute("query-migrate")
-            if _is_over(info):
+            if is_over(info):
                 return info
             disk = info.get("disk")
             if disk:
@@ -82,12 +82,13 @@ async def _show_progress(call: Call) -> Mapping[str, Any]:
         progress.close()
 
 
-def _is_over(info: Mapping[str, Any]) -> bool:
+def is_over(info: Mapping[str, Any]) -> bool:
     """Whether waiting is of no more use: an error at the switchover is doubt, which only a person ends."""
     return info.get("status") not in UNDER_WAY or is_in_doubt(info)
 
 
-def _check_end(info: Mapping[str, Any]) -> None:
+def check_end(info: Mapping[str, Any]) -> None:
+    """Raises CommandError with the reason for a migration whose end is not a good one."""
     match info.get("status"):
         case "device":
             raise CommandError(info["error-desc"])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError, UsageError
-from qmon.hmp.handlers import Call, handler
+from qmon.hmp.arguments import Values
+from qmon.hmp.handlers import ANSWER, MASK, Call, handler
 from qmon.hmp.person import LineError
+from qmon.hmp.secrets import SECRET_PROPERTIES, arguments_without_secrets, options_without_secrets
+from qmon.hmp.table import Tables
 from qmon.json_text import parse_json, pretty_json
 from qmon.keyval import parse_switch
 from qmon.object_options import HelpWanted, help_lines, parse_object
@@ -19,7 +24,24 @@ _WRONG_TYPE = re.compile(
 )
 
 
-@handler("hmp_object_add")
+def _conceal_options(tables: Tables, values: Values) -> Mapping[str, str]:
+    text = str(values["object"])
+    shown = options_without_secrets(text)
+    if text.startswith("{"):
+        try:
+            shown = json.dumps(arguments_without_secrets(tables, "object-add", parse_json(text)))
+        except UsageError:  # what in it is a secret can't be told
+            shown = MASK
+    return {"object": shown} if MASK in shown else {}
+
+
+def _conceal_value(tables: Tables, values: Values) -> Mapping[str, str]:
+    if values["property"] not in SECRET_PROPERTIES:
+        return {}
+    return {"value": MASK} if "value" in values else {ANSWER: MASK}
+
+
+@handler("hmp_object_add", conceal=_conceal_options)
 async def object_add(call: Call) -> None:
     try:
         wanted = parse_object(call.text("object"))
@@ -50,13 +72,13 @@ async def qom_list(call: Call) -> None:
         call.print(f"{row['name']} ({row['type']})")
 
 
-@handler("hmp_qom_get")
+@handler("hmp_qom_get", conceal=_conceal_value)
 async def qom_get(call: Call) -> None:
     value = await call.execute("qom-get", {"path": call.text("path"), "property": call.text("property")})
     call.print(pretty_json(value))
 
 
-@handler("hmp_qom_set")
+@handler("hmp_qom_set", conceal=_conceal_value)
 async def qom_set(call: Call) -> None:
     text, name = call.text("value"), call.text("property")
     where = {"path": call.text("path"), "property": name}

@@ -7,7 +7,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.commands.choices import execute_choice, refused_value
-from qmon.hmp.handlers import Call, handler
+from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
 
 CONNECTED = ("fail", "disconnect", "keep")
@@ -76,7 +76,7 @@ async def info_mice(call: Call) -> None:
         call.print("No mouse devices connected")
 
 
-@handler("hmp_set_password")
+@handler("hmp_set_password", conceal=lambda tables, values: {"password": MASK})
 async def set_password(call: Call) -> None:
     arguments = _given(call, "protocol", "password", "connected")
     if arguments.get("connected", "keep") not in CONNECTED:

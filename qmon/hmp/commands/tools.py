@@ -1,0 +1,130 @@
+"""Tools for people: lines from files, again and again, timed, written down; QMP commands by their names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from qmon.errors import CommandError, UsageError, reason
+from qmon.hmp.arguments import Values
+from qmon.hmp.handlers import ANSWER, MASK, Call, handler
+from qmon.hmp.person import InnerLineError, LineError
+from qmon.hmp.record import Transcript
+from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets, without_secrets
+from qmon.hmp.table import Tables
+from qmon.json_text import parse_json, pretty_json
+
+INTERVAL_LEAST_SECONDS = 0.1
+
+
+@handler("hmp_include")
+async def include(call: Call) -> None:
+    from qmon.hmp.script import include as include_file  # which knows of migrations by their commands
+
+    await include_file(call.monitor, call.person, call.text("filename"), call.place)
+
+
+def _conceal_line(tables: Tables, values: Values) -> Mapping[str, str]:
+    """A line within a line has that line's secrets."""
+    line = str(values["line"])
+    shown = without_secrets(tables, line)
+    hidden = {"line": shown.line} if shown.line != line else {}
+    return hidden if shown.answer else {**hidden, ANSWER: MASK}
+
+
+@handler("hmp_time", conceal=_conceal_line)
+async def time_(call: Call) -> None:
+    began = time.perf_counter()
+    error = await call.monitor.try_line(call.text("line"), call.person, call.place)
+    call.print(f"Took {time.perf_counter() - began:.3f} s")
+    if error is not None:
+        raise InnerLineError(error)
+
+
+@handler("hmp_watch", conceal=_conceal_line)
+async def watch(call: Call) -> None:
+    count = _count(call)
+    interval = float(call.values["interval"])
+    if interval < INTERVAL_LEAST_SECONDS:
+        raise LineError(f"watch: the interval is at least {INTERVAL_LEAST_SECONDS} seconds")
+    loop = asyncio.get_running_loop()
+    done = 0
+    while True:
+        began = loop.time()
+        call.print(f"[{datetime.now():%H:%M:%S}]")
+        error = await call.monitor.try_line(call.text("line"), call.person, call.place)
+        if error is not None:
+            raise InnerLineError(error)
+        done += 1
+        if done == count or call.monitor.quitting:
+            return
+        await asyncio.sleep(max(0.0, began + interval - loop.time()))
+
+
+def _count(call: Call) -> int | None:
+    """How often; None for endlessly. Raises LineError."""
+    text = call.text("count")
+    if not text:
+        if not call.person.interactive:
+            raise LineError("watch: say how often, as in 'watch -n 3 ...': only on a terminal Ctrl-C ends it")
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise LineError(f"watch: expected a number of times, from 1, found '{text}'")
+    return int(text)
+
+
+def _conceal_qmp(tables: Tables, values: Values) -> Mapping[str, str]:
+    if "arguments" not in values:
+        return {}
+    try:
+        arguments = _read_arguments(str(values["arguments"]))
+    except LineError:
+        return {"arguments": MASK}
+    name = str(values["name"])
+    shown = arguments_without_secrets(tables, name, arguments)
+    hidden = {"arguments": json.dumps(shown)} if shown != arguments else {}
+    return {**hidden, ANSWER: MASK} if answers_a_secret(tables, name, arguments) else hidden
+
+
+@handler("hmp_qmp", conceal=_conceal_qmp)
+async def qmp(call: Call) -> None:
+    name = call.text("name")
+    arguments = _read_arguments(call.text("arguments")) if "arguments" in call.values else {}
+    result = await call.execute(name, arguments)
+    if name == "quit":
+        call.monitor.quitting = True
+    result = {} if result is None else result
+    call.print(pretty_json(result) if call.person.interactive else json.dumps(result))
+
+
+def _read_arguments(text: str) -> dict[str, Any]:
+    """Raises LineError."""
+    try:
+        arguments = parse_json(text)
+    except UsageError as error:
+        raise LineError(f"qmp: {error}") from error
+    if not isinstance(arguments, dict):
+        raise LineError('qmp: expected a JSON object of arguments, as in {"name": "value"}')
+    return arguments
+
+
+@handler("hmp_transcript")
+async def transcript(call: Call) -> None:
+    monitor, path = call.monitor, call.text("filename")
+    if path == "off":
+        if monitor.transcript is None:
+            raise LineError("transcript: none is being written")
+        monitor.transcript.close()
+        monitor.transcript = None
+        return
+    try:
+        descriptor = await asyncio.to_thread(monitor.open_output, path)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"Could not open '{path}': {reason(error)}") from error
+    if monitor.transcript is not None:
+        monitor.transcript.close()
+    monitor.transcript = Transcript(descriptor, path, monitor.target.subscribe)

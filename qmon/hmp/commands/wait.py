@@ -1,0 +1,141 @@
+"""Waiting for a migration or a block job to end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.hmp.commands.migration import check_end, is_over
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.jobs import READY
+from qmon.hmp.person import LineError, Progress
+from qmon.qmp.target import Event
+
+LOOK_SECONDS = 1.0
+"""How often what is waited for is asked after without news of it: some targets tell of migrations only when
+a capability says so, and progress has no event."""
+
+
+@handler("hmp_wait")
+async def wait(call: Call) -> None:
+    what, words = call.text("what"), [call.text(key) for key in ("id", "timeout") if key in call.values]
+    if what == "migrate" and len(words) < 2:
+        await _wait(call, "the migration", _look_at_migration, words[0] if words else None)
+    elif what == "job" and words:
+        name = words[0]
+
+        async def look(call: Call, progress: Progress) -> str | None:
+            return await _look_at_job(call, progress, name)
+
+        await _wait(call, f"the job '{name}'", look, words[1] if len(words) == 2 else None)
+    else:
+        raise LineError("wait: expected 'migrate [TIMEOUT]' or 'job ID [TIMEOUT]'")
+
+
+_Look = Callable[[Call, Progress], Awaitable[str | None]]
+"""Says what state the thing is in; None when waiting is over. Raises QmonError when it failed."""
+
+
+async def _wait(call: Call, what: str, look: _Look, patience: str | None) -> None:
+    seconds = _seconds(patience)
+    news = asyncio.Event()
+
+    def hear(event: Event) -> None:
+        if event.name == "MIGRATION" or "JOB" in event.name:
+            news.set()
+
+    state: str | None = None
+    progress = call.person.progress(what.removeprefix("the "))
+    unsubscribe = call.monitor.target.subscribe(hear)
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                news.clear()
+                state = await look(call, progress)
+                if state is None:
+                    return
+                await _until(news)
+    except TimeoutError as error:
+        raise LineError(f"wait: {what} was still {state or 'not to be seen'} after {patience} s") from error
+    except asyncio.CancelledError:
+        if call.person.interactive:
+            call.print(f"{what[0].upper()}{what[1:]} goes on")
+        raise
+    finally:
+        unsubscribe()
+        progress.close()
+
+
+async def _until(news: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(news.wait(), LOOK_SECONDS)
+    except TimeoutError:
+        return
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise LineError(f"wait: expected a number of seconds, found '{text}'")
+    return seconds
+
+
+async def _look_at_migration(call: Call, progress: Progress) -> str | None:
+    info: Mapping[str, Any] = await call.execute("query-migrate")
+    if "status" not in info or info["status"] == "none":
+        status = await call.execute("query-status")
+        if status["status"] != "inmigrate":
+            raise LineError("wait: there is no migration to wait for")
+        return "awaited"
+    if is_over(info):
+        check_end(info)
+        return None
+    disk = info.get("disk")
+    if disk:
+        progress.update(disk["total"] - disk["remaining"], disk["total"])
+    return str(info["status"])
+
+
+async def _look_at_job(call: Call, progress: Progress, name: str) -> str | None:
+    ends = call.monitor.jobs
+    if name in ends:
+        if (error := ends.error(name)) is not None:
+            raise CommandError(error)
+        return None
+    job = await _find_job(call, name)
+    if job is None:
+        raise CommandError(f"Job not found: '{name}'")
+    if job["status"] in READY:
+        return None
+    if job["status"] == "concluded":
+        if "error" in job:
+            raise CommandError(job["error"])
+        return None
+    progress.update(job["done"], job["total"])
+    return str(job["status"])
+
+
+async def _find_job(call: Call, name: str) -> Mapping[str, Any] | None:
+    """A job's status, error, and how far it is; None where there is none of that id."""
+    if call.has("query-jobs"):
+        jobs = await call.execute("query-jobs")
+        found = next((job for job in jobs if job["id"] == name), None)
+        return found and {**found, "done": found["current-progress"], "total": found["total-progress"]}
+    if not call.has("query-block-jobs"):
+        raise LineError("wait: this target has no jobs")
+    jobs = await call.execute("query-block-jobs")
+    found = next((job for job in jobs if job["device"] == name), None)
+    return found and {
+        "status": "ready" if found.get("ready") else found.get("status", "running"),
+        **({"error": found["error"]} if "error" in found else {}),
+        "done": found["offset"],
+        "total": found["len"],
+    }

@@ -1,0 +1,32 @@
+"""Where a line stands that was not typed: in a script, at a line, maybe by way of an ``include``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Report(Protocol):
+    """Who is told what becomes of a script's lines."""
+
+    def begin(self, place: Place) -> None:
+        """A line is about to run."""
+
+    def end(self, place: Place, error: str | None) -> bool:
+        """A line has run; ``error`` is what it failed with, maybe "". Returns whether the script goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One line of a script."""
+
+    file: str
+    """What messages call the script."""
+    number: int
+    line: str
+    report: Report
+    paths: tuple[str, ...] = ()
+    """The absolute paths of the files that are being run, each included by the one before it."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}"

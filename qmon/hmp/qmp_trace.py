@@ -1,0 +1,44 @@
+"""A target that tells each QMP command it is given, and each answer, before it hands them on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.hmp.handlers import MASK
+from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets
+from qmon.hmp.table import Tables
+from qmon.qmp.target import Arguments, Listener, Target
+
+
+class TracedTarget:
+    """``tell`` gets a line for each command (``-> {}``) and each answer (``<- {}``), without secrets."""
+
+    def __init__(self, target: Target, tables: Tables, tell: Callable[[str], None]) -> None:
+        self._target = target
+        self._tables = tables
+        self._tell = tell
+
+    def commands(self) -> frozenset[str]:
+        return self._target.commands()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return self._target.subscribe(listener)
+
+    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
+        request: dict[str, Any] = {"execute": command}
+        if arguments:
+            request["arguments"] = arguments_without_secrets(self._tables, command, arguments)
+        self._tell(f"-> {json.dumps(request)}")
+        try:
+            result = await self._target.execute(command, arguments)
+        except CommandError as error:
+            self._tell(f"<- {json.dumps({'error': {'class': error.error_class, 'desc': str(error)}})}")
+            raise
+        shown = {} if result is None else result
+        if answers_a_secret(self._tables, command, arguments or {}):
+            shown = MASK
+        self._tell(f"<- {json.dumps({'return': shown})}")
+        return result

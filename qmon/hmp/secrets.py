@@ -1,0 +1,92 @@
+"""What of a line or a QMP command is a secret and is not written down: passwords, the data of secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qmon.hmp.arguments import FormatDefaults, PieceKind, outline_arguments, read_arguments
+from qmon.hmp.handlers import ANSWER, MASK, find_conceal
+from qmon.hmp.person import LineError
+from qmon.hmp.table import Tables, look_up
+from qmon.hmp.words import comment_start
+from qmon.qmp.target import Arguments
+
+SECRET_PROPERTIES = frozenset(("data", "rawdata", "password"))
+"""Properties of objects that hold a secret."""
+
+_PASSWORDS = frozenset(("password", "passwd"))
+_SECRET_OPTION = re.compile(rf"((?:^|,)(?:{'|'.join(sorted(SECRET_PROPERTIES))})=)(?:[^,]|,,)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A line as it may be written down, and whether what it answers may be, too."""
+
+    line: str
+    answer: bool = True
+
+
+def without_secrets(tables: Tables, line: str) -> Shown:
+    """A line with ``***`` in place of each secret. Of one that can't be read all arguments may be secrets."""
+    text = line[: comment_start(line)]
+    found = look_up(tables.main, text)
+    if found is None or found.command is None or found.command.entry.handler is None:
+        return Shown(line)
+    conceal = find_conceal(found.command.entry.handler)
+    if conceal is None:
+        return Shown(line)
+    try:
+        values = read_arguments(found.command, text, found.start, FormatDefaults())
+    except LineError:
+        return Shown(text[: found.start] + MASK if text[found.start :] else line)
+    hidden = conceal(tables, values)
+    if not hidden:
+        return Shown(line)
+    for piece in reversed(outline_arguments(found.command, text, found.start).pieces):
+        if piece.kind is PieceKind.ARGUMENT and piece.parameter.key in hidden:
+            text = text[: piece.start] + hidden[piece.parameter.key] + text[piece.end :]
+    return Shown(text.rstrip(), ANSWER not in hidden)
+
+
+def has_secrets(tables: Tables, line: str) -> bool:
+    """Whether a line holds a secret, as far as that can be told."""
+    return MASK in without_secrets(tables, line).line and MASK not in line
+
+
+def options_without_secrets(text: str) -> str:
+    """The same for the options of an object: ``secret,id=s0,data=...``."""
+    return _SECRET_OPTION.sub(rf"\1{MASK}", text)
+
+
+def arguments_without_secrets(tables: Tables, command: str, arguments: Arguments) -> dict[str, Any]:
+    """The same for a QMP command's arguments."""
+    shown = _without_passwords(arguments)
+    if command == "object-add":
+        shown |= {name: MASK for name in arguments if name in SECRET_PROPERTIES}
+    elif command == "qom-set" and arguments.get("property") in SECRET_PROPERTIES:
+        shown["value"] = MASK
+    elif command == "human-monitor-command":
+        line = arguments.get("command-line")
+        shown["command-line"] = without_secrets(tables, line).line if isinstance(line, str) else line
+    return shown
+
+
+def answers_a_secret(tables: Tables, command: str, arguments: Arguments) -> bool:
+    """Whether what a QMP command returns is a secret."""
+    if command == "human-monitor-command":
+        line = arguments.get("command-line")
+        return isinstance(line, str) and not without_secrets(tables, line).answer
+    return command == "qom-get" and arguments.get("property") in SECRET_PROPERTIES
+
+
+def _without_passwords(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: MASK if name in _PASSWORDS else _shown(inner) for name, inner in value.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _without_passwords(value)
+    return [_shown(item) for item in value] if isinstance(value, list) else value
