@@ -39,6 +39,7 @@ NEEDS_NO_MACHINE = re.compile(rb"\s*(?:p|print|help[\s/]+\w)\b")
 CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 NOT_READ = b" for more information\n"
 NOISE = (
+    (re.compile(rb"(?m)^cont\|c \[-f\] "), b"cont|c  "),  # a flag of qmon's own
     (re.compile(rb"#block\d+"), b"#blockN"),
     (re.compile(rb"(?m)^(\S[^\n]*?) -- .*(\n\s+\S.*)*$"), rb"\1 -- ..."),
 )
@@ -105,6 +106,9 @@ FOUND = (
     "qom-set -j x y \u3000".encode(),
     "qom-set -j x y 1.\u00e9".encode(),
     'qom-set -j x y "\u00e9'.encode(),
+    b"xp/9999999999hx 7",
+    b"xp/2147483647bx 7",
+    b"xp/268435456gx 7",
     b"info registers 0x7fffffff",
     b"info registers 0x80000000",
 )
