@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from prompt_toolkit.buffer import Buffer
-from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.filters import Condition, has_focus, has_selection, vi_navigation_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
@@ -26,12 +26,15 @@ class Actions(Protocol):
     def paste(self, text: str) -> None:
         """Take a text as it was pasted."""
 
+    def edit(self) -> None:
+        """Have the line being typed edited by an editor."""
+
     def answer(self, yes: bool) -> None:
         """Answer the question that is being asked."""
 
 
 def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> KeyBindings:
-    """Bind Enter, Ctrl-C, Ctrl-D, pastes, and the answers while ``asking`` says so."""
+    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-X Ctrl-E, pastes, and the answers while ``asking`` says so."""
     keys = KeyBindings()
     is_asking = Condition(asking)
     at_line = has_focus(buffer) & ~is_asking
@@ -48,6 +51,11 @@ def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> 
     @keys.add(Keys.ControlD, filter=at_line & Condition(lambda: not buffer.text))
     def _end(event: KeyPressEvent) -> None:
         actions.end_of_input()
+
+    @keys.add(Keys.ControlX, Keys.ControlE, filter=at_line)
+    @keys.add("v", filter=at_line & vi_navigation_mode & ~has_selection)
+    def _edit(event: KeyPressEvent) -> None:
+        actions.edit()
 
     @keys.add(Keys.BracketedPaste, eager=True)
     def _paste(event: KeyPressEvent) -> None:

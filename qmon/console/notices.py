@@ -1,8 +1,9 @@
-"""Events that a person wants to hear of: how a migration in the background ended, or that nobody knows."""
+"""Events that a person wants to hear of: migrations, block jobs, failing drives, clients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from qmon.errors import QmonError, reason
 from qmon.qmp.target import Event, Target
@@ -13,9 +14,15 @@ AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled
 _WITH_REASON = {"failed": "Migration failed", "device": "Migration in doubt"}
 """The same of one whose reason is asked for; without a reason ``device`` is the way to a good end."""
 
+_ON_THE_WAY = {
+    "pre-switchover": "The migration waits before the switchover: 'migrate_continue pre-switchover' goes on",
+    "postcopy-paused": "The migration is paused: 'migrate -r URI' goes on",
+}
+"""What is said of a status in which a migration waits for somebody."""
+
 
 def migration_news(event: Event) -> str | None:
-    """The status that a migration has come to, if it is one to tell of."""
+    """The status that a migration has come to its end with, if it is one to tell of."""
     status = event.data.get("status") if event.name == "MIGRATION" else None
     return status if status in AT_ONCE or status in _WITH_REASON else None
 
@@ -31,3 +38,47 @@ async def announce(status: str, target: Target, notify: Callable[[str], None]) -
         if status == "device" and (info.get("status") != status or not why):
             return
     notify(f"{_WITH_REASON[status]}: {why}" if why else _WITH_REASON[status])
+
+
+def news(event: Event) -> str | None:
+    """What to say of an event that says it all by itself, in one line."""
+    say = _NEWS.get(event.name)
+    return say(event.data) if say is not None else None
+
+
+def _migration(data: Mapping[str, Any]) -> str | None:
+    return _ON_THE_WAY.get(data.get("status", ""))
+
+
+def _io_error(data: Mapping[str, Any]) -> str:
+    name = data.get("device") or data.get("node-name") or "a drive"
+    operation = data.get("operation", "request")
+    return f"I/O error: a {operation} on '{name}' failed: {data.get('reason', 'for no reason told')}"
+
+
+def _client(what: str) -> Callable[[Mapping[str, Any]], str]:
+    def say(data: Mapping[str, Any]) -> str:
+        address = f" ({data['address']})" if data.get("address") else ""
+        return f"An NBD client{address} {what} export '{data.get('export', '')}'"
+
+    return say
+
+
+def _job(what: str) -> Callable[[Mapping[str, Any]], str]:
+    def say(data: Mapping[str, Any]) -> str:
+        job = f"Block job '{data.get('device', '')}'"
+        return f"{job} failed: {data['error']}" if data.get("error") else f"{job} {what}"
+
+    return say
+
+
+_NEWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "BLOCK_IO_ERROR": _io_error,
+    "BLOCK_JOB_CANCELLED": _job("was cancelled"),
+    "BLOCK_JOB_COMPLETED": _job("completed"),
+    "BLOCK_JOB_ERROR": lambda data: f"Block job '{data.get('device', '')}' met an I/O error",
+    "BLOCK_JOB_READY": _job("is ready: 'block_job_complete' ends it"),
+    "MIGRATION": _migration,
+    "X_QMON_NBD_CLIENT_CONNECTED": _client("came to"),
+    "X_QMON_NBD_CLIENT_DISCONNECTED": _client("left"),
+}

@@ -33,7 +33,7 @@ def read_paste(text: str) -> Paste:
     Line ends may be LF, CR or CR LF; another control character becomes a space, so that a paste can neither
     press keys nor move the cursor. In a transcript only the lines behind a ``(qemu) `` prompt count.
     """
-    text = _CONTROL.sub(" ", _LINE_END.sub("\n", text))
+    text = as_lines(text)
     transcript = _WITH_PROMPT.search(text) is not None
     if "\n" not in text and not transcript:
         return Paste([], text, transcript)  # a piece of a line: its spaces count
@@ -46,6 +46,11 @@ def read_paste(text: str) -> Paste:
         else:
             lines.append(line)
     return Paste(lines, tail, transcript)
+
+
+def as_lines(text: str) -> str:
+    """A text that was edited elsewhere, with nothing in it that could act on the terminal."""
+    return _CONTROL.sub(" ", _LINE_END.sub("\n", text))
 
 
 def without_prompt(line: str) -> str:

@@ -14,8 +14,13 @@ class Desk(Protocol):
     def lines(self) -> list[str]:
         """The lines that were run, oldest first."""
 
-    def notify(self, text: str) -> None:
-        """Show text above what is being typed."""
+    tells_events: bool
+    """Whether events are shown."""
+    keys: str
+    """Whose keys edit the line: ``emacs`` or ``vi``."""
+
+    def answer_text(self, text: str) -> None:
+        """Show what a command answers."""
 
     async def ask(self, question: str) -> bool:
         """Ask and wait for ``y`` or ``n``."""
@@ -25,7 +30,7 @@ class Desk(Protocol):
 
 
 class TerminalPerson:
-    """A Person (``qmon.hmp.person``) whose words come and go through the console."""
+    """A Person at a terminal (``qmon.hmp.person``) whose words come and go through the console."""
 
     interactive = True
     comments = True
@@ -39,9 +44,25 @@ class TerminalPerson:
     def history(self) -> list[str]:
         return self._desk.lines
 
+    @property
+    def tells_events(self) -> bool:
+        return self._desk.tells_events
+
+    @tells_events.setter
+    def tells_events(self, on: bool) -> None:
+        self._desk.tells_events = on
+
+    @property
+    def keys(self) -> str:
+        return self._desk.keys
+
+    @keys.setter
+    def keys(self, mode: str) -> None:
+        self._desk.keys = mode
+
     def print(self, text: str) -> None:
         if not self.silent:
-            self._desk.notify(text)
+            self._desk.answer_text(text)
 
     async def ask(self, question: str) -> bool:
         return await self._desk.ask(question)

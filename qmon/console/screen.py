@@ -38,6 +38,12 @@ class Screen(Protocol):
     def refresh(self) -> None:
         """See what the status, the bars or the line being typed have become."""
 
+    def hold(self) -> None:
+        """Write nothing for now: the terminal is another program's."""
+
+    def resume(self) -> None:
+        """Write what was to be written meanwhile."""
+
     def close(self) -> None:
         """Leave the terminal with the cursor at the start of a line."""
 
@@ -56,15 +62,22 @@ class DrawnScreen:
         self._lexer = lexer
         self._drawn = False
         self._timer: asyncio.TimerHandle | None = None
+        self._held: list[Callable[[], None]] | None = None
         application.after_render += self._note_drawn
 
     def write(self, text: str) -> None:
+        if self._held is not None:
+            self._held.append(lambda: self.write(text))
+            return
         self._erase()
         self._application.output.write(text)
         self._application.output.flush()
         self.refresh()
 
     def echo(self, line: str) -> None:
+        if self._held is not None:
+            self._held.append(lambda: self.echo(line))
+            return
         self._erase()
         text: StyleAndTextTuples = [
             ("class:prompt", PROMPT),
@@ -82,6 +95,16 @@ class DrawnScreen:
         elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_BUSY_REDRAW_SECONDS, self._draw_busy)
+
+    def hold(self) -> None:
+        self._erase()
+        self._held = []
+
+    def resume(self) -> None:
+        held, self._held = self._held or [], None
+        for put in held:
+            put()
+        self.refresh()
 
     def close(self) -> None:
         if self._timer is not None:
@@ -115,9 +138,13 @@ class PlainScreen:
         self._asked = ""
         self._bar: Bar | None = None
         self._bar_due = 0.0
+        self._held: list[Callable[[], None]] | None = None
         buffer.on_text_changed += lambda _: self.refresh()
 
     def write(self, text: str) -> None:
+        if self._held is not None:
+            self._held.append(lambda: self.write(text))
+            return
         if self._asked and text.startswith(self._asked):
             text = text.removeprefix(self._asked)  # the answer, behind the question that stands there
             self._shown = None
@@ -126,12 +153,17 @@ class PlainScreen:
         self.refresh()
 
     def echo(self, line: str) -> None:
+        if self._held is not None:
+            self._held.append(lambda: self.echo(line))
+            return
         if self._shown is None or not line.startswith(self._shown):
             self._prompt("")
         self._put(line.removeprefix(self._shown or "") + "\n")
         self._shown = None
 
     def refresh(self) -> None:
+        if self._held is not None:
+            return
         status = self._status
         if status.question:
             if status.question != self._asked:
@@ -143,6 +175,16 @@ class PlainScreen:
         elif not status.busy:
             self._show_line(self._buffer.text)
         self._asked = status.question
+
+    def hold(self) -> None:
+        self._end_line()
+        self._held = []
+
+    def resume(self) -> None:
+        held, self._held = self._held or [], None
+        for put in held:
+            put()
+        self.refresh()
 
     def close(self) -> None:
         self._end_line()

@@ -10,21 +10,25 @@ from pathlib import Path
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
+from qmon.console.answers import Answer
 from qmon.console.completer import HmpCompleter
 from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
-from qmon.console.notices import AT_ONCE, announce, migration_news
-from qmon.console.paste import Waiting, does_nothing, left_unrun, read_paste, without_prompt
+from qmon.console.notices import AT_ONCE, announce, migration_news, news
+from qmon.console.paste import Waiting, as_lines, does_nothing, left_unrun, read_paste, without_prompt
 from qmon.console.person import TerminalPerson
+from qmon.console.programs import Programs, editor_command, pager_command, why
 from qmon.console.progress import Bar
 from qmon.console.screen import DrawnScreen, PlainScreen, Screen
 from qmon.console.streams import stray_text_to
 from qmon.console.terminal import TerminalOutput, is_dumb, open_input, open_output
-from qmon.console.toolbar import Toolbar
+from qmon.console.toolbar import SEPARATOR, VI_MODES, Toolbar
 from qmon.console.view import Status, build_application
+from qmon.errors import QmonError
 from qmon.hmp.hint import hint
 from qmon.hmp.judge import complaint
 from qmon.hmp.monitor import Monitor
@@ -63,7 +67,7 @@ class Console:
         self._monitor = monitor
         self._quit_requested = quit_requested or asyncio.Event()
         self._greeting = greeting
-        self._quiet = quiet
+        self.tells_events = not quiet
         self._assume_yes = assume_yes
         self._person = TerminalPerson(self)
         self._status = Status(busy=True)
@@ -75,6 +79,9 @@ class Console:
         self._bar_shown = False
         self._ended = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._typed = False
+        self._pages = pager_command()
+        self._answer_shown = Answer(self.notify, whole=False)
 
         term = os.environ.get("TERM")
         plain = is_dumb(term)
@@ -89,7 +96,7 @@ class Console:
             multiline=False,
         )
         lexer = prompt_lexer(monitor.tables)
-        keys = build_keys(self, self._buffer, lambda: self._answer is not None)
+        keys = build_keys(self, self._buffer, self._is_asking)
         output = open_output(sys.stdout, term)
         self._status.toolbar = self._below
         self._status.hint = lambda: hint(monitor.tables, self._buffer.text)
@@ -99,6 +106,7 @@ class Console:
             if plain
             else DrawnScreen(self._application, self._status, lexer)
         )
+        self._programs = Programs(self._application, self._screen)
         self._toolbar = None if plain else Toolbar(monitor.target, self._screen.refresh)
 
     async def run(self) -> int:
@@ -149,14 +157,31 @@ class Console:
         """The row below the prompt."""
         if wrong := complaint(self._monitor.tables, self._buffer.text):
             return [("class:toolbar.complaint", f"! {wrong}")]
-        return [("", f" {self._toolbar.text}" if self._toolbar is not None else "")]
+        fields = [self._toolbar.text] if self._toolbar is not None else []
+        if self._application.editing_mode is EditingMode.VI:
+            fields.append(f"vi: {VI_MODES.get(self._application.vi_state.input_mode, 'insert')}")
+        return [("", f" {SEPARATOR.join(fields)}")]
+
+    @property
+    def keys(self) -> str:
+        """Whose keys edit the line: ``emacs`` or ``vi``."""
+        return self._application.editing_mode.value.lower()
+
+    @keys.setter
+    def keys(self, mode: str) -> None:
+        self._application.editing_mode = EditingMode(mode.upper())
 
     def notify(self, text: str) -> None:
         """Show text above the line being typed; a newline is added."""
         self._screen.write(text + "\n")
 
+    def answer_text(self, text: str) -> None:
+        """Show what the command that runs answers: by a pager, when it is longer than the screen."""
+        self._answer_shown.add(text)
+
     async def ask(self, question: str) -> bool:
         """Ask for ``y`` or ``n``; Ctrl-C stops the command that asks."""
+        self._answer_shown.release()
         if self._assume_yes:
             self.notify(f"{question} (y/n) y")
             return True
@@ -173,6 +198,7 @@ class Console:
 
     def progress(self, title: str) -> Progress:
         """Show a bar until it is closed, or until the command that runs has ended."""
+        self._answer_shown.release()
         bar = Bar(title, self._screen.refresh, self._close_bar)
         self._status.bars.append(bar)
         self._bar_shown = True
@@ -189,10 +215,13 @@ class Console:
     def enter(self) -> None:
         lines = [without_prompt(line) for line in self._buffer.text.split("\n")]
         self._tail = ""
+        self._typed = len(lines) == 1 and self._running is None
         self._submit(lines, Document())
+        self._typed = False
 
     def interrupt(self) -> None:
         if self._running is not None:
+            self._answer_shown.release()
             self.notify("^C")
             self._running.cancel()
         else:
@@ -203,7 +232,12 @@ class Console:
         self._submit(["quit"], Document())
 
     def interrupt_program(self) -> None:
-        """SIGINT from outside: ``quit``, in place of the command that runs and of all that waits."""
+        """SIGINT from outside: ``quit``, in place of the command that runs and of all that waits.
+
+        While another program has the terminal it is that program's Ctrl-C.
+        """
+        if self._programs.interrupt():
+            return
         running = self._running
         if running is None:
             self._submit(["quit"], self._buffer.document)
@@ -211,6 +245,9 @@ class Console:
         running.cancel()
         # behind _finish, which drops what waits
         running.add_done_callback(lambda _: self._submit(["quit"], self._buffer.document))
+
+    def _is_asking(self) -> bool:
+        return self._answer is not None and not self._answer.done()
 
     def answer(self, yes: bool) -> None:
         if self._answer is not None and not self._answer.done():
@@ -230,6 +267,24 @@ class Console:
         self._tail = paste.tail and typed.text
         self._submit(paste.lines, typed)
 
+    def edit(self) -> None:
+        task = asyncio.create_task(self._edit())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _edit(self) -> None:
+        """Let an editor have the line; what it leaves is there to be looked at, and run by Enter."""
+        words = ["editor"]
+        try:
+            words = editor_command()
+            text = await self._programs.edit(words, self._buffer.text)
+        except (QmonError, OSError) as error:
+            self.notify(f"The line is as it was: {why(error, words)}")
+            return
+        text = as_lines(text)
+        self._buffer.document = Document(text, len(text))
+        self._screen.refresh()
+
     # Lines, one after another
 
     def _submit(self, lines: list[str], typed: Document) -> None:
@@ -246,18 +301,39 @@ class Console:
                 self.lines.append(line)
                 self._history.append_string(line)
                 self._status.busy = True
-                self._running = asyncio.create_task(self._run(line))
+                pages = self._pages if self._typed else None
+                self._running = asyncio.create_task(self._run(line, pages))
                 self._running.add_done_callback(self._finish)
         if self._running is None and not self._over:
             self._buffer.reset(self._buffer.document)  # which makes it know what has come to the history
             self._status.busy = False
         self._screen.refresh()
 
-    async def _run(self, line: str) -> bool:
-        good = await self._monitor.run_line(line, self._person)
-        if not good and (near := await nearest(self._monitor, line)) is not None:
-            self._person.print(f"Did you mean '{near}'?")
+    async def _run(self, line: str, pager: list[str] | None) -> bool:
+        answer = self._answer_shown = Answer(self.notify, whole=pager is not None)
+        try:
+            good = await self._monitor.run_line(line, self._person)
+            if not good and (near := await nearest(self._monitor, line)) is not None:
+                self._person.print(f"Did you mean '{near}'?")
+            if pager is not None:
+                await self._page(answer, pager)
+        finally:
+            answer.release()
         return good
+
+    async def _page(self, answer: Answer, pager: list[str]) -> None:
+        """Have the pager show an answer that is longer than the screen."""
+        size = self._application.output.get_size()
+        text = answer.long_text(size.rows, size.columns)
+        if text is None or self._waiting or self._over:
+            return
+        answer.keep()
+        try:
+            await self._programs.page(pager, text)
+        except (QmonError, OSError) as error:
+            self.notify(f"No pager: {why(error, pager)}")
+        else:
+            answer.drop()
 
     def _finish(self, task: asyncio.Task[bool]) -> None:
         self._running = None
@@ -301,8 +377,10 @@ class Console:
     def _hear(self, event: Event) -> None:
         if event.name == "SHUTDOWN":
             self._ended.set()
+        if self.tells_events and (said := news(event)) is not None:
+            self.notify(said)
         status = migration_news(event)
-        if status is not None and not self._quiet:
+        if status is not None and self.tells_events:
             # a command that fails, or shows progress, says by itself how the migration ended
             if self._running is not None:
                 self._ends.append(status)
@@ -320,6 +398,7 @@ class Console:
     async def _settle(self) -> None:
         """Let the command that runs end, and give up those behind it."""
         self._ended.set()
+        self._programs.close()
         running = self._running
         if running is not None:
             await asyncio.wait([running], timeout=_LAST_WORDS_SECONDS)

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from prompt_toolkit.key_binding.vi_state import InputMode
+
 from qmon.console.progress import Pace
 from qmon.errors import QmonError, reason
 from qmon.hmp.commands.migration import UNDER_WAY
@@ -13,6 +15,15 @@ from qmon.qmp.target import Target
 
 REFRESH_SECONDS = 0.5
 SEPARATOR = " | "
+
+VI_MODES = {
+    InputMode.INSERT: "insert",
+    InputMode.INSERT_MULTIPLE: "insert",
+    InputMode.NAVIGATION: "command",
+    InputMode.REPLACE: "replace",
+    InputMode.REPLACE_SINGLE: "replace",
+}
+"""What vi's modes are called there."""
 
 
 class Toolbar:
@@ -49,7 +60,16 @@ class Toolbar:
             fields.append(self._migration(migration))
         else:
             self._pace = Pace()
+        if clients := await self._clients():
+            fields.append(f"{clients} client{'s' * (clients != 1)}")
         return fields
+
+    async def _clients(self) -> int:
+        """How many NBD clients are connected, as far as the target tells."""
+        if "query-block-exports" not in self._target.commands():
+            return 0
+        exports: list[dict[str, Any]] = await self._target.execute("query-block-exports")
+        return sum(export.get("x-qmon-clients", 0) for export in exports)
 
     async def _query(self, command: str) -> dict[str, Any]:
         if command not in self._target.commands():

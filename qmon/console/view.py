@@ -12,7 +12,6 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
 from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
-from prompt_toolkit.key_binding.bindings.open_in_editor import load_open_in_editor_bindings
 from prompt_toolkit.layout import (
     BufferControl,
     CompletionsMenu,
@@ -143,7 +142,7 @@ def build_application(
         layout=Layout(layout, line),
         style=STYLE,
         include_default_pygments_style=False,
-        key_bindings=merge_key_bindings([load_auto_suggest_bindings(), load_open_in_editor_bindings(), keys]),
+        key_bindings=merge_key_bindings([load_auto_suggest_bindings(), keys]),
         erase_when_done=True,
         terminal_size_polling_interval=None,
         input=terminal,

@@ -53,6 +53,7 @@ def test_quitting_asks_first_and_takes_no_for_an_answer(console: Terminal, tmp_p
     console.wait_for_end(f"{STARTED}{asked}")
     console.press("n")
     kept = f"{asked} n\nThe migration goes on\n"
+    console.wait_for_end(f"{kept}(qemu) ")
     console.type("info status\r")
     console.wait_for_end(f"{kept}{RAN}(qemu) ")
     leave()
@@ -65,6 +66,13 @@ def test_lines_behind_a_quit_that_was_not_meant_do_not_run(console: Terminal) ->
     console.paste("quit\nstop\n")
     console.wait_for_end(QUESTION)
     console.press("n")
+    console.wait_for_end("The migration goes on\n1 line left unrun\n(qemu) ")
+
+
+def test_what_is_typed_at_once_behind_an_answer_is_a_line(console: Terminal) -> None:
+    console.type("quit\r")
+    console.wait_for_end(QUESTION)
+    console.type("ninfo status\r")
     console.wait_for_end("The migration goes on\n1 line left unrun\n(qemu) ")
 
 
@@ -120,6 +128,7 @@ def test_doubt_is_told_when_it_arises_and_when_somebody_quits(console: Terminal,
         "Quit all the same? (y/n)"
     )
     console.press("n")
+    console.wait_for_end("The migration goes on\n(qemu) ")
     console.type("migrate_resolve release\r")
     console.wait_for_end(
         "The migration goes on\n(qemu) migrate_resolve release\nMigration completed\n(qemu) "
