@@ -13,11 +13,12 @@ from typing import Protocol
 from qmon.block.file import FileNode
 from qmon.block.locks import READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Node
+from qmon.block.probe import probe_format
 from qmon.block.qcow2.core import read_header
-from qmon.block.qcow2.header import MAGIC as QCOW2_MAGIC
 from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
 from qmon.block.qcow2.node import Qcow2Node
+from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 from qmon.block.raw import SECTOR, RawNode
 from qmon.errors import reason
 
@@ -27,24 +28,7 @@ MAX_CHAIN = 200
 """Images in a chain: each one's reads go through those above it, some calls deep."""
 
 BACKING_LOCKS = LockSet(READ_ONLY_DISK.used, frozenset({Permission.WRITE, Permission.RESIZE}))
-"""Of what backs a running guest's disk: bytes 100, 201 and 203."""
-
-# What other formats begin with; as backing files without a named format they must not be taken for raw.
-_FOREIGN = {
-    b"QFI\xfb\0\0\0\1": "qcow",
-    b"QED\0": "qed",
-    b"KDMV": "vmdk",
-    b"COWD": "vmdk",
-    b"# Disk DescriptorFile": "vmdk",
-    b"conectix": "vpc",
-    b"vhdxfile": "vhdx",
-    b"WithoutFreeSpace": "parallels",
-    b"WithouFreSpacExt": "parallels",
-    b"LUKS\xba\xbe": "luks",
-    b"Bochs Virtual HD Image": "bochs",
-}
-_VDI_PLACE, _VDI_MAGIC = 0x40, b"\x7f\x10\xda\xbe"
-_HEAD = 512
+"""Of a running guest's read-only qcow2 disk, and of what backs a disk: bytes 100, 201 and 203."""
 
 _RAW_BACKING = ("file", "host_device")
 """What an overlay may call a raw file, too."""
@@ -67,21 +51,7 @@ class Layer:
     format: str
     size: int
     header: Header | None = None
-
-
-def probe_format(path: str) -> str:
-    """Tell an image's format by its first bytes; what no format claims is raw. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is not waited for
-    try:
-        head = os.read(descriptor, _HEAD)
-    finally:
-        os.close(descriptor)
-    for magic, name in _FOREIGN.items():
-        if head.startswith(magic):
-            return name
-    if head[_VDI_PLACE : _VDI_PLACE + 4] == _VDI_MAGIC:
-        return "vdi"
-    return "qcow2" if head.startswith(QCOW2_MAGIC) else "raw"
+    snapshots: tuple[Snapshot, ...] = ()
 
 
 def open_image(path: str, image_format: str, *, read_only: bool = False, lock: bool = True) -> ImageNode:
@@ -174,7 +144,7 @@ def _telling_of_backing() -> Iterator[None]:
 def _open_one(file: str, name: str, *, read_only: bool, lock: bool) -> RawNode | Qcow2Node:
     _check_format(name)
     if name == "qcow2":
-        locks = READ_ONLY_DISK if read_only else QCOW2_LOCKS
+        locks = BACKING_LOCKS if read_only else QCOW2_LOCKS
         return Qcow2Node(file, read_only=read_only, locks=locks if lock else None)
     return RawNode(file, read_only=read_only, lock=lock)
 
@@ -193,7 +163,7 @@ def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:
     try:
         if name == "qcow2":
             header = read_header(node, for_writing=not read_only)
-            return Layer(file, name, header.size, header)
+            return Layer(file, name, header.size, header, tuple(read_snapshots(node, header, node.size)))
         return Layer(file, "raw", -(-node.size // SECTOR) * SECTOR)
     finally:
         node.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from qmon.block.image import Layer
 from qmon.block.qcow2.header import Compatible, Header, Incompatible
+from qmon.block.qcow2.snapshots import Snapshot
 
 
 def file_sizes(path: str) -> tuple[int, int]:
@@ -31,6 +32,8 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
     }
     if top.header is not None:
         info.update(_of_header(top.header))
+    if top.snapshots:
+        info["snapshots"] = [snapshot_info(each) for each in top.snapshots]
     if len(layers) > 1 and top.header is not None:
         info["backing-filename"] = top.header.backing_file
         info["full-backing-filename"] = layers[1].file
@@ -56,6 +59,22 @@ def _of_header(header: Header) -> dict[str, Any]:
         "dirty-flag": header.is_dirty,
         "format-specific": {"type": "qcow2", "data": data},
     }
+
+
+def snapshot_info(snapshot: Snapshot) -> dict[str, Any]:
+    """A SnapshotInfo."""
+    info: dict[str, Any] = {
+        "id": snapshot.id,
+        "name": snapshot.name,
+        "vm-state-size": snapshot.vm_state_bytes,
+        "date-sec": snapshot.seconds,
+        "date-nsec": snapshot.nanoseconds,
+        "vm-clock-sec": snapshot.vm_clock_nanoseconds // 1_000_000_000,
+        "vm-clock-nsec": snapshot.vm_clock_nanoseconds % 1_000_000_000,
+    }
+    if snapshot.icount is not None:
+        info["icount"] = snapshot.icount
+    return info
 
 
 def backing_fields(layers: Sequence[Layer]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from qmon.block.image import FORMATS
 from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.machine.images import snapshot_info
 from qmon.machine.machine import Machine
 from qmon.qmp.registry import command
 
@@ -105,11 +106,15 @@ class SnapshotCommands:
 
     @command("x-qmon-query-snapshots")
     async def query_snapshots(self) -> list[dict[str, Any]]:
-        """The snapshots of the first drive that can hold one. Raises CommandError where none can."""
+        """The snapshots of each drive that can hold one, by drive. Raises CommandError where none can."""
         drives = self._machine.drives.values()
-        if not any(drive.format in _WITH_SNAPSHOTS and not drive.read_only for drive in drives):
+        able = [drive for drive in drives if drive.format in _WITH_SNAPSHOTS and not drive.read_only]
+        if not able:
             raise CommandError(NO_VMSTATE)
-        return []
+        return [
+            {"device": drive.id, "snapshots": [snapshot_info(each) for each in drive.layers[0].snapshots]}
+            for drive in able
+        ]
 
     @command("x-qmon-commit")
     async def commit(self, device: str) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from qmon.block import file
 from qmon.block.file import FileNode
-from qmon.block.image import open_image, probe_format
+from qmon.block.image import open_image
 from qmon.block.node import Extent, Kind
+from qmon.block.probe import probe_format
 from qmon.block.raw import SECTOR, RawNode
 
 LARGEST = 256 << 10

@@ -81,6 +81,10 @@ class Qcow2Node:
     def discard(self, offset: int, length: int) -> None:
         self._writable().discard(offset, length)
 
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        """Give up the whole clusters of a range: what backs the image shows through. Raises OSError."""
+        self._writable().leave_to_backing(offset, length)
+
     def flush(self) -> None:
         if self._writer is not None:
             self._out.flush()

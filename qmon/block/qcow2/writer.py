@@ -92,6 +92,13 @@ class Writer:
         if first < stop:
             self._change_clusters(first, stop, unmap=True)
 
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        """Drop whole clusters."""
+        self.before_change()
+        first, stop = self._whole_clusters(offset, offset + length)
+        if first < stop:
+            self.drop(first, stop)
+
     def drop(self, first: int, stop: int) -> None:
         """Leave the clusters from first to before stop to the backing image, which the caller has seen to."""
         self._change_clusters(first, stop, unmap=True, drop=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -46,10 +47,35 @@ def _one_image(image: Mapping[str, Any]) -> list[str]:
         lines.append(f"backing file: {backing}" + (f" (actual path: {full})" if full != backing else ""))
         if "backing-filename-format" in image:
             lines.append(f"backing file format: {image['backing-filename-format']}")
+    if image.get("snapshots"):
+        lines += ["Snapshot list:", *snapshot_lines(image["snapshots"])]
     specific = image.get("format-specific")
     if specific:
         lines += ["Format specific information:", *_specific_lines(specific.get("data", {}), 1)]
     return lines
+
+
+def snapshot_lines(snapshots: Iterable[Mapping[str, Any]], *, with_ids: bool = True) -> list[str]:
+    """A table of SnapshotInfos; an id is one image's own, so those of several images are shown without."""
+    lines = [_snapshot_line("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT")]
+    for snapshot in snapshots:
+        minutes, seconds = divmod(snapshot["vm-clock-sec"], 60)
+        hours, minutes = divmod(minutes, 60)
+        lines.append(
+            _snapshot_line(
+                snapshot["id"] if with_ids else "--",
+                snapshot["name"],
+                size_text(snapshot["vm-state-size"]),
+                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(snapshot["date-sec"])),
+                f"{hours:02}:{minutes:02}:{seconds:02}.{snapshot['vm-clock-nsec'] // 1_000_000:03}",
+                str(snapshot.get("icount", "")),
+            )
+        )
+    return lines
+
+
+def _snapshot_line(id: str, name: str, size: str, date: str, clock: str, icount: str) -> str:
+    return f"{id:<10}{name:<17}{size:>8}{date:>20}{clock:>13}{icount:>11}"
 
 
 def _specific_lines(data: Mapping[str, Any], depth: int) -> list[str]:

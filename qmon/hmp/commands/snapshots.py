@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.hmp.commands.image_info import snapshot_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 
@@ -22,11 +24,28 @@ async def _ours_or_its_own(call: Call, command: str, arguments: dict[str, Any] |
 @handler("hmp_info_snapshots")
 async def info_snapshots(call: Call) -> None:
     try:
-        snapshots = await _ours_or_its_own(call, "x-qmon-query-snapshots")
+        drives = await _ours_or_its_own(call, "x-qmon-query-snapshots")
     except CommandError as error:
         raise LineError(str(error)) from error
-    if snapshots == []:
-        call.print("There is no snapshot available.")
+    for line in snapshot_list(drives) if drives else ():
+        call.print(line)
+
+
+def snapshot_list(drives: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The lines for the snapshots of each drive; one of all drives is a snapshot of the machine."""
+    if not any(drive["snapshots"] for drive in drives):
+        return ["There is no snapshot available."]
+    names = [{snapshot["name"] for snapshot in drive["snapshots"]} for drive in drives]
+    common = set.intersection(*names)
+    whole = [snapshot for snapshot in drives[0]["snapshots"] if snapshot["name"] in common]
+    lines = ["List of snapshots present on all disks:"]
+    lines += snapshot_lines(whole, with_ids=False) if whole else ["None"]
+    for drive in drives:
+        partial = [snapshot for snapshot in drive["snapshots"] if snapshot["name"] not in common]
+        if partial:
+            lines += ["", f"List of partial (non-loadable) snapshots on '{drive['device']}':"]
+            lines += snapshot_lines(partial)
+    return lines
 
 
 def _named(call: Call) -> dict[str, Any]:
