@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +13,23 @@ from typing import NoReturn
 from qmon.block.accounts import Accounts
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.gate import Gate
-from qmon.block.image import Layer, look_at_image, open_image, probe_format
+from qmon.block.guessed import GuessedRawFilter
+from qmon.block.image import ImageNode, Layer, look_at_image, open_image
 from qmon.block.node import Buffer, Extent, Node
+from qmon.block.probe import probe_format
+from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.throttle import ThrottleFilter
 from qmon.machine.device import Device
 
 CLOSING = "closing"
 """The reason for which the gate of a drive that goes away is closed."""
+
+GUESSED = (
+    "drive '%s': the format of '%s' is guessed to be raw, and writes that would have it look like another are"
+    " refused: add format=raw"
+)
+
+log = logging.getLogger("qmon.drive")
 
 _numbers = itertools.count()
 
@@ -99,14 +110,22 @@ class Drive:
         self.guest = GuestDisk(self)
         self.faults = Faults()
         self.format = settings.format or probe_format(settings.file)
+        if self._is_guessed_raw and not settings.read_only:
+            log.warning(GUESSED, settings.id, settings.file)
         self._active = False
         self.is_waiting = False
         """Whether the image stays closed until it is used, since another drive of this machine has it."""
         self._has_fault_filter = False
+        self._image: ImageNode | None = None
+        """The open image, below all filters."""
         self.node: Node = InactiveNode(0, settings.read_only)
         self.layers: list[Layer] = []
         """The image and what backs it, as they were when it was opened or looked at last."""
         self.probe()
+
+    @property
+    def _is_guessed_raw(self) -> bool:
+        return self.settings.format is None and self.format == "raw"
 
     @property
     def id(self) -> str:
@@ -134,6 +153,13 @@ class Drive:
         return self.node.size
 
     @property
+    def backing_size(self) -> int | None:
+        """The virtual size of what backs the image, None where nothing does."""
+        if self._active:
+            return None if self.node.backing is None else self.node.backing.size
+        return self.layers[1].size if len(self.layers) > 1 else None
+
+    @property
     def read_only(self) -> bool:
         return self.settings.read_only
 
@@ -151,11 +177,23 @@ class Drive:
     def activate(self) -> None:
         """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
         if not self._active:
-            self.node = open_image(self.settings.file, self.format, read_only=self.read_only)
+            self._image = open_image(self.settings.file, self.format, read_only=self.read_only)
+            self.node = self._image
+            if self._is_guessed_raw:
+                self.node = GuessedRawFilter(self.node)
             self._active = True
             self.layers = self._look()
             if self.faults:
                 self.install_fault_filter()
+
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
+
+        Nobody else uses the drive. Raises OSError.
+        """
+        if not isinstance(self._image, Qcow2Node):
+            raise OSError(errno.ENOTSUP, "only a qcow2 image has what can be left to a backing image")
+        self._image.leave_to_backing(offset, length)
 
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
@@ -198,6 +236,7 @@ class Drive:
     def _close(self) -> None:
         node, self.node = self.node, InactiveNode(self.node.size, self.read_only)
         self._active = self._has_fault_filter = False
+        self._image = None
         node.close()
 
 
