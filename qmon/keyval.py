@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from qmon.errors import UsageError
+
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+"""What an ``id`` may be, as a whole."""
+IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
 
 TRUE_WORDS = ("on", "yes", "true", "y")
 FALSE_WORDS = ("off", "no", "false", "n")

@@ -5,18 +5,15 @@ Option strings of ``-object`` and ``object_add`` are read here into the argument
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from qmon.errors import UsageError
 from qmon.json_text import parse_json
+from qmon.keyval import IDENTIFIER, IDENTIFIER_HINT
 from qmon.keyval_tree import parse_tree
 from qmon.visit import Choice, Form, Kind, Struct, Text, struct
-
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +194,7 @@ def check_identifier(text: str) -> None:
 
 
 def is_identifier(text: str) -> bool:
-    return _IDENTIFIER.fullmatch(text) is not None
+    return IDENTIFIER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

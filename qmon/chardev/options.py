@@ -9,10 +9,9 @@ from typing import Any
 
 from qmon.address import parse_inet
 from qmon.errors import UsageError
-from qmon.keyval import parse_switch, split_options
+from qmon.keyval import IDENTIFIER, IDENTIFIER_HINT, parse_switch, split_options
 from qmon.units import parse_size_prefix
 
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,15}|[0-9]{1,18}")
 
 _SWITCHES = (
@@ -163,11 +162,8 @@ def _pairs(parts: list[str], implied: str | None, warn: Callable[[str], None]) -
 
 
 def _check_identifier(text: str) -> None:
-    if not _IDENTIFIER.fullmatch(text):
-        raise BadOptionError(
-            "Parameter 'id' expects an identifier\n"
-            "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
-        )
+    if not IDENTIFIER.fullmatch(text):
+        raise BadOptionError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
 
 
 def _value(key: str, value: str) -> Option:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from qmon.hmp.person import LineError
+from qmon.keyval import IDENTIFIER
 
 _IMPLIED_KEYS = {"device": "driver", "netdev": "type", "object": "qom-type", "chardev": "backend"}
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _KEY = re.compile(r"[^=,]*")
 _VALUE = re.compile(r"(?:[^,]|,,)*")
 
@@ -22,7 +22,7 @@ def read_options(text: str, group: str) -> dict[str, str]:
     # the id is looked for before the rest is read, and then the first part's key is not implied
     given = next((value for key, value in _parts(text, None) if key == "id"), None)
     if given is not None:
-        if not _ID.fullmatch(given):
+        if not IDENTIFIER.fullmatch(given):
             raise LineError("")
         options["id"] = given
     options.update((key, value) for key, value in _parts(text, _IMPLIED_KEYS.get(group)) if key != "id")
