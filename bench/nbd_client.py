@@ -80,6 +80,10 @@ class Guest:
         """Write; on return it is acknowledged."""
         self._request(Command.WRITE, offset, len(data), data)
 
+    def trim(self, offset: int, length: int) -> None:
+        """Say that a range is not needed any more."""
+        self._request(Command.TRIM, offset, length)
+
     def flush(self) -> None:
         """Flush; on return what was acknowledged before is on stable storage."""
         self._request(Command.FLUSH, 0, 0)

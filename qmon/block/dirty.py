@@ -83,6 +83,16 @@ class DirtyMap:
             offset = first * self.granularity
             yield offset, min(position * self.granularity, self.size) - offset
 
+    def clean(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a range that are not marked, likewise."""
+        position = offset // self.granularity
+        last = -(-(offset + length) // self.granularity)
+        while (first := self._flags.find(0, position, last)) >= 0:
+            found = self._flags.find(1, first, last)
+            position = found if found >= 0 else last
+            start = max(first * self.granularity, offset)
+            yield start, min(position * self.granularity, offset + length) - start
+
     @property
     def dirty_bytes(self) -> int:
         """How much is marked, in bytes."""

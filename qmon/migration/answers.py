@@ -43,6 +43,8 @@ class Type(enum.IntEnum):
     """It won't happen, and this side never runs; the body says why, in UTF-8."""
     UNKNOWN = 0x7108
     """The answer to GO for a migration that nothing is known of here: no answer at all."""
+    BUSY = 0x7109
+    """The offer is still being looked at; now and then before AGREED."""
 
 
 class AnswerError(QmonError):
@@ -87,6 +89,7 @@ _SIZES = {
     Type.PREPARED: _PREPARED.size,
     Type.RUNNING: 0,
     Type.UNKNOWN: 0,
+    Type.BUSY: 0,
 }
 
 

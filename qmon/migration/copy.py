@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from qmon.block.dirty import MIN_GRANULARITY, DirtyFilter, DirtyMap
@@ -37,8 +38,8 @@ def pieces(buffer: memoryview) -> Iterator[tuple[int, int, bool]]:
     yield start, len(buffer) - start, was_zero
 
 
-class KnownZeros:
-    """Which of the destination's chunks are known to read as zero; one byte a chunk."""
+class Chunks:
+    """A set of a disk's chunks, one byte for each: those of which something is known."""
 
     def __init__(self, size: int, granularity: int) -> None:
         self._granularity = granularity
@@ -46,7 +47,7 @@ class KnownZeros:
         self._flags = bytearray(-(-size // granularity))
 
     def add(self, offset: int, length: int) -> None:
-        """Note a range; chunks that it covers only in part stay unknown."""
+        """Add a range's chunks, but those that it covers only in part."""
         first = -(-offset // self._granularity)
         end = min(offset + length, self._size)
         last = len(self._flags) if end == self._size else end // self._granularity
@@ -54,15 +55,23 @@ class KnownZeros:
             stop = min(start + len(_ONES), last)
             self._flags[start:stop] = _ONES[: stop - start]
 
+    def touch(self, offset: int, length: int) -> None:
+        """Add all chunks of a range within the disk, and those that it covers only in part."""
+        first = offset // self._granularity
+        last = -(-(offset + length) // self._granularity)
+        for start in range(first, last, len(_ONES)):
+            stop = min(start + len(_ONES), last)
+            self._flags[start:stop] = _ONES[: stop - start]
+
     def forget(self, offset: int, length: int) -> None:
-        """Something is being sent to this range: it may hold anything from now on."""
+        """Take a range's chunks out, and those that it covers only in part."""
         first = offset // self._granularity
         last = -(-(offset + length) // self._granularity)
         if self._flags.find(1, first, last) >= 0:
             self._flags[first:last] = bytes(last - first)
 
     def unknown(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Yield the parts of a range, as (offset, length) in bytes, that may hold something else."""
+        """Yield the parts of a range, as (offset, length) in bytes, whose chunks are not in the set."""
         position = offset // self._granularity
         last = -(-(offset + length) // self._granularity)
         while (first := self._flags.find(0, position, last)) >= 0:
@@ -87,17 +96,28 @@ class Outlet(Protocol):
 
 
 class DriveCopy:
-    """A drive that travels: its dirty map, and its node below the filter."""
+    """A drive that travels in full: its dirty map, and its node below the filter."""
 
     def __init__(self, index: int, drive: MigratingDrive) -> None:
         self.index = index
         self.drive = drive
-        self.dirty = DirtyMap(drive.size, dirty=True)
-        self.known_zeros = KnownZeros(drive.size, self.dirty.granularity)
+        self.dirty = self._new_map(drive.size)
+        self.total = drive.size
+        """Bytes that are to be looked at, were nothing written meanwhile."""
+        self.known_zeros = Chunks(drive.size, self.dirty.granularity)
+        """Which of the destination's chunks are known to read as zero."""
         self._below: Node | None = None
         self._taken = 0
         self._data = (0, -1)
         """Where data were last seen to begin and to end, in bytes."""
+
+    @staticmethod
+    def _new_map(size: int) -> DirtyMap:
+        """With everything marked: what is a hole and needs no sending is found out when its turn comes.
+
+        A scan before the first byte would keep a large disk waiting.
+        """
+        return DirtyMap(size, dirty=True)
 
     @property
     def remaining(self) -> int:
@@ -105,13 +125,15 @@ class DriveCopy:
         return min(self.dirty.dirty_bytes + self._taken, self.drive.size)
 
     def install(self) -> None:
-        """Put the filter over the node, everything being marked; the gate is closed and drained.
-
-        What is a hole and needs no sending is found out when its turn comes: a scan before the first byte
-        would keep a large disk waiting.
-        """
+        """Put the filter over the node; the gate is closed and drained."""
         self._below = self.drive.node
         self.drive.node = DirtyFilter(self._below, self.dirty)
+
+    def survey(self, pulse: Callable[[], None]) -> None:
+        """Find out what must be sent, where that is done beforehand; ``pulse`` is called now and then.
+
+        Raises QmonError naming what can't be read, and what ``pulse`` raises.
+        """
 
     def uninstall(self) -> None:
         """Take the filter away; requests that still go through it harm nothing."""
@@ -125,10 +147,21 @@ class DriveCopy:
         while run := self.dirty.take(position, limit):
             position = run[0] + run[1]
             self._taken = run[1]
-            limit = max(RUN_LIMIT, self._send_run(*run, outlet) - position)
+            limit = max(RUN_LIMIT, self._send_taken(*run, outlet) - position)
+
+    def _send_taken(self, offset: int, length: int, outlet: Outlet) -> int:
+        """Send what was taken from the map; return where the last hole that was seen ends, 0 without one."""
+        return self._send_run(offset, length, outlet)
+
+    @contextlib.contextmanager
+    def _naming(self, what: str, offset: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise QmonError(f"drive '{self.drive.id}': {what} at {offset} failed: {reason(error)}") from error
 
     def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> int:
-        """Send what was taken from the map; return where the last hole that was seen ends, 0 without one."""
+        """Send a range; return where the last hole that was seen ends, 0 without one."""
         hole_end = 0
         node, writer = self._below, outlet.writer
         assert node is not None
@@ -140,7 +173,7 @@ class DriveCopy:
             data, data_end = self._data
             if data <= offset < data_end:
                 count = min(count, data_end - offset)  # not into the hole behind it
-            try:
+            with self._naming(f"read of {count} bytes", offset):
                 if offset == data_end and (zeros := self._zeros_ahead(node, offset)):
                     hole_end = offset + zeros
                     count = min(hole_end, end) - offset
@@ -157,10 +190,6 @@ class DriveCopy:
                         self._zeros(offset, count, outlet)
                     else:
                         self._pieces(offset, buffer, writer)
-            except OSError as error:
-                raise QmonError(
-                    f"drive '{self.drive.id}': read of {count} bytes at {offset} failed: {reason(error)}"
-                ) from error
             offset += count
             self._taken -= count
         return hole_end

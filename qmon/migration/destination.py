@@ -13,6 +13,7 @@ from uuid import UUID
 
 from qmon.errors import CommandError, QmonError, reason
 from qmon.migration import answers
+from qmon.migration.backing import Leftovers
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.offer import Mode, OfferError
@@ -97,6 +98,8 @@ class Incoming:
         self._spoiled = False
         """Whether the last flush or the record of it failed: then there is nothing to wait for."""
         self.progress = Progress()
+        self.leftovers = Leftovers()
+        """For the session whose migration it is."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -185,6 +188,7 @@ class Incoming:
                 for drive in transfer.drives:
                     with opening(drive):
                         drive.activate()
+                        self.leftovers.opened(drive.image)
             case Action.LOCK:
                 return  # shared images are the source's until it has let go
             case Action.GIVE_UP:
@@ -198,6 +202,7 @@ class Incoming:
             case Action.RECORD_REFUSED:
                 self._record(transfer, Stand.REFUSED)
             case Action.RUN:
+                self.leftovers.clear()
                 self._start_machine(transfer.resume)
             case Action.SEND_PREPARED:
                 self._answer(answers.prepared(transfer.records, transfer.digest))
@@ -208,11 +213,11 @@ class Incoming:
             case _:
                 raise AssertionError(f"{action.name} is not the destination's")
 
-    @staticmethod
-    def _give_up(transfer: Transfer) -> None:
+    def _give_up(self, transfer: Transfer) -> None:
         for drive in transfer.drives:
             try:
                 drive.deactivate(flush=False)  # what is here is partial, or was flushed before
+                self.leftovers.closed(drive.image)
             except OSError as error:
                 log.error("drive '%s': %s", drive.id, reason(error))
 

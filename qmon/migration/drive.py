@@ -25,6 +25,10 @@ class MigratingDrive(Protocol):
         """The virtual size in bytes, known also while the image is not open."""
 
     @property
+    def backing_size(self) -> int | None:
+        """The virtual size of what backs the image, known also while that is not open; None for nothing."""
+
+    @property
     def read_only(self) -> bool: ...
 
     @property
@@ -40,6 +44,13 @@ class MigratingDrive(Protocol):
     def probe(self) -> None:
         """Look again at an image that is not active, without a lock: its size may have changed.
 
+        Raises OSError.
+        """
+
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
+
+        The drive is active, and nobody else uses it. Clusters that the range covers only in part stay.
         Raises OSError.
         """
 

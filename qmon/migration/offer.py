@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,9 @@ from qmon.errors import QmonError
 
 MAX_ID = 255
 """Characters that a drive's id may have."""
+
+MAX_SAMPLES = 1024
+"""Of one backing image."""
 
 MAX_SHOWN = 200
 """Characters of what can't be read that are shown: a peer that nobody knows yet may have sent a MiB."""
@@ -32,12 +35,33 @@ class OfferError(QmonError):
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A range of a backing image, in bytes, and the checksum of what it holds, in hexadecimal."""
+
+    offset: int
+    length: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackingOffer:
+    """What a drive's overlay is over: its size in bytes, and samples of what it holds, in order."""
+
+    size: int
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DriveOffer:
-    """One drive as a side knows it; ``size`` in bytes."""
+    """One drive as a side knows it; ``size`` in bytes.
+
+    ``backing`` is what an incremental copy leaves out, None where all of the drive travels.
+    """
 
     id: str
     size: int
     read_only: bool
+    backing: BackingOffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +79,7 @@ class Offer:
         fields: dict[str, Any] = {
             "id": self.id.hex,
             "mode": self.mode.value,
-            "drives": [asdict(drive) for drive in self.drives],
+            "drives": [_encode_drive(drive) for drive in self.drives],
         }
         if self.uuid is not None:
             fields["uuid"] = str(self.uuid)
@@ -73,12 +97,40 @@ class Offer:
             raise OfferError(f"the source's offer can't be read: {str(error)[:MAX_SHOWN]}") from error
 
 
+def _encode_drive(drive: DriveOffer) -> dict[str, Any]:
+    fields = asdict(drive)
+    if drive.backing is None:
+        del fields["backing"]
+    else:
+        fields["backing"]["samples"] = [astuple(sample) for sample in drive.backing.samples]
+    return fields
+
+
 def _decode_drive(item: Any) -> DriveOffer:
     name, size, read_only = item["id"], item["size"], item["read_only"]
     good_name = isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_ID
     if not good_name or type(size) is not int or type(read_only) is not bool or size < 0:
         raise ValueError(f"not a drive: {item!r}")
-    return DriveOffer(name, size, read_only)
+    return DriveOffer(name, size, read_only, _decode_backing(item["backing"]) if "backing" in item else None)
+
+
+def _decode_backing(item: Any) -> BackingOffer:
+    size, samples = item["size"], item["samples"]
+    if type(size) is not int or size < 0 or not isinstance(samples, list) or len(samples) > MAX_SAMPLES:
+        raise ValueError(f"not a backing image: {item!r}")
+    found: list[Sample] = []
+    end = 0
+    for sample in samples:
+        offset, length, checksum = sample
+        numbers = type(offset) is int and type(length) is int
+        # In order and apart from each other, so that no offer has the same bytes read over and over.
+        if not numbers or not isinstance(checksum, str) or offset < end or length <= 0:
+            raise ValueError(f"not a sample of a backing image: {sample!r}")
+        end = offset + length
+        found.append(Sample(offset, length, checksum))
+    if end > size:
+        raise ValueError(f"a sample that ends at {end}, in a backing image of {size} bytes")
+    return BackingOffer(size, tuple(found))
 
 
 def check_fit(offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None) -> None:
@@ -107,6 +159,27 @@ def check_fit(offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None
             raise OfferError(f"drive '{drive.id}' is read-only at the destination and writable at the source")
         if drive.read_only and not mine.read_only:
             raise OfferError(f"drive '{drive.id}' is writable at the destination and read-only at the source")
+        if offer.mode is Mode.INCREMENTAL and not drive.read_only:
+            _check_backing(drive, mine)
     if known:
         name = next(iter(known))
         raise OfferError(f"the source has no drive '{name}', which the destination has")
+
+
+def _check_backing(there: DriveOffer, here: DriveOffer) -> None:
+    match there.backing, here.backing:
+        case BackingOffer(size=theirs), BackingOffer(size=ours) if ours != theirs:
+            raise OfferError(
+                f"the backing image of drive '{there.id}' has {theirs} bytes at the source and {ours} at the"
+                " destination: for an incremental copy they must be the same"
+            )
+        case BackingOffer(), None:
+            has, lacks = "source", "destination"
+        case None, BackingOffer():
+            has, lacks = "destination", "source"
+        case _:
+            return
+    raise OfferError(
+        f"drive '{there.id}' has a backing image at the {has} and none at the {lacks}: an incremental copy"
+        " needs the same one on both sides"
+    )

@@ -31,9 +31,9 @@ class Parameter:
     """A parameter's row.
 
     ``allowed`` is its range in QEMU's words, "" where every value of the kind is, and ``fits`` checks it,
-    given the value and all the others. ``later``: QEMU 10 has it and 7.2 has not; it is shown once it is set
-    to something else than its default. A ``meaning`` that says "No effect" is one of guest RAM, processors
-    or network cards, of which this machine has none.
+    given the value and all the others. ``later``: QEMU 10 has it, or only qmon, and 7.2 has not; it is shown
+    once it is set to something else than its default. A ``meaning`` that says "No effect" is one of guest
+    RAM, processors or network cards, of which this machine has none.
     """
 
     name: str
@@ -215,8 +215,17 @@ PARAMETERS = (
         later=True,
     ),
     Parameter("direct-io", Kind.SWITCH, False, "No effect: is about migrations into a file", later=True),
+    Parameter(
+        "x-qmon-verify-backing",
+        Kind.CHOICE,
+        "sample",
+        "How an incremental copy makes sure that the backing images are the same on both sides: by what"
+        " samples of them hold (sample), by all that they hold (full), or only by their size (off)",
+        choices=("off", "sample", "full"),
+        later=True,
+    ),
 )
-"""In the order in which QEMU reads them."""
+"""In the order in which QEMU reads them, and then our own."""
 
 ROWS = {row.name: row for row in PARAMETERS}
 
@@ -277,6 +286,11 @@ class Parameters:
     def switchover_bandwidth(self) -> int:
         """Bytes a second that can be sent at the switchover, 0 for as measured."""
         return int(self._values["avail-switchover-bandwidth"])
+
+    @property
+    def verify_backing(self) -> str:
+        """``off``, ``sample`` or ``full``."""
+        return str(self._values["x-qmon-verify-backing"])
 
     @property
     def downtime_limit_ms(self) -> int:

@@ -15,8 +15,9 @@ from qmon.block.extents import visible_extents
 from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, reason
 from qmon.migration import answers
+from qmon.migration.backing import check_backing, check_empty
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.offer import DriveOffer, Mode, Offer, check_fit
+from qmon.migration.offer import BackingOffer, DriveOffer, Mode, Offer, check_fit
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.receiver import Receiver
 from qmon.migration.stream import Go, Item, Kind, Record, StreamError
@@ -32,6 +33,9 @@ HELLO_TIMEOUT = 10
 SILENCE_TIMEOUT = 60
 """Seconds without a byte after which the source counts as lost. A slow source sends a little, often."""
 
+SIGN_SECONDS = 5.0
+"""How often the source is shown that its offer is being looked at."""
+
 MIN_ZERO_RANGE = 4096
 
 TELL_APPLIED_AFTER = 4 << 20
@@ -44,6 +48,21 @@ def opening(drive: MigratingDrive) -> Iterator[None]:
         yield
     except OSError as error:
         raise QmonError(f"drive '{drive.id}' can't be opened at the destination: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _looking_at(drive: MigratingDrive) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(
+            f"drive '{drive.id}' can't be looked at at the destination: {reason(error)}"
+        ) from error
+
+
+def _describe(drive: MigratingDrive) -> DriveOffer:
+    size = drive.backing_size
+    return DriveOffer(drive.id, drive.size, drive.read_only, None if size is None else BackingOffer(size))
 
 
 class Session:
@@ -65,6 +84,8 @@ class Session:
         self._applied = self._told = -1
         self._told_at = 0
         self._wrote = False
+        self._has_overlays = False
+        self._shown = time.monotonic()
         self._done = False
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
 
@@ -137,7 +158,7 @@ class Session:
         for drive in drives:
             with opening(drive):
                 drive.probe()
-        here = [DriveOffer(drive.id, drive.size, drive.read_only) for drive in drives]
+        here = [_describe(drive) for drive in drives]
         check_fit(offer, here, self._incoming.uuid)
         by_id = {drive.id: drive for drive in drives}
         self._drives = [by_id[drive.id] for drive in offer.drives]
@@ -146,21 +167,49 @@ class Session:
         self._offer = offer
         log.info("incoming migration %s from %s", offer.id, self._peer)
         self._progress.total = sum(
-            drive.size for drive, own in zip(self._drives, self._writable, strict=True) if own
+            drive.size
+            for drive, own, offered in zip(self._drives, self._writable, offer.drives, strict=True)
+            if own and offered.backing is None
         )
         self._progress.remaining = self._progress.total
         self._incoming.agree()
         # A source that reads no answers must not hold this thread for ever.
         timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._has_overlays = any(drive.backing is not None for drive in offer.drives)
+        self._make_ready(offer)
         for index, own in enumerate(self._writable):
-            if own:
+            if own and offer.drives[index].backing is None:
                 with opening(self._drives[index]):
                     ranges = list(self._zero_ranges(self._drives[index]))
                 for message in answers.zeros(index, ranges):
                     self._sock.sendall(message)
         self._progress.agreed = time.monotonic()
         self._sock.sendall(answers.encode(answers.Type.AGREED))
+
+    def _make_ready(self, offer: Offer) -> None:
+        """See that incremental copies fit what is here; empty what a failed one left. Raises QmonError."""
+        copies = [
+            (drive, offered.backing)
+            for drive, offered in zip(self._drives, offer.drives, strict=True)
+            if offered.backing is not None and not drive.read_only
+        ]
+        leftovers = self._incoming.leftovers
+        for drive, backing in copies:
+            with _looking_at(drive):
+                check_backing(drive, backing, self._show_life)
+        for drive, _ in copies:
+            with _looking_at(drive):
+                leftovers.empty(drive, self._show_life)
+                check_empty(drive)
+            leftovers.begun(drive.image)
+
+    def _show_life(self) -> None:
+        """While the offer is looked at: let the source see now and then that this side is there."""
+        now = time.monotonic()
+        if now - self._shown > SIGN_SECONDS:
+            self._shown = now
+            self._sock.sendall(answers.encode(answers.Type.BUSY))
 
     @staticmethod
     def _zero_ranges(drive: MigratingDrive) -> Iterator[tuple[int, int]]:
@@ -188,12 +237,20 @@ class Session:
                 if self._finish is not None:
                     self._tell_applied()
                     self._progress.remaining = 0
+                    self._note_total()
                     self._progress.gates_closed = time.monotonic()
                     self._incoming.finish(self, *self._finish)
             case Kind.PROGRESS:
                 self._progress.remaining = record.offset
+                self._note_total()
             case Kind.HELLO:
                 raise StreamError("not a valid migration stream: a second HELLO")
+
+    def _note_total(self) -> None:
+        """How much of an overlay travels is known only when the source says how much there still is."""
+        if self._has_overlays:
+            progress = self._progress
+            progress.total = max(progress.total, progress.transferred + progress.remaining)
 
     def _target(self, record: Record) -> MigratingDrive:
         """The drive that a record may write to. Raises StreamError for one outside it."""

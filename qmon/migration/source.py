@@ -13,10 +13,12 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.migration.answers import Type
 from qmon.migration.copy import DriveCopy
 from qmon.migration.drive import GATE_REASON, MigratingDrive
+from qmon.migration.incremental import IncrementalCopy
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.link import STALL_TIMEOUT, Link, LinkError, PeerRefusedError
-from qmon.migration.offer import DriveOffer, Mode, Offer
+from qmon.migration.offer import Mode, Offer
 from qmon.migration.parameters import Parameters
+from qmon.migration.plan import plan
 from qmon.migration.progress import Progress
 from qmon.migration.states import (
     ENDED,
@@ -62,8 +64,8 @@ MIN_SLICE = 4 << 10
 
 
 PAUSE_CHECK_SECONDS = 0.1
-PAUSE_SIGN_SECONDS = 5.0
-"""How often a source that waits at the switchover shows the destination that it is there."""
+SIGN_SECONDS = 5.0
+"""How often a source that sends nothing shows the destination that it is there."""
 
 ASK_AGAIN_SECONDS = 1.0
 
@@ -138,8 +140,8 @@ class Source:
 
     @property
     def drive_figures(self) -> list[tuple[str, int, int]]:
-        """Of each drive that travels: its id, bytes still to be sent, and size."""
-        return [(copy.drive.id, copy.remaining, copy.drive.size) for copy in list(self._copies)]
+        """Of each drive that travels: its id, bytes still to be sent, and bytes in all."""
+        return [(copy.drive.id, copy.remaining, copy.total) for copy in list(self._copies)]
 
     def start(self) -> None:
         """Begin, or go on asking where a restart found doubt."""
@@ -226,8 +228,12 @@ class Source:
             self._end(f"internal error: {error!r}")
 
     def _migrate(self) -> None:
+        offers, self._copies = plan(
+            self._drives, self.mode, self._parameters.verify_backing, self.id, self._check
+        )
+        offer = Offer(self.id, self.mode, offers, self._uuid)
         link = self._connect()
-        self._agree(link)
+        self._agree(link, offer)
         self._copy(link)
         self._switch_over(link)
 
@@ -291,27 +297,18 @@ class Source:
         self._check()
         return self._link
 
-    def _agree(self, link: Link) -> None:
-        offer = Offer(
-            self.id,
-            self.mode,
-            tuple(DriveOffer(drive.id, drive.size, drive.read_only) for drive in self._drives),
-            self._uuid,
-        )
-        if self.mode is not Mode.SHARED:
-            self._copies = [
-                DriveCopy(index, drive) for index, drive in enumerate(self._drives) if not drive.read_only
-            ]
-        self.progress.total = sum(copy.drive.size for copy in self._copies)
+    def _agree(self, link: Link, offer: Offer) -> None:
         self._writer.raw(preamble() + section_start())
         self._writer.hello(offer.encode())
         self._close_part()
         self._send()
-        by_index = {copy.index: copy for copy in self._copies}
-        while (answer := link.wait_for(Type.ZEROS, Type.AGREED)).type is Type.ZEROS:
+        by_index = {copy.index: copy for copy in self._copies if not isinstance(copy, IncrementalCopy)}
+        while (answer := link.wait_for(Type.ZEROS, Type.BUSY, Type.AGREED)).type is not Type.AGREED:
+            if answer.type is Type.BUSY:
+                continue
             index, ranges = answer.zeros
             if index not in by_index:
-                raise LinkError(f"the destination spoke of drive {index}, which does not travel")
+                raise LinkError(f"the destination spoke of drive {index}, which does not travel in full")
             for offset, length in ranges:
                 by_index[index].known_zeros.add(offset, length)
         self._track()
@@ -319,13 +316,16 @@ class Source:
         self._step(Event.AGREED)
 
     def _track(self) -> None:
-        """From here on every write is seen."""
+        """From here on every write is seen, and it is known what must be sent."""
         for copy in self._copies:
             self._close_gate(copy.drive)
             try:
                 copy.install()
             finally:
                 copy.drive.gate.open(GATE_REASON)
+        for copy in self._copies:
+            copy.survey(self._show_life)
+        self.progress.total = sum(copy.total for copy in self._copies)
         self.progress.remaining = self._dirty_bytes()
 
     def _copy(self, link: Link) -> None:
@@ -406,16 +406,22 @@ class Source:
 
     def _wait_to_go_on(self, link: Link) -> None:
         """Stand still until told otherwise. Raises LinkError for a destination that has gone."""
-        signed = time.monotonic()
         while not self._told_to_go_on.wait(PAUSE_CHECK_SECONDS):
-            self._check()
             link.check()
-            if time.monotonic() - signed > PAUSE_SIGN_SECONDS:
-                signed = time.monotonic()
-                self._writer.raw(section_part())
-                self._writer.progress(self.progress.remaining)
-                self._close_part()
-                self._send()
+            self._show_life()
+
+    def _show_life(self) -> None:
+        """While nothing is sent: let the destination see now and then that this side is there."""
+        self._check()
+        if time.monotonic() - self._progress_sent > SIGN_SECONDS:
+            self._writer.raw(section_part())
+            self._send_progress()
+            self._close_part()
+            self._send()
+
+    def _send_progress(self) -> None:
+        self._progress_sent = time.monotonic()
+        self._writer.progress(self.progress.remaining)
 
     def _hear(self) -> None:
         """After GO: hear how it went. Without an answer there is doubt."""
@@ -519,10 +525,8 @@ class Source:
     def send(self) -> None:
         """Send what was gathered within a part."""
         self._send()
-        now = time.monotonic()
-        if now - self._progress_sent > PROGRESS_INTERVAL:
-            self._progress_sent = now
-            self._writer.progress(self.progress.remaining)
+        if time.monotonic() - self._progress_sent > PROGRESS_INTERVAL:
+            self._send_progress()
 
     def _dirty_bytes(self) -> int:
         return sum(copy.dirty.dirty_bytes for copy in self._copies)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qmon.block.gate import Gate
 from qmon.block.node import Extent, Node
 from qmon.block.node import Kind as Holds
-from qmon.migration.copy import ZERO_PIECE, DriveCopy, KnownZeros, pieces
+from qmon.migration.copy import ZERO_PIECE, Chunks, DriveCopy, pieces
 from qmon.migration.stream import (
     IOV_LIMIT,
     MAX_PAYLOAD,
@@ -44,6 +44,13 @@ class MemoryDrive:
     @property
     def size(self) -> int:
         return self.node.size
+
+    @property
+    def backing_size(self) -> int | None:
+        return None if self.node.backing is None else self.node.backing.size
+
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        raise AssertionError("only a destination empties overlays")
 
     def probe(self) -> None:
         """Its size never changes."""
@@ -248,7 +255,7 @@ class TestPieces:
                 assert is_zero == (not any(buffer[step:stop])) or not length
 
 
-class TestKnownZeros:
+class TestChunks:
     @given(
         st.integers(1, 40 * CHUNK),
         st.lists(st.tuples(st.integers(0, 45 * CHUNK), st.integers(0, 45 * CHUNK)), max_size=6),
@@ -259,7 +266,7 @@ class TestKnownZeros:
         self, size: int, added: list[tuple[int, int]], offset: int, length: int
     ) -> None:
         """Also when a peer speaks of what lies behind the end."""
-        known = KnownZeros(size, CHUNK)
+        known = Chunks(size, CHUNK)
         chunks: set[int] = set()
         for start, span in added:
             known.add(start, span)
@@ -279,6 +286,6 @@ class TestKnownZeros:
 
     @given(st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
     def test_a_range_from_anywhere_does_no_harm(self, offset: int, length: int) -> None:
-        known = KnownZeros(10 * CHUNK, CHUNK)
+        known = Chunks(10 * CHUNK, CHUNK)
         known.add(offset, length)
         assert sum(span for _, span in known.unknown(0, 10 * CHUNK)) <= 10 * CHUNK

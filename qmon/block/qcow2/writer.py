@@ -121,10 +121,14 @@ class Writer:
     def _write_some(self, offset: int, data: memoryview) -> int:
         """Write as much from the start as can be in one go, and return how much."""
         core = self._core
+        plan: _InPlace | _Filling | None
         with core.lock:
-            while (plan := self._plan(offset, len(data))) is None:
+            place = core.mapping.place(offset, len(data), COPIED)
+            plan = _InPlace(place, len(data)) if place >= 0 else self._plan(offset, len(data))
+            while plan is None:
                 core.changed.wait()
                 self._out.check()
+                plan = self._plan(offset, len(data))
             epoch = core.requests.enter()
         try:
             if isinstance(plan, _InPlace):

@@ -154,8 +154,9 @@ PARAMETERS = (
     ParameterRow("vcpu-dirty-limit", _size, " MB/s"),
     ParameterRow("mode", _text),
     ParameterRow("direct-io", _switch),
+    ParameterRow("x-qmon-verify-backing", _text),
 )
-"""In the order in which ``info migrate_parameters`` shows them: those of QEMU 7.2 and of QEMU 10."""
+"""In the order in which ``info migrate_parameters`` shows them: those of QEMU 7.2, of QEMU 10, and our own."""
 
 _BY_NAME = {row.name: row for row in PARAMETERS}
 _SIZES = frozenset((_size, _signed_size, _bandwidth))

@@ -1,0 +1,42 @@
+"""How each drive of a source travels: in full, without what backs it, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from qmon.errors import QmonError, reason
+from qmon.migration.backing import describe_backing
+from qmon.migration.copy import DriveCopy
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.incremental import IncrementalCopy
+from qmon.migration.offer import BackingOffer, DriveOffer, Mode
+
+
+def plan(
+    drives: Sequence[MigratingDrive], mode: Mode, verify: str, migration: UUID, pulse: Callable[[], None]
+) -> tuple[tuple[DriveOffer, ...], list[DriveCopy]]:
+    """What is offered of the drives, and the copies of those that travel.
+
+    An image that nothing backs travels in full also where an incremental copy is asked for. ``verify`` says
+    how backing images are described; ``pulse`` is called while that goes on, and what it raises ends it.
+    Raises QmonError for one that can't be read.
+    """
+    offers: list[DriveOffer] = []
+    copies: list[DriveCopy] = []
+    for index, drive in enumerate(drives):
+        offered: BackingOffer | None = None
+        if mode is not Mode.SHARED and not drive.read_only:
+            backing = drive.node.backing if mode is Mode.INCREMENTAL else None
+            if backing is None:
+                copies.append(DriveCopy(index, drive))
+            else:
+                try:
+                    offered = describe_backing(backing, verify, migration, pulse)
+                except OSError as error:
+                    raise QmonError(
+                        f"the backing image of drive '{drive.id}' can't be read: {reason(error)}"
+                    ) from error
+                copies.append(IncrementalCopy(index, drive))
+        offers.append(DriveOffer(drive.id, drive.size, drive.read_only, offered))
+    return tuple(offers), copies
