@@ -86,9 +86,12 @@ class Core:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer from ``offset``. Raises OSError."""
         with self.lock:
-            runs = self.mapping.runs(offset, len(buffer))
+            place = self.mapping.place(offset, len(buffer), 0)
+            runs = self.mapping.runs(offset, len(buffer)) if place < 0 else []
             epoch = self.requests.enter()
         try:
+            if place >= 0:
+                self.file.read_into(place, buffer)
             for run in runs:
                 start = run.offset - offset
                 self.read_run(run, buffer[start : start + run.length])

@@ -62,6 +62,7 @@ class Mapping:
         self._metadata = metadata
         self._version = header.version
         self._bits = header.cluster_bits
+        self._in_cluster = header.cluster_size - 1
         self._known_end = file_size
         self.in_table = 1 << header.l2_bits
         self.table_bits = header.cluster_bits + header.l2_bits
@@ -96,6 +97,29 @@ class Mapping:
         """The L2 table of an L1 entry, None where there is none. Raises OSError."""
         offset = self.l1[l1_index] & OFFSET_MASK
         return self.cache.load(offset) if offset else None
+
+    def place(self, offset: int, length: int, marks: int) -> int:
+        """Where a range within one plain cluster lies in the file, -1 for others: the short way of ``runs``.
+
+        The entries of both tables have all the bits of ``marks``: 0 to read, COPIED to write there.
+        """
+        inside = offset & self._in_cluster
+        l1_entry = self.l1[offset >> self.table_bits]
+        table = self.cache.get(l1_entry & OFFSET_MASK)
+        if table is None or inside + length > self._in_cluster + 1:
+            return -1
+        entry = table.entries[offset >> self._bits & self.in_table - 1]
+        host = entry & OFFSET_MASK
+        if (
+            l1_entry & entry & marks != marks
+            or entry & ~(COPIED | OFFSET_MASK)
+            or not host
+            or host & self._in_cluster
+            or host >= self._known_end
+            or host >> self._bits in self._metadata
+        ):
+            return -1
+        return host + inside
 
     def runs(self, offset: int, length: int) -> list[Run]:
         """The states of a range, without gaps. Raises OSError."""
