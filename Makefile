@@ -47,6 +47,7 @@ bench: test-environment peers
 	$(RUN) -m bench.nbd
 	$(RUN) -m bench.downtime
 	$(RUN) -m bench.sparse
+	$(RUN) -m bench.script
 
 dist: test-environment
 	$(RUN) -m build

@@ -16,7 +16,7 @@ from qmon.machine.embedded import EmbeddedMachine
 from qmon.options import STDIN, Options, ScriptOption
 
 _LAST_LINE_SECONDS = 0.2
-"""How long a line may go on when the machine has quit: ``quit`` itself is one that does."""
+"""How long a line may go on when the machine has quit."""
 
 
 class ScriptRun:
@@ -47,18 +47,24 @@ class ScriptRun:
         end = asyncio.create_task(self._machine.wait_quit())
         await asyncio.wait([running, end], return_when=asyncio.FIRST_COMPLETED)
         end.cancel()
+        if not running.done() and not self._monitor.quitting:
+            self._break_off()
         if not running.done():
             await asyncio.wait([running], timeout=_LAST_LINE_SECONDS)
         if not running.done():
             running.cancel()
             await asyncio.wait([running])
-            place = self._person.place
-            if place is not None:
-                self._cut_off = True
-                line = without_secrets(self._monitor.tables, place.line).line
-                self._say(f"{place}: cut off by the end of qmon: {line}")
             return False
         return running.result() and not self._machine.is_quitting
+
+    def _break_off(self) -> None:
+        """The end has come from elsewhere: no further line begins, and the one that runs is told of."""
+        self._monitor.quitting = True
+        place = self._person.place
+        if place is not None:
+            self._cut_off = True
+            line = without_secrets(self._monitor.tables, place.line).line
+            self._say(f"told to end while {place} ran: {line}")
 
     def sum_up(self) -> None:
         """Say how many lines failed, where that did not end the script."""
@@ -88,7 +94,7 @@ def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
     for option in options:
         if option.is_line:
             lines += 1
-            scripts.append(Script("-c", option.text, first=lines))
+            scripts.append(Script("-c", option.text, number=lines))
         elif option.text == STDIN:
             scripts.append(Script("stdin", sys.stdin))
         else:

@@ -155,12 +155,11 @@ class Console:
 
     def _below(self) -> StyleAndTextTuples:
         """The row below the prompt."""
-        if wrong := complaint(self._monitor.tables, self._buffer.text):
-            return [("class:toolbar.complaint", f"! {wrong}")]
-        fields = [self._toolbar.text] if self._toolbar is not None else []
+        wrong = complaint(self._monitor.tables, self._buffer.text)
+        fields = [f"! {wrong}"] if wrong else [f" {self._toolbar.text}"] if self._toolbar is not None else []
         if self._application.editing_mode is EditingMode.VI:
             fields.append(f"vi: {VI_MODES.get(self._application.vi_state.input_mode, 'insert')}")
-        return [("", f" {SEPARATOR.join(fields)}")]
+        return [("class:toolbar.complaint" if wrong else "", SEPARATOR.join(fields))]
 
     @property
     def keys(self) -> str:

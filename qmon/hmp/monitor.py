@@ -65,7 +65,7 @@ class Monitor:
 
         ``place`` is where the line stands, when it was not typed.
         """
-        if person.comments:
+        if person.comments or place is not None:
             line = line[: comment_start(line)]
         try:
             found = look_up(self.tables.main, line)

@@ -43,8 +43,8 @@ class Script:
     name: str
     source: str | Stream
     paths: tuple[str, ...] = ()
-    first: int = 1
-    """The number of the first line."""
+    number: int | None = None
+    """The number that all its lines have, where they aren't counted."""
 
 
 async def run_script(monitor: Monitor, script: Script, person: Person, report: Report) -> bool:
@@ -62,7 +62,7 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
             continue
         if len(script.paths) < 2:
             person.history.append(line)
-        place = Place(script.name, number - 1 + script.first, line.strip(), report, script.paths)
+        place = Place(script.name, script.number or number, line.strip(), report, script.paths)
         report.begin(place)
         if not report.end(place, await monitor.try_line(line, person, place)):
             return False
@@ -120,7 +120,9 @@ async def left_under_way(monitor: Monitor) -> str | None:
         return "the script ends while the migration is in doubt: a new start, or migrate_resolve, settles it"
     if info["status"] == "device":
         return "the script ends while the disks are being handed over: a new start tells what came of it"
-    return "the script ends while a migration is under way, which is cancelled: 'wait migrate' waits for it"
+    return (
+        "the script ends while a migration is under way, which is cancelled: 'wait migrate' waits for its end"
+    )
 
 
 async def _lines_of_text(text: str) -> AsyncIterator[tuple[int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from qmon.hmp.table import Command, default_tables
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from tests.hmp.fake import FakePerson
+
+THERE = "unix:there.sock"
 
 RST = """
 ``move`` or ``m`` [``-d``] *where*\\ [``,fast``]
@@ -123,24 +126,37 @@ def test_the_manuals_examples_are_true(
 
 
 async def run(folder: Path, lines: list[str]) -> list[str]:
-    """What a machine with two drives answers to each line."""
-    machine = EmbeddedMachine(state_folder=folder / "state")
-    await machine.start(
-        [
-            DriveSettings("d0", "d0.img", "raw", "none", False),
-            DriveSettings("ro", "ro.img", "raw", "none", True),
-        ]
-    )
-    try:
+    """What a machine with two drives answers to each line; ``unix:there.sock`` is where another one waits."""
+    async with contextlib.AsyncExitStack() as stack:
+        if any(THERE in line for line in lines):
+            await machine_with_drives(stack, folder / "state there", "there-", THERE)
+        machine = await machine_with_drives(stack, folder / "state", "", None)
         monitor = Monitor(machine.registry)
+        person = FakePerson(interactive=False, comments=True)
         answers = []
         for line in lines:
-            person = FakePerson(interactive=False, comments=True)
+            person.history.append(line)
             await monitor.run_line(line, person)
             answers.append(person.said())
         return answers
-    finally:
-        await machine.close()
+
+
+async def machine_with_drives(
+    stack: contextlib.AsyncExitStack, state: Path, prefix: str, incoming: str | None
+) -> EmbeddedMachine:
+    """A machine in the current folder, closed with the stack; a disk of it holds a MiB, unless one comes in."""
+    for name, data in (("d0.img", bytes(range(256)) * 4096), ("ro.img", b"")):
+        Path(prefix + name).write_bytes(b"" if incoming else data)
+        os.truncate(prefix + name, 16 << 20)
+    machine = EmbeddedMachine(state_folder=state, incoming=incoming)
+    stack.push_async_callback(machine.close)
+    await machine.start(
+        [
+            DriveSettings("d0", f"{prefix}d0.img", "raw", "none", False),
+            DriveSettings("ro", f"{prefix}ro.img", "raw", "none", True),
+        ]
+    )
+    return machine
 
 
 def matches(expected: list[str], answer: str) -> bool:
@@ -162,3 +178,21 @@ def test_an_example_that_is_not_true_is_found() -> None:
 def test_every_command_has_a_page() -> None:
     bare = [name for name, command in commands() if not page(command)]
     assert not bare
+
+
+NOTHING_TO_SHOW = """
+    dump-skeys expire_password hostfwd_remove info-capture info-cmma info-cryptodev info-network info-pci
+    info-qdm info-rdma info-rocker-of-dpa-flows info-rocker-of-dpa-groups info-rocker-ports info-skeys
+    info-usbhost info-usernet info-via info-virtio-queue-element info-virtio-queue-status
+    info-virtio-vhost-queue-status mouse_button mouse_move netdev_del stopcapture trace-file xen-event-list
+""".split()
+"""Commands of which the machine has nothing to show: they print nothing, or what another's example shows."""
+
+
+def test_every_command_that_works_has_an_example() -> None:
+    without = {name.replace(" ", "-") for name, command in commands() if not examples_of(command)}
+    assert without - {"keys"} == set(NOTHING_TO_SHOW)
+
+
+def examples_of(command: Command) -> list[list[Step]]:
+    return examples(command.entry.documentation)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.hmp.arguments import Values
 from qmon.hmp.commands.choices import execute_choice, refused_value
 from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
+from qmon.hmp.table import Tables
 
 CONNECTED = ("fail", "disconnect", "keep")
 """What can become of viewers that are connected; the monitor looks at it before it does at the protocol."""
@@ -76,7 +79,13 @@ async def info_mice(call: Call) -> None:
         call.print("No mouse devices connected")
 
 
-@handler("hmp_set_password", conceal=lambda tables, values: {"password": MASK})
+def _conceal_password(tables: Tables, values: Values) -> Mapping[str, str]:
+    """Whatever could be one, where the arguments are in a wrong order."""
+    known = {"protocol": ("vnc", "spice"), "connected": CONNECTED}
+    return {key: MASK for key in values if values[key] not in known.get(key, ())}
+
+
+@handler("hmp_set_password", conceal=_conceal_password)
 async def set_password(call: Call) -> None:
     arguments = _given(call, "protocol", "password", "connected")
     if arguments.get("connected", "keep") not in CONNECTED:
