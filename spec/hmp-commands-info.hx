@@ -89,6 +89,14 @@ ERST
 SRST
 ``info history``
   List the lines that were typed into this monitor, numbered, oldest first.
+
+  ::
+
+    (qemu) print/d 1
+    1
+    (qemu) info history
+    0: 'print/d 1'
+    1: 'info history'
 ERST
 
     {

@@ -1029,6 +1029,14 @@ SRST
   ``-b``, or the word ``blk``, also copies the disks, which the two hosts need not share.
   ``-i``, or the word ``inc``, copies only what they hold above their backing images, which the
   destination must have already. Without either the images are taken to be shared.
+
+  ::
+
+    (qemu) migrate blk unix:there.sock
+    (qemu) info status
+    VM status: paused (postmigrate)
+    (qemu) migrate blk unix:there.sock
+    Error: ...
 ERST
 
     {
@@ -1043,6 +1051,14 @@ SRST
 ``migrate_cancel``
   Stop the migration that is under way; the source runs on. It is refused once the destination
   has been told to take over.
+
+  ::
+
+    (qemu) migrate_set_parameter max-bandwidth 64k
+    (qemu) migrate -d blk unix:there.sock
+    (qemu) migrate_cancel
+    (qemu) info status
+    VM status: running
 ERST
 
     {
@@ -1077,6 +1093,11 @@ SRST
 ``migrate_incoming`` *uri*
   Wait at *uri* for a migration to come in. The program must have been started with
   ``-incoming defer``.
+
+  ::
+
+    (qemu) migrate_incoming tcp:0:4444
+    Error: '-incoming' was not specified on the command line
 ERST
 
     {
@@ -1228,6 +1249,14 @@ SRST
   side's: it may run with them. ``release`` says that they are the other side's: this side leaves
   them alone. Look at the other side first, and give the opposite answer there; ``keep`` on both
   sides destroys the disks. QEMU has no such command.
+
+  ::
+
+    (qemu) migrate blk unix:there.sock
+    (qemu) cont
+    Error: The disks have been handed over by a migration: ...
+    (qemu) migrate_resolve release
+    Error: There is nothing to resolve: the migration is completed
 ERST
 
     {
@@ -1241,6 +1270,14 @@ ERST
 SRST
 ``migrate_set_speed`` *value*
   The older way to write ``migrate_set_parameter max-bandwidth`` *value*.
+
+  ::
+
+    (qemu) migrate_set_speed 100M
+    (qemu) info migrate_parameters
+    ...
+    max-bandwidth: 104857600 bytes/second
+    ...
 ERST
 
     {
@@ -1255,6 +1292,14 @@ SRST
 ``migrate_set_downtime`` *value*
   The older way to write ``migrate_set_parameter downtime-limit``: in seconds, or with ``ms``,
   ``us`` or ``ns`` behind the number.
+
+  ::
+
+    (qemu) migrate_set_downtime 0.05
+    (qemu) info migrate_parameters
+    ...
+    downtime-limit: 50 ms
+    ...
 ERST
 
     {
