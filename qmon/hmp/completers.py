@@ -307,6 +307,14 @@ async def _chardev_kinds(place: Place) -> list[Choice]:
     return sorted((kind["name"], "") for kind in kinds)
 
 
+async def _qmp_commands(place: Place) -> list[Choice]:
+    return sorted((name, "") for name in place.target.commands())
+
+
+async def _awaited_jobs(place: Place) -> list[Choice]:
+    return await _jobs(place) if place.before.strip() == "job" else []
+
+
 async def _nothing(place: Place) -> list[Choice]:
     return []
 
@@ -329,7 +337,9 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("object_del_completion", None): _objects,
     ("ringbuf_write_completion", "device"): _ring_buffers,
     ("sendkey_completion", "keys"): _keys,
+    ("qmp_completion", "name"): _qmp_commands,
     ("trace_event_completion", "name"): _trace_events,
+    ("wait_completion", "id"): _awaited_jobs,
 }
 """By the table's ``.command_completion`` and a parameter's key, or None for the rest of them."""
 

@@ -54,7 +54,7 @@ async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
             arguments = before[found.start :]
             if completer == _NAMES:
                 choices = _help(monitor, arguments)
-            elif completer == _LINE:
+            elif completer == _LINE and outline.awaited.kind == "S":
                 inner = _behind_pieces(outline, before)
                 return [_moved(each, len(inner)) for each in await complete(monitor, text[len(inner) :])]
             else:

@@ -57,6 +57,7 @@ FLAGS: Mapping[str, Words] = {
     "screendump": {"f": "in this format"},
     "set_password": {"d": "of this display"},
     "snapshot_blkdev": {"n": "on an image that is there"},
+    "watch": {"n": "so many times"},
 }
 """By the command as it is typed, then the letter."""
 
@@ -107,6 +108,7 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
     ("snapshot_blkdev", "format"): _FORMATS,
     ("sync-profile", "op"): {"off": "", "on": "", "reset": "begin anew"},
     ("trace-file", "op"): {"off": "", "on": "", "flush": "write what waits", "set": "another file"},
+    ("wait", "what"): {"job": "until a block job has ended", "migrate": "until the migration has ended"},
     ("watchdog_action", "action"): {
         "debug": "tell the log",
         "inject-nmi": "interrupt the guest",
