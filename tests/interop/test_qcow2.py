@@ -119,7 +119,7 @@ class Disk:
         assert content(self.image) == self.held
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(recipes(), st.lists(steps, min_size=1, max_size=30))
 def test_a_disk_holds_what_was_last_put_there(recipe: Recipe, todo: list[Step]) -> None:
     with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
