@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from qmon.drive_keys import check_values, is_known_key, parse_number, read_group, read_limits, without_effect
 from qmon.errors import UsageError
-from qmon.keyval import parse_keyval, parse_switch
+from qmon.keyval import IDENTIFIER, parse_keyval, parse_switch
 
 FORMATS = ("raw", "qcow2")
 DEFAULT_INTERFACE = "ide"
@@ -24,47 +25,6 @@ UNITS_PER_BUS = {
 }
 """The interfaces; 0 where a bus has no end."""
 
-_OUR_KEYS = frozenset(
-    (
-        "file",
-        "id",
-        "format",
-        "driver",
-        "if",
-        "readonly",
-        "read-only",
-        "index",
-        "bus",
-        "unit",
-        "media",
-        "snapshot",
-    )
-)
-_IGNORED_KEYS = frozenset(
-    (
-        *("cache", "cache.direct", "cache.no-flush", "cache.writeback", "aio", "discard", "detect-zeroes"),
-        *(
-            "copy-on-read",
-            "rerror",
-            "werror",
-            "stats-account-failed",
-            "stats-account-invalid",
-            "stats-intervals",
-        ),
-        *("auto-read-only", "force-share", "node-name", "group", "throttling.group"),
-        *("bps", "bps_rd", "bps_wr", "bps_max", "bps_rd_max", "bps_wr_max"),
-        *("iops", "iops_rd", "iops_wr", "iops_max", "iops_rd_max", "iops_wr_max", "iops_size"),
-    )
-)
-_IGNORED_PREFIX = "throttling."
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
-
-
-def is_known_key(key: str) -> bool:
-    """Whether ``-drive`` takes a key, with effect or without."""
-    return key in _OUR_KEYS or key in _IGNORED_KEYS or key.startswith(_IGNORED_PREFIX)
-
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
@@ -75,18 +35,9 @@ class DriveOptions:
     format: str | None = None
     interface: str = DEFAULT_INTERFACE
     read_only: bool = False
-
-    def to_qmp(self) -> dict[str, object]:
-        """The arguments of ``x-qmon-drive-add``."""
-        arguments: dict[str, object] = {
-            "id": self.id,
-            "file": self.file,
-            "if": self.interface,
-            "readonly": self.read_only,
-        }
-        if self.format is not None:
-            arguments["format"] = self.format
-        return arguments
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """By the names of QAPI's ThrottleLimits."""
+    group: str | None = None
 
 
 class DriveList:
@@ -102,13 +53,12 @@ class DriveList:
     def add(self, text: str) -> None:
         """Add what ``-drive`` was given. Raises UsageError with QEMU's words."""
         keys = parse_keyval(text)
-        options = {key: value for key, value in keys.items() if key in _OUR_KEYS}
         for key in keys:
             if not is_known_key(key):
                 format = keys.get("format", keys.get("driver", "raw"))
                 raise UsageError(f"Block format '{format}' does not support the option '{key}'")
-        self.ignored += [key for key in keys if key not in options]
-        self.add_options(options)
+        self.ignored += without_effect(keys)
+        self.add_options(keys)
 
     def add_options(self, options: dict[str, str]) -> None:
         """Add a drive by its keys, all of them known. Raises UsageError with QEMU's words."""
@@ -118,6 +68,7 @@ class DriveList:
         interface = options.get("if", DEFAULT_INTERFACE)
         if interface not in UNITS_PER_BUS:
             raise UsageError(f"unsupported bus type '{interface}'")
+        check_values(options)
         media = options.get("media", "disk")
         if media not in ("disk", "cdrom"):
             raise UsageError(f"'{media}' invalid media")
@@ -135,10 +86,12 @@ class DriveList:
         name = given_id if given_id is not None else _default_id(interface, bus, unit, media)
         if any(drive.id == name for drive in self.drives):
             raise UsageError(f"Device with id '{name}' already exists")
-        self.drives.append(DriveOptions(file, name, format, interface, read_only))
+        self.drives.append(
+            DriveOptions(file, name, format, interface, read_only, read_limits(options), read_group(options))
+        )
 
     def _take_id(self, given_id: str) -> None:
-        if not _IDENTIFIER.fullmatch(given_id):
+        if not IDENTIFIER.fullmatch(given_id):
             raise UsageError(
                 "Parameter 'id' expects an identifier: letters, digits, '-', '.', '_', starting with a letter"
             )
@@ -191,8 +144,4 @@ def _read_read_only(options: dict[str, str]) -> bool:
 
 def _read_number(key: str, options: dict[str, str]) -> int | None:
     value = options.get(key)
-    if value is None:
-        return None
-    if not _NUMBER.fullmatch(value):
-        raise UsageError(f"Parameter '{key}' expects a number")
-    return int(value, 0) if value[:2].lower() == "0x" else int(value)
+    return None if value is None else parse_number(key, value)

@@ -20,6 +20,7 @@ from qmon.logs import Log
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
+from qmon.machine.throttle_limits import read_limits
 from qmon.options import Options
 from qmon.paths import state_folder
 from qmon.version import VERSION
@@ -71,7 +72,11 @@ class Program:
                 await machine.registry.execute("object-add", arguments)
             await machine.start(
                 [
-                    DriveSettings(drive.id, drive.file, drive.format, drive.interface, drive.read_only)
+                    DriveSettings(
+                        *(drive.id, drive.file, drive.format, drive.interface, drive.read_only),
+                        limits=read_limits(drive.limits),
+                        group=drive.group,
+                    )
                     for drive in options.drives
                 ]
             )

@@ -44,6 +44,9 @@ class Limits:
         return any(getattr(self, each.name) for each in fields(self))
 
 
+NO_LIMITS = Limits()
+
+
 class _Bucket:
     """Fills with what passes, leaks at the rate: who finds it above its burst waits until it has leaked."""
 
@@ -68,7 +71,7 @@ class Throttle:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._limits = Limits()
+        self._limits = NO_LIMITS
         self._buckets: dict[str, _Bucket] = {}
         self.group = ""
 

@@ -9,6 +9,7 @@ from qmon.machine import describe
 from qmon.machine.drive import DriveSettings, is_identifier
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import Machine, check_format
+from qmon.machine.throttle_limits import read_limits
 from qmon.qmp.registry import command
 
 BUS_NUMBERS = {"ide": 1, "scsi": 2, "floppy": 3, "pflash": 4, "mtd": 5, "sd": 6, "virtio": 7, "xen": 8}
@@ -71,8 +72,13 @@ class BlockCommands:
         readonly: bool | None = None,
         unit: int | None = None,
         index: int | None = None,
+        throttling: dict[str, Any] | None = None,
+        group: str | None = None,
     ) -> dict[str, Any]:
-        """Open an image as a drive, or add an empty one; without ``id`` it is ``none`` and its unit."""
+        """Open an image as a drive, or add an empty one; without ``id`` it is ``none`` and its unit.
+
+        ``throttling`` is a ThrottleLimits. An empty drive has no limits, as with QEMU.
+        """
         machine = self._machine
         interface = if_ or "none"
         if interface in BUS_NUMBERS:
@@ -89,13 +95,16 @@ class BlockCommands:
             raise CommandError("Parameter 'id' expects an identifier")
         place = machine.free_unit() if place is None else place
         name = f"none{place}" if id is None else id
+        limits = read_limits(throttling or {})
         if file is None:
             if format is not None:
                 check_format(format)
                 raise CommandError('A block device must be specified for "file"')
             machine.add_device(name, interface, read_only=bool(readonly), unit=place)
         else:
-            await machine.add_drive(DriveSettings(name, file, format, interface, bool(readonly)), place)
+            read_only = bool(readonly)
+            settings = DriveSettings(name, file, format, interface, read_only, limits, group)
+            await machine.add_drive(settings, place)
         return {"id": name}
 
     async def _refuse_bus(self, file: str | None, format: str | None, interface: str) -> None:

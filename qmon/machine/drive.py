@@ -18,7 +18,7 @@ from qmon.block.image import ImageNode, Layer, look_at_image, open_image
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.node import Qcow2Node
-from qmon.block.throttle import ThrottleFilter
+from qmon.block.throttle import NO_LIMITS, Limits, ThrottleFilter
 from qmon.machine.device import Device
 
 CLOSING = "closing"
@@ -90,6 +90,9 @@ class DriveSettings:
     format: str | None
     interface: str
     read_only: bool
+    limits: Limits = NO_LIMITS
+    group: str | None = None
+    """The name of the group that the limits are told to belong to; without one, the drive's."""
 
 
 class Drive:

@@ -163,6 +163,8 @@ class Machine:
             await self.blocking(drive.close)
             raise
         device = self.add_device(settings.id, settings.interface, read_only=settings.read_only, unit=unit)
+        if settings.limits:
+            device.throttle.set(settings.limits, settings.group or device.id)
         self.insert(drive, device)
         return drive
 

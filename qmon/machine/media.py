@@ -13,19 +13,17 @@ from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import Machine
 from qmon.machine.runstate import RunState
+from qmon.machine.throttle_limits import UNLIMITED, check_limits, named
 from qmon.qmp.registry import command
 
 RESIZE = "resize"
 """The reason for which a gate is closed while the size changes."""
 
 DRAIN_SECONDS = 10.0
-MAX_LIMIT = 10**15
 SECTOR = 512
 
 _ELSEWHERE = frozenset({RunState.INMIGRATE, RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """Where the images are, or may be, another machine's."""
-
-_TOTALS = (("bps", "bps_rd", "bps_wr"), ("iops", "iops_rd", "iops_wr"))
 
 
 class MediaCommands:
@@ -153,11 +151,7 @@ class MediaCommands:
             raise CommandError(f"Device '{place.id}' was changed by another command")
         machine.insert(drive, place)
 
-    @command(
-        "block_set_io_throttle",
-        *(field.name for field in dataclasses.fields(Limits)),
-        *(f"{limit}_max_length" for group in _TOTALS for limit in group),
-    )
+    @command("block_set_io_throttle", *(field.name for field in dataclasses.fields(Limits)))
     async def throttle(
         self,
         bps: int,
@@ -195,30 +189,9 @@ class MediaCommands:
             iops_wr_max,
             iops_size,
         )
-        check_limits(limits)
+        check_limits({**UNLIMITED, **named(limits)})
         place.throttle.set(limits, group or place.id)
         return {}
-
-
-def check_limits(limits: Limits) -> None:
-    """Raises CommandError with QEMU's words (util/throttle.c) for limits that contradict each other."""
-    values = dataclasses.asdict(limits)
-    if any(
-        values[f"{total}{end}"] and any(values[f"{part}{end}"] for part in parts)
-        for total, *parts in _TOTALS
-        for end in ("", "_max")
-    ):
-        raise CommandError("bps/iops/max total values and read/write values cannot be used at the same time")
-    if values["iops_size"] and not any(values[name] for name in _TOTALS[1]):
-        raise CommandError("iops size requires an iops value to be set")
-    for name in (name for group in _TOTALS for name in group):
-        rate, burst = values[name], values[f"{name}_max"]
-        if not (0 <= rate <= MAX_LIMIT and 0 <= burst <= MAX_LIMIT):
-            raise CommandError(f"bps/iops/max values must be within [0, {MAX_LIMIT}]")
-        if burst and not rate:
-            raise CommandError("bps_max/iops_max require corresponding bps/iops values")
-        if burst and burst < rate:
-            raise CommandError("bps_max/iops_max cannot be lower than bps/iops")
 
 
 def _is_same_file(one: str, other: str) -> bool:

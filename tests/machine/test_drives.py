@@ -50,6 +50,22 @@ def test_a_drive_comes_and_goes(play: Play) -> None:
     play(scene)
 
 
+def test_a_drive_comes_with_its_limits_or_not_at_all(play: Play) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.machine()
+        put = {"id": "a", "file": str(street.image("a.img")), "format": "raw"}
+        wrong = {"bps-total": 1, "bps-read": 1}
+        said = "bps/iops/max total values and read/write values cannot be used at the same time"
+        assert await house.refusal("x-qmon-drive-add", **put, throttling=wrong) == said
+        assert await house.ask("query-block") == []
+        assert "unexpected" in await house.refusal("x-qmon-drive-add", **put, throttling={"speed": 1})
+        await house.ask("x-qmon-drive-add", **put, throttling={"bps-write": 4096}, group="slow")
+        (shown,) = await house.ask("query-block")
+        assert (shown["inserted"]["bps_wr"], shown["inserted"]["group"]) == (4096, "slow")
+
+    play(scene)
+
+
 def test_a_drive_without_a_name_gets_the_first_that_is_free(play: Play) -> None:
     async def scene(street: Street) -> None:
         house = await street.machine()

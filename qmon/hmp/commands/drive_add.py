@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.drive_options import FORMATS, UNITS_PER_BUS, is_known_key
+from qmon.drive_keys import check_values, is_known_key, parse_number, read_group, read_limits
+from qmon.drive_options import FORMATS, UNITS_PER_BUS
 from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
-from qmon.keyval import parse_keyval, parse_switch, split_options
+from qmon.keyval import IDENTIFIER, IDENTIFIER_HINT, parse_keyval, parse_switch, split_options
 
-_CACHE_MODES = ("none", "off", "directsync", "writeback", "unsafe", "writethrough")
-_AIO_MODES = ("threads", "native", "io_uring")
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-_NOT_AN_IDENTIFIER = (
-    "Parameter 'id' expects an identifier\n"
-    "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
-)
+_ASKS_FOR_HELP = ("help", "?")
 
 
 @handler("hmp_drive_add")
@@ -44,7 +38,7 @@ def short_forms(text: str) -> list[str]:
     """QEMU's warning for each switch that is written without its value."""
     warnings = []
     for part in split_options(text):
-        if part and "=" not in part:
+        if part and "=" not in part and part not in _ASKS_FOR_HELP:
             name, value = (part[2:], "off") if part.startswith("no") else (part, "on")
             warnings.append(
                 f"warning: short-form boolean option '{part}' deprecated\nPlease use {name}={value} instead"
@@ -61,7 +55,7 @@ def refuse_node(keys: Mapping[str, str]) -> str:
     driver = keys.get("driver")
     if driver is not None and driver not in (*FORMATS, "file", "host_device"):
         return f"Unknown driver '{driver}'"
-    if not _IDENTIFIER.fullmatch(keys["node-name"]):
+    if not IDENTIFIER.fullmatch(keys["node-name"]):
         return f"Invalid node-name: '{keys['node-name']}'"
     return "drive_add -n: nodes without a drive are not supported, leave -n out"
 
@@ -69,12 +63,10 @@ def refuse_node(keys: Mapping[str, str]) -> str:
 def read_drive(keys: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of ``x-qmon-drive-add``. Raises UsageError with QEMU's words."""
     name = keys.get("id")
-    if name is not None and not _IDENTIFIER.fullmatch(name):
-        raise UsageError(_NOT_AN_IDENTIFIER)
+    if name is not None and not IDENTIFIER.fullmatch(name):
+        raise UsageError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
     if "readonly" in keys and "read-only" in keys:
         raise UsageError("'read-only' and its alias 'readonly' can't be used at the same time")
-    if keys.get("cache", "none") not in _CACHE_MODES:
-        raise UsageError("invalid cache option")
     media = keys.get("media", "disk")
     if media not in ("disk", "cdrom"):
         raise UsageError(f"'{media}' invalid media")
@@ -91,8 +83,7 @@ def read_drive(keys: Mapping[str, str]) -> dict[str, Any]:
 
 def _image(keys: Mapping[str, str]) -> dict[str, Any]:
     read_only = parse_switch("read-only", keys.get("readonly", keys.get("read-only", "off")))
-    if keys.get("aio", "threads") not in _AIO_MODES:
-        raise UsageError("invalid aio option")
+    check_values(keys)
     if "format" in keys and "driver" in keys:
         raise UsageError("Cannot specify both 'driver' and 'format'")
     if parse_switch("snapshot", keys.get("snapshot", "off")):
@@ -103,6 +94,11 @@ def _image(keys: Mapping[str, str]) -> dict[str, Any]:
         image["format"] = format
     if keys.get("file"):
         image["file"] = keys["file"]
+    if limits := read_limits(keys):
+        image["throttling"] = limits
+    group = read_group(keys)
+    if group is not None:
+        image["group"] = group
     unknown = next((key for key in keys if not is_known_key(key)), None)
     if unknown is not None:
         if "file" not in image and format is None:
@@ -122,8 +118,4 @@ def _place(keys: Mapping[str, str]) -> dict[str, Any]:
 
 def _number(key: str, keys: Mapping[str, str]) -> int | None:
     value = keys.get(key)
-    if value is None:
-        return None
-    if not re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", value):
-        raise UsageError(f"Parameter '{key}' expects a number")
-    return int(value, 16) if value[:2].lower() == "0x" else int(value)
+    return None if value is None else parse_number(key, value)

@@ -1,0 +1,80 @@
+"""QAPI's ThrottleLimits: checked as QEMU checks them (QEMU: util/throttle.c), and made the limits of a disk.
+
+A limit is a rate, the burst that may pass above it, and for how many seconds the burst may last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qmon.block.throttle import Limits
+from qmon.errors import CommandError
+from qmon.object_options import LIMIT_NAMES
+
+VALUE_MAX = 1_000_000_000_000_000
+LENGTH = "-max-length"
+
+UNLIMITED: Mapping[str, int] = {name: int(name.endswith(LENGTH)) for name in LIMIT_NAMES}
+
+_FIELDS = {
+    "iops-size": "iops_size",
+    **{
+        f"{unit}-{what}{end}": f"{unit}{short}{end.replace('-', '_')}"
+        for unit in ("bps", "iops")
+        for what, short in (("total", ""), ("read", "_rd"), ("write", "_wr"))
+        for end in ("", "-max")
+    },
+}
+"""The fields of Limits, whose names are those of block_set_io_throttle."""
+
+
+def read_limits(given: Mapping[str, Any]) -> Limits:
+    """A disk's limits of a ThrottleLimits. Raises CommandError with QEMU's words.
+
+    For how long a burst may last is checked, and not kept.
+    """
+    for name, value in given.items():
+        if name not in UNLIMITED:
+            raise CommandError(f"Parameter 'throttling.{name}' is unexpected")
+        if type(value) is not int:
+            raise CommandError(f"Invalid parameter type for 'throttling.{name}', expected: integer")
+    check_limits({**UNLIMITED, **given})
+    return Limits(**{_FIELDS[name]: value for name, value in given.items() if name in _FIELDS})
+
+
+def named(limits: Limits) -> dict[str, int]:
+    """A disk's limits by ThrottleLimits' names."""
+    return {name: getattr(limits, field) for name, field in _FIELDS.items()}
+
+
+def check_limits(limits: Mapping[str, int]) -> None:
+    """Check limits by the names of ThrottleLimits, all of them. Raises CommandError with QEMU's words."""
+    for end in ("", "-max"):
+        for unit in ("bps", "iops"):
+            total, read, write = (limits[f"{unit}-{what}{end}"] for what in ("total", "read", "write"))
+            if total and (read or write):
+                raise CommandError(
+                    "bps/iops/max total values and read/write values cannot be used at the same time"
+                )
+    if limits["iops-size"] and not any(limits[f"iops-{what}"] for what in ("total", "read", "write")):
+        raise CommandError("iops size requires an iops value to be set")
+    for unit in ("bps", "iops"):
+        for what in ("total", "read", "write"):
+            name = f"{unit}-{what}"
+            _check_limit(limits[name], limits[f"{name}-max"], limits[f"{name}{LENGTH}"])
+
+
+def _check_limit(rate: int, burst: int, length: int) -> None:
+    if not (0 <= rate <= VALUE_MAX and 0 <= burst <= VALUE_MAX):
+        raise CommandError(f"bps/iops/max values must be within [0, {VALUE_MAX}]")
+    if not length:
+        raise CommandError("the burst length cannot be 0")
+    if length != 1 and not burst:
+        raise CommandError("burst length set without burst rate")
+    if burst and not 0 < length <= VALUE_MAX // burst:
+        raise CommandError("burst length too high for this burst rate")
+    if burst and not rate:
+        raise CommandError("bps_max/iops_max require corresponding bps/iops values")
+    if burst and burst < rate:
+        raise CommandError("bps_max/iops_max cannot be lower than bps/iops")
