@@ -9,6 +9,7 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition, has_focus, has_selection, vi_navigation_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.search import stop_search
 
 
 class Actions(Protocol):
@@ -59,6 +60,8 @@ def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> 
 
     @keys.add(Keys.BracketedPaste, eager=True)
     def _paste(event: KeyPressEvent) -> None:
+        if event.app.layout.is_searching:
+            stop_search()
         actions.paste(event.data)
 
     @keys.add(Keys.Any, eager=True, filter=is_asking)

@@ -61,22 +61,24 @@ class Programs:
         self._screen = screen
         self._process: asyncio.subprocess.Process | None = None
         self._is_pager = False
+        self._is_called_back = False
 
     def interrupt(self) -> bool:
         """Ctrl-C where a program has the terminal: it ends a pager. False where none has."""
         if self._process is not None and self._is_pager:
-            _end(self._process)
+            self.close()
         return self._process is not None
 
     def close(self) -> None:
         """Have the program that has the terminal give it back."""
         if self._process is not None:
+            self._is_called_back = True
             _end(self._process)
 
     async def page(self, words: list[str], text: str) -> None:
         """Have a pager show a text. Raises OSError when it can't be started, and QmonError when it failed."""
-        status = await self._run(words, text)
-        if status > 0:
+        status = await self._run(words, text + "\n")
+        if status > 0 and not self._is_called_back:
             raise QmonError(f"{words[0]}: exit status {status}")
 
     async def edit(self, words: list[str], text: str) -> str:
@@ -94,7 +96,7 @@ class Programs:
         async with self._lending():
             stdin = None if text is None else asyncio.subprocess.PIPE
             process = self._process = await asyncio.create_subprocess_exec(*words, stdin=stdin)
-            self._is_pager = text is not None
+            self._is_pager, self._is_called_back = text is not None, False
             try:
                 await process.communicate(None if text is None else text.encode(errors="replace"))
             finally:

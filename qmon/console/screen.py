@@ -13,6 +13,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.renderer import print_formatted_text
+from prompt_toolkit.utils import get_cwidth
 
 from qmon.console.progress import Bar, plain_text
 from qmon.console.style import STYLE
@@ -195,7 +196,7 @@ class PlainScreen:
             self._put(text[len(shown) :])
             self._shown = text
         elif shown is not None and shown.startswith(text):
-            self._put("\b \b" * (len(shown) - len(text)))
+            self._put("\b \b" * (get_cwidth(shown) - get_cwidth(text)))
             self._shown = text
         else:
             self._prompt(text)

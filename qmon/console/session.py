@@ -80,11 +80,11 @@ class Console:
         self._ended = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._typed = False
-        self._pages = pager_command()
         self._answer_shown = Answer(self.notify, whole=False)
 
         term = os.environ.get("TERM")
         plain = is_dumb(term)
+        self._pages = None if plain else pager_command()
         self._history = CommandHistory(
             history_path, self.notify, lambda line: has_secrets(monitor.tables, line)
         )
@@ -288,6 +288,7 @@ class Console:
 
     def _submit(self, lines: list[str], typed: Document) -> None:
         self._buffer.reset(typed)
+        self._application.vi_state.reset()
         self._waiting.add(lines)
         self._next()
 

@@ -2,8 +2,9 @@
 
 ``python -m tests.console.program FOLDER``: the history is FOLDER/history, and a file that appears in FOLDER
 makes something happen: ``fail`` and ``complete`` end the migration, ``device`` brings it to its last phase,
-``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``shutdown`` quits the machine. With a file
-``catches-interrupts`` SIGINT is the console's, as in qmon itself. The line ``ask`` asks before it answers.
+``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``client`` brings an NBD client, ``broken`` an
+I/O error, ``shutdown`` quits the machine. With a file ``catches-interrupts`` SIGINT is the console's, as in
+qmon itself. The line ``ask`` asks before it answers.
 """
 
 from __future__ import annotations
@@ -94,7 +95,17 @@ class AskingMonitor(Monitor):
 async def watch(folder: Path, machine: Machine) -> None:
     """Do what the files that appear ask for."""
     while True:
-        for trigger in ("fail", "complete", "device", "doubt", "log", "thread", "shutdown"):
+        for trigger in (
+            "fail",
+            "complete",
+            "device",
+            "doubt",
+            "log",
+            "thread",
+            "client",
+            "broken",
+            "shutdown",
+        ):
             if (folder / trigger).exists():
                 (folder / trigger).unlink()
                 match trigger:
@@ -110,6 +121,12 @@ async def watch(folder: Path, machine: Machine) -> None:
                         logging.getLogger("qmon.nbd").warning("client 7 has gone")
                     case "thread":
                         await asyncio.to_thread(logging.getLogger("qmon").warning, "anybody may connect")
+                    case "client":
+                        client = {"export": "d0", "address": "127.0.0.1:5000", "clients": 1}
+                        machine.registry.events.emit("X_QMON_NBD_CLIENT_CONNECTED", client)
+                    case "broken":
+                        error = {"device": "d0", "operation": "write", "reason": "Input/output error"}
+                        machine.registry.events.emit("BLOCK_IO_ERROR", error)
                     case "shutdown":
                         await machine.quit()
         await asyncio.sleep(0.01)

@@ -1,0 +1,61 @@
+"""Events above the line being typed, and none when they are not wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qmon.console.notices import news
+from qmon.qmp.target import Event
+from tests.console.terminal import Terminal
+from tests.console.test_terminal import RAN, trigger
+
+CAME = "An NBD client (127.0.0.1:5000) came to export 'd0'\n"
+BROKE = "I/O error: a write on 'd0' failed: Input/output error\n"
+
+
+def test_clients_and_io_errors_appear_above_the_line_being_typed(console: Terminal, tmp_path: Path) -> None:
+    console.type("info stus")
+    console.press("Left", "Left")
+    console.wait_for(r"^\(qemu\) info stus$")
+    trigger(tmp_path, "client")
+    console.wait_for_end(f"hello\n{CAME}(qemu) info stus")
+    trigger(tmp_path, "broken")
+    console.wait_for_end(f"hello\n{CAME}{BROKE}(qemu) info stus")
+    console.type("at\r")
+    console.wait_for_end(f"{CAME}{BROKE}{RAN}(qemu) ")
+
+
+def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
+    console.type("events off\r")
+    console.wait_for_end("(qemu) events off\n(qemu) ")
+    trigger(tmp_path, "client")
+    console.wait_until(lambda screen: not (tmp_path / "client").exists(), "a client")
+    console.type("events\r")
+    console.wait_for_end("hello\n(qemu) events off\n(qemu) events\nevents: off\n(qemu) ")
+    console.type("events on\r")
+    console.wait_for_end("(qemu) events on\n(qemu) ")
+    trigger(tmp_path, "client")
+    console.wait_for_end(f"{CAME}(qemu) ")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        (
+            "MIGRATION",
+            {"status": "pre-switchover"},
+            "The migration waits before the switchover: 'migrate_continue pre-switchover' goes on",
+        ),
+        ("MIGRATION", {"status": "active"}, None),
+        ("BLOCK_JOB_COMPLETED", {"device": "d0", "type": "mirror"}, "Block job 'd0' completed"),
+        ("BLOCK_JOB_COMPLETED", {"device": "d0", "error": "No space"}, "Block job 'd0' failed: No space"),
+        ("BLOCK_JOB_READY", {"device": "d0"}, "Block job 'd0' is ready: 'block_job_complete' ends it"),
+        ("X_QMON_NBD_CLIENT_DISCONNECTED", {"export": "e", "address": ""}, "An NBD client left export 'e'"),
+        ("BLOCK_IO_ERROR", {}, "I/O error: a request on 'a drive' failed: for no reason told"),
+        ("RTC_CHANGE", {"offset": 1}, None),
+    ],
+)
+def test_an_event_is_a_sentence(name: str, data: dict[str, str], said: str | None) -> None:
+    assert news(Event(name, data)) == said
