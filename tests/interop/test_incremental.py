@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
@@ -28,6 +29,15 @@ Range = tuple[int, int]
 @pytest.fixture(autouse=True)
 def qemu() -> None:
     require("qemu-img", "qemu-io")
+
+
+class Shape(TypedDict, total=False):
+    """What can be different between the two sides."""
+
+    cluster: int
+    compat: str
+    depth: int
+    base_format: str
 
 
 class Host:
@@ -160,7 +170,7 @@ def move(lab: Lab, source: Host, target: Host, *, bandwidth: str = "100M") -> No
     there.close()
 
 
-CASES = {
+CASES: dict[str, tuple[Shape, Shape]] = {
     "clusters alike": ({}, {}),
     "larger clusters there": ({"cluster": 4 * KIB}, {"cluster": 2 * MIB}),
     "smaller clusters there": ({"cluster": 2 * MIB}, {"cluster": 4 * KIB}),
@@ -174,7 +184,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_an_overlay_arrives_while_a_guest_writes_and_trims(lab: Lab, case: str) -> None:
     ours, theirs = CASES[case]
-    source, target = Host(lab.folder / "s", **ours), Host(lab.folder / "t", **theirs)  # type: ignore[arg-type]  # by name
+    source, target = Host(lab.folder / "s", **ours), Host(lab.folder / "t", **theirs)
     scatter(source.image, zeros=ours.get("compat") != "0.10")
     here, there, uri = lab.pair(source.options, target.options, bandwidth="4M")
     here.export("d0")
