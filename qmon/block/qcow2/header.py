@@ -20,9 +20,9 @@ MIN_CLUSTER_BITS, MAX_CLUSTER_BITS = 9, 21
 MAX_HEADER_BYTES = 1 << MAX_CLUSTER_BITS
 """What a reader needs to have of the file's beginning: the header ends within the first cluster."""
 
-_BASE = struct.Struct(">4sIQIIQIIQQIIQ")
-_VERSION_3 = struct.Struct(">QQQII")
-_EXTENSION = struct.Struct(">II")
+BASE = struct.Struct(">4sIQIIQIIQQIIQ")
+VERSION_3 = struct.Struct(">QQQII")
+EXTENSION = struct.Struct(">II")
 _COMPRESSION_TYPE_OFFSET = 104
 
 # Where single fields lie that are rewritten in place; each pair below shares a sector, so it changes as one.
@@ -142,7 +142,7 @@ def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
 
     Raises Qcow2Error for what can't be opened, or not for writing.
     """
-    if len(data) < _BASE.size or data[:4] != MAGIC:
+    if len(data) < BASE.size or data[:4] != MAGIC:
         raise Qcow2Error("Image is not in qcow2 format")
     (
         _,
@@ -158,18 +158,18 @@ def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
         refcount_table_clusters,
         snapshots,
         snapshots_offset,
-    ) = _BASE.unpack_from(data)
+    ) = BASE.unpack_from(data)
     if version not in (2, 3):
         raise Qcow2Error(f"Unsupported qcow2 version {version}")
     if not MIN_CLUSTER_BITS <= cluster_bits <= MAX_CLUSTER_BITS:
         raise Qcow2Error(f"Unsupported cluster size: 2^{cluster_bits}")
     incompatible = compatible = autoclear = 0
-    refcount_order, length = 4, _BASE.size
+    refcount_order, length = 4, BASE.size
     if version == 3:
-        if len(data) < _BASE.size + _VERSION_3.size:
+        if len(data) < BASE.size + VERSION_3.size:
             raise Qcow2Error("qcow2 header too short")
-        incompatible, compatible, autoclear, refcount_order, length = _VERSION_3.unpack_from(data, _BASE.size)
-        if length < _BASE.size + _VERSION_3.size or length % 8:
+        incompatible, compatible, autoclear, refcount_order, length = VERSION_3.unpack_from(data, BASE.size)
+        if length < BASE.size + VERSION_3.size or length % 8:
             raise Qcow2Error(f"qcow2 header too short, or of an odd length: {length} bytes")
         if length > 1 << cluster_bits:
             raise Qcow2Error("qcow2 header exceeds cluster size")
@@ -211,11 +211,11 @@ def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
 
 def _read_extensions(data: bytes, position: int) -> dict[int, bytes]:
     extensions: dict[int, bytes] = {}
-    while position + _EXTENSION.size <= len(data):
-        kind, length = _EXTENSION.unpack_from(data, position)
+    while position + EXTENSION.size <= len(data):
+        kind, length = EXTENSION.unpack_from(data, position)
         if kind == Extension.END:
             break
-        position += _EXTENSION.size
+        position += EXTENSION.size
         if length > len(data) - position:
             raise Qcow2Error("Header extension too large")
         extensions.setdefault(kind, data[position : position + length])
