@@ -18,7 +18,11 @@ _TOMBSTONE = object()
 
 
 class HashOrdered(MutableMapping[str, _V]):
-    """Open addressing: a removed key leaves a mark; a table too full or too empty is made anew."""
+    """Open addressing: a removed key leaves a mark; a table too full or too empty is made anew.
+
+    Not when a key is deleted, since QEMU removes a child while it iterates over all of them: GLib leaves the
+    table as it is then, until the next key comes or ``shrink`` is called.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, _V] = {}
@@ -49,6 +53,9 @@ class HashOrdered(MutableMapping[str, _V]):
     def __delitem__(self, key: str) -> None:
         del self._values[key]
         self._slots[self._slots.index(key)] = _TOMBSTONE
+
+    def shrink(self) -> None:
+        """What a removal by its key brings with it in GLib."""
         self._maybe_resize()
 
     def _find_free(self, key: str) -> int:

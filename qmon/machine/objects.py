@@ -55,6 +55,7 @@ class ObjectCommands:
             await self._machine.blocking(node.complete)
         except BaseException:
             self.tree.objects.remove(id)
+            self.tree.objects.children.shrink()  # QEMU takes away by its name what it could not complete
             raise
         node.completed = True
         return {}

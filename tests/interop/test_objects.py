@@ -78,6 +78,19 @@ def test_a_session_is_answered_as_by_qemu(monitors: TwoMonitors, name: str) -> N
     assert not differences, told(differences)
 
 
+@pytest.mark.parametrize("mark", ["-", "_", ".x"])
+def test_many_objects_that_go_leave_qemus_order(monitors: TwoMonitors, mark: str) -> None:
+    """A table is made smaller when an object comes or can't be completed, and not when one goes."""
+    ids = [f"{letter}{mark}{number}" for number in range(9) for letter in "axq"]
+    shown = "qom-list /objects"
+    lines = [f"object_add rng-builtin,id={id}" for id in ids]
+    lines += [line for id in ids[:22] for line in (f"object_del {id}", shown)]
+    lines += ["object_add rng-random,id=lost,filename=/nosuch/file", shown]
+    lines += ["object_add rng-builtin,id=new", shown]
+    differences = differing(monitors, lines)
+    assert not differences, told(differences)
+
+
 IDS = st.sampled_from(
     ["a", "b", "i0", "i1", "i2", "zz", "x-1", "k.k", "long" * 12, "A", "Z_9"]
 ) | st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,6}", fullmatch=True)
