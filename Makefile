@@ -3,6 +3,7 @@
 # make torture 700 migrations that are cut, stalled, falsified or killed at random, and checked
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
+# make screenshots  the screens in the manual, taken anew from a terminal
 # make bench   the figures of the README, measured here
 # make dist    source archive and wheel, in dist/
 # make clean   take away all that was made
@@ -15,7 +16,7 @@ RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check docs torture grammar bench dist clean environment test-environment peers
+.PHONY: help demo check docs screenshots torture grammar bench dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,7 +36,7 @@ docs: test-environment
 	$(SPHINX) -b html docs docs/_build/html
 	$(SPHINX) -b man docs docs/_build/man
 
-torture: test-environment
+torture: test-environment peers
 	@$(RUN) -m tests.torture.campaign
 
 grammar: test-environment peers
@@ -47,7 +48,12 @@ bench: test-environment peers
 	$(RUN) -m bench.nbd
 	$(RUN) -m bench.downtime
 	$(RUN) -m bench.sparse
+	$(RUN) -m bench.incremental
 	$(RUN) -m bench.script
+	$(RUN) -m bench.keystroke
+
+screenshots: test-environment peers
+	$(RUN) -m tests.console.scenes docs/screens
 
 dist: test-environment
 	$(RUN) -m build

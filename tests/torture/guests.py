@@ -88,7 +88,10 @@ class Writer:
         ready: threading.Event,
         seed: int,
         pause: float = 0.001,
+        *,
+        flush: bool = False,
     ) -> None:
+        """With ``flush`` a write counts as acknowledged when it has been flushed, too."""
         self.ledger = Ledger(content)
         self.errors: list[str] = []
         """Answers that no guest should get."""
@@ -98,6 +101,7 @@ class Writer:
         self._ready = ready
         self._chance = random.Random(seed)
         self._pause = pause
+        self._flush = flush
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"writer-{drive}")
 
@@ -135,6 +139,8 @@ class Writer:
                         request = request or self._draw()
                         self.ledger.begin(*request)
                         guest.write(*request)
+                        if self._flush:
+                            guest.flush()
                         self.ledger.acknowledge(side)
                         request = None
                         self._stop.wait(self._pause)

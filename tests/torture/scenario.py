@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from tests.torture import disks
 from tests.torture.proxy import Fault, Place, Rule, Way
 
 KIB = 1 << 10
@@ -53,10 +54,19 @@ class Scenario:
     rules: tuple[Rule, ...] = ()
     refuse: float = 0.0
     kill: Kill | None = None
+    disks: str = disks.RAW
+
+    @property
+    def command(self) -> str:
+        """The line that begins the migration, up to the URI."""
+        if self.shared:
+            return "migrate -d"
+        return "migrate -d blk inc" if self.disks == disks.OVERLAY else "migrate -d blk"
 
     def __str__(self) -> str:
         what = str(self.kill) if self.kill else ", then ".join(str(rule) for rule in self.rules)
         more = [f"{len(self.sizes)} drives"] * (len(self.sizes) > 1) + ["shared"] * self.shared
+        more += [f"{self.disks} disks"] * (self.disks != disks.RAW)
         more += [f"connections refused for {self.refuse:g} s"] * (self.refuse > 0)
         return ", ".join([what, *more])
 
@@ -68,17 +78,17 @@ def draw(kind: str, seed: int) -> Scenario:
     sizes = [chance.randrange(4 * MIB, 8 * MIB, 64 * KIB)]
     if chance.random() < 0.25:
         sizes.append(chance.randrange(1 * MIB, 2 * MIB, 4 * KIB))
+    of = chance.choice(disks.KINDS)
     if kind == "kill":
         kill = _draw_kill(chance, shared)
         bandwidth = chance.choice([16, 32, 64]) if kill.rule is None else chance.choice([0, 0, 32])
-        return Scenario(seed, kind, tuple(sizes), shared, bandwidth, kill=kill)
+        return Scenario(seed, kind, tuple(sizes), shared, bandwidth, kill=kill, disks=of)
     rules = [_draw_rule(chance, 0 if shared else sum(sizes))]
     if chance.random() < 0.2:
         rules.append(_draw_rule(chance, 100))  # of the connection that asks again
     refuse = 2.0 if chance.random() < 0.1 else 0.0
-    return Scenario(
-        seed, kind, tuple(sizes), shared, chance.choice([0, 0, 0, 32]), rules=tuple(rules), refuse=refuse
-    )
+    bandwidth = chance.choice([0, 0, 0, 32])
+    return Scenario(seed, kind, tuple(sizes), shared, bandwidth, rules=tuple(rules), refuse=refuse, disks=of)
 
 
 def _draw_rule(chance: random.Random, size: int) -> Rule:

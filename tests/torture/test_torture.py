@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.peers import require
 from tests.torture.campaign import campaign, failure, fresh_seed, summary
 
 
@@ -13,6 +14,7 @@ from tests.torture.campaign import campaign, failure, fresh_seed, summary
 def test_whatever_breaks_at_most_one_side_runs_with_every_acknowledged_write(
     tmp_path: Path, kind: str, runs: int
 ) -> None:
+    require("qemu-img")
     seed = fresh_seed()
     print(f"{kind}: seed {seed}")
     results = list(campaign(kind, seed, runs, tmp_path / "runs"))
