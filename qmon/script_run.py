@@ -41,7 +41,7 @@ class ScriptRun:
     async def run(self, script: Script) -> bool:
         """Run a script up to its end or the machine's; whether the process may go on.
 
-        Raises OSError when it can't be read, OutputGoneError when nobody reads what it prints.
+        Raises OutputGoneError when nobody reads what it prints.
         """
         running = asyncio.create_task(run_script(self._monitor, script, self._person, self._person))
         end = asyncio.create_task(self._machine.wait_quit())
@@ -55,7 +55,12 @@ class ScriptRun:
             running.cancel()
             await asyncio.wait([running])
             return False
-        return running.result() and not self._machine.is_quitting
+        try:
+            return running.result() and not self._machine.is_quitting
+        except OSError as error:
+            self._cut_off = True
+            self._say(f"{script.name}: {reason(error)}")
+            return False
 
     def _break_off(self) -> None:
         """The end has come from elsewhere: no further line begins, and the one that runs is told of."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from qmon.hmp.arguments import Outline, outline_arguments
 from qmon.hmp.completers import Choice, Place, choices_at
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.nesting import DEPTH_MAX, find_innermost
 from qmon.hmp.signature import Parameter
 from qmon.hmp.table import Lookup, Table, look_up, skip_space
 from qmon.hmp.word_lists import FLAGS
@@ -32,7 +33,7 @@ async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
 
     Raises CommandError when the target was asked what it has and failed.
     """
-    if comment_start(text) < len(text):
+    if comment_start(text) < len(text) or find_innermost(monitor.tables, text).depth > DEPTH_MAX:
         return []
     start = _last_word(text)
     before, typed = text[:start], text[start:]

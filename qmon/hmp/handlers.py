@@ -97,15 +97,25 @@ Conceal = Callable[[Tables, Values], Mapping[str, str]]
 
 _handlers: dict[str, Handler] = {}
 _conceals: dict[str, Conceal] = {}
+_inner: dict[str, str] = {}
 
 
-def handler(c_name: str, conceal: Conceal | None = None) -> Callable[[Handler], Handler]:
-    """Mark the function that does what a table names by ``.cmd = c_name``."""
+def handler(
+    c_name: str, *, conceal: Conceal | None = None, inner: str | None = None
+) -> Callable[[Handler], Handler]:
+    """Mark the function that does what a table names by ``.cmd = c_name``.
+
+    ``inner`` is the key of an argument that is a line of its own, up to the end of the line.
+    """
 
     def mark(function: Handler) -> Handler:
+        if c_name in _handlers:
+            raise ValueError(f"the function '{c_name}' is there already")
         _handlers[c_name] = function
         if conceal is not None:
             _conceals[c_name] = conceal
+        if inner is not None:
+            _inner[c_name] = inner
         return function
 
     return mark
@@ -125,3 +135,11 @@ def find_conceal(c_name: str) -> Conceal | None:
 
     commands.load()
     return _conceals.get(c_name)
+
+
+def find_inner(c_name: str) -> str | None:
+    """The key of a ``.cmd``'s argument that is a line of its own; None where it has none."""
+    from qmon.hmp import commands
+
+    commands.load()
+    return _inner.get(c_name)

@@ -9,6 +9,7 @@ from typing import Any
 
 from qmon.hmp.arguments import FormatDefaults, PieceKind, outline_arguments, read_arguments
 from qmon.hmp.handlers import ANSWER, MASK, find_conceal
+from qmon.hmp.nesting import find_innermost
 from qmon.hmp.person import LineError
 from qmon.hmp.table import Tables, look_up
 from qmon.hmp.words import comment_start
@@ -31,7 +32,11 @@ class Shown:
 
 def without_secrets(tables: Tables, line: str) -> Shown:
     """A line with ``***`` in place of each secret. Of one that can't be read all arguments may be secrets."""
-    text = line[: comment_start(line)]
+    whole = line[: comment_start(line)]
+    nesting = find_innermost(tables, whole)
+    before, text = whole[: nesting.start], whole[nesting.start :]
+    if nesting.broken:
+        return Shown(before + MASK if text else line)
     found = look_up(tables.main, text)
     if found is None or found.command is None or found.command.entry.handler is None:
         return Shown(line)
@@ -41,14 +46,14 @@ def without_secrets(tables: Tables, line: str) -> Shown:
     try:
         values = read_arguments(found.command, text, found.start, FormatDefaults())
     except LineError:
-        return Shown(text[: found.start] + MASK if text[found.start :] else line)
+        return Shown(before + text[: found.start] + MASK if text[found.start :] else line)
     hidden = conceal(tables, values)
     if not hidden:
         return Shown(line)
     for piece in reversed(outline_arguments(found.command, text, found.start).pieces):
         if piece.kind is PieceKind.ARGUMENT and piece.parameter.key in hidden:
             text = text[: piece.start] + hidden[piece.parameter.key] + text[piece.end :]
-    return Shown(text.rstrip(), ANSWER not in hidden)
+    return Shown(before + text.rstrip(), ANSWER not in hidden)
 
 
 def has_secrets(tables: Tables, line: str) -> bool:

@@ -50,6 +50,7 @@ URIS = ("exec:", "fd:", "file:", "tcp:", "unix:")
         ("log unimp,guest", ["log unimp,guest_errors"]),
         ("time drive_del ", ["time drive_del d0"]),
         ("watch inf", []),
+        ("time " * 5000, []),
         ("watch -n 3 0.5 time inf", ["watch -n 3 0.5 time info"]),
         ("wait ", ["wait job", "wait migrate"]),
         ("wait migrate ", []),

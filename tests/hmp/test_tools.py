@@ -109,6 +109,12 @@ def test_time_tells_of_a_line_that_fails_too() -> None:
     assert error == "unknown command: 'nosuch'"
 
 
+def test_lines_stand_in_few_others() -> None:
+    assert run("time " * 10 + "info name")[1].startswith("web1\nTook ")
+    refusal = "time: at most 10 lines may stand within each other"
+    assert run("time " * 5000 + "info name") == (False, refusal)
+
+
 def test_qmp_is_laid_out_on_a_terminal() -> None:
     assert run("qmp query-name") == (True, '{\n    "name": "web1"\n}')
     assert run("qmp query-name", FakePerson(interactive=False)) == (True, '{"name": "web1"}')
@@ -247,6 +253,8 @@ def test_a_target_without_jobs_says_so() -> None:
             'qmp human-monitor-command {"command-line": "set_password vnc abc"}',
             'qmp human-monitor-command {"command-line": "set_password vnc ***"}',
         ),
+        ("time " * 5000 + "set_password vnc abc", "time " * 11 + "***"),
+        ("watch x set_password vnc abc", "watch ***"),
         ("info status", "info status"),
         ("set_password", "set_password"),
     ],

@@ -67,5 +67,5 @@ def test_an_example_is_true(steps: list[tuple[str, list[str]]], tmp_path: Path) 
     )
     answers = done.stdout.split(MARK)[:-1]
     assert len(answers) == len(steps), done.stdout
-    for (command, expected), answer in zip(steps, answers, strict=True):
-        assert matches(expected, answer.removesuffix("\n")), f"{command}: {answer}"
+    for (command, expected), said in zip(steps, answers, strict=True):
+        assert matches(expected, said.removesuffix("\n")), f"{command}: {said}"

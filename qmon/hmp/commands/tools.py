@@ -12,9 +12,10 @@ from typing import Any
 from qmon.errors import CommandError, UsageError, reason
 from qmon.hmp.arguments import Values
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
+from qmon.hmp.nesting import DEPTH_MAX, find_innermost
 from qmon.hmp.person import InnerLineError, LineError
 from qmon.hmp.record import Transcript
-from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets, without_secrets
+from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets
 from qmon.hmp.table import Tables
 from qmon.json_text import parse_json, pretty_json
 
@@ -28,24 +29,31 @@ async def include(call: Call) -> None:
     await include_file(call.monitor, call.person, call.text("filename"), call.place)
 
 
-def _conceal_line(tables: Tables, values: Values) -> Mapping[str, str]:
-    """A line within a line has that line's secrets."""
-    line = str(values["line"])
-    shown = without_secrets(tables, line)
-    hidden = {"line": shown.line} if shown.line != line else {}
-    return hidden if shown.answer else {**hidden, ANSWER: MASK}
-
-
-@handler("hmp_time", conceal=_conceal_line)
-async def time_(call: Call) -> None:
-    began = time.perf_counter()
+async def _run_inner(call: Call) -> None:
+    """Run the line that is within this one. Raises LineError."""
+    if find_innermost(call.monitor.tables, call.line).depth > DEPTH_MAX:
+        raise LineError(f"{call.typed}: at most {DEPTH_MAX} lines may stand within each other")
     error = await call.monitor.try_line(call.text("line"), call.person, call.place)
-    call.print(f"Took {time.perf_counter() - began:.3f} s")
     if error is not None:
         raise InnerLineError(error)
 
 
-@handler("hmp_watch", conceal=_conceal_line)
+@handler("hmp_time", inner="line")
+async def time_(call: Call) -> None:
+    began = time.perf_counter()
+    try:
+        await _run_inner(call)
+    except InnerLineError:
+        call.print(_took(began))
+        raise
+    call.print(_took(began))
+
+
+def _took(began: float) -> str:
+    return f"Took {time.perf_counter() - began:.3f} s"
+
+
+@handler("hmp_watch", inner="line")
 async def watch(call: Call) -> None:
     count = _count(call)
     interval = float(call.values["interval"])
@@ -56,9 +64,7 @@ async def watch(call: Call) -> None:
     while True:
         began = loop.time()
         call.print(f"[{datetime.now():%H:%M:%S}]")
-        error = await call.monitor.try_line(call.text("line"), call.person, call.place)
-        if error is not None:
-            raise InnerLineError(error)
+        await _run_inner(call)
         done += 1
         if done == count or call.monitor.quitting:
             return
