@@ -140,6 +140,7 @@ class Mapping:
         bits = self._bits
         in_cluster = (1 << bits) - 1
         index = (offset >> bits) & (self.in_table - 1)
+        end = index + ((stop - 1) >> bits) - (offset >> bits) + 1
         # the run that is being put together
         start, state, host, next_host = offset, -1, 0, 0
         while offset < stop:
@@ -160,10 +161,13 @@ class Mapping:
                 if offset > start:
                     found.append(Run(state, host, start, offset - start))
                 start, state, host = offset, kind, here
-            step = min(stop, (offset | in_cluster) + 1) - offset
-            next_host = here + step
-            offset += step
-            index += 1
+            count = 1
+            if not entry and index + 1 < end and not entries[index + 1]:  # a large empty part in one step
+                count = next(iter(filled(entries, index + 2, end, 1)), end) - index
+            following = min(stop, ((offset >> bits) + count) << bits)
+            next_host = here + following - offset
+            offset = following
+            index += count
         found.append(Run(state, host, start, stop - start))
 
     def check_entry(self, entry: int, *, may_be_new: bool = False) -> None:
