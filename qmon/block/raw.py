@@ -59,5 +59,10 @@ class RawNode:
         finally:
             self._file.change_locks(self._locks)
 
+    def change_locks(self, locks: LockSet) -> None:
+        """Hold other locks from now on. Raises ImageLockedError."""
+        self._file.change_locks(locks)
+        self._locks = locks
+
     def close(self) -> None:
         self._file.close()

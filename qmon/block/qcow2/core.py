@@ -144,5 +144,9 @@ class Core:
 
     def is_repaired(self) -> None:
         """The dirty bit was cleared."""
-        self.header = replace(self.header, incompatible=self.header.incompatible & ~Incompatible.DIRTY)
-        self.damage.incompatible = self.header.incompatible
+        self.set_incompatible(self.header.incompatible & ~Incompatible.DIRTY)
+
+    def set_incompatible(self, bits: int) -> None:
+        """The header's bits were changed to these."""
+        self.header = replace(self.header, incompatible=bits)
+        self.damage.incompatible = bits

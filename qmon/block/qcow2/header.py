@@ -31,6 +31,9 @@ REFCOUNT_TABLE_FIELDS = struct.Struct(">QI")
 REFCOUNT_TABLE_OFFSET = 48
 RESIZE_FIELDS = struct.Struct(">QIIQ")
 """Size, encryption method, number of L1 entries, L1 offset: from SIZE_OFFSET on."""
+SNAPSHOT_FIELDS = struct.Struct(">IQ")
+"""Number of snapshots and the offset of their table."""
+SNAPSHOTS_OFFSET = 60
 FEATURES = struct.Struct(">Q")
 INCOMPATIBLE_OFFSET = 72
 AUTOCLEAR_OFFSET = 88

@@ -11,8 +11,10 @@ from qmon.block.locks import DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.header import Header
+from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.repair import repair
 from qmon.block.qcow2.resize import resize
+from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
@@ -58,7 +60,7 @@ class Qcow2Node:
         return self._core.backing
 
     @backing.setter
-    def backing(self, node: Node) -> None:
+    def backing(self, node: Node | None) -> None:
         self._core.backing = node
 
     @property
@@ -96,6 +98,22 @@ class Qcow2Node:
         writer = self._writable()
         assert self._core.refcounts is not None
         resize(self._core, self._core.refcounts, self._out, writer, size)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The internal snapshots in their table's order."""
+        return list(self._core.snapshots)
+
+    @property
+    def internal(self) -> InternalSnapshots:
+        """What takes, deletes and applies them; nobody else uses the image meanwhile. Raises OSError."""
+        writer = self._writable()
+        assert self._core.refcounts is not None
+        return InternalSnapshots(self._core, self._core.refcounts, self._out, writer)
+
+    def change_locks(self, locks: LockSet) -> None:
+        """Hold other locks from now on. Raises ImageLockedError."""
+        self._file.change_locks(locks)
 
     def close(self) -> None:
         """Write down what is in memory, and close this image and what backs it."""

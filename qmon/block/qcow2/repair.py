@@ -34,7 +34,7 @@ def repair(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
         for cluster in refcounts.counted_from(len(references.counts)):
             refcounts.change(cluster, -refcounts.get(cluster))
     out.flush()
-    _mark_copied(core, refcounts, out)
+    mark_copied(core, refcounts, out)
     out.flush()
     core.file.write(INCOMPATIBLE_OFFSET, FEATURES.pack(core.header.incompatible & ~Incompatible.DIRTY))
     core.file.flush()
@@ -55,7 +55,7 @@ def _add_missing_blocks(references: References, refcounts: Refcounts) -> None:
         refcounts.add_block_at(index, references.append())
 
 
-def _mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
+def mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
     """COPIED stands where, and only where, the count is 1: in the active tables."""
     mapping = core.mapping
     for index in filled(mapping.l1, 0, len(mapping.l1)):

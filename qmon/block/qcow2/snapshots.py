@@ -53,6 +53,26 @@ def read_snapshots(file: FileNode, header: Header, file_size: int) -> list[Snaps
     return found
 
 
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """One entry as it lies in the table; its ``length`` is not looked at."""
+    icount = (1 << 64) - 1 if snapshot.icount is None else snapshot.icount
+    extra = struct.pack(">QQQ", snapshot.vm_state_bytes, snapshot.disk_size or 0, icount)
+    name = snapshot.name.encode()
+    fixed = _FIXED.pack(
+        snapshot.l1_offset,
+        snapshot.l1_entries,
+        len(snapshot.id),
+        len(name),
+        snapshot.seconds,
+        snapshot.nanoseconds,
+        snapshot.vm_clock_nanoseconds,
+        min(snapshot.vm_state_bytes, 0xFFFFFFFF),
+        len(extra),
+    )
+    entry = fixed + extra + snapshot.id.encode() + name
+    return entry + bytes(-len(entry) % 8)
+
+
 def _read_one(data: bytes, number: int) -> Snapshot:
     if len(data) < _FIXED.size:
         raise Qcow2Error(f"Snapshot {number} lies outside the file")

@@ -185,6 +185,15 @@ class WriteOut:
         for offset, data in places:
             self._file.write(offset, data)
 
+    def switch(self, offset: int, data: bytes) -> None:
+        """Write what others are reached by, and bring it to stable storage. Raises OSError: see ``check``."""
+        try:
+            self._file.write(offset, data)
+        except OSError as error:
+            self._failed = error.errno or errno.EIO
+            raise
+        self._sync()
+
     def _sync(self) -> None:
         """After a failure nobody knows what has landed, so nothing may build on it."""
         try:

@@ -1,0 +1,282 @@
+"""Snapshots inside an image: taken, deleted, gone back to (QEMU, docs/interop/qcow2, "Snapshots").
+
+One write of a sector of the header makes each of them true, after all that it names is on stable storage.
+What is counted for it before, or not counted down after, is leaked by a crash, and nothing else; while counts
+and COPIED marks may differ the image has its dirty bit set, if its version has one, so that the next to open
+it sets them right.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from qmon.block.qcow2.compressed import clusters as compressed_clusters
+from qmon.block.qcow2.core import Core
+from qmon.block.qcow2.entries import CODEC_64, Entries
+from qmon.block.qcow2.header import (
+    FEATURES,
+    INCOMPATIBLE_OFFSET,
+    MAX_SNAPSHOTS,
+    RESIZE_FIELDS,
+    SECTOR,
+    SIZE_OFFSET,
+    SNAPSHOT_FIELDS,
+    SNAPSHOTS_OFFSET,
+    Incompatible,
+    l1_entries_for,
+)
+from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled, read_l1
+from qmon.block.qcow2.refcounts import Refcounts
+from qmon.block.qcow2.repair import mark_copied
+from qmon.block.qcow2.snapshots import Snapshot, encode_snapshot, read_snapshots
+from qmon.block.qcow2.writeout import WriteOut
+from qmon.block.qcow2.writer import Writer
+
+_MAX_NAME_BYTES = 255
+"""QEMU reads no longer ones (include/block/snapshot.h: QEMUSnapshotInfo)."""
+
+_MAX_TABLE_BYTES = 64 << 20
+
+
+class InternalSnapshots:
+    """Nobody else may use the image during a call. All raise OSError; the image is as before then.
+
+    Only when the very write that makes a change true fails, nobody knows: the image takes no writes any more.
+    """
+
+    def __init__(self, core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer) -> None:
+        self._core = core
+        self._refcounts = refcounts
+        self._out = out
+        self._writer = writer
+        self._bits = core.header.cluster_bits
+
+    def take(
+        self, name: str, seconds: int, nanoseconds: int, *, instead_of: Collection[Snapshot] = ()
+    ) -> Snapshot:
+        """Keep what the disk holds now under a name and a new id, in the same moment dropping others."""
+        core = self._core
+        _check_name(name)
+        kept = [each for each in core.snapshots if each not in instead_of]
+        if len(kept) >= MAX_SNAPSHOTS:
+            raise OSError(errno.EFBIG, f"an image has at most {MAX_SNAPSHOTS} snapshots")
+        self._begin()
+        l1 = _without_copied(core.mapping.l1)
+        dropped = self._all_of(instead_of)
+        counted = array("Q")
+        try:
+            offset = self._allocate(len(l1) * 8, counted)
+            self._count(l1, counted)
+            self._out.flush()
+            mark_copied(core, self._refcounts, self._out)
+            core.file.write(offset, CODEC_64.encode(l1))
+            new = Snapshot(
+                id=str(max((_number(each.id) for each in kept), default=0) + 1),
+                name=name,
+                l1_offset=offset,
+                l1_entries=len(l1),
+                seconds=seconds,
+                nanoseconds=nanoseconds,
+                vm_clock_nanoseconds=0,
+                vm_state_bytes=0,
+                icount=None,
+                disk_size=core.size,
+                length=0,
+            )
+            self._use_table([*self._entries_of(kept), encode_snapshot(new)], counted)
+        except OSError:
+            self._undo(counted)
+            raise
+        self._give_up(dropped)
+        self._end()
+        return core.snapshots[-1]
+
+    def delete(self, snapshots: Collection[Snapshot]) -> None:
+        """Drop snapshots; the room that nothing else uses is given back."""
+        core = self._core
+        kept = [each for each in core.snapshots if each not in snapshots]
+        self._begin()
+        dropped = self._all_of(snapshots)
+        counted = array("Q")
+        try:
+            self._use_table(self._entries_of(kept), counted)
+        except OSError:
+            self._undo(counted)
+            raise
+        self._give_up(dropped)
+        self._end()
+
+    def apply(self, snapshot: Snapshot) -> None:
+        """Have the disk hold what it did when the snapshot was taken, its size included."""
+        core, mapping = self._core, self._core.mapping
+        size = core.size if snapshot.disk_size is None else snapshot.disk_size // SECTOR * SECTOR
+        entries = l1_entries_for(size, self._bits)
+        if entries > snapshot.l1_entries:
+            raise OSError(errno.EINVAL, f"snapshot '{snapshot.name}' has an L1 table that is too short")
+        self._begin()
+        # what lies behind is a machine's state, which nobody asks for
+        l1 = _without_copied(read_l1(core.file, snapshot.l1_offset, entries))
+        old = self._tree(mapping.l1)
+        old.extend(self._clusters(mapping.l1_offset, len(mapping.l1) * 8))
+        counted = array("Q")
+        try:
+            offset = self._allocate(entries * 8, counted)
+            self._count(l1, counted)
+            core.file.write(offset, CODEC_64.encode(l1))
+            self._out.flush()
+            core.file.flush()
+            self._out.switch(SIZE_OFFSET, RESIZE_FIELDS.pack(size, 0, entries, offset))
+        except OSError:
+            self._undo(counted)
+            raise
+        with core.lock:
+            mapping.l1, mapping.l1_offset = l1, offset
+            core.header = replace(core.header, size=size, l1_entries=entries, l1_offset=offset)
+            core.size = size
+            core.metadata.update((entry & OFFSET_MASK) >> self._bits for entry in l1 if entry)
+        self._give_up(old)
+        self._end()
+
+    def _begin(self) -> None:
+        self._writer.before_change()
+        self._out.flush()
+        self._out.flush()  # what the first one has counted down is written, too
+        self._set_dirty(True)
+
+    def _end(self) -> None:
+        self._out.flush()
+        self._core.file.flush()  # the counts before the marks
+        mark_copied(self._core, self._refcounts, self._out)
+        self._out.flush()
+        self._core.file.flush()
+        self._set_dirty(False)
+
+    def _set_dirty(self, dirty: bool) -> None:
+        core = self._core
+        if core.header.version < 3:
+            return
+        bits = core.header.incompatible & ~Incompatible.DIRTY | (Incompatible.DIRTY if dirty else 0)
+        self._out.switch(INCOMPATIBLE_OFFSET, FEATURES.pack(bits))
+        core.set_incompatible(bits)
+
+    def _undo(self, counted: Iterable[int]) -> None:
+        """Nothing refers to what was counted; where nothing may be written any more it stays so."""
+        self._out.check()
+        with self._core.lock:
+            for cluster in counted:
+                self._refcounts.change(cluster, -1)
+        self._end()
+
+    def _allocate(self, length: int, counted: Entries) -> int:
+        """Room for a table of ``length`` bytes; returns its offset, 0 for none."""
+        if not length:
+            return 0
+        count = -(-length >> self._bits)
+        with self._core.lock:
+            start = self._refcounts.allocate_table(count)
+        counted.extend(range(start, start + count))
+        return start << self._bits
+
+    def _count(self, l1: Entries, counted: Entries) -> None:
+        """Count all that an L1 table refers to once more; ``counted`` grows by what is done."""
+        for clusters in self._referred(l1):
+            with self._core.lock:
+                for cluster in clusters:
+                    self._refcounts.change(cluster, 1)
+                    counted.append(cluster)
+            if self._out.is_due:
+                self._out.flush()
+
+    def _use_table(self, entries: Sequence[bytes], counted: Entries) -> None:
+        """Have the header name a new table of snapshots, and give up the old one."""
+        core, header = self._core, self._core.header
+        table = b"".join(entries)
+        if len(table) > _MAX_TABLE_BYTES:
+            raise OSError(errno.EFBIG, "the table of snapshots would be too large")
+        offset = self._allocate(len(table), counted)
+        self._out.flush()
+        if table:
+            core.file.write(offset, table)
+        core.file.flush()
+        self._out.switch(SNAPSHOTS_OFFSET, SNAPSHOT_FIELDS.pack(len(entries), offset))
+        old = self._clusters(header.snapshots_offset, sum(each.length for each in core.snapshots))
+        core.header = replace(core.header, snapshots=len(entries), snapshots_offset=offset)
+        core.snapshots = read_snapshots(core.file, core.header, core.file.size)
+        self._give_up(old)
+
+    def _entries_of(self, kept: Collection[Snapshot]) -> list[bytes]:
+        """The entries as they are, with all that others may have put into them."""
+        core = self._core
+        entries = []
+        position = core.header.snapshots_offset
+        for snapshot in core.snapshots:
+            if snapshot in kept:
+                entry = bytearray(snapshot.length)
+                core.file.read_into(position, memoryview(entry))
+                entries.append(bytes(entry))
+            position += snapshot.length
+        return entries
+
+    def _all_of(self, snapshots: Iterable[Snapshot]) -> Entries:
+        """All clusters that snapshots refer to, each as often as it is counted for them."""
+        found = array("Q")
+        for snapshot in snapshots:
+            found.extend(self._tree(read_l1(self._core.file, snapshot.l1_offset, snapshot.l1_entries)))
+            found.extend(self._clusters(snapshot.l1_offset, snapshot.l1_entries * 8))
+        return found
+
+    def _tree(self, l1: Entries) -> Entries:
+        found = array("Q")
+        for clusters in self._referred(l1):
+            found.extend(clusters)
+        return found
+
+    def _clusters(self, offset: int, length: int) -> range:
+        return range(offset >> self._bits, -(-(offset + length) >> self._bits)) if length else range(0)
+
+    def _referred(self, l1: Entries) -> Iterator[Entries]:
+        """For each L2 table, as it is in the file, its cluster and those that it names."""
+        core = self._core
+        in_cluster = core.header.cluster_size - 1
+        for index in filled(l1, 0, len(l1)):
+            offset = l1[index] & OFFSET_MASK
+            if not offset or offset & in_cluster or offset + in_cluster >= core.file.size:
+                raise core.damage.error(f"an L1 entry can't be: {l1[index]:#x}")
+            data = bytearray(in_cluster + 1)
+            core.file.read_into(offset, memoryview(data))
+            found = array("Q", [offset >> self._bits])
+            for entry in CODEC_64.decode(data):
+                if entry & COMPRESSED:
+                    found.extend(compressed_clusters(entry, self._bits))
+                elif place := entry & OFFSET_MASK:
+                    if place & in_cluster or place >> self._bits in core.metadata:
+                        raise core.damage.error(f"an L2 entry can't be: {entry:#x}")
+                    found.append(place >> self._bits)
+            with core.lock:
+                if not all(map(self._refcounts.get, found)):
+                    raise core.damage.error(f"an L2 table at {offset:#x} names a cluster that is not counted")
+            yield found
+
+    def _give_up(self, clusters: Iterable[int]) -> None:
+        with self._core.lock:
+            for cluster in clusters:
+                self._out.give_up(cluster)
+
+
+def _without_copied(l1: Entries) -> Entries:
+    return array("Q", (entry & ~COPIED for entry in l1))
+
+
+def _number(id: str) -> int:
+    """What an id begins with, as QEMU counts them."""
+    match = re.match(r"\d+", id)
+    return int(match[0]) if match else 0
+
+
+def _check_name(name: str) -> None:
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        raise OSError(errno.EINVAL, f"a snapshot's name has at most {_MAX_NAME_BYTES} bytes")
