@@ -1,4 +1,4 @@
-"""Migration commands that are about guest RAM, network cards or screens, of which this machine has none."""
+"""Migration commands that are about guest RAM or network cards, of which this machine has none."""
 
 from __future__ import annotations
 
@@ -78,16 +78,3 @@ class MigrationAbsentCommands:
     ) -> dict[str, Any]:
         """There is no network card to announce."""
         return {}
-
-    @command("client_migrate_info")
-    async def client_info(
-        self,
-        protocol: str,
-        hostname: str,
-        port: int | None = None,
-        tls_port: int | None = None,
-        cert_subject: str | None = None,
-    ) -> dict[str, Any]:
-        if protocol != "spice":
-            raise CommandError("Parameter 'protocol' expects 'spice'")
-        raise CommandError("SPICE is not in use", "DeviceNotActive")

@@ -46,11 +46,16 @@ class Registry:
         _trace_events(name)
 
     def add_from(self, owner: object) -> None:
-        """Serve every method of ``owner`` that is marked with ``@command``."""
+        """Serve every method of ``owner`` that is marked with ``@command``.
+
+        Raises ValueError for a command that is there already.
+        """
         for attribute in dir(type(owner)):
             mark = getattr(getattr(type(owner), attribute), _MARK, None)
             if mark is not None:
                 name, underscored = mark
+                if name in self._commands:
+                    raise ValueError(f"the command '{name}' is there already")
                 self.add(name, getattr(owner, attribute), underscored)
 
     def commands(self) -> frozenset[str]:

@@ -1,8 +1,8 @@
 """Checks a command's arguments against its function's annotations, with QMP's error messages.
 
 What an annotation may be: ``str``, ``int``, ``Uint8`` to ``Uint64``, ``float``, ``bool``, ``Any``,
-``list[T]``, ``dict[str, Any]``, ``Literal["a", "b"]``, ``StrOrNull``, a ``TypedDict``, and ``T | None`` for what
-may be left out.
+``list[T]``, ``dict[str, Any]``, ``Literal["a", "b"]``, ``StrOrNull``, a ``TypedDict``, and ``T | None`` for
+what may be left out.
 """
 
 from __future__ import annotations

@@ -140,11 +140,6 @@ async def x_colo_lost_heartbeat(call: Call) -> None:
     await call.execute("x-colo-lost-heartbeat")
 
 
-@handler("hmp_client_migrate_info")
-async def client_migrate_info(call: Call) -> None:
-    await call.execute("client_migrate_info", dict(call.values))
-
-
 @handler("hmp_migrationmode")
 async def migration_mode(call: Call) -> None:
     await call.pass_on("migration_mode: this machine has no storage attributes device")
