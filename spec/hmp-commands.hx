@@ -1027,8 +1027,10 @@ SRST
   ``-d`` it goes on in the background.
 
   ``-b``, or the word ``blk``, also copies the disks, which the two hosts need not share.
-  ``-i``, or the word ``inc``, copies only what they hold above their backing images, which the
-  destination must have already. Without either the images are taken to be shared.
+  ``-i``, or the word ``inc``, copies only what they hold above their backing images; the
+  destination needs an empty overlay over the same backing image, and refuses another before any
+  data travel. Disks without a backing image are copied in full. Without either the images are
+  taken to be shared.
 
   ::
 
@@ -1189,7 +1191,9 @@ SRST
 ``migrate_set_parameter`` *parameter* *value*
   Set one parameter, also while a migration is under way. ``max-bandwidth`` takes a size to send
   in each second, in MiB without a suffix; ``downtime-limit`` a time in milliseconds.
-  ``block-incremental`` goes with the capability ``block``.
+  ``block-incremental`` goes with the capability ``block``. qmon's own ``x-qmon-verify-backing``
+  says how incremental copies compare the backing images: by samples of them (``sample``), all of
+  them (``full``), or only their size (``off``).
 
   While ``tls-creds`` is set, migrations are refused rather than sent in clear text: there is no TLS
   yet. ``tls-hostname`` and ``tls-authz`` mean nothing without it. ``block-bitmap-mapping`` is set by
