@@ -65,11 +65,11 @@ class ScriptRun:
     def _break_off(self) -> None:
         """The end has come from elsewhere: no further line begins, and the one that runs is told of."""
         self._monitor.quitting = True
-        place = self._person.place
-        if place is not None:
+        origin = self._person.origin
+        if origin is not None:
             self._cut_off = True
-            line = without_secrets(self._monitor.tables, place.line).line
-            self._say(f"told to end while {place} ran: {line}")
+            line = without_secrets(self._monitor.tables, origin.line).line
+            self._say(f"told to end while {origin} ran: {line}")
 
     def sum_up(self) -> None:
         """Say how many lines failed, where that did not end the script."""

@@ -229,6 +229,28 @@ def test_a_whole_line_is_read() -> None:
     )
 
 
+def test_scripts_keep_their_order() -> None:
+    line = "-c stop -script s -keep-going -c cont -json -y -q -trace-qmp --script -"
+    options = parse(line.split())
+    assert options.scripts == (
+        ScriptOption("stop", is_line=True),
+        ScriptOption("s"),
+        ScriptOption("cont", is_line=True),
+        ScriptOption("-"),
+    )
+    assert (options.keep_going, options.json, options.assume_yes) == (True, True, True)
+    assert (options.quiet, options.trace_qmp) == (True, True)
+    plain = parse([])
+    assert (plain.scripts, plain.keep_going, plain.json, plain.assume_yes) == ((), False, False, False)
+    assert (plain.quiet, plain.trace_qmp) == (False, False)
+
+
+@pytest.mark.parametrize("more", ["-monitor stdio", "-daemonize", "-serial mon:stdio"])
+def test_a_script_on_standard_input_has_it_alone(more: str) -> None:
+    problem = "-script -: standard input is not free for a script here"
+    assert refusal(*f"-script - {more}".split()) == problem
+
+
 @pytest.mark.parametrize("uuid", ["", "abc", UUID + "0", UUID.replace("-", ""), "g" + UUID[1:]])
 def test_a_wrong_uuid_is_refused(uuid: str) -> None:
     assert refusal("-uuid", uuid) == f"-uuid {uuid}: failed to parse UUID string: wrong format"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qmon.errors import CommandError
 from qmon.hmp.arguments import Values
+from qmon.hmp.origin import Origin
 from qmon.hmp.person import LineError, Person
-from qmon.hmp.place import Place
 from qmon.hmp.table import Command, Tables
 from qmon.qmp.target import Arguments
 
@@ -29,7 +29,7 @@ class Call:
     values: Values
     line: str = ""
     """The whole line, for a target whose own monitor is to run it."""
-    place: Place | None = None
+    origin: Origin | None = None
     """Where the line stands in a script; None for one that was typed."""
     hides_answer: bool = False
     """Whether the answer is a secret, and is not written down."""

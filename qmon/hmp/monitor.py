@@ -10,8 +10,8 @@ from qmon.errors import QmonError, reason
 from qmon.hmp.arguments import NUL, FormatDefaults, read_arguments
 from qmon.hmp.handlers import Call, find_handler
 from qmon.hmp.jobs import EndedJobs
+from qmon.hmp.origin import Origin
 from qmon.hmp.person import InnerLineError, LineError, Person
-from qmon.hmp.place import Place
 from qmon.hmp.qmp_trace import TracedTarget
 from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.secrets import without_secrets
@@ -60,19 +60,19 @@ class Monitor:
             person.print(error)
         return error is None
 
-    async def try_line(self, line: str, person: Person, place: Place | None = None) -> str | None:
+    async def try_line(self, line: str, person: Person, origin: Origin | None = None) -> str | None:
         """The same, but return what a failing line says, maybe "", instead of printing it; None otherwise.
 
-        ``place`` is where the line stands, when it was not typed.
+        ``origin`` is where the line stands, when it was not typed.
         """
-        if person.comments or place is not None:
+        if person.comments or origin is not None:
             line = line[: comment_start(line)]
         try:
             found = look_up(self.tables.main, line)
             if found is None:
                 return None
             HANDLE_HMP_COMMAND("cmdline: %s", line)
-            await self._run(line, found, person, place)
+            await self._run(line, found, person, origin)
         except InnerLineError as inner:
             return str(inner)
         except LineError as line_error:
@@ -89,7 +89,7 @@ class Monitor:
             self.transcript.answer(error)
         return error
 
-    async def _run(self, line: str, found: Lookup, person: Person, place: Place | None) -> None:
+    async def _run(self, line: str, found: Lookup, person: Person, origin: Origin | None) -> None:
         hides_answer = False
         if self.transcript is not None:
             shown = without_secrets(self.tables, line)
@@ -107,7 +107,7 @@ class Monitor:
             said, _, _ = f"{error}\n".partition(NUL) if str(error) else ("", "", "")
             raise LineError(f'{said}Try "help {typed}" for more information') from error
         typed_names = " ".join(found.path)
-        call = Call(self, person, found.command, typed_names, values, line.strip(), place, hides_answer)
+        call = Call(self, person, found.command, typed_names, values, line.strip(), origin, hides_answer)
         if entry.handler is None:
             await _print_human_readable(call)
             return

@@ -14,8 +14,8 @@ from qmon.errors import reason
 from qmon.hmp.commands.migration import UNDER_WAY
 from qmon.hmp.commands.migration_info import is_in_doubt
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.origin import Origin, Report
 from qmon.hmp.person import InnerLineError, LineError, Person
-from qmon.hmp.place import Place, Report
 from qmon.hmp.script_person import PersonReport
 from qmon.hmp.transcript import PROMPT, lines_to_run
 from qmon.hmp.words import comment_start
@@ -38,7 +38,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lines to run: a text, or an open file. ``paths``: see Place."""
+    """Lines to run: a text, or an open file. ``paths``: see Origin."""
 
     name: str
     source: str | Stream
@@ -62,22 +62,22 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
             continue
         if len(script.paths) < 2:
             person.history.append(line)
-        place = Place(script.name, script.number or number, line.strip(), report, script.paths)
-        report.begin(place)
-        if not report.end(place, await monitor.try_line(line, person, place)):
+        origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
+        report.begin(origin)
+        if not report.end(origin, await monitor.try_line(line, person, origin)):
             return False
         if monitor.quitting:
             break
     return True
 
 
-async def include(monitor: Monitor, person: Person, name: str, place: Place | None) -> None:
-    """Run the lines of a file; a relative name is meant from the folder of the file that ``place`` is in.
+async def include(monitor: Monitor, person: Person, name: str, origin: Origin | None) -> None:
+    """Run the lines of a file; a relative name is meant from the folder of the file that ``origin`` is in.
 
     Raises LineError when it can't be read, or is being run already, or a line of it failed.
     """
-    paths = place.paths if place is not None else ()
-    shown = os.path.join(os.path.dirname(place.file), name) if place is not None and paths else name
+    paths = origin.paths if origin is not None else ()
+    shown = os.path.join(os.path.dirname(origin.file), name) if origin is not None and paths else name
     try:
         path = await asyncio.to_thread(os.path.realpath, shown)
         if path in paths:
@@ -87,7 +87,7 @@ async def include(monitor: Monitor, person: Person, name: str, place: Place | No
         text = await asyncio.to_thread(_read_file, path)
     except (OSError, ValueError) as error:
         raise LineError(f"include: {name}: {reason(error)}") from error
-    report = place.report if place is not None else PersonReport(monitor, person)
+    report = origin.report if origin is not None else PersonReport(monitor, person)
     if not paths:
         paths = ("",)  # what is typed is in no file
     if not await run_script(monitor, Script(shown, text, (*paths, path)), person, report):

@@ -7,8 +7,8 @@ import sys
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.origin import Origin
 from qmon.hmp.person import Person, Progress
-from qmon.hmp.place import Place
 from qmon.hmp.secrets import without_secrets
 from qmon.units import human_size
 
@@ -24,21 +24,21 @@ class PersonReport:
         self._monitor = monitor
         self._person = person
 
-    def begin(self, place: Place) -> None:
+    def begin(self, origin: Origin) -> None:
         pass
 
-    def end(self, place: Place, error: str | None) -> bool:
+    def end(self, origin: Origin, error: str | None) -> bool:
         if error is None:
             return True
         if error:
             self._person.print(error)
-        self._person.print(failure(self._monitor, place))
+        self._person.print(failure(self._monitor, origin))
         return False
 
 
-def failure(monitor: Monitor, place: Place) -> str:
+def failure(monitor: Monitor, origin: Origin) -> str:
     """Say which line failed."""
-    return f"{place}: failed: {without_secrets(monitor.tables, place.line).line}"
+    return f"{origin}: failed: {without_secrets(monitor.tables, origin.line).line}"
 
 
 class ScriptPerson:
@@ -58,12 +58,12 @@ class ScriptPerson:
         self.history: list[str] = []
         self.failed = 0
         """How many lines have failed."""
-        self._places: list[Place] = []
+        self._origins: list[Origin] = []
 
     @property
-    def place(self) -> Place | None:
+    def origin(self) -> Origin | None:
         """The line that runs, the innermost one; None between lines."""
-        return self._places[-1] if self._places else None
+        return self._origins[-1] if self._origins else None
 
     def print(self, text: str) -> None:
         write_out(text)
@@ -74,17 +74,17 @@ class ScriptPerson:
     def progress(self, title: str) -> Progress:
         return NoProgress() if self._quiet else PlainProgress(self, title)
 
-    def begin(self, place: Place) -> None:
-        self._places.append(place)
+    def begin(self, origin: Origin) -> None:
+        self._origins.append(origin)
 
-    def end(self, place: Place, error: str | None) -> bool:
-        self._places.pop()
+    def end(self, origin: Origin, error: str | None) -> bool:
+        self._origins.pop()
         if error is None:
             return True
         if error:
             self.print(error)
         self.failed += 1
-        print(failure(self._monitor, place), file=sys.stderr, flush=True)
+        print(failure(self._monitor, origin), file=sys.stderr, flush=True)
         return self._keep_going
 
 
@@ -98,15 +98,15 @@ class JsonPerson(ScriptPerson):
     def print(self, text: str) -> None:
         self._printed[-1].append(text)
 
-    def begin(self, place: Place) -> None:
-        super().begin(place)
+    def begin(self, origin: Origin) -> None:
+        super().begin(origin)
         self._printed.append([])
 
-    def end(self, place: Place, error: str | None) -> bool:
-        shown = without_secrets(self._monitor.tables, place.line)
+    def end(self, origin: Origin, error: str | None) -> bool:
+        shown = without_secrets(self._monitor.tables, origin.line)
         found = {
-            "file": place.file,
-            "number": place.number,
+            "file": origin.file,
+            "number": origin.number,
             "line": shown.line,
             "ok": error is None,
             "output": "\n".join(self._printed[-1]),
@@ -115,7 +115,7 @@ class JsonPerson(ScriptPerson):
             found["error"] = error
         write_out(json.dumps({name: _text(value) for name, value in found.items()}))
         self._printed[-1] = []
-        goes_on = super().end(place, "" if error is not None else None)
+        goes_on = super().end(origin, "" if error is not None else None)
         self._printed.pop()
         return goes_on
 

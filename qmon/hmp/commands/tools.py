@@ -26,14 +26,14 @@ INTERVAL_LEAST_SECONDS = 0.1
 async def include(call: Call) -> None:
     from qmon.hmp.script import include as include_file  # which knows of migrations by their commands
 
-    await include_file(call.monitor, call.person, call.text("filename"), call.place)
+    await include_file(call.monitor, call.person, call.text("filename"), call.origin)
 
 
 async def _run_inner(call: Call) -> None:
     """Run the line that is within this one. Raises LineError."""
     if find_innermost(call.monitor.tables, call.line).depth > DEPTH_MAX:
         raise LineError(f"{call.typed}: at most {DEPTH_MAX} lines may stand within each other")
-    error = await call.monitor.try_line(call.text("line"), call.person, call.place)
+    error = await call.monitor.try_line(call.text("line"), call.person, call.origin)
     if error is not None:
         raise InnerLineError(error)
 

@@ -9,15 +9,15 @@ from typing import Protocol
 class Report(Protocol):
     """Who is told what becomes of a script's lines."""
 
-    def begin(self, place: Place) -> None:
+    def begin(self, origin: Origin) -> None:
         """A line is about to run."""
 
-    def end(self, place: Place, error: str | None) -> bool:
+    def end(self, origin: Origin, error: str | None) -> bool:
         """A line has run; ``error`` is what it failed with, maybe "". Returns whether the script goes on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Origin:
     """One line of a script."""
 
     file: str
