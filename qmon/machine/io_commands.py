@@ -113,6 +113,15 @@ def _help(given: Given, medium: Medium, outcome: Outcome) -> None:
     outcome.lines.append(_one_line(command))
 
 
+def _undebugged(problem: str) -> Callable[[Given, Medium, Outcome], None]:
+    """A command about breakpoints: no disk here stops at one."""
+
+    def fail(given: Given, medium: Medium, outcome: Outcome) -> None:
+        raise Refused(f"{problem.format(given.words[-1])}: Operation not supported")
+
+    return fail
+
+
 _READ_SYNTAX = "[-abCqv] [-P pattern [-s off] [-l len]] off len"
 _WRITE_SYNTAX = "[-bcCfnquz] [-P pattern | -s source_file] off len"
 
@@ -137,6 +146,10 @@ COMMANDS = (
     ),
     _Command("alloc", "a", 1, 2, "", "offset [count]", "tell how much is allocated", io.alloc),
     _Command(
+        *("break", "", 2, 2, "", "event tag", "stop a request at a breakpoint; no disk here does"),
+        _undebugged("Could not set breakpoint"),
+    ),
+    _Command(
         "discard",
         "d",
         2,
@@ -154,6 +167,14 @@ COMMANDS = (
     _Command("map", "", 0, 0, "", "", "list what is allocated and what is not", io.map_),
     _Command("read", "r", 2, None, "bCl:pP:qs:v", _READ_SYNTAX, "read, compare and show", io.read),
     _Command("readv", "", 2, None, "CP:qv", "[-Cqv] [-P pattern] off len [len..]", "read", io.read_vector),
+    _Command(
+        *("remove_break", "", 1, 1, "", "tag", "take a breakpoint away"),
+        _undebugged("Could not remove breakpoint {}"),
+    ),
+    _Command(
+        *("resume", "", 1, 1, "", "tag", "let a request go on"),
+        _undebugged("Could not resume request"),
+    ),
     _Command("write", "w", 2, None, "bcCfnpP:qs:uz", _WRITE_SYNTAX, "write a pattern", io.write, True),
     _Command(
         *("writev", "", 2, None, "CfqP:", "[-Cfq] [-P pattern] off len [len..]", "write a pattern"),

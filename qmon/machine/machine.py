@@ -193,6 +193,8 @@ class Machine:
     async def look_at(self, settings: DriveSettings) -> Drive:
         """Open an image and close it again. Raises CommandError naming the file."""
         check_format(settings.format)
+        if not settings.file:
+            raise CommandError("The 'file' block driver requires a file name")
         try:
             return await self.blocking(Drive, settings, self._new_node_name)
         except IsADirectoryError as error:
