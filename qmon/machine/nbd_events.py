@@ -72,6 +72,9 @@ class NbdEvents:
         return failed
 
     def _emit_failure(self, drive: Drive, is_read: bool, why: str) -> None:
+        if self._timer is not None:  # the client came before its request failed
+            self._timer.cancel()
+            self._look()
         data: dict[str, Any] = {
             "device": drive.id,
             "node-name": drive.node_name,

@@ -2,9 +2,9 @@
 
 ``python -m tests.console.program FOLDER``: the history is FOLDER/history, and a file that appears in FOLDER
 makes something happen: ``fail`` and ``complete`` end the migration, ``device`` brings it to its last phase,
-``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``client`` brings an NBD client, ``broken`` an
-I/O error, ``shutdown`` quits the machine. With a file ``catches-interrupts`` SIGINT is the console's, as in
-qmon itself. The line ``ask`` asks before it answers.
+``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``client`` brings an NBD client, ``broken``
+an I/O error, ``shutdown`` quits the machine. With a file ``catches-interrupts`` SIGINT is the console's, as
+in qmon itself. The line ``ask`` asks before it answers.
 """
 
 from __future__ import annotations
