@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from functools import cache
 
-from qmon.block.locks import ImageLock, LockSet
+from qmon.block.locks import NO_LOCKS, ImageLock, LockSet
 from qmon.block.node import Buffer, Extent, Kind
 
 # <linux/falloc.h>
@@ -68,6 +68,11 @@ class FileNode:
     @property
     def read_only(self) -> bool:
         return self._read_only
+
+    @property
+    def locks(self) -> LockSet:
+        """What it holds."""
+        return self._locks or NO_LOCKS
 
     @property
     def is_device(self) -> bool:

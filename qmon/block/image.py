@@ -68,11 +68,20 @@ def open_image(path: str, image_format: str, *, read_only: bool = False, lock: b
             above = node
             with _telling_of_backing():
                 file, name = chain.below(file, node.header)
-                node = above.backing = _open_backing(file, name, lock=lock)
+                locks = BACKING_LOCKS if lock else None
+                node = above.backing = open_one(file, name, read_only=True, locks=locks)
     except BaseException:
         top.close()
         raise
     return top
+
+
+def open_one(file: str, name: str, *, read_only: bool, locks: LockSet | None) -> RawNode | Qcow2Node:
+    """Open an image that backs another, without what backs it. Raises OSError."""
+    _check_format(name)
+    if name == "qcow2":
+        return Qcow2Node(file, read_only=read_only, locks=locks, is_backing=True)
+    return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks)
 
 
 def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> list[Layer]:
@@ -147,14 +156,6 @@ def _open_one(file: str, name: str, *, read_only: bool, lock: bool) -> RawNode |
         locks = BACKING_LOCKS if read_only else QCOW2_LOCKS
         return Qcow2Node(file, read_only=read_only, locks=locks if lock else None)
     return RawNode(file, read_only=read_only, lock=lock)
-
-
-def _open_backing(file: str, name: str, *, lock: bool) -> RawNode | Qcow2Node:
-    _check_format(name)
-    locks = BACKING_LOCKS if lock else None
-    if name == "qcow2":
-        return Qcow2Node(file, read_only=True, locks=locks, is_backing=True)
-    return RawNode(file, read_only=True, lock=lock, locks=locks)
 
 
 def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:

@@ -67,6 +67,8 @@ class LockSet:
 DISK = LockSet(frozenset({Permission.READ, Permission.WRITE}), frozenset({Permission.WRITE}))
 """A running guest's raw disk: bytes 100, 101 and 201."""
 
+NO_LOCKS = LockSet(frozenset(), frozenset())
+
 READ_ONLY_DISK = LockSet(frozenset({Permission.READ}), frozenset({Permission.WRITE}))
 """A running guest's read-only disk: bytes 100 and 201."""
 
@@ -119,7 +121,7 @@ class ImageLock:
 
     def release(self) -> None:
         """Hold nothing."""
-        self.change(LockSet(frozenset(), frozenset()))
+        self.change(NO_LOCKS)
 
     def _check(self, wanted: LockSet) -> None:
         for permission in sorted(wanted.used):

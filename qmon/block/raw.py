@@ -59,6 +59,11 @@ class RawNode:
         finally:
             self._file.change_locks(self._locks)
 
+    @property
+    def locks(self) -> LockSet:
+        """What it holds."""
+        return self._file.locks
+
     def change_locks(self, locks: LockSet) -> None:
         """Hold other locks from now on. Raises ImageLockedError."""
         self._file.change_locks(locks)

@@ -39,13 +39,14 @@ class BlockCommands:
         return nodes
 
     def _nodes(self) -> list[dict[str, Any]]:
-        """Within a drive what is opened first comes last: an image before what backs it."""
-        found: list[dict[str, Any]] = []
-        for drive in sorted(self._machine.drives.values(), key=lambda drive: drive.number, reverse=True):
-            pairs = describe.nodes_of(drive)
-            for number in range(len(pairs) - 2, -1, -2):
-                found += pairs[number : number + 2]
-        return found
+        """What was opened last comes first: what backs an image, before it."""
+        layers = [
+            (number, place, drive)
+            for drive in self._machine.drives.values()
+            for place, number in enumerate(drive.layer_numbers)
+        ]
+        layers.sort(key=lambda layer: layer[:2], reverse=True)
+        return [node for _, place, drive in layers for node in describe.nodes_of(drive, place)]
 
     @command("query-blockstats")
     async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:

@@ -47,12 +47,9 @@ def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
     return info
 
 
-def nodes_of(drive: Drive) -> list[dict[str, Any]]:
-    """A BlockDeviceInfo of each node: the image's format and file, then those of what backs it."""
-    nodes = []
-    for number in range(len(drive.layers)):
-        nodes += [_format_node(drive, number), _file_node(drive, number)]
-    return nodes
+def nodes_of(drive: Drive, number: int) -> list[dict[str, Any]]:
+    """A BlockDeviceInfo of each node of a layer: the image's format and its file."""
+    return [_format_node(drive, number), _file_node(drive, number)]
 
 
 def _format_node(drive: Drive, number: int) -> dict[str, Any]:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from qmon.block.accounts import Accounts
+from qmon.block.chain import backing_name, check_overlay, commit, put_on_top
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.gate import Gate
 from qmon.block.guessed import GuessedRawFilter
-from qmon.block.image import ImageNode, Layer, look_at_image, open_image
+from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, look_at_image, open_image
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.probe import probe_format
+from qmon.block.qcow2.create import create_overlay
+from qmon.block.qcow2.internal_snapshots import InternalSnapshots
+from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
 from qmon.block.qcow2.node import Qcow2Node
+from qmon.block.qcow2.snapshots import Snapshot
+from qmon.block.raw import RawNode
 from qmon.block.throttle import NO_LIMITS, Limits, ThrottleFilter
 from qmon.machine.device import Device
 
@@ -108,6 +115,8 @@ class Drive:
         self.settings = settings
         self._new_name = new_name
         self._node_names: list[tuple[str, str]] = []
+        self._overlay_numbers: list[int] = []
+        """Of the layers that came on top while the image was open, topmost first."""
         self.device = Device(settings.id, settings.read_only)
         self.gate = Gate()
         self.guest = GuestDisk(self)
@@ -145,6 +154,12 @@ class Drive:
             file = self._new_name()  # it is opened first
             self._node_names.append((self._new_name(), file))
         return self._node_names[: len(self.layers)]
+
+    @property
+    def layer_numbers(self) -> list[int]:
+        """For each layer a number; those that were opened later have a higher one."""
+        below = len(self.layers) - len(self._overlay_numbers)
+        return [*self._overlay_numbers, *[self.number] * below]
 
     @property
     def node_name(self) -> str:
@@ -197,6 +212,73 @@ class Drive:
         if not isinstance(self._image, Qcow2Node):
             raise OSError(errno.ENOTSUP, "only a qcow2 image has what can be left to a backing image")
         self._image.leave_to_backing(offset, length)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """Those inside the topmost image, which is open, in their table's order."""
+        return self._image.snapshots if isinstance(self._image, Qcow2Node) else []
+
+    @property
+    def internal_snapshots(self) -> InternalSnapshots:
+        """What takes, deletes and applies them; ``look_again`` follows. Nobody else uses the drive.
+
+        Raises OSError.
+        """
+        if not isinstance(self._image, Qcow2Node):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        return self._image.internal
+
+    def look_again(self) -> None:
+        """Have ``layers`` say what is in the files now. Raises OSError."""
+        self.layers = self._look()
+
+    def put_overlay(self, file: str, *, create: bool, name: str | None) -> None:
+        """Go on in an overlay, which is made or is there and empty; nobody else uses the drive.
+
+        ``name`` is its node's. Raises OSError, and everything is as before then.
+        """
+        image, layer = self._image, self.layers[0]
+        assert isinstance(image, RawNode | Qcow2Node)
+        image.flush()
+        if create:
+            create_overlay(file, self.size, backing_name(file, layer.file), layer.format, QCOW2_LOCKS)
+        try:
+            layers = look_at_image(file, "qcow2", read_only=self.read_only)
+            locks = BACKING_LOCKS if self.read_only else QCOW2_LOCKS
+            overlay = Qcow2Node(file, read_only=self.read_only, locks=locks)
+            try:
+                check_overlay(overlay, layers, layer, self.size)
+                put_on_top(overlay, image, layer)
+            except BaseException:
+                overlay.close()
+                raise
+        except BaseException:
+            if create:
+                os.unlink(file)
+            raise
+        file_name = self._new_name()
+        names = self.node_names
+        self.settings = replace(self.settings, file=file, format="qcow2")
+        self.format = "qcow2"
+        self.layers = layers
+        self._node_names = [(name or self._new_name(), file_name), *names]
+        self._overlay_numbers.insert(0, next(_numbers))
+        self._image = self.node = overlay
+        self._has_fault_filter = False
+        if self.faults:
+            self.install_fault_filter()
+
+    def commit(self) -> None:
+        """Write what the topmost image holds to the one behind it; nobody else uses the drive.
+
+        Raises OSError: nothing is lost then.
+        """
+        if not isinstance(self._image, Qcow2Node) or len(self.layers) < 2:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        try:
+            commit(self._image, self.layers[1])
+        finally:
+            self.look_again()
 
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.

@@ -27,6 +27,7 @@ from qmon.machine.migrate import MigrationCommands
 from qmon.machine.migration_absent import MigrationAbsentCommands
 from qmon.machine.objects import ObjectCommands
 from qmon.machine.output_file import open_output_file
+from qmon.machine.overlays import OverlayCommands
 from qmon.machine.qemu_io import QemuIoCommands
 from qmon.machine.qom import Tree
 from qmon.machine.running import RunningCommands
@@ -75,7 +76,8 @@ class EmbeddedMachine:
             self._exports,
             BlockCommands(self._machine, self._exports),
             MediaCommands(self._machine, self._exports),
-            SnapshotCommands(self._machine),
+            SnapshotCommands(self._machine, self._exports),
+            OverlayCommands(self._machine),
             BlockJobCommands(self._machine),
             QemuIoCommands(self._machine),
             self._migration,

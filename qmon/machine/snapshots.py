@@ -1,15 +1,16 @@
-"""The commands of snapshots, of disks and of the whole machine (QAPI: block-core.json): what is refused.
-
-No image format is written here yet that has snapshots or a backing file.
-"""
+"""The commands of snapshots inside images, of one disk and of the whole machine (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
-import os
-from typing import Any, Literal
+import logging
+import time
+from typing import Any
 
-from qmon.block.image import FORMATS
-from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.block.qcow2.snapshots import Snapshot
+from qmon.errors import CommandError, reason
+from qmon.machine.drive import Drive
+from qmon.machine.exports import ExportCommands
+from qmon.machine.holding import holding
 from qmon.machine.images import snapshot_info
 from qmon.machine.machine import Machine
 from qmon.qmp.registry import command
@@ -17,39 +18,21 @@ from qmon.qmp.registry import command
 NO_VMSTATE = "no block device can store vmstate for snapshot"
 _WITH_SNAPSHOTS = frozenset({"qcow2"})
 
+SNAPSHOT = "snapshot"
+"""What a drive is said to be in use by."""
+
+log = logging.getLogger("qmon.snapshots")
+
 
 class SnapshotCommands:
-    """``x-qmon-`` are what QEMU's monitor has and QMP has no command for."""
+    """``x-qmon-`` are what QEMU's monitor has and QMP has no command for, or one that is a job.
 
-    def __init__(self, machine: Machine) -> None:
+    A machine of disks has no other state to be saved: its snapshots are those of its disks.
+    """
+
+    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
         self._machine = machine
-
-    @command("blockdev-snapshot-sync")
-    async def snapshot(
-        self,
-        snapshot_file: str,
-        device: str | None = None,
-        node_name: str | None = None,
-        snapshot_node_name: str | None = None,
-        format: str | None = None,
-        mode: Literal["existing", "absolute-paths"] | None = None,
-    ) -> dict[str, Any]:
-        drive = self._machine.find_drive(device, node_name)
-        wanted = format or "qcow2"
-        if wanted not in FORMATS:
-            raise CommandError(f"Unknown file format '{wanted}'")
-        self._machine.check_not_busy(drive)
-        if wanted == "raw":
-            raise CommandError("Backing file not supported for file format 'raw'")
-        existing = mode == "existing"
-        try:
-            await self._machine.blocking(
-                os.stat, snapshot_file if existing else os.path.dirname(snapshot_file) or "."
-            )
-        except (OSError, ValueError) as error:
-            verb = "open" if existing else "create"
-            raise CommandError(f"Could not {verb} '{snapshot_file}': {reason(error)}") from error
-        raise CommandError("blockdev-snapshot-sync: overlays are not put on a running disk here yet")
+        self._exports = exports
 
     @command("blockdev-snapshot-internal-sync")
     async def snapshot_internal(self, device: str, name: str) -> dict[str, Any]:
@@ -62,47 +45,141 @@ class SnapshotCommands:
             )
         if not name:
             raise CommandError("Name is empty")
-        raise CommandError("blockdev-snapshot-internal-sync: internal snapshots are not supported here yet")
+        async with holding(self._machine, [drive], SNAPSHOT):
+            if _named(drive, name):
+                raise CommandError(f"Snapshot with name '{name}' already exists on device '{device}'")
+            try:
+                await self._take(drive, name, time.time_ns())
+            except OSError as error:
+                raise CommandError(
+                    f"Failed to create snapshot '{name}' on device '{device}': {reason(error)}"
+                ) from error
+        return {}
 
     @command("blockdev-snapshot-delete-internal-sync")
     async def snapshot_delete(
         self, device: str, id: str | None = None, name: str | None = None
     ) -> dict[str, Any]:
+        """Returns the SnapshotInfo of what is gone."""
         drive = self._machine.drive(device)
         if id is None and name is None:
             raise CommandError("Name or id must be provided")
         if drive.format not in _WITH_SNAPSHOTS:
             raise CommandError("Failed to get a snapshot list: Operation not supported")
-        raise CommandError(
-            "blockdev-snapshot-delete-internal-sync: internal snapshots are not supported here yet"
-        )
+        async with holding(self._machine, [drive], SNAPSHOT):
+            found = next(
+                (each for each in drive.snapshots if id in (None, each.id) and name in (None, each.name)),
+                None,
+            )
+            if found is None:
+                raise CommandError(
+                    f"Snapshot with id '{'null' if id is None else id}' and name"
+                    f" '{'null' if name is None else name}' does not exist on device '{device}'"
+                )
+            if drive.read_only:
+                raise CommandError(f"Device '{device}' is read only")
+            try:
+                await self._delete(drive, [found])
+            except OSError as error:
+                raise CommandError(
+                    f"Failed to delete snapshot '{found.name}' on device '{device}': {reason(error)}"
+                ) from error
+        return snapshot_info(found)
+
+    async def _take(self, drive: Drive, name: str, now_ns: int) -> None:
+        """Keep what the drive holds, in the place of another snapshot of this name. Raises OSError."""
+        await self._machine.blocking(_take, drive, name, now_ns)
+
+    async def _delete(self, drive: Drive, snapshots: list[Snapshot]) -> None:
+        await self._machine.blocking(_delete, drive, snapshots)
 
     @command("x-qmon-savevm")
     async def savevm(self, name: str | None = None) -> dict[str, Any]:
-        self._check_snapshots(needs_vmstate=True)
-        raise CommandError("savevm: internal snapshots are not supported here yet")
+        """All disks in the same moment. One that can't ends it, and no disk has the snapshot then."""
+        drives = self._check_snapshots(needs_vmstate=True)
+        now_ns = time.time_ns()
+        if not name:
+            name = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(now_ns // 1_000_000_000))
+        async with holding(self._machine, drives, SNAPSHOT):
+            done: list[Drive] = []
+            for drive in drives:
+                try:
+                    await self._take(drive, name, now_ns)
+                except OSError as error:
+                    for each in done:
+                        await self._forget(each, name)
+                    raise CommandError(
+                        f"Could not create snapshot '{name}' on '{drive.id}': {reason(error)}"
+                    ) from error
+                done.append(drive)
+        return {}
+
+    async def _forget(self, drive: Drive, name: str) -> None:
+        try:
+            await self._delete(drive, _named(drive, name))
+        except OSError as error:
+            log.error("drive '%s': snapshot '%s' is left over: %s", drive.id, name, reason(error))
 
     @command("x-qmon-loadvm")
     async def loadvm(self, name: str) -> dict[str, Any]:
-        self._check_snapshots(needs_vmstate=True)
-        raise CommandError("loadvm: internal snapshots are not supported here yet")
+        """All disks; where one can't after others have, the machine is stopped."""
+        machine = self._machine
+        drives = self._check_snapshots(needs_vmstate=True)
+        async with holding(machine, drives, SNAPSHOT):
+            self._check_loadable(drives, name)
+            for number, drive in enumerate(drives):
+                try:
+                    await machine.blocking(_apply, drive, name)
+                except OSError as error:
+                    if number:
+                        await self._stop()
+                    raise CommandError(
+                        f"Could not load snapshot '{name}' on '{drive.id}': {reason(error)}"
+                    ) from error
+        return {}
+
+    def _check_loadable(self, drives: list[Drive], name: str) -> None:
+        if not all(_named(drive, name) for drive in drives):
+            raise CommandError(f"Snapshot '{name}' does not exist in one or more devices")
+        for drive in drives:
+            size = _named(drive, name)[0].disk_size
+            if size not in (None, drive.size) and self._exports.exports_of(drive.id):
+                raise CommandError(
+                    f"Could not load snapshot '{name}' on '{drive.id}': its disk had {size} bytes then, and"
+                    " clients rely on the size that it has: remove its exports first"
+                )
+
+    async def _stop(self) -> None:
+        try:
+            await self._machine.stop()
+        except CommandError as error:
+            log.error("%s", error)
 
     @command("x-qmon-delvm")
     async def delvm(self, name: str) -> dict[str, Any]:
-        """Where no image could hold the snapshot, it is gone already."""
-        if self._check_snapshots(needs_vmstate=False):
-            raise CommandError("delvm: internal snapshots are not supported here yet")
+        """Where no image has the snapshot, it is gone already."""
+        drives = self._check_snapshots(needs_vmstate=False)
+        async with holding(self._machine, drives, SNAPSHOT):
+            for drive in drives:
+                found = _named(drive, name)
+                try:
+                    if found:
+                        await self._delete(drive, found)
+                except OSError as error:
+                    raise CommandError(
+                        f"Could not delete snapshot '{name}' on '{drive.id}': {reason(error)}"
+                    ) from error
         return {}
 
-    def _check_snapshots(self, *, needs_vmstate: bool) -> bool:
-        """Whether any image can hold snapshots. Raises CommandError in QEMU's words."""
+    def _check_snapshots(self, *, needs_vmstate: bool) -> list[Drive]:
+        """The drives that hold the machine's snapshots. Raises CommandError in QEMU's words."""
         writable = [drive for drive in self._machine.drives.values() if not drive.read_only]
         for drive in writable:
             if drive.format not in _WITH_SNAPSHOTS:
                 raise CommandError(f"Device '{drive.id}' is writable but does not support snapshots")
         if needs_vmstate and not writable:
             raise CommandError(NO_VMSTATE)
-        return bool(writable)
+        return writable
 
     @command("x-qmon-query-snapshots")
     async def query_snapshots(self) -> list[dict[str, Any]]:
@@ -116,19 +193,22 @@ class SnapshotCommands:
             for drive in able
         ]
 
-    @command("x-qmon-commit")
-    async def commit(self, device: str) -> dict[str, Any]:
-        """Write what an overlay holds to its backing image; ``all``: of each drive that has one."""
-        machine = self._machine
-        if device == "all":
-            drives = list(machine.drives.values())
-        elif device not in machine.devices:
-            raise DeviceNotFoundError(device)
-        else:
-            drives = [machine.medium_of(device)]
-        for drive in drives:
-            if drive.format == "raw" and device != "all":
-                raise CommandError(f"'commit' error for '{device}': Operation not supported")
-            if drive.format != "raw":
-                raise CommandError("commit: overlays are not written to their backing images here yet")
-        return {}
+
+def _named(drive: Drive, name: str) -> list[Snapshot]:
+    return [each for each in drive.snapshots if each.name == name]
+
+
+def _take(drive: Drive, name: str, now_ns: int) -> None:
+    seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
+    drive.internal_snapshots.take(name, seconds, nanoseconds, instead_of=_named(drive, name))
+    drive.look_again()
+
+
+def _delete(drive: Drive, snapshots: list[Snapshot]) -> None:
+    drive.internal_snapshots.delete(snapshots)
+    drive.look_again()
+
+
+def _apply(drive: Drive, name: str) -> None:
+    drive.internal_snapshots.apply(_named(drive, name)[0])
+    drive.look_again()

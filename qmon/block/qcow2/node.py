@@ -111,6 +111,11 @@ class Qcow2Node:
         assert self._core.refcounts is not None
         return InternalSnapshots(self._core, self._core.refcounts, self._out, writer)
 
+    @property
+    def locks(self) -> LockSet:
+        """What it holds."""
+        return self._file.locks
+
     def change_locks(self, locks: LockSet) -> None:
         """Hold other locks from now on. Raises ImageLockedError."""
         self._file.change_locks(locks)

@@ -75,7 +75,7 @@ def snapshot_lines(snapshots: Iterable[Mapping[str, Any]], *, with_ids: bool = T
 
 
 def _snapshot_line(id: str, name: str, size: str, date: str, clock: str, icount: str) -> str:
-    return f"{id:<10}{name:<17}{size:>8}{date:>20}{clock:>13}{icount:>11}"
+    return f"{id:<9} {name:<16} {size:>8}{date:>20}{clock:>13}{icount:>11}"
 
 
 def _specific_lines(data: Mapping[str, Any], depth: int) -> list[str]:

@@ -1,0 +1,149 @@
+"""Changes a chain of images while it is open: an overlay comes on top, or is written to what backs it.
+
+Nobody else may use the nodes meanwhile. Locks pass from one open file to the next without a gap: the one that
+is to have them opens with those that both can hold, the other gives way, and then they change.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+
+from qmon.block.guessed import GuessedRawFilter
+from qmon.block.image import BACKING_LOCKS, Layer, backing_path, open_one
+from qmon.block.locks import LockSet, Permission
+from qmon.block.node import Kind, Node
+from qmon.block.qcow2.node import Qcow2Node
+from qmon.block.raw import RawNode
+from qmon.errors import reason
+
+log = logging.getLogger("qmon.chain")
+
+_READ = frozenset({Permission.READ})
+_CHANGES = frozenset({Permission.WRITE, Permission.RESIZE})
+_JUST_READ = LockSet(_READ, frozenset())
+_WRITTEN = LockSet(_READ | _CHANGES, _CHANGES)
+"""Of an image that is being changed below another: bytes 100, 101, 103, 201 and 203."""
+
+_PIECE = 1 << 20
+
+_Image = RawNode | Qcow2Node
+
+
+def check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, size: int) -> None:
+    """See that a drive on ``image``, of ``size`` bytes, reads the same with ``overlay`` on top.
+
+    ``layers`` are the overlay's own. Raises OSError saying what is different.
+    """
+    if len(layers) < 2 or not os.path.samefile(layers[1].file, image.file):
+        raise OSError(errno.EINVAL, f"its backing file is not '{image.file}'")
+    if layers[1].format != image.format:
+        raise OSError(errno.EINVAL, f"it takes '{image.file}' for {layers[1].format}, not {image.format}")
+    if overlay.size != size:
+        raise OSError(errno.EINVAL, f"it has {overlay.size} bytes, and the drive has {size}")
+    if any(extent.kind is not Kind.BACKING for extent in overlay.extents(0, size)):
+        raise OSError(errno.EINVAL, "it holds something already")
+
+
+def backing_name(overlay: str, image: str) -> str:
+    """How an overlay names the image below it: as the operator did, where that leads there."""
+    try:
+        if os.path.samefile(backing_path(overlay, image), image):
+            return image
+    except OSError:
+        pass  # it leads nowhere, or it is no plain name
+    return os.path.abspath(image)
+
+
+def put_on_top(overlay: Qcow2Node, old: _Image, layer: Layer) -> None:
+    """Have ``overlay``, which is open without what backs it, lie on the image ``old``, which is closed.
+
+    ``layer`` is that image's file and format; it is opened again for reading alone. Raises OSError, and has
+    changed nothing then.
+    """
+    old.flush()
+    held = old.locks
+    old.change_locks(LockSet(held.used, held.not_shared | _CHANGES))
+    try:
+        overlay.backing = _replaced(old, layer)
+    except BaseException:
+        old.change_locks(held)
+        raise
+
+
+def commit(top: Qcow2Node, layer: Layer) -> None:
+    """Write what ``top`` holds itself to the image behind it, and leave it empty.
+
+    ``layer`` is the file and format of that image. What was written there is on stable storage before the
+    overlay gives it up: after a failure, at any moment, the disk reads as before. Raises OSError.
+    """
+    below = top.backing
+    assert isinstance(below, RawNode | Qcow2Node)
+    if isinstance(below, Qcow2Node) and below.header.is_dirty:
+        raise OSError(errno.EIO, f"'{layer.file}' was not closed properly: run qemu-img check -r all on it")
+    if top.snapshots:
+        raise OSError(errno.ENOTSUP, "what backs its snapshots would change with them: delete them first")
+    top.flush()
+    written = open_one(layer.file, layer.format, read_only=False, locks=BACKING_LOCKS)
+    below.change_locks(_JUST_READ)
+    try:
+        written.change_locks(_WRITTEN)
+    except BaseException:
+        below.change_locks(BACKING_LOCKS)
+        written.close()
+        raise
+    if isinstance(written, Qcow2Node) and isinstance(below, Qcow2Node):
+        written.backing = below.backing
+    try:
+        is_guessed = layer.format == "raw" and top.header.backing_format is None
+        _copy(top, GuessedRawFilter(written) if is_guessed else written)
+        written.flush()
+    finally:
+        _read_again(top, below, written, layer)
+    top.leave_to_backing(0, top.size)
+    top.flush()
+
+
+def _copy(top: Qcow2Node, below: Node) -> None:
+    if below.size < top.size:
+        below.resize(top.size)
+    buffer = memoryview(bytearray(_PIECE))
+    for extent in top.extents(0, top.size):
+        if extent.kind is Kind.ZERO:
+            below.zero(extent.offset, extent.length)
+        elif extent.kind is Kind.DATA:
+            for start in range(extent.offset, extent.end, _PIECE):
+                piece = buffer[: min(_PIECE, extent.end - start)]
+                top.read_into(start, piece)
+                below.write(start, piece)
+
+
+def _read_again(top: Qcow2Node, below: _Image, written: _Image, layer: Layer) -> None:
+    """What was written is opened once more, for reading alone, in the place of what was there before."""
+    try:
+        top.backing = _replaced(written, layer)
+    except OSError as error:
+        log.error("image '%s' stays open for writing below its overlay: %s", layer.file, reason(error))
+        written.change_locks(BACKING_LOCKS)
+        top.backing = written
+    if isinstance(below, Qcow2Node):
+        below.backing = None
+    below.close()
+
+
+def _replaced(old: _Image, layer: Layer) -> _Image:
+    """The same image open for reading alone, with what backs it; ``old`` is closed. Raises OSError."""
+    new = open_one(layer.file, layer.format, read_only=True, locks=_JUST_READ)
+    try:
+        # the old one shares neither writing nor resizing, so that nobody does it before the new one doesn't
+        old.change_locks(BACKING_LOCKS)
+        new.change_locks(BACKING_LOCKS)
+    except BaseException:
+        new.close()
+        raise
+    if isinstance(old, Qcow2Node) and isinstance(new, Qcow2Node):
+        new.backing, old.backing = old.backing, None
+    old.close()
+    return new

@@ -1,0 +1,111 @@
+"""Drives go on in an overlay, and overlays are written to what backs them (QAPI: block-core.json)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from qmon.block.image import FORMATS
+from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.machine.drive import Drive, is_identifier
+from qmon.machine.holding import holding
+from qmon.machine.machine import Machine
+from qmon.qmp.registry import command
+
+SNAPSHOT = "snapshot"
+COMMIT = "commit"
+
+
+class OverlayCommands:
+    """``x-qmon-commit`` is what QEMU's monitor has and QMP has no command for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @command("blockdev-snapshot-sync")
+    async def snapshot(
+        self,
+        snapshot_file: str,
+        device: str | None = None,
+        node_name: str | None = None,
+        snapshot_node_name: str | None = None,
+        format: str | None = None,
+        mode: Literal["existing", "absolute-paths"] | None = None,
+    ) -> dict[str, Any]:
+        """Only an empty overlay on this very image is taken, and no file is overwritten: QEMU does both."""
+        machine = self._machine
+        drive = machine.find_drive(device, node_name)
+        existing = mode == "existing"
+        self._check_format(format or "qcow2", existing=existing)
+        machine.check_not_busy(drive)
+        if snapshot_node_name is not None:
+            self._check_node_name(snapshot_node_name)
+        verb = "open" if existing else "create"
+        try:
+            if await machine.blocking(_is_same_file, snapshot_file, drive.image):
+                raise CommandError(
+                    f"Could not open '{snapshot_file}': it is the drive's image itself"
+                    if existing
+                    else "Error: Trying to create an image with the same filename as the backing file"
+                )
+            looked_at = snapshot_file if existing else os.path.dirname(snapshot_file) or "."
+            await machine.blocking(os.stat, looked_at)
+            async with holding(machine, [drive], SNAPSHOT):
+                await machine.blocking(
+                    drive.put_overlay, snapshot_file, create=not existing, name=snapshot_node_name
+                )
+        except (OSError, ValueError) as error:
+            raise CommandError(f"Could not {verb} '{snapshot_file}': {reason(error)}") from error
+        return {}
+
+    def _check_format(self, wanted: str, *, existing: bool) -> None:
+        if wanted not in FORMATS:
+            what = "driver" if existing else "file format"
+            raise CommandError(f"Unknown {what} '{wanted}'")
+        if wanted == "raw":
+            raise CommandError(
+                "The overlay does not support backing images"
+                if existing
+                else "Backing file not supported for file format 'raw'"
+            )
+
+    def _check_node_name(self, name: str) -> None:
+        if not is_identifier(name):
+            raise CommandError(f"Invalid node-name: '{name}'")
+        taken = {
+            each for drive in self._machine.drives.values() for pair in drive.node_names for each in pair
+        }
+        if name in taken:
+            raise CommandError("New overlay node-name already in use")
+        if name in self._machine.devices:
+            raise CommandError(f"node-name={name} is conflicting with a device id")
+
+    @command("x-qmon-commit")
+    async def commit(self, device: str) -> dict[str, Any]:
+        """Write what an overlay holds to its backing image; ``all``: of each drive that has one."""
+        machine = self._machine
+        if device == "all":
+            drives = [drive for drive in machine.drives.values() if len(drive.layers) > 1]
+        elif device not in machine.devices:
+            raise DeviceNotFoundError(device)
+        else:
+            drives = [machine.medium_of(device)]
+        for drive in drives:
+            await self._commit(drive, device)
+        return {}
+
+    async def _commit(self, drive: Drive, asked: str) -> None:
+        try:
+            if len(drive.layers) > 1 and drive.read_only:
+                raise PermissionError("Operation not permitted")
+            async with holding(self._machine, [drive], COMMIT):
+                await self._machine.blocking(drive.commit)
+        except (OSError, CommandError) as error:
+            raise CommandError(f"'commit' error for '{asked}': {reason(error)}") from error
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except FileNotFoundError:
+        return False
