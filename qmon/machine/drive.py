@@ -283,11 +283,17 @@ class Drive:
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
 
-        Raises OSError when the flush failed, and stays active.
+        Without ``flush`` what is in the file already is not waited for; tables that are in memory only are
+        brought there all the same. Raises OSError when that failed, and stays active.
         """
         if self._active:
-            if flush and not self.read_only:
+            if not self.read_only and (flush or isinstance(self._image, Qcow2Node)):
                 self.node.flush()
+            self._close()
+
+    def abandon(self) -> None:
+        """Close the image, whatever becomes of what was written since the last flush: nobody wants it."""
+        if self._active:
             self._close()
 
     def close(self) -> None:

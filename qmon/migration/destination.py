@@ -216,7 +216,7 @@ class Incoming:
     def _give_up(self, transfer: Transfer) -> None:
         for drive in transfer.drives:
             try:
-                drive.deactivate(flush=False)  # what is here is partial, or was flushed before
+                drive.abandon()  # what is here is partial, or was flushed before
                 self.leftovers.closed(drive.image)
             except OSError as error:
                 log.error("drive '%s': %s", drive.id, reason(error))

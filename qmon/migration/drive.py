@@ -60,5 +60,9 @@ class MigratingDrive(Protocol):
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
 
-        Raises OSError when the flush failed, and stays active.
+        Without ``flush`` what is in the file already is not waited for; tables that are in memory only are
+        brought there all the same. Raises OSError when that failed, and stays active.
         """
+
+    def abandon(self) -> None:
+        """Close the image, whatever becomes of what was written since the last flush: nobody wants it."""

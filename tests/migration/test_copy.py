@@ -61,6 +61,9 @@ class MemoryDrive:
     def deactivate(self, *, flush: bool = True) -> None:
         """It is always open."""
 
+    def abandon(self) -> None:
+        """It is always open."""
+
 
 class Line:
     """A copy's outlet, and what lies at its other end: a reader that applies what comes to ``disk``."""

@@ -61,6 +61,9 @@ class Overlay:
     def deactivate(self, *, flush: bool = True) -> None:
         """It is always open."""
 
+    def abandon(self) -> None:
+        """It is always open."""
+
 
 class Shelf:
     """Empty overlays of each kind, to be copied."""
