@@ -86,7 +86,7 @@ class Monitor:
         else:
             return None
         if error and self.transcript is not None:
-            self.transcript.answer(error)
+            self.transcript.answer(without_secrets(self.tables, line).clean(error))
         return error
 
     async def _run(self, line: str, found: Lookup, person: Person, origin: Origin | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.handlers import MASK
-from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets
+from qmon.hmp.secrets import request_without_secrets
 from qmon.hmp.table import Tables
 from qmon.qmp.target import Arguments, Listener, Target
 
@@ -28,17 +28,14 @@ class TracedTarget:
         return self._target.subscribe(listener)
 
     async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
-        request: dict[str, Any] = {"execute": command}
-        if arguments:
-            request["arguments"] = arguments_without_secrets(self._tables, command, arguments)
-        self._tell(f"-> {json.dumps(request)}")
+        request = request_without_secrets(self._tables, command, arguments or {})
+        self._tell(f"-> {request.line}")
         try:
             result = await self._target.execute(command, arguments)
         except CommandError as error:
-            self._tell(f"<- {json.dumps({'error': {'class': error.error_class, 'desc': str(error)}})}")
+            told = {"class": error.error_class, "desc": request.clean(str(error))}
+            self._tell(f"<- {json.dumps({'error': told})}")
             raise
         shown = {} if result is None else result
-        if answers_a_secret(self._tables, command, arguments or {}):
-            shown = MASK
-        self._tell(f"<- {json.dumps({'return': shown})}")
+        self._tell(f"<- {json.dumps({'return': shown if request.answer else MASK})}")
         return result

@@ -112,7 +112,7 @@ class JsonPerson(ScriptPerson):
             "output": "\n".join(self._printed[-1]),
         }
         if error is not None:
-            found["error"] = error
+            found["error"] = shown.clean(error)
         write_out(json.dumps({name: _text(value) for name, value in found.items()}))
         self._printed[-1] = []
         goes_on = super().end(origin, "" if error is not None else None)

@@ -244,6 +244,7 @@ def test_a_target_without_jobs_says_so() -> None:
         ('set_password vnc "a b', "set_password ***"),
         ("change vnc password abc", "change vnc password ***"),
         ("change d0 d.img raw", "change d0 d.img raw"),
+        ("set_password vnc ***x", "set_password vnc ***"),
         ("object_add secret,id=s,data=a,,b,format=raw", "object_add secret,id=s,data=***,format=raw"),
         ("object_add iothread,id=t", "object_add iothread,id=t"),
         ('object_add {"data": "abc', "object_add ***"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qmon.hmp.commands.migration import UNDER_WAY
 from qmon.hmp.commands.migration_info import is_in_doubt
-from qmon.hmp.handlers import Call, handler
+from qmon.hmp.handlers import ANSWER, MASK, Call, handler
 from qmon.hmp.manual import page
 from qmon.hmp.person import LineError
 from qmon.hmp.table import Command, Table, look_up, skip_space
@@ -91,7 +91,7 @@ async def _may_leave(call: Call) -> bool:
     return await call.person.ask("A migration is under way: quit and cancel it?")
 
 
-@handler("hmp_info_history")
+@handler("hmp_info_history", conceal=lambda tables, values: {ANSWER: MASK})
 async def info_history(call: Call) -> None:
     for number, line in enumerate(call.person.history):
         call.print(f"{number}: '{line}'")
