@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.migrate import QEMU, QMON, run_pair
@@ -140,7 +141,7 @@ def main() -> int:
             for case in cases:
                 what = f"{case.held >> 20} MiB in {case.size // GIB} GiB"
                 ways: dict[str, Callable[[Path, Path, Path, int], float]] = {
-                    "qmon": lambda *where: by_qmon(*where, "blk inc", "qcow2")
+                    "qmon": partial(by_qmon, flags="blk inc", image_format="qcow2")
                 }
                 if case.size == GIB:
                     ways["QEMU"] = by_qemu

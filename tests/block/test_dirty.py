@@ -140,6 +140,23 @@ def test_no_mark_is_lost_between_threads() -> None:
     assert list(dirty.runs()) == []
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 40 * GRANULARITY), st.integers(0, 9 * GRANULARITY)), max_size=6),
+    st.integers(0, 40 * GRANULARITY),
+    st.integers(0, 10 * GRANULARITY),
+)
+def test_the_clean_parts_of_a_range_are_all_that_is_not_marked(
+    marks: list[tuple[int, int]], offset: int, length: int
+) -> None:
+    dirty, model = DirtyMap(50 * GRANULARITY, GRANULARITY), Model(50 * GRANULARITY)
+    for mark in marks:
+        dirty.mark(*mark)
+        model.mark(*mark)
+    clean = {point for start, span in dirty.clean(offset, length) for point in range(start, start + span)}
+    expected = {point for point in range(offset, offset + length) if point // GRANULARITY not in model.chunks}
+    assert clean == expected
+
+
 class TestFilter:
     def node(self) -> tuple[MemoryNode, DirtyFilter]:
         memory = MemoryNode(16 * GRANULARITY)

@@ -24,6 +24,7 @@ from tests.interop.processes import (
     noise,
     same,
 )
+from tests.interop.test_incremental import Host, same_overlays, scatter
 
 ORDINARY = "    (qemu) migrate -d tcp:0:4444          # for ordinary live migration\n"
 COMPLETE = "    (qemu) migrate -d blk tcp:0:4444      # for live migration with complete storage copy\n"
@@ -47,12 +48,13 @@ class Operator:
             lab.folder / "tmux", 130, 30, XDG_STATE_HOME=str(lab.folder), TERM="xterm-256color"
         )
 
-    def start(self, source: Path, target: Path) -> Qmon:
+    def start(self, source: Path, target: Path, image_format: str = "raw") -> Qmon:
         """Start both; return the destination."""
-        waiting = self._lab.start("target", *drive(target), "-incoming", f"tcp:0:{self._port}")
+        there = drive(target, format=image_format)
+        waiting = self._lab.start("target", *there, "-incoming", f"tcp:0:{self._port}")
         waiting.export("d0")
         monitor = f"unix:{self._lab.folder / 'source.sock'},server,nowait"
-        command = [*QMON, *drive(source), "-monitor", "stdio", "-monitor", monitor]
+        command = [*QMON, *drive(source, format=image_format), "-monitor", "stdio", "-monitor", monitor]
         self.terminal.type(f"clear; {shlex.join(command)}\r")
         self.terminal.wait_for(r"^\(qemu\) $")
         return waiting
@@ -124,6 +126,24 @@ def test_a_storage_copy_brings_the_disk(lab: Lab, operator: Operator, bracketed:
     operator.type("info status")
     operator.shows("(qemu) info status", "VM status: paused (postmigrate)")
     assert target.kbytes("transferred disk") >= 8 << 10
+
+
+@both_ways
+def test_an_incremental_copy_brings_an_overlay_and_nothing_of_what_backs_it(
+    lab: Lab, operator: Operator, bracketed: bool
+) -> None:
+    require("qemu-img", "qemu-io")
+    source, target = Host(lab.folder / "s"), Host(lab.folder / "t")
+    scatter(source.image)
+    waiting = operator.start(source.image, target.image, "qcow2")
+    operator.paste(INCREMENTAL, bracketed)
+    operator.shows(echo(INCREMENTAL), COMPLETED)
+    waiting.wait_status("running")
+    assert waiting.kbytes("transferred disk") < 2 << 10
+    waiting.close()
+    operator.type("quit")
+    operator.terminal.wait_for(r"^\$ $")
+    same_overlays(source, target)
 
 
 @both_ways

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.migration.offer import DriveOffer, Mode, Offer, OfferError, check_fit
+from qmon.migration.offer import (
+    MAX_SAMPLES,
+    BackingOffer,
+    DriveOffer,
+    Mode,
+    Offer,
+    OfferError,
+    Sample,
+    check_fit,
+)
 
 ids = st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,20}", fullmatch=True)
 drives = st.builds(DriveOffer, ids, st.integers(0, 1 << 62), st.booleans())
@@ -149,3 +158,60 @@ class TestFit:
     def test_a_destination_without_drives_says_so(self) -> None:
         with pytest.raises(OfferError, match="the destination has no drive 'd0': it has none"):
             check_fit(Offer(ID, Mode.FULL, self.HERE), [])
+
+
+class TestBacking:
+    """What a drive's overlay is over, for an incremental copy."""
+
+    @given(
+        st.integers(0, 1 << 62),
+        st.lists(st.tuples(st.integers(1, 100), st.integers(0, 100), st.text(max_size=8)), max_size=6),
+    )
+    def test_it_is_read_as_it_was_made(self, size: int, spans: list[tuple[int, int, str]]) -> None:
+        samples, end = [], 0
+        for length, gap, checksum in spans:
+            samples.append(Sample(end + gap, length, checksum))
+            end += gap + length
+        backing = BackingOffer(max(size, end), tuple(samples))
+        offer = Offer(ID, Mode.INCREMENTAL, (DriveOffer("d0", 512, False, backing),))
+        assert Offer.decode(offer.encode()) == offer
+
+    @pytest.mark.parametrize(
+        "backing",
+        [
+            None,
+            {"size": 512},
+            {"size": -1, "samples": []},
+            {"size": 512, "samples": {}},
+            {"size": 512, "samples": [[0, 512]]},
+            {"size": 512, "samples": [[0, 512, 5]]},
+            {"size": 512, "samples": [[0, 0, "a"]]},
+            {"size": 512, "samples": [[-1, 5, "a"]]},
+            {"size": 512, "samples": [[0, 513, "a"]]},
+            {"size": 512, "samples": [[0, True, "a"]]},
+            {"size": 1024, "samples": [[0, 512, "a"], [511, 512, "b"]]},
+            {"size": 1 << 20, "samples": [[number, 1, "a"] for number in range(MAX_SAMPLES + 1)]},
+        ],
+    )
+    def test_one_that_makes_no_sense_is_refused(self, backing: Any) -> None:
+        drive = {**GOOD["drives"][0], "backing": backing}
+        said = refusal(json.dumps({**GOOD, "mode": "incremental", "drives": [drive]}).encode())
+        assert (said or "").startswith("the source's offer can't be read: ")
+
+    @given(json_values)
+    def test_any_value_is_read_or_refused(self, value: Any) -> None:
+        drive = {**GOOD["drives"][0], "backing": value}
+        said = refusal(json.dumps({**GOOD, "drives": [drive]}).encode())
+        assert said is not None
+        assert said.isprintable()
+
+    @pytest.mark.parametrize("mode", [Mode.FULL, Mode.SHARED])
+    def test_it_matters_only_to_an_incremental_copy(self, mode: Mode) -> None:
+        there, here = DriveOffer("d0", 512, False), DriveOffer("d0", 512, False, BackingOffer(512))
+        check_fit(Offer(ID, mode, (there,)), [here])
+        with pytest.raises(OfferError, match="has a backing image at the destination and none at the source"):
+            check_fit(Offer(ID, Mode.INCREMENTAL, (there,)), [here])
+
+    def test_a_read_only_drive_does_not_travel_whatever_is_behind_it(self) -> None:
+        there, here = DriveOffer("d0", 512, True), DriveOffer("d0", 512, True, BackingOffer(512))
+        check_fit(Offer(ID, Mode.INCREMENTAL, (there,)), [here])
