@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from qmon.hmp import texinfo
 from qmon.hmp.table import Command, Table
 from qmon.hmp.transcript import PROMPT
 
@@ -33,7 +34,10 @@ class Step:
 
 def page(command: Command) -> str:
     """A command's page as plain text, without a newline at its end; "" when its table documents nothing."""
-    return plain_text(command.entry.documentation)
+    documentation = command.entry.documentation
+    if texinfo.is_texinfo(documentation):
+        return texinfo.plain_text(documentation)
+    return plain_text(documentation)
 
 
 def plain_text(rst: str) -> str:
