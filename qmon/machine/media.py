@@ -71,7 +71,9 @@ class MediaCommands:
             try:
                 await machine.blocking(drive.node.resize, size)
             except (OSError, OverflowError) as error:
-                raise CommandError(f"Could not resize file: {reason(error)}") from error
+                why = reason(error)
+                is_plain = not isinstance(error, OSError) or why == os.strerror(error.errno or 0)
+                raise CommandError(f"Could not resize file: {why}" if is_plain else why) from error
             finally:
                 drive.gate.open(RESIZE)
         return {}

@@ -6,6 +6,7 @@ import os
 from typing import Any, Literal
 
 from qmon.block.image import FORMATS
+from qmon.block.qcow2.header import Qcow2Error
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.machine.drive import Drive, is_identifier
 from qmon.machine.holding import holding
@@ -54,6 +55,8 @@ class OverlayCommands:
                 await machine.blocking(
                     drive.put_overlay, snapshot_file, create=not existing, name=snapshot_node_name
                 )
+        except Qcow2Error as error:
+            raise CommandError(reason(error)) from error
         except (OSError, ValueError) as error:
             raise CommandError(f"Could not {verb} '{snapshot_file}': {reason(error)}") from error
         return {}

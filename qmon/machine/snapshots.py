@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 from typing import Any
 
@@ -51,8 +53,10 @@ class SnapshotCommands:
             try:
                 await self._take(drive, name, time.time_ns())
             except OSError as error:
+                log.error("drive '%s': snapshot '%s' can't be made: %s", drive.id, name, reason(error))
+                why = os.strerror(error.errno or errno.EIO)
                 raise CommandError(
-                    f"Failed to create snapshot '{name}' on device '{device}': {reason(error)}"
+                    f"Failed to create snapshot '{name}' on device '{device}': {why}"
                 ) from error
         return {}
 
@@ -98,7 +102,7 @@ class SnapshotCommands:
         """All disks in the same moment. One that can't ends it, and no disk has the snapshot then."""
         drives = self._check_snapshots(needs_vmstate=True)
         now_ns = time.time_ns()
-        if not name:
+        if name is None:
             name = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(now_ns // 1_000_000_000))
         async with holding(self._machine, drives, SNAPSHOT):
             done: list[Drive] = []
@@ -108,9 +112,8 @@ class SnapshotCommands:
                 except OSError as error:
                     for each in done:
                         await self._forget(each, name)
-                    raise CommandError(
-                        f"Could not create snapshot '{name}' on '{drive.id}': {reason(error)}"
-                    ) from error
+                    log.error("drive '%s': snapshot '%s' can't be made: %s", drive.id, name, reason(error))
+                    raise CommandError(f"Could not create snapshot '{name}' on '{drive.id}'") from error
                 done.append(drive)
         return {}
 

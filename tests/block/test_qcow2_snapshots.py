@@ -82,7 +82,8 @@ class Disk:
         check(self.image)
         assert content(self.image) == self.held
         for name, held in self.snapshots.items():
-            assert content(self.image, name)[: len(held)] == held
+            shown = content(self.image, name)  # as much as the disk is long now
+            assert shown[: len(held)] == held[: len(shown)]
 
 
 @dataclass(frozen=True)
