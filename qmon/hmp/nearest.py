@@ -14,6 +14,9 @@ from qmon.hmp.words import comment_start, read_word
 LIKENESS = 0.7
 """How alike two names must be, from 0 to 1: below it a suggestion is more often wrong than right."""
 
+_GOES_ON = (":", "+", "=", "/")
+"""How a word ends that is only the beginning of an argument: one that begins so is not wrong for that."""
+
 
 async def nearest(monitor: Monitor, line: str) -> str | None:
     """The name nearest to what is wrong in a line that failed; None when nothing is near.
@@ -38,8 +41,8 @@ async def nearest(monitor: Monitor, line: str) -> str | None:
             known = [suggestion.text for suggestion in await complete(monitor, text[: piece.start])]
         except QmonError:
             return None  # the target can't say what it has: the line's own error is all there is to tell
-        known = [name for name in known if not name.startswith("-")]
-        if word.text not in known and (near := _like(word.text, known)) is not None:
+        known = [name for name in known if not name.startswith("-") and not name.endswith(_GOES_ON)]
+        if word.text not in known and "," not in word.text and (near := _like(word.text, known)) is not None:
             return near
     return None
 

@@ -136,10 +136,12 @@ def test_what_is_pasted_while_a_command_runs_waits_for_it(
 ) -> None:
     console.type("migrate tcp:0:4444\r")
     console.wait_for(r"50%")
-    console.paste("info status\nfoo\nstop\n", bracketed=bracketed)
+    lines = ["info status"] * 99 + ["foo"] + ["stop"] * 100
+    console.paste("\n".join(lines) + "\n", bracketed=bracketed)
     console.type("cont\r")
+    time.sleep(4 * BURST_GAP)  # so that the paste is over before the command is
     trigger(tmp_path, "complete")
-    screen = console.wait_for_end(f"{RAN}{UNKNOWN}2 lines left unrun\n(qemu) ")
+    screen = console.wait_for_end(f"{RAN}{UNKNOWN}101 lines left unrun\n(qemu) ")
     assert "%" not in screen.partition("info status")[2]
 
 
@@ -260,6 +262,17 @@ def test_a_resized_terminal_shows_the_line_being_typed(console: Terminal) -> Non
     console.wait_for(r"^\(qemu\) info status # and a rather long c\nomment that will not fit$")
     console.press("Enter")
     console.wait_for(rf"omment that will not fit\n{STATUS}\n\(qemu\) $")
+
+
+def test_a_resized_terminal_shows_the_bar(console: Terminal, tmp_path: Path) -> None:
+    console.type("migrate tcp:0:4444\r")
+    console.wait_for(r"^migrate \[#+\.+\]  50%")
+    console.resize(60, 20)
+    console.wait_for(r"^\[#+\.+\]  50%  128 MiB/256 MiB")
+    console.resize(100, 30)
+    console.wait_for(r"^migrate \[#+\.+\]  50%")
+    trigger(tmp_path, "complete")
+    console.wait_for(r"^\(qemu\) $")
 
 
 def test_colours_unless_they_are_not_wanted(open_terminal: OpenTerminal, tmp_path: Path) -> None:

@@ -27,6 +27,11 @@ from tests.hmp.fake import FakeMachine
         ("info block d0", None),
         ("print 1+", None),
         ("block_resize nosuch 1M", None),
+        ("migrate unix:x", None),
+        ("nbd_server_start unix:x", None),
+        ("log guest_errors,nosuch", None),
+        ("watchdog_action resett", "reset"),
+        ("migrate_set_parameter mode", None),
     ],
 )
 def test_the_nearest_name_is_found(line: str, meant: str | None) -> None:
