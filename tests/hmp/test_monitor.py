@@ -173,6 +173,14 @@ def test_drive_add_opens_an_image_and_says_ok() -> None:
     assert "id" not in desk.calls()[0][1]
 
 
+@pytest.mark.parametrize("word", ["format=help", "if=none,file=a.img,format=?", "driver=help"])
+def test_drive_add_lists_the_formats(word: str) -> None:
+    desk = Desk()
+    formats = "Supported formats: qcow2 raw\nSupported formats (read-only): qcow2 raw"
+    assert desk.run(f"drive_add 0 {word}") == (True, formats)
+    assert desk.calls() == []
+
+
 def test_errors_of_drives_are_printed_bare_as_qemu_prints_them() -> None:
     desk = Desk()
     assert desk.run("drive_add 0 if=none,id=d0,file=x,format=raw") == (False, "Duplicate ID 'd0' for drive")

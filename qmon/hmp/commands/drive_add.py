@@ -24,6 +24,9 @@ async def drive_add(call: Call) -> None:
         keys = parse_keyval(text)
         if call.flag("node"):
             raise LineError(refuse_node(keys))
+        if keys.get("format", keys.get("driver")) in _ASKS_FOR_HELP:
+            _list_formats(call)
+            return
         arguments = read_drive(keys)
     except UsageError as error:
         raise LineError(str(error)) from error
@@ -32,6 +35,11 @@ async def drive_add(call: Call) -> None:
     except CommandError as error:
         raise LineError(str(error)) from error
     call.print("OK")
+
+
+def _list_formats(call: Call) -> None:
+    for kind in ("formats", "formats (read-only)"):
+        call.print(f"Supported {kind}: {' '.join(sorted(FORMATS))}")
 
 
 def short_forms(text: str) -> list[str]:
