@@ -449,7 +449,9 @@ SRST
   Open *file* as a new drive, or without ``file`` add one that is empty, for ``change`` to put an
   image in. The options are those of ``-drive``; without ``id`` the drive is called ``none`` and
   its number. *addr* was the address of a PCI controller and is not looked at: write ``0``. A
-  machine without buses takes ``if=none`` alone. Where QEMU lets two drives have one image open for
+  machine without buses takes ``if=none`` alone. ``bps=``, ``iops=`` and their like set the limits
+  that ``block_set_io_throttle`` changes; options about caches and errors are checked, and have no
+  effect. Where QEMU lets two drives have one image open for
   writing as long as nothing uses them, the second one is refused here; so is ``-n``, a node
   without a drive.
 
