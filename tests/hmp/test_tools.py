@@ -159,6 +159,21 @@ def test_ctrl_c_ends_the_waiting_alone() -> None:
     assert asyncio.run(wait()) == "The migration goes on"
 
 
+def test_ctrl_c_ends_the_waiting_even_when_news_come_with_it() -> None:
+    async def wait() -> bool:
+        machine, person = FakeMachine(), FakePerson()
+        machine.migration = [dict(MIGRATING)]
+        task = asyncio.create_task(run_line("wait migrate", person, machine))
+        await person.shown.updated.wait()
+        await asyncio.sleep(0)
+        machine.registry.events.emit("MIGRATION", {"status": "active"})
+        task.cancel()
+        await asyncio.wait([task], timeout=3)
+        return task.cancelled()
+
+    assert asyncio.run(wait())
+
+
 class Jobs:
     """A target with one job."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -70,10 +71,10 @@ async def _wait(call: Call, what: str, look: _Look, patience: str | None) -> Non
 
 
 async def _until(news: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(news.wait(), LOOK_SECONDS)
-    except TimeoutError:
-        return
+    # not wait_for, which in Python 3.11 forgets that it was cancelled when the news come at the same time
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_SECONDS):
+            await news.wait()
 
 
 def _seconds(text: str | None) -> float | None:
