@@ -292,8 +292,8 @@ ERST
 
 SRST
 ``info snapshots``
-  List the snapshots that the machine can go back to. They are kept in images of a format that has
-  room for them; raw has none.
+  List the snapshots that the machine can go back to: those that all writable drives have that can
+  hold one. Then, for each drive, what it alone has. Raw images have room for none.
 
   ::
 

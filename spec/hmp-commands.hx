@@ -522,14 +522,22 @@ ERST
 
 SRST
 ``commit`` *device*\ \|\ ``all``
-  Write what the drive's overlay holds to the image behind it; ``all`` does so for each drive that
-  has one. A raw image has nothing behind it. Overlays are not committed yet: for a qcow2 drive
-  this is refused.
+  Write what the drive's overlay holds to the image behind it, which grows to the drive's size, and
+  leave the overlay empty; ``all`` does so for each drive that has an image behind its own. Guests'
+  requests wait. The overlay gives up nothing before all of it is on stable storage below, so that a
+  failure loses nothing. Refused, other than by QEMU, while somebody else has the image behind it
+  open in a way that excludes writing, and for an overlay with snapshots inside: they would change.
 
   ::
 
     (qemu) commit d0
     'commit' error for 'd0': Operation not supported
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) qemu-io d0 "write -q -P 7 0 64k"
+    (qemu) commit d0
+    (qemu) qemu-io d0 map
+    16 MiB (0x1000000) bytes not allocated at offset 0 bytes (0x0)
+    (qemu) qemu-io d0 "read -q -P 7 0 64k"
     (qemu) commit all
 ERST
 
@@ -655,13 +663,21 @@ DEFHEADING(Snapshots)
 
 SRST
 ``savevm`` [*tag*]
-  Save the machine in a snapshot inside its images. Each writable drive must have a format that
-  holds snapshots, which raw does not; those of qcow2 images are not made yet.
+  Make a snapshot of all writable drives, in the same moment, inside their images, which must be
+  qcow2. Without *tag* it is named by the time. A snapshot of this name that is there already is
+  replaced. A machine of disks has no other state, so its size is 0. Guests' requests wait
+  meanwhile; when one image can't take it, none has it.
 
   ::
 
     (qemu) savevm before
     Error: Device 'd0' is writable but does not support snapshots
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) savevm before
+    (qemu) info snapshots
+    List of snapshots present on all disks:
+    ...
+    --        before                0 B ...
 ERST
 
     {
@@ -675,12 +691,21 @@ ERST
 
 SRST
 ``loadvm`` *tag*
-  Go back to the snapshot *tag*. Refused where ``savevm`` is.
+  Have all writable drives hold what they did when the snapshot *tag* was made, by ``savevm`` here or
+  by QEMU, and have the size that they had then. What they hold now is lost, and NBD clients are not
+  told: at a terminal you are asked while there are any. An exported drive keeps its size, or this is
+  refused. Of QEMU's snapshots the disks are taken and the rest is left alone; QEMU itself takes none
+  that is of disks only.
 
   ::
 
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) savevm before
+    (qemu) qemu-io d0 "write -q -P 7 8M 64k"
     (qemu) loadvm before
-    Error: Device 'd0' is writable but does not support snapshots
+    (qemu) qemu-io d0 "read -q -P 0 8M 64k"
+    (qemu) loadvm never
+    Error: Snapshot 'never' does not exist in one or more devices
 ERST
 
     {
@@ -694,12 +719,17 @@ ERST
 
 SRST
 ``delvm`` *tag*
-  Delete the snapshot *tag*. Refused where ``savevm`` is.
+  Delete the snapshot *tag* in all writable drives that have it. Refused where ``savevm`` is.
 
   ::
 
     (qemu) delvm before
     Error: Device 'd0' is writable but does not support snapshots
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) savevm before
+    (qemu) delvm before
+    (qemu) info snapshots
+    There is no snapshot available.
 ERST
 
     {
@@ -712,9 +742,10 @@ ERST
 
 SRST
 ``snapshot_blkdev`` [``-n``] *device* *new-image-file* [*format*]
-  Have *device* go on in a new overlay, so that its image stays as it is now; with ``-n`` the
-  overlay is there already. What QEMU checks is checked, and then it is refused: drives don't go on
-  in an overlay here yet. Stop, make one with ``qemu-img create``, and ``change`` to it.
+  Have *device* go on in a new overlay, while guests use it, so that its image stays as it is now
+  and is only read. With ``-n`` the overlay is there already: it must be qcow2, empty, of the
+  drive's size, and name that image as its backing file. QEMU takes any, and overwrites a file that
+  is there; here ``-n`` is needed for one that is not empty. Limits, figures and exports stay.
 
   ::
 
@@ -722,6 +753,13 @@ SRST
     Error: Parameter 'snapshot-file' is missing
     (qemu) snapshot_blkdev d0 overlay.img nosuch
     Error: Unknown file format 'nosuch'
+    (qemu) snapshot_blkdev d0 ro.img
+    Error: Could not create 'ro.img': ...
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) info block d0
+    d0 (...): overlay.qcow2 (qcow2)
+    ...
+        Backing file:     d0.img (chain depth: 1)
 ERST
 
     {
@@ -734,13 +772,17 @@ ERST
 
 SRST
 ``snapshot_blkdev_internal`` *device* *name*
-  Make a snapshot of one drive inside its image. Refused for raw images, which can hold none, and
-  not made yet in qcow2 images.
+  Make a snapshot of one drive inside its image, which must be qcow2 and have none of this name.
+  Guests' requests wait meanwhile.
 
   ::
 
     (qemu) snapshot_blkdev_internal d0 before
     Error: Block format 'raw' used by device 'd0' does not support internal snapshots
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) snapshot_blkdev_internal d0 before
+    (qemu) snapshot_blkdev_internal d0 before
+    Error: Snapshot with name 'before' already exists on device 'd0'
 ERST
 
     {
@@ -753,13 +795,16 @@ ERST
 
 SRST
 ``snapshot_delete_blkdev_internal`` *device* *name* [*id*]
-  Delete a snapshot inside a drive's image. Refused for raw images, and not done yet in qcow2
-  images.
+  Delete a snapshot inside a drive's image, by its name and, where *id* is given, that too. The room
+  that nothing else uses goes back to the file system.
 
   ::
 
     (qemu) snapshot_delete_blkdev_internal d0 before
     Error: Failed to get a snapshot list: Operation not supported
+    (qemu) snapshot_blkdev d0 overlay.qcow2
+    (qemu) snapshot_delete_blkdev_internal d0 before
+    Error: Snapshot with id 'null' and name 'before' does not exist on device 'd0'
 ERST
 
 DEFHEADING(Block jobs)

@@ -63,7 +63,7 @@ class BlockJobCommands:
             raise CommandError(f"Cannot find device='' nor node-name='{base_node}'")
         name = drive.id if job_id is None else job_id
         self._check_job(drive, name, speed)
-        if drive.format != "raw":
+        if len(drive.layers) > 1:
             raise CommandError("block-stream: images with a backing file are not supported here")
         self._tell_empty_job(name)
         return {}

@@ -216,6 +216,6 @@ def test_a_job_that_has_nothing_to_copy_is_told_from_its_beginning_to_its_end(on
 
 def test_nothing_is_created_for_a_copy_that_is_refused(one: Qmon, lab: Lab) -> None:
     before = sorted(lab.folder.iterdir())
-    for line in ("drive_mirror d0", "drive_backup d0", "snapshot_blkdev d0"):
+    for line in ("drive_mirror d0", "drive_backup d0"):
         assert one.command(f"{line} {lab.folder}/copy.img").startswith("Error: ")
     assert sorted(lab.folder.iterdir()) == before

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.hmp.commands.caution import confirm, export_clients, users
 from qmon.hmp.commands.image_info import snapshot_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
@@ -59,6 +60,8 @@ async def savevm(call: Call) -> None:
 
 @handler("hmp_loadvm")
 async def loadvm(call: Call) -> None:
+    if call.person.interactive and (clients := await export_clients(call, lambda export: True)):
+        await confirm(call, f"{users(clients, 'its disks')}: go back all the same?", "nothing has changed")
     await _ours_or_its_own(call, "x-qmon-loadvm", _named(call))
 
 
