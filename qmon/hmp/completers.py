@@ -315,16 +315,6 @@ async def _awaited_jobs(place: Place) -> list[Choice]:
     return await _jobs(place) if place.before.strip() == "job" else []
 
 
-async def _waits(place: Place) -> list[Choice]:
-    if place.key == "what":
-        return [("job", "a block job has ended"), ("migrate", "the migration has ended")]
-    return await _jobs(place) if place.before.split() == ["job"] else []
-
-
-async def _qmp_commands(place: Place) -> list[Choice]:
-    return [(name, "") for name in sorted(place.target.commands())]
-
-
 async def _nothing(place: Place) -> list[Choice]:
     return []
 
@@ -348,9 +338,7 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("qmp_completion", "name"): _qmp_commands,
     ("ringbuf_write_completion", "device"): _ring_buffers,
     ("sendkey_completion", "keys"): _keys,
-    ("qmp_completion", "name"): _qmp_commands,
     ("trace_event_completion", "name"): _trace_events,
-    ("wait_completion", None): _waits,
     ("wait_completion", "id"): _awaited_jobs,
 }
 """By the table's ``.command_completion`` and a parameter's key, or None for the rest of them."""
