@@ -145,6 +145,24 @@ def test_waiting_ends_without_events_too() -> None:
     assert run("wait migrate", machine=machine) == (False, "Error: no room")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "wait",
+        "wait nosuch",
+        "wait job",
+        "wait migrate 1 2",
+        "wait migrate x",
+        "wait migrate -1",
+        "wait job j nan",
+    ],
+)
+def test_a_wait_that_can_not_be_read(line: str) -> None:
+    good, said = run(line)
+    assert not good
+    assert said.startswith("wait")
+
+
 def test_ctrl_c_ends_the_waiting_alone() -> None:
     async def wait() -> str:
         machine, person = FakeMachine(), FakePerson()
