@@ -24,7 +24,7 @@ class HmpCompleter(Completer):
     async def get_completions_async(
         self, document: Document, complete_event: CompleteEvent
     ) -> AsyncGenerator[Completion, None]:
-        before = document.text_before_cursor
+        before = document.current_line_before_cursor
         if complete_event.text_inserted and not before.strip():
             return
         try:

@@ -99,7 +99,7 @@ class Console:
         keys = build_keys(self, self._buffer, self._is_asking)
         output = open_output(sys.stdout, term)
         self._status.toolbar = self._below
-        self._status.hint = lambda: hint(monitor.tables, self._buffer.text)
+        self._status.hint = lambda: hint(monitor.tables, self._buffer.document.current_line)
         self._application = build_application(self._status, self._buffer, lexer, keys, open_input(), output)
         self._screen: Screen = (
             PlainScreen(sys.stdout, self._status, self._buffer)
@@ -155,7 +155,7 @@ class Console:
 
     def _below(self) -> StyleAndTextTuples:
         """The row below the prompt."""
-        wrong = complaint(self._monitor.tables, self._buffer.text)
+        wrong = complaint(self._monitor.tables, self._buffer.document.current_line)
         fields = [f"! {wrong}"] if wrong else [f" {self._toolbar.text}"] if self._toolbar is not None else []
         if self._application.editing_mode is EditingMode.VI:
             fields.append(f"vi: {VI_MODES.get(self._application.vi_state.input_mode, 'insert')}")

@@ -152,6 +152,7 @@ def test_several_lines_from_the_editor_run_in_order(open_console: OpenTerminal, 
     console = open_console(EDITOR=str(editor))
     console.press("C-x", "C-e")
     console.wait_for(r"^\(qemu\) info status\nfoo\nstop$")
+    assert "!" not in console.whole()  # each line is judged by itself
     console.press("Enter")
     console.wait_for_end(f"{RAN}(qemu) foo\nunknown command: 'foo'\n1 line left unrun\n(qemu) ")
 
