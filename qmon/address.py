@@ -79,6 +79,8 @@ def parse_unix(path: str) -> UnixAddress:
 
 def parse_address(text: str) -> Address:
     """Read ``tcp:HOST:PORT``, ``unix:PATH`` or ``HOST:PORT``. Raises UsageError with QEMU's words."""
+    if text == "unix:":
+        raise UsageError("invalid Unix socket address")
     if text.startswith("unix:"):
         return parse_unix(text.removeprefix("unix:"))
     return parse_inet(text.removeprefix("tcp:"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qmon.address import Address, parse_inet, parse_unix
+from qmon.address import Address, parse_address
 from qmon.errors import CommandError
 
 LATER = ("exec", "fd", "file", "rdma", "x-rdma")
@@ -13,11 +13,9 @@ def parse_uri(uri: str) -> Address:
 
     Raises CommandError with QEMU's words for what is no migration URI, UsageError for a bad address.
     """
-    protocol, colon, rest = uri.partition(":")
-    if colon and protocol == "tcp":
-        return parse_inet(rest)
-    if colon and protocol == "unix":
-        return parse_unix(rest)
+    protocol, colon, _ = uri.partition(":")
+    if colon and protocol in ("tcp", "unix"):
+        return parse_address(uri)
     if colon and protocol in LATER:
         raise CommandError(f"Migration by '{protocol}:' is not supported yet: use tcp:HOST:PORT or unix:PATH")
     raise CommandError("Parameter 'uri' expects a valid migration protocol")

@@ -144,7 +144,7 @@ def test_a_place_that_is_none(lab: Lab) -> None:
         ("nonsense", "Parameter 'uri' expects a valid migration protocol"),
         ("tcp:nonsense", "error parsing address 'nonsense'"),
         ("exec:cat", "Migration by 'exec:' is not supported yet: use tcp:HOST:PORT or unix:PATH"),
-        ("unix:", "UNIX socket path is missing: write unix:PATH"),
+        ("unix:", "invalid Unix socket address"),
     ):
         assert source.command(f"migrate -d blk {uri}") == f"Error: {why}"
     assert (source.migration(), source.status()) == ("none", "running")

@@ -52,7 +52,7 @@ class TestRefusals:
         [
             ("nonsense", "Parameter 'uri' expects a valid migration protocol"),
             ("tcp:host", "error parsing address 'host'"),
-            ("unix:", "UNIX socket path is missing: write unix:PATH"),
+            ("unix:", "invalid Unix socket address"),
             ("exec:cat", "Migration by 'exec:' is not supported yet: use tcp:HOST:PORT or unix:PATH"),
         ],
     )
