@@ -451,9 +451,8 @@ SRST
   its number. *addr* was the address of a PCI controller and is not looked at: write ``0``. A
   machine without buses takes ``if=none`` alone. ``bps=``, ``iops=`` and their like set the limits
   that ``block_set_io_throttle`` changes; options about caches and errors are checked, and have no
-  effect. Where QEMU lets two drives have one image open for
-  writing as long as nothing uses them, the second one is refused here; so is ``-n``, a node
-  without a drive.
+  effect. Where QEMU lets two drives have one image open for writing as long as nothing uses
+  them, the second one is refused here; so is ``-n``, a node without a drive.
 
   ::
 
