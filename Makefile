@@ -2,6 +2,7 @@
 # make check   formatting, types, imports and tests; installs the peers of the tests where it can
 # make torture 700 migrations that are cut, stalled, falsified or killed at random, and checked
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
+# make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make screenshots  the screens in the manual, taken anew from a terminal
 # make bench   the figures of the README, measured here
@@ -16,7 +17,7 @@ RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check docs screenshots torture grammar bench dist clean environment test-environment peers
+.PHONY: help demo check docs screenshots torture grammar fuzz bench dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -41,6 +42,9 @@ torture: test-environment peers
 
 grammar: test-environment peers
 	QMON_REQUIRE_PEERS=1 QMON_GRAMMAR_LINES=50000 $(RUN) -m pytest --timeout=0 tests/interop/test_grammar_against_qemu.py
+
+fuzz: test-environment peers
+	@$(RUN) -m tests.fuzz.qcow2
 
 bench: test-environment peers
 	$(RUN) -m bench.start

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import errno
-import logging
 import random
 import struct
-import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,127 +13,26 @@ from qmon.block.file import FileNode
 from qmon.block.image import open_image
 from qmon.block.node import Buffer
 from qmon.block.qcow2 import node as qcow2_node
+from qmon.block.qcow2 import writeout
+from tests.fuzz.qcow2_shapes import SHAPES, make
+from tests.fuzz.qcow2_trial import try_out
 from tests.interop.peers import require
-from tests.interop.qcow2_images import Recipe, check, read, run, run_io
+from tests.interop.qcow2_images import Recipe, check, read, run
 
-SIZE = 700 << 10
-L1_OFFSET, REFCOUNT_TABLE_OFFSET, SNAPSHOTS_OFFSET = 40, 48, 64
+L1_OFFSET, REFCOUNT_TABLE_OFFSET = 40, 48
 ADDRESS = 0x00FFFFFFFFFFFE00
-DAMAGED_FOR_EACH_SEED = 4
+DAMAGED_OF_EACH_SHAPE = 5
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, bytes]]:
-    """Good images with a snapshot, compressed, zero and plain clusters, each with its cluster size."""
+@pytest.mark.parametrize("number", range(len(SHAPES)))
+def test_a_damaged_image_is_refused_or_used_as_qemu_uses_it(number: int, tmp_path: Path) -> None:
+    """``make fuzz`` does it thousands of times."""
     require("qemu-img", "qemu-io")
-    folder = tmp_path_factory.mktemp("damage")
-    made = []
-    for number, (cluster_size, packed) in enumerate([(512, []), (4096, ["-c"]), (65536, [])]):
-        raw, image = folder / "raw", folder / f"{number}.qcow2"
-        raw.write_bytes(random.Random(3).randbytes(300 << 10) + b"ab" * (100 << 10) + bytes(200 << 10))
-        run("convert", *packed, "-O", "qcow2", "-o", f"cluster_size={cluster_size}", raw, image)
-        run_io(image, "write -z 64k 40k")
-        run("snapshot", "-c", "s", image)
-        run_io(image, "write -P 4 10k 10k")
-        made.append((cluster_size, image.read_bytes()))
-    return made
-
-
-def damage(good: bytes, cluster_size: int, chance: random.Random) -> bytes:
-    """Change a field of the header, or something in one of the tables."""
-
-    def address(offset: int) -> int:
-        return int(struct.unpack_from(">Q", good, offset)[0]) & ADDRESS
-
-    image = bytearray(good)
-    l1, refcount_table = address(L1_OFFSET), address(REFCOUNT_TABLE_OFFSET)
-    l2, block = address(l1), address(refcount_table)
-    start, length = chance.choice(
-        [
-            (0, 112),
-            (0, 112),
-            (0, 512),
-            (l1, 24),
-            (l2, min(cluster_size, 800)),
-            (refcount_table, 16),
-            (block, min(cluster_size, 400)),
-            (address(SNAPSHOTS_OFFSET), 60),
-        ]
-    )
-    place = start + chance.randrange(length)
-    match chance.choice(["bit", "byte", "number"]):
-        case "bit":
-            image[place] ^= 1 << chance.randrange(8)
-        case "byte":
-            image[place] = chance.choice([0, 1, 255])
-        case "number":
-            names = [0, 1, cluster_size, l1, l2, block, refcount_table, 1 << 40, len(good) + cluster_size]
-            number = chance.choice([*names, *(name | 1 << 63 for name in names), chance.getrandbits(64)])
-            struct.pack_into(">Q", image, place // 8 * 8, number)
-    return bytes(image[: chance.randrange(len(image))] if chance.random() < 0.1 else image)
-
-
-def read_all(image: Path) -> bytes | None:
-    """What is read of a damaged image, None when it or a part of it is refused."""
-    try:
-        node = open_image(str(image), "qcow2", read_only=True, lock=False)
-    except OSError:
-        return None
-    try:
-        if node.size > 64 << 20:
-            return None
-        list(node.extents(0, node.size))
-        return read(node)
-    except OSError:
-        return None
-    finally:
-        node.close()
-
-
-def use(image: Path, chance: random.Random) -> None:
-    """Write until something is refused; what was taken until then is there."""
-    try:
-        node = open_image(str(image), "qcow2", lock=False)
-    except OSError:
-        return
-    try:
-        size = min(node.size, SIZE)
-        held = bytearray(read(node, 0, size))
-        for _ in range(12):
-            offset, length = chance.randrange(max(1, size - 8192)), min(size, 8192)
-            data = chance.randbytes(length)
-            if chance.random() < 0.3:
-                data = bytes(length)
-                node.zero(offset, length)
-            else:
-                node.write(offset, data)
-            held[offset : offset + length] = data
-            if chance.random() < 0.3:
-                node.flush()
-            assert read(node, 0, size) == held
-    except OSError:
-        pass
-    finally:
-        node.close()
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_a_damaged_image_is_refused_or_read_as_qemu_reads_it(
-    images: list[tuple[int, bytes]], seed: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.CRITICAL)
-    chance = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
-        image, raw = Path(name, "disk.qcow2"), Path(name, "raw")
-        for _ in range(DAMAGED_FOR_EACH_SEED):
-            cluster_size, good = chance.choice(images)
-            image.write_bytes(damage(good, cluster_size, chance))
-            ours = read_all(image)
-            if ours is not None:
-                words = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(image), str(raw)]
-                if subprocess.run(words, capture_output=True, check=False).returncode == 0:
-                    assert ours == raw.read_bytes()
-            use(image, chance)
+    make(SHAPES[number], tmp_path)
+    seed = random.SystemRandom().randrange(1_000_000) * len(SHAPES) + number
+    for each in range(DAMAGED_OF_EACH_SHAPE):
+        result = try_out(tmp_path, seed + each * len(SHAPES))
+        assert not result.problems, f"seed {seed + each * len(SHAPES)}: {result.what}"
 
 
 def test_an_image_that_is_found_damaged_is_marked_and_written_no_more(tmp_path: Path) -> None:
@@ -160,7 +56,13 @@ def test_an_image_that_is_found_damaged_is_marked_and_written_no_more(tmp_path: 
     open_image(str(image), "qcow2", read_only=True).close()
 
 
-def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(
+    tmp_path: Path, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small image's tables are looked at before the first write, a large one's before clusters are reused."""
+    if is_large:
+        monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", 0)
     image, held = Recipe(65536, 1 << 20, content="data").make(tmp_path)
     data = bytearray(image.read_bytes())
     block = struct.unpack_from(">Q", data, struct.unpack_from(">Q", data, REFCOUNT_TABLE_OFFSET)[0])[0]
@@ -169,9 +71,10 @@ def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(tmp_path: Path
     struct.pack_into(">H", data, block + 2 * cluster, 0)
     image.write_bytes(data)
     node = open_image(str(image), "qcow2")
-    node.write(512 << 10, b"x" * 65536)
-    node.discard(128 << 10, 64 << 10)
     with pytest.raises(OSError, match="image is damaged"):
+        node.write(512 << 10, b"x" * 65536)
+        assert is_large
+        node.discard(128 << 10, 64 << 10)
         node.flush()
     assert read(node, 0, 65536) == held[:65536]
     node.close()

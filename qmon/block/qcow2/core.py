@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from qmon.block.file import FileNode
 from qmon.block.node import Extent, Kind, Node
+from qmon.block.qcow2.cluster_set import ClusterSet
 from qmon.block.qcow2.compressed import Decompressor
 from qmon.block.qcow2.damage import Damage
-from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, Incompatible, parse_header
-from qmon.block.qcow2.mapping import Mapping, Run, State, filled
+from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, Incompatible, Qcow2Error, parse_header
+from qmon.block.qcow2.mapping import Mapping, Run, State, filled, l2_tables, read_l1
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.requests import Requests
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
@@ -19,6 +20,9 @@ from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 CACHE_BYTES = 16 << 20
 BACKING_CACHE_BYTES = 4 << 20
 """Of L2 tables, for the image of a drive and for each one below it."""
+
+MAX_SNAPSHOTS_L1_ENTRIES = 1 << 21
+"""Of all snapshots together, up to which their tables are looked at before the image is written."""
 
 _ZEROS = bytes(1 << 20)
 _KINDS = {
@@ -67,21 +71,42 @@ class Core:
         writable = not file.read_only
         self.refcounts = Refcounts(file, header, self.damage, self.metadata, file_size) if writable else None
         cache_bytes = BACKING_CACHE_BYTES if is_backing else CACHE_BYTES
+        kept = self._snapshots_tables(file_size) if writable else ClusterSet()
         self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cache_bytes)
+        self.mapping.check_not_own(kept)
+        self.metadata.add_set(kept)
         self.decompressor = Decompressor(file, header)
 
-    def _fixed_clusters(self, header: Header) -> set[int]:
+    def _fixed_clusters(self, header: Header) -> ClusterSet:
         """The clusters of the header, the L1 tables and the snapshot table, which hold no data."""
         size = header.cluster_size
         places = [(0, size), (header.l1_offset, header.l1_entries * 8)]
-        places += [(snapshot.l1_offset, snapshot.l1_entries * 8) for snapshot in self.snapshots]
+        places += {(snapshot.l1_offset, snapshot.l1_entries * 8) for snapshot in self.snapshots}
         if self.snapshots:
             places.append((header.snapshots_offset, sum(snapshot.length for snapshot in self.snapshots)))
-        return {
-            cluster
-            for offset, length in places
-            for cluster in range(offset // size, -(-(offset + length) // size))
-        }
+        clusters = ClusterSet()
+        for offset, length in places:
+            clusters.update(range(offset // size, -(-(offset + length) // size)))
+        return clusters
+
+    def _snapshots_tables(self, file_size: int) -> ClusterSet:
+        """The L2 tables of the snapshots, none of which lies on another table. Raises Qcow2Error, OSError.
+
+        A write must not land on one of them, which would change the snapshot, or what is free.
+        """
+        found = ClusterSet()
+        places = {(snapshot.l1_offset, snapshot.l1_entries) for snapshot in self.snapshots}
+        if sum(entries for _, entries in places) > MAX_SNAPSHOTS_L1_ENTRIES:
+            return found  # as QEMU trusts them
+        for offset, entries in sorted(places):
+            l1 = read_l1(self.file, offset, entries)
+            tables, _ = l2_tables(l1, self.header.cluster_bits, file_size, "a snapshot's L1 entry")
+            for cluster in tables:
+                if cluster in self.metadata:
+                    place = cluster << self.header.cluster_bits
+                    raise Qcow2Error(f"a snapshot's L2 table lies on another table: {place:#x}")
+            found.add_sorted(tables)
+        return found
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer from ``offset``. Raises OSError."""

@@ -5,12 +5,16 @@ QEMU, docs/interop/qcow2, "Cluster mapping". Not thread-safe: the image's lock i
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 import re
 import sys
 from array import array
 from typing import NamedTuple
 
 from qmon.block.file import FileNode
+from qmon.block.qcow2.cluster_set import ClusterSet, sorted_array
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Entries, Table, TableCache
 from qmon.block.qcow2.header import Header, Qcow2Error
@@ -23,6 +27,7 @@ OFFSET_MASK = 0x00FFFFFFFFFFFE00
 
 _L1_RESERVED = ~(COPIED | OFFSET_MASK)
 _L2_RESERVED = ~(COPIED | OFFSET_MASK | ZERO)
+_LOOKED_AT_ONCE = 1 << 16
 _NONZERO_BYTE = re.compile(rb"[^\0]")
 
 
@@ -52,7 +57,7 @@ class Mapping:
         file: FileNode,
         header: Header,
         damage: Damage,
-        metadata: set[int],
+        metadata: ClusterSet,
         file_size: int,
         cache_bytes: int,
     ) -> None:
@@ -75,23 +80,22 @@ class Mapping:
         self._check_l1(file_size)
 
     def _check_l1(self, file_size: int) -> None:
-        own = set()
-        for index in filled(self.l1, 0, len(self.l1)):
-            entry = self.l1[index]
-            offset = entry & OFFSET_MASK
-            cluster = offset >> self._bits
-            if entry & _L1_RESERVED or offset & ((1 << self._bits) - 1):
-                raise Qcow2Error(f"L1 entry {index} is damaged: {entry:#x}")
-            if not offset:
-                raise Qcow2Error(f"L1 entry {index} is marked as in use, but names no table")
-            if offset + (1 << self._bits) > file_size:
-                raise Qcow2Error(f"L1 entry {index} names an L2 table outside the file: {offset:#x}")
-            if cluster in self._metadata or (entry & COPIED and cluster in own):
-                raise Qcow2Error(
-                    f"L1 entry {index} names an L2 table that lies on another table: {offset:#x}"
-                )
-            own.add(cluster)
-        self._metadata |= own
+        tables, shared = l2_tables(self.l1, self._bits, file_size, "L1 entry")
+        for cluster in tables:
+            if cluster in self._metadata:
+                raise Qcow2Error(f"an L2 table lies on another table: {cluster << self._bits:#x}")
+        if shared:
+            self.check_not_own(shared)
+        self._metadata.add_sorted(tables)
+
+    def check_not_own(self, shared: ClusterSet | set[int]) -> None:
+        """Raises Qcow2Error if a table that others use is marked as this disk's alone."""
+        for start in range(0, len(self.l1), _LOOKED_AT_ONCE):
+            for entry in self.l1[start : start + _LOOKED_AT_ONCE]:
+                if entry & COPIED and (entry & OFFSET_MASK) >> self._bits in shared:
+                    raise Qcow2Error(
+                        f"an L2 table is marked as used once, and is used twice: {entry & OFFSET_MASK:#x}"
+                    )
 
     def table(self, l1_index: int) -> Table | None:
         """The L2 table of an L1 entry, None where there is none. Raises OSError."""
@@ -193,6 +197,27 @@ def read_l1(file: FileNode, offset: int, count: int) -> Entries:
     data = bytearray(count * 8)
     file.read_into(offset, memoryview(data))
     return CODEC_64.decode(data)
+
+
+def l2_tables(l1: Entries, cluster_bits: int, file_size: int, what: str) -> tuple[Entries, set[int]]:
+    """The clusters that an L1 table names, in order, and those of them that it names more than once.
+
+    Raises Qcow2Error for entries that can't be; ``what`` is what they are called.
+    """
+    named: Entries = array("Q", (entry for entry in l1 if entry))
+    bits = functools.reduce(operator.or_, named, 0)
+    size = 1 << cluster_bits
+    if bits & _L1_RESERVED or bits & OFFSET_MASK & (size - 1):
+        wrong = next(e for e in named if e & _L1_RESERVED or e & OFFSET_MASK & (size - 1))
+        raise Qcow2Error(f"{what} {l1.index(wrong)} is damaged: {wrong:#x}")
+    tables: Entries = sorted_array(array("Q", ((entry & OFFSET_MASK) >> cluster_bits for entry in named)))
+    if tables and not tables[0]:
+        wrong = next(entry for entry in named if not entry & OFFSET_MASK)
+        raise Qcow2Error(f"{what} {l1.index(wrong)} is marked as in use, but names no table")
+    if tables and tables[-1] + 1 << cluster_bits > file_size:
+        raise Qcow2Error(f"{what} names an L2 table outside the file: {tables[-1] << cluster_bits:#x}")
+    following = itertools.islice(tables, 1, None)
+    return tables, {one for one, other in zip(tables, following, strict=False) if one == other}
 
 
 def filled(entries: array[int], first: int, stop: int, most: int = sys.maxsize) -> list[int]:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from qmon.block.file import FileNode
+from qmon.block.qcow2.cluster_set import ClusterSet
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Codec, Entries, Table, TableCache
 from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, SECTOR, Header, Qcow2Error
@@ -39,7 +40,7 @@ class Refcounts:
     """The counts of one image that is open for writing. Raises Qcow2Error for a table that is damaged."""
 
     def __init__(
-        self, file: FileNode, header: Header, damage: Damage, metadata: set[int], file_size: int
+        self, file: FileNode, header: Header, damage: Damage, metadata: ClusterSet, file_size: int
     ) -> None:
         """``metadata`` is the set of clusters that hold tables, to which the counts' own are added."""
         self._bits = header.cluster_bits
@@ -182,7 +183,7 @@ class Refcounts:
         """The grown table is in use from now on; returns the clusters of the old one, to be given up."""
         old = self.table_offset >> self._bits
         old_clusters = range(old, old + self.table_clusters)
-        self._metadata.difference_update(old_clusters)
+        self._metadata.discard_all(old_clusters)
         self.table_offset = start << self._bits
         self.table_clusters = clusters
         return old_clusters
@@ -201,7 +202,7 @@ class Refcounts:
     def _check_free(self, first: int, count: int) -> None:
         if (first + count) << self._bits > 1 << MAX_FILE_BITS:
             raise OSError(errno.EFBIG, "the image file can't grow any more")
-        if not self._metadata.isdisjoint(range(first, first + count)):
+        if self._metadata.meets(first, first + count):
             raise self._damage.error(f"one of {count} clusters from {first} on is used and not counted")
 
     def _block(self, index: int) -> Table | None:

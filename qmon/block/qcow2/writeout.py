@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Write
 from qmon.block.qcow2.header import REFCOUNT_TABLE_FIELDS, REFCOUNT_TABLE_OFFSET, Qcow2Error
-from qmon.block.qcow2.mapping import OFFSET_MASK, filled
+from qmon.block.qcow2.mapping import OFFSET_MASK
 from qmon.block.qcow2.refcounts import Refcounts, dirty_sectors
 from qmon.block.qcow2.references import MAX_CLUSTERS, References
 
@@ -25,6 +25,12 @@ MAX_GIVEN_UP_BYTES = 256 << 20
 
 MAX_CHECKED_BYTES = 16 << 20
 """Of L2 tables: half a second for 8 MiB of them, once."""
+
+MAX_CHECKED_FIRST_BYTES = 2 << 20
+"""Of L2 tables, before anything is changed; what guests wait for must not take longer."""
+
+MAX_CHECKED_FIRST_CLUSTERS = 1 << 22
+"""Of the file, likewise: 8 MiB of counts."""
 
 Place = tuple[int, bytes]
 
@@ -43,6 +49,7 @@ class WriteOut:
         self._unreferenced: list[tuple[int, list[int]]] = []
         """Such whose reference is gone from the file, with the last epoch in which they were looked up."""
         self._failed: int | None = None
+        self._is_unchanged = True
 
     def check(self) -> None:
         """Raises OSError when nothing may be written any more."""
@@ -50,6 +57,19 @@ class WriteOut:
             raise OSError(self._failed, f"an earlier flush failed: {os.strerror(self._failed)}")
         if self._core.damage.found:
             raise OSError(errno.EIO, "the image is damaged")
+
+    def before_change(self) -> None:
+        """To be called first by whoever changes something: look at all tables once. Raises OSError.
+
+        One that names a cluster which is free, maybe behind the file's end, would share it with the next
+        that takes it.
+        """
+        self.check()
+        if self._is_unchanged:
+            with self._one_at_a_time:
+                if self._is_unchanged and self._is_quickly_checked():
+                    self._check_counts()
+                self._is_unchanged = False
 
     def give_up(self, cluster: int) -> None:
         """A cluster has lost a reference; under the image's lock."""
@@ -133,9 +153,7 @@ class WriteOut:
         The file holds what it did at the last flush, so its tables can be read without the lock.
         """
         core, refcounts = self._core, self._refcounts
-        l1 = core.mapping.l1
-        tables = len(filled(l1, 0, len(l1))) + sum(each.l1_entries for each in core.snapshots)
-        if tables << self._bits > MAX_CHECKED_BYTES or core.file.size >> self._bits > MAX_CLUSTERS:
+        if self._table_bytes() > MAX_CHECKED_BYTES or core.file.size >> self._bits > MAX_CLUSTERS:
             refcounts.is_trusted = True  # as QEMU trusts them: to read all would hold up a flush for too long
             return
         try:
@@ -144,6 +162,16 @@ class WriteOut:
             raise core.damage.error(str(error)) from error
         with core.lock:
             refcounts.check(references.counts)
+
+    def _is_quickly_checked(self) -> bool:
+        clusters = self._core.file.size >> self._bits
+        return self._table_bytes() <= MAX_CHECKED_FIRST_BYTES and clusters <= MAX_CHECKED_FIRST_CLUSTERS
+
+    def _table_bytes(self) -> int:
+        """At most so many bytes of L2 tables there are, for the disk and its snapshots."""
+        l1 = self._core.mapping.l1
+        tables = len(l1) - l1.count(0) + sum(each.l1_entries for each in self._core.snapshots)
+        return tables << self._bits
 
     def _release(self) -> None:
         """Count down what nothing refers to any more and nobody looks at; the file needs no flush for it."""

@@ -105,7 +105,7 @@ class Writer:
 
     def before_change(self) -> None:
         """Nobody may trust any more, after a crash, what this image says of itself and isn't kept up."""
-        self._out.check()
+        self._out.before_change()
         if self._autoclear:
             with self._core.lock:
                 if self._autoclear:
