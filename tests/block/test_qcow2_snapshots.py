@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.block.image import open_image
-from qmon.block.qcow2.create import create_overlay
-from qmon.block.qcow2.node import LOCKS, Qcow2Node
+from qmon.block.qcow2.node import Qcow2Node
 from tests.interop.peers import require
-from tests.interop.qcow2_images import Recipe, check, content, read, recipes, run
+from tests.interop.qcow2_images import Recipe, check, content, read, recipes
 
 
 @pytest.fixture(autouse=True)
