@@ -179,7 +179,7 @@ def _in_process(work: Callable[[], _Said]) -> _Said:
     _, status, usage = os.wait4(child, 0)
     if not data:
         return _Said(fault=f"the process ended with status {status:#x}")
-    said: _Said = pickle.loads(data)  # noqa: S301 - our own fork's
+    said: _Said = pickle.loads(data)
     seconds = usage.ru_utime + usage.ru_stime
     return _Said(said.refused, said.pieces, said.written, said.touched, said.fault, seconds)
 

@@ -21,7 +21,7 @@ from tests.interop.qcow2_images import Recipe, check, read, run
 
 L1_OFFSET, REFCOUNT_TABLE_OFFSET = 40, 48
 ADDRESS = 0x00FFFFFFFFFFFE00
-DAMAGED_OF_EACH_SHAPE = 5
+DAMAGED_OF_EACH_SHAPE = 4
 
 
 @pytest.mark.parametrize("number", range(len(SHAPES)))
@@ -60,7 +60,7 @@ def test_an_image_that_is_found_damaged_is_marked_and_written_no_more(tmp_path: 
 def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(
     tmp_path: Path, is_large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small image's tables are looked at before the first write, a large one's before clusters are reused."""
+    """Tables are looked at before the first write, or if they are large, before clusters are reused."""
     if is_large:
         monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", 0)
     image, held = Recipe(65536, 1 << 20, content="data").make(tmp_path)
@@ -71,11 +71,11 @@ def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(
     struct.pack_into(">H", data, block + 2 * cluster, 0)
     image.write_bytes(data)
     node = open_image(str(image), "qcow2")
-    with pytest.raises(OSError, match="image is damaged"):
+    if is_large:
         node.write(512 << 10, b"x" * 65536)
-        assert is_large
         node.discard(128 << 10, 64 << 10)
-        node.flush()
+    with pytest.raises(OSError, match="image is damaged"):
+        node.flush() if is_large else node.write(512 << 10, b"x" * 65536)
     assert read(node, 0, 65536) == held[:65536]
     node.close()
 

@@ -73,7 +73,8 @@ class Core:
         cache_bytes = BACKING_CACHE_BYTES if is_backing else CACHE_BYTES
         kept = self._snapshots_tables(file_size) if writable else ClusterSet()
         self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cache_bytes)
-        self.mapping.check_not_own(kept)
+        if not header.is_dirty:  # else the marks are set right before anything is written
+            self.mapping.check_not_own(kept)
         self.metadata.add_set(kept)
         self.decompressor = Decompressor(file, header)
 
