@@ -13,7 +13,7 @@ from qmon.options import parse
 from tests.interop.peers import require
 
 QEMU = "qemu-system-x86_64"
-OWN = {"script", "statedir", "hx"}
+OWN = {"c", "hx", "json", "keep-going", "q", "script", "statedir", "trace-qmp", "y"}
 LINES = [
     "-drive if=none,file=a -drive if=none,file=b -drive if=none,file=c,index=7",
     "-drive if=none,file=a,bus=1,unit=2 -drive if=none,file=b,media=cdrom",
