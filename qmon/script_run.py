@@ -69,7 +69,7 @@ class ScriptRun:
         if origin is not None:
             self._cut_off = True
             line = without_secrets(self._monitor.tables, origin.line).line
-            self._say(f"told to end while {origin} ran: {line}")
+            self._say(f"told to end at {origin}: {line}")
 
     def sum_up(self) -> None:
         """Say how many lines failed, where that did not end the script."""

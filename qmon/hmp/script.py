@@ -64,6 +64,9 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
             person.history.append(line)
         origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
         report.begin(origin)
+        await asyncio.sleep(0)  # others' turn: a line that waits for nothing would leave them none
+        if monitor.quitting:
+            break
         if not report.end(origin, await monitor.try_line(line, person, origin)):
             return False
         if monitor.quitting:

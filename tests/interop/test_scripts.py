@@ -255,7 +255,23 @@ def test_a_script_that_is_cut_off_says_where(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, err) == (1, "qmon: told to end while -c:1 ran: wait migrate\n")
+    assert (process.returncode, err) == (1, "qmon: told to end at -c:1: wait migrate\n")
+
+
+def test_a_long_script_of_lines_that_wait_for_nothing_can_be_ended(tmp_path: Path) -> None:
+    (tmp_path / "long.hmp").write_text("print/d 1\n" * 1_000_000)
+    process = start(tmp_path, "-script", "long.hmp", "-c", "print/d 2")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1
+    assert out.count("\n") < 900_000
+    assert re.fullmatch(r"qmon: told to end at long\.hmp:\d+: print/d 1\n", err)
 
 
 # Results, traces, transcripts
