@@ -250,7 +250,7 @@ class Session:
         """How much of an overlay travels is known only when the source says how much there still is."""
         if self._has_overlays:
             progress = self._progress
-            progress.total = max(progress.total, progress.transferred + progress.remaining)
+            progress.total = max(progress.total, progress.transferred, progress.remaining)
 
     def _target(self, record: Record) -> MigratingDrive:
         """The drive that a record may write to. Raises StreamError for one outside it."""

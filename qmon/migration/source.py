@@ -323,8 +323,10 @@ class Source:
                 copy.install()
             finally:
                 copy.drive.gate.open(GATE_REASON)
+        self._progress_sent = time.monotonic()
         for copy in self._copies:
             copy.survey(self._show_life)
+        self._progress_sent = 0.0  # now there is something to tell
         self.progress.total = sum(copy.total for copy in self._copies)
         self.progress.remaining = self._dirty_bytes()
 
