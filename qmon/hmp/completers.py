@@ -13,7 +13,6 @@ from qmon.hmp.signature import Parameter
 from qmon.hmp.word_lists import ARGUMENTS, DRIVE_OPTIONS, RESOLUTIONS, SWITCH, Words
 from qmon.keycodes import KEY_NAMES
 from qmon.logs import ALL, LOG_ITEMS, NONE, TRACE_PREFIX
-from qmon.object_options import TYPES
 from qmon.qmp.target import Arguments, Target
 from qmon.units import human_size
 
@@ -212,6 +211,8 @@ async def _snapshots(place: Place) -> list[Choice]:
 async def _new_object(place: Place) -> list[Choice]:
     if place.before.strip():
         return []
+    from qmon.object_options import TYPES  # large, and seldom needed: the first prompt does not wait for it
+
     kind, comma, _ = place.typed.partition(",")
     if comma:
         row = TYPES.get(kind)
@@ -220,12 +221,8 @@ async def _new_object(place: Place) -> list[Choice]:
         return _behind(",", place.typed, _unused(keys, place.typed))
     wanted = {"implements": "user-creatable", "abstract": False}
     types: list[dict[str, Any]] = await place.ask("qom-list-types", wanted)
-    return sorted((row["name"], _type_meaning(row["name"])) for row in types)
-
-
-def _type_meaning(name: str) -> str:
-    row = TYPES.get(name)
-    return f"needs a machine with {row.absent}" if row is not None and row.absent else ""
+    absent = {name: f"needs a machine with {row.absent}" for name, row in TYPES.items() if row.absent}
+    return sorted((row["name"], absent.get(row["name"], "")) for row in types)
 
 
 def _unused(keys: Iterable[Choice], typed: str) -> list[Choice]:
