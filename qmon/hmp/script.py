@@ -25,6 +25,8 @@ READ_BYTES = 64 << 10
 LINE_BYTES_MAX = MIB
 """What comes without a line end for longer than this is no script."""
 SCRIPT_BYTES_MAX = 64 * MIB
+TURN_SECONDS = 0.002
+"""Lines that wait for nothing keep the loop so long at once."""
 INCLUDES_MAX = 50
 """Files within files: far more than anybody needs, and far less than the stack holds."""
 
@@ -57,6 +59,8 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
     """
     source = script.source
     lines = _lines_of_text(source) if isinstance(source, str) else _lines_of_stream(source)
+    clock = asyncio.get_running_loop().time
+    turn_end = clock() + TURN_SECONDS
     async for number, line in lines:
         if not line[: comment_start(line)].strip():
             continue
@@ -64,9 +68,11 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
             person.history.append(line)
         origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
         report.begin(origin)
-        await asyncio.sleep(0)  # others' turn: a line that waits for nothing would leave them none
-        if monitor.quitting:
-            break
+        if clock() > turn_end:
+            await asyncio.sleep(0)  # others' turn: lines that wait for nothing would leave them none
+            turn_end = clock() + TURN_SECONDS
+            if monitor.quitting:
+                break
         if not report.end(origin, await monitor.try_line(line, person, origin)):
             return False
         if monitor.quitting:
