@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from qmon.errors import CommandError, UsageError, reason
 
 UNIX_PATH_MAX = 107
+PORT_MAX = 65535
 
 CONNECT_CHECK_SECONDS = 0.1
 
@@ -113,6 +114,9 @@ def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int
 
     An empty host is every IPv4 address to a listener and loopback to a client. Raises UsageError.
     """
+    if address.port.isdecimal() and int(address.port[-20:]) > PORT_MAX:
+        # the resolver would take it modulo 65536, and a disk would go to another port than the one written
+        raise UsageError(f"address resolution failed for {address}: a port is at most {PORT_MAX}")
     host = address.host or ("0.0.0.0" if passive else "127.0.0.1")
     flags = socket.AI_PASSIVE if passive else 0
     try:

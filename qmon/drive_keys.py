@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from qmon.errors import UsageError
-from qmon.keyval import parse_switch
+from qmon.keyval import parse_number, parse_switch
 from qmon.object_options import LIMIT_NAMES
 
 THROTTLING = "throttling."
@@ -48,9 +47,6 @@ _CHOICES = {
 }
 """By key its values, and what QEMU says of another one; in the order in which QEMU looks at them."""
 
-_NUMBER = re.compile(
-    r"\s*(?P<sign>[+-]?)(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
-)
 
 
 def is_known_key(key: str) -> bool:
@@ -102,15 +98,3 @@ def _read_limits(keys: Mapping[str, str]) -> Iterator[tuple[str, int]]:
 def read_group(keys: Mapping[str, str]) -> str | None:
     """The name of the group that the limits are told to belong to."""
     return keys.get("throttling.group", keys.get("group"))
-
-
-def parse_number(key: str, value: str) -> int:
-    """Read a number of 64 bits as C's strtoull does, octal and sign and all. Raises UsageError."""
-    match = _NUMBER.fullmatch(value)
-    if match is None:
-        raise UsageError(f"Parameter '{key}' expects a number")
-    base = 16 if match["hex"] else 8 if match["octal"] else 10
-    number = int(match["hex"] or match["octal"] or match["decimal"], base)
-    if number >= 1 << 64:
-        raise UsageError(f"Value '{value}' is too large for parameter '{key}'")
-    return (-number if match["sign"] == "-" else number) % (1 << 64)

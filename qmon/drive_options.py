@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qmon.drive_keys import check_values, is_known_key, parse_number, read_group, read_limits, without_effect
+from qmon.drive_keys import check_values, is_known_key, read_group, read_limits, without_effect
 from qmon.errors import UsageError
-from qmon.keyval import IDENTIFIER, parse_keyval, parse_switch
+from qmon.keyval import IDENTIFIER, parse_keyval, parse_number, parse_switch
 
 FORMATS = ("raw", "qcow2")
 DEFAULT_INTERFACE = "ide"

@@ -10,6 +10,13 @@ IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 """What an ``id`` may be, as a whole."""
 IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
 
+_NUMBER = re.compile(
+    r"\s*(?P<sign>[+-]?)(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
+)
+
+HELP_WORDS = ("help", "?")
+"""What asks for help instead of giving an option."""
+
 TRUE_WORDS = ("on", "yes", "true", "y")
 FALSE_WORDS = ("off", "no", "false", "n")
 
@@ -49,14 +56,17 @@ def parse_keyval(text: str, implied_key: str | None = None) -> dict[str, str]:
         if not equals:
             if number == 0 and implied_key is not None:
                 key, value = implied_key, part
-            elif part.startswith("no") and len(part) > 2:
-                key, value = part[2:], "off"
             else:
-                key, value = part, "on"
+                key, value = short_form(part) if part != "no" else (part, "on")
         if not key:
             raise UsageError(f"Expected 'key=value' in '{text}', found '{part}'")
         options[key] = value
     return options
+
+
+def short_form(part: str) -> tuple[str, str]:
+    """The key and value that QEMU takes a switch without a value for: ``nowait`` is ``wait=off``."""
+    return (part[2:], "off") if part.startswith("no") else (part, "on")
 
 
 def parse_switch(key: str, value: str) -> bool:
@@ -66,3 +76,15 @@ def parse_switch(key: str, value: str) -> bool:
     if value in FALSE_WORDS:
         return False
     raise UsageError(f"Parameter '{key}' expects 'on' or 'off'")
+
+
+def parse_number(key: str, value: str) -> int:
+    """Read a number of 64 bits as C's strtoull does, octal and sign and all. Raises UsageError."""
+    match = _NUMBER.fullmatch(value)
+    if match is None:
+        raise UsageError(f"Parameter '{key}' expects a number")
+    base = 16 if match["hex"] else 8 if match["octal"] else 10
+    number = int(match["hex"] or match["octal"] or match["decimal"], base)
+    if number >= 1 << 64:
+        raise UsageError(f"Value '{value}' is too large for parameter '{key}'")
+    return (-number if match["sign"] == "-" else number) % (1 << 64)

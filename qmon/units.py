@@ -8,10 +8,18 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 TIB = 1 << 40
+INT64_MAX = (1 << 63) - 1
 
 _SUFFIX = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _EXPONENT = re.compile(r"\.[0-9]+[eE][+-]?[0-9]")
 _SIZE = re.compile(r"(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9]+)(?P<fraction>\.[0-9]*)?")
+
+SIZE_HINT = (
+    "expects a non-negative number below 2^64\n"
+    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+    "and exabytes, respectively."
+)
+"""What QEMU says of a parameter that should be a size."""
 
 
 class SizeRangeError(ValueError):
@@ -49,6 +57,17 @@ def parse_size_prefix(text: str, default_suffix: str = "B") -> tuple[int, int]:
     if value >= 1 << 64:
         raise SizeRangeError("invalid size")
     return value, end
+
+
+def read_size(text: str, position: int, default_suffix: str) -> tuple[int, int]:
+    """Read a size at ``position``; return it in bytes, and where it ends. Raises ValueError.
+
+    As QEMU's ``strtosz``: a plus sign may stand before it.
+    """
+    rest = text[position:]
+    sign = rest[:1] == "+"
+    value, length = parse_size_prefix(rest[sign:], default_suffix)
+    return value, position + sign + length
 
 
 def parse_size(text: str, default_suffix: str = "B") -> int:

@@ -83,6 +83,12 @@ class TestAddresses:
         assert address.parse_address(f"tcp:{shown}") == shown
         assert address.from_qapi(shown.to_qapi()) == shown
 
+    @pytest.mark.parametrize("port", ["65536", "99999", "9" * 5000])
+    def test_a_port_that_is_none_is_not_wrapped_into_another(self, port: str) -> None:
+        for passive in (False, True):
+            with pytest.raises(UsageError, match="a port is at most 65535"):
+                address.resolve(InetAddress("127.0.0.1", port), passive=passive)
+
     @given(texts.filter(lambda text: text and len(text.encode()) <= address.UNIX_PATH_MAX))
     def test_a_unix_address_is_read_as_it_is_shown(self, path: str) -> None:
         shown = UnixAddress(path)

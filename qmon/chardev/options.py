@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from qmon.address import parse_inet
 from qmon.errors import UsageError
-from qmon.keyval import IDENTIFIER, IDENTIFIER_HINT, parse_switch, split_options
-from qmon.units import parse_size_prefix
-
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,15}|[0-9]{1,18}")
+from qmon.keyval import (
+    HELP_WORDS,
+    IDENTIFIER,
+    IDENTIFIER_HINT,
+    parse_number,
+    parse_switch,
+    short_form,
+    split_options,
+)
+from qmon.units import SIZE_HINT, parse_size_prefix
 
 _SWITCHES = (
     *("ipv4", "ipv6", "wait", "server", "delay", "nodelay", "telnet", "tn3270", "websocket", "mux"),
@@ -25,11 +30,6 @@ _TEXTS = (
     *("tls-creds", "tls-authz", "name", "chardev", "logfile"),
 )
 
-_SIZE_HELP = (
-    "expects a non-negative number below 2^64\n"
-    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-    "and exabytes, respectively."
-)
 
 Option = str | int | bool
 Given = dict[str, Option]
@@ -154,10 +154,11 @@ def _pairs(parts: list[str], implied: str | None, warn: Callable[[str], None]) -
             if number == 0 and implied is not None:
                 key, value = implied, part
             else:
-                key, value = (part[2:], "off") if part.startswith("no") else (part, "on")
-                warn(f"warning: short-form boolean option '{part}' deprecated")
-                instead = {"nodelay": "nodelay=on", "delay": "nodelay=off"}.get(part, f"{key}={value}")
-                warn(f"Please use {instead} instead")
+                key, value = short_form(part)
+                if part not in HELP_WORDS:
+                    warn(f"warning: short-form boolean option '{part}' deprecated")
+                    instead = {"nodelay": "nodelay=on", "delay": "nodelay=off"}.get(part, f"{key}={value}")
+                    warn(f"Please use {instead} instead")
         yield key, value
 
 
@@ -171,9 +172,7 @@ def _value(key: str, value: str) -> Option:
         if key in _SWITCHES:
             return parse_switch(key, value)
         if key in _NUMBERS:
-            if not _NUMBER.fullmatch(value):
-                raise UsageError(f"Parameter '{key}' expects a number")
-            return int(value, 16 if "x" in value.lower() else 10)
+            return parse_number(key, value)
         if key in _SIZES:
             return _size(key, value)
     except UsageError as error:
@@ -189,7 +188,7 @@ def _size(key: str, value: str) -> int:
     except ValueError:
         size, length = 0, -1
     if length != len(value):
-        raise UsageError(f"Parameter '{key}' {_SIZE_HELP}")
+        raise UsageError(f"Parameter '{key}' {SIZE_HINT}")
     return size
 
 

@@ -11,13 +11,10 @@ from dataclasses import dataclass, field
 from qmon.hmp.expressions import evaluate, wrap
 from qmon.hmp.option_group import read_options
 from qmon.hmp.person import LineError
-from qmon.hmp.signature import EXPRESSION_KINDS, WORD_KINDS, Parameter
+from qmon.hmp.signature import EXPRESSION_KINDS, WORD_KINDS, Parameter, Value, Values
 from qmon.hmp.table import SPACE, Command, skip_space
 from qmon.hmp.words import first_byte, read_word
-from qmon.units import MIB, parse_size_prefix
-
-Value = str | int | float | bool
-Values = dict[str, Value]
+from qmon.units import INT64_MAX, MIB, read_size
 
 _EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
 _FORMAT = re.compile(r"/(?P<count>[0-9]*)(?P<letters>[oduxicbhwgL]*)")
@@ -27,20 +24,8 @@ _DOUBLE = re.compile(
 )
 _SECONDS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _SCALES = {"k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
-INT64_MAX = (1 << 63) - 1
 NUL = "\0"
 """What QEMU finds at the end of a line; of a message that names it, nothing that follows is printed."""
-
-
-def read_size(text: str, position: int, default_suffix: str) -> tuple[int, int]:
-    """Read a size at ``position``; return it in bytes, and where it ends. Raises ValueError.
-
-    As QEMU's ``strtosz``: a plus sign may stand before it.
-    """
-    rest = text[position:]
-    sign = rest[:1] == "+"
-    value, length = parse_size_prefix(rest[sign:], default_suffix)
-    return value, position + sign + length
 
 
 @dataclass(slots=True)

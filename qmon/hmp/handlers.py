@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qmon.errors import CommandError
-from qmon.hmp.arguments import Values
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import LineError, Person
+from qmon.hmp.signature import Values
 from qmon.hmp.table import Command, Tables
 from qmon.qmp.target import Arguments
 

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from qmon.errors import UsageError
 
+Value = str | int | float | bool
+Values = dict[str, Value]
+"""A line's arguments by their keys; what was left out has none."""
+
 WORD_KINDS = "FBs"
 EXPRESSION_KINDS = "ilM"
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.drive_keys import check_values, is_known_key, parse_number, read_group, read_limits
+from qmon.drive_keys import check_values, is_known_key, read_group, read_limits
 from qmon.drive_options import FORMATS, UNITS_PER_BUS
 from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
-from qmon.keyval import IDENTIFIER, IDENTIFIER_HINT, parse_keyval, parse_switch, split_options
-
-_ASKS_FOR_HELP = ("help", "?")
+from qmon.keyval import (
+    HELP_WORDS,
+    IDENTIFIER,
+    IDENTIFIER_HINT,
+    parse_keyval,
+    parse_number,
+    parse_switch,
+    short_form,
+    split_options,
+)
 
 
 @handler("hmp_drive_add")
@@ -24,7 +31,7 @@ async def drive_add(call: Call) -> None:
         keys = parse_keyval(text)
         if call.flag("node"):
             raise LineError(refuse_node(keys))
-        if keys.get("format", keys.get("driver")) in _ASKS_FOR_HELP:
+        if keys.get("format", keys.get("driver")) in HELP_WORDS:
             _list_formats(call)
             return
         arguments = read_drive(keys)
@@ -46,8 +53,8 @@ def short_forms(text: str) -> list[str]:
     """QEMU's warning for each switch that is written without its value."""
     warnings = []
     for part in split_options(text):
-        if part and "=" not in part and part not in _ASKS_FOR_HELP:
-            name, value = (part[2:], "off") if part.startswith("no") else (part, "on")
+        if part and "=" not in part and part not in HELP_WORDS:
+            name, value = short_form(part)
             warnings.append(
                 f"warning: short-form boolean option '{part}' deprecated\nPlease use {name}={value} instead"
             )

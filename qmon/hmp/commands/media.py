@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.arguments import Values
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
+from qmon.hmp.signature import Values
 from qmon.hmp.table import Tables
 from qmon.units import human_size
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.arguments import INT64_MAX, read_size
 from qmon.keyval import parse_switch
-from qmon.units import SizeRangeError
+from qmon.units import INT64_MAX, SIZE_HINT, SizeRangeError, read_size
 
 _SPACE = " \t\n\v\f\r"
 _WHOLE_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)")
@@ -18,11 +17,6 @@ _WHOLE_SIZE = re.compile(
     r"\+?(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<decimal>[0-9]+))(?P<rest>(?:\.[0-9]*)?[kKmMgGtTpPeEbB]?)"
 )
 _SCALED_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0[xX][0-9a-fA-F]+[kKmMgGtTpP]")
-_PLAIN_SIZE_HELP = (
-    "expects a non-negative number below 2^64\n"
-    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-    "and exabytes, respectively."
-)
 
 
 def _size(name: str, text: str) -> int:
@@ -39,7 +33,7 @@ def _size(name: str, text: str) -> int:
     except ValueError:
         end = -1
     if end != len(stripped):
-        raise CommandError(f"Parameter '{name}' {_PLAIN_SIZE_HELP}")
+        raise CommandError(f"Parameter '{name}' {SIZE_HINT}")
     return value
 
 
@@ -156,7 +150,7 @@ PARAMETERS = (
     ParameterRow("direct-io", _switch),
     ParameterRow("x-qmon-verify-backing", _text),
 )
-"""In the order in which ``info migrate_parameters`` shows them: those of QEMU 7.2, of QEMU 10, and our own."""
+"""In the order of ``info migrate_parameters``: those of QEMU 7.2, of QEMU 10, and our own."""
 
 _BY_NAME = {row.name: row for row in PARAMETERS}
 _SIZES = frozenset((_size, _signed_size, _bandwidth))

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError, UsageError
-from qmon.hmp.arguments import Values
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
 from qmon.hmp.person import LineError
 from qmon.hmp.secrets import SECRET_PROPERTIES, arguments_without_secrets, options_without_secrets
+from qmon.hmp.signature import Values
 from qmon.hmp.table import Tables
 from qmon.json_text import parse_json, pretty_json
 from qmon.keyval import parse_switch

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.arguments import Values
 from qmon.hmp.commands.choices import execute_choice, refused_value
 from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
+from qmon.hmp.signature import Values
 from qmon.hmp.table import Tables
 
 CONNECTED = ("fail", "disconnect", "keep")

@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from qmon.errors import CommandError, UsageError, reason
-from qmon.hmp.arguments import Values
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
 from qmon.hmp.nesting import DEPTH_MAX, find_innermost
 from qmon.hmp.person import InnerLineError, LineError
 from qmon.hmp.record import Transcript
 from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets
+from qmon.hmp.signature import Values
 from qmon.hmp.table import Tables
 from qmon.json_text import parse_json, pretty_json
 
