@@ -100,7 +100,7 @@ def test_a_size_within_a_sector_is_cut_as_qemu_cuts_it() -> None:
         ({"backing_offset": 1 << 17}, "Invalid backing file offset"),
         ({"backing_offset": 512, "backing_length": 1024}, "Backing file name too long"),
         ({"encryption": 2}, "encrypted"),
-        ({"incompatible": 4}, "external data file"),
+        ({"incompatible": 4}, "'data-file' is required for this image"),
         ({"incompatible": 16}, "extended L2 entries"),
         ({"incompatible": 1 << 40}, "Unknown incompatible feature: 10000000000"),
         ({"incompatible": 8}, "must match the compression type"),

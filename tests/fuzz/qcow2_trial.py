@@ -128,7 +128,7 @@ def _judge(result: Result, image: Path, said: _Said, before: int | None, theirs:
 def _errors(image: Path) -> int | None:
     """What qemu-img check finds wrong, leaks apart; None where it can't tell."""
     words = ["qemu-img", "check", "-f", "qcow2", "--output=json", str(image)]
-    done = _qemu(words)
+    done = _qemu(words, image.parent)
     try:
         found = json.loads(done.stdout)
     except ValueError:
@@ -138,10 +138,15 @@ def _errors(image: Path) -> int | None:
     return int(found.get("corruptions", 0))
 
 
-def _qemu(words: list[str]) -> subprocess.CompletedProcess[bytes]:
+def _qemu(words: list[str], folder: Path) -> subprocess.CompletedProcess[bytes]:
     limits = (resource.RLIMIT_FSIZE, (1 << 30, 1 << 30))
     return subprocess.run(
-        words, capture_output=True, check=False, timeout=60, preexec_fn=lambda: resource.setrlimit(*limits)
+        words,
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        timeout=60,
+        preexec_fn=lambda: resource.setrlimit(*limits),
     )
 
 
@@ -150,11 +155,12 @@ def _qemu_reads(image: Path) -> Pieces | None:
     out = image.with_name("raw")
     words = ["qemu-img", "dd", "-f", "qcow2", "-O", "raw", f"bs={1 << 20}", f"count={MOST_READ >> 20}"]
     words = [*words, f"if={image}", f"of={out}"]
-    done = _qemu(words)
+    done = _qemu(words, image.parent)
     salvaged = done.returncode != 0
     if salvaged:
         out.unlink(missing_ok=True)
-        done = _qemu(["qemu-img", "convert", "--salvage", "-f", "qcow2", "-O", "raw", str(image), str(out)])
+        words = ["qemu-img", "convert", "--salvage", "-f", "qcow2", "-O", "raw", str(image), str(out)]
+        done = _qemu(words, image.parent)
         if done.returncode != 0:
             return None
     with open(out, "rb") as file:
@@ -204,6 +210,7 @@ def _be_child(work: Callable[[], _Said], writer: int) -> NoReturn:
 
 
 def _read(image: Path) -> _Said:
+    os.chdir(image.parent)  # where data files are looked for
     try:
         node = open_image(str(image), "qcow2", read_only=True)
     except OSError as error:
@@ -233,6 +240,7 @@ def _piece(node: Node, start: int) -> bytes | None:
 
 def _write(image: Path, seed: int) -> _Said:
     """Write whole pieces until something is refused; what was taken until then can be read."""
+    os.chdir(image.parent)
     chance = random.Random(seed)
     try:
         node = open_image(str(image), "qcow2")

@@ -55,9 +55,12 @@ class Core:
     cluster that is given up is used for nothing else before every request has ended that began before.
     """
 
-    def __init__(self, file: FileNode, *, is_backing: bool = False) -> None:
-        """``file`` stays the caller's to close. Raises OSError."""
+    def __init__(self, file: FileNode, data: FileNode | None = None, *, is_backing: bool = False) -> None:
+        """``file``, and ``data`` if the data lies in another, stay the caller's to close. Raises OSError."""
         self.file = file
+        self.data = data or file
+        self.is_outside = data is not None
+        """Whether data lies in a file of its own, where its clusters are neither found nor counted."""
         self.header = header = read_header(file, for_writing=not file.read_only)
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
@@ -117,7 +120,7 @@ class Core:
             epoch = self.requests.enter()
         try:
             if place >= 0:
-                self.file.read_into(place, buffer)
+                self.data.read_into(place, buffer)
             for run in runs:
                 start = run.offset - offset
                 self.read_run(run, buffer[start : start + run.length])
@@ -128,7 +131,7 @@ class Core:
     def read_run(self, run: Run, buffer: memoryview) -> None:
         """Fill a buffer with a run's bytes; without the lock, but as a request. Raises OSError."""
         if run.state == State.DATA:
-            self.file.read_into(run.host, buffer)
+            self.data.read_into(run.host, buffer)
         elif run.state == State.COMPRESSED:
             start = run.offset & (self.header.cluster_size - 1)
             buffer[:] = memoryview(self.decompressor.cluster(run.host))[start : start + run.length]

@@ -88,7 +88,6 @@ class Extension(enum.IntEnum):
 
 
 _REFUSED_FEATURES = {
-    Incompatible.DATA_FILE: "an external data file",
     Incompatible.EXTENDED_L2: "extended L2 entries",
 }
 _KNOWN = sum(Incompatible)
@@ -116,6 +115,8 @@ class Header:
     backing_format: str | None
     bitmaps: bytes | None
     """The bitmaps extension, not read any further."""
+    data_file: str | None = None
+    """The name of the file that the guest's data lies in, at the same places as in the disk."""
 
     @property
     def cluster_size(self) -> int:
@@ -125,6 +126,11 @@ class Header:
     def l2_bits(self) -> int:
         """Bits of the number of entries of an L2 table."""
         return self.cluster_bits - 3
+
+    @property
+    def is_raw_outside(self) -> bool:
+        """Whether the data file must be at all times what the disk holds."""
+        return self.data_file is not None and bool(self.autoclear & Autoclear.RAW_DATA_FILE)
 
     @property
     def is_dirty(self) -> bool:
@@ -207,8 +213,11 @@ def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
         if Extension.BACKING_FORMAT in extensions and backing_offset
         else None,
         bitmaps=extensions.get(Extension.BITMAPS),
+        data_file=_read_data_file(incompatible, extensions),
     )
     _check_tables(header, file_size)
+    if for_writing and header.data_file is not None:
+        _check_data_file(header)
     return header
 
 
@@ -224,6 +233,25 @@ def _read_extensions(data: bytes, position: int) -> dict[int, bytes]:
         extensions.setdefault(kind, data[position : position + length])
         position += -(-length // 8) * 8
     return extensions
+
+
+def _read_data_file(incompatible: int, extensions: dict[int, bytes]) -> str | None:
+    if not incompatible & Incompatible.DATA_FILE:
+        return None
+    name = _text(extensions.get(Extension.DATA_FILE, b""), "data file name").rstrip("\0")
+    if not name:
+        raise Qcow2Error("'data-file' is required for this image")
+    if "\0" in name:
+        raise Qcow2Error("the data file name holds a null byte")
+    return name
+
+
+def _check_data_file(header: Header) -> None:
+    """What QEMU never makes, and what would have one cluster be in two places."""
+    if header.snapshots:
+        raise Qcow2Error("an image with an external data file can't be written that has snapshots")
+    if header.is_raw_outside and header.backing_file is not None:
+        raise Qcow2Error("Backing file and data-file-raw cannot be used at the same time")
 
 
 def _check_features(incompatible: int, names: bytes) -> None:

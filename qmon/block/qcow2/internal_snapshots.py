@@ -9,6 +9,7 @@ it sets them right.
 from __future__ import annotations
 
 import errno
+import os
 import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ from qmon.block.qcow2.header import (
     l1_entries_for,
 )
 from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled, read_l1
-from qmon.block.qcow2.refcounts import Refcounts
+from qmon.block.qcow2.refcounts import Refcounts, rows
 from qmon.block.qcow2.repair import mark_copied
 from qmon.block.qcow2.snapshots import Snapshot, encode_snapshot, read_snapshots
 from qmon.block.qcow2.writeout import WriteOut
@@ -61,6 +62,8 @@ class InternalSnapshots:
         """Keep what the disk holds now under a name and a new id, in the same moment dropping others."""
         core = self._core
         _check_name(name)
+        if core.is_outside:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))  # there is one place for each cluster
         kept = [each for each in core.snapshots if each not in instead_of]
         if len(kept) >= MAX_SNAPSHOTS:
             raise OSError(errno.EFBIG, f"an image has at most {MAX_SNAPSHOTS} snapshots")
@@ -92,7 +95,7 @@ class InternalSnapshots:
             self._undo(counted)
             raise
         self._give_up(dropped)
-        self._end()
+        self._end(has_dropped=bool(dropped))
         return core.snapshots[-1]
 
     def delete(self, snapshots: Collection[Snapshot]) -> None:
@@ -147,11 +150,12 @@ class InternalSnapshots:
         self._out.flush()  # what the first one has counted down is written, too
         self._set_dirty(True)
 
-    def _end(self) -> None:
+    def _end(self, *, has_dropped: bool = True) -> None:
         self._out.flush()
         self._core.file.flush()  # the counts before the marks
-        mark_copied(self._core, self._refcounts, self._out)
-        self._out.flush()
+        if has_dropped:
+            mark_copied(self._core, self._refcounts, self._out)
+            self._out.flush()
         self._core.file.flush()
         self._set_dirty(False)
 
@@ -163,12 +167,11 @@ class InternalSnapshots:
         self._out.switch(INCOMPATIBLE_OFFSET, FEATURES.pack(bits))
         core.set_incompatible(bits)
 
-    def _undo(self, counted: Iterable[int]) -> None:
+    def _undo(self, counted: Entries) -> None:
         """Nothing refers to what was counted; where nothing may be written any more it stays so."""
         self._out.check()
         with self._core.lock:
-            for cluster in counted:
-                self._refcounts.change(cluster, -1)
+            self._refcounts.change_all(counted, -1)
         self._end()
 
     def _allocate(self, length: int, counted: Entries) -> int:
@@ -185,9 +188,8 @@ class InternalSnapshots:
         """Count all that an L1 table refers to once more; ``counted`` grows by what is done."""
         for clusters in self._referred(l1):
             with self._core.lock:
-                for cluster in clusters:
-                    self._refcounts.change(cluster, 1)
-                    counted.append(cluster)
+                self._refcounts.change_all(clusters, 1)
+            counted.extend(clusters)
             if self._out.is_due:
                 self._out.flush()
 
@@ -248,16 +250,20 @@ class InternalSnapshots:
                 raise core.damage.error(f"an L1 entry can't be: {l1[index]:#x}")
             data = bytearray(in_cluster + 1)
             core.file.read_into(offset, memoryview(data))
-            found = array("Q", [offset >> self._bits])
-            for entry in CODEC_64.decode(data):
-                if entry & COMPRESSED:
-                    found.extend(compressed_clusters(entry, self._bits))
-                elif place := entry & OFFSET_MASK:
-                    if place & in_cluster or place >> self._bits in core.metadata:
-                        raise core.damage.error(f"an L2 entry can't be: {entry:#x}")
-                    found.append(place >> self._bits)
+            entries = CODEC_64.decode(data)
+            places = [entry & OFFSET_MASK for entry in entries if not entry & COMPRESSED]
+            found = array("Q", [place >> self._bits for place in places if place])
+            if any(place & in_cluster for place in places) or any(
+                core.metadata.meets(first, first + count) for first, count in rows(found)
+            ):
+                raise core.damage.error(f"an L2 table at {offset:#x} names what can't be")
+            if len(places) < len(entries):
+                for entry in entries:
+                    if entry & COMPRESSED:
+                        found.extend(compressed_clusters(entry, self._bits))
+            found.append(offset >> self._bits)
             with core.lock:
-                if not all(map(self._refcounts.get, found)):
+                if 0 in self._refcounts.get_all(found):
                     raise core.damage.error(f"an L2 table at {offset:#x} names a cluster that is not counted")
             yield found
 

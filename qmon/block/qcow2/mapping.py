@@ -65,10 +65,12 @@ class Mapping:
         self._file = file
         self._damage = damage
         self._metadata = metadata
+        self._is_outside = header.data_file is not None
+        self._tables_among_data = ClusterSet() if self._is_outside else metadata
         self._version = header.version
         self._bits = header.cluster_bits
         self._in_cluster = header.cluster_size - 1
-        self._known_end = file_size
+        self._known_end = sys.maxsize if self._is_outside else file_size
         self.in_table = 1 << header.l2_bits
         self.table_bits = header.cluster_bits + header.l2_bits
         """Of the guest bytes that one L2 table is for."""
@@ -120,7 +122,8 @@ class Mapping:
             or not host
             or host & self._in_cluster
             or host >= self._known_end
-            or host >> self._bits in self._metadata
+            or host >> self._bits in self._tables_among_data
+            or (self._is_outside and host != offset - inside)
         ):
             return -1
         return host + inside
@@ -152,15 +155,15 @@ class Mapping:
             here = 0
             if not entry:
                 kind = State.UNALLOCATED
-            elif entry & COMPRESSED:
+            elif entry & COMPRESSED and not self._is_outside:
                 kind, here = State.COMPRESSED, entry
             elif entry & ZERO:
-                self.check_entry(entry)
+                self.check_entry(entry, offset)
                 kind = State.ZERO
             else:
                 kind = State.DATA
                 here = (entry & OFFSET_MASK) + (offset & in_cluster)
-                self.check_entry(entry)
+                self.check_entry(entry, offset)
             if kind != state or kind == State.COMPRESSED or (kind == State.DATA and here != next_host):
                 if offset > start:
                     found.append(Run(state, host, start, offset - start))
@@ -174,14 +177,19 @@ class Mapping:
             index += count
         found.append(Run(state, host, start, stop - start))
 
-    def check_entry(self, entry: int, *, may_be_new: bool = False) -> None:
+    def check_entry(self, entry: int, guest: int, *, may_be_new: bool = False) -> None:
         """Raises OSError, and marks the image, for an entry of a standard cluster that can't be true.
 
-        One that ``may_be_new`` reads as zeros, so the file may end before it.
+        ``guest`` is an offset in the guest's cluster that it is for. One that ``may_be_new`` reads as zeros,
+        so the file may end before it.
         """
         offset = entry & OFFSET_MASK
         if entry & _L2_RESERVED or offset & ((1 << self._bits) - 1) or (entry & ZERO and self._version < 3):
             raise self._damage.error(f"an L2 entry can't be: {entry:#x}")
+        if self._is_outside:
+            if offset != guest & ~((1 << self._bits) - 1) and not (entry & ZERO and not offset):
+                raise self._damage.error(f"an L2 entry names another place of the data file: {entry:#x}")
+            return
         if entry & ZERO:
             return
         if not offset or offset >> self._bits in self._metadata:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Iterator
 
 from qmon.block.file import FileNode
-from qmon.block.locks import DISK, LockSet, Permission
+from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
-from qmon.block.qcow2.core import Core
+from qmon.block.qcow2.core import Core, read_header
 from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.repair import repair
@@ -20,6 +21,8 @@ from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
 
 log = logging.getLogger("qmon.qcow2")
+
+_PROTOCOL = re.compile(r"[^/:]*:")
 
 LOCKS = DISK.with_used(Permission.RESIZE)
 """A running guest's qcow2 disk: bytes 100, 101, 103, 201 and 203; its file grows as it is written."""
@@ -37,8 +40,12 @@ class Qcow2Node:
         self, path: str, *, read_only: bool = False, locks: LockSet | None = None, is_backing: bool = False
     ) -> None:
         self._file = FileNode(path, read_only=read_only, locks=locks)
+        self._data: FileNode | None = None
         try:
-            self._core = core = Core(self._file, is_backing=is_backing)
+            name = read_header(self._file, for_writing=not read_only).data_file
+            if name is not None:
+                self._data = _open_data_file(name, read_only=read_only, locks=locks)
+            self._core = core = Core(self._file, self._data, is_backing=is_backing)
             self._writer: Writer | None = None
             if core.refcounts is not None:
                 self._out = WriteOut(core, core.refcounts)
@@ -46,7 +53,7 @@ class Qcow2Node:
                     repair(core, core.refcounts, self._out)
                 self._writer = Writer(core, core.refcounts, self._out)
         except BaseException:
-            self._file.close()
+            self._close_files()
             raise
         self._is_open = True
 
@@ -118,7 +125,14 @@ class Qcow2Node:
 
     def change_locks(self, locks: LockSet) -> None:
         """Hold other locks from now on. Raises ImageLockedError."""
+        held = self._file.locks
         self._file.change_locks(locks)
+        if self._data is not None:
+            try:
+                self._data.change_locks(locks)
+            except OSError:
+                self._file.change_locks(held)
+                raise
 
     def close(self) -> None:
         """Write down what is in memory, and close this image and what backs it."""
@@ -128,11 +142,34 @@ class Qcow2Node:
             except OSError as error:
                 log.error("image '%s': what was written last may be lost: %s", self._file.path, reason(error))
         self._is_open = False
-        self._file.close()
+        self._close_files()
         if self.backing is not None:
             self.backing.close()
+
+    def _close_files(self) -> None:
+        self._file.close()
+        if self._data is not None:
+            self._data.close()
 
     def _writable(self) -> Writer:
         if self._writer is None:
             raise OSError(errno.EROFS, "the image is open only for reading")
         return self._writer
+
+
+def _open_data_file(name: str, *, read_only: bool, locks: LockSet | None) -> FileNode:
+    """The file that an image names, as QEMU looks for it: not from the image's folder. Raises OSError.
+
+    It is locked as the image is.
+    """
+    path = name.removeprefix("file:")
+    if _PROTOCOL.match(path):
+        raise OSError(
+            errno.ENOTSUP, f"the data file '{name}' is no file's name, and only files are supported"
+        )
+    try:
+        return FileNode(path, read_only=read_only, locks=locks)
+    except ImageLockedError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, f"Could not open '{path}': {error.strerror}") from error

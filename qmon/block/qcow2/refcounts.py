@@ -26,6 +26,26 @@ MAX_FILE_BITS = 56
 """Metadata can name no offset from 2 to this power on."""
 
 
+def rows(clusters: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the number of clusters that follow each other, for all in their order."""
+    start, length = 0, len(clusters)
+    while start < length:
+        first, count, step = clusters[start], 1, 1
+        while step and start + count < length:
+            step = min(step, length - start - count)
+            wanted = range(first + count, first + count + step)
+            place = start + count
+            if clusters[place] == wanted[0] and (
+                step == 1 or all(map(operator.eq, clusters[place : place + step], wanted))
+            ):
+                count += step
+                step *= 2  # long ones are looked at in few steps
+            else:
+                step //= 2
+        yield first, count
+        start += count
+
+
 def dirty_sectors(table: Entries, indices: Iterable[int], offset: int) -> list[tuple[int, bytes]]:
     """The sectors of a table at ``offset`` that hold these entries, as offsets in the file and bytes."""
     in_sector = SECTOR // 8
@@ -103,6 +123,47 @@ class Refcounts:
             self._metadata.discard(cluster)
         return count
 
+    def get_all(self, clusters: Sequence[int]) -> Entries:
+        """The same for many, in their order; neighbours cost next to nothing."""
+        counts = self.codec.empty(0)
+        for first, count in self._pieces(clusters):
+            index, place = divmod(first, self.in_block)
+            block = self._block(index)
+            counts.extend(block.entries[place : place + count] if block else self.codec.empty(count))
+        return counts
+
+    def change_all(self, clusters: Sequence[int], by: int) -> None:
+        """Add ``by`` to the counts of many that are counted already: to all or, with an OSError, to none."""
+        ordered = sorted(clusters)
+        done = 0
+        try:
+            for first, count in self._pieces(ordered):
+                index, place = divmod(first, self.in_block)
+                block = self._block(index)
+                old = block.entries[place : place + count] if block else self.codec.empty(1)
+                new = old[0] + by
+                if block is None or old.count(old[0]) < count or not 0 < new <= self.codec.max:
+                    for cluster in range(first, first + count):
+                        self.change(cluster, by)
+                        done += 1
+                else:
+                    block.entries[place : place + count] = self.codec.repeat(new, count)
+                    self.cache.touch(block, place, place + count - 1)
+                    done += count
+        except OSError:
+            for cluster in ordered[:done]:
+                self.change(cluster, -by)
+            raise
+
+    def _pieces(self, clusters: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Rows of clusters whose counts lie in one block: the first, and how many."""
+        for first, count in rows(clusters):
+            end = first + count
+            while first < end:
+                part = min(end - first, self.in_block - first % self.in_block)
+                yield first, part
+                first += part
+
     def allocate(self, wanted: int) -> tuple[int, int, bool]:
         """Take up to ``wanted`` free clusters in a row, at least one. Raises OSError.
 
@@ -137,9 +198,14 @@ class Refcounts:
         while position - start < count:
             index, place = divmod(position, self.in_block)
             block = self._block(index) or self._add_block(index)
-            position += 1
-            if block.entries[place]:
-                start = position
+            if not block.entries[place]:
+                position += 1
+                continue
+            try:
+                position += block.entries.index(0, place) - place
+            except ValueError:
+                position = (index + 1) * self.in_block
+            start = position
         self._check_free(start, count)
         for cluster in range(start, start + count):
             self.change(cluster, 1)

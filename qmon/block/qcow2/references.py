@@ -92,6 +92,8 @@ class References:
             if offset & (core.header.cluster_size - 1) or offset + core.header.cluster_size > core.file.size:
                 raise Qcow2Error(f"an L2 table lies outside the file, or is not aligned: {offset:#x}")
             self._add((offset >> self._bits,))
+            if core.is_outside:
+                continue
             for entry in self.table(offset):
                 if entry & COMPRESSED:
                     self._add(compressed_clusters(entry, self._bits))

@@ -63,15 +63,24 @@ def mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
         assert table is not None
         if _mark(mapping.l1, index, core, refcounts):
             mapping.dirty_l1.add(index)
-        for place, entry in enumerate(table.entries):
-            if (
-                entry & OFFSET_MASK
-                and not entry & COMPRESSED
-                and _mark(table.entries, place, core, refcounts)
-            ):
-                mapping.cache.touch(table, place, place)
+        if core.is_outside:
+            continue
+        if (changed := _marked(table.entries, core, refcounts)) != table.entries:
+            table.entries[:] = changed
+            mapping.cache.touch(table, 0, len(changed) - 1)
         if mapping.cache.dirty_is_much:
             out.flush()
+
+
+def _marked(entries: Entries, core: Core, refcounts: Refcounts) -> Entries:
+    """The entries of an L2 table with the marks that they should have."""
+    bits = core.header.cluster_bits
+    places = [place for place, entry in enumerate(entries) if entry & OFFSET_MASK and not entry & COMPRESSED]
+    counts = refcounts.get_all([(entries[place] & OFFSET_MASK) >> bits for place in places])
+    marked = entries[:]
+    for place, count in zip(places, counts, strict=True):
+        marked[place] = entries[place] | COPIED if count == 1 else entries[place] & ~COPIED
+    return marked
 
 
 def _mark(entries: Entries, index: int, core: Core, refcounts: Refcounts) -> bool:

@@ -19,6 +19,8 @@ def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size
         raise OSError(errno.EINVAL, f"The new size must be a multiple of {SECTOR}")
     if core.header.version < 3 and core.snapshots:
         raise OSError(errno.ENOTSUP, "Can't resize a v2 image which has snapshots")
+    if core.header.is_raw_outside:
+        raise OSError(errno.ENOTSUP, "Can't resize an image with a raw external data file")
     entries = l1_entries_for(size, core.header.cluster_bits)
     if entries * 8 > MAX_L1_BYTES:
         raise OSError(errno.EFBIG, "an image of this cluster size can't be so large")

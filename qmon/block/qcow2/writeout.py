@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 
+from qmon.block.file import FileNode
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Write
 from qmon.block.qcow2.header import REFCOUNT_TABLE_FIELDS, REFCOUNT_TABLE_OFFSET, Qcow2Error
@@ -112,6 +113,8 @@ class WriteOut:
             given_up, self._given_up = self._given_up, []
         done = False
         try:
+            if core.is_outside:
+                self._sync(core.data)
             self._write(_places(counts))
             self._write(_places([write for write in tables if write.table.offset in new_tables]))
             self._sync()
@@ -183,13 +186,15 @@ class WriteOut:
             if not ready:
                 return
             clusters = [cluster for _, given_up in ready for cluster in given_up]
-            free = [cluster for cluster in clusters if refcounts.get(cluster) == 1]
+            counts_now = refcounts.get_all(clusters)
+            free = [cluster for cluster, count in zip(clusters, counts_now, strict=True) if count == 1]
         self._punch(sorted(set(free)))
         with core.lock:
             done = {id(entry) for entry in ready}
             self._unreferenced = [entry for entry in self._unreferenced if id(entry) not in done]
-            for cluster in clusters:
-                if not refcounts.change(cluster, -1):
+            refcounts.change_all(clusters, -1)
+            for cluster, count in zip(clusters, refcounts.get_all(clusters), strict=True):
+                if not count:
                     core.mapping.cache.forget(cluster << self._bits)
             counts = refcounts.cache.take_writes()
         try:
@@ -222,10 +227,10 @@ class WriteOut:
             raise
         self._sync()
 
-    def _sync(self) -> None:
+    def _sync(self, file: FileNode | None = None) -> None:
         """After a failure nobody knows what has landed, so nothing may build on it."""
         try:
-            self._file.flush()
+            (file or self._file).flush()
         except OSError as error:
             self._failed = error.errno or errno.EIO
             raise

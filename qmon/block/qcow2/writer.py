@@ -7,13 +7,14 @@ to change the same guest clusters waits.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 from qmon.block.node import Buffer
 from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core, clear
 from qmon.block.qcow2.entries import CODEC_64, Table
-from qmon.block.qcow2.header import AUTOCLEAR_OFFSET, FEATURES
+from qmon.block.qcow2.header import AUTOCLEAR_OFFSET, FEATURES, Autoclear
 from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Run, State, filled
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.writeout import WriteOut
@@ -54,7 +55,9 @@ class Writer:
         self._in_cluster = core.header.cluster_size - 1
         self._has_zero_clusters = core.header.version >= 3
         self._fillings: list[_Filling] = []
-        self._autoclear = core.header.autoclear
+        self._kept = Autoclear.RAW_DATA_FILE if core.header.is_raw_outside else 0
+        self._autoclear = core.header.autoclear & ~self._kept
+        """What is to be cleared yet."""
 
     def write(self, offset: int, data: Buffer) -> None:
         """Write all of ``data`` at ``offset``."""
@@ -68,6 +71,9 @@ class Writer:
 
     def zero(self, offset: int, length: int, *, unmap: bool) -> None:
         """Make a range read as zeros; without ``unmap`` clusters that it has are kept for it."""
+        if self._kept:
+            self._zero_outside(offset, length, unmap=unmap)
+            return
         if not self._has_zero_clusters and (self._core.backing is not None or not unmap):
             self._write_zeros(offset, length)
             return
@@ -85,6 +91,9 @@ class Writer:
 
     def discard(self, offset: int, length: int) -> None:
         """Give up whole clusters; they read as zeros then, or as before where they can't."""
+        if self._kept:
+            self._zero_outside(offset, length, unmap=True)
+            return
         if not self._has_zero_clusters and self._core.backing is not None:
             return
         self.before_change()
@@ -92,8 +101,15 @@ class Writer:
         if first < stop:
             self._change_clusters(first, stop, unmap=True)
 
+    def _zero_outside(self, offset: int, length: int, *, unmap: bool) -> None:
+        """What a raw data file holds must not differ from the disk; the tables say the same as before."""
+        self.before_change()
+        self._core.data.zero(offset, length, unmap=unmap)
+
     def leave_to_backing(self, offset: int, length: int) -> None:
         """Drop whole clusters."""
+        if self._kept:
+            raise OSError(errno.ENOTSUP, "an image with a raw external data file has no backing file")
         self.before_change()
         first, stop = self._whole_clusters(offset, offset + length)
         if first < stop:
@@ -109,7 +125,7 @@ class Writer:
         if self._autoclear:
             with self._core.lock:
                 if self._autoclear:
-                    self._core.file.write(AUTOCLEAR_OFFSET, FEATURES.pack(0))
+                    self._core.file.write(AUTOCLEAR_OFFSET, FEATURES.pack(self._kept))
                     self._core.file.flush()
                     self._autoclear = 0
 
@@ -132,7 +148,7 @@ class Writer:
             epoch = core.requests.enter()
         try:
             if isinstance(plan, _InPlace):
-                core.file.write(plan.host, data[: plan.length])
+                core.data.write(plan.host, data[: plan.length])
                 return plan.length
             return self._fill(plan, offset, data)
         finally:
@@ -150,7 +166,7 @@ class Writer:
         index = first & (mapping.in_table - 1)
         entry = table.entries[index] if table else 0
         if table and is_own and entry & COPIED and not entry & (ZERO | COMPRESSED):
-            count = self._row(table, index, last - first + 1, ZERO | COMPRESSED)
+            count = self._row(table, first, last - first + 1, ZERO | COMPRESSED)
             end = min(stop, (first + count) << bits)
             return _InPlace((entry & OFFSET_MASK) + (offset & self._in_cluster), end - offset)
         for filling in self._fillings:
@@ -160,16 +176,17 @@ class Writer:
                 last = filling.first - 1
         return self._plan_filling(offset, stop, first, last, l1_index)
 
-    def _row(self, table: Table, index: int, most: int, unwanted: int) -> int:
-        """How many entries from ``index`` on, without ``unwanted`` bits, follow each other in the file."""
+    def _row(self, table: Table, first: int, most: int, unwanted: int) -> int:
+        """How many clusters from ``first`` on, without ``unwanted`` bits, follow each other in the file."""
         entries, size = table.entries, self._in_cluster + 1
+        index = first & (self._core.mapping.in_table - 1)
         expected = entries[index]
         count = 0
         while count < most:
             entry = entries[index + count]
             if entry != expected or entry & unwanted:
                 break
-            self._core.mapping.check_entry(entry)
+            self._core.mapping.check_entry(entry, (first + count) << self._bits)
             expected += size
             count += 1
         return count
@@ -179,9 +196,9 @@ class Writer:
         table = self._own_table(l1_index)
         index = first & (mapping.in_table - 1)
         entry = table.entries[index]
-        if entry & ZERO and entry & COPIED:
-            mapping.check_entry(entry & ~ZERO, may_be_new=True)
-            count = self._row(table, index, last - first + 1, COMPRESSED)
+        if entry & ZERO and entry & COPIED and not self._core.is_outside:
+            mapping.check_entry(entry & ~ZERO, first << bits, may_be_new=True)
+            count = self._row(table, first, last - first + 1, COMPRESSED)
             filling = _Filling(first, count, entry & OFFSET_MASK, False, False, [], [])
         else:
             wanted = 1
@@ -190,7 +207,7 @@ class Writer:
                 if entry & COPIED and not entry & COMPRESSED:
                     break
                 wanted += 1
-            cluster, count, is_fresh = self._refcounts.allocate(wanted)
+            cluster, count, is_fresh = self._allocate(first, wanted)
             filling = _Filling(first, count, cluster << bits, True, is_fresh, [], [])
         start, end = first << bits, (first + count) << bits
         try:
@@ -214,13 +231,13 @@ class Writer:
             host = filling.host
             place = host + (offset - (filling.first << self._bits))
             if (before or after) and len(part) <= _JOINED_BYTES:
-                self._core.file.write(place - len(before), b"".join((before, part, after)))
+                self._core.data.write(place - len(before), b"".join((before, part, after)))
             else:
                 if before:
-                    self._core.file.write(host, before)
-                self._core.file.write(place, part)
+                    self._core.data.write(host, before)
+                self._core.data.write(place, part)
                 if after:
-                    self._core.file.write(place + len(part), after)
+                    self._core.data.write(place + len(part), after)
         except BaseException:
             with self._core.lock:
                 self._fillings.remove(filling)
@@ -252,9 +269,13 @@ class Writer:
             clear(view[max(0, core.size - start) :])
         return bytes(content)
 
+    def _allocate(self, first: int, wanted: int) -> tuple[int, int, bool]:
+        """As the counts' ``allocate``; in a data file each cluster has its place, which nobody counts."""
+        return (first, wanted, False) if self._core.is_outside else self._refcounts.allocate(wanted)
+
     def _take_back(self, filling: _Filling) -> None:
         """Its clusters are free again: nothing refers to them. Under the lock."""
-        if filling.is_new:
+        if filling.is_new and not self._core.is_outside:
             cluster = filling.host >> self._bits
             for each in range(cluster, cluster + filling.count):
                 self._refcounts.change(each, -1)
@@ -274,6 +295,8 @@ class Writer:
 
     def _give_up(self, entry: int) -> None:
         """What an L2 entry named is not referred to by it any more. Under the lock."""
+        if self._core.is_outside:
+            return
         if entry & COMPRESSED:
             for cluster in compressed_clusters(entry, self._bits):
                 self._out.give_up(cluster)
@@ -288,7 +311,7 @@ class Writer:
         if table is not None and old & COPIED:
             return table
         entries = table.entries[:] if table else CODEC_64.empty(mapping.in_table)
-        for index, entry in enumerate(entries):
+        for index, entry in enumerate(() if self._core.is_outside else entries):
             if entry & COPIED and self._refcounts.get((entry & OFFSET_MASK) >> self._bits) != 1:
                 entries[index] = entry & ~COPIED
         cluster = self._refcounts.allocate_table(1)
@@ -344,7 +367,7 @@ class Writer:
         changes: list[tuple[int, int]] = []
         for index in range(start, start + stop - first):
             old = table.entries[index] if table else 0
-            new = self._zeroed(old, is_own=is_own, unmap=unmap, drop=drop)
+            new = self._zeroed(old, first + index - start, is_own=is_own, unmap=unmap, drop=drop)
             if new != old:
                 changes.append((index, new))
         if not changes:
@@ -357,14 +380,14 @@ class Writer:
                 self._give_up(old)
         mapping.cache.touch(own, changes[0][0], changes[-1][0])
 
-    def _zeroed(self, entry: int, *, is_own: bool, unmap: bool, drop: bool) -> int:
-        """What an L2 entry becomes, so that its cluster reads as zeros."""
+    def _zeroed(self, entry: int, cluster: int, *, is_own: bool, unmap: bool, drop: bool) -> int:
+        """What the L2 entry of a guest's cluster becomes, so that it reads as zeros."""
         if drop:
             return 0
         if not entry:
             return 0 if self._core.backing is None else ZERO
-        if not entry & COMPRESSED:
-            self._core.mapping.check_entry(entry)
+        if not entry & COMPRESSED or self._core.is_outside:
+            self._core.mapping.check_entry(entry, cluster << self._bits)
             if not unmap and is_own and entry & COPIED:
                 return entry | ZERO
         return ZERO if self._has_zero_clusters else 0
