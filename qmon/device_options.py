@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from qmon.chardev.options import BadOptionError, ChardevOptions, parse_chardev, parse_short
 from qmon.errors import UsageError
-from qmon.keyval import parse_keyval, parse_switch
+from qmon.keyval import HELP_WORDS, parse_keyval, parse_switch
 
 
 class MonitorMode(enum.Enum):
@@ -18,6 +18,8 @@ class MonitorMode(enum.Enum):
 
     READLINE = "readline"
     CONTROL = "control"
+
+CHARDEV_HELP = "the kinds of character devices are told by the monitor's 'chardev-add help'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class DeviceReader:
         shown = f"-{name} {argument}"
         try:
             match name:
+                case "chardev" if argument in HELP_WORDS:
+                    raise UsageError(CHARDEV_HELP)
                 case "chardev":
                     self._add_chardev(parse_chardev(argument), shown)
                 case "mon":
@@ -68,7 +72,7 @@ class DeviceReader:
                     pretty = name == "qmp-pretty"
                     self._add_short(argument, MonitorOptions("", MonitorMode.CONTROL, pretty, shown))
         except BadOptionError as error:
-            raise UsageError(str(error).replace("\n", " ")) from error
+            raise UsageError(str(error).replace("\n", " ") or CHARDEV_HELP) from error
 
     def take_serial(self, argument: str) -> bool:
         """Take a -serial; whether that could be done: there is no line, but a monitor may share it."""

@@ -154,11 +154,12 @@ def _pairs(parts: list[str], implied: str | None, warn: Callable[[str], None]) -
             if number == 0 and implied is not None:
                 key, value = implied, part
             else:
+                if part in HELP_WORDS:
+                    raise BadOptionError("")
                 key, value = short_form(part)
-                if part not in HELP_WORDS:
-                    warn(f"warning: short-form boolean option '{part}' deprecated")
-                    instead = {"nodelay": "nodelay=on", "delay": "nodelay=off"}.get(part, f"{key}={value}")
-                    warn(f"Please use {instead} instead")
+                warn(f"warning: short-form boolean option '{part}' deprecated")
+                instead = {"nodelay": "nodelay=on", "delay": "nodelay=off"}.get(part, f"{key}={value}")
+                warn(f"Please use {instead} instead")
         yield key, value
 
 

@@ -176,7 +176,8 @@ class SocketChardev(Chardev):
                 if stream.hung_up:
                     self.release(stream)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), HANGUP_CHECK_SECONDS)
+                async with asyncio.timeout(HANGUP_CHECK_SECONDS):
+                    await self._changed.wait()
 
     def _take(self, sock: socket.socket) -> None:
         if sock.family != socket.AF_UNIX:

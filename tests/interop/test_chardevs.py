@@ -66,6 +66,10 @@ chardev-add socket,id=s16,path=nope.sock
 chardev-add socket,id=s17,path=/nonexistent/x.sock,server=on,wait=off
 chardev-add socket,id=s18,fd=77
 chardev-add socket,id=s19,host=127.0.0.1,port=1,reconnect=x
+chardev-add socket,id=s20,path=x.sock,reconnect=99999999999999999999
+chardev-add socket,id=s20,path=x.sock,reconnect=+5x
+chardev-add null,help
+chardev-add null,id=s21,?
 chardev-add pty,id=p
 chardev-add pipe,id=pi
 chardev-add pipe,id=pi,path=nofifo

@@ -56,7 +56,8 @@ def _parse(call: Call, parse: Callable[[], ChardevOptions]) -> ChardevOptions:
     try:
         return parse()
     except BadOptionError as error:
-        raise LineError(f"{error}\nError: Parsing chardev args failed") from error
+        said = f"{error}\n" if str(error) else ""
+        raise LineError(f"{said}Error: Parsing chardev args failed") from error
     except UsageError as error:
         raise CommandError(str(error)) from error
 
