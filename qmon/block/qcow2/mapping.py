@@ -29,6 +29,8 @@ _L1_RESERVED = ~(COPIED | OFFSET_MASK)
 _L2_RESERVED = ~(COPIED | OFFSET_MASK | ZERO)
 _LOOKED_AT_ONCE = 1 << 16
 _NONZERO_BYTE = re.compile(rb"[^\0]")
+_EMPTY = bytes(4096)
+"""Compared at once: a search goes through a table a hundred times slower."""
 
 
 class State:
@@ -235,10 +237,13 @@ def filled(entries: array[int], first: int, stop: int, most: int = sys.maxsize) 
     """
     found: list[int] = []
     view = memoryview(entries).cast("B")
-    position = first * 8
-    while len(found) < most and (match := _NONZERO_BYTE.search(view, position, stop * 8)) is not None:
-        index = match.start() // 8
-        found.append(index)
-        position = (index + 1) * 8
+    position, end = first * 8, stop * 8
+    while len(found) < most and position < end:
+        step = min(end, position + len(_EMPTY))
+        match = None if _EMPTY.startswith(view[position:step]) else _NONZERO_BYTE.search(view, position, step)
+        position = step
+        if match is not None:
+            found.append(match.start() // 8)
+            position = (found[-1] + 1) * 8
     view.release()
     return found

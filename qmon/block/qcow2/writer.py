@@ -311,7 +311,8 @@ class Writer:
         if table is not None and old & COPIED:
             return table
         entries = table.entries[:] if table else CODEC_64.empty(mapping.in_table)
-        for index, entry in enumerate(() if self._core.is_outside else entries):
+        for index in () if self._core.is_outside else filled(entries, 0, len(entries)):
+            entry = entries[index]
             if entry & COPIED and self._refcounts.get((entry & OFFSET_MASK) >> self._bits) != 1:
                 entries[index] = entry & ~COPIED
         cluster = self._refcounts.allocate_table(1)
