@@ -20,6 +20,7 @@ from tests.fuzz.qcow2_shapes import SHAPES, make
 from tests.fuzz.qcow2_trial import Result, try_out
 
 WORKERS = 2
+_TOLD_EVERY = 1000
 
 
 def make_all(folder: Path) -> None:
@@ -52,13 +53,18 @@ def main() -> int:
         with multiprocessing.get_context("fork").Pool(options.workers) as pool:
             for seed, result in pool.imap_unordered(partial(one, Path(name)), seeds, chunksize=4):
                 outcomes[result.outcome] += 1
+                if outcomes.total() % _TOLD_EVERY == 0:
+                    print(f"{outcomes.total()} images, {broken} broke a promise", flush=True)
                 if result.outcome == "refused, read by QEMU":
                     messages[f"{result.message}   [{result.what}]"] += 1
                 if result.problems:
                     broken += 1
                     print(f"python -m tests.fuzz.qcow2 --images 1 --seed {seed}  # {result.what}")
                     print("    " + "\n    ".join(result.problems), flush=True)
-    print(f"{broken} broke a promise; " + ", ".join(f"{name}: {n}" for name, n in sorted(outcomes.items())))
+    print(
+        f"{outcomes.total()} images, {broken} broke a promise; "
+        + ", ".join(f"{name}: {n}" for name, n in sorted(outcomes.items()))
+    )
     if options.messages:
         print("\n".join(sorted(messages)))
     return 1 if broken else 0

@@ -18,6 +18,7 @@ from qmon.block.file import FileNode
 from qmon.block.image import open_image
 from qmon.block.node import Buffer
 from qmon.block.qcow2 import node as qcow2_node
+from qmon.block.qcow2.header import REFCOUNT_TABLE_OFFSET
 from tests.interop.peers import require
 from tests.interop.qcow2_images import Recipe, check, read
 
@@ -43,6 +44,8 @@ class Event:
 
     whole: Change | None = None
     parts: tuple[Change, ...] = ()
+    offset: int = -1
+    """Of a write."""
 
 
 class Recorder:
@@ -62,7 +65,7 @@ class Recorder:
                     (max(start, offset), min(start + SECTOR, offset + len(content))) for start in starts
                 ]
                 parts = tuple(put(start, content[start - offset : end - offset]) for start, end in pieces)
-                events.append(Event(put(offset, content), parts))
+                events.append(Event(put(offset, content), parts, offset))
                 super().write(offset, data)
 
             def give_back(self, offset: int, length: int) -> None:
@@ -176,3 +179,34 @@ def test_what_was_flushed_survives_a_power_failure(seed: int, monkeypatch: pytes
             survivor = image.with_name("survivor.qcow2")
             survivor.write_bytes(after_failure(before, recorder.events, moment, chance))
             check_survivor(survivor, moment, moments)
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+def test_a_moved_refcount_table_is_there_when_it_is_named_and_named_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named_first: bool
+) -> None:
+    """Of what is not flushed, only the write that names the table lands, or all but that one."""
+    require("qemu-img")
+    image, _ = Recipe(cluster_size=512, size=SIZE, refcount_bits=64).make(tmp_path)
+    before = image.read_bytes()
+    recorder = Recorder()
+    monkeypatch.setattr(qcow2_node, "FileNode", recorder.file_type())
+    node = open_image(str(image), "qcow2")
+    for offset in range(0, SIZE, SIZE // 4):
+        node.write(offset, random.Random(offset).randbytes(SIZE // 4))
+        node.flush()
+    node.close()
+    events = recorder.events
+    flushes = [number for number, event in enumerate(events) if event.whole is None]
+    naming = [number for number, event in enumerate(events) if event.offset == REFCOUNT_TABLE_OFFSET]
+    assert naming
+    for number in naming:
+        for moment in [flush for flush in flushes if flush > number][:2]:
+            flushed = max(flush for flush in flushes if flush < moment)
+            disk = bytearray(before)
+            for each, event in enumerate(events[:moment]):
+                if event.whole is not None and (each < flushed or (each == number) is named_first):
+                    event.whole(disk)
+            survivor = tmp_path / "survivor.qcow2"
+            survivor.write_bytes(disk)
+            check(survivor, leaks=True)
