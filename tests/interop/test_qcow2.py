@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from qmon.block.file import FileNode
 from qmon.block.image import look_at_image, open_image
 from qmon.block.node import Buffer, Kind, Node
 from qmon.block.qcow2 import node as qcow2_node
+from qmon.block.qcow2.header import AUTOCLEAR_OFFSET
 from tests.interop.peers import require
 from tests.interop.qcow2_images import CLUSTER_SIZES, Recipe, check, content, read, recipes, run, run_io
 
@@ -334,18 +335,35 @@ def test_an_image_that_was_not_closed_is_repaired_before_it_is_written(folder: P
     disk.check()
 
 
-def test_bitmaps_are_kept_until_something_is_written(folder: Path) -> None:
-    image, held = Recipe(65536, 1 << 20).make(folder)
+CHANGES: dict[str, Callable[[Node], None]] = {
+    "write": lambda node: node.write(0, b"x" * 512),
+    "zero": lambda node: node.zero(0, 65536),
+    "discard": lambda node: node.discard(0, 65536),
+    "resize": lambda node: node.resize(2 << 20),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_bitmaps_are_kept_until_something_is_changed(folder: Path, change: str) -> None:
+    image, _ = Recipe(65536, 1 << 20, content="data").make(folder)
     run("bitmap", "--add", image, "b0")
-    disk = Disk(image, held)
-    disk.node.close()
-    assert "in-use" not in run("info", image)
-    assert "b0" in run("info", image)
-    disk = Disk(image, held)
-    disk.do(Step("write", 0, 4096, 1))
-    disk.node.close()
+    before = image.read_bytes()
+    for read_only in (True, False):
+        node = open_image(str(image), "qcow2", read_only=read_only)
+        read(node)
+        node.flush()
+        node.close()
+        assert image.read_bytes() == before
+    node = open_image(str(image), "qcow2")
+    CHANGES[change](node)
+    assert image.read_bytes()[AUTOCLEAR_OFFSET : AUTOCLEAR_OFFSET + 8] == bytes(8), "before anything else"
+    node.close()
     assert "b0" not in run("info", image), "nobody may trust a bitmap that was not kept up"
     check(image, leaks=True)
+    run("check", "-q", "-r", "leaks", image)
+    check(image)
+    run("bitmap", "--add", image, "b0")
+    assert "b0" in run("info", image)
 
 
 class TestAllocation:
