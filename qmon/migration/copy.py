@@ -98,13 +98,17 @@ class Outlet(Protocol):
 class DriveCopy:
     """A drive that travels in full: its dirty map, and its node below the filter."""
 
+    hears_of_zeros = True
+    """Whether zeros need no sending where the destination has said that it has them."""
+
     def __init__(self, index: int, drive: MigratingDrive) -> None:
         self.index = index
         self.drive = drive
         self.dirty = self._new_map(drive.size)
         self.total = drive.size
         """Bytes that are to be looked at, were nothing written meanwhile."""
-        self.known_zeros = Chunks(drive.size, self.dirty.granularity)
+        granularity = self.dirty.granularity if self.hears_of_zeros else max(1, drive.size)
+        self.known_zeros = Chunks(drive.size, granularity)
         """Which of the destination's chunks are known to read as zero."""
         self._below: Node | None = None
         self._taken = 0

@@ -23,6 +23,8 @@ class IncrementalCopy(DriveCopy):
     of a cluster that a guest made the source allocate goes the rest of that cluster.
     """
 
+    hears_of_zeros = False
+
     def __init__(self, index: int, drive: MigratingDrive) -> None:
         super().__init__(index, drive)
         self.total = 0

@@ -13,7 +13,6 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.migration.answers import Type
 from qmon.migration.copy import DriveCopy
 from qmon.migration.drive import GATE_REASON, MigratingDrive
-from qmon.migration.incremental import IncrementalCopy
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.link import STALL_TIMEOUT, Link, LinkError, PeerRefusedError
 from qmon.migration.offer import Mode, Offer
@@ -302,7 +301,7 @@ class Source:
         self._writer.hello(offer.encode())
         self._close_part()
         self._send()
-        by_index = {copy.index: copy for copy in self._copies if not isinstance(copy, IncrementalCopy)}
+        by_index = {copy.index: copy for copy in self._copies if copy.hears_of_zeros}
         while (answer := link.wait_for(Type.ZEROS, Type.BUSY, Type.AGREED)).type is not Type.AGREED:
             if answer.type is Type.BUSY:
                 continue
