@@ -105,7 +105,7 @@ steps = st.builds(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(recipes().filter(lambda recipe: recipe.refcount_bits > 2), st.lists(steps, min_size=4, max_size=25))
 def test_a_disk_goes_back_to_what_it_held(recipe: Recipe, todo: list[Step]) -> None:
     with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
@@ -119,7 +119,7 @@ def test_a_disk_goes_back_to_what_it_held(recipe: Recipe, todo: list[Step]) -> N
             disk.node.close()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_power_failure_leaves_the_disk_and_its_snapshots(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,7 +124,7 @@ class Disk:
                 assert shown[: len(held)] == held[: len(shown)]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(
     recipes().filter(lambda recipe: recipe.refcount_bits > 2 and recipe.content != "snapshot"),
     st.booleans(),
