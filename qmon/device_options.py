@@ -19,6 +19,7 @@ class MonitorMode(enum.Enum):
     READLINE = "readline"
     CONTROL = "control"
 
+
 CHARDEV_HELP = "the kinds of character devices are told by the monitor's 'chardev-add help'"
 
 

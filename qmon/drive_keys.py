@@ -48,7 +48,6 @@ _CHOICES = {
 """By key its values, and what QEMU says of another one; in the order in which QEMU looks at them."""
 
 
-
 def is_known_key(key: str) -> bool:
     """Whether a drive takes a key, with effect or without."""
     return key in _OURS or key in _ALIASES or key in _LIMITS or _is_without_effect(key)

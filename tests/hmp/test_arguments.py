@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.hmp.arguments import FormatDefaults, Values, outline_arguments, read_arguments
+from qmon.hmp.arguments import FormatDefaults, outline_arguments, read_arguments
 from qmon.hmp.person import LineError
+from qmon.hmp.signature import Values
 from qmon.hmp.table import SPACE, look_up
 from qmon.hmp.words import comment_start, read_word
 from tests.hmp.fake import one_command
