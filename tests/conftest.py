@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 
 from tests.interop import peers
+
+MISSING = "missing_peers"
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -19,6 +22,19 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of several tells what it missed to the one that prints the summary."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[MISSING] = sorted(peers.missing)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended (pytest-xdist's hook); one that died has told nothing."""
+    peers.missing.update(getattr(node, "workeroutput", {}).get(MISSING, []))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

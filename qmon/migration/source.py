@@ -19,6 +19,7 @@ from qmon.migration.offer import Mode, Offer
 from qmon.migration.parameters import Parameters
 from qmon.migration.plan import plan
 from qmon.migration.progress import Progress
+from qmon.migration.sender import Sender
 from qmon.migration.states import (
     ENDED,
     SOURCE,
@@ -30,12 +31,9 @@ from qmon.migration.states import (
     status_of,
 )
 from qmon.migration.stream import (
-    BATCH_SIZE,
-    RecordWriter,
     go,
     preamble,
     section_end,
-    section_footer,
     section_part,
     section_start,
 )
@@ -56,16 +54,7 @@ FLUSH_TIMEOUT = 600
 MAX_FLUSHES = 5
 """How often a destination is made to flush for the last flush to be short: each has less to do."""
 
-PROGRESS_INTERVAL = 0.2
-SLICE_SECONDS = 0.05
-MIN_SLICE = 4 << 10
-"""A slice is a multiple of it. So at 1 KiB a second the destination hears something every four seconds."""
-
-
 PAUSE_CHECK_SECONDS = 0.1
-SIGN_SECONDS = 5.0
-"""How often a source that sends nothing shows the destination that it is there."""
-
 ASK_AGAIN_SECONDS = 1.0
 
 DOUBT = (
@@ -124,11 +113,16 @@ class Source:
         self._recorded = set() if entry is None else {drive.image for drive in drives if not drive.read_only}
         """The images whose records are of this migration."""
         self._copies: list[DriveCopy] = []
-        self._writer = RecordWriter()
         self._link: Link | None = None
-        self._progress_sent = 0.0
         self._ended = threading.Event()
         self.progress = Progress()
+        self._sender = Sender(
+            parameters,
+            self.progress,
+            check=self._check,
+            unsent=lambda: sum(copy.remaining for copy in self._copies),
+            is_limited=lambda: self.phase is Phase.ACTIVE,
+        )
         if phase is Phase.DOUBT:
             self.progress.error = DOUBT.format(why="this side was restarted before it heard an answer")
         self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
@@ -251,8 +245,8 @@ class Source:
             case Action.RECORD_GONE:
                 self._record(Stand.GONE)
             case Action.SEND_GO:
-                self._writer.raw(go(self.id.bytes, self._digest))
-                self._send()
+                self._sender.writer.raw(go(self.id.bytes, self._digest))
+                self._sender.flush()
             case Action.RECORD_MOVED if self.mode is Mode.SHARED:
                 self._forget()  # there is one disk, and its locks tell who has it
             case Action.RECORD_MOVED:
@@ -292,15 +286,14 @@ class Source:
             sock = connect(self._address, CONNECT_TIMEOUT, self._check)
         except OSError as error:
             raise LinkError(f"Failed to connect to '{self._address}': {reason(error)}") from error
-        self._link = Link(sock, self.progress)
+        self._link = self._sender.link = Link(sock, self.progress)
         self._check()
         return self._link
 
     def _agree(self, link: Link, offer: Offer) -> None:
-        self._writer.raw(preamble() + section_start())
-        self._writer.hello(offer.encode())
-        self._close_part()
-        self._send()
+        self._sender.writer.raw(preamble() + section_start())
+        self._sender.writer.hello(offer.encode())
+        self._sender.end_part()
         by_index = {copy.index: copy for copy in self._copies if copy.hears_of_zeros}
         while (answer := link.wait_for(Type.ZEROS, Type.BUSY, Type.AGREED)).type is not Type.AGREED:
             if answer.type is Type.BUSY:
@@ -322,10 +315,10 @@ class Source:
                 copy.install()
             finally:
                 copy.drive.gate.open(GATE_REASON)
-        self._progress_sent = time.monotonic()
+        self._sender.begin_survey()
         for copy in self._copies:
-            copy.survey(self._show_life)
-        self._progress_sent = 0.0  # now there is something to tell
+            copy.survey(self._sender.show_life)
+        self._sender.end_survey()
         self.progress.total = sum(copy.total for copy in self._copies)
         self.progress.remaining = self._dirty_bytes()
 
@@ -351,11 +344,10 @@ class Source:
                 flushes += 1
 
     def _round(self) -> None:
-        self._writer.raw(section_part())
+        self._sender.writer.raw(section_part())
         for copy in self._copies:
-            copy.send_dirty(self)
-        self._close_part()
-        self._send()
+            copy.send_dirty(self._sender)
+        self._sender.end_part()
         self.progress.rounds += 1
 
     def _expected_downtime(self, link: Link) -> float | None:
@@ -376,10 +368,9 @@ class Source:
     def _flush_destination(self, link: Link) -> float:
         """Have the destination flush while the machine runs; return how many seconds it took."""
         begun = time.monotonic()
-        self._writer.raw(section_part())
-        self._writer.flush()
-        self._close_part()
-        self._send()
+        self._sender.writer.raw(section_part())
+        self._sender.writer.flush()
+        self._sender.end_part()
         link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
         return time.monotonic() - begun
 
@@ -392,13 +383,12 @@ class Source:
         else:
             self._step(Event.CONVERGED)
         self._running = self._is_running()
-        self._writer.raw(section_end())
+        self._sender.writer.raw(section_end())
         for copy in self._copies:
-            copy.send_dirty(self)
-        expected = self._writer.finish(self._running)
+            copy.send_dirty(self._sender)
+        expected = self._sender.writer.finish(self._running)
         self._digest = expected[1]
-        self._close_part()
-        self._send()
+        self._sender.end_part()
         if link.wait_for(Type.PREPARED, timeout=PREPARED_TIMEOUT).prepared != expected:
             raise LinkError("the destination's digest of what came is not that of what was sent")
         self._step(Event.PREPARED)
@@ -409,20 +399,7 @@ class Source:
         """Stand still until told otherwise. Raises LinkError for a destination that has gone."""
         while not self._told_to_go_on.wait(PAUSE_CHECK_SECONDS):
             link.check()
-            self._show_life()
-
-    def _show_life(self) -> None:
-        """While nothing is sent: let the destination see now and then that this side is there."""
-        self._check()
-        if time.monotonic() - self._progress_sent > SIGN_SECONDS:
-            self._writer.raw(section_part())
-            self._send_progress()
-            self._close_part()
-            self._send()
-
-    def _send_progress(self) -> None:
-        self._progress_sent = time.monotonic()
-        self._writer.progress(self.progress.remaining)
+            self._sender.show_life()
 
     def _hear(self) -> None:
         """After GO: hear how it went. Without an answer there is doubt."""
@@ -465,12 +442,13 @@ class Source:
             if self._link is not None:
                 self._link.close()
             try:
-                self._link = Link(connect(self._address, CONNECT_TIMEOUT, self._check_ended), self.progress)
+                sock = connect(self._address, CONNECT_TIMEOUT, self._check_ended)
             except (OSError, QmonError) as error:
                 log.debug("the destination can't be asked: %s", reason(error))
                 continue
-            self._writer.clear()
-            self._writer.raw(preamble())
+            self._link = self._sender.link = Link(sock, self.progress)
+            self._sender.writer.clear()
+            self._sender.writer.raw(preamble())
             try:
                 return self._states.try_step(Event.RECONNECTED)
             except (OSError, QmonError) as error:
@@ -490,44 +468,6 @@ class Source:
     def _close_gate(self, drive: MigratingDrive) -> None:
         if not drive.gate.close(GATE_REASON, DRAIN_TIMEOUT):
             raise QmonError(f"drive '{drive.id}': a request did not finish within {DRAIN_TIMEOUT} s")
-
-    def _close_part(self) -> None:
-        self._writer.end()
-        self._writer.raw(section_footer())
-
-    # The copies' outlet, on the migration's thread.
-
-    @property
-    def writer(self) -> RecordWriter:
-        return self._writer
-
-    def slice_size(self) -> int:
-        """Little at a low bandwidth, so that neither side waits long."""
-        limit = self._parameters.max_bandwidth
-        if not limit or self.phase is not Phase.ACTIVE:
-            return BATCH_SIZE
-        return min(BATCH_SIZE, max(1, int(limit * SLICE_SECONDS) // MIN_SLICE) * MIN_SLICE)
-
-    def _limit(self) -> int:
-        """Bytes a second, 0 for no limit: while the machine stands still nothing holds the sender back."""
-        return self._parameters.max_bandwidth if self.phase is Phase.ACTIVE else 0
-
-    def _send(self) -> None:
-        self._check()
-        link, writer = self._link, self._writer
-        assert link is not None
-        if not writer.buffers:
-            return
-        unsent = sum(copy.remaining for copy in self._copies)
-        self.progress.remaining = min(unsent + writer.size + link.in_flight, self.progress.total)
-        link.send(writer.buffers, writer.size, writer.next_sequence - 1, self._limit)
-        writer.clear()
-
-    def send(self) -> None:
-        """Send what was gathered within a part."""
-        self._send()
-        if time.monotonic() - self._progress_sent > PROGRESS_INTERVAL:
-            self._send_progress()
 
     def _dirty_bytes(self) -> int:
         return sum(copy.dirty.dirty_bytes for copy in self._copies)

@@ -97,7 +97,7 @@ def describe(path: Path) -> BackingOffer:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life come as often as they can."""
     monkeypatch.setattr("qmon.migration.session.SIGN_SECONDS", 0)
-    monkeypatch.setattr("qmon.migration.source.SIGN_SECONDS", 0)
+    monkeypatch.setattr("qmon.migration.sender.SIGN_SECONDS", 0)
 
 
 async def waiting(street: Street) -> tuple[House, str]:

@@ -499,7 +499,7 @@ class TestPause:
     def test_the_destination_is_shown_that_the_source_is_there(
         self, play: Play, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("qmon.migration.source.SIGN_SECONDS", 0.2)
+        monkeypatch.setattr("qmon.migration.sender.SIGN_SECONDS", 0.2)
         monkeypatch.setattr("qmon.migration.session.SILENCE_TIMEOUT", 2)
 
         async def scene(street: Street) -> None:
