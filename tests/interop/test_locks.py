@@ -56,7 +56,15 @@ def _is_greeted(path: Path) -> bool:
             client.connect(str(path))
         except OSError:
             return False
-        return bool(client.recv(1))
+        if client.recv(1) == b"{":
+            # QMP greets from a thread of its own while the devices are made: a command waits for them
+            client.sendall(b'{"execute": "qmp_capabilities"}\n')
+            answer = b""
+            while b'"return"' not in answer:
+                piece = client.recv(4096)
+                assert piece, answer
+                answer += piece
+        return True
 
 
 def exported(image: Path, *options: str) -> contextlib.AbstractContextManager[None]:
