@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from qmon.chardev.options import BadOptionError, ChardevOptions, parse_chardev, parse_short
+from qmon.chardev_options import BadOptionError, ChardevOptions, parse_chardev, parse_short
 from qmon.errors import UsageError
 from qmon.keyval import HELP_WORDS, parse_keyval, parse_switch
 

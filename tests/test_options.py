@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.chardev.options import SHORT_FORMS
+from qmon.chardev_options import SHORT_FORMS
 from qmon.device_options import MonitorMode, MonitorOptions
 from qmon.errors import UsageError
 from qmon.option_table import OPTIONS, Treatment, help_text

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from qmon.chardev.base import Chardev, Create, create_file
-from qmon.chardev.options import ChardevOptions
+from qmon.chardev_options import ChardevOptions
 from qmon.errors import CommandError
 
 KINDS = {

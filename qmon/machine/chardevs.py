@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.chardev.chardevs import Chardevs
-from qmon.chardev.options import KINDS
 from qmon.chardev.ringbuf import RingbufChardev
+from qmon.chardev_options import KINDS
 from qmon.errors import CommandError
 from qmon.qmp.registry import command
 from qmon.qmp.schema import Uint32, check_members, check_value

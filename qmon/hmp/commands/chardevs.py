@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qmon.chardev.options import BadOptionError, ChardevOptions, parse_backend, parse_chardev
+from qmon.chardev_options import BadOptionError, ChardevOptions, parse_backend, parse_chardev
 from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
