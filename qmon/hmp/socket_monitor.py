@@ -6,12 +6,12 @@ import codecs
 import logging
 from collections.abc import Callable
 
-from qmon.chardev.stream import Stream
 from qmon.errors import QmonError
 from qmon.hmp.completion import complete
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.readline import Key, Readline, columns, common_prefix
 from qmon.hmp.transcript import PROMPT
+from qmon.peer import Peer
 from qmon.version import VERSION
 
 _logger = logging.getLogger(__name__)
@@ -23,13 +23,13 @@ class SocketMonitor:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Peer) -> None:
         """Serve one client until it goes or a ``quit`` succeeded. Raises OSError."""
         await _Session(self._monitor, stream).run()
 
 
 class _Session:
-    def __init__(self, monitor: Monitor, stream: Stream) -> None:
+    def __init__(self, monitor: Monitor, stream: Peer) -> None:
         self._monitor = monitor
         self._stream = stream
         self._readline = Readline(PROMPT)

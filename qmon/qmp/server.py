@@ -6,8 +6,8 @@ import json
 import logging
 from typing import Any
 
-from qmon.chardev.stream import Stream
 from qmon.errors import CommandError, CommandNotFoundError
+from qmon.peer import Peer
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.schema import check_members
 from qmon.qmp.target import Event, Target
@@ -113,7 +113,7 @@ class QmpServer:
         self._target = target
         self._layout: dict[str, Any] = {"indent": 4} if pretty else {}
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Peer) -> None:
         """Talk with one client until it goes. Raises OSError."""
         session = _Session(self._target)
         framer = JsonFramer()
