@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from qmon.block.flags import Flags
 from qmon.block.node import Buffer, Filter, Node
 
 MIN_GRANULARITY = 4096
 MAX_CHUNKS = 1 << 24
-"""One byte for each: 16 MiB for the largest map, whatever the disk's size."""
+"""At most one byte for each: 16 MiB for the largest map, whatever the disk's size."""
 
-_COUNT_STEP = 1 << 18
-"""``bytearray.count`` holds the interpreter; 256 Ki flags take about 0.1 ms."""
+_STEP = 1 << 18
+"""Flags that are changed under the lock at once: they take 0.1 ms at most."""
 
 
 def granularity_for(size: int) -> int:
@@ -31,7 +32,7 @@ class DirtyMap:
         self.size = size
         self.granularity = granularity or granularity_for(size)
         chunks = -(-size // self.granularity)
-        self._flags = bytearray(b"\1") * chunks if dirty else bytearray(chunks)
+        self._flags = Flags(chunks, int(dirty))
         self._dirty = chunks if dirty else 0
         self._lock = threading.Lock()
 
@@ -43,15 +44,11 @@ class DirtyMap:
         last = -(-(offset + length) // self.granularity)
         if last - first == 1:
             with self._lock:
-                if not self._flags[first]:
-                    self._flags[first] = 1
-                    self._dirty += 1
+                self._dirty += self._flags.raise_one(first)
             return
-        for start in range(first, last, _COUNT_STEP):
-            stop = min(start + _COUNT_STEP, last)
+        for start in range(first, last, _STEP):
             with self._lock:
-                self._dirty += self._flags.count(0, start, stop)
-                self._flags[start:stop] = b"\1" * (stop - start)
+                self._dirty += self._flags.fill(start, min(start + _STEP, last), 1)
 
     def take(self, start: int, limit: int) -> tuple[int, int] | None:
         """Clear the marks of the first dirty run at or after byte ``start``, at most ``limit`` bytes of it.
@@ -63,14 +60,11 @@ class DirtyMap:
             first = self._flags.find(1, start // self.granularity)
             if first < 0:
                 return None
-            most = min(first + max(1, limit // self.granularity), len(self._flags))
+            most = min(first + max(1, limit // self.granularity), self._flags.count)
             last = self._flags.find(0, first, most)
             if last < 0:
                 last = most
-            for begin in range(first, last, _COUNT_STEP):
-                end = min(begin + _COUNT_STEP, last)
-                self._flags[begin:end] = bytes(end - begin)
-            self._dirty -= last - first
+            self._dirty -= self._flags.fill(first, last, 0)
         offset = first * self.granularity
         return offset, min(last * self.granularity, self.size) - offset
 
@@ -79,7 +73,7 @@ class DirtyMap:
         position = 0
         while (first := self._flags.find(1, position)) >= 0:
             last = self._flags.find(0, first)
-            position = last if last >= 0 else len(self._flags)
+            position = last if last >= 0 else self._flags.count
             offset = first * self.granularity
             yield offset, min(position * self.granularity, self.size) - offset
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from qmon.block.dirty import MIN_GRANULARITY, DirtyFilter, DirtyMap
 from qmon.block.extents import visible_extents
+from qmon.block.flags import Flags
 from qmon.block.node import Kind, Node
 from qmon.errors import QmonError, reason
 from qmon.migration.drive import MigratingDrive
@@ -23,7 +24,6 @@ ZERO_PIECE = 64 << 10
 """Bytes that are looked at together: where all are zero they travel as a length."""
 
 _ZEROS = bytes(1 << 20)
-_ONES = b"\1" * (1 << 16)
 
 
 def pieces(buffer: memoryview) -> Iterator[tuple[int, int, bool]]:
@@ -39,47 +39,39 @@ def pieces(buffer: memoryview) -> Iterator[tuple[int, int, bool]]:
 
 
 class Chunks:
-    """A set of a disk's chunks, one byte for each: those of which something is known."""
+    """A set of a disk's chunks: those of which something is known."""
 
     def __init__(self, size: int, granularity: int) -> None:
         self._granularity = granularity
         self._size = size
-        self._flags = bytearray(-(-size // granularity))
+        self._flags = Flags(-(-size // granularity))
 
     def add(self, offset: int, length: int) -> None:
         """Add a range's chunks, but those that it covers only in part."""
         first = -(-offset // self._granularity)
         end = min(offset + length, self._size)
-        last = len(self._flags) if end == self._size else end // self._granularity
-        for start in range(first, last, len(_ONES)):
-            stop = min(start + len(_ONES), last)
-            self._flags[start:stop] = _ONES[: stop - start]
+        self._flags.fill(first, self._flags.count if end == self._size else end // self._granularity, 1)
 
     def touch(self, offset: int, length: int) -> None:
         """Add all chunks of a range within the disk, and those that it covers only in part."""
-        first = offset // self._granularity
-        last = -(-(offset + length) // self._granularity)
-        for start in range(first, last, len(_ONES)):
-            stop = min(start + len(_ONES), last)
-            self._flags[start:stop] = _ONES[: stop - start]
+        self._flags.fill(*self._touched(offset, length), 1)
 
     def forget(self, offset: int, length: int) -> None:
         """Take a range's chunks out, and those that it covers only in part."""
-        first = offset // self._granularity
-        last = -(-(offset + length) // self._granularity)
-        if self._flags.find(1, first, last) >= 0:
-            self._flags[first:last] = bytes(last - first)
+        self._flags.fill(*self._touched(offset, length), 0)
 
     def unknown(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
         """Yield the parts of a range, as (offset, length) in bytes, whose chunks are not in the set."""
-        position = offset // self._granularity
-        last = -(-(offset + length) // self._granularity)
+        position, last = self._touched(offset, length)
         while (first := self._flags.find(0, position, last)) >= 0:
             position = self._flags.find(1, first, last)
             if position < 0:
                 position = last
             start = max(first * self._granularity, offset)
             yield start, min(position * self._granularity, offset + length) - start
+
+    def _touched(self, offset: int, length: int) -> tuple[int, int]:
+        return offset // self._granularity, -(-(offset + length) // self._granularity)
 
 
 class Outlet(Protocol):

@@ -12,8 +12,6 @@ from qmon.migration.drive import MigratingDrive
 CLUSTER_MAX = 2 << 20
 """The largest unit in which any format allocates (QEMU, docs/interop/qcow2, "cluster_bits")."""
 
-SURVEY_STEP = 1 << 30
-
 
 class IncrementalCopy(DriveCopy):
     """An overlay that travels: only what is allocated in it, zeros that hide the backing image included.
@@ -37,21 +35,22 @@ class IncrementalCopy(DriveCopy):
 
     def survey(self, pulse: Callable[[], None]) -> None:
         """Mark what is allocated. Guests write meanwhile: what they change is marked when it has changed."""
-        for start in range(0, self.drive.size, SURVEY_STEP):
-            for extent in self._held(start, min(SURVEY_STEP, self.drive.size - start)):
+        for extent in self._extents(0, self.drive.size):
+            if extent.kind is not Kind.BACKING:
                 self._allocated.touch(extent.offset, extent.length)
                 self.dirty.mark(extent.offset, extent.length)
             pulse()
         self.total = self.dirty.dirty_bytes
 
-    def _held(self, offset: int, length: int) -> Iterator[Extent]:
-        """What the overlay holds of a range, data and zeros."""
+    def _extents(self, offset: int, length: int) -> Iterator[Extent]:
         node = self._below
         assert node is not None
         with self._naming(f"reading the tables for {length} bytes", offset):
-            for extent in node.extents(offset, length):
-                if extent.kind is not Kind.BACKING:
-                    yield extent
+            yield from node.extents(offset, length)
+
+    def _held(self, offset: int, length: int) -> Iterator[Extent]:
+        """What the overlay holds of a range, data and zeros."""
+        return (each for each in self._extents(offset, length) if each.kind is not Kind.BACKING)
 
     def _send_taken(self, offset: int, length: int, outlet: Outlet) -> int:
         end = offset + length

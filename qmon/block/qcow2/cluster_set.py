@@ -75,7 +75,7 @@ class ClusterSet:
 
     def meets(self, first: int, stop: int) -> bool:
         """Whether it holds any cluster from ``first`` to before ``stop``."""
-        if not self._added.isdisjoint(range(first, stop)):
+        if self._added and not self._added.isdisjoint(range(first, stop)):
             return True
         place = bisect_left(self._sorted, first)
         while place < len(self._sorted) and self._sorted[place] < stop:

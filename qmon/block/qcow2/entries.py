@@ -141,10 +141,11 @@ class TableCache:
             table = self._insert(Table(offset, self._codec.decode(data)))
         return table
 
-    def add(self, offset: int, entries: Entries) -> Table:
-        """A table that is new, all of it to be written."""
+    def add(self, offset: int, entries: Entries, *, is_there: bool = False) -> Table:
+        """A table that is new, all of it to be written, if the file does not hold that already."""
         table = self._insert(Table(offset, entries))
-        self.touch(table, 0, len(entries) - 1)
+        if not is_there:
+            self.touch(table, 0, len(entries) - 1)
         return table
 
     def touch(self, table: Table, first: int, last: int) -> None:

@@ -180,7 +180,7 @@ class InternalSnapshots:
             return 0
         count = -(-length >> self._bits)
         with self._core.lock:
-            start = self._refcounts.allocate_table(count)
+            start, _ = self._refcounts.allocate_table(count)
         counted.extend(range(start, start + count))
         return start << self._bits
 

@@ -178,7 +178,8 @@ class Refcounts:
             except ValueError:
                 position = (index + 1) * self.in_block
                 continue
-            end, most = place + 1, min(place + wanted, self.in_block)
+            most = min(place + wanted, self.in_block)
+            end = most if block.entries[place:most] == self.codec.empty(most - place) else place + 1
             while end < most and not block.entries[end]:
                 end += 1
             first, count = index * self.in_block + place, end - place
@@ -191,8 +192,11 @@ class Refcounts:
                 self._append = first + count
             return first, count, self._use(first, count)
 
-    def allocate_table(self, count: int) -> int:
-        """Take exactly ``count`` free clusters in a row, for a table. Raises OSError."""
+    def allocate_table(self, count: int) -> tuple[int, bool]:
+        """Take exactly ``count`` free clusters in a row, for a table. Raises OSError.
+
+        Returns the first, and whether they are holes.
+        """
         hint = self._hint if self.is_trusted else self._append
         start = position = hint if count == 1 else max(hint, self._end())
         while position - start < count:
@@ -210,12 +214,11 @@ class Refcounts:
         for cluster in range(start, start + count):
             self.change(cluster, 1)
         self._metadata.update(range(start, start + count))
-        self._use(start, count)
         if not self.is_trusted:
             self._append = start + count
         elif start == self._hint:
             self._hint = start + count
-        return start
+        return start, self._use(start, count)
 
     @property
     def wants_trust(self) -> bool:
@@ -236,7 +239,7 @@ class Refcounts:
         """Find a place for a table that has grown, and return its first cluster; ``table_moved`` follows."""
         clusters = len(self.table) * 8 >> self._bits
         while True:
-            start = self.allocate_table(clusters)
+            start, _ = self.allocate_table(clusters)
             needed = len(self.table) * 8 >> self._bits
             if needed == clusters:
                 return start

@@ -57,7 +57,7 @@ def _move_l1(core: Core, refcounts: Refcounts, out: WriteOut, entries: int) -> N
     """Put a longer L1 table somewhere else."""
     mapping, header, file = core.mapping, core.header, core.file
     with core.lock:
-        start = refcounts.allocate_table(-(-entries * 8 // header.cluster_size))
+        start, _ = refcounts.allocate_table(-(-entries * 8 // header.cluster_size))
     out.flush()  # counted before it is used
     grown = mapping.l1[:]
     grown.extend(CODEC_64.empty(entries - len(grown)))

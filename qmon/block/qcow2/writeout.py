@@ -33,6 +33,8 @@ MAX_CHECKED_FIRST_BYTES = 2 << 20
 MAX_CHECKED_FIRST_CLUSTERS = 1 << 22
 """Of the file, likewise: 8 MiB of counts."""
 
+_EMPTY_ENTRY = bytes(8)
+
 Place = tuple[int, bytes]
 
 
@@ -117,6 +119,7 @@ class WriteOut:
                 self._sync(core.data)
             self._write(_places(counts))
             self._write(_places([write for write in tables if write.table.offset in new_tables]))
+            self._reach_end(new_tables)
             self._sync()
             if blocks:
                 self._write(blocks)
@@ -142,6 +145,12 @@ class WriteOut:
                     refcounts.new_blocks |= new_blocks
                     refcounts.has_moved = refcounts.has_moved or moved is not None
                     self._given_up += given_up
+
+    def _reach_end(self, tables: set[int]) -> None:
+        """Of a new table in a hole only what is not empty was written: the file may end within it."""
+        end = max(tables, default=0) + (1 << self._bits)
+        if self._file.size < end:
+            self._file.write(end - len(_EMPTY_ENTRY), _EMPTY_ENTRY)
 
     def _use_moved_table(self, start: int, clusters: int) -> list[int]:
         """Name the refcount table's new place in the header; returns the clusters of the old one."""

@@ -8,6 +8,7 @@ to change the same guest clusters waits.
 from __future__ import annotations
 
 import errno
+from array import array
 from dataclasses import dataclass
 
 from qmon.block.node import Buffer
@@ -166,7 +167,8 @@ class Writer:
         index = first & (mapping.in_table - 1)
         entry = table.entries[index] if table else 0
         if table and is_own and entry & COPIED and not entry & (ZERO | COMPRESSED):
-            count = self._row(table, first, last - first + 1, ZERO | COMPRESSED)
+            count = mapping.row(table.entries, index, last - first + 1, self._in_cluster + 1)
+            mapping.check_row(entry, count, first << bits)
             end = min(stop, (first + count) << bits)
             return _InPlace((entry & OFFSET_MASK) + (offset & self._in_cluster), end - offset)
         for filling in self._fillings:
@@ -176,32 +178,17 @@ class Writer:
                 last = filling.first - 1
         return self._plan_filling(offset, stop, first, last, l1_index)
 
-    def _row(self, table: Table, first: int, most: int, unwanted: int) -> int:
-        """How many clusters from ``first`` on, without ``unwanted`` bits, follow each other in the file."""
-        entries, size = table.entries, self._in_cluster + 1
-        index = first & (self._core.mapping.in_table - 1)
-        expected = entries[index]
-        count = 0
-        while count < most:
-            entry = entries[index + count]
-            if entry != expected or entry & unwanted:
-                break
-            self._core.mapping.check_entry(entry, (first + count) << self._bits)
-            expected += size
-            count += 1
-        return count
-
     def _plan_filling(self, offset: int, stop: int, first: int, last: int, l1_index: int) -> _Filling:
         mapping, bits = self._core.mapping, self._bits
         table = self._own_table(l1_index)
         index = first & (mapping.in_table - 1)
         entry = table.entries[index]
         if entry & ZERO and entry & COPIED and not self._core.is_outside:
-            mapping.check_entry(entry & ~ZERO, first << bits, may_be_new=True)
-            count = self._row(table, first, last - first + 1, COMPRESSED)
+            count = mapping.row(table.entries, index, last - first + 1, self._in_cluster + 1)
+            mapping.check_row(entry & ~ZERO, count, first << bits, may_be_new=True)
             filling = _Filling(first, count, entry & OFFSET_MASK, False, False, [], [])
         else:
-            wanted = 1
+            wanted = 1 if entry else mapping.row(table.entries, index, last - first + 1, 0)
             while wanted <= last - first:
                 entry = table.entries[index + wanted]
                 if entry & COPIED and not entry & COMPRESSED:
@@ -286,12 +273,16 @@ class Writer:
         table = mapping.table(filling.first >> self._core.header.l2_bits)
         assert table is not None
         index = filling.first & (mapping.in_table - 1)
-        for number in range(filling.count):
-            old = table.entries[index + number]
-            table.entries[index + number] = (filling.host + (number << self._bits)) | COPIED
-            if filling.is_new:
-                self._give_up(old)
-        mapping.cache.touch(table, index, index + filling.count - 1)
+        stop = index + filling.count
+        old = table.entries[index:stop]
+        end = filling.host + (filling.count << self._bits)
+        table.entries[index:stop] = array(
+            "Q", range(filling.host | COPIED, end | COPIED, self._in_cluster + 1)
+        )
+        if filling.is_new and old.count(0) < filling.count:
+            for entry in old:
+                self._give_up(entry)
+        mapping.cache.touch(table, index, stop - 1)
 
     def _give_up(self, entry: int) -> None:
         """What an L2 entry named is not referred to by it any more. Under the lock."""
@@ -315,8 +306,8 @@ class Writer:
             entry = entries[index]
             if entry & COPIED and self._refcounts.get((entry & OFFSET_MASK) >> self._bits) != 1:
                 entries[index] = entry & ~COPIED
-        cluster = self._refcounts.allocate_table(1)
-        new = mapping.cache.add(cluster << self._bits, entries)
+        cluster, is_hole = self._refcounts.allocate_table(1)
+        new = mapping.cache.add(cluster << self._bits, entries, is_there=is_hole and table is None)
         mapping.l1[l1_index] = cluster << self._bits | COPIED
         mapping.dirty_l1.add(l1_index)
         if table is not None:

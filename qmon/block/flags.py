@@ -1,0 +1,61 @@
+"""A row of many flags that takes memory only where they differ: a disk's chunks, each in a set or not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SEGMENT = 1 << 16
+"""Flags that lie together; where they are all alike, every such segment is the same constant."""
+
+_ALL: Final = (bytes(SEGMENT), b"\1" * SEGMENT)
+
+
+class Flags:
+    """``count`` flags, each 0 or 1. Not thread-safe."""
+
+    def __init__(self, count: int, value: int = 0) -> None:
+        self.count = count
+        self._segments: list[bytes | bytearray] = [_ALL[value]] * -(-count // SEGMENT)
+
+    def raise_one(self, index: int) -> bool:
+        """Set one to 1; say whether it was 0."""
+        number, place = divmod(index, SEGMENT)
+        segment = self._segments[number]
+        if segment[place]:
+            return False
+        if isinstance(segment, bytes):
+            segment = self._segments[number] = bytearray(segment)
+        segment[place] = 1
+        return True
+
+    def fill(self, first: int, stop: int, value: int) -> int:
+        """Set those from ``first`` to before ``stop`` to ``value``; return how many were not."""
+        changed = 0
+        while first < stop:
+            number, start = divmod(first, SEGMENT)
+            end = min(SEGMENT, start + stop - first)
+            segment = self._segments[number]
+            if segment is not _ALL[value]:
+                changed += end - start - segment.count(value, start, end)
+                if end - start == SEGMENT:
+                    self._segments[number] = _ALL[value]
+                else:
+                    if isinstance(segment, bytes):
+                        segment = self._segments[number] = bytearray(segment)
+                    segment[start:end] = _ALL[value][: end - start]
+            first += end - start
+        return changed
+
+    def find(self, value: int, first: int, stop: int | None = None) -> int:
+        """The first from ``first`` to before ``stop`` that is ``value``, -1 where none is."""
+        stop = self.count if stop is None else stop
+        while first < stop:
+            number, start = divmod(first, SEGMENT)
+            end = min(SEGMENT, start + stop - first)
+            segment = self._segments[number]
+            if segment is _ALL[value]:
+                return first
+            if segment is not _ALL[1 - value] and (place := segment.find(value, start, end)) >= 0:
+                return first - start + place
+            first += end - start
+        return -1

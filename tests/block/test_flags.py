@@ -1,0 +1,39 @@
+"""A row of flags against a plain list of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmon.block.flags import SEGMENT, Flags
+
+places = st.one_of(
+    st.integers(0, 3 * SEGMENT + 9),
+    st.integers(0, 3).flatmap(lambda number: st.integers(number * SEGMENT - 2, number * SEGMENT + 2)),
+).map(lambda place: max(0, place))
+steps = st.lists(st.tuples(st.sampled_from(["fill", "fill", "raise"]), places, places, st.integers(0, 1)))
+
+
+@given(places, st.integers(0, 1), steps, places, places)
+def test_flags_are_what_was_set_last(
+    count: int, value: int, todo: list[tuple[str, int, int, int]], start: int, stop: int
+) -> None:
+    flags, model = Flags(count, value), bytearray([value]) * count
+    for call, first, second, new in todo:
+        if call == "raise" and first < count:
+            assert flags.raise_one(first) is (model[first] == 0)
+            model[first] = 1
+        elif call == "fill":
+            begin, end = sorted((min(first, count), min(second, count)))
+            assert flags.fill(begin, end, new) == model[begin:end].count(1 - new)
+            model[begin:end] = bytes([new]) * (end - begin)
+    for wanted in (0, 1):
+        assert flags.find(wanted, start) == model.find(wanted, start)
+        assert flags.find(wanted, start, min(stop, count)) == model.find(wanted, start, min(stop, count))
+
+
+def test_two_rows_share_nothing_that_changes() -> None:
+    one, other = Flags(SEGMENT), Flags(SEGMENT)
+    one.raise_one(5)
+    one.fill(7, 9, 1)
+    assert other.find(1, 0) == -1
