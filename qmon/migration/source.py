@@ -13,8 +13,9 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.migration.answers import Type
 from qmon.migration.copy import DriveCopy
 from qmon.migration.drive import GATE_REASON, MigratingDrive
+from qmon.migration.handover import CONNECT_TIMEOUT, Handover, doubt
 from qmon.migration.journal import Entry, Journal, Role, Stand
-from qmon.migration.link import STALL_TIMEOUT, Link, LinkError, PeerRefusedError
+from qmon.migration.link import Link, LinkError
 from qmon.migration.offer import Mode, Offer
 from qmon.migration.parameters import Parameters
 from qmon.migration.plan import plan
@@ -41,7 +42,6 @@ from qmon.migration.transport import parse_uri
 
 log = logging.getLogger("qmon.migration")
 
-CONNECT_TIMEOUT = 10
 DRAIN_TIMEOUT = 10
 """Seconds that requests inside a gate get to finish, before the migration fails and the source runs on."""
 
@@ -55,12 +55,6 @@ MAX_FLUSHES = 5
 """How often a destination is made to flush for the last flush to be short: each has less to do."""
 
 PAUSE_CHECK_SECONDS = 0.1
-ASK_AGAIN_SECONDS = 1.0
-
-DOUBT = (
-    "it is not known whether the destination runs: {why}. This side stands still and asks again; where nobody"
-    " can answer, make sure that the other side does not run, then migrate_resolve keep"
-)
 
 _STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
 
@@ -113,8 +107,6 @@ class Source:
         self._recorded = set() if entry is None else {drive.image for drive in drives if not drive.read_only}
         """The images whose records are of this migration."""
         self._copies: list[DriveCopy] = []
-        self._link: Link | None = None
-        self._ended = threading.Event()
         self.progress = Progress()
         self._sender = Sender(
             parameters,
@@ -123,8 +115,9 @@ class Source:
             unsent=lambda: sum(copy.remaining for copy in self._copies),
             is_limited=lambda: self.phase is Phase.ACTIVE,
         )
+        self._handover = Handover(self._address, self._states, self._sender, self.progress, self._finish)
         if phase is Phase.DOUBT:
-            self.progress.error = DOUBT.format(why="this side was restarted before it heard an answer")
+            self.progress.error = doubt("this side was restarted before it heard an answer")
         self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
 
     @property
@@ -171,7 +164,7 @@ class Source:
             ) from None
         except (OSError, QmonError) as error:
             raise CommandError(reason(error)) from error
-        self._ended.set()
+        self._handover.stop()
         self.progress.error = (
             "the operator decided that this side keeps the disks" if event is Event.KEEP else None
         )
@@ -184,12 +177,12 @@ class Source:
 
     def leave(self) -> None:
         """End the threads, whatever the phase; what a restart must know is in the journal."""
-        self._ended.set()
+        self._handover.stop()
         self._abort()
 
     def _abort(self) -> None:
-        if self._link is not None:
-            self._link.abort()
+        if (link := self._sender.link) is not None:
+            link.abort()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until its threads have ended; say whether they have."""
@@ -201,15 +194,12 @@ class Source:
         try:
             if self.phase is not Phase.DOUBT:
                 self._attempt()
-            while self.phase in (Phase.GONE, Phase.DOUBT):
-                if self.phase is Phase.DOUBT and not self._ask_again():
-                    break
-                self._hear()
+            self._handover.settle()
         except Exception:
             log.exception("the migration stopped by a fault of qmon's own; what is known of it is recorded")
         finally:
-            if self._link is not None:
-                self._link.close()
+            if self._sender.link is not None:
+                self._sender.link.close()
 
     def _attempt(self) -> None:
         try:
@@ -286,9 +276,9 @@ class Source:
             sock = connect(self._address, CONNECT_TIMEOUT, self._check)
         except OSError as error:
             raise LinkError(f"Failed to connect to '{self._address}': {reason(error)}") from error
-        self._link = self._sender.link = Link(sock, self.progress)
+        link = self._sender.link = Link(sock, self.progress)
         self._check()
-        return self._link
+        return link
 
     def _agree(self, link: Link, offer: Offer) -> None:
         self._sender.writer.raw(preamble() + section_start())
@@ -401,24 +391,6 @@ class Source:
             link.check()
             self._sender.show_life()
 
-    def _hear(self) -> None:
-        """After GO: hear how it went. Without an answer there is doubt."""
-        assert self._link is not None
-        try:
-            answer = self._link.wait_for(Type.RUNNING, Type.UNKNOWN, timeout=STALL_TIMEOUT)
-        except PeerRefusedError as refused:
-            self.progress.error = f"the destination refused to run: {refused}"
-            self._finish(Event.REFUSED)
-        except QmonError as error:  # also for an answer that is none: it may have been RUNNING
-            self._lose(reason(error))
-        else:
-            if answer.type is Type.UNKNOWN:
-                self._lose("the destination knows nothing of this migration")
-                return
-            self.progress.remaining = 0
-            self.progress.error = None
-            self._finish(Event.RUNNING)
-
     def _finish(self, event: Event) -> None:
         """The last transition. What fails in it is told; the disks are not touched any more."""
         self._note_end()
@@ -428,36 +400,6 @@ class Source:
             self.progress.error = "; then ".join(filter(None, (self.progress.error, reason(error))))
             log.error("migration: %s", self.progress.error)
             self._states.tell()
-
-    def _lose(self, why: str) -> None:
-        error = DOUBT.format(why=why)
-        if error != self.progress.error:
-            log.error("migration: %s", error)
-        self.progress.error = error
-        self._states.step(Event.LOST)
-
-    def _ask_again(self) -> bool:
-        """In doubt: reconnect and send GO again; say whether that was done, or something else has decided."""
-        while not self._ended.wait(ASK_AGAIN_SECONDS):
-            if self._link is not None:
-                self._link.close()
-            try:
-                sock = connect(self._address, CONNECT_TIMEOUT, self._check_ended)
-            except (OSError, QmonError) as error:
-                log.debug("the destination can't be asked: %s", reason(error))
-                continue
-            self._link = self._sender.link = Link(sock, self.progress)
-            self._sender.writer.clear()
-            self._sender.writer.raw(preamble())
-            try:
-                return self._states.try_step(Event.RECONNECTED)
-            except (OSError, QmonError) as error:
-                self._lose(reason(error))
-        return False
-
-    def _check_ended(self) -> None:
-        if self._ended.is_set():
-            raise LinkError("it was decided otherwise")
 
     def _step(self, event: Event) -> None:
         """Move on, unless the migration was cancelled at that very moment."""
@@ -480,7 +422,7 @@ class Source:
     def _end(self, why: str) -> None:
         """Something went wrong: run on before GO, ask again after it."""
         if self.phase is Phase.GONE:
-            self._lose(why)
+            self._handover.lose(why)
             return
         if self.phase is not Phase.CANCELLING:
             self.progress.error = why
