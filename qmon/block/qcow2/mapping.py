@@ -141,6 +141,9 @@ class Mapping:
             stop = min(end, (l1_index + 1) << self.table_bits)
             table = self.table(l1_index)
             if table is None:
+                if stop < end:
+                    following = filled(self.l1, l1_index + 1, (end - 1 >> self.table_bits) + 1, 1)
+                    stop = following[0] << self.table_bits if following else end
                 found.append(Run(State.UNALLOCATED, 0, offset, stop - offset))
             else:
                 self._table_runs(table.entries, offset, stop, found)
@@ -194,9 +197,12 @@ class Mapping:
             start, stop = first + count * step, first + (count + size) * step
             fits = (first & OFFSET_MASK) + stop - first <= OFFSET_MASK  # else it would be more than an offset
             wanted = array("Q", range(start, stop, step)) if step and fits else array("Q", [first]) * size
-            if fits and entries[index + count : index + count + size] == wanted:
+            here = entries[index + count : index + count + size]
+            if fits and here == wanted:
                 count += size
                 size = min(size * 2, most - count)
+            elif fits and size <= _ROW:
+                return count + list(map(operator.eq, here, wanted)).index(False)
             else:
                 size //= 2
         return count
