@@ -186,6 +186,11 @@ class Drive:
         """Whether the image is open and locked here."""
         return self._active
 
+    @property
+    def is_flushed_on_leaving(self) -> bool:
+        """Whether ``deactivate`` flushes even when it is not asked to: there may be tables in memory only."""
+        return self._active and not self.read_only and isinstance(self._image, Qcow2Node)
+
     def probe(self) -> None:
         """Look at the image's size again, unless it is active. Raises OSError."""
         if not self._active:
@@ -283,11 +288,11 @@ class Drive:
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
 
-        Without ``flush`` what is in the file already is not waited for; tables that are in memory only are
-        brought there all the same. Raises OSError when that failed, and stays active.
+        Without ``flush`` what is in the file already is not waited for, but where ``is_flushed_on_leaving``.
+        Raises OSError when that failed, and stays active.
         """
         if self._active:
-            if not self.read_only and (flush or isinstance(self._image, Qcow2Node)):
+            if self.is_flushed_on_leaving or (flush and not self.read_only):
                 self.node.flush()
             self._close()
 

@@ -41,6 +41,10 @@ class MigratingDrive(Protocol):
     @node.setter
     def node(self, node: Node) -> None: ...
 
+    @property
+    def is_flushed_on_leaving(self) -> bool:
+        """Whether ``deactivate`` flushes even when it is not asked to: there may be tables in memory only."""
+
     def probe(self) -> None:
         """Look again at an image that is not active, without a lock: its size may have changed.
 
@@ -60,8 +64,8 @@ class MigratingDrive(Protocol):
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.
 
-        Without ``flush`` what is in the file already is not waited for; tables that are in memory only are
-        brought there all the same. Raises OSError when that failed, and stays active.
+        Without ``flush`` what is in the file already is not waited for, but where ``is_flushed_on_leaving``.
+        Raises OSError when that failed, and stays active.
         """
 
     def abandon(self) -> None:

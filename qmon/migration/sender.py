@@ -20,7 +20,7 @@ SIGN_SECONDS = 5.0
 
 
 class Sender:
-    """An Outlet (``qmon.migration.copy``) over a link. Used on the migration's thread alone, but for ``link``.
+    """An Outlet (``qmon.migration.copy``) over a link, for the migration's thread; any may read ``link``.
 
     ``check`` raises what ends the migration; ``unsent`` tells the bytes that are still marked; ``is_limited``
     whether the bandwidth's limit holds: while the machine stands still nothing holds the sender back.

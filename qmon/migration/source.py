@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from uuid import UUID, uuid4
 
 from qmon.address import connect
@@ -52,9 +53,10 @@ FLUSH_TIMEOUT = 600
 """Seconds that the destination gets to flush while the machine runs."""
 
 MAX_FLUSHES = 5
-"""How often a destination is made to flush for the last flush to be short: each has less to do."""
+"""How often both sides flush while the machine runs, for the last flush to be short: each has less to do."""
 
 PAUSE_CHECK_SECONDS = 0.1
+SIGN_CHECK_SECONDS = 0.1
 
 _STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
 
@@ -315,9 +317,7 @@ class Source:
     def _copy(self, link: Link) -> None:
         """Rounds through what is dirty, until what is left fits into the downtime limit."""
         if self.mode is Mode.SHARED:
-            for drive in self._drives:
-                if not drive.read_only:
-                    drive.node.flush()  # while the machine runs, so that the last flush is short
+            self._flush_while_running()
             return
         flushes = 0
         flush_seconds = 0.0
@@ -330,7 +330,7 @@ class Source:
             elif flushes and (self._fits(expected + flush_seconds) or flushes == MAX_FLUSHES):
                 return
             else:
-                flush_seconds = self._flush_destination(link)
+                flush_seconds = self._flush(link)
                 flushes += 1
 
     def _round(self) -> None:
@@ -355,14 +355,32 @@ class Source:
     def _fits(self, seconds: float) -> bool:
         return seconds * 1000 <= self._parameters.downtime_limit_ms
 
-    def _flush_destination(self, link: Link) -> float:
-        """Have the destination flush while the machine runs; return how many seconds it took."""
+    def _flush(self, link: Link) -> float:
+        """Have both sides flush while the machine runs; return how many seconds it took."""
         begun = time.monotonic()
         self._sender.writer.raw(section_part())
         self._sender.writer.flush()
         self._sender.end_part()
+        self._flush_while_running()
         link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
         return time.monotonic() - begun
+
+    def _flush_while_running(self) -> None:
+        """Flush this side's drives, however long it takes: the destination sees that this side is there."""
+        with ThreadPoolExecutor(1, "migration-flush") as executor:
+            flushing = executor.submit(self._flush_drives)
+            while not wait([flushing], SIGN_CHECK_SECONDS).done:
+                self._sender.show_life()
+            flushing.result()
+
+    def _flush_drives(self) -> None:
+        """Flush what is flushed when the drives are let go of. Raises QmonError."""
+        for drive in self._drives:
+            if drive.is_flushed_on_leaving or (self.mode is Mode.SHARED and not drive.read_only):
+                try:
+                    drive.node.flush()
+                except OSError as error:
+                    raise QmonError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
     def _switch_over(self, link: Link) -> None:
         self.progress.gates_closed = time.monotonic()
@@ -379,6 +397,7 @@ class Source:
         expected = self._sender.writer.finish(self._running)
         self._digest = expected[1]
         self._sender.end_part()
+        self._flush_drives()  # as the destination flushes, so that letting go of them takes no longer
         if link.wait_for(Type.PREPARED, timeout=PREPARED_TIMEOUT).prepared != expected:
             raise LinkError("the destination's digest of what came is not that of what was sent")
         self._step(Event.PREPARED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bench.nbd_client import Guest
 from tests.interop.peers import require
 from tests.interop.processes import MIB, Lab, Qmon, drive, eventually, migrated, noise
 from tests.interop.qcow2_images import Recipe, check, content, run
+from tests.interop.test_faults import fault, qmp
 
 SIZE = 16 * MIB
 
@@ -139,3 +141,64 @@ def content_of(qmon: Qmon, guest: Guest, image: Path) -> bytes:
     qmon.kill()
     check(image, leaks=True)
     return content(image)
+
+
+@pytest.fixture
+def slow_flush(lab: Lab) -> Iterator[tuple[Qmon, Qmon, str, str]]:
+    """A source whose flushes come to no end, a destination, the line that migrates, and the fault's id."""
+    image, _ = overlay(lab.folder, "s")
+    arrived = empty(lab.folder, "arrived", "qcow2")
+    source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
+    source.export("d0")
+    yield source, target, f"migrate -d blk {uri}", fault(source, "flush", delay=600_000)
+    check(image)
+
+
+def reach_the_flush(source: Qmon, line: str) -> None:
+    source.quietly(line)
+    eventually(lambda: qmp(source, "x-qmon-query-faults")[0]["hits"], "the source flushes")
+
+
+def test_guests_do_not_wait_for_what_letting_go_of_a_disk_has_to_flush(
+    lab: Lab, slow_flush: tuple[Qmon, Qmon, str, str]
+) -> None:
+    source, target, line, hold = slow_flush
+    with source.guest() as guest:
+        reach_the_flush(source, line)
+        guest.write(12 * MIB, noise(MIB))
+        assert source.migration() == "active"
+        qmp(source, "x-qmon-fault-del", id=hold)
+        source.wait_migration("completed")
+    target.wait_migration("completed")
+    target.close()
+    run("compare", lab.folder / "s" / "disk.qcow2", lab.folder / "arrived")
+
+
+def test_a_migration_is_cancelled_while_the_source_flushes(
+    slow_flush: tuple[Qmon, Qmon, str, str],
+) -> None:
+    source, target, line, hold = slow_flush
+    with source.guest() as guest:
+        reach_the_flush(source, line)
+        source.quietly("migrate_cancel")
+        guest.write(0, noise(MIB))
+        qmp(source, "x-qmon-fault-del", id=hold)
+        source.wait_migration("cancelled")
+        target.wait_migration("failed")
+        guest.write(MIB, noise(MIB))
+        migrated(source, target, line)
+
+
+def test_a_source_that_can_not_be_flushed_runs_on(lab: Lab) -> None:
+    image, held = overlay(lab.folder, "s")
+    arrived = empty(lab.folder, "arrived", "qcow2")
+    source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
+    source.export("d0")
+    fault(source, "flush", error="EIO", count=1)
+    source.quietly(f"migrate -d blk {uri}")
+    assert "drive 'd0': flush failed: Input/output error" in source.wait_migration("failed")
+    with source.guest() as guest:
+        assert guest.read(0, SIZE) == held
+        guest.write(0, noise(MIB))
+    target.wait_migration("failed")
+    migrated(source, target, f"migrate -d blk {uri}")

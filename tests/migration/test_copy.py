@@ -34,6 +34,7 @@ class MemoryDrive:
     id = "d0"
     image = "d0.img"
     read_only = False
+    is_flushed_on_leaving = False
 
     def __init__(self, content: bytes) -> None:
         self.memory = MemoryNode(len(content))

@@ -40,6 +40,7 @@ class Overlay:
     image: str
     id = "d0"
     read_only = False
+    is_flushed_on_leaving = False
     size = SIZE
 
     def __post_init__(self) -> None:
