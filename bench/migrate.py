@@ -77,6 +77,7 @@ def run_pair(
     ]
     try:
         with Monitor(folder / "target.sock") as arrived, Monitor(folder / "source.sock") as monitor:
+            arrived.command("info status")  # a side that has started wholly, not one that is still at it
             for line in [f"migrate_set_parameter max-bandwidth {BANDWIDTH}", *settings]:
                 monitor.command(line)
             begun = time.monotonic()

@@ -39,7 +39,8 @@ class Codec:
 
     def decode(self, data: bytes | bytearray) -> Entries:
         if self._in_byte <= 1:
-            entries = array(self._typecode, bytes(data))
+            entries = array(self._typecode)
+            entries.frombytes(data)
             if _SWAPPED:
                 entries.byteswap()
             return entries
@@ -111,8 +112,8 @@ class TableCache:
     def __init__(self, file: FileNode, codec: Codec, table_bytes: int, max_bytes: int) -> None:
         self._file = file
         self._codec = codec
-        self._table_bytes = table_bytes
         self._max_tables = max(4, max_bytes // table_bytes)
+        self._read = bytearray(table_bytes)
         self._tables: OrderedDict[int, Table] = OrderedDict()
         self._dirty: dict[int, Table] = {}
 
@@ -136,9 +137,8 @@ class TableCache:
         """A table, read from the file if need be. Raises OSError."""
         table = self.get(offset)
         if table is None:
-            data = bytearray(self._table_bytes)
-            self._file.read_into(offset, memoryview(data))
-            table = self._insert(Table(offset, self._codec.decode(data)))
+            self._file.read_into(offset, memoryview(self._read))
+            table = self._insert(Table(offset, self._codec.decode(self._read)))
         return table
 
     def add(self, offset: int, entries: Entries, *, is_there: bool = False) -> Table:
