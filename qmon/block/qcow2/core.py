@@ -21,7 +21,7 @@ CACHE_BYTES = 16 << 20
 BACKING_CACHE_BYTES = 4 << 20
 """Of L2 tables, for the image of a drive and for each one below it."""
 
-MAX_SNAPSHOTS_L1_ENTRIES = 1 << 21
+MAX_SNAPSHOTS_L1_ENTRIES = 1 << 19
 """Of all snapshots together, up to which their tables are looked at before the image is written."""
 
 _ZEROS = bytes(1 << 20)

@@ -27,6 +27,9 @@ OFFSET_MASK = 0x00FFFFFFFFFFFE00
 
 _L1_RESERVED = ~(COPIED | OFFSET_MASK)
 _L2_RESERVED = ~(COPIED | OFFSET_MASK | ZERO)
+MAX_TABLES_LOOKED_AT = 1 << 19
+"""L2 tables up to which all are looked at on opening, which takes a second for twice as many."""
+
 _LOOKED_AT_ONCE = 1 << 16
 _ROW = 16
 """Entries that are compared at once first: the clusters of 1 MiB, mostly."""
@@ -83,7 +86,9 @@ class Mapping:
         self.l1_offset = header.l1_offset
         self.dirty_l1: set[int] = set()
         """Entries that are not written down yet."""
-        self._check_l1(file_size)
+        self._knows_tables = len(self.l1) - self.l1.count(0) <= MAX_TABLES_LOOKED_AT
+        if self._knows_tables:
+            self._check_l1(file_size)
 
     def _check_l1(self, file_size: int) -> None:
         tables, shared = l2_tables(self.l1, self._bits, file_size, "L1 entry")
@@ -96,6 +101,8 @@ class Mapping:
 
     def check_not_own(self, shared: ClusterSet | set[int]) -> None:
         """Raises Qcow2Error if a table that others use is marked as this disk's alone."""
+        if not self._knows_tables:
+            return  # as QEMU trusts them
         for start in range(0, len(self.l1), _LOOKED_AT_ONCE):
             for entry in self.l1[start : start + _LOOKED_AT_ONCE]:
                 if entry & COPIED and (entry & OFFSET_MASK) >> self._bits in shared:
@@ -105,8 +112,24 @@ class Mapping:
 
     def table(self, l1_index: int) -> Table | None:
         """The L2 table of an L1 entry, None where there is none. Raises OSError."""
-        offset = self.l1[l1_index] & OFFSET_MASK
-        return self.cache.load(offset) if offset else None
+        entry = self.l1[l1_index]
+        if not entry:
+            return None
+        offset = entry & OFFSET_MASK
+        table = self.cache.get(offset)
+        if table is None:
+            if not self._knows_tables:
+                self._check_l1_entry(entry)
+            table = self.cache.load(offset)
+        return table
+
+    def _check_l1_entry(self, entry: int) -> None:
+        """Raises OSError, and marks the image, for one that can't be; what else may lie there is not seen."""
+        offset = entry & OFFSET_MASK
+        is_made_here = offset >> self._bits in self._metadata  # and maybe not written yet
+        is_inside = is_made_here or 0 < offset <= self._file.size - self._in_cluster - 1
+        if entry & _L1_RESERVED or offset & self._in_cluster or not is_inside:
+            raise self._damage.error(f"an L1 entry can't be: {entry:#x}")
 
     def place(self, offset: int, length: int, marks: int) -> int:
         """Where a range within one plain cluster lies in the file, -1 for others: the short way of ``runs``.
