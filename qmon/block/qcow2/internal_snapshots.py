@@ -9,6 +9,7 @@ it sets them right.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 from array import array
@@ -33,9 +34,12 @@ from qmon.block.qcow2.header import (
 from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled, read_l1
 from qmon.block.qcow2.refcounts import Refcounts, rows
 from qmon.block.qcow2.repair import mark_copied
-from qmon.block.qcow2.snapshots import Snapshot, encode_snapshot, read_snapshots
+from qmon.block.qcow2.snapshots import Snapshot, encode_snapshot, parse_snapshots
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
+from qmon.errors import reason
+
+log = logging.getLogger("qmon.qcow2")
 
 _MAX_NAME_BYTES = 255
 """QEMU reads no longer ones (include/block/snapshot.h: QEMUSnapshotInfo)."""
@@ -69,9 +73,9 @@ class InternalSnapshots:
             raise OSError(errno.EFBIG, f"an image has at most {MAX_SNAPSHOTS} snapshots")
         self._begin()
         l1 = _without_copied(core.mapping.l1)
-        dropped = self._all_of(instead_of)
         counted = array("Q")
         try:
+            dropped = self._all_of(instead_of)
             offset = self._allocate(len(l1) * 8, counted)
             self._count(l1, counted)
             self._out.flush()
@@ -95,7 +99,7 @@ class InternalSnapshots:
             self._undo(counted)
             raise
         self._give_up(dropped)
-        self._end(has_dropped=bool(dropped))
+        self._settle(has_dropped=bool(dropped))
         return core.snapshots[-1]
 
     def delete(self, snapshots: Collection[Snapshot]) -> None:
@@ -103,15 +107,15 @@ class InternalSnapshots:
         core = self._core
         kept = [each for each in core.snapshots if each not in snapshots]
         self._begin()
-        dropped = self._all_of(snapshots)
         counted = array("Q")
         try:
+            dropped = self._all_of(snapshots)
             self._use_table(self._entries_of(kept), counted)
         except OSError:
             self._undo(counted)
             raise
         self._give_up(dropped)
-        self._end()
+        self._settle()
 
     def apply(self, snapshot: Snapshot) -> None:
         """Have the disk hold what it did when the snapshot was taken, its size included."""
@@ -121,12 +125,12 @@ class InternalSnapshots:
         if entries > snapshot.l1_entries:
             raise OSError(errno.EINVAL, f"snapshot '{snapshot.name}' has an L1 table that is too short")
         self._begin()
-        # what lies behind is a machine's state, which nobody asks for
-        l1 = _without_copied(read_l1(core.file, snapshot.l1_offset, entries))
-        old = self._tree(mapping.l1)
-        old.extend(self._clusters(mapping.l1_offset, len(mapping.l1) * 8))
         counted = array("Q")
         try:
+            # what lies behind is a machine's state, which nobody asks for
+            l1 = _without_copied(read_l1(core.file, snapshot.l1_offset, entries))
+            old = self._tree(mapping.l1)
+            old.extend(self._clusters(mapping.l1_offset, len(mapping.l1) * 8))
             offset = self._allocate(entries * 8, counted)
             self._count(l1, counted)
             core.file.write(offset, CODEC_64.encode(l1))
@@ -142,13 +146,24 @@ class InternalSnapshots:
             core.size = size
             core.metadata.update((entry & OFFSET_MASK) >> self._bits for entry in l1 if entry)
         self._give_up(old)
-        self._end()
+        self._settle()
 
     def _begin(self) -> None:
         self._writer.before_change()
         self._out.flush()
         self._out.flush()  # what the first one has counted down is written, too
         self._set_dirty(True)
+
+    def _settle(self, *, has_dropped: bool = True) -> None:
+        """The change is true; where what is left to do fails, whoever opens the image next does it."""
+        try:
+            self._end(has_dropped=has_dropped)
+        except OSError as error:
+            log.error(
+                "image '%s': counts could not be set right after a change of its snapshots: %s",
+                self._core.file.path,
+                reason(error),
+            )
 
     def _end(self, *, has_dropped: bool = True) -> None:
         self._out.flush()
@@ -204,10 +219,11 @@ class InternalSnapshots:
         if table:
             core.file.write(offset, table)
         core.file.flush()
+        new = parse_snapshots(table, len(entries), header.cluster_size, core.file.size)
         self._out.switch(SNAPSHOTS_OFFSET, SNAPSHOT_FIELDS.pack(len(entries), offset))
         old = self._clusters(header.snapshots_offset, sum(each.length for each in core.snapshots))
         core.header = replace(core.header, snapshots=len(entries), snapshots_offset=offset)
-        core.snapshots = read_snapshots(core.file, core.header, core.file.size)
+        core.snapshots = new
         self._give_up(old)
 
     def _entries_of(self, kept: Collection[Snapshot]) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from dataclasses import replace
 
 from qmon.block.qcow2.core import Core
@@ -11,6 +12,9 @@ from qmon.block.qcow2.header import MAX_L1_BYTES, RESIZE_FIELDS, SECTOR, SIZE_OF
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
+from qmon.errors import reason
+
+log = logging.getLogger("qmon.qcow2")
 
 
 def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size: int) -> None:
@@ -31,13 +35,20 @@ def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size
             _move_l1(core, refcounts, out, entries)
         _clear(core, writer, core.size, size)
         out.flush()
-        _write_fields(core, size)
+        _write_fields(core, out, size)
     elif size < core.size:
         bits = core.header.cluster_bits
         end = -(-core.size >> bits)
-        _write_fields(core, size)
-        writer.drop(-(-size >> bits), end)
-        out.flush()
+        _write_fields(core, out, size)
+        try:
+            writer.drop(-(-size >> bits), end)
+            out.flush()
+        except OSError as error:  # the disk ends there all the same, and drops the rest when it grows again
+            log.error(
+                "image '%s': not all that lay behind its new end is given up: %s",
+                core.file.path,
+                reason(error),
+            )
 
 
 def _clear(core: Core, writer: Writer, start: int, end: int) -> None:
@@ -67,14 +78,13 @@ def _move_l1(core: Core, refcounts: Refcounts, out: WriteOut, entries: int) -> N
     with core.lock:
         mapping.l1, mapping.l1_offset = grown, start * header.cluster_size
         core.header = replace(header, l1_entries=entries, l1_offset=mapping.l1_offset)
-    _write_fields(core, core.size)
+    _write_fields(core, out, core.size)
     with core.lock:
         for offset in old:
             out.give_up(offset // header.cluster_size)
 
 
-def _write_fields(core: Core, size: int) -> None:
+def _write_fields(core: Core, out: WriteOut, size: int) -> None:
     header = replace(core.header, size=size)
-    core.file.write(SIZE_OFFSET, RESIZE_FIELDS.pack(size, 0, header.l1_entries, header.l1_offset))
-    core.file.flush()
+    out.switch(SIZE_OFFSET, RESIZE_FIELDS.pack(size, 0, header.l1_entries, header.l1_offset))
     core.header, core.size = header, size

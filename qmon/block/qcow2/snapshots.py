@@ -38,12 +38,17 @@ def read_snapshots(file: FileNode, header: Header, file_size: int) -> list[Snaps
     entries = (_FIXED.size + _MAX_EXTRA + 2 * 65535 + 8) * header.snapshots
     data = bytearray(min(length, entries))
     file.read_into(header.snapshots_offset, memoryview(data))
+    return parse_snapshots(data, header.snapshots, header.cluster_size, file_size)
+
+
+def parse_snapshots(data: bytes | bytearray, count: int, cluster_size: int, file_size: int) -> list[Snapshot]:
+    """The first ``count`` entries of a table. Raises Qcow2Error."""
     found: list[Snapshot] = []
     position = 0
-    for number in range(1, header.snapshots + 1):
+    for number in range(1, count + 1):
         snapshot = _read_one(bytes(data[position : position + _FIXED.size + _MAX_EXTRA + 2 * 65535]), number)
         if (
-            snapshot.l1_offset % header.cluster_size
+            snapshot.l1_offset % cluster_size
             or snapshot.l1_entries * 8 > MAX_L1_BYTES
             or snapshot.l1_offset + snapshot.l1_entries * 8 > file_size
         ):
