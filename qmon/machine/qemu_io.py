@@ -8,12 +8,14 @@ from typing import Any
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import GateShutError
+from qmon.block.node import Filter
 from qmon.errors import CommandError
 from qmon.machine.devices import no_device
 from qmon.machine.drive import Drive, GuestDisk, InactiveNode
 from qmon.machine.images import image_info
 from qmon.machine.io_commands import Medium, Outcome, run
 from qmon.machine.machine import STOPPED, Machine
+from qmon.machine.runstate import RunState
 from qmon.qmp.registry import command
 
 PATIENCE_SECONDS = 5.0
@@ -24,7 +26,10 @@ ENDLESS = 1 << 62
 
 
 class QemuIoCommands:
-    """A request enters the drive's gate like a guest's, but also while the machine is stopped."""
+    """A request enters the drive's gate like a guest's, but also while the machine is stopped.
+
+    What a migration is to bring, or brings, is only read: a write would be lost, or hurt what has arrived.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -46,7 +51,8 @@ class QemuIoCommands:
         else:
             drive = machine.drives.get(device) or machine.find_drive(None, device)
             await machine.wake(drive)
-            outcome = await machine.blocking(_run_inside, command, drive.guest, drive)
+            incoming = machine.state is RunState.INMIGRATE
+            outcome = await machine.blocking(_run_inside, command, drive.guest, drive, read_only=incoming)
         return {
             "output": "\n".join(outcome.lines),
             "complaint": "\n".join(outcome.complaints),
@@ -54,7 +60,13 @@ class QemuIoCommands:
         }
 
 
-def _run_inside(line: str, disk: GuestDisk, drive: Drive) -> Outcome:
+class _ReadOnly(Filter):
+    """Commands that write are refused by the interpreter, in QEMU's words."""
+
+    read_only = True
+
+
+def _run_inside(line: str, disk: GuestDisk, drive: Drive, *, read_only: bool) -> Outcome:
     """Raises CommandError when the gate is not opened in time."""
     try:
         disk.gate.enter_despite(STOPPED, PATIENCE_SECONDS)
@@ -64,7 +76,8 @@ def _run_inside(line: str, disk: GuestDisk, drive: Drive) -> Outcome:
         raise CommandError(f"drive '{drive.id}': its requests are held for now") from error
     counters = disk.accounts.open()
     try:
-        return run(line, Medium(disk.node, counters, image_info(drive.layers, drive.size)))
+        node = _ReadOnly(disk.node) if read_only else disk.node
+        return run(line, Medium(node, counters, image_info(drive.layers, drive.size)))
     finally:
         disk.accounts.close(counters)
         disk.gate.leave()

@@ -106,6 +106,24 @@ def test_what_a_monitor_writes_is_moved_too(lab: Lab) -> None:
     assert "the disk has moved" in source.command('qemu-io d0 "write 0 512"')
 
 
+def test_what_arrives_is_not_written_to_by_a_monitor(lab: Lab) -> None:
+    """Written over, it would be said to have arrived whole."""
+    source, target, uri = lab.disk_pair(bandwidth="1M")
+    refused = "Block node is read-only"
+    assert target.command('qemu-io d0 "write 0 512"') == refused  # nor where a migration is waited for
+    source.quietly(f"migrate -d blk {uri}")
+    eventually(lambda: target.migration() == "active", "data arrive")
+    eventually(lambda: (lab.folder / "target.img").read_bytes()[:MIB].strip(b"\0"), "some have arrived")
+    for line in ("write -P 7 0 64k", "write -z 0 64k", "discard 0 64k", "aio_write 0 512", "writev 0 512"):
+        assert target.command(f'qemu-io d0 "{line}"') == refused
+    assert target.command('qemu-io d0 "read 0 512"').startswith("read 512/512 bytes at offset 0\n")
+    source.quietly("migrate_set_parameter max-bandwidth 0")
+    source.wait_migration("completed")
+    target.wait_status("running")
+    assert same(lab.folder / "source.img", lab.folder / "target.img")
+    assert target.command('qemu-io d0 "write 0 512"').startswith("wrote 512/512")
+
+
 def test_a_stopped_machines_disk_is_written_by_its_monitor(one: Qmon, lab: Lab) -> None:
     one.quietly("stop")
     assert one.command('qemu-io d0 "write -P 7 4k 1k"').startswith("wrote 1024/1024")
