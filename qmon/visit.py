@@ -109,6 +109,14 @@ def _scalar(value: Any, form: Form, path: Path) -> str:
     return value
 
 
+def _parse(value: Any, form: Form, path: Path, expected: str) -> int:
+    """The number of an option string. Raises UsageError."""
+    try:
+        return parse_integer(_scalar(value, form, path))
+    except ValueError as error:
+        raise _expects(path, form, expected) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A string."""
@@ -146,10 +154,7 @@ class Integer:
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is not Form.JSON:
-            try:
-                value = parse_integer(_scalar(value, form, path))
-            except ValueError as error:
-                raise _expects(path, form, "int") from error
+            value = _parse(value, form, path, "int")
             if not -INT64_MAX - 1 <= value <= INT64_MAX:
                 raise _expects(path, form, "int")
         elif type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
@@ -167,10 +172,7 @@ class Unsigned:
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is not Form.JSON:
-            try:
-                value = parse_integer(_scalar(value, form, path))
-            except ValueError as error:
-                raise _expects(path, form, "uint") from error
+            value = _parse(value, form, path, "uint")
             if not (0 if form is Form.OPTION else -UINT64_MAX) <= value <= UINT64_MAX:
                 raise _expects(path, form, "uint")
         elif type(value) is not int or not -INT64_MAX - 1 <= value <= UINT64_MAX:

@@ -49,6 +49,32 @@ class Screen(Protocol):
         """Leave the terminal with the cursor at the start of a line."""
 
 
+class _Hold:
+    """Keeps what is to be shown while the terminal is another program's."""
+
+    def __init__(self) -> None:
+        self._kept: list[Callable[[], None]] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self._kept is not None
+
+    def begin(self) -> None:
+        self._kept = []
+
+    def keeps(self, show: Callable[[], None]) -> bool:
+        """Whether this is not to be shown now; then it is when the hold ends."""
+        if self._kept is None:
+            return False
+        self._kept.append(show)
+        return True
+
+    def end(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for show in kept:
+            show()
+
+
 class DrawnScreen:
     """A terminal with a cursor that can be moved: output goes above what the application draws.
 
@@ -63,12 +89,11 @@ class DrawnScreen:
         self._lexer = lexer
         self._drawn = False
         self._timer: asyncio.TimerHandle | None = None
-        self._held: list[Callable[[], None]] | None = None
+        self._hold = _Hold()
         application.after_render += self._note_drawn
 
     def write(self, text: str) -> None:
-        if self._held is not None:
-            self._held.append(lambda: self.write(text))
+        if self._hold.keeps(lambda: self.write(text)):
             return
         self._erase()
         self._application.output.write(text)
@@ -76,8 +101,7 @@ class DrawnScreen:
         self.refresh()
 
     def echo(self, line: str) -> None:
-        if self._held is not None:
-            self._held.append(lambda: self.echo(line))
+        if self._hold.keeps(lambda: self.echo(line)):
             return
         self._erase()
         text: StyleAndTextTuples = [
@@ -99,12 +123,10 @@ class DrawnScreen:
 
     def hold(self) -> None:
         self._erase()
-        self._held = []
+        self._hold.begin()
 
     def resume(self) -> None:
-        held, self._held = self._held or [], None
-        for put in held:
-            put()
+        self._hold.end()
         self.refresh()
 
     def close(self) -> None:
@@ -139,12 +161,11 @@ class PlainScreen:
         self._asked = ""
         self._bar: Bar | None = None
         self._bar_due = 0.0
-        self._held: list[Callable[[], None]] | None = None
+        self._hold = _Hold()
         buffer.on_text_changed += lambda _: self.refresh()
 
     def write(self, text: str) -> None:
-        if self._held is not None:
-            self._held.append(lambda: self.write(text))
+        if self._hold.keeps(lambda: self.write(text)):
             return
         if self._asked and text.startswith(self._asked):
             text = text.removeprefix(self._asked)  # the answer, behind the question that stands there
@@ -154,8 +175,7 @@ class PlainScreen:
         self.refresh()
 
     def echo(self, line: str) -> None:
-        if self._held is not None:
-            self._held.append(lambda: self.echo(line))
+        if self._hold.keeps(lambda: self.echo(line)):
             return
         if self._shown is None or not line.startswith(self._shown):
             self._prompt("")
@@ -163,7 +183,7 @@ class PlainScreen:
         self._shown = None
 
     def refresh(self) -> None:
-        if self._held is not None:
+        if self._hold.is_on:
             return
         status = self._status
         if status.question:
@@ -179,12 +199,10 @@ class PlainScreen:
 
     def hold(self) -> None:
         self._end_line()
-        self._held = []
+        self._hold.begin()
 
     def resume(self) -> None:
-        held, self._held = self._held or [], None
-        for put in held:
-            put()
+        self._hold.end()
         self.refresh()
 
     def close(self) -> None:
