@@ -16,6 +16,7 @@ from qmon.block.qcow2.header import (
     EXTENSION,
     MAGIC,
     MAX_L1_BYTES,
+    SECTOR,
     VERSION_3,
     Autoclear,
     Compatible,
@@ -118,13 +119,14 @@ def _make_empty_file(path: str) -> bool:
 
 
 def _write(file: FileNode, header: bytes, l1_bytes: int) -> None:
-    """The tables first, so that the file is an image only when all of it is there."""
+    """The first sector last, which lands as one: the file is an image only when all of it is there."""
     used = _L1 + -(-l1_bytes >> _CLUSTER_BITS)
     file.resize((_L1 << _CLUSTER_BITS) + l1_bytes)
     file.write(_REFCOUNT_TABLE << _CLUSTER_BITS, struct.pack(">Q", _REFCOUNT_BLOCK << _CLUSTER_BITS))
     file.write(_REFCOUNT_BLOCK << _CLUSTER_BITS, struct.pack(f">{used}H", *[1] * used))
+    file.write(SECTOR, header[SECTOR:])
     file.flush()
-    file.write(0, header)
+    file.write(0, header[:SECTOR])
     file.flush()
 
 

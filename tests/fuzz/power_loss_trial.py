@@ -1,0 +1,93 @@
+"""One run of a disk, and the power failures in it."""
+
+from __future__ import annotations
+
+import collections
+import random
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz.power_loss_disk import Call, Disk
+from tests.fuzz.power_loss_images import KINDS, make
+from tests.fuzz.power_loss_judge import check_disk, read_alone, trusted_bitmaps
+from tests.fuzz.power_loss_threads import Threads
+from tests.interop.power_loss import Recorder
+
+FAILURES = 12
+"""Moments at which the power fails, for each run of a disk."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a run: ``problems`` are broken promises, ``failed_in`` counts the calls under way."""
+
+    kind: str
+    problems: list[str] = field(default_factory=list)
+    failures: int = 0
+    failed_in: collections.Counter[str] = field(default_factory=collections.Counter)
+
+
+def try_out(seed: int, failures: int = FAILURES) -> Result:
+    """Use the disk of this seed; then let the power fail at so many moments. The kinds take turns."""
+    chance = random.Random(seed)
+    result = Result(KINDS[seed % len(KINDS)])
+    with tempfile.TemporaryDirectory(prefix="qmon-power-") as name:
+        folder = Path(name)
+        try:
+            _run(result, folder, chance, failures)
+        except Exception:  # noqa: BLE001 - a run that can't go on is a broken promise, too
+            result.problems.append(traceback.format_exc())
+    return result
+
+
+def _run(result: Result, folder: Path, chance: random.Random, failures: int) -> None:
+    made = make(result.kind, folder, chance)
+    pause = _pause if result.kind == "threads" else lambda: None
+    recorder = Recorder(folder.iterdir(), pause)
+    marked = {path: read_alone(path) for path in map(Path, recorder.before) if trusted_bitmaps(path)}
+    used: Disk | Threads
+    with recorder.installed():
+        used = (Threads if result.kind == "threads" else Disk)(made, recorder, chance)
+        used.use(chance.randrange(3, 25))
+    for _ in range(failures):
+        moment = _moment(recorder.clock, used.calls, chance)
+        under_way = next((call.name for call in used.calls if call.begun <= moment < call.ended), "none")
+        _put_back(folder, recorder.survivors(moment, random.Random(chance.getrandbits(32))))
+        result.failures += 1
+        result.failed_in[under_way] += 1
+        try:
+            for path, held in marked.items():
+                assert not trusted_bitmaps(path) or read_alone(path) == held, f"bitmap of {path.name}"
+            if isinstance(used, Threads):
+                used.check(moment, chance)
+            else:
+                check_disk(used.calls, moment, chance)
+        except (AssertionError, OSError) as error:
+            what = "".join(traceback.format_exception(error, limit=-4))
+            result.problems.append(f"{result.kind}, the power failed in {under_way}, at {moment}: {what}")
+
+
+def _put_back(folder: Path, survivors: Mapping[str, bytes | None]) -> None:
+    """Have a folder hold these files, and no others."""
+    for path in folder.iterdir():
+        path.unlink()
+    for name, data in survivors.items():
+        if data is not None:
+            Path(name).write_bytes(data)
+
+
+def _pause() -> None:
+    """For other threads to come in between."""
+    time.sleep(random.random() / 1000)
+
+
+def _moment(clock: int, calls: list[Call], chance: random.Random) -> int:
+    """Any, or one in any call: large writes are no more likely then than small ones."""
+    if chance.random() < 0.4:
+        return chance.randrange(clock + 1)
+    call = chance.choice(calls)
+    return chance.randint(call.begun, call.ended)
