@@ -451,8 +451,8 @@ SRST
   its number. *addr* was the address of a PCI controller and is not looked at: write ``0``. A
   machine without buses takes ``if=none`` alone. ``bps=``, ``iops=`` and their like set the limits
   that ``block_set_io_throttle`` changes; options about caches and errors are checked, and have no
-  effect. Where QEMU lets two drives have one image open for writing as long as nothing uses
-  them, the second one is refused here; so is ``-n``, a node without a drive.
+  effect. A second drive on an image that another one writes to is added, and refused to whatever
+  would use it until the first has gone. ``-n``, a node without a drive, is refused.
 
   ::
 
@@ -629,9 +629,10 @@ SRST
   a hole; ``-q`` says less. Numbers are in bytes, and take the suffixes ``K M G T P E``.
 
   It is made as a guest's request, so that a migration sees it, but also while the machine is
-  stopped. The answer is printed here, not on the program's standard output, as QEMU's is;
-  complaints about an unknown command go to a terminal, or else to the log. The ``aio_`` commands
-  are done when the prompt comes back. ``-d`` would name a guest's device: there is none.
+  stopped. While it waits for a migration, or one comes in, nothing is written. The answer is
+  printed here, not on the program's standard output, as QEMU's is; complaints about an unknown
+  command go to a terminal, or else to the log. The ``aio_`` commands are done when the prompt
+  comes back. ``-d`` would name a guest's device: there is none.
 
   ::
 

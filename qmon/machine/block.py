@@ -32,10 +32,11 @@ class BlockCommands:
 
     @command("query-named-block-nodes")
     async def query_nodes(self, flat: bool | None = None) -> list[dict[str, Any]]:
-        """The newest first; ``flat`` leaves out the images behind each node's own."""
+        """The newest first; ``flat`` leaves out the images behind each node's own, and how many these are."""
         nodes = self._nodes()
         for node in nodes if flat else ():
             node["image"].pop("backing-image", None)
+            node["backing_file_depth"] = 0
         return nodes
 
     def _nodes(self) -> list[dict[str, Any]]:

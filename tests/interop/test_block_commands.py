@@ -237,3 +237,16 @@ def test_nothing_is_created_for_a_copy_that_is_refused(one: Qmon, lab: Lab) -> N
     for line in ("drive_mirror d0", "drive_backup d0"):
         assert one.command(f"{line} {lab.folder}/copy.img").startswith("Error: ")
     assert sorted(lab.folder.iterdir()) == before
+
+
+def test_nodes_can_be_told_without_the_images_behind_them(one: Qmon, lab: Lab) -> None:
+    """QEMU then counts none of these either."""
+    one.quietly(f"snapshot_blkdev d0 {lab.folder / 'top.qcow2'}")
+    shown = {
+        flat: sorted(
+            (each["backing_file_depth"], "backing-image" in each["image"])
+            for each in qmp(one, "query-named-block-nodes", flat=flat)[1]["return"]
+        )
+        for flat in (False, True)
+    }
+    assert shown == {False: [(0, False)] * 3 + [(1, True)], True: [(0, False)] * 4}
