@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from uuid import UUID, uuid4
 
@@ -63,6 +64,14 @@ _STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
 
 class CancelledError(QmonError):
     """The migration was cancelled here."""
+
+
+@contextlib.contextmanager
+def _flushing(drive: MigratingDrive) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
 
 class Source:
@@ -233,7 +242,8 @@ class Source:
                     copy.uninstall()
                 # Shared storage is read by the other side as it is flushed here; a copy is complete there.
                 for drive in self._drives:
-                    drive.deactivate(flush=self.mode is Mode.SHARED)
+                    with _flushing(drive):
+                        drive.deactivate(flush=self.mode is Mode.SHARED)
             case Action.RECORD_GONE:
                 self._record(Stand.GONE)
             case Action.SEND_GO:
@@ -377,10 +387,8 @@ class Source:
         """Flush what is flushed when the drives are let go of. Raises QmonError."""
         for drive in self._drives:
             if drive.is_flushed_on_leaving or (self.mode is Mode.SHARED and not drive.read_only):
-                try:
+                with _flushing(drive):
                     drive.node.flush()
-                except OSError as error:
-                    raise QmonError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
     def _switch_over(self, link: Link) -> None:
         self.progress.gates_closed = time.monotonic()

@@ -189,16 +189,19 @@ def test_a_migration_is_cancelled_while_the_source_flushes(
         migrated(source, target, line)
 
 
-def test_a_source_that_can_not_be_flushed_runs_on(lab: Lab) -> None:
+@pytest.mark.parametrize("after", range(3), ids=["running", "standing still", "letting go"])
+def test_a_source_that_can_not_be_flushed_runs_on(lab: Lab, after: int) -> None:
     image, held = overlay(lab.folder, "s")
     arrived = empty(lab.folder, "arrived", "qcow2")
     source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
     source.export("d0")
-    fault(source, "flush", error="EIO", count=1)
+    fault(source, "flush", error="EIO", after=after, count=1)
     source.quietly(f"migrate -d blk {uri}")
     assert "drive 'd0': flush failed: Input/output error" in source.wait_migration("failed")
     with source.guest() as guest:
         assert guest.read(0, SIZE) == held
         guest.write(0, noise(MIB))
-    target.wait_migration("failed")
+    eventually(lambda: "incoming migration" in target.log(), "the destination has heard of it")
     migrated(source, target, f"migrate -d blk {uri}")
+    target.close()
+    run("compare", image, arrived)
