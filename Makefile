@@ -3,6 +3,7 @@
 # make torture 700 migrations that are cut, stalled, falsified or killed at random, and checked
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it
+# make power-loss  6000 power failures while qcow2 images are used: what was flushed is there
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make screenshots  the screens in the manual, taken anew from a terminal
 # make bench   the figures of the README, measured here
@@ -17,7 +18,7 @@ RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
 export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check docs screenshots torture grammar fuzz bench dist clean environment test-environment peers
+.PHONY: help demo check docs screenshots torture grammar fuzz power-loss bench dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -45,6 +46,9 @@ grammar: test-environment peers
 
 fuzz: test-environment peers
 	@$(RUN) -m tests.fuzz.qcow2
+
+power-loss: test-environment peers
+	@$(RUN) -m tests.fuzz.power_loss
 
 bench: test-environment peers
 	$(RUN) -m bench.start

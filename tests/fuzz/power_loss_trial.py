@@ -54,7 +54,7 @@ def _run(result: Result, folder: Path, chance: random.Random, failures: int) -> 
         used = (Threads if result.kind == "threads" else Disk)(made, recorder, chance)
         used.use(chance.randrange(3, 25))
     for _ in range(failures):
-        moment = _moment(recorder.clock, used.calls, chance)
+        moment = _moment(recorder, used.calls, chance)
         under_way = next((call.name for call in used.calls if call.begun <= moment < call.ended), "none")
         _put_back(folder, recorder.survivors(moment, random.Random(chance.getrandbits(32))))
         result.failures += 1
@@ -85,9 +85,12 @@ def _pause() -> None:
     time.sleep(random.random() / 1000)
 
 
-def _moment(clock: int, calls: list[Call], chance: random.Random) -> int:
-    """Any, or one in any call: large writes are no more likely then than small ones."""
-    if chance.random() < 0.4:
-        return chance.randrange(clock + 1)
+def _moment(recorder: Recorder, calls: list[Call], chance: random.Random) -> int:
+    """Any, or one in any call: mostly just before a flush, when most is open."""
+    if chance.random() < 0.25:
+        return chance.randrange(recorder.clock + 1)
     call = chance.choice(calls)
+    flushes = [flush.begun for flush in recorder.flushes if call.begun <= flush.begun < call.ended]
+    if flushes and chance.random() < 0.7:
+        return chance.choice(flushes)
     return chance.randint(call.begun, call.ended)

@@ -219,6 +219,8 @@ def _what_lands(events: Sequence[Event], chance: random.Random) -> Mapping[int, 
     if not events:
         return shares
     one = chance.randrange(len(events))
+    share = chance.choice([0.1, 0.5, 0.9, 1.0])
+    chosen: Iterable[Event] = [event for event in events if chance.random() < share]
     match chance.choice(["some", "some", "some", "one", "but one", "last", "one file"]):
         case "one":
             chosen = [events[one]]
@@ -228,9 +230,6 @@ def _what_lands(events: Sequence[Event], chance: random.Random) -> Mapping[int, 
             chosen = events[one:]
         case "one file":
             chosen = [event for event in events if event.path == events[one].path]
-        case _:
-            share = chance.choice([0.1, 0.5, 0.9, 1.0])
-            chosen = [event for event in events if chance.random() < share]
     for event in chosen:
         shares[id(event)] = chance.choice([0.1, 0.5, 0.9]) if chance.random() < 0.3 else 1.0
     return shares
