@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,6 +120,7 @@ class Program:
                 from qmon.hmp.socket_monitor import SocketMonitor
 
                 chardev.attach(SocketMonitor(monitor).serve)
+                threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True).start()
 
     async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
         """Run the scripts, then the monitor on stdin; what else listens keeps the process."""

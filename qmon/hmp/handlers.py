@@ -121,25 +121,26 @@ def handler(
     return mark
 
 
-def find_handler(c_name: str) -> Handler | None:
-    """The function for a ``.cmd``; None when nobody wrote one."""
+def load_handlers() -> None:
+    """Import all commands; from any thread."""
     from qmon.hmp import commands
 
     commands.load()
+
+
+def find_handler(c_name: str) -> Handler | None:
+    """The function for a ``.cmd``; None when nobody wrote one."""
+    load_handlers()
     return _handlers.get(c_name)
 
 
 def find_conceal(c_name: str) -> Conceal | None:
     """What tells the secrets of a ``.cmd``; None where it has none."""
-    from qmon.hmp import commands
-
-    commands.load()
+    load_handlers()
     return _conceals.get(c_name)
 
 
 def find_inner(c_name: str) -> str | None:
     """The key of a ``.cmd``'s argument that is a line of its own; None where it has none."""
-    from qmon.hmp import commands
-
-    commands.load()
+    load_handlers()
     return _inner.get(c_name)

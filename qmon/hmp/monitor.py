@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import cached_property
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.arguments import NUL, FormatDefaults, read_arguments
-from qmon.hmp.handlers import Call, find_handler
+from qmon.hmp.handlers import Call, find_handler, load_handlers
+from qmon.hmp.hx import HxError
 from qmon.hmp.jobs import EndedJobs
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import InnerLineError, LineError, Person
@@ -44,6 +46,13 @@ class Monitor:
     def tables(self) -> Tables:
         """The command tables, read when they are first needed. Raises HxError."""
         return self._given_tables or default_tables()
+
+    def prepare(self) -> None:
+        """Read what the first line needs, so that it need not wait for that; on a thread of its own."""
+        load_handlers()
+        if self._given_tables is None:
+            with contextlib.suppress(HxError):  # the first line says so
+                default_tables()
 
     def trace(self, tell: Callable[[str], None]) -> None:
         """Tell each QMP command that a line becomes, and its answer, from now on."""
