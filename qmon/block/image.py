@@ -98,14 +98,15 @@ def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> l
 
 
 def backing_path(overlay: str, name: str) -> str:
-    """The file that an overlay means by a backing file's name: relative ones begin at the overlay's folder.
+    """The file that an overlay means by a backing file's name, which QEMU looks for in the same place.
 
-    Raises OSError for what is no file's name.
+    A relative one begins at the overlay's folder, but after "file:", as any name with a protocol, at the
+    current folder. Raises OSError for what is no file's name.
     """
-    name = name.removeprefix("file:")
-    if _PROTOCOL.match(name):
+    path = name.removeprefix("file:")
+    if _PROTOCOL.match(path):
         raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name, and only files are supported")
-    return os.path.join(os.path.dirname(overlay), name)
+    return path if path != name else os.path.join(os.path.dirname(overlay), path)
 
 
 class _Chain:

@@ -13,6 +13,8 @@ from tests.interop.processes import noise
 
 CLUSTER_SIZES = (512, 4096, 65536, 2 << 20)
 CONTENT = 300 << 10
+CONTENTS = ("none", "data", "snapshot", "zeros", "packed", "bitmap", "metadata", "falloc", "full")
+"""The last three are what qemu-img calls preallocation; a backing file rules them out."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,17 @@ class Recipe:
     backing: str | None = None
     backing_size: int = 0
     content: str = "none"
+    """What qemu-img does besides, one of CONTENTS; it can't do everything everywhere."""
+    lazy: bool = False
+
+    @property
+    def has_snapshot(self) -> bool:
+        return self.content == "snapshot" and self.refcount_bits > 1
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is compressed: several of its clusters in one of the file, if counts can be so high."""
+        return self.content == "packed" and self.backing is None and self.refcount_bits >= 8
 
     def make(self, folder: Path) -> tuple[Path, bytes]:
         """Make the image and return it with what it holds."""
@@ -45,10 +58,17 @@ class Recipe:
                 run("convert", *packed, "-f", "raw", "-O", "qcow2", folder / "base.img", base)
             more = ["-b", base.name, "-F", "raw" if self.backing == "raw" else "qcow2"]
             held[: len(inside)] = inside[: self.size]
-        if self.content == "preallocated" and self.backing is None:
-            options += ",preallocation=metadata"
-        run("create", "-q", "-f", "qcow2", "-o", options, *more, image, str(self.size))
-        if self.content in ("data", "snapshot", "zeros"):
+        if self.content in ("metadata", "falloc", "full") and self.backing is None:
+            options += f",preallocation={self.content}"
+        if self.lazy and self.compat == "1.1":
+            options += ",lazy_refcounts=on"
+        if self.is_packed:
+            held[:] = (noise(9000) + bytes(30000)) * (self.size // 39000) + noise(self.size % 39000)
+            (folder / "content").write_bytes(held)
+            run("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, folder / "content", image)
+        else:
+            run("create", "-q", "-f", "qcow2", "-o", options, *more, image, str(self.size))
+        if self.content in ("data", "snapshot", "zeros", "bitmap"):
             length = min(CONTENT, self.size)
             write = f"write -P 7 0 {length}"
             zeros = f"write -z 0 {length // 2 // 512 * 512}"
@@ -56,8 +76,10 @@ class Recipe:
             held[:length] = b"\7" * length
             if self.content == "zeros" and self.compat == "1.1":
                 held[: length // 2 // 512 * 512] = bytes(length // 2 // 512 * 512)
-        if self.content == "snapshot" and self.refcount_bits > 1:
+        if self.has_snapshot:
             run("snapshot", "-c", "before", image)
+        if self.content == "bitmap" and self.compat == "1.1":
+            run("bitmap", "--add", image, "b0")
         return image, bytes(held)
 
 
@@ -75,7 +97,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
         refcount_bits=draw(st.sampled_from([1, 2, 8, 16, 64])) if compat == "1.1" else 16,
         backing=backing,
         backing_size=draw(st.sampled_from([512, 200 << 10, 4 << 20])) if backing else 0,
-        content=draw(st.sampled_from(["none", "data", "snapshot", "zeros", "preallocated"])),
+        content=draw(st.sampled_from(CONTENTS)),
+        lazy=draw(st.booleans()),
     )
 
 
