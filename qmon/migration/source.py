@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 from qmon.address import connect
 from qmon.errors import CommandError, QmonError, reason
 from qmon.migration.answers import Type
+from qmon.migration.convergence import Convergence, flushing
 from qmon.migration.copy import DriveCopy
 from qmon.migration.drive import GATE_REASON, MigratingDrive
 from qmon.migration.handover import CONNECT_TIMEOUT, Handover, doubt
@@ -37,7 +36,6 @@ from qmon.migration.stream import (
     go,
     preamble,
     section_end,
-    section_part,
     section_start,
 )
 from qmon.migration.transport import parse_uri
@@ -50,28 +48,13 @@ DRAIN_TIMEOUT = 10
 PREPARED_TIMEOUT = 10
 """Seconds without PREPARED, the machine standing still, after which the source runs on."""
 
-FLUSH_TIMEOUT = 600
-"""Seconds that the destination gets to flush while the machine runs."""
-
-MAX_FLUSHES = 5
-"""How often both sides flush while the machine runs, for the last flush to be short: each has less to do."""
-
 PAUSE_CHECK_SECONDS = 0.1
-SIGN_CHECK_SECONDS = 0.1
 
 _STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
 
 
 class CancelledError(QmonError):
     """The migration was cancelled here."""
-
-
-@contextlib.contextmanager
-def _flushing(drive: MigratingDrive) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise QmonError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
 
 class Source:
@@ -228,8 +211,11 @@ class Source:
         offer = Offer(self.id, self.mode, offers, self._uuid)
         link = self._connect()
         self._agree(link, offer)
-        self._copy(link)
-        self._switch_over(link)
+        convergence = Convergence(
+            self._drives, self._copies, self.mode, self._parameters, self._sender, self.progress
+        )
+        convergence.reach(link)
+        self._switch_over(link, convergence.flush_drives)
 
     def _do(self, action: Action) -> None:
         """Carry out an action of the table. Raises OSError or QmonError."""
@@ -242,7 +228,7 @@ class Source:
                     copy.uninstall()
                 # Shared storage is read by the other side as it is flushed here; a copy is complete there.
                 for drive in self._drives:
-                    with _flushing(drive):
+                    with flushing(drive):
                         drive.deactivate(flush=self.mode is Mode.SHARED)
             case Action.RECORD_GONE:
                 self._record(Stand.GONE)
@@ -322,75 +308,9 @@ class Source:
             copy.survey(self._sender.show_life)
         self._sender.end_survey()
         self.progress.total = sum(copy.total for copy in self._copies)
-        self.progress.remaining = self._dirty_bytes()
+        self.progress.remaining = sum(copy.dirty.dirty_bytes for copy in self._copies)
 
-    def _copy(self, link: Link) -> None:
-        """Rounds through what is dirty, until what is left fits into the downtime limit."""
-        if self.mode is Mode.SHARED:
-            self._flush_while_running()
-            return
-        flushes = 0
-        flush_seconds = 0.0
-        while True:
-            self._round()
-            expected = self._expected_downtime(link)
-            if expected is None or not self._fits(expected):
-                if not self._dirty_bytes():
-                    link.wait_applied(0.01)
-            elif flushes and (self._fits(expected + flush_seconds) or flushes == MAX_FLUSHES):
-                return
-            else:
-                flush_seconds = self._flush(link)
-                flushes += 1
-
-    def _round(self) -> None:
-        self._sender.writer.raw(section_part())
-        for copy in self._copies:
-            copy.send_dirty(self._sender)
-        self._sender.end_part()
-        self.progress.rounds += 1
-
-    def _expected_downtime(self, link: Link) -> float | None:
-        """Seconds in which what is dirty or on its way can arrive, None while nobody can tell."""
-        left = self._dirty_bytes() + link.in_flight
-        if not left:
-            expected = 0.0
-        elif rate := self._parameters.switchover_bandwidth or self.progress.rate:
-            expected = left / rate
-        else:
-            return None
-        self.progress.expected_downtime = expected
-        return expected
-
-    def _fits(self, seconds: float) -> bool:
-        return seconds * 1000 <= self._parameters.downtime_limit_ms
-
-    def _flush(self, link: Link) -> float:
-        """Have both sides flush while the machine runs; return how many seconds it took."""
-        begun = time.monotonic()
-        self._sender.writer.raw(section_part())
-        self._sender.writer.flush()
-        self._sender.end_part()
-        self._flush_while_running()
-        link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
-        return time.monotonic() - begun
-
-    def _flush_while_running(self) -> None:
-        """Flush this side's drives, however long it takes: the destination sees that this side is there."""
-        with ThreadPoolExecutor(1, "migration-flush") as executor:
-            flushing = executor.submit(self._flush_drives)
-            while not wait([flushing], SIGN_CHECK_SECONDS).done:
-                self._sender.show_life()
-            flushing.result()
-
-    def _flush_drives(self) -> None:
-        """Flush what is flushed when the drives are let go of. Raises QmonError."""
-        for drive in self._drives:
-            if drive.is_flushed_on_leaving or (self.mode is Mode.SHARED and not drive.read_only):
-                with _flushing(drive):
-                    drive.node.flush()
-
-    def _switch_over(self, link: Link) -> None:
+    def _switch_over(self, link: Link, flush: Callable[[], None]) -> None:
         self.progress.gates_closed = time.monotonic()
         if self._pause:
             self._step(Event.PAUSE)
@@ -405,7 +325,7 @@ class Source:
         expected = self._sender.writer.finish(self._running)
         self._digest = expected[1]
         self._sender.end_part()
-        self._flush_drives()  # as the destination flushes, so that letting go of them takes no longer
+        flush()  # as the destination flushes, so that letting go of them takes no longer
         if link.wait_for(Type.PREPARED, timeout=PREPARED_TIMEOUT).prepared != expected:
             raise LinkError("the destination's digest of what came is not that of what was sent")
         self._step(Event.PREPARED)
@@ -437,9 +357,6 @@ class Source:
     def _close_gate(self, drive: MigratingDrive) -> None:
         if not drive.gate.close(GATE_REASON, DRAIN_TIMEOUT):
             raise QmonError(f"drive '{drive.id}': a request did not finish within {DRAIN_TIMEOUT} s")
-
-    def _dirty_bytes(self) -> int:
-        return sum(copy.dirty.dirty_bytes for copy in self._copies)
 
     def _note_end(self) -> None:
         self.progress.ended = time.monotonic()
