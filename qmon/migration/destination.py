@@ -332,8 +332,11 @@ class Incoming:
             for entry in entries
         )
 
-    def lost(self, session: Session, why: str) -> bool:
-        """The session's migration can't go on; say whether it has failed, and does not just wait for GO."""
+    def lost(self, session: Session, why: str, left: str) -> bool:
+        """The session's migration can't go on; say whether it has failed, and does not just wait for GO.
+
+        ``left`` is what there is to say of the images, should it have failed.
+        """
         with self._claim:
             if self._owner is not session:
                 return False
@@ -342,7 +345,7 @@ class Incoming:
                 self.progress.error = f"{why}; everything is here, and waits until the source lets go"
                 self._states.step(Event.LOST)
                 return False
-            self.progress.error = why
+            self.progress.error = why + left
             self.progress.ended = time.monotonic()
             try:
                 self._states.try_step(Event.FAIL)

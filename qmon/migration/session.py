@@ -307,7 +307,7 @@ class Session:
             return
         partial = "; the images here are partial" if self._wrote else ""
         # First the images are given up: with the answer the source may want shared ones back.
-        if self._incoming.lost(self, why + partial):
+        if self._incoming.lost(self, why, partial):
             self._refuse(why)
             log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
         else:

@@ -205,3 +205,21 @@ def test_a_source_that_can_not_be_flushed_runs_on(lab: Lab, after: int) -> None:
     migrated(source, target, f"migrate -d blk {uri}")
     target.close()
     run("compare", image, arrived)
+
+
+def test_a_destination_that_has_everything_does_not_call_it_partial(lab: Lab) -> None:
+    """Its source died between its own last flush and GO."""
+    image, _ = overlay(lab.folder, "s")
+    arrived = empty(lab.folder, "arrived", "qcow2")
+    source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
+    fault(source, "flush", delay=600_000, after=1)
+    source.quietly(f"migrate -d blk {uri}")
+    target.wait_migration("device")
+    source.kill()
+    eventually(lambda: "(" in target.migration(), "the destination has seen it")
+    why = "the source closed the connection; everything is here, and waits until the source lets go"
+    assert target.migration() == f"device ({why})"
+    target.quietly("migrate_resolve keep")
+    target.wait_status("running")
+    target.close()
+    run("compare", image, arrived)
