@@ -79,7 +79,7 @@ class Disk:
         is_version_2 = made.version == 2 and not self._overlays
         possible = [*[self.write] * 6, *[self.zero] * 2, *[self.discard] * 2, *[self.flush] * 2, self.reopen]
         if is_qcow2 and not self._has_own_data:
-            many = 4 if made.kind == "snapshots" else 2
+            many = 4 if made.kind in ("snapshots", "again") else 2
             possible += [*[self.take] * 2, *[self.apply, self.delete] * (many if self._snapshots else 0)]
         if is_qcow2 and not (is_version_2 and self._snapshots) and not self._raw_data_on_top:
             possible += [self.resize] * (8 if made.kind == "backed" else 2)
@@ -197,7 +197,7 @@ class Disk:
 
     def overlay(self) -> None:
         self._overlays += 1
-        file = str(self._made.image.with_name(f"overlay{self._overlays}.qcow2"))
+        file = self.drive.image.removesuffix(".qcow2") + "-over.qcow2"
 
         def overlay() -> None:
             self.drive.put_overlay(file, create=True, name=None)

@@ -14,6 +14,7 @@ KINDS = (
     "plain",
     "backed",
     "snapshots",
+    "again",
     "compressed",
     "bitmaps",
     "lazy",
@@ -25,9 +26,9 @@ KINDS = (
     "chain",
     "threads",
 )
-_VERSION_3 = ("bitmaps", "lazy", "dirty", "data file", "raw data file")
+_VERSION_3 = ("again", "bitmaps", "lazy", "dirty", "data file", "raw data file")
 _BACKED = ("backed", "chain")
-_MAYBE_BACKED = ("snapshots", "bitmaps", "lazy", "dirty", "data file", "threads")
+_MAYBE_BACKED = ("snapshots", "again", "bitmaps", "lazy", "dirty", "data file", "threads")
 _PIECE = 4096
 
 
@@ -57,7 +58,7 @@ def make(kind: str, folder: Path, chance: random.Random) -> Made:
     cluster_size = chance.choice([512, 512, 4096, 65536])
     refcount_bits = chance.choice([2, 8, 16, 16, 64]) if version == 3 else 16
     size = chance.choice([1 << 20, (1 << 20) + 2560])
-    if kind == "counts":  # so small that the refcount table grows
+    if kind == "counts":  # the refcount table reaches as far as 2 MiB of the file
         version, cluster_size, refcount_bits, size = 3, 512, 64, 3 << 20
     if kind == "threads":
         size = 512 << 10
@@ -82,10 +83,12 @@ def make(kind: str, folder: Path, chance: random.Random) -> Made:
         is_backed = kind in _BACKED or (kind in _MAYBE_BACKED and chance.random() < 0.5)
         backing = _make_backing(folder, size, chance) if is_backed else []
         run("create", "-q", "-f", "qcow2", "-o", ",".join(options), *backing, image, size)
-    if chance.random() < 0.8:
+    if kind == "counts":
+        run_io(image, f"write -P 9 0 {chance.randrange(1600, 1950)}k")
+    elif chance.random() < 0.8:
         run_io(image, *_lines(size, version, chance))
     snapshots = {}
-    if kind == "snapshots":
+    if kind in ("snapshots", "again"):
         run("snapshot", "-c", "first", image)
         snapshots["first"] = content(image)
         run_io(image, *_lines(size, version, chance))

@@ -142,8 +142,11 @@ def _use(
     held = bytearray(survived)
     node = open_image(str(image), image_format, lock=False)
     try:
-        names = [each.name for each in node.snapshots] if isinstance(node, Qcow2Node) else []
-        before = {name: content(image, name) for name in names}
+        before = {}
+        if isinstance(node, Qcow2Node):
+            before = {each.name: content(image, each.name) for each in node.snapshots}
+            if node.header.data_file is None and len(before) < 2 and chance.random() < 0.5:
+                before[node.internal.take("after", 1, 2).name] = survived
         for _ in range(chance.randrange(1, 12)):
             offset = chance.randrange(len(held) // SECTOR) * SECTOR
             length = min(len(held) - offset, SECTOR * chance.choice([1, 8, 200]))
@@ -164,7 +167,7 @@ def _use(
         check_sound(image, layer.header, may_have_marks=may_have_marks)
     compare(image, image_format, bytes(held))
     for name, data in before.items():
-        assert content(image, name) == data, f"snapshot {name} after the image was used"
+        assert _is_snapshot(content(image, name), data), f"snapshot {name} after the image was used"
 
 
 def trusted_bitmaps(image: Path) -> bool:

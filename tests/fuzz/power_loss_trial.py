@@ -8,14 +8,16 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from qmon.block.image import look_at_image
 from tests.fuzz.power_loss_disk import Call, Disk
-from tests.fuzz.power_loss_images import KINDS, make
-from tests.fuzz.power_loss_judge import check_disk, read_alone, trusted_bitmaps
+from tests.fuzz.power_loss_images import KINDS, Made, make
+from tests.fuzz.power_loss_judge import CHANGES_MARKS, check_disk, read_alone, trusted_bitmaps
 from tests.fuzz.power_loss_threads import Threads
 from tests.interop.power_loss import Recorder
+from tests.interop.qcow2_images import content
 
 FAILURES = 12
 """Moments at which the power fails, for each run of a disk."""
@@ -46,6 +48,8 @@ def try_out(seed: int, failures: int = FAILURES) -> Result:
 
 def _run(result: Result, folder: Path, chance: random.Random, failures: int) -> None:
     made = make(result.kind, folder, chance)
+    if result.kind == "again":
+        made = _left_before(made, folder, chance)
     pause = _pause if result.kind == "threads" else lambda: None
     recorder = Recorder(folder.iterdir(), pause)
     marked = {path: read_alone(path) for path in map(Path, recorder.before) if trusted_bitmaps(path)}
@@ -69,6 +73,25 @@ def _run(result: Result, folder: Path, chance: random.Random, failures: int) -> 
         except (AssertionError, OSError) as error:
             what = "".join(traceback.format_exception(error, limit=-4))
             result.problems.append(f"{result.kind}, the power failed in {under_way}, at {moment}: {what}")
+
+
+def _left_before(made: Made, folder: Path, chance: random.Random) -> Made:
+    """What another power failure has left, in the middle of a snapshot if there was one."""
+    recorder = Recorder(folder.iterdir())
+    with recorder.installed():
+        used = Disk(made, recorder, chance)
+        used.use(chance.randrange(3, 15))
+    calls = [call for call in used.calls if call.name in CHANGES_MARKS] or used.calls
+    moment = _moment(recorder, [chance.choice(calls)], chance)
+    _put_back(folder, recorder.survivors(moment, chance))
+    top = [call for call in used.calls if call.ended <= moment][-1].top
+    layers = look_at_image(str(top), "qcow2")
+    for path in set(folder.iterdir()) - {Path(layer.file) for layer in layers}:
+        path.unlink()  # an overlay that was being made
+    snapshots = {each.name: content(top, each.name) for each in layers[0].snapshots}
+    held = content(top)
+    top.with_suffix(".raw").unlink()
+    return replace(made, image=top, held=held, snapshots=snapshots)
 
 
 def _put_back(folder: Path, survivors: Mapping[str, bytes | None]) -> None:

@@ -25,7 +25,7 @@ from tests.interop.processes import noise
 from tests.interop.qcow2_images import Recipe, check, content
 
 SIZE = 3 << 20
-FAILURES = 10
+FAILURES = 8
 """Of the disk of each kind."""
 
 
