@@ -13,7 +13,7 @@ THROTTLING = "throttling."
 _OURS = frozenset(
     (
         *("file", "id", "format", "driver", "if", "readonly", "read-only", "index", "bus", "unit", "media"),
-        *("snapshot", "group", f"{THROTTLING}group"),
+        *("snapshot", "node-name", "group", f"{THROTTLING}group"),
     )
 )
 _SWITCHES = frozenset(
@@ -23,7 +23,7 @@ _SWITCHES = frozenset(
     )
 )
 _LIMITS = frozenset(f"{THROTTLING}{name}" for name in LIMIT_NAMES)
-_WITHOUT_EFFECT = _SWITCHES | {"cache", "aio", "discard", "detect-zeroes", "rerror", "werror", "node-name"}
+_WITHOUT_EFFECT = _SWITCHES | {"cache", "aio", "discard", "detect-zeroes", "rerror", "werror"}
 
 _ALIASES = {
     "group": "throttling.group",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from qmon.drive_keys import check_values, is_known_key, read_group, read_limits, without_effect
 from qmon.errors import UsageError
 from qmon.keyval import IDENTIFIER, parse_keyval, parse_number, parse_switch
+from qmon.node_names import refusal
 
 FORMATS = ("raw", "qcow2")
 DEFAULT_INTERFACE = "ide"
@@ -38,6 +39,7 @@ class DriveOptions:
     limits: Mapping[str, int] = field(default_factory=dict)
     """By the names of QAPI's ThrottleLimits."""
     group: str | None = None
+    node_name: str | None = None
 
 
 class DriveList:
@@ -86,9 +88,13 @@ class DriveList:
         name = given_id if given_id is not None else _default_id(interface, bus, unit, media)
         if any(drive.id == name for drive in self.drives):
             raise UsageError(f"Device with id '{name}' already exists")
-        self.drives.append(
-            DriveOptions(file, name, format, interface, read_only, read_limits(options), read_group(options))
-        )
+        node_name = options.get("node-name")
+        nodes = {drive.node_name for drive in self.drives if drive.node_name is not None}
+        refused = refusal(node_name, name, nodes, {drive.id for drive in self.drives})
+        if refused is not None:
+            raise UsageError(refused)
+        limits, group = read_limits(options), read_group(options)
+        self.drives.append(DriveOptions(file, name, format, interface, read_only, limits, group, node_name))
 
     def _take_id(self, given_id: str) -> None:
         if not IDENTIFIER.fullmatch(given_id):

@@ -77,6 +77,7 @@ class Program:
                         *(drive.id, drive.file, drive.format, drive.interface, drive.read_only),
                         limits=read_limits(drive.limits),
                         group=drive.group,
+                        node_name=drive.node_name,
                     )
                     for drive in options.drives
                 ]

@@ -76,6 +76,7 @@ class BlockCommands:
         index: int | None = None,
         throttling: dict[str, Any] | None = None,
         group: str | None = None,
+        node_name: str | None = None,
     ) -> dict[str, Any]:
         """Open an image as a drive, or add an empty one; without ``id`` it is ``none`` and its unit.
 
@@ -105,7 +106,7 @@ class BlockCommands:
             machine.add_device(name, interface, read_only=bool(readonly), unit=place)
         else:
             read_only = bool(readonly)
-            settings = DriveSettings(name, file, format, interface, read_only, limits, group)
+            settings = DriveSettings(name, file, format, interface, read_only, limits, group, node_name)
             await machine.add_drive(settings, place)
         return {"id": name}
 
@@ -118,6 +119,8 @@ class BlockCommands:
     @command("x-qmon-drive-del")
     async def drive_del(self, id: str) -> dict[str, Any]:
         machine = self._machine
+        if id in machine.node_names:
+            raise CommandError(f"Node {id} is in use")
         if id not in machine.devices:
             raise DeviceNotFoundError(id)
         drive = machine.drives.get(id)

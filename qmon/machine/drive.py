@@ -100,6 +100,8 @@ class DriveSettings:
     limits: Limits = NO_LIMITS
     group: str | None = None
     """The name of the group that the limits are told to belong to; without one, the drive's."""
+    node_name: str | None = None
+    """What the topmost node is to be called; None for a name that is made."""
 
 
 class Drive:
@@ -152,7 +154,8 @@ class Drive:
         """For each layer the names of its two nodes: its format's, and that of the file below."""
         while len(self._node_names) < len(self.layers):
             file = self._new_name()  # it is opened first
-            self._node_names.append((self._new_name(), file))
+            given = None if self._node_names else self.settings.node_name
+            self._node_names.append((given or self._new_name(), file))
         return self._node_names[: len(self.layers)]
 
     @property

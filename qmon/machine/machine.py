@@ -21,6 +21,7 @@ from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
+from qmon.node_names import refusal
 from qmon.qmp.registry import Registry
 
 log = logging.getLogger("qmon.machine")
@@ -138,7 +139,7 @@ class Machine:
         self, id: str, interface: str, *, read_only: bool = False, unit: int | None = None
     ) -> Device:
         """A device without a medium. Raises CommandError when the id or the unit is taken."""
-        self._check_may_add(id, None)
+        self._check_may_add(id, None, None)
         if interface == "none":
             unit = self.free_unit() if unit is None else unit
         device = self.devices[id] = Device(id, read_only, unit)
@@ -155,10 +156,10 @@ class Machine:
         Where another drive of this machine has the image open, the new one waits, as QEMU's do until they are
         used: two that write to one image destroy it. Raises CommandError naming the file.
         """
-        self._check_may_add(settings.id, settings.format)
+        self._check_may_add(settings.id, settings.format, settings.node_name)
         drive = await self._open(settings)
-        try:
-            self._check_may_add(settings.id, settings.format)  # again: other commands ran meanwhile
+        try:  # again: other commands ran meanwhile
+            self._check_may_add(settings.id, settings.format, settings.node_name)
         except CommandError:
             await self.blocking(drive.close)
             raise
@@ -225,9 +226,17 @@ class Machine:
         if id in self.devices:
             raise CommandError(f"Duplicate ID '{id}' for drive")
 
-    def _check_may_add(self, id: str, format: str | None) -> None:
+    @property
+    def node_names(self) -> set[str]:
+        """The names of all nodes."""
+        return {name for drive in self.drives.values() for pair in drive.node_names for name in pair}
+
+    def _check_may_add(self, id: str, format: str | None, node_name: str | None) -> None:
         self.check_id_free(id)
         check_format(format)
+        refused = refusal(node_name, id, self.node_names, self.devices)
+        if refused is not None:
+            raise CommandError(refused)
         holder = self._busy(id)
         if holder is not None:
             raise CommandError(f"drive '{id}' can't be added while a {holder} is under way")

@@ -75,10 +75,7 @@ class OverlayCommands:
     def _check_node_name(self, name: str) -> None:
         if not is_identifier(name):
             raise CommandError(f"Invalid node-name: '{name}'")
-        taken = {
-            each for drive in self._machine.drives.values() for pair in drive.node_names for each in pair
-        }
-        if name in taken:
+        if name in self._machine.node_names:
             raise CommandError("New overlay node-name already in use")
         if name in self._machine.devices:
             raise CommandError(f"node-name={name} is conflicting with a device id")

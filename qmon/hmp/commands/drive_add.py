@@ -114,6 +114,8 @@ def _image(keys: Mapping[str, str]) -> dict[str, Any]:
     group = read_group(keys)
     if group is not None:
         image["group"] = group
+    if "node-name" in keys:
+        image["node-name"] = keys["node-name"]
     unknown = next((key for key in keys if not is_known_key(key)), None)
     if unknown is not None:
         if "file" not in image and format is None:
