@@ -448,7 +448,8 @@ SRST
 ``drive_add`` *addr* ``file=``\ *file*\ ``,if=none``\ [``,id=``\ *id*][``,format=``\ *format*][``,readonly=on``]
   Open *file* as a new drive, or without ``file`` add one that is empty, for ``change`` to put an
   image in. The options are those of ``-drive``; without ``id`` the drive is called ``none`` and
-  its number. *addr* was the address of a PCI controller and is not looked at: write ``0``. A
+  its number, and without ``node-name`` its node gets a name that is made. *addr* was the address
+  of a PCI controller and is not looked at: write ``0``. A
   machine without buses takes ``if=none`` alone. ``bps=``, ``iops=`` and their like set the limits
   that ``block_set_io_throttle`` changes; options about caches and errors are checked, and have no
   effect. A second drive on an image that another one writes to is added, and refused to whatever
