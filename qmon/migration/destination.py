@@ -264,7 +264,7 @@ class Incoming:
             if self._owner is not None:
                 raise OfferError("another migration is already coming in")
             if self.phase is Phase.COMPLETED:
-                raise OfferError("a migration has come in already, and this machine runs")
+                raise OfferError("the destination runs already: a migration has come in before")
             try:
                 self._states.step(Event.START)
             except QmonError:

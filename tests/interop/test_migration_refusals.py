@@ -227,6 +227,11 @@ def test_of_two_sources_at_once_one_is_taken(lab: Lab) -> None:
     source.quietly("migrate_set_parameter max-bandwidth 4G")
     source.wait_migration("completed")
     assert same(lab.folder / "source.img", lab.folder / "target.img")
+    target.wait_status("running")
+    other.quietly(f"migrate -d blk {uri}")
+    why = "the destination runs already: a migration has come in before"
+    assert other.wait_migration("failed") == f"failed ({why})"
+    assert other.status() == "running"
 
 
 def test_a_source_that_says_hello_and_dies_makes_room_for_the_next(lab: Lab) -> None:
