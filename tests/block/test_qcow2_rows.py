@@ -7,7 +7,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.block.qcow2.mapping import COPIED, OFFSET_MASK, ZERO, Mapping
+from qmon.block.qcow2.mapping import COPIED, OFFSET_MASK, ZERO, row, table_rows
 
 CLUSTER = 4096
 LAST = OFFSET_MASK & -CLUSTER
@@ -40,6 +40,17 @@ def test_a_row_ends_where_an_entry_is_another(
     count, room = 1, OFFSET_MASK - (entries[index] & OFFSET_MASK)
     while count < most and entries[index + count] == entries[index] + count * step and count * step <= room:
         count += 1
-    assert Mapping.row(entries, index, most, step) in (
-        {count} if (count + 1) * step <= room else {count, count - 1}
-    )
+    assert row(entries, index, most, step) in ({count} if (count + 1) * step <= room else {count, count - 1})
+
+
+@given(parts, st.sampled_from([0, 1, 5]))
+def test_rows_are_all_that_is_not_zero(made: list[tuple[int, int, int]], gap: int) -> None:
+    entries = array("Q", bytes(8 * gap)) + entries_of(made) + array("Q", bytes(8 * gap))
+    again = array("Q", bytes(8 * len(entries)))
+    end = 0
+    for index, count in table_rows(entries, CLUSTER):
+        assert index >= end
+        assert count > 0
+        end = index + count
+        again[index:end] = array("Q", [entries[index] + number * CLUSTER for number in range(count)])
+    assert again == entries

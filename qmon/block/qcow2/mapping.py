@@ -11,6 +11,7 @@ import operator
 import re
 import sys
 from array import array
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from qmon.block.file import FileNode
@@ -201,34 +202,15 @@ class Mapping:
             if not entry and index + 1 < end and not entries[index + 1]:  # a large empty part in one step
                 count = next(iter(filled(entries, index + 2, end, 1)), end) - index
             elif kind == State.ZERO:
-                count = self.row(entries, index, end - index, 0 if entry == ZERO else in_cluster + 1)
+                count = row(entries, index, end - index, 0 if entry == ZERO else in_cluster + 1)
             elif kind == State.DATA:
-                count = self.row(entries, index, end - index, in_cluster + 1)
+                count = row(entries, index, end - index, in_cluster + 1)
                 self.check_row(entry, count, offset)
             following = min(stop, ((offset >> bits) + count) << bits)
             next_host = here + following - offset
             offset = following
             index += count
         found.append(Run(state, host, start, stop - start))
-
-    @staticmethod
-    def row(entries: Entries, index: int, most: int, step: int) -> int:
-        """How many entries from ``index`` on, at most ``most``, are each larger by ``step`` than the last."""
-        first = entries[index]
-        count, size = 1, min(_ROW, most - 1)
-        while size:
-            start, stop = first + count * step, first + (count + size) * step
-            fits = (first & OFFSET_MASK) + stop - first <= OFFSET_MASK  # else it would be more than an offset
-            wanted = array("Q", range(start, stop, step)) if step and fits else array("Q", [first]) * size
-            here = entries[index + count : index + count + size]
-            if fits and here == wanted:
-                count += size
-                size = min(size * 2, most - count)
-            elif fits and size <= _ROW:
-                return count + list(map(operator.eq, here, wanted)).index(False)
-            else:
-                size //= 2
-        return count
 
     def check_row(self, entry: int, count: int, guest: int, *, may_be_new: bool = False) -> None:
         """``check_entry`` for an entry and those behind it that name the clusters behind its own."""
@@ -263,6 +245,39 @@ class Mapping:
             self._known_end = self._file.size
             if offset >= self._known_end:
                 raise self._damage.error(f"an L2 entry names a cluster outside the file: {offset:#x}")
+
+
+def row(entries: Entries, index: int, most: int, step: int) -> int:
+    """How many entries from ``index`` on, at most ``most``, are each larger by ``step`` than the last."""
+    first = entries[index]
+    count, size = 1, min(_ROW, most - 1)
+    while size:
+        start, stop = first + count * step, first + (count + size) * step
+        fits = (first & OFFSET_MASK) + stop - first <= OFFSET_MASK  # else it would be more than an offset
+        wanted = array("Q", range(start, stop, step)) if step and fits else array("Q", [first]) * size
+        here = entries[index + count : index + count + size]
+        if fits and here == wanted:
+            count += size
+            size = min(size * 2, most - count)
+        elif fits and size <= _ROW:
+            return count + list(map(operator.eq, here, wanted)).index(False)
+        else:
+            size //= 2
+    return count
+
+
+def table_rows(entries: Entries, step: int) -> Iterator[tuple[int, int]]:
+    """The entries that are not 0, as rows of those each larger by ``step`` than the last: (index, count)."""
+    index, end = 0, len(entries)
+    while index < end:
+        entry = entries[index]
+        if not entry:
+            index = next(iter(filled(entries, index + 1, end, 1)), end)
+            continue
+        goes_on = index + 1 < end and entries[index + 1] == entry + step
+        count = row(entries, index, end - index, step) if goes_on else 1
+        yield index, count
+        index += count
 
 
 def read_l1(file: FileNode, offset: int, count: int) -> Entries:

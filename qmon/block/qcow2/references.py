@@ -13,7 +13,7 @@ from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Entries
 from qmon.block.qcow2.header import Qcow2Error
-from qmon.block.qcow2.mapping import COMPRESSED, OFFSET_MASK, filled, read_l1
+from qmon.block.qcow2.mapping import COMPRESSED, OFFSET_MASK, filled, read_l1, table_rows
 from qmon.block.qcow2.refcounts import Refcounts
 
 MAX_CLUSTERS = 1 << 26
@@ -73,6 +73,14 @@ class References:
             raise Qcow2Error(f"a table is not aligned: {offset:#x}")
         self._add(range(offset >> self._bits, -(-(offset + length) >> self._bits)))
 
+    def _add_row(self, first: int, count: int) -> None:
+        """The same as ``_add`` for clusters that follow each other; neighbours cost next to nothing."""
+        here = self.counts[first : first + count]
+        if len(here) == count and here[0] < _MAX_COUNT and here.count(here[0]) == count:
+            self.counts[first : first + count] = array("H", [here[0] + 1]) * count
+        else:
+            self._add(range(first, first + count))
+
     def _add(self, clusters: Iterable[int]) -> None:
         counts = self.counts
         for cluster in clusters:
@@ -94,14 +102,17 @@ class References:
             self._add((offset >> self._bits,))
             if core.is_outside:
                 continue
-            for entry in self.table(offset):
+            entries = self.table(offset)
+            for start, count in table_rows(entries, core.header.cluster_size):
+                entry = entries[start]
                 if entry & COMPRESSED:
-                    self._add(compressed_clusters(entry, self._bits))
+                    for each in entries[start : start + count]:
+                        self._add(compressed_clusters(each, self._bits))
                 elif entry & OFFSET_MASK:
                     place = entry & OFFSET_MASK
                     if place & (core.header.cluster_size - 1):
                         raise Qcow2Error(f"a cluster is not aligned: {place:#x}")
-                    self._add((place >> self._bits,))
+                    self._add_row(place >> self._bits, count)
 
     def table(self, offset: int) -> Entries:
         """The entries of an L2 table, as they are in the file."""

@@ -16,7 +16,7 @@ from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core, clear
 from qmon.block.qcow2.entries import CODEC_64, Table
 from qmon.block.qcow2.header import AUTOCLEAR_OFFSET, FEATURES, Autoclear
-from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Run, State, filled
+from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Run, State, filled, row
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.writeout import WriteOut
 
@@ -167,7 +167,7 @@ class Writer:
         index = first & (mapping.in_table - 1)
         entry = table.entries[index] if table else 0
         if table and is_own and entry & COPIED and not entry & (ZERO | COMPRESSED):
-            count = mapping.row(table.entries, index, last - first + 1, self._in_cluster + 1)
+            count = row(table.entries, index, last - first + 1, self._in_cluster + 1)
             mapping.check_row(entry, count, first << bits)
             end = min(stop, (first + count) << bits)
             return _InPlace((entry & OFFSET_MASK) + (offset & self._in_cluster), end - offset)
@@ -184,11 +184,11 @@ class Writer:
         index = first & (mapping.in_table - 1)
         entry = table.entries[index]
         if entry & ZERO and entry & COPIED and not self._core.is_outside:
-            count = mapping.row(table.entries, index, last - first + 1, self._in_cluster + 1)
+            count = row(table.entries, index, last - first + 1, self._in_cluster + 1)
             mapping.check_row(entry & ~ZERO, count, first << bits, may_be_new=True)
             filling = _Filling(first, count, entry & OFFSET_MASK, False, False, [], [])
         else:
-            wanted = 1 if entry else mapping.row(table.entries, index, last - first + 1, 0)
+            wanted = 1 if entry else row(table.entries, index, last - first + 1, 0)
             while wanted <= last - first:
                 entry = table.entries[index + wanted]
                 if entry & COPIED and not entry & COMPRESSED:
