@@ -18,6 +18,11 @@ MOST_OVERLAYS = 3
 MOST_BYTES = 4 << 20
 """Of a disk that grows."""
 
+NARROW = 1
+"""The order of reference counts that have no room for every snapshot, which is refused then."""
+
+TOO_OFTEN = "referred to too often"
+
 
 @dataclass(frozen=True)
 class Call:
@@ -162,7 +167,7 @@ class Disk:
             try:
                 self.drive.internal_snapshots.take(name, 1, 2, instead_of=there)
             except OSError as error:
-                if self._made.refcount_bits > 2 or "referred to too often" not in str(error):
+                if self._made.refcount_bits > 1 << NARROW or TOO_OFTEN not in str(error):
                     raise
             else:
                 self._snapshots[name] = bytes(self._held)
@@ -176,7 +181,7 @@ class Disk:
             try:
                 self.drive.internal_snapshots.apply(self._named(name))
             except OSError as error:
-                if self._made.refcount_bits > 2 or "referred to too often" not in str(error):
+                if self._made.refcount_bits > 1 << NARROW or TOO_OFTEN not in str(error):
                     raise
             else:
                 self._held = bytearray(self._snapshots[name])

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qmon.block.image import look_at_image
+from qmon.block.qcow2.snapshots import Snapshot
 from tests.fuzz.power_loss_disk import Call, Disk
 from tests.fuzz.power_loss_images import KINDS, Made, make
-from tests.fuzz.power_loss_judge import CHANGES_MARKS, check_disk, read_alone, trusted_bitmaps
+from tests.fuzz.power_loss_judge import CHANGES_MARKS, check_disk, is_snapshot, read_alone, trusted_bitmaps
 from tests.fuzz.power_loss_threads import Threads
 from tests.interop.power_loss import Recorder
 from tests.interop.qcow2_images import content
@@ -88,10 +89,18 @@ def _left_before(made: Made, folder: Path, chance: random.Random) -> Made:
     layers = look_at_image(str(top), "qcow2")
     for path in set(folder.iterdir()) - {Path(layer.file) for layer in layers}:
         path.unlink()  # an overlay that was being made
-    snapshots = {each.name: content(top, each.name) for each in layers[0].snapshots}
+    snapshots = {
+        each.name: _of_snapshot(used.calls, each, content(top, each.name)) for each in layers[0].snapshots
+    }
     held = content(top)
     top.with_suffix(".raw").unlink()
     return replace(made, image=top, held=held, snapshots=snapshots)
+
+
+def _of_snapshot(calls: list[Call], snapshot: Snapshot, shown: bytes) -> bytes:
+    """What a snapshot holds that was taken in one of these calls, and that QEMU shows like this."""
+    known = [call.snapshots[snapshot.name] for call in calls if snapshot.name in call.snapshots]
+    return next(held for held in known if len(held) == snapshot.disk_size and is_snapshot(shown, held))
 
 
 def _put_back(folder: Path, survivors: Mapping[str, bytes | None]) -> None:
