@@ -31,8 +31,8 @@ from qmon.block.qcow2.header import (
     Incompatible,
     l1_entries_for,
 )
-from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled, read_l1
-from qmon.block.qcow2.refcounts import Refcounts, rows
+from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled, read_l1, table_rows
+from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.repair import mark_copied
 from qmon.block.qcow2.snapshots import Snapshot, encode_snapshot, parse_snapshots
 from qmon.block.qcow2.writeout import WriteOut
@@ -59,6 +59,8 @@ class InternalSnapshots:
         self._out = out
         self._writer = writer
         self._bits = core.header.cluster_bits
+        self._is_settled = True
+        """Whether counts and marks are as they should be."""
 
     def take(
         self, name: str, seconds: int, nanoseconds: int, *, instead_of: Collection[Snapshot] = ()
@@ -153,9 +155,15 @@ class InternalSnapshots:
         self._out.flush()
         self._out.flush()  # what the first one has counted down is written, too
         self._set_dirty(True)
+        self._is_settled = False
+
+    def finish(self) -> None:
+        """Try once more what could not be done after a change, before the image is closed."""
+        if not self._is_settled:
+            self._settle()
 
     def _settle(self, *, has_dropped: bool = True) -> None:
-        """The change is true; where what is left to do fails, whoever opens the image next does it."""
+        """The change is true; where what is left to do fails, it is done on closing, or the next opening."""
         try:
             self._end(has_dropped=has_dropped)
         except OSError as error:
@@ -173,6 +181,7 @@ class InternalSnapshots:
             self._out.flush()
         self._core.file.flush()
         self._set_dirty(False)
+        self._is_settled = True
 
     def _set_dirty(self, dirty: bool) -> None:
         core = self._core
@@ -267,16 +276,18 @@ class InternalSnapshots:
             data = bytearray(in_cluster + 1)
             core.file.read_into(offset, memoryview(data))
             entries = CODEC_64.decode(data)
-            places = [entry & OFFSET_MASK for entry in entries if not entry & COMPRESSED]
-            found = array("Q", [place >> self._bits for place in places if place])
-            if any(place & in_cluster for place in places) or any(
-                core.metadata.meets(first, first + count) for first, count in rows(found)
-            ):
-                raise core.damage.error(f"an L2 table at {offset:#x} names what can't be")
-            if len(places) < len(entries):
-                for entry in entries:
-                    if entry & COMPRESSED:
-                        found.extend(compressed_clusters(entry, self._bits))
+            found = array("Q")
+            for start, count in table_rows(entries, in_cluster + 1):
+                entry = entries[start]
+                place = entry & OFFSET_MASK
+                first = place >> self._bits
+                if entry & COMPRESSED:
+                    for each in entries[start : start + count]:
+                        found.extend(compressed_clusters(each, self._bits))
+                elif place & in_cluster or (place and core.metadata.meets(first, first + count)):
+                    raise core.damage.error(f"an L2 table at {offset:#x} names what can't be")
+                elif place:
+                    found.extend(range(first, first + count))
             found.append(offset >> self._bits)
             with core.lock:
                 if 0 in self._refcounts.get_all(found):
@@ -285,8 +296,7 @@ class InternalSnapshots:
 
     def _give_up(self, clusters: Iterable[int]) -> None:
         with self._core.lock:
-            for cluster in clusters:
-                self._out.give_up(cluster)
+            self._out.give_up_all(clusters)
 
 
 def _without_copied(l1: Entries) -> Entries:

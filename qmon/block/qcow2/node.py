@@ -52,6 +52,7 @@ class Qcow2Node:
                 if core.header.is_dirty:
                     repair(core, core.refcounts, self._out)
                 self._writer = Writer(core, core.refcounts, self._out)
+                self._internal = InternalSnapshots(core, core.refcounts, self._out, self._writer)
         except BaseException:
             self._close_files()
             raise
@@ -114,9 +115,8 @@ class Qcow2Node:
     @property
     def internal(self) -> InternalSnapshots:
         """What takes, deletes and applies them; nobody else uses the image meanwhile. Raises OSError."""
-        writer = self._writable()
-        assert self._core.refcounts is not None
-        return InternalSnapshots(self._core, self._core.refcounts, self._out, writer)
+        self._writable()
+        return self._internal
 
     @property
     def locks(self) -> LockSet:
@@ -137,6 +137,7 @@ class Qcow2Node:
     def close(self) -> None:
         """Write down what is in memory, and close this image and what backs it."""
         if self._is_open and self._writer is not None:
+            self._internal.finish()
             try:
                 self._out.flush()
             except OSError as error:

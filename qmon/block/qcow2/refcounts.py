@@ -125,8 +125,15 @@ class Refcounts:
 
     def get_all(self, clusters: Sequence[int]) -> Entries:
         """The same for many, in their order; neighbours cost next to nothing."""
+        return self._get_rows(rows(clusters))
+
+    def get_row(self, first: int, count: int) -> Entries:
+        """The same for ``count`` clusters from ``first`` on."""
+        return self._get_rows(((first, count),))
+
+    def _get_rows(self, wanted: Iterable[tuple[int, int]]) -> Entries:
         counts = self.codec.empty(0)
-        for first, count in self._pieces(clusters):
+        for first, count in self._pieces(wanted):
             index, place = divmod(first, self.in_block)
             block = self._block(index)
             counts.extend(block.entries[place : place + count] if block else self.codec.empty(count))
@@ -137,7 +144,7 @@ class Refcounts:
         ordered = sorted(clusters)
         done = 0
         try:
-            for first, count in self._pieces(ordered):
+            for first, count in self._pieces(rows(ordered)):
                 index, place = divmod(first, self.in_block)
                 block = self._block(index)
                 old = block.entries[place : place + count] if block else self.codec.empty(1)
@@ -155,9 +162,9 @@ class Refcounts:
                 self.change(cluster, -by)
             raise
 
-    def _pieces(self, clusters: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Rows of clusters whose counts lie in one block: the first, and how many."""
-        for first, count in rows(clusters):
+    def _pieces(self, wanted: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Rows of clusters, each cut where its counts lie in another block."""
+        for first, count in wanted:
             end = first + count
             while first < end:
                 part = min(end - first, self.in_block - first % self.in_block)

@@ -6,11 +6,12 @@ QEMU, docs/interop/qcow2: the dirty bit says that counts may be wrong, while the
 from __future__ import annotations
 
 import logging
+from array import array
 
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import Entries
 from qmon.block.qcow2.header import FEATURES, INCOMPATIBLE_OFFSET, Incompatible
-from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled
+from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, filled, table_rows
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.references import References
 from qmon.block.qcow2.writeout import WriteOut
@@ -74,12 +75,20 @@ def mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
 
 def _marked(entries: Entries, core: Core, refcounts: Refcounts) -> Entries:
     """The entries of an L2 table with the marks that they should have."""
-    bits = core.header.cluster_bits
-    places = [place for place, entry in enumerate(entries) if entry & OFFSET_MASK and not entry & COMPRESSED]
-    counts = refcounts.get_all([(entries[place] & OFFSET_MASK) >> bits for place in places])
+    bits, size = core.header.cluster_bits, core.header.cluster_size
     marked = entries[:]
-    for place, count in zip(places, counts, strict=True):
-        marked[place] = entries[place] | COPIED if count == 1 else entries[place] & ~COPIED
+    for start, count in table_rows(entries, size):
+        entry = entries[start]
+        if entry & COMPRESSED or not entry & OFFSET_MASK:
+            continue
+        counts = refcounts.get_row((entry & OFFSET_MASK) >> bits, count)
+        single = counts.count(1)
+        if single in (0, count):
+            first = entry | COPIED if single else entry & ~COPIED
+            marked[start : start + count] = array("Q", range(first, first + count * size, size))
+            continue
+        for place, each in enumerate(counts, start):
+            marked[place] = entries[place] | COPIED if each == 1 else entries[place] & ~COPIED
     return marked
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from qmon.block.file import FileNode
 from qmon.block.qcow2.core import Core
@@ -77,6 +77,10 @@ class WriteOut:
     def give_up(self, cluster: int) -> None:
         """A cluster has lost a reference; under the image's lock."""
         self._given_up.append(cluster)
+
+    def give_up_all(self, clusters: Iterable[int]) -> None:
+        """The same for many."""
+        self._given_up.extend(clusters)
 
     @property
     def is_due(self) -> bool:
