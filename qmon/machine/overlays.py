@@ -36,6 +36,7 @@ class OverlayCommands:
         """Only an empty overlay on this very image is taken, and no file is overwritten: QEMU does both."""
         machine = self._machine
         drive = machine.find_drive(device, node_name)
+        file = _without_protocol(snapshot_file)
         existing = mode == "existing"
         self._check_format(format or "qcow2", existing=existing)
         machine.check_not_busy(drive)
@@ -43,22 +44,20 @@ class OverlayCommands:
             self._check_node_name(snapshot_node_name)
         verb = "open" if existing else "create"
         try:
-            if await machine.blocking(_is_same_file, snapshot_file, drive.image):
+            if await machine.blocking(_is_same_file, file, drive.image):
                 raise CommandError(
-                    f"Could not open '{snapshot_file}': it is the drive's image itself"
+                    f"Could not open '{file}': it is the drive's image itself"
                     if existing
                     else "Error: Trying to create an image with the same filename as the backing file"
                 )
-            looked_at = snapshot_file if existing else os.path.dirname(snapshot_file) or "."
+            looked_at = file if existing else os.path.dirname(file) or "."
             await machine.blocking(os.stat, looked_at)
             async with holding(machine, [drive], SNAPSHOT):
-                await machine.blocking(
-                    drive.put_overlay, snapshot_file, create=not existing, name=snapshot_node_name
-                )
+                await machine.blocking(drive.put_overlay, file, create=not existing, name=snapshot_node_name)
         except Qcow2Error as error:
             raise CommandError(reason(error)) from error
         except (OSError, ValueError) as error:
-            raise CommandError(f"Could not {verb} '{snapshot_file}': {reason(error)}") from error
+            raise CommandError(f"Could not {verb} '{file}': {reason(error)}") from error
         return {}
 
     def _check_format(self, wanted: str, *, existing: bool) -> None:
@@ -102,6 +101,16 @@ class OverlayCommands:
                 await self._machine.blocking(drive.commit)
         except (OSError, CommandError) as error:
             raise CommandError(f"'commit' error for '{asked}': {reason(error)}") from error
+
+
+def _without_protocol(name: str) -> str:
+    """A file's name, as QEMU takes it (block.c, path_has_protocol). Raises CommandError for any other."""
+    protocol, colon, rest = name.partition(":")
+    if not colon or "/" in protocol:
+        return name
+    if protocol != "file":
+        raise CommandError(f"Unknown protocol '{protocol}'")
+    return rest
 
 
 def _is_same_file(one: str, other: str) -> bool:

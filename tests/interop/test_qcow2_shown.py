@@ -37,7 +37,7 @@ def images(folder: Path) -> list[str]:
     run_io(one, "write 64k 130k", "write -z 512k 128k")
     two, _ = Recipe(4096, 1 << 20, compat="0.10", content="data").make(folder / "two")
     run("snapshot", "-c", "both", one)
-    for name in ("both", "only here"):
+    for name in ("both", "only here", "für später"):
         run("snapshot", "-c", name, two)
     middle, _ = Recipe(512, 1 << 20, backing="compressed", backing_size=300 << 10, content="data").make(
         folder / "three"

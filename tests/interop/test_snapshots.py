@@ -18,7 +18,7 @@ from tests.block.locks_probe import locked_bytes
 from tests.interop.peers import require
 from tests.interop.processes import MIB, QMON, Lab, Qmon, drive, filled, noise
 from tests.interop.qcow2_images import check, content, run, run_io
-from tests.interop.two_monitors import QEMU_7, Program
+from tests.interop.two_monitors import QEMU_7, Program, TwoMonitors, differing, told
 
 SIZE = 16 * MIB
 
@@ -322,6 +322,21 @@ def test_nothing_is_overwritten_by_an_overlay(lab: Lab) -> None:
     assert files == {path: path.read_bytes() for path in files}
     assert locked_bytes(image) == {100, 101, 201}
     qmon.quietly(f"snapshot_blkdev d0 {lab.folder}/fresh.qcow2")
+
+
+def test_the_name_of_an_overlay_is_taken_as_qemu_takes_it(tmp_path: Path) -> None:
+    """What stands before a colon is a protocol, and no part of a file's name."""
+    require("qemu-system-x86_64")
+    lines = [
+        *("snapshot_blkdev d0 json:{}", "snapshot_blkdev d0 nosuch:overlay", "snapshot_blkdev d0 :overlay"),
+        *("snapshot_blkdev -n d0 nosuch:overlay", "snapshot_blkdev -n d0 file:nosuch"),
+        *("snapshot_blkdev d0 file:one.qcow2", "info block d0", "snapshot_blkdev d0 ./two:2.qcow2"),
+    ]
+    with TwoMonitors(tmp_path) as both:
+        assert not (found := differing(both, lines)), told(found)
+        made = {path.name for path in both.ours.folder.iterdir() if path.is_file()}
+    assert made >= {"one.qcow2", "two:2.qcow2"}
+    assert not {name for name in made if name.startswith(("json", "nosuch", "file", ":"))}
 
 
 def test_nothing_of_it_is_done_to_a_drive_that_migrates(lab: Lab) -> None:

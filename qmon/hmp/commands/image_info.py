@@ -75,7 +75,12 @@ def snapshot_lines(snapshots: Iterable[Mapping[str, Any]], *, with_ids: bool = T
 
 
 def _snapshot_line(id: str, name: str, size: str, date: str, clock: str, icount: str) -> str:
-    return f"{id:<9} {name:<16} {size:>8}{date:>20}{clock:>13}{icount:>11}"
+    return f"{_padded(id, 9)} {_padded(name, 16)} {size:>8}{date:>20}{clock:>13}{icount:>11}"
+
+
+def _padded(text: str, width: int) -> str:
+    """Filled up to a width that counts bytes, as C's printf has it."""
+    return text + " " * (width - len(text.encode()))
 
 
 def _specific_lines(data: Mapping[str, Any], depth: int) -> list[str]:
