@@ -104,6 +104,11 @@ def delete(node: Qcow2Node, before: State) -> State:
     return replace(before, snapshots={"large": before.snapshots["large"]})
 
 
+def delete_all(node: Qcow2Node, before: State) -> State:
+    node.internal.delete(node.snapshots)
+    return replace(before, snapshots={})
+
+
 def apply(name: str) -> Callable[[Qcow2Node, State], State]:
     def change(node: Qcow2Node, before: State) -> State:
         node.internal.apply(next(each for each in node.snapshots if each.name == name))
@@ -124,6 +129,7 @@ CHANGES: dict[str, Callable[[Qcow2Node, State], State]] = {
     "take": take,
     "take another": take_another,
     "delete": delete,
+    "delete all": delete_all,
     "apply a small one": apply("small"),
     "apply a large one": apply("large"),
     "grow": resize(3 << 20),
