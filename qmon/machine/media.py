@@ -22,6 +22,9 @@ RESIZE = "resize"
 DRAIN_SECONDS = 10.0
 SECTOR = 512
 
+MAX_SIZE = (1 << 63) - (1 << 30)
+"""Bytes of the largest disk (QEMU, block-common.h, BDRV_MAX_LENGTH)."""
+
 _ELSEWHERE = frozenset({RunState.INMIGRATE, RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """Where the images are, or may be, another machine's."""
 
@@ -55,6 +58,8 @@ class MediaCommands:
         drive = machine.find_drive(device, node_name)
         if size < 0:
             raise CommandError("Parameter 'size' expects a >0 size")
+        if size > MAX_SIZE:
+            raise CommandError(f"offset({size}) exceeds maximum({MAX_SIZE})")
         if drive.read_only:
             raise CommandError("Image is read-only")
         self._check_here()

@@ -18,6 +18,8 @@ from tests.interop.processes import MIB, QMON, Lab, Qmon, blank, drive, eventual
 REFUSALS = """\
 block_resize d0 -1
 block_resize d0 99999999999E
+block_resize d0 9223372035781034496B
+block_resize d0 9223372036854775807B
 eject d0 d1
 change d0
 block_set_io_throttle d0 1
