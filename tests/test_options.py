@@ -172,9 +172,9 @@ def test_ids_are_those_that_qemu_gives(argv: list[str], ids: list[str]) -> None:
         (["if=none,file=a,node-name="], "Invalid node-name: ''"),
         ([f"if=none,file=a,node-name={'n' * 32}"], "Node name too long"),
         (["if=none,file=a,node-name=n", "if=none,file=b,node-name=n"], "Duplicate nodes with node-name='n'"),
-        (["if=none,id=d,file=a", "if=none,file=b,node-name=d"], "node-name=d is conflicting with a device id"),
+        (["file=a,id=d,if=none", "file=b,node-name=d"], "node-name=d is conflicting with a device id"),
         (["if=none,file=a,id=n,node-name=n"], "Device name 'n' conflicts with an existing node name"),
-        (["if=none,file=a,node-name=n", "if=none,file=b,id=n"], "Device name 'n' conflicts with an existing node name"),
+        (["file=a,node-name=n", "file=b,id=n"], "Device name 'n' conflicts with an existing node name"),
         (["if=none,id=d"], "a drive without an image is not supported: add file=FILE"),
     ],
 )  # fmt: skip
