@@ -137,7 +137,7 @@ class InternalSnapshots:
             self._count(l1, counted)
             core.file.write(offset, CODEC_64.encode(l1))
             self._out.flush()
-            core.file.flush()
+            self._out.sync()
             self._out.switch(SIZE_OFFSET, RESIZE_FIELDS.pack(size, 0, entries, offset))
         except OSError:
             self._undo(counted)
@@ -175,11 +175,11 @@ class InternalSnapshots:
 
     def _end(self, *, has_dropped: bool = True) -> None:
         self._out.flush()
-        self._core.file.flush()  # the counts before the marks
+        self._out.sync()  # the counts before the marks
         if has_dropped:
             mark_copied(self._core, self._refcounts, self._out)
             self._out.flush()
-        self._core.file.flush()
+        self._out.sync()
         self._set_dirty(False)
         self._is_settled = True
 
@@ -227,7 +227,7 @@ class InternalSnapshots:
         self._out.flush()
         if table:
             core.file.write(offset, table)
-        core.file.flush()
+        self._out.sync()
         new = parse_snapshots(table, len(entries), header.cluster_size, core.file.size)
         self._out.switch(SNAPSHOTS_OFFSET, SNAPSHOT_FIELDS.pack(len(entries), offset))
         old = self._clusters(header.snapshots_offset, sum(each.length for each in core.snapshots))

@@ -208,24 +208,47 @@ class Refcounts:
         start = position = hint if count == 1 else max(hint, self._end())
         while position - start < count:
             index, place = divmod(position, self.in_block)
-            block = self._block(index) or self._add_block(index)
-            if not block.entries[place]:
-                position += 1
-                continue
-            try:
-                position += block.entries.index(0, place) - place
-            except ValueError:
+            block = self._block(index) or (self._add_block(index) if count == 1 else None)
+            if block is None:  # a new one must not lie in the way
                 position = (index + 1) * self.in_block
-            start = position
+            elif not block.entries[place]:
+                position += 1
+            else:
+                try:
+                    position += block.entries.index(0, place) - place
+                except ValueError:
+                    position = (index + 1) * self.in_block
+                start = position
         self._check_free(start, count)
-        for cluster in range(start, start + count):
+        is_fresh = self._use(start, count)
+        end = self._add_blocks_behind(start, start + count)
+        for cluster in range(start, end):
             self.change(cluster, 1)
         self._metadata.update(range(start, start + count))
         if not self.is_trusted:
-            self._append = start + count
+            self._append = end
         elif start == self._hint:
-            self._hint = start + count
-        return start, self._use(start, count)
+            self._hint = end
+        return start, is_fresh
+
+    def _add_blocks_behind(self, start: int, end: int) -> int:
+        """See that clusters from ``start`` on can be counted, where from ``end`` on nothing is in use.
+
+        Returns where the new blocks, which are not counted by this, end.
+        """
+        if self.has_block(start // self.in_block) and start // self.in_block == (end - 1) // self.in_block:
+            return end
+        most = -(-(end - start) // self.in_block) + 2
+        most += -(-most // self.in_block)
+        if (end + most) // self.in_block >= len(self.table):
+            self._grow_table((end + most) // self.in_block + 1)
+        index = start // self.in_block
+        while index * self.in_block < end:
+            if not self.has_block(index):
+                self.add_block_at(index, end)
+                end += 1
+            index += 1
+        return end
 
     @property
     def wants_trust(self) -> bool:

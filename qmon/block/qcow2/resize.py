@@ -73,7 +73,7 @@ def _move_l1(core: Core, refcounts: Refcounts, out: WriteOut, entries: int) -> N
     grown = mapping.l1[:]
     grown.extend(CODEC_64.empty(entries - len(grown)))
     file.write(start * header.cluster_size, CODEC_64.encode(grown))
-    file.flush()
+    out.sync()
     old = range(mapping.l1_offset, mapping.l1_offset + len(mapping.l1) * 8, header.cluster_size)
     with core.lock:
         mapping.l1, mapping.l1_offset = grown, start * header.cluster_size

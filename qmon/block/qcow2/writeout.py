@@ -120,20 +120,20 @@ class WriteOut:
         done = False
         try:
             if core.is_outside:
-                self._sync(core.data)
+                self.sync(core.data)
             self._write(_places(counts))
             self._write(_places([write for write in tables if write.table.offset in new_tables]))
             self._reach_end(new_tables)
-            self._sync()
+            self.sync()
             if blocks:
                 self._write(blocks)
-                self._sync()
+                self.sync()
                 if moved is not None:
                     given_up += self._use_moved_table(moved, len(blocks[0][1]) >> self._bits)
             linking = _places([write for write in tables if write.table.offset not in new_tables]) + l1
             if linking:
                 self._write(linking)
-                self._sync()
+                self.sync()
             done = True
         finally:
             with core.lock:
@@ -159,7 +159,7 @@ class WriteOut:
     def _use_moved_table(self, start: int, clusters: int) -> list[int]:
         """Name the refcount table's new place in the header; returns the clusters of the old one."""
         self._write([(REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_FIELDS.pack(start << self._bits, clusters))])
-        self._sync()
+        self.sync()
         with self._core.lock:
             return list(self._refcounts.table_moved(start, clusters))
 
@@ -238,10 +238,10 @@ class WriteOut:
         except OSError as error:
             self._failed = error.errno or errno.EIO
             raise
-        self._sync()
+        self.sync()
 
-    def _sync(self, file: FileNode | None = None) -> None:
-        """After a failure nobody knows what has landed, so nothing may build on it."""
+    def sync(self, file: FileNode | None = None) -> None:
+        """Bring what was written to stable storage. Raises OSError: then nobody knows what has landed."""
         try:
             (file or self._file).flush()
         except OSError as error:

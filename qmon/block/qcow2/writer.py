@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qmon.block.node import Buffer
@@ -288,11 +289,15 @@ class Writer:
         """What an L2 entry named is not referred to by it any more. Under the lock."""
         if self._core.is_outside:
             return
+        clusters: Sequence[int] = ()
         if entry & COMPRESSED:
-            for cluster in compressed_clusters(entry, self._bits):
-                self._out.give_up(cluster)
+            clusters = compressed_clusters(entry, self._bits)
         elif entry & OFFSET_MASK:
-            self._out.give_up((entry & OFFSET_MASK) >> self._bits)
+            clusters = ((entry & OFFSET_MASK) >> self._bits,)
+        for cluster in clusters:
+            if cluster in self._core.metadata or not self._refcounts.get(cluster):
+                raise self._core.damage.error(f"an L2 entry names a table or a free cluster: {entry:#x}")
+            self._out.give_up(cluster)
 
     def _own_table(self, l1_index: int) -> Table:
         """The L2 table of an L1 entry, made or copied if it can't be changed where it is. Under the lock."""

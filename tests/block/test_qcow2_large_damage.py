@@ -1,0 +1,66 @@
+"""Damage in images whose tables are too large to be looked at as a whole: it is met entry by entry."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qmon.block.image import open_image
+from qmon.block.qcow2 import writeout
+from qmon.block.qcow2.node import Qcow2Node
+from tests.interop.peers import require
+from tests.interop.qcow2_images import read, run, run_io
+from tests.interop.qcow2_model import opened
+
+MIB, CLUSTER = 1 << 20, 65536
+ADDRESS = 0x00FFFFFFFFFFFE00
+CHANGES: dict[str, Callable[[Qcow2Node], None]] = {
+    "write": lambda node: node.write(0, b"x" * CLUSTER),
+    "zero": lambda node: node.zero(0, CLUSTER),
+    "discard": lambda node: node.discard(0, CLUSTER),
+    "leave": lambda node: node.leave_to_backing(0, CLUSTER),
+}
+
+
+@pytest.mark.parametrize("named", ["L1", "L2", "counts", "outside", "packed over L1", "packed outside"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_table_that_an_entry_names_is_not_given_away(
+    tmp_path: Path, change: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("qemu-img", "qemu-io")
+    monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", -1)
+    monkeypatch.setattr(writeout, "MAX_CHECKED_BYTES", -1)
+    file = tmp_path / "disk.qcow2"
+    run("create", "-q", "-f", "qcow2", file, 4 * MIB)
+    run_io(file, "write -P 7 0 1M")
+    image = bytearray(file.read_bytes())
+    l1, counts = struct.unpack_from(">Q", image, 40)[0], struct.unpack_from(">Q", image, 48)[0]
+    l2 = struct.unpack_from(">Q", image, l1)[0] & ADDRESS
+    entries = {"L1": l1, "L2": l2, "outside": 1 << 40, "packed outside": 1 << 62 | 1 << 40}
+    entries |= {"counts": struct.unpack_from(">Q", image, counts)[0], "packed over L1": 1 << 62 | l1}
+    struct.pack_into(">Q", image, l2, entries[named])
+    file.write_bytes(image)
+    node = opened(file)
+    try:
+        CHANGES[change](node)
+        node.flush()
+        for offset in (2 * MIB, 3 * MIB):
+            node.write(offset, b"y" * CLUSTER)
+            node.flush()
+    except OSError as error:
+        assert "damaged" in str(error)  # noqa: PT017  # a change that meets no damage is as good
+    node.close()
+    node = opened_to_read(file)
+    assert read(node, CLUSTER, MIB - CLUSTER) == b"\7" * (MIB - CLUSTER)
+    assert node.header.is_corrupt
+    node.close()
+    assert file.stat().st_size < 8 * MIB
+
+
+def opened_to_read(file: Path) -> Qcow2Node:
+    node = open_image(str(file), "qcow2", read_only=True)
+    assert isinstance(node, Qcow2Node)
+    return node
