@@ -314,3 +314,16 @@ class TestAllocation:
         node.close()
         assert image.stat().st_size < 10 << 20
         check(image)
+
+
+@pytest.mark.parametrize("size", [0, 512 << 20])
+def test_nothing_is_read_and_written_where_the_disk_ends(tmp_path: Path, size: int) -> None:
+    image, _ = Recipe(65536, size).make(tmp_path)
+    node = open_image(str(image), "qcow2")
+    node.read_into(size, memoryview(bytearray()))
+    node.write(size, b"")
+    node.zero(size, 0)
+    node.discard(size, 0)
+    assert list(node.extents(size, 0)) == []
+    node.close()
+    check(image)

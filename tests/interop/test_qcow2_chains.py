@@ -171,7 +171,7 @@ def test_a_chain_of_unlike_images_is_written_while_qemu_reads_it(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("cluster_size", "size"),
-    [(512, 200 << 20), (65536, 1 << 40), (2 << 20, 1 << 40)],
+    [(512, 8 << 30), (65536, 1 << 40), (2 << 20, 1 << 40)],
     ids=["512", "64k", "2M"],
 )
 def test_a_large_overlay_is_like_a_plain_file(tmp_path: Path, cluster_size: int, size: int) -> None:

@@ -114,6 +114,8 @@ class Core:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer from ``offset``. Raises OSError."""
+        if not len(buffer):
+            return  # at the disk's end there may be no table to look at
         with self.lock:
             place = self.mapping.place(offset, len(buffer), 0)
             runs = self.mapping.runs(offset, len(buffer)) if place < 0 else []
