@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SEGMENT = 1 << 16
+SEGMENT = 1 << 12
 """Flags that lie together; where they are all alike, every such segment is the same constant."""
 
 _ALL: Final = (bytes(SEGMENT), b"\1" * SEGMENT)
