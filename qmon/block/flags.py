@@ -49,13 +49,19 @@ class Flags:
     def find(self, value: int, first: int, stop: int | None = None) -> int:
         """The first from ``first`` to before ``stop`` that is ``value``, -1 where none is."""
         stop = self.count if stop is None else stop
-        while first < stop:
-            number, start = divmod(first, SEGMENT)
-            end = min(SEGMENT, start + stop - first)
-            segment = self._segments[number]
-            if segment is _ALL[value]:
-                return first
-            if segment is not _ALL[1 - value] and (place := segment.find(value, start, end)) >= 0:
-                return first - start + place
-            first += end - start
+        if first >= stop:
+            return -1
+        segments, last = self._segments, (stop - 1) // SEGMENT
+        number, start = divmod(first, SEGMENT)
+        while number <= last:
+            segment = segments[number]
+            if segment is not _ALL[1 - value]:
+                end = stop - number * SEGMENT if number == last else SEGMENT
+                place = segment.find(value, start, end)
+                if place >= 0:
+                    return number * SEGMENT + place
+            number += 1
+            start = 0
+            while number <= last and segments[number] is _ALL[1 - value]:  # most are
+                number += 1
         return -1
