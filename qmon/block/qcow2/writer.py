@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from qmon.block.node import Buffer
 from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core, clear
-from qmon.block.qcow2.entries import CODEC_64, Table
+from qmon.block.qcow2.entries import CODEC_64, Entries, Table
 from qmon.block.qcow2.header import AUTOCLEAR_OFFSET, FEATURES, Autoclear
 from qmon.block.qcow2.mapping import COMPRESSED, COPIED, OFFSET_MASK, ZERO, Run, State, filled, row
 from qmon.block.qcow2.refcounts import Refcounts
@@ -306,11 +306,7 @@ class Writer:
         table = mapping.table(l1_index)
         if table is not None and old & COPIED:
             return table
-        entries = table.entries[:] if table else CODEC_64.empty(mapping.in_table)
-        for index in () if self._core.is_outside else filled(entries, 0, len(entries)):
-            entry = entries[index]
-            if entry & COPIED and self._refcounts.get((entry & OFFSET_MASK) >> self._bits) != 1:
-                entries[index] = entry & ~COPIED
+        entries = self._shared_entries(table) if table else CODEC_64.empty(mapping.in_table)
         cluster, is_hole = self._refcounts.allocate_table(1)
         new = mapping.cache.add(cluster << self._bits, entries, is_there=is_hole and table is None)
         mapping.l1[l1_index] = cluster << self._bits | COPIED
@@ -318,6 +314,15 @@ class Writer:
         if table is not None:
             self._out.give_up(table.offset >> self._bits)
         return new
+
+    def _shared_entries(self, table: Table) -> Entries:
+        """What a copy of a table holds: what is referred to more often can't be written in place."""
+        entries = table.entries[:]
+        for index in () if self._core.is_outside else filled(entries, 0, len(entries)):
+            entry = entries[index]
+            if entry & COPIED and self._refcounts.get((entry & OFFSET_MASK) >> self._bits) != 1:
+                entries[index] = entry & ~COPIED
+        return entries
 
     def _zero_part(self, offset: int, length: int) -> None:
         """Zeros within one cluster, unless they are there."""
