@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -98,11 +98,10 @@ class Offer:
 
 
 def _encode_drive(drive: DriveOffer) -> dict[str, Any]:
-    fields = asdict(drive)
-    if drive.backing is None:
-        del fields["backing"]
-    else:
-        fields["backing"]["samples"] = [astuple(sample) for sample in drive.backing.samples]
+    fields: dict[str, Any] = {"id": drive.id, "size": drive.size, "read_only": drive.read_only}
+    if drive.backing is not None:
+        samples = [(each.offset, each.length, each.checksum) for each in drive.backing.samples]
+        fields["backing"] = {"size": drive.backing.size, "samples": samples}
     return fields
 
 
