@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -272,6 +273,15 @@ def migrated(source: Qmon, target: Qmon, line: str) -> None:
     source.wait_migration("completed")
     target.wait_migration("completed")
     eventually(lambda: target.status() in ("running", "paused"), "the destination has taken over")
+
+
+def open_descriptors(pid: int) -> list[str]:
+    """What a process has open, but for its own modules, which come and go while they are imported."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed just now
+            found.append(os.readlink(entry))
+    return sorted(name for name in found if not name.startswith((str(CHECKOUT), sys.prefix, sys.base_prefix)))
 
 
 def same(one: Path, other: Path) -> bool:

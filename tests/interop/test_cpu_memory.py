@@ -5,7 +5,6 @@ And a QEMU that has them, driven by qmon's monitor, answers as its own monitor d
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from qmon.hmp.monitor import Monitor
 from tests.interop.peers import require
+from tests.interop.processes import open_descriptors
 from tests.interop.test_hmp_against_qemu import Hmp, QmpTarget, compare, end, ours, start_qemu
 from tests.interop.test_qmp_against_qemu import Qmp
 from tests.interop.two_monitors import TwoMonitors, differing, told
@@ -545,5 +545,4 @@ def test_descriptors_come_with_a_line(monitors: TwoMonitors, tmp_path: Path) -> 
                 for program in (monitors.theirs, monitors.ours)
             )
             assert ours == theirs, line
-    held = [os.readlink(entry) for entry in Path(f"/proc/{monitors.ours.process.pid}/fd").iterdir()]
-    assert str(path) not in held
+    assert str(path) not in open_descriptors(monitors.ours.process.pid)

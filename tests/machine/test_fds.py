@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.processes import Lab
+from tests.interop.processes import Lab, open_descriptors
 from tests.interop.test_hmp_against_qemu import connect
 
 
@@ -39,11 +39,6 @@ class Client:
 def lab(tmp_path: Path) -> Any:
     with Lab(tmp_path) as lab:
         yield lab
-
-
-def open_descriptors(pid: int) -> list[str]:
-    folder = Path(f"/proc/{pid}/fd")
-    return sorted(os.readlink(entry) for entry in folder.iterdir())
 
 
 def test_a_descriptor_is_kept_by_its_name_until_it_is_closed(lab: Lab, tmp_path: Path) -> None:
