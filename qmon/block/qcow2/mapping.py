@@ -267,14 +267,17 @@ def row(entries: Entries, index: int, most: int, step: int) -> int:
 
 
 def table_rows(entries: Entries, step: int) -> Iterator[tuple[int, int]]:
-    """The entries that are not 0, as rows of those each larger by ``step`` than the last: (index, count)."""
+    """The entries that are not 0, as rows of those each larger by ``step`` than the last: (index, count).
+
+    One that names no cluster is a row of its own: what follows may be larger by ``step``, and name the first.
+    """
     index, end = 0, len(entries)
     while index < end:
         entry = entries[index]
         if not entry:
             index = next(iter(filled(entries, index + 1, end, 1)), end)
             continue
-        goes_on = index + 1 < end and entries[index + 1] == entry + step
+        goes_on = entry & OFFSET_MASK and index + 1 < end and entries[index + 1] == entry + step
         count = row(entries, index, end - index, step) if goes_on else 1
         yield index, count
         index += count
