@@ -8,6 +8,7 @@ import os
 import time
 from typing import Any
 
+from qmon.block.qcow2.internal_snapshots import check_name
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.errors import CommandError, reason
 from qmon.machine.drive import Drive
@@ -47,6 +48,7 @@ class SnapshotCommands:
             )
         if not name:
             raise CommandError("Name is empty")
+        _check_name(name)
         async with holding(self._machine, [drive], SNAPSHOT):
             if _named(drive, name):
                 raise CommandError(f"Snapshot with name '{name}' already exists on device '{device}'")
@@ -102,7 +104,9 @@ class SnapshotCommands:
         """All disks in the same moment. One that can't ends it, and no disk has the snapshot then."""
         drives = self._check_snapshots(needs_vmstate=True)
         now_ns = time.time_ns()
-        if name is None:
+        if name is not None:
+            _check_name(name)
+        else:
             name = time.strftime("vm-%Y%m%d%H%M%S", time.localtime(now_ns // 1_000_000_000))
         async with holding(self._machine, drives, SNAPSHOT):
             done: list[Drive] = []
@@ -195,6 +199,13 @@ class SnapshotCommands:
             {"device": drive.id, "snapshots": [snapshot_info(each) for each in drive.layers[0].snapshots]}
             for drive in able
         ]
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_name(name)
+    except OSError as error:
+        raise CommandError(reason(error)) from error
 
 
 def _named(drive: Drive, name: str) -> list[Snapshot]:

@@ -45,6 +45,19 @@ _MAX_NAME_BYTES = 255
 """QEMU reads no longer ones (include/block/snapshot.h: QEMUSnapshotInfo)."""
 
 _MAX_TABLE_BYTES = 64 << 20
+_SHOWN_NAME = 32
+
+
+def check_name(name: str) -> None:
+    """See that a snapshot can be called so. Raises OSError saying what its name should be."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise OSError(errno.EINVAL, "Snapshot name is not UTF-8 text: give one that is") from error
+    if length > _MAX_NAME_BYTES:
+        shown = f"{name[:_SHOWN_NAME]}…"
+        why = f"Snapshot name '{shown}' takes {length} bytes: give one of at most {_MAX_NAME_BYTES} bytes"
+        raise OSError(errno.EINVAL, why)
 
 
 class InternalSnapshots:
@@ -67,7 +80,7 @@ class InternalSnapshots:
     ) -> Snapshot:
         """Keep what the disk holds now under a name and a new id, in the same moment dropping others."""
         core = self._core
-        _check_name(name)
+        check_name(name)
         if core.is_outside:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))  # there is one place for each cluster
         kept = [each for each in core.snapshots if each not in instead_of]
@@ -307,8 +320,3 @@ def _number(id: str) -> int:
     """What an id begins with, as QEMU counts them."""
     match = re.match(r"\d+", id)
     return int(match[0]) if match else 0
-
-
-def _check_name(name: str) -> None:
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        raise OSError(errno.EINVAL, f"a snapshot's name has at most {_MAX_NAME_BYTES} bytes")

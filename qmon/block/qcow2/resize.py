@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from dataclasses import replace
 
 from qmon.block.qcow2.core import Core
@@ -27,7 +28,7 @@ def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size
         raise OSError(errno.ENOTSUP, "Can't resize an image with a raw external data file")
     entries = l1_entries_for(size, core.header.cluster_bits)
     if entries * 8 > MAX_L1_BYTES:
-        raise OSError(errno.EFBIG, "an image of this cluster size can't be so large")
+        raise OSError(errno.EFBIG, f"Failed to grow the L1 table: {os.strerror(errno.EFBIG)}")
     writer.before_change()
     out.flush()
     if size > core.size:

@@ -13,6 +13,11 @@ from qmon.hmp.person import LineError
 
 NONE_HERE = "this target has no monitor of its own that could run it"
 
+NOT_PERMITTED = ": Operation not permitted"
+"""What committing an overlay ends with that is open for reading alone."""
+READ_ONLY = "Block node is read-only"
+"""QEMU prints it on a line of its own above that."""
+
 
 async def _ours_or_its_own(call: Call, command: str, arguments: dict[str, Any] | None = None) -> Any:
     """A command that QMP has no words for: the embedded machine's, or a line for QEMU's own monitor."""
@@ -75,7 +80,8 @@ async def commit(call: Call) -> None:
     try:
         await _ours_or_its_own(call, "x-qmon-commit", {"device": call.text("device")})
     except CommandError as error:
-        raise LineError(str(error)) from error
+        why = str(error)
+        raise LineError(f"{READ_ONLY}\n{why}" if why.endswith(NOT_PERMITTED) else why) from error
 
 
 @handler("hmp_snapshot_blkdev")
