@@ -60,6 +60,32 @@ def test_a_table_that_an_entry_names_is_not_given_away(
     assert file.stat().st_size < 8 * MIB
 
 
+def test_counts_that_are_new_lie_behind_what_an_uncounted_part_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry names a cluster for whose counts there is no block; the first write beside it makes one."""
+    require("qemu-img", "qemu-io")
+    monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", -1)
+    file, uncounted = tmp_path / "disk.qcow2", 300 * 64 * 512
+    run("create", "-q", "-f", "qcow2", "-o", "cluster_size=512,refcount_bits=64", file, MIB)
+    run_io(file, "write -P 7 0 512")
+    image = bytearray(file.read_bytes().ljust(uncounted, b"\0"))
+    image += b"\5" * 5 * 512
+    l1 = struct.unpack_from(">Q", image, 40)[0]
+    l2 = struct.unpack_from(">Q", image, l1)[0] & ADDRESS
+    struct.pack_into(">Q", image, l2, 1 << 63 | uncounted)
+    file.write_bytes(image)
+    node = opened(file)
+    node.write(100 << 10, b"x" * 512)
+    with pytest.raises(OSError, match="damaged"):
+        node.flush()
+    node.close()
+    node = opened_to_read(file)
+    assert read(node, 0, 512) == b"\5" * 512
+    assert node.header.is_corrupt
+    node.close()
+
+
 def opened_to_read(file: Path) -> Qcow2Node:
     node = open_image(str(file), "qcow2", read_only=True)
     assert isinstance(node, Qcow2Node)

@@ -179,7 +179,7 @@ class Refcounts:
         position = self._hint if self.is_trusted else self._append
         while True:
             index, place = divmod(position, self.in_block)
-            block = self._block(index) or self._add_block(index)
+            block = self._block(index) or self._add_block(index, place)
             try:
                 place = block.entries.index(0, place)
             except ValueError:
@@ -208,7 +208,7 @@ class Refcounts:
         start = position = hint if count == 1 else max(hint, self._end())
         while position - start < count:
             index, place = divmod(position, self.in_block)
-            block = self._block(index) or (self._add_block(index) if count == 1 else None)
+            block = self._block(index) or (self._add_block(index, place) if count == 1 else None)
             if block is None:  # a new one must not lie in the way
                 position = (index + 1) * self.in_block
             elif not block.entries[place]:
@@ -322,10 +322,10 @@ class Refcounts:
                     if block.entries[place]:
                         yield start + place
 
-    def _add_block(self, index: int) -> Table:
-        """A new block for counts that are all zero; it lies in the first cluster that it counts."""
-        block = self.add_block_at(index, index * self.in_block)
-        block.entries[0] = 1
+    def _add_block(self, index: int, place: int = 0) -> Table:
+        """A new block for counts that are all zero; it lies in one of the clusters that it counts."""
+        block = self.add_block_at(index, index * self.in_block + place)
+        block.entries[place] = 1
         return block
 
     def add_block_at(self, index: int, cluster: int) -> Table:
