@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qmon.block.file import FileNode
@@ -103,10 +103,36 @@ def backing_path(overlay: str, name: str) -> str:
     A relative one begins at the overlay's folder, but after "file:", as any name with a protocol, at the
     current folder. Raises OSError for what is no file's name.
     """
-    path = name.removeprefix("file:")
+    path = full_backing_name(overlay, name)
+    if path == name:
+        path = name.removeprefix("file:")
     if _PROTOCOL.match(path):
         raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name, and only files are supported")
-    return path if path != name else os.path.join(os.path.dirname(overlay), path)
+    return path
+
+
+def full_backing_name(overlay: str, name: str) -> str:
+    """What QEMU takes a backing file's name for that an overlay gives (block.c, path_combine)."""
+    if name.startswith("/") or _PROTOCOL.match(name):
+        return name
+    return overlay[: overlay.rfind("/") + 1] + name
+
+
+def keep_names(layers: Sequence[Layer], known: Sequence[Layer]) -> list[Layer]:
+    """Images with the file names by which ``known``, which is the same chain, calls the same files."""
+    names = [layer.file for layer in known[: len(layers)]]
+    names += [layer.file for layer in layers[len(names) :]]
+    return [
+        replace(layer, file=name) if _is_same_file(layer.file, name) else layer
+        for layer, name in zip(layers, names, strict=True)
+    ]
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except FileNotFoundError:
+        return False
 
 
 class _Chain:

@@ -16,7 +16,7 @@ from qmon.block.chain import backing_name, check_overlay, commit, put_on_top
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.gate import Gate
 from qmon.block.guessed import GuessedRawFilter
-from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, look_at_image, open_image
+from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, keep_names, look_at_image, open_image
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.create import create_overlay
@@ -268,7 +268,7 @@ class Drive:
         names = self.node_names
         self.settings = replace(self.settings, file=file, format="qcow2")
         self.format = "qcow2"
-        self.layers = layers
+        self.layers = [layers[0], *keep_names(layers[1:], self.layers)]
         self._node_names = [(name or self._new_name(), file_name), *names]
         self._overlay_numbers.insert(0, next(_numbers))
         self._image = self.node = overlay
@@ -330,7 +330,8 @@ class Drive:
             self._has_fault_filter = True
 
     def _look(self) -> list[Layer]:
-        return look_at_image(self.settings.file, self.format, read_only=self.read_only)
+        layers = look_at_image(self.settings.file, self.format, read_only=self.read_only)
+        return keep_names(layers, self.layers)
 
     def _close(self) -> None:
         node, self.node = self.node, InactiveNode(self.node.size, self.read_only)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from qmon.block.image import Layer
+from qmon.block.image import Layer, full_backing_name
 from qmon.block.qcow2.header import Compatible, Header, Incompatible
 from qmon.block.qcow2.snapshots import Snapshot
 
@@ -34,9 +34,9 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
         info.update(_of_header(top.header))
     if top.snapshots:
         info["snapshots"] = [snapshot_info(each) for each in top.snapshots]
-    if len(layers) > 1 and top.header is not None:
+    if len(layers) > 1 and top.header is not None and top.header.backing_file is not None:
         info["backing-filename"] = top.header.backing_file
-        info["full-backing-filename"] = layers[1].file
+        info["full-backing-filename"] = full_backing_name(top.file, top.header.backing_file)
         if top.header.backing_format is not None:
             info["backing-filename-format"] = top.header.backing_format
         info["backing-image"] = image_info(layers[1:])
