@@ -68,21 +68,16 @@ class DirtyMap:
         offset = first * self.granularity
         return offset, min(last * self.granularity, self.size) - offset
 
-    def runs(self) -> Iterator[tuple[int, int]]:
-        """Yield the dirty runs as (offset, length) in bytes, as they are when each is found."""
-        position = 0
-        while (first := self._flags.find(1, position)) >= 0:
-            last = self._flags.find(0, first)
-            position = last if last >= 0 else self._flags.count
-            offset = first * self.granularity
-            yield offset, min(position * self.granularity, self.size) - offset
-
     def clean(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Yield the parts of a range that are not marked, likewise."""
+        """Yield the parts of a range that are not marked, in bytes, as they are when each is found."""
         position = offset // self.granularity
         last = -(-(offset + length) // self.granularity)
-        while (first := self._flags.find(0, position, last)) >= 0:
-            found = self._flags.find(1, first, last)
+        while True:
+            with self._lock:  # its end is looked for before it is marked
+                first = self._flags.find(0, position, last)
+                found = self._flags.find(1, first, last) if first >= 0 else -1
+            if first < 0:
+                return
             position = found if found >= 0 else last
             start = max(first * self.granularity, offset)
             yield start, min(position * self.granularity, offset + length) - start
