@@ -122,10 +122,6 @@ class TableCache:
         """Whether what was changed should be written down, so that tables can be dropped again."""
         return len(self._dirty) * 2 > self._max_tables
 
-    @property
-    def has_dirty(self) -> bool:
-        return bool(self._dirty)
-
     def get(self, offset: int) -> Table | None:
         """A table that is in memory."""
         table = self._tables.get(offset)
