@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from qmon.block.file import FileNode
-from qmon.block.image import open_image
 from qmon.block.node import Buffer
 from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.node import Qcow2Node
 from tests.interop.peers import require
 from tests.interop.qcow2_images import check, content, read, run, run_io
+from tests.interop.qcow2_model import opened
 
 SIZE = (300 << 10) + 512
 FAILURES = 5
@@ -77,12 +77,6 @@ class State:
 
     held: bytes
     snapshots: dict[str, bytes]
-
-
-def opened(image: Path) -> Qcow2Node:
-    node = open_image(str(image), "qcow2")
-    assert isinstance(node, Qcow2Node)
-    return node
 
 
 def names(node: Qcow2Node) -> set[str]:
@@ -175,8 +169,7 @@ def judge(image: Path, states: list[State]) -> None:
     """Whoever opens the image next finds one of the states, sound."""
     opened(image).close()  # sets right what has to be
     check(image, leaks=True)
-    node = open_image(str(image), "qcow2", read_only=True)
-    assert isinstance(node, Qcow2Node)
+    node = opened(image, read_only=True)
     there = names(node)
     held = read(node)
     node.close()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from qmon.block.image import open_image
 from qmon.block.qcow2 import writeout
 from qmon.block.qcow2.node import Qcow2Node
 from tests.interop.peers import require
@@ -53,7 +52,7 @@ def test_a_table_that_an_entry_names_is_not_given_away(
     except OSError as error:
         assert "damaged" in str(error)  # noqa: PT017  # a change that meets no damage is as good
     node.close()
-    node = opened_to_read(file)
+    node = opened(file, read_only=True)
     assert read(node, CLUSTER, MIB - CLUSTER) == b"\7" * (MIB - CLUSTER)
     assert node.header.is_corrupt
     node.close()
@@ -80,13 +79,7 @@ def test_counts_that_are_new_lie_behind_what_an_uncounted_part_holds(
     with pytest.raises(OSError, match="damaged"):
         node.flush()
     node.close()
-    node = opened_to_read(file)
+    node = opened(file, read_only=True)
     assert read(node, 0, 512) == b"\5" * 512
     assert node.header.is_corrupt
     node.close()
-
-
-def opened_to_read(file: Path) -> Qcow2Node:
-    node = open_image(str(file), "qcow2", read_only=True)
-    assert isinstance(node, Qcow2Node)
-    return node

@@ -165,8 +165,8 @@ class Disk:
         assert content(self.image) == self.held
 
 
-def opened(image: Path) -> Qcow2Node:
+def opened(image: Path, *, read_only: bool = False) -> Qcow2Node:
     """An image that is qcow2, with what backs it."""
-    node = open_image(str(image), "qcow2")
+    node = open_image(str(image), "qcow2", read_only=read_only)
     assert isinstance(node, Qcow2Node)
     return node
