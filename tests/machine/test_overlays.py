@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from qmon.machine.drive import Drive, DriveSettings
 from tests.interop.peers import require
 from tests.interop.qcow2_images import Recipe, check, content, read, recipes
+from tests.interop.qcow2_model import Step, steps
 
 
 @pytest.fixture(autouse=True)
@@ -22,26 +22,8 @@ def qemu() -> None:
     require("qemu-img", "qemu-io")
 
 
-@dataclass(frozen=True)
-class Step:
-    call: str
-    place: float
-    length: int
-    seed: int
-
-
-steps = st.builds(
-    Step,
-    st.sampled_from(
-        ["write"] * 5
-        + ["overlay"] * 2
-        + ["commit", "commit", "take", "apply", "delete", "zero", "discard"]
-        + ["reopen", "resize"]
-    ),
-    st.floats(0, 1),
-    st.one_of(st.integers(1, 5000), st.integers(1, 300_000)),
-    st.integers(0, 255),
-)
+CALLS = {"write": 5, "overlay": 2, "commit": 2, "take": 1, "apply": 1, "delete": 1, "zero": 1, "discard": 1}
+CALLS |= {"reopen": 1, "resize": 1}
 
 
 class Disk:
@@ -109,14 +91,14 @@ class Disk:
         drive.commit()
         assert all(extent.kind.value == "backing" for extent in drive.node.extents(0, drive.size))
 
-    def check(self) -> None:
+    def check(self, *, leaks: bool) -> None:
         assert self.drive.size == len(self.held)
         assert read(self.drive.node) == self.held
         layers = self.drive.layers
         self.drive.close()
         for layer in layers:
             if layer.format == "qcow2":
-                check(Path(layer.file))
+                check(Path(layer.file), leaks=leaks)
         if layers[0].format == "qcow2":
             assert content(Path(layers[0].file)) == self.held
             for name, held in self.snapshots.items():
@@ -128,7 +110,7 @@ class Disk:
 @given(
     recipes().filter(lambda recipe: recipe.refcount_bits > 2 and recipe.content != "snapshot"),
     st.booleans(),
-    st.lists(steps, min_size=4, max_size=25),
+    st.lists(steps(CALLS), min_size=4, max_size=25),
 )
 def test_overlays_come_on_top_and_are_committed(recipe: Recipe, is_raw: bool, todo: list[Step]) -> None:
     if recipe.compat == "0.10":
@@ -143,6 +125,6 @@ def test_overlays_come_on_top_and_are_committed(recipe: Recipe, is_raw: bool, to
         try:
             for step in todo:
                 disk.do(step)
-            disk.check()
+            disk.check(leaks=recipe.content == "bitmap")
         finally:
             disk.drive.close()
