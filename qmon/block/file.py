@@ -6,7 +6,9 @@ import ctypes
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from qmon.block.locks import NO_LOCKS, ImageLock, LockSet
@@ -35,6 +37,27 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
+class Discards:
+    """How often a file was told what is no longer needed of it, and how much of it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.done = self.failed = self.done_bytes = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def counting(self, length: int) -> Iterator[None]:
+        """Count what the block does, by whether it raises OSError."""
+        try:
+            yield
+        except OSError:
+            with self._lock:
+                self.failed += 1
+            raise
+        with self._lock:
+            self.done += 1
+            self.done_bytes += length
+
+
 class FileNode:
     """A file of any length; reads past its end give zeros, writes there make it longer.
 
@@ -43,6 +66,7 @@ class FileNode:
 
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
         self.path = path
+        self.discards = Discards()
         self._read_only = read_only
         # O_NONBLOCK means nothing to a disk; a FIFO would wait for its other end, only to be refused below.
         access = os.O_RDONLY if read_only else os.O_RDWR
@@ -109,12 +133,14 @@ class FileNode:
             offset += count
 
     def discard(self, offset: int, length: int) -> None:
-        self.zero(offset, length, unmap=True)
+        with self.discards.counting(length):
+            self.zero(offset, length, unmap=True)
 
     def give_back(self, offset: int, length: int) -> None:
         """Give a range back to the file system where it takes it; else nothing. Raises OSError."""
         try:
-            punch_hole(self._fd, offset, length)
+            with self.discards.counting(length):
+                punch_hole(self._fd, offset, length)
         except OSError as error:
             if error.errno not in _CANNOT_PUNCH:
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qmon.block.file import FileNode
+from qmon.block.file import Discards, FileNode
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent
 
@@ -58,6 +58,11 @@ class RawNode:
             self._size = -(-size // SECTOR) * SECTOR
         finally:
             self._file.change_locks(self._locks)
+
+    @property
+    def discards(self) -> Discards:
+        """What its file was told."""
+        return self._file.discards
 
     @property
     def locks(self) -> LockSet:

@@ -6,7 +6,7 @@ from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine import describe
-from qmon.machine.drive import DriveSettings, is_identifier
+from qmon.machine.drive import Drive, DriveSettings, is_identifier
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import Machine, check_format
 from qmon.machine.throttle_limits import read_limits
@@ -40,6 +40,9 @@ class BlockCommands:
         return nodes
 
     def _nodes(self) -> list[dict[str, Any]]:
+        return [node for drive, place in self._layers() for node in describe.nodes_of(drive, place)]
+
+    def _layers(self) -> list[tuple[Drive, int]]:
         """What was opened last comes first: what backs an image, before it."""
         layers = [
             (number, place, drive)
@@ -47,22 +50,16 @@ class BlockCommands:
             for place, number in enumerate(drive.layer_numbers)
         ]
         layers.sort(key=lambda layer: layer[:2], reverse=True)
-        return [node for _, place, drive in layers for node in describe.nodes_of(drive, place)]
+        return [(drive, place) for _, place, drive in layers]
 
     @command("query-blockstats")
     async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:
-        """What guests did, by NBD or from a monitor; for nodes alone, which guests don't use, nothing."""
+        """What guests did, by NBD or from a monitor; of nodes, what was discarded."""
+        machine = self._machine
         if query_nodes:
-            return [{"node-name": node["node-name"], "stats": describe.stats()} for node in self._nodes()]
-        found = []
-        for device in self._machine.devices.values():
-            entry: dict[str, Any] = {"device": device.id, "stats": describe.stats(device.accounts)}
-            drive = self._machine.drives.get(device.id)
-            if drive is not None:
-                entry["node-name"], file = drive.node_names[0]
-                entry["parent"] = {"node-name": file, "stats": describe.stats()}
-            found.append(entry)
-        return found
+            stats = [each for drive, place in self._layers() for each in describe.node_stats(drive, place)]
+            return stats[::-1]
+        return [describe.device_stats(each, machine.drives.get(each.id)) for each in machine.devices.values()]
 
     @command("x-qmon-drive-add")
     async def drive_add(

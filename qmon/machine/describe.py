@@ -22,8 +22,6 @@ _NEVER_COUNTED = {
     "invalid_flush_operations": 0,
     "invalid_unmap_operations": 0,
     "wr_highest_offset": 0,
-    "account_invalid": True,
-    "account_failed": True,
     "timed_stats": [],
 }
 
@@ -88,10 +86,52 @@ def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str,
     }
 
 
-def stats(accounts: Accounts | None = None) -> dict[str, Any]:
-    """A BlockDeviceStats; without ``accounts`` all of its figures are 0."""
+def device_stats(device: Device, drive: Drive | None) -> dict[str, Any]:
+    """A BlockStats of a device, with those of its nodes; without ``drive`` it is empty."""
+    entry: dict[str, Any] = {} if drive is None else _layer_stats(drive, 0, with_backing=True)
+    return {**entry, "device": device.id, "stats": _stats(device.accounts)}
+
+
+def node_stats(drive: Drive, number: int) -> list[dict[str, Any]]:
+    """A BlockStats of each node of a layer, in the order of ``nodes_of``."""
+    return [_layer_stats(drive, number, with_backing=False), _file_stats(drive, number)]
+
+
+def _layer_stats(drive: Drive, number: int, *, with_backing: bool) -> dict[str, Any]:
+    entry = {
+        "node-name": drive.node_names[number][0],
+        "stats": _stats(),
+        "parent": _file_stats(drive, number),
+    }
+    if with_backing and number + 1 < len(drive.layers):
+        entry["backing"] = _layer_stats(drive, number + 1, with_backing=True)
+    return entry
+
+
+def _file_stats(drive: Drive, number: int) -> dict[str, Any]:
+    discards = drive.discards(number)
+    return {
+        "node-name": drive.node_names[number][1],
+        "stats": _stats(),
+        "driver-specific": {
+            "driver": "file",
+            "discard-nb-ok": discards.done,
+            "discard-nb-failed": discards.failed,
+            "discard-bytes-ok": discards.done_bytes,
+        },
+    }
+
+
+def _stats(accounts: Accounts | None = None) -> dict[str, Any]:
+    """A BlockDeviceStats; without ``accounts``, of a node, all of its figures are 0."""
     total = None if accounts is None else accounts.total()
     figures: dict[str, Any] = {name: 0 if total is None else getattr(total, name) for name in FIGURES}
     if total is not None and total.last_ns:
         figures["idle_time_ns"] = max(0, time.monotonic_ns() - total.last_ns)
-    return {**figures, **_NEVER_COUNTED}
+    counts_failures = accounts is not None
+    return {
+        **figures,
+        **_NEVER_COUNTED,
+        "account_invalid": counts_failures,
+        "account_failed": counts_failures,
+    }

@@ -14,6 +14,7 @@ from typing import NoReturn
 from qmon.block.accounts import Accounts
 from qmon.block.chain import backing_name, check_overlay, commit, put_on_top
 from qmon.block.faults import FaultFilter, Faults
+from qmon.block.file import Discards
 from qmon.block.gate import Gate
 from qmon.block.guessed import GuessedRawFilter
 from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, keep_names, look_at_image, open_image
@@ -235,6 +236,13 @@ class Drive:
         if not isinstance(self._image, Qcow2Node):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         return self._image.internal
+
+    def discards(self, number: int) -> Discards:
+        """What the file of a layer was told, since it was opened."""
+        node: Node | None = self._image
+        for _ in range(number):
+            node = None if node is None else node.backing
+        return node.discards if isinstance(node, RawNode | Qcow2Node) else Discards()
 
     def look_again(self) -> None:
         """Have ``layers`` say what is in the files now. Raises OSError."""

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 
-from qmon.block.file import FileNode
+from qmon.block.file import Discards, FileNode
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.qcow2.core import Core, read_header
@@ -117,6 +117,11 @@ class Qcow2Node:
         """What takes, deletes and applies them; nobody else uses the image meanwhile. Raises OSError."""
         self._writable()
         return self._internal
+
+    @property
+    def discards(self) -> Discards:
+        """What its file was told."""
+        return self._file.discards
 
     @property
     def locks(self) -> LockSet:
