@@ -8,9 +8,10 @@ from typing import Any, Literal
 from qmon.block.image import FORMATS
 from qmon.block.qcow2.header import Qcow2Error
 from qmon.errors import CommandError, DeviceNotFoundError, reason
-from qmon.machine.drive import Drive, is_identifier
+from qmon.machine.drive import Drive
 from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
+from qmon.node_names import refusal
 from qmon.qmp.registry import command
 
 SNAPSHOT = "snapshot"
@@ -41,7 +42,7 @@ class OverlayCommands:
         self._check_format(format or "qcow2", existing=existing)
         machine.check_not_busy(drive)
         if snapshot_node_name is not None:
-            self._check_node_name(snapshot_node_name)
+            self._check_node_name(snapshot_node_name, drive)
         verb = "open" if existing else "create"
         try:
             if await machine.blocking(_is_same_file, file, drive.image):
@@ -71,13 +72,13 @@ class OverlayCommands:
                 else "Backing file not supported for file format 'raw'"
             )
 
-    def _check_node_name(self, name: str) -> None:
-        if not is_identifier(name):
-            raise CommandError(f"Invalid node-name: '{name}'")
-        if name in self._machine.node_names:
+    def _check_node_name(self, name: str, drive: Drive) -> None:
+        machine = self._machine
+        if name in machine.node_names or name in machine.drives:
             raise CommandError("New overlay node-name already in use")
-        if name in self._machine.devices:
-            raise CommandError(f"node-name={name} is conflicting with a device id")
+        refused = refusal(name, drive.id, machine.node_names, machine.devices)
+        if refused is not None:
+            raise CommandError(refused)
 
     @command("x-qmon-commit")
     async def commit(self, device: str) -> dict[str, Any]:

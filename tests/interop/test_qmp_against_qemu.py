@@ -364,3 +364,15 @@ def test_what_is_said_of_a_drive_that_is_not_there(both: Both) -> None:
     theirs = both.qemu.ask("human-monitor-command", {"command-line": "drive_del nope"})["return"]
     ours = both.qmon.ask("x-qmon-drive-del", {"id": "nope"})["error"]
     assert ours == {"class": "DeviceNotFound", "desc": theirs.strip()}
+
+
+@pytest.mark.parametrize("name", ["d0", "ro0", "", "1n", "n" * 32])
+def test_what_is_said_of_what_an_overlay_can_not_be_called(both: Both, name: str) -> None:
+    answers = []
+    for side, folder in ((both.qemu, "qemu"), (both.qmon, "qmon")):
+        file = both.folder / folder / f"overlay-{len(name)}.qcow2"
+        given = {"device": "d0", "snapshot-file": str(file), "snapshot-node-name": name}
+        answers.append(side.ask("blockdev-snapshot-sync", given))
+        file.unlink(missing_ok=True)  # QEMU makes it first
+    assert answers[1] == answers[0]
+    assert "error" in answers[0]
