@@ -291,12 +291,7 @@ class Refcounts:
         """A cluster from which on few are in use: behind the last block that there is."""
         last = max((index for index, entry in enumerate(self.table) if entry), default=0)
         block = self._block(last)
-        if block is None:
-            return 0
-        place = self.in_block
-        while place and not block.entries[place - 1]:
-            place -= 1
-        return last * self.in_block + place
+        return 0 if block is None else last * self.in_block + _used(block.entries)
 
     def _check_free(self, first: int, count: int) -> None:
         if (first + count) << self._bits > 1 << MAX_FILE_BITS:
@@ -318,7 +313,7 @@ class Refcounts:
             block = self._block(index)
             if block is not None:
                 start = index * self.in_block
-                for place in range(max(0, cluster - start), self.in_block):
+                for place in range(max(0, cluster - start), _used(block.entries)):
                     if block.entries[place]:
                         yield start + place
 
@@ -353,3 +348,8 @@ class Refcounts:
             raise OSError(errno.EFBIG, "the image file can't grow any more: its refcount table is full")
         self.table.extend(CODEC_64.empty(wanted - len(self.table)))
         self.has_moved = True
+
+
+def _used(entries: Entries) -> int:
+    """How many entries there are up to the last that is not 0: blocks may have millions of them."""
+    return -(-len(entries.tobytes().rstrip(b"\0")) // entries.itemsize)
