@@ -19,7 +19,7 @@ from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.node import Qcow2Node
 from tests.interop.peers import require
 from tests.interop.qcow2_images import check, content, read, run, run_io
-from tests.interop.qcow2_model import opened
+from tests.interop.qcow2_model import a_chance, opened
 
 SIZE = (300 << 10) + 512
 FAILURES = 5
@@ -133,7 +133,7 @@ CHANGES: dict[str, Callable[[Qcow2Node, State], State]] = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
-    chance = random.Random()
+    chance = a_chance()
     folder = tmp_path_factory.mktemp("good")
     return make(folder, cluster_size=chance.choice([512, 4096]), backed=chance.random() < 0.5)
 
@@ -215,7 +215,7 @@ def goes_on(node: Qcow2Node) -> Callable[[State], State] | None:
 def test_what_fails_half_way_is_done_or_is_not(
     name: str, kind: str, made: tuple[Path, State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change, chance = CHANGES[name], random.Random()
+    change, chance = CHANGES[name], a_chance()
     good, before = made
     failing = Failing()
     monkeypatch.setattr(qcow2_node, "FileNode", failing.file_type())

@@ -170,3 +170,10 @@ def opened(image: Path, *, read_only: bool = False) -> Qcow2Node:
     node = open_image(str(image), "qcow2", read_only=read_only)
     assert isinstance(node, Qcow2Node)
     return node
+
+
+def a_chance() -> random.Random:
+    """Another one each time; a test that fails shows which."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    return random.Random(seed)

@@ -16,7 +16,7 @@ from qmon.block.raw import RawNode
 from tests.interop.peers import require
 from tests.interop.processes import noise
 from tests.interop.qcow2_images import CLUSTER_SIZES, check, content, read, run, run_io
-from tests.interop.qcow2_model import Disk, Step, opened
+from tests.interop.qcow2_model import Disk, Step, a_chance, opened
 
 HERE, THERE = b"C" * 1024, b"S" * 1024
 
@@ -101,13 +101,6 @@ def was_left_alone(image: Path) -> None:
     """No lock was left behind."""
     run("rebase", "-u", "-b", "", image)
     run_io(image, "write 0 512")
-
-
-def a_chance() -> random.Random:
-    """Another one each time; a test that fails shows which."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
 
 
 CHAIN = 20
