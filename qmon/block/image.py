@@ -14,6 +14,7 @@ from qmon.block.file import FileNode
 from qmon.block.locks import READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
+from qmon.block.qcow2.bitmaps import Bitmap, read_listed
 from qmon.block.qcow2.core import read_header
 from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
@@ -52,6 +53,8 @@ class Layer:
     size: int
     header: Header | None = None
     snapshots: tuple[Snapshot, ...] = ()
+    bitmaps: tuple[Bitmap, ...] = ()
+    """Those that are kept up."""
 
 
 def open_image(path: str, image_format: str, *, read_only: bool = False, lock: bool = True) -> ImageNode:
@@ -191,7 +194,8 @@ def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:
     try:
         if name == "qcow2":
             header = read_header(node, for_writing=not read_only)
-            return Layer(file, name, header.size, header, tuple(read_snapshots(node, header, node.size)))
+            snapshots = tuple(read_snapshots(node, header, node.size))
+            return Layer(file, name, header.size, header, snapshots, read_listed(node, header))
         return Layer(file, "raw", -(-node.size // SECTOR) * SECTOR)
     finally:
         node.close()

@@ -134,9 +134,19 @@ class Drive:
         self._image: ImageNode | None = None
         """The open image, below all filters."""
         self.node: Node = InactiveNode(0, settings.read_only)
-        self.layers: list[Layer] = []
-        """The image and what backs it, as they were when it was opened or looked at last."""
+        self._layers: list[Layer] = []
         self.probe()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The image and what backs it, as they were when it was opened or looked at last.
+
+        Its bitmaps are left out once a change has made them untrue.
+        """
+        if isinstance(self._image, Qcow2Node) and not self._image.keeps_bitmaps:
+            top, *below = self._layers
+            return [replace(top, bitmaps=()), *below]
+        return self._layers
 
     @property
     def _is_guessed_raw(self) -> bool:
@@ -198,7 +208,7 @@ class Drive:
     def probe(self) -> None:
         """Look at the image's size again, unless it is active. Raises OSError."""
         if not self._active:
-            self.layers = self._look()
+            self._layers = self._look()
             self.node = InactiveNode(self.layers[0].size, self.read_only)
 
     def activate(self) -> None:
@@ -209,7 +219,7 @@ class Drive:
             if self._is_guessed_raw:
                 self.node = GuessedRawFilter(self.node)
             self._active = True
-            self.layers = self._look()
+            self._layers = self._look()
             if self.faults:
                 self.install_fault_filter()
 
@@ -246,7 +256,7 @@ class Drive:
 
     def look_again(self) -> None:
         """Have ``layers`` say what is in the files now. Raises OSError."""
-        self.layers = self._look()
+        self._layers = self._look()
 
     def put_overlay(self, file: str, *, create: bool, name: str | None) -> None:
         """Go on in an overlay, which is made or is there and empty; nobody else uses the drive.
@@ -276,7 +286,7 @@ class Drive:
         names = self.node_names
         self.settings = replace(self.settings, file=file, format="qcow2")
         self.format = "qcow2"
-        self.layers = [layers[0], *keep_names(layers[1:], self.layers)]
+        self._layers = [layers[0], *keep_names(layers[1:], self.layers)]
         self._node_names = [(name or self._new_name(), file_name), *names]
         self._overlay_numbers.insert(0, next(_numbers))
         self._image = self.node = overlay
@@ -342,6 +352,7 @@ class Drive:
         return keep_names(layers, self.layers)
 
     def _close(self) -> None:
+        self._layers = self.layers
         node, self.node = self.node, InactiveNode(self.node.size, self.read_only)
         self._active = self._has_fault_filter = False
         self._image = None

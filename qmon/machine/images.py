@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qmon.block.image import Layer, full_backing_name
+from qmon.block.qcow2.bitmaps import Bitmap, Flag
 from qmon.block.qcow2.header import Compatible, Header, Incompatible
 from qmon.block.qcow2.snapshots import Snapshot
 
@@ -31,7 +32,7 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
         "dirty-flag": False,
     }
     if top.header is not None:
-        info.update(_of_header(top.header))
+        info.update(_of_header(top.header, top.bitmaps))
     if top.snapshots:
         info["snapshots"] = [snapshot_info(each) for each in top.snapshots]
     if len(layers) > 1 and top.header is not None and top.header.backing_file is not None:
@@ -43,13 +44,15 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
     return info
 
 
-def _of_header(header: Header) -> dict[str, Any]:
+def _of_header(header: Header, bitmaps: Sequence[Bitmap]) -> dict[str, Any]:
     data: dict[str, Any] = {
         "compat": "0.10" if header.version == 2 else "1.1",
         "compression-type": header.compression.name.lower(),
     }
     if header.version >= 3:
         data["lazy-refcounts"] = bool(header.compatible & Compatible.LAZY_REFCOUNTS)
+    if bitmaps:
+        data["bitmaps"] = [_bitmap_info(each) for each in bitmaps]
     data["refcount-bits"] = 1 << header.refcount_order
     if header.version >= 3:
         data["corrupt"] = header.is_corrupt
@@ -58,6 +61,16 @@ def _of_header(header: Header) -> dict[str, Any]:
         "cluster-size": header.cluster_size,
         "dirty-flag": header.is_dirty,
         "format-specific": {"type": "qcow2", "data": data},
+    }
+
+
+def _bitmap_info(bitmap: Bitmap) -> dict[str, Any]:
+    """A Qcow2BitmapInfo."""
+    flags = {Flag.IN_USE: "in-use", Flag.AUTO: "auto"}
+    return {
+        "flags": [name for flag, name in flags.items() if bitmap.flags & flag],
+        "name": bitmap.shown_name,
+        "granularity": 1 << bitmap.granularity_bits,
     }
 
 

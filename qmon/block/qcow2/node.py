@@ -119,6 +119,11 @@ class Qcow2Node:
         return self._internal
 
     @property
+    def keeps_bitmaps(self) -> bool:
+        """Whether what the persistent bitmaps say is still true: nothing was changed since it was opened."""
+        return self._writer is None or not self._writer.is_changed
+
+    @property
     def discards(self) -> Discards:
         """What its file was told."""
         return self._file.discards

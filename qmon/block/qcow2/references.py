@@ -5,10 +5,10 @@ All of its tables are read, as they are in the file.
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Iterable
 
+from qmon.block.qcow2.bitmaps import read_directory
 from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Entries
@@ -23,9 +23,6 @@ _MAX_BEHIND = 1 << 16
 """Clusters behind the file's end that tables may name: for zeros that were never written."""
 
 _MAX_COUNT = 65535
-_BITMAPS = struct.Struct(">IIQQ")
-_BITMAP = struct.Struct(">QII BBHI")
-_MAX_DIRECTORY_BYTES = 64 << 20
 
 
 class References:
@@ -123,28 +120,14 @@ class References:
     def _add_bitmaps(self) -> bool:
         """The clusters of persistent bitmaps; returns False where nobody keeps these up."""
         core = self._core
-        extension = core.header.bitmaps
-        if extension is None:
-            return True
-        if not core.header.autoclear & 1:
-            return False
-        if len(extension) < _BITMAPS.size:
-            raise Qcow2Error("the bitmaps extension is too short")
-        number, _, length, offset = _BITMAPS.unpack_from(extension)
-        if length > min(_MAX_DIRECTORY_BYTES, core.file.size) or offset + length > core.file.size:
-            raise Qcow2Error("the directory of bitmaps lies outside the file")
-        self._add_place(offset, length)
-        directory = bytearray(length)
-        core.file.read_into(offset, memoryview(directory))
-        position = 0
-        for _ in range(number):
-            if position + _BITMAP.size > length:
-                raise Qcow2Error("the directory of bitmaps is damaged")
-            table, entries, _, _, _, name_length, extra_length = _BITMAP.unpack_from(directory, position)
-            position += -(-(_BITMAP.size + name_length + extra_length) // 8) * 8
-            if table + entries * 8 > core.file.size:
+        directory = read_directory(core.file, core.header)
+        if directory is None:
+            return core.header.bitmaps is None
+        self._add_place(directory.offset, directory.length)
+        for bitmap in directory.bitmaps:
+            if bitmap.table_offset + bitmap.table_entries * 8 > core.file.size:
                 raise Qcow2Error("the table of a bitmap lies outside the file")
-            self._add_place(table, entries * 8)
-            clusters = read_l1(core.file, table, entries)
+            self._add_place(bitmap.table_offset, bitmap.table_entries * 8)
+            clusters = read_l1(core.file, bitmap.table_offset, bitmap.table_entries)
             self._add((entry & OFFSET_MASK) >> self._bits for entry in clusters if entry & OFFSET_MASK)
         return True

@@ -121,6 +121,11 @@ class Writer:
         """Leave the clusters from first to before stop to the backing image, which the caller has seen to."""
         self._change_clusters(first, stop, unmap=True, drop=True)
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether there has been a change that bitmaps don't know of."""
+        return not self._autoclear
+
     def before_change(self) -> None:
         """Nobody may trust any more, after a crash, what this image says of itself and isn't kept up."""
         self._out.before_change()

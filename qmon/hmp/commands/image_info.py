@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -83,11 +83,15 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - len(text.encode()))
 
 
-def _specific_lines(data: Mapping[str, Any], depth: int) -> list[str]:
+def _specific_lines(data: Mapping[str, Any] | Sequence[Any], depth: int) -> list[str]:
     lines = []
-    for key, value in data.items():
-        name = "    " * depth + key.replace("-", " ")
-        if isinstance(value, Mapping):
+    if isinstance(data, Mapping):
+        items = [(key.replace("-", " "), value) for key, value in data.items()]
+    else:
+        items = [(f"[{number}]", value) for number, value in enumerate(data)]
+    for key, value in items:
+        name = "    " * depth + key
+        if isinstance(value, Mapping | list):
             lines += [f"{name}:", *_specific_lines(value, depth + 1)]
         else:
             lines.append(f"{name}: {str(value).lower() if isinstance(value, bool) else value}")

@@ -1,0 +1,112 @@
+"""The directory of persistent bitmaps, read (QEMU, docs/interop/qcow2, "Bitmaps")."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from qmon.block.file import FileNode
+from qmon.block.qcow2.header import Autoclear, Header, Qcow2Error
+
+_EXTENSION = struct.Struct(">IIQQ")
+_ENTRY = struct.Struct(">QIIBBHI")
+_MAX_BITMAPS = 65535
+_MAX_DIRECTORY_BYTES = 64 << 20
+_MAX_NAME_BYTES = 1023
+_GRANULARITY_BITS = range(9, 32)
+_DIRTY_TRACKING = 1
+
+
+class Flag(enum.IntFlag):
+    """What is said of a bitmap."""
+
+    IN_USE = 1
+    AUTO = 2
+    EXTRA_DATA_COMPATIBLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bitmap:
+    """One entry; its table begins at an offset in bytes, and has so many entries of 8 bytes.
+
+    Nobody has looked whether that is in the file.
+    """
+
+    name: bytes
+    flags: int
+    kind: int
+    granularity_bits: int
+    table_offset: int
+    table_entries: int
+
+    @property
+    def shown_name(self) -> str:
+        """Up to a null byte, as QEMU reads it."""
+        return self.name.split(b"\0")[0].decode(errors="replace")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether all that is said of it means something; QEMU opens no image with another one."""
+        return (
+            self.kind == _DIRTY_TRACKING
+            and not self.flags & ~sum(Flag)
+            and self.granularity_bits in _GRANULARITY_BITS
+            and 0 < len(self.name) <= _MAX_NAME_BYTES
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where the directory lies in the file, in bytes, and what is in it."""
+
+    offset: int
+    length: int
+    bitmaps: tuple[Bitmap, ...]
+
+
+def read_directory(file: FileNode, header: Header) -> Directory | None:
+    """The directory as it is in the file; None without one, or where it is not kept up.
+
+    Raises Qcow2Error for one that is damaged, OSError.
+    """
+    if header.bitmaps is None or not header.autoclear & Autoclear.BITMAPS:
+        return None
+    if len(header.bitmaps) < _EXTENSION.size:
+        raise Qcow2Error("the bitmaps extension is too short")
+    number, _, length, offset = _EXTENSION.unpack_from(header.bitmaps)
+    file_size = file.size
+    if length > min(_MAX_DIRECTORY_BYTES, file_size) or offset + length > file_size:
+        raise Qcow2Error("the directory of bitmaps lies outside the file")
+    if number > _MAX_BITMAPS:
+        raise Qcow2Error(f"there are more than {_MAX_BITMAPS} bitmaps")
+    data = bytearray(length)
+    file.read_into(offset, memoryview(data))
+    return Directory(offset, length, _parse(data, number))
+
+
+def read_listed(file: FileNode, header: Header) -> tuple[Bitmap, ...]:
+    """The bitmaps that can be told of: none where anything in the directory is damaged. Raises OSError."""
+    try:
+        directory = read_directory(file, header)
+    except Qcow2Error:
+        return ()  # who only reads the disk needs none of it
+    if directory is None or not all(bitmap.is_known for bitmap in directory.bitmaps):
+        return ()
+    return directory.bitmaps
+
+
+def _parse(data: bytearray, number: int) -> tuple[Bitmap, ...]:
+    found = []
+    position = 0
+    for _ in range(number):
+        if position + _ENTRY.size > len(data):
+            raise Qcow2Error("the directory of bitmaps is damaged")
+        table, entries, flags, kind, granularity, name_length, extra = _ENTRY.unpack_from(data, position)
+        name_start = position + _ENTRY.size + extra
+        position += -(-(_ENTRY.size + extra + name_length) // 8) * 8
+        if position > len(data):
+            raise Qcow2Error("the directory of bitmaps is damaged")
+        name = bytes(data[name_start : name_start + name_length])
+        found.append(Bitmap(name, flags, kind, granularity, table, entries))
+    return tuple(found)
