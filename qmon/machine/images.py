@@ -54,6 +54,9 @@ def _of_header(header: Header, bitmaps: Sequence[Bitmap]) -> dict[str, Any]:
     if bitmaps:
         data["bitmaps"] = [_bitmap_info(each) for each in bitmaps]
     data["refcount-bits"] = 1 << header.refcount_order
+    if header.data_file is not None:
+        data["data-file"] = header.data_file
+        data["data-file-raw"] = header.is_raw_outside
     if header.version >= 3:
         data["corrupt"] = header.is_corrupt
         data["extended-l2"] = bool(header.incompatible & Incompatible.EXTENDED_L2)

@@ -6,12 +6,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from qmon.block.image import open_image
 from tests.block.locks_probe import locked_bytes
 from tests.interop.peers import require
 from tests.interop.processes import QMON
 from tests.interop.qcow2_images import Recipe, run, run_io
-from tests.interop.two_monitors import QEMU_7, Answer, Program
+from tests.interop.two_monitors import QEMU_7, Answer, Program, TwoMonitors
 
 LINES = [
     "info block",
@@ -66,6 +68,20 @@ def test_images_and_chains_are_shown_as_by_qemu(tmp_path: Path) -> None:
     theirs = answers([*QEMU_7, *drives], tmp_path / "qemu")
     ours = answers([*QMON, "-statedir", "state", *drives], tmp_path / "qmon")
     assert ours == theirs
+
+
+@pytest.mark.parametrize("raw", ["on", "off"])
+def test_an_external_data_file_is_shown_as_by_qemu(raw: str, tmp_path: Path) -> None:
+    require("qemu-system-x86_64", "qemu-img")
+    with TwoMonitors(tmp_path) as both:
+        said = []
+        for each in (both.theirs, both.ours):
+            options = f"data_file={each.folder / 'outside'},data_file_raw={raw}"
+            run("create", "-q", "-f", "qcow2", "-o", options, each.folder / "d.qcow2", "1M")
+            assert each.ask("drive_add 0 if=none,id=d,file=d.qcow2") == ("OK",)
+            text = "\n".join(each.ask("info block -v d")).replace(str(each.folder), "FOLDER")
+            said.append([line for line in text.split("\n") if not line.startswith("disk size: ")])
+        assert said[1] == said[0]
 
 
 def test_qemu_io_finds_the_same_allocated(tmp_path: Path) -> None:
