@@ -134,8 +134,8 @@ def keep_names(layers: Sequence[Layer], known: Sequence[Layer]) -> list[Layer]:
 def _is_same_file(one: str, other: str) -> bool:
     try:
         return os.path.samefile(one, other)
-    except FileNotFoundError:
-        return False
+    except OSError:
+        return False  # a name that leads nowhere any more names none
 
 
 class _Chain:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.peers import require
+from tests.interop.processes import Lab, drive
 from tests.interop.qcow2_images import run
 from tests.interop.two_monitors import TwoMonitors
 
@@ -99,3 +100,19 @@ def test_a_backing_file_is_called_as_its_overlay_and_its_name_say(before: str, t
                 assert answer == ("OK",), name
         lines = [f"info block -v c{number}" for number in range(len(_CHAINS))]
         assert not (text := unlike(both, [*lines, "info block", "info block -n"])), text
+
+
+def test_a_file_that_was_moved_away_is_called_by_the_name_that_leads_to_it(lab: Lab) -> None:
+    (lab.folder / "old").mkdir()
+    run("create", "-q", "-f", "qcow2", lab.folder / "old" / "base", "1M")
+    run("create", "-q", "-f", "qcow2", "-b", "old/base", "-F", "qcow2", lab.folder / "d0")
+    qmon = lab.start("one", *drive(lab.folder / "d0", format="qcow2"))
+    assert f"Backing file:     {lab.folder}/old/base " in qmon.command("info block d0")
+    (lab.folder / "old").rename(lab.folder / "new")
+    (lab.folder / "old").write_bytes(b"no folder any more")
+    with (lab.folder / "d0").open("r+b") as file:  # qemu-img rebase can't lock it
+        header = file.read(4096)
+        file.seek(header.index(b"old/base"))
+        file.write(b"new/base")
+    qmon.quietly("snapshot_blkdev_internal d0 s")
+    assert f"Backing file:     {lab.folder}/new/base " in qmon.command("info block d0")
