@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from qmon.block.image import FORMATS
@@ -19,6 +20,7 @@ from qmon.block.locks import ImageLockedError
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.file_names import without_protocol
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
 from qmon.node_names import refusal
@@ -194,6 +196,7 @@ class Machine:
     async def look_at(self, settings: DriveSettings) -> Drive:
         """Open an image and close it again. Raises CommandError naming the file."""
         check_format(settings.format)
+        settings = replace(settings, file=without_protocol(settings.file))
         if not settings.file:
             raise CommandError("The 'file' block driver requires a file name")
         try:

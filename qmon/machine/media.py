@@ -136,7 +136,7 @@ class MediaCommands:
         if machine.drives.get(place.id) is not old:
             raise CommandError(f"Device '{place.id}' was changed by another command")
         with machine.changing(old, "change"):
-            if not await machine.blocking(_is_same_file, old.settings.file, filename):
+            if not await machine.blocking(_is_same_file, old.image, new.image):
                 await self._lock(new)
             try:
                 await self._remove(old)

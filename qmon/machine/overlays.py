@@ -9,6 +9,7 @@ from qmon.block.image import FORMATS
 from qmon.block.qcow2.header import Qcow2Error
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.machine.drive import Drive
+from qmon.machine.file_names import without_protocol
 from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
 from qmon.node_names import refusal
@@ -37,7 +38,7 @@ class OverlayCommands:
         """Only an empty overlay on this very image is taken, and no file is overwritten: QEMU does both."""
         machine = self._machine
         drive = machine.find_drive(device, node_name)
-        file = _without_protocol(snapshot_file)
+        file = without_protocol(snapshot_file)
         existing = mode == "existing"
         self._check_format(format or "qcow2", existing=existing)
         machine.check_not_busy(drive)
@@ -102,16 +103,6 @@ class OverlayCommands:
                 await self._machine.blocking(drive.commit)
         except (OSError, CommandError) as error:
             raise CommandError(f"'commit' error for '{asked}': {reason(error)}") from error
-
-
-def _without_protocol(name: str) -> str:
-    """A file's name, as QEMU takes it (block.c, path_has_protocol). Raises CommandError for any other."""
-    protocol, colon, rest = name.partition(":")
-    if not colon or "/" in protocol:
-        return name
-    if protocol != "file":
-        raise CommandError(f"Unknown protocol '{protocol}'")
-    return rest
 
 
 def _is_same_file(one: str, other: str) -> bool:
