@@ -10,8 +10,8 @@ from qmon.address import parse_inet
 from qmon.errors import UsageError
 from qmon.keyval import (
     HELP_WORDS,
-    IDENTIFIER,
     IDENTIFIER_HINT,
+    is_identifier,
     parse_number,
     parse_switch,
     short_form,
@@ -164,7 +164,7 @@ def _pairs(parts: list[str], implied: str | None, warn: Callable[[str], None]) -
 
 
 def _check_identifier(text: str) -> None:
-    if not IDENTIFIER.fullmatch(text):
+    if not is_identifier(text):
         raise BadOptionError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from qmon.drive_keys import check_values, is_known_key, read_group, read_limits, without_effect
 from qmon.errors import UsageError
-from qmon.keyval import IDENTIFIER, parse_keyval, parse_number, parse_switch
+from qmon.keyval import is_identifier, parse_keyval, parse_number, parse_switch
 from qmon.node_names import refusal
 
 FORMATS = ("raw", "qcow2")
@@ -97,7 +97,7 @@ class DriveList:
         self.drives.append(DriveOptions(file, name, format, interface, read_only, limits, group, node_name))
 
     def _take_id(self, given_id: str) -> None:
-        if not IDENTIFIER.fullmatch(given_id):
+        if not is_identifier(given_id):
             raise UsageError(
                 "Parameter 'id' expects an identifier: letters, digits, '-', '.', '_', starting with a letter"
             )

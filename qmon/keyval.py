@@ -6,8 +6,7 @@ import re
 
 from qmon.errors import UsageError
 
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-"""What an ``id`` may be, as a whole."""
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
 
 _NUMBER = re.compile(
@@ -19,6 +18,11 @@ HELP_WORDS = ("help", "?")
 
 TRUE_WORDS = ("on", "yes", "true", "y")
 FALSE_WORDS = ("off", "no", "false", "n")
+
+
+def is_identifier(text: str) -> bool:
+    """Whether an ``id`` may be so (QEMU, util/id.c: id_wellformed)."""
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 def split_options(text: str) -> list[str]:

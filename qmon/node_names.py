@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from qmon.keyval import IDENTIFIER
+from qmon.keyval import is_identifier
 
 MAX_LENGTH = 31
 
@@ -15,7 +15,7 @@ def refusal(name: str | None, device: str, nodes: Container[str], devices: Conta
     ``nodes`` and ``devices`` are the names that there are. A node that nobody names gets one that fits.
     """
     if name is not None:
-        if not IDENTIFIER.fullmatch(name):
+        if not is_identifier(name):
             return f"Invalid node-name: '{name}'"
         if name in devices:
             return f"node-name={name} is conflicting with a device id"

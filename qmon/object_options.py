@@ -11,7 +11,7 @@ from typing import Any
 
 from qmon.errors import UsageError
 from qmon.json_text import parse_json
-from qmon.keyval import IDENTIFIER, IDENTIFIER_HINT
+from qmon.keyval import IDENTIFIER_HINT, is_identifier
 from qmon.keyval_tree import parse_tree
 from qmon.visit import Choice, Form, Kind, Struct, Text, struct
 
@@ -191,10 +191,6 @@ def check_identifier(text: str) -> None:
     """Raises UsageError, in two lines as QEMU's monitor prints it, for what can't be an id."""
     if not is_identifier(text):
         raise UsageError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
-
-
-def is_identifier(text: str) -> bool:
-    return IDENTIFIER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

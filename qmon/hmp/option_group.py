@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from qmon.hmp.person import LineError
-from qmon.keyval import IDENTIFIER
+from qmon.keyval import is_identifier
 
 _IMPLIED_KEYS = {"device": "driver", "netdev": "type", "object": "qom-type", "chardev": "backend"}
 _KEY = re.compile(r"[^=,]*")
@@ -22,7 +22,7 @@ def read_options(text: str, group: str) -> dict[str, str]:
     # the id is looked for before the rest is read, and then the first part's key is not implied
     given = next((value for key, value in _parts(text, None) if key == "id"), None)
     if given is not None:
-        if not IDENTIFIER.fullmatch(given):
+        if not is_identifier(given):
             raise LineError("")
         options["id"] = given
     options.update((key, value) for key, value in _parts(text, _IMPLIED_KEYS.get(group)) if key != "id")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError
+from qmon.keyval import is_identifier
 from qmon.machine import describe
-from qmon.machine.drive import Drive, DriveSettings, is_identifier
+from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import Machine, check_format
 from qmon.machine.throttle_limits import read_limits

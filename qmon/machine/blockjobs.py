@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from qmon.block.image import FORMATS
 from qmon.errors import CommandError, reason
-from qmon.machine.drive import Drive, is_identifier
+from qmon.keyval import is_identifier
+from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.qmp.registry import command
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from qmon.errors import CommandError, DeviceNotFoundError
-from qmon.machine.drive import is_identifier
+from qmon.keyval import is_identifier
 from qmon.machine.machine import Machine
 from qmon.machine.qom import Tree
 from qmon.qmp.registry import command

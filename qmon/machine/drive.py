@@ -6,7 +6,6 @@ import errno
 import itertools
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -40,13 +39,6 @@ GUESSED = (
 log = logging.getLogger("qmon.drive")
 
 _numbers = itertools.count()
-
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
-
-
-def is_identifier(name: str) -> bool:
-    """Whether a drive or an export may be called so (QEMU, util/id.c: id_wellformed)."""
-    return _IDENTIFIER.fullmatch(name) is not None
 
 
 class InactiveNode:

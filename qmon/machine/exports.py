@@ -7,7 +7,8 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.address import InetAddress, bind_failure, from_qapi, listen
 from qmon.errors import CommandError
-from qmon.machine.drive import Drive, is_identifier
+from qmon.keyval import is_identifier
+from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.machine.nbd_events import NbdEvents
 from qmon.nbd.export import Export

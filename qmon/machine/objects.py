@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError, UsageError
+from qmon.keyval import is_identifier
 from qmon.machine.machine import Machine
 from qmon.machine.machine_tree import MACHINE_PROPERTIES, MACHINE_TYPE
 from qmon.machine.memory_backend import MemoryBackend
 from qmon.machine.object_types import CLASSES, IoThread
 from qmon.machine.qom import CONTAINER, Node
 from qmon.machine.user_object import UserObject
-from qmon.object_options import CREATABLE, NAMED_ONLY, TYPES, is_identifier, read_object, shown_properties
+from qmon.object_options import CREATABLE, NAMED_ONLY, TYPES, read_object, shown_properties
 from qmon.qmp.registry import command
 from qmon.visit import Form
 

@@ -12,8 +12,8 @@ from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 from qmon.keyval import (
     HELP_WORDS,
-    IDENTIFIER,
     IDENTIFIER_HINT,
+    is_identifier,
     parse_keyval,
     parse_number,
     parse_switch,
@@ -70,7 +70,7 @@ def refuse_node(keys: Mapping[str, str]) -> str:
     driver = keys.get("driver")
     if driver is not None and driver not in (*FORMATS, "file", "host_device"):
         return f"Unknown driver '{driver}'"
-    if not IDENTIFIER.fullmatch(keys["node-name"]):
+    if not is_identifier(keys["node-name"]):
         return f"Invalid node-name: '{keys['node-name']}'"
     return "drive_add -n: nodes without a drive are not supported, leave -n out"
 
@@ -78,7 +78,7 @@ def refuse_node(keys: Mapping[str, str]) -> str:
 def read_drive(keys: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of ``x-qmon-drive-add``. Raises UsageError with QEMU's words."""
     name = keys.get("id")
-    if name is not None and not IDENTIFIER.fullmatch(name):
+    if name is not None and not is_identifier(name):
         raise UsageError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
     if "readonly" in keys and "read-only" in keys:
         raise UsageError("'read-only' and its alias 'readonly' can't be used at the same time")
