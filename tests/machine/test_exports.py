@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from qmon.nbd.constants import Command
+from tests.interop.processes import free_port
 from tests.machine.house import Play, Street
 
 
@@ -111,14 +112,12 @@ def test_an_address_without_a_host_is_loopback(play: Play) -> None:
 
     async def scene(street: Street) -> None:
         house = await street.one()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        await house.ask("nbd-server-start", addr={"type": "inet", "host": "", "port": port})
+        port = free_port()
+        await house.ask("nbd-server-start", addr={"type": "inet", "host": "", "port": str(port)})
         with socket.socket() as client:
-            client.connect(("127.0.0.1", int(port)))
+            client.connect(("127.0.0.1", port))
         with socket.socket() as client, pytest.raises(ConnectionRefusedError):
-            client.connect(("127.0.0.2", int(port)))
+            client.connect(("127.0.0.2", port))
 
     play(scene)
 
