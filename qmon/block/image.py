@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 from qmon.block.raw import SECTOR, RawNode
 from qmon.errors import reason
+from qmon.file_names import is_same_file, split_protocol
 
 FORMATS = ("raw", "qcow2")
 
@@ -34,7 +34,6 @@ BACKING_LOCKS = LockSet(READ_ONLY_DISK.used, frozenset({Permission.WRITE, Permis
 _RAW_BACKING = ("file", "host_device")
 """What an overlay may call a raw file, too."""
 
-_PROTOCOL = re.compile(r"[^/:]*:")
 _OF_BACKING = "Could not open backing file: "
 
 
@@ -109,14 +108,14 @@ def backing_path(overlay: str, name: str) -> str:
     path = full_backing_name(overlay, name)
     if path == name:
         path = name.removeprefix("file:")
-    if _PROTOCOL.match(path):
+    if split_protocol(path)[0] is not None:
         raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name, and only files are supported")
     return path
 
 
 def full_backing_name(overlay: str, name: str) -> str:
     """What QEMU takes a backing file's name for that an overlay gives (block.c, path_combine)."""
-    if name.startswith("/") or _PROTOCOL.match(name):
+    if name.startswith("/") or split_protocol(name)[0] is not None:
         return name
     return overlay[: overlay.rfind("/") + 1] + name
 
@@ -126,16 +125,9 @@ def keep_names(layers: Sequence[Layer], known: Sequence[Layer]) -> list[Layer]:
     names = [layer.file for layer in known[: len(layers)]]
     names += [layer.file for layer in layers[len(names) :]]
     return [
-        replace(layer, file=name) if _is_same_file(layer.file, name) else layer
+        replace(layer, file=name) if is_same_file(layer.file, name) else layer
         for layer, name in zip(layers, names, strict=True)
     ]
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False  # a name that leads nowhere any more names none
 
 
 class _Chain:

@@ -18,9 +18,9 @@ from typing import ParamSpec, TypeVar
 from qmon.block.image import FORMATS
 from qmon.block.locks import ImageLockedError
 from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.file_names import without_protocol
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
-from qmon.machine.file_names import without_protocol
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
 from qmon.node_names import refusal

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.file_names import is_same_file
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.exports import ExportCommands
@@ -136,7 +137,7 @@ class MediaCommands:
         if machine.drives.get(place.id) is not old:
             raise CommandError(f"Device '{place.id}' was changed by another command")
         with machine.changing(old, "change"):
-            if not await machine.blocking(_is_same_file, old.image, new.image):
+            if not await machine.blocking(is_same_file, old.image, new.image):
                 await self._lock(new)
             try:
                 await self._remove(old)
@@ -199,10 +200,3 @@ class MediaCommands:
         check_limits({**UNLIMITED, **named(limits)})
         place.throttle.set(limits, group or place.id)
         return {}
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False  # one of them is gone: its name says nothing any more

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from qmon.block.image import FORMATS
 from qmon.block.qcow2.header import Qcow2Error
 from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.file_names import is_same_file, without_protocol
 from qmon.machine.drive import Drive
-from qmon.machine.file_names import without_protocol
 from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
 from qmon.node_names import refusal
@@ -46,7 +46,7 @@ class OverlayCommands:
             self._check_node_name(snapshot_node_name, drive)
         verb = "open" if existing else "create"
         try:
-            if await machine.blocking(_is_same_file, file, drive.image):
+            if await machine.blocking(is_same_file, file, drive.image):
                 raise CommandError(
                     f"Could not open '{file}': it is the drive's image itself"
                     if existing
@@ -103,10 +103,3 @@ class OverlayCommands:
                 await self._machine.blocking(drive.commit)
         except (OSError, CommandError) as error:
             raise CommandError(f"'commit' error for '{asked}': {reason(error)}") from error
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except FileNotFoundError:
-        return False

@@ -24,6 +24,19 @@ CHANGES: dict[str, Callable[[Qcow2Node], None]] = {
 }
 
 
+def use(node: Qcow2Node, change: Callable[[Qcow2Node], None]) -> str | None:
+    """Make a change, then write where there was nothing; return why that failed."""
+    try:
+        change(node)
+        node.flush()
+        for offset in (2 * MIB, 3 * MIB):
+            node.write(offset, b"y" * CLUSTER)
+            node.flush()
+    except OSError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize("named", ["L1", "L2", "counts", "outside", "packed over L1", "packed outside"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_table_that_an_entry_names_is_not_given_away(
@@ -43,14 +56,8 @@ def test_a_table_that_an_entry_names_is_not_given_away(
     struct.pack_into(">Q", image, l2, entries[named])
     file.write_bytes(image)
     node = opened(file)
-    try:
-        CHANGES[change](node)
-        node.flush()
-        for offset in (2 * MIB, 3 * MIB):
-            node.write(offset, b"y" * CLUSTER)
-            node.flush()
-    except OSError as error:
-        assert "damaged" in str(error)  # noqa: PT017  # a change that meets no damage is as good
+    why = use(node, CHANGES[change])
+    assert why is None or "damaged" in why
     node.close()
     node = opened(file, read_only=True)
     assert read(node, CLUSTER, MIB - CLUSTER) == b"\7" * (MIB - CLUSTER)

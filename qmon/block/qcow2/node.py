@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import re
 from collections.abc import Iterator
 
 from qmon.block.file import Discards, FileNode
@@ -19,10 +18,9 @@ from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
+from qmon.file_names import split_protocol
 
 log = logging.getLogger("qmon.qcow2")
-
-_PROTOCOL = re.compile(r"[^/:]*:")
 
 LOCKS = DISK.with_used(Permission.RESIZE)
 """A running guest's qcow2 disk: bytes 100, 101, 103, 201 and 203; its file grows as it is written."""
@@ -174,7 +172,7 @@ def _open_data_file(name: str, *, read_only: bool, locks: LockSet | None) -> Fil
     It is locked as the image is.
     """
     path = name.removeprefix("file:")
-    if _PROTOCOL.match(path):
+    if split_protocol(path)[0] is not None:
         raise OSError(
             errno.ENOTSUP, f"the data file '{name}' is no file's name, and only files are supported"
         )
