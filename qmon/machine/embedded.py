@@ -40,6 +40,9 @@ from qmon.qmp.registry import Registry
 
 DEFER = "defer"
 
+_RUNS = (Stand.RUNNING, Stand.SETTLED)
+"""The stands with which a destination that was cut off runs again."""
+
 
 class EmbeddedMachine:
     """Made on the loop. ``incoming`` is a migration's URI or ``defer``; with it the machine waits for one."""
@@ -122,12 +125,12 @@ class EmbeddedMachine:
         if entry is not None and (
             stand in (Stand.GONE, Stand.PREPARED)
             or (stand is Stand.MOVED and not waits)
-            or (stand in (Stand.RUNNING, Stand.REFUSED) and waits)
+            or (stand in (*_RUNS, Stand.REFUSED) and waits)
         ):
             migration.stand_by(entry)
         if not waits and stand not in (Stand.GONE, Stand.PREPARED, Stand.MOVED):
             machine.state = RunState.PRELAUNCH
-        if machine.state is RunState.PRELAUNCH or (waits and stand is Stand.RUNNING):
+        if machine.state is RunState.PRELAUNCH or (waits and stand in _RUNS):
             await machine.activate()
             if machine.autostart:
                 await machine.run()

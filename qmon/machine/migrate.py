@@ -12,6 +12,7 @@ from uuid import UUID
 
 from qmon.address import Address, InetAddress, UnixAddress, bind_failure, is_loopback, listen
 from qmon.errors import CommandError
+from qmon.machine.drive import Drive
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import NO_UUID, STOPPED, Machine
 from qmon.machine.migration_info import Status, describe, no_ram, qapi_address
@@ -19,7 +20,7 @@ from qmon.machine.migration_settings import UNDER_WAY, MigrationSettings
 from qmon.machine.runstate import RunState
 from qmon.migration.destination import Incoming
 from qmon.migration.drive import GATE_REASON
-from qmon.migration.journal import Entry, Journal, Role, Stand
+from qmon.migration.journal import Entry, Journal, Record, Role, Stand, counts
 from qmon.migration.offer import Mode
 from qmon.migration.source import Source
 from qmon.migration.states import ENDED, Event, Phase, status_of
@@ -33,9 +34,13 @@ LOOP_TIMEOUT = 10
 """Seconds in which the loop must have answered a data thread."""
 
 
-_SETTLED = frozenset({Stand.RUNNING, Stand.REFUSED})
+_RAN = (Stand.RUNNING, Stand.SETTLED, Stand.ENDED)
+_OVER = frozenset({*_RAN, Stand.REFUSED})
 
-_COUNTS_FIRST = (Stand.MOVED, Stand.GONE, Stand.PREPARED, Stand.REFUSED, Stand.RUNNING)
+_WAITING = frozenset({Stand.GONE, Stand.PREPARED})
+"""How things stand with an image that neither side uses until the other has answered."""
+
+_COUNTS_FIRST = (Stand.MOVED, Stand.GONE, Stand.PREPARED, Stand.REFUSED, *_RAN)
 """Which record counts where a process ended between those of two drives: nobody has acted yet on what the
 other says, but for MOVED, which is written when it has become true."""
 
@@ -139,25 +144,20 @@ class MigrationCommands:
     def find_record(self) -> Entry | None:
         """What the journal says of the drives, if it is more than nothing.
 
-        An image can have a record of either end: it came back to where it was, or both ends share it on one
-        host. Then the one counts that says more of what this process is for.
-
-        Raises CommandError where the drives' records don't agree, JournalError for one that can't be read.
+        Raises CommandError where the drives' records don't agree or are older than what an image holds,
+        JournalError for one that can't be read.
         """
         found: dict[str, Entry] = {}
         for drive in self._machine.drives.values():
             if not drive.read_only:
-                destination = self._journal.read(drive.image, Role.DESTINATION)
-                source = self._journal.read(drive.image, Role.SOURCE)
-                in_doubt = source is not None and source.stand is Stand.GONE and not self._may_come_in
-                arrived = destination is not None and (
-                    destination.stand is Stand.PREPARED or self._may_come_in or source is None
-                )
-                entry = destination if arrived and not in_doubt else source
-                if entry is not None:
-                    found[drive.id] = entry
+                record = counts(self._journal.find(drive.image), may_come_in=self._may_come_in)
+                if record is not None and (self._may_come_in or record.entry.stand not in _OVER):
+                    self._check_unchanged(drive, record)
+                    found[drive.id] = record.entry
         # A migration that has come to its end says nothing beside one that has not.
-        entries = [entry for entry in found.values() if entry.stand not in _SETTLED] or list(found.values())
+        entries = [entry for entry in found.values() if entry.stand not in _OVER] or [
+            entry for entry in found.values() if entry.stand is not Stand.ENDED
+        ]
         if not entries:
             return None
         if len({(entry.id, entry.role) for entry in entries}) > 1:
@@ -166,6 +166,14 @@ class MigrationCommands:
                 f"The drives are of different migrations, so nobody can say what runs: {names}"
             )
         return min(entries, key=lambda entry: _COUNTS_FIRST.index(entry.stand))
+
+    def _check_unchanged(self, drive: Drive, record: Record) -> None:
+        """Raises CommandError for an image that was written since it was to wait, as by a restored record."""
+        if record.entry.stand in _WAITING and record.has_changed:
+            raise CommandError(
+                f"drive '{drive.id}': its image has changed since migration {record.entry.id} was recorded as"
+                f" '{record.entry.stand.value}': find out which side ran last, then remove {record.path}"
+            )
 
     def stand_by(self, entry: Entry) -> None:
         """Go on where a record says that a migration stands; the drives are there, and not active."""
@@ -186,7 +194,8 @@ class MigrationCommands:
             drive.gate.close(GATE_REASON, 0)  # nobody is inside yet
             if self._state_before is RunState.RUNNING:
                 drive.gate.open(STOPPED)
-        self._source = self._make_source(entry.peer, Mode.FULL, entry)
+        mode = Mode.SHARED if entry.shared else Mode.FULL
+        self._source = self._make_source(entry.peer, mode, entry)
         self._source_phase = self._source.phase
         if entry.stand is Stand.GONE:
             machine.state = RunState.FINISH_MIGRATE

@@ -39,8 +39,12 @@ MAX_UNGREETED = 16
 _STANDS = {
     Stand.PREPARED: Phase.PREPARED,
     Stand.RUNNING: Phase.COMPLETED,
+    Stand.SETTLED: Phase.SETTLED,
     Stand.REFUSED: Phase.FAILED,
 }
+
+
+_RAN = frozenset({Stand.RUNNING, Stand.SETTLED, Stand.ENDED})
 
 
 @dataclass(slots=True)
@@ -87,7 +91,8 @@ class Incoming:
         phase = Phase.NONE
         if entry is not None:
             mine = [drive for drive in drives() if not drive.read_only]
-            self._transfer = Transfer(entry.id, Mode.FULL, mine, 0, entry.digest, entry.resume)
+            mode = Mode.SHARED if entry.shared else Mode.FULL
+            self._transfer = Transfer(entry.id, mode, mine, 0, entry.digest, entry.resume)
             phase = _STANDS[entry.stand]
         self._states = StateMachine(DESTINATION, self._do, on_phase, phase)
         self._claim = threading.RLock()
@@ -130,18 +135,16 @@ class Incoming:
             self._thread.join()
 
     def stop(self) -> None:
-        """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks.
-
-        A machine that ran and ends in good order needs no record of how it got its disks.
-        """
+        """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks."""
         self.unlisten()
         for session in list(self._sessions):
-            session.abort()
+            session.end()
         for session in list(self._sessions):
             session.join()
-        if self.phase is Phase.COMPLETED and self._transfer is not None:
-            for drive in self._transfer.drives:
-                self._journal.forget(drive.image, Role.DESTINATION)
+        try:
+            self._states.try_step(Event.END)
+        except QmonError as error:
+            log.error("incoming migration: %s", error)
 
     def resolve(self, event: Event) -> None:
         """Decide by KEEP or RELEASE whose the disks are. Blocks. Raises CommandError."""
@@ -201,6 +204,10 @@ class Incoming:
                 self._record(transfer, Stand.RUNNING)
             case Action.RECORD_REFUSED:
                 self._record(transfer, Stand.REFUSED)
+            case Action.RECORD_SETTLED:
+                self._record_again(transfer, Stand.SETTLED)
+            case Action.RECORD_ENDED:
+                self._record_again(transfer, Stand.ENDED)
             case Action.RUN:
                 self.leftovers.clear()
                 self._start_machine(transfer.resume)
@@ -235,13 +242,19 @@ class Incoming:
                     ) from error
 
     def _record(self, transfer: Transfer, stand: Stand) -> None:
+        is_shared = transfer.mode is Mode.SHARED
         for drive in transfer.drives:
             if not drive.read_only:
                 self._journal.write(
-                    Entry(drive.image, transfer.id.hex, stand, "", transfer.digest, transfer.resume)
+                    Entry(
+                        drive.image, transfer.id.hex, stand, "", transfer.digest, transfer.resume, is_shared
+                    )
                 )
-                if stand is Stand.RUNNING and transfer.mode is not Mode.SHARED:
-                    self._journal.forget(drive.image, Role.SOURCE)  # of its life before
+
+    def _record_again(self, transfer: Transfer, stand: Stand) -> None:
+        """Change what is recorded, unless a later migration of the disks has ended it."""
+        if self._journal.of_migration(transfer.id, Role.DESTINATION):
+            self._record(transfer, stand)
 
     def _answer(self, message: bytes) -> None:
         if self._answering is not None:
@@ -263,7 +276,7 @@ class Incoming:
         with self._claim:
             if self._owner is not None:
                 raise OfferError("another migration is already coming in")
-            if self.phase is Phase.COMPLETED:
+            if self.phase in (Phase.COMPLETED, Phase.SETTLED):
                 raise OfferError("the destination runs already: a migration has come in before")
             try:
                 self._states.step(Event.START)
@@ -299,12 +312,11 @@ class Incoming:
         be recorded or told.
         """
         with self._claim:
+            if self._owner is session:
+                self._owner = None  # from now on whoever asks is as good
             transfer = self._transfer
             if transfer is None or transfer.id.bytes != order.migration_id:
-                if self._was_refused(UUID(bytes=order.migration_id)):
-                    session.answer(answers.refused("another migration took its place"))
-                else:
-                    session.answer(answers.encode(answers.Type.UNKNOWN))
+                session.answer(self._recall(UUID(bytes=order.migration_id)))
                 return
             if transfer.digest != order.digest:
                 raise StreamError("the order to run is for other content")
@@ -324,13 +336,21 @@ class Incoming:
             self.progress.error = None
             self._states.step(Event.RUNNING)
 
-    def _was_refused(self, migration_id: UUID) -> bool:
-        """Whether the records say that a migration before this one was refused here. Raises JournalError."""
-        entries = (self._journal.read(drive.image, Role.DESTINATION) for drive in self._drives())
-        return any(
-            entry is not None and entry.stand is Stand.REFUSED and entry.id == migration_id
-            for entry in entries
-        )
+    def _recall(self, migration_id: UUID) -> bytes:
+        """The answer about a migration before this one, by what is recorded. Raises JournalError."""
+        if self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
+            return answers.encode(answers.Type.RUNNING)
+        if self._journal.of_migration(migration_id, Role.DESTINATION, {Stand.REFUSED}):
+            return answers.refused("another migration took its place")
+        return answers.encode(answers.Type.UNKNOWN)
+
+    def heard(self, migration_id: UUID) -> None:
+        """The source of a migration that has come in here knows it. Raises JournalError."""
+        with self._claim:
+            if self._transfer is not None and self._transfer.id == migration_id:
+                self._states.try_step(Event.HEARD)
+            elif self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
+                self._journal.forget(migration_id, Role.DESTINATION)
 
     def lost(self, session: Session, why: str, left: str) -> bool:
         """The session's migration can't go on; say whether it has failed, and does not just wait for GO.

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from qmon.block.extents import visible_extents
 from qmon.block.node import Kind as ExtentKind
@@ -20,7 +21,7 @@ from qmon.migration.drive import MigratingDrive
 from qmon.migration.offer import BackingOffer, DriveOffer, Mode, Offer, check_fit
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.receiver import Receiver
-from qmon.migration.stream import Go, Item, Kind, Record, StreamError
+from qmon.migration.stream import Go, Heard, Item, Kind, Record, StreamError
 
 if TYPE_CHECKING:
     from qmon.migration.destination import Incoming
@@ -35,6 +36,9 @@ SILENCE_TIMEOUT = 60
 
 SIGN_SECONDS = 5.0
 """How often the source is shown that its offer is being looked at."""
+
+ANSWERED_TIMEOUT = 2
+"""Seconds in which a source that was told how it went may say that it has heard it."""
 
 MIN_ZERO_RANGE = 4096
 
@@ -87,13 +91,16 @@ class Session:
         self._has_overlays = False
         self._shown = time.monotonic()
         self._done = False
+        """Whether the connection's purpose is fulfilled, or has failed: what comes then fails nothing."""
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def abort(self) -> None:
-        """Wake the thread; it ends."""
+    def end(self) -> None:
+        """Have the thread end; one that has given its answer gets a moment to see it heard."""
+        if self._done:
+            self._thread.join(ANSWERED_TIMEOUT)
         with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -124,8 +131,11 @@ class Session:
 
     def _receive(self) -> None:
         deadline = time.monotonic() + HELLO_TIMEOUT
-        while not self._done:
-            patience = SILENCE_TIMEOUT if self._offer else max(0.0, deadline - time.monotonic())
+        while True:
+            if self._done:
+                deadline = time.monotonic() + ANSWERED_TIMEOUT
+            is_under_way = self._offer is not None and not self._done
+            patience = SILENCE_TIMEOUT if is_under_way else max(0.0, deadline - time.monotonic())
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
                 raise StreamError(self._why_short())
@@ -149,6 +159,8 @@ class Session:
             case Go():
                 self._done = True
                 self._incoming.go(self, item)
+            case Heard():
+                self._incoming.heard(UUID(bytes=item.migration_id))
 
     def _greet(self, record: Record) -> None:
         if record.kind is not Kind.HELLO:

@@ -34,6 +34,7 @@ from qmon.migration.states import (
 )
 from qmon.migration.stream import (
     go,
+    heard,
     preamble,
     section_end,
     section_start,
@@ -98,8 +99,8 @@ class Source:
         self._digest = 0 if entry is None else entry.digest
         phase = Phase.NONE if entry is None else _STANDS[entry.stand]
         self._states = StateMachine(SOURCE, self._do, on_phase, phase)
-        self._recorded = set() if entry is None else {drive.image for drive in drives if not drive.read_only}
-        """The images whose records are of this migration."""
+        self._is_recorded = entry is not None
+        """Whether there may be records of this migration."""
         self._copies: list[DriveCopy] = []
         self.progress = Progress()
         self._sender = Sender(
@@ -235,10 +236,10 @@ class Source:
             case Action.SEND_GO:
                 self._sender.writer.raw(go(self.id.bytes, self._digest))
                 self._sender.flush()
-            case Action.RECORD_MOVED if self.mode is Mode.SHARED:
-                self._forget()  # there is one disk, and its locks tell who has it
             case Action.RECORD_MOVED:
                 self._record(Stand.MOVED)
+            case Action.SEND_HEARD:
+                self._say_heard()
             case Action.FORGET:
                 self._forget()
             case Action.TURN_AWAY:
@@ -250,20 +251,27 @@ class Source:
                 raise AssertionError(f"{action.name} is not the source's")
 
     def _record(self, stand: Stand) -> None:
+        self._is_recorded = True  # also when it fails: it may be there all the same
+        is_shared = self.mode is Mode.SHARED
         for drive in self._drives:
             if not drive.read_only:
-                self._recorded.add(drive.image)  # also when it fails: it may be there all the same
                 self._journal.write(
-                    Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running)
+                    Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running, is_shared)
                 )
-                if self.mode is not Mode.SHARED:
-                    self._journal.forget(drive.image, Role.DESTINATION)
 
     def _forget(self) -> None:
         """Take away what was recorded of this migration, and of no other."""
-        for image in sorted(self._recorded):
-            self._journal.forget(image, Role.SOURCE)
-            self._recorded.remove(image)
+        if self._is_recorded:
+            self._journal.forget(self.id, Role.SOURCE)
+            self._is_recorded = False
+
+    def _say_heard(self) -> None:
+        """A destination that does not hear it keeps its record, and says again that it runs."""
+        self._sender.writer.raw(heard(self.id.bytes))
+        try:
+            self._sender.flush()
+        except (OSError, QmonError) as error:
+            log.debug("the destination could not be told that it was heard: %s", reason(error))
 
     def _check(self) -> None:
         if self.phase is Phase.CANCELLING:

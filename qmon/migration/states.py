@@ -35,6 +35,8 @@ class Phase(enum.Enum):
     DOUBT = "doubt"
     """After GO the connection was lost before an answer came: the source asks again, and does not run."""
     COMPLETED = "completed"
+    SETTLED = "settled"
+    """The destination runs, and the source knows it. The source knows no such phase."""
     FAILED = "failed"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
@@ -55,6 +57,8 @@ class Event(enum.Enum):
     PREPARED = enum.auto()
     GO = enum.auto()
     RUNNING = enum.auto()
+    HEARD = enum.auto()
+    """The source has recorded that the destination runs."""
     REFUSED = enum.auto()
     LOST = enum.auto()
     RECONNECTED = enum.auto()
@@ -65,6 +69,8 @@ class Event(enum.Enum):
     """The operator decides that the disks are this side's."""
     RELEASE = enum.auto()
     """The operator decides that the disks are the other side's."""
+    END = enum.auto()
+    """The process ends in good order."""
 
 
 class Action(enum.Enum):
@@ -82,6 +88,7 @@ class Action(enum.Enum):
     TURN_AWAY = enum.auto()
     """Answer requests with ESHUTDOWN from now on."""
     RECORD_MOVED = enum.auto()
+    SEND_HEARD = enum.auto()
     FORGET = enum.auto()
     """Take the record away: a restart runs."""
     # The destination's.
@@ -95,6 +102,8 @@ class Action(enum.Enum):
     RECORD_RUNNING = enum.auto()
     RUN = enum.auto()
     SEND_RUNNING = enum.auto()
+    RECORD_SETTLED = enum.auto()
+    RECORD_ENDED = enum.auto()
     RECORD_REFUSED = enum.auto()
     SEND_REFUSED = enum.auto()
 
@@ -114,7 +123,7 @@ _START = {Event.START: Row(Phase.SETUP)}
 _HERE_AGAIN = Row(Phase.FAILED, (Action.FORGET, Action.TAKE_BACK))
 _CANCELLED = Row(Phase.CANCELLED, (Action.FORGET, Action.TAKE_BACK))
 _BEFORE_GO = {Event.FAIL: _HERE_AGAIN, Event.LOST: _HERE_AGAIN, Event.CANCEL: Row(Phase.CANCELLING)}
-_MOVED = Row(Phase.COMPLETED, (Action.TURN_AWAY, Action.RECORD_MOVED))
+_MOVED = (Action.TURN_AWAY, Action.RECORD_MOVED)
 
 SOURCE: Table = {
     Phase.NONE: _START,
@@ -132,11 +141,15 @@ SOURCE: Table = {
     },
     # The point of no return.
     Phase.PREPARED: {Event.GO: Row(Phase.GONE, (Action.SEND_GO,)), **_BEFORE_GO},
-    Phase.GONE: {Event.RUNNING: _MOVED, Event.REFUSED: _HERE_AGAIN, Event.LOST: Row(Phase.DOUBT)},
+    Phase.GONE: {
+        Event.RUNNING: Row(Phase.COMPLETED, (*_MOVED, Action.SEND_HEARD)),
+        Event.REFUSED: _HERE_AGAIN,
+        Event.LOST: Row(Phase.DOUBT),
+    },
     Phase.DOUBT: {
         Event.RECONNECTED: Row(Phase.GONE, (Action.SEND_GO,)),
         Event.KEEP: _HERE_AGAIN,
-        Event.RELEASE: _MOVED,
+        Event.RELEASE: Row(Phase.COMPLETED, _MOVED),
     },
     Phase.CANCELLING: {Event.STOPPED: _CANCELLED, Event.FAIL: _CANCELLED, Event.LOST: _CANCELLED},
     Phase.COMPLETED: {Event.KEEP: _HERE_AGAIN},
@@ -171,7 +184,16 @@ DESTINATION: Table = {
         Event.RUNNING: Row(Phase.COMPLETED, (Action.RUN, Action.SEND_RUNNING)),
         Event.REFUSED: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.GIVE_UP, Action.SEND_REFUSED)),
     },
-    Phase.COMPLETED: {Event.GO: Row(Phase.COMPLETED, (Action.SEND_RUNNING,))},
+    # Until the source knows, a restart must be able to say that this side ran, also after it has ended.
+    Phase.COMPLETED: {
+        Event.GO: Row(Phase.COMPLETED, (Action.SEND_RUNNING,)),
+        Event.HEARD: Row(Phase.SETTLED, (Action.RECORD_SETTLED,)),
+    },
+    Phase.SETTLED: {
+        Event.GO: Row(Phase.SETTLED, (Action.SEND_RUNNING,)),
+        Event.HEARD: Row(Phase.SETTLED),
+        Event.END: Row(Phase.SETTLED, (Action.RECORD_ENDED,)),
+    },
     # A refusal is never said before it is recorded, nor is the disk touched again: the record before may
     # still say that a restart runs with it.
     Phase.FAILED: {
@@ -185,10 +207,11 @@ STATUS: Mapping[Phase, str] = {
     Phase.PREPARED: "device",
     Phase.GONE: "device",
     Phase.DOUBT: "device",
+    Phase.SETTLED: "completed",
 }
 """QMP's MigrationStatus of a phase, where it is not the phase's own name."""
 
-ENDED = frozenset({Phase.NONE, Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
+ENDED = frozenset({Phase.NONE, Phase.COMPLETED, Phase.SETTLED, Phase.FAILED, Phase.CANCELLED})
 """Phases in which no migration is under way."""
 
 

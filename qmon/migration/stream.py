@@ -8,7 +8,7 @@ The container (QEMU, docs/devel/migration; migration/savevm.c)::
     01 section:u32 len:u8 name instance:u32 version:u32  RECORDS  7e section:u32
     02 section:u32  RECORDS  7e section:u32          any number
     03 section:u32  RECORDS  7e section:u32
-    08 command:u16 len:u16 data                      GO
+    08 command:u16 len:u16 data                      GO, and HEARD when it has been answered
     00
 
 RECORDS is a run of records; the last is END. A record is a header of 32 bytes and ``payload`` bytes::
@@ -38,8 +38,8 @@ MACHINE = b"qmon"
 SECTION_NAME = b"qmon-disks"
 SECTION_VERSION = 1
 SECTION_ID = 1
-COMMAND_GO = 0x7101
-"""A number that QEMU's enum qemu_vm_cmd does not use."""
+COMMAND_GO, COMMAND_HEARD = 0x7101, 0x7102
+"""Numbers that QEMU's enum qemu_vm_cmd does not use."""
 
 MAX_PAYLOAD = 1 << 20
 DATA_PAYLOAD = 512 << 10
@@ -63,7 +63,7 @@ _SECTION = struct.Struct(">BI")
 _PREAMBLE = MAGIC + struct.pack(">I", VERSION) + b"\x07" + struct.pack(">I", len(MACHINE)) + MACHINE
 _CHECKSUM = struct.Struct(">Q")
 _FINISH = struct.Struct(">QQB")
-_GO = struct.Struct(">BHH16sQ")
+_COMMAND = struct.Struct(">BHH16sQ")
 
 
 class Mark(enum.IntEnum):
@@ -130,6 +130,13 @@ class Go:
     digest: int
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The source knows that the destination runs, and has recorded it."""
+
+    migration_id: bytes
+
+
 class Digest:
     """The running digest of a stream's records."""
 
@@ -174,9 +181,18 @@ def section_footer() -> bytes:
 
 
 def go(migration_id: bytes, digest: int) -> bytes:
-    """The point of no return, and the container's end. ``migration_id`` is 16 bytes."""
-    head = _GO.pack(Mark.COMMAND, COMMAND_GO, 32, migration_id, digest)
-    return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head)) + bytes([Mark.EOF])
+    """The point of no return. ``migration_id`` is 16 bytes."""
+    return _command(COMMAND_GO, migration_id, digest)
+
+
+def heard(migration_id: bytes) -> bytes:
+    """The last word, and the container's end. ``migration_id`` is 16 bytes."""
+    return _command(COMMAND_HEARD, migration_id, 0) + bytes([Mark.EOF])
+
+
+def _command(number: int, migration_id: bytes, digest: int) -> bytes:
+    head = _COMMAND.pack(Mark.COMMAND, number, 32, migration_id, digest)
+    return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head))
 
 
 class RecordWriter:
@@ -268,7 +284,7 @@ class RecordWriter:
             self.size += len(payload)
 
 
-Item = Record | Go | Mark
+Item = Record | Go | Heard | Mark
 
 
 class StreamReader:
@@ -286,6 +302,7 @@ class StreamReader:
         self._expected = 0
         self._last_part = False
         self._greeted = False
+        self._awaited = COMMAND_GO
         self.digest = Digest()
 
     def room(self) -> memoryview:
@@ -416,22 +433,26 @@ class StreamReader:
         return None
 
     def _parse_command(self) -> Item | None:
-        have = self._peek(_GO.size + _CHECKSUM.size)
+        have = self._peek(_COMMAND.size + _CHECKSUM.size)
         if have is None:
             return None
-        _, command, length, migration_id, digest = _GO.unpack(have[: _GO.size])
-        if command != COMMAND_GO or length != 32:
+        mark, command, length, migration_id, digest = _COMMAND.unpack(have[: _COMMAND.size])
+        if mark != Mark.COMMAND or command != self._awaited or length != 32:
             raise self._error(f"unknown command {command:#06x}")
-        if _CHECKSUM.unpack(have[_GO.size :])[0] != xxhash.xxh3_64_intdigest(have[: _GO.size]):
-            raise self._error("checksum mismatch in the command to run")
+        if _CHECKSUM.unpack(have[_COMMAND.size :])[0] != xxhash.xxh3_64_intdigest(have[: _COMMAND.size]):
+            raise self._error("checksum mismatch in a command")
         self._skip(len(have))
-        self._parse = self._parse_eof
+        if command == COMMAND_HEARD:
+            self._parse = self._parse_eof
+            return Heard(migration_id)
+        self._awaited = COMMAND_HEARD
+        self._parse = self._parse_command
         return Go(migration_id, digest)
 
     def _parse_eof(self) -> Item | None:
         byte = self._buffer[self._start]
         if byte != Mark.EOF:
-            raise self._error(f"{byte:#04x} came behind the command to run, expected the end")
+            raise self._error(f"{byte:#04x} came behind the last command, expected the end")
         self._skip(1)
         self._parse = self._parse_nothing
         return Mark.EOF

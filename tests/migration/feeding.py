@@ -7,12 +7,14 @@ from typing import Any
 
 from qmon.migration.stream import (
     Go,
+    Heard,
     Item,
     Mark,
     Record,
     RecordWriter,
     StreamReader,
     go,
+    heard,
     preamble,
     section_end,
     section_footer,
@@ -32,12 +34,14 @@ def plain(item: Item) -> tuple[Any, ...]:
             return (item.kind, item.drive, item.offset, item.length, item.sequence, bytes(item.payload))
         case Go():
             return ("go", item.migration_id, item.digest)
+        case Heard():
+            return ("heard", item.migration_id)
         case Mark():
             return (item,)
 
 
 def stream(*parts: Iterable[Fill], ending: Fill | None = None) -> bytes:
-    """A whole stream: a section start with the first part's records, then the others, then GO."""
+    """A whole stream: a section start with the first part's records, then the others, GO and HEARD."""
     writer = RecordWriter()
     writer.raw(preamble())
     for number, part in enumerate(parts):
@@ -50,7 +54,7 @@ def stream(*parts: Iterable[Fill], ending: Fill | None = None) -> bytes:
         ending(writer)
     _, digest = writer.finish(True)
     close(writer)
-    writer.raw(go(ID, digest))
+    writer.raw(go(ID, digest) + heard(ID))
     return b"".join(writer.buffers)
 
 

@@ -1,0 +1,140 @@
+"""Which image a record is of: by its name, by the file behind the name, and by what the file holds.
+
+A name can be given to another file, a file can get other names, and the numbers of a file system's files are
+used again. So an image is known by all of these, and ``is_of`` weighs them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import xxhash
+
+SAMPLE_SIZE = 64 << 10
+SAMPLES = 8
+"""Few enough to be read within a downtime, also from a disk that has to seek for each."""
+
+# <linux/stat.h>, <fcntl.h>
+_AT_FDCWD = -100
+_STATX_BTIME = 0x800
+_STATX_SIZE = 256
+_BTIME_OFFSET = 80
+
+_SERIAL_FILES = ("dm/uuid", "device/wwid", "wwid", "device/serial", "loop/backing_file")
+"""What names a disk for good, below its folder in sysfs."""
+
+_PART_FILES = ("partition", "loop/offset")
+"""What tells parts of one disk apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image file or block device as it was looked at; ``path`` has no links in it.
+
+    ``device`` and ``inode`` are the file's; a block device is its own device, and its inode is 0. ``serial``
+    tells it from another that got the same number: when a file was made (nanoseconds), or the name that a
+    block device keeps; empty where neither is known. ``size`` is in bytes, ``modified`` in nanoseconds, and 0
+    for a block device.
+    """
+
+    path: str
+    device: str = ""
+    inode: int = 0
+    serial: str = ""
+    size: int = 0
+    modified: int = 0
+
+
+def identify(path: str) -> Image:
+    """Look at the image that a path leads to; one that leads nowhere is known by the path alone."""
+    real = os.path.realpath(path)
+    try:
+        found = os.stat(real)
+    except OSError:
+        return Image(real)
+    if stat.S_ISBLK(found.st_mode):
+        device = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+        return Image(real, device, 0, _device_serial(device), _size(real), 0)
+    device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
+    return Image(real, device, found.st_ino, _birth(real), found.st_size, found.st_mtime_ns)
+
+
+def fingerprint(path: str) -> str:
+    """A checksum of samples of a file, or of all of a small one; empty for zeros, which tell nothing.
+
+    Raises OSError.
+    """
+    checksum = xxhash.xxh3_128()
+    is_blank = True
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        size = file.seek(0, os.SEEK_END)
+        last = max(0, size - SAMPLE_SIZE)
+        for offset in sorted({last * number // (SAMPLES - 1) for number in range(SAMPLES)}):
+            file.seek(offset)
+            sample = file.read(SAMPLE_SIZE)
+            is_blank = is_blank and sample.count(0) == len(sample)
+            checksum.update(sample)
+    return "" if is_blank else checksum.hexdigest()
+
+
+def is_of(recorded: Image, recorded_print: str, image: Image, look: Callable[[], str]) -> bool:
+    """Whether a record is of an image; ``look`` tells the image's fingerprint, "" where it has none.
+
+    In doubt it is: a machine that stands still can be told to run.
+    """
+    if not recorded.device or not image.device:  # one of them was not there to be looked at
+        return recorded.path == image.path
+    if recorded.serial and image.serial:
+        if (recorded.inode, recorded.serial) == (image.inode, image.serial):
+            return True
+    elif recorded.inode == image.inode and (
+        recorded.device == image.device or recorded.path == image.path  # devices are numbered anew at boot
+    ):
+        return True
+    # Another file. Where it holds the same and was not made lately, it was moved or restored.
+    is_kept = recorded.path == image.path or (recorded.modified == image.modified != 0)
+    return is_kept and recorded.size == image.size and recorded_print != "" and look() == recorded_print
+
+
+def _size(path: str) -> int:
+    with suppress(OSError), open(path, "rb") as file:
+        return file.seek(0, os.SEEK_END)
+    return 0
+
+
+def _device_serial(device: str) -> str:
+    folder = Path(f"/sys/dev/block/{device}").resolve()
+    part = next(filter(None, (_line(folder / name) for name in _PART_FILES)), "0")
+    disk = folder.parent if (folder / "partition").exists() else folder
+    serial = next(filter(None, (_line(disk / name) for name in _SERIAL_FILES)), "")
+    return f"{serial} {part}" if serial else ""
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(errors="surrogateescape").strip()
+    except OSError:
+        return ""
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _birth(path: str) -> str:
+    """When a file was made (statx(2), which Python has no call for), empty where nothing tells."""
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    if _libc().statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, buffer) != 0:
+        return ""
+    (mask,) = struct.unpack_from("I", buffer)
+    seconds, nanoseconds = struct.unpack_from("qI", buffer, _BTIME_OFFSET)
+    return f"{seconds}.{nanoseconds:09}" if mask & _STATX_BTIME else ""
