@@ -37,6 +37,10 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return (found.st_rdev, 0) if stat.S_ISBLK(found.st_mode) else (found.st_dev, found.st_ino)
+
+
 class Discards:
     """How often a file was told what is no longer needed of it, and how much of it. Thread-safe."""
 
@@ -102,6 +106,20 @@ class FileNode:
     def is_device(self) -> bool:
         """Whether it is a block device: its size can't change, and all of it may hold something."""
         return self._is_device
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells this file from others, whatever their names. Raises OSError."""
+        return _identity(os.fstat(self._fd))
+
+    def check_name(self) -> None:
+        """Raises OSError where the path leads to another file by now, or to none."""
+        try:
+            is_same = _identity(os.stat(self.path)) == self.identity
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            raise OSError(errno.ESTALE, f"'{self.path}' was removed or replaced while it was open")
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         done = 0

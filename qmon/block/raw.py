@@ -60,6 +60,11 @@ class RawNode:
             self._file.change_locks(self._locks)
 
     @property
+    def files(self) -> tuple[FileNode, ...]:
+        """What the image lies in."""
+        return (self._file,)
+
+    @property
     def discards(self) -> Discards:
         """What its file was told."""
         return self._file.discards

@@ -125,6 +125,8 @@ class Drive:
         self._has_fault_filter = False
         self._image: ImageNode | None = None
         """The open image, below all filters."""
+        self._left: list[tuple[int, int]] | None = None
+        """Which files the image lay in when it was given to another process, which may give it back."""
         self.node: Node = InactiveNode(0, settings.read_only)
         self._layers: list[Layer] = []
         self.probe()
@@ -206,14 +208,26 @@ class Drive:
     def activate(self) -> None:
         """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
         if not self._active:
-            self._image = open_image(self.settings.file, self.format, read_only=self.read_only)
-            self.node = self._image
+            image = open_image(self.settings.file, self.format, read_only=self.read_only)
+            if self._left not in (None, _identities(image)):
+                image.close()
+                raise OSError(errno.ESTALE, "it was removed or replaced while it was given away")
+            self._left = None
+            self.node = self._image = image
             if self._is_guessed_raw:
                 self.node = GuessedRawFilter(self.node)
             self._active = True
             self._layers = self._look()
             if self.faults:
                 self.install_fault_filter()
+
+    def check_name(self) -> None:
+        """Raises OSError where a name does not lead to the open image any more, or to what backs it."""
+        node: Node | None = self._image
+        while isinstance(node, RawNode | Qcow2Node):
+            for file in node.files:
+                file.check_name()
+            node = node.backing
 
     def leave_to_backing(self, offset: int, length: int) -> None:
         """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
@@ -307,6 +321,7 @@ class Drive:
         if self._active:
             if self.is_flushed_on_leaving or (flush and not self.read_only):
                 self.node.flush()
+            self._left = _identities(self._image)
             self._close()
 
     def abandon(self) -> None:
@@ -349,6 +364,11 @@ class Drive:
         self._active = self._has_fault_filter = False
         self._image = None
         node.close()
+
+
+def _identities(image: Node | None) -> list[tuple[int, int]]:
+    """Of the files that an image lies in, without what backs it."""
+    return [file.identity for file in image.files] if isinstance(image, RawNode | Qcow2Node) else []
 
 
 class GuestDisk:

@@ -191,6 +191,7 @@ class Incoming:
                 for drive in transfer.drives:
                     with opening(drive):
                         drive.activate()
+                        drive.check_name()
                         self.leftovers.opened(drive.image)
             case Action.LOCK:
                 return  # shared images are the source's until it has let go
@@ -234,6 +235,8 @@ class Incoming:
             return
         for drive in transfer.drives:
             if not drive.read_only:
+                with opening(drive):
+                    drive.check_name()
                 try:
                     drive.node.flush()
                 except OSError as error:

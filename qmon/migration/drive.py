@@ -51,6 +51,9 @@ class MigratingDrive(Protocol):
         Raises OSError.
         """
 
+    def check_name(self) -> None:
+        """Raises OSError where a name does not lead to the open image any more, or to what backs it."""
+
     def leave_to_backing(self, offset: int, length: int) -> None:
         """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
 
@@ -59,7 +62,10 @@ class MigratingDrive(Protocol):
         """
 
     def activate(self) -> None:
-        """Open the image and take its locks; nothing when it is active. Raises OSError."""
+        """Open the image and take its locks; nothing when it is active.
+
+        Raises OSError, also for another image than the one that was deactivated.
+        """
 
     def deactivate(self, *, flush: bool = True) -> None:
         """Flush, close the image and give up its locks; nothing when it is not active.

@@ -23,10 +23,19 @@ def require(*programs: str) -> None:
     started; in a fixture or at the top of a test.
     """
     absent = [program for program in programs if shutil.which(program) is None]
-    missing.update(absent)
-    if not absent:
-        return
-    names = ", ".join(absent)
+    if absent:
+        missing.update(absent)
+        names = ", ".join(absent)
+        _leave_out(f"missing peer: {names} (tools/install-peers installs it)", f"not installed: {names}")
+
+
+def lacking(what: str) -> None:
+    """Skip the running test, or fail it when peers are required: this machine does not give it ``what``."""
+    missing.add(what)
+    _leave_out(f"missing: {what}", f"not allowed here: {what}")
+
+
+def _leave_out(failed: str, skipped: str) -> None:
     if REQUIRED:
-        pytest.fail(f"missing peer: {names} (tools/install-peers installs it)")
-    pytest.skip(f"not installed: {names}")
+        pytest.fail(failed)
+    pytest.skip(skipped)

@@ -122,6 +122,11 @@ class Qcow2Node:
         return self._writer is None or not self._writer.is_changed
 
     @property
+    def files(self) -> tuple[FileNode, ...]:
+        """What the image lies in, without what backs it."""
+        return (self._file,) if self._data is None else (self._file, self._data)
+
+    @property
     def discards(self) -> Discards:
         """What its file was told."""
         return self._file.discards
