@@ -13,6 +13,12 @@ What is assumed beside the tables:
 - Locks keep nobody out of a disk on shared storage: hosts need not see each other's.
 - An operator keeps a side only if the other side's record says that it was released or has refused, or if the
   other is dead for good; writes that a guest made on a side that is dead for good are lost with it.
+- A destination that has ended in good order, and whose source knows that it ran, may stay as it is: people
+  ended it.
+- A record holds the disk's version as it was handed over. A side that is started on a record that is older
+  than its disk does not start.
+- Records are lost or restored while their side is down. Then it can be that neither side runs until somebody
+  decides, but never both. What is lost at the source can't be made up for.
 """
 
 from __future__ import annotations
@@ -36,6 +42,8 @@ AFTER_FAILURE: Mapping[Action, tuple[Event, ...]] = {
     Action.SEND_PREPARED: (Event.FAIL,),
     Action.RECORD_RUNNING: (Event.REFUSED,),
     Action.RECORD_REFUSED: (Event.FAIL,),
+    Action.RECORD_SETTLED: (),
+    Action.RECORD_ENDED: (),
 }
 """What a side does about an action that failed: the first of these that its table knows in the phase."""
 
@@ -48,7 +56,10 @@ RECORDS = {
     Action.RECORD_PREPARED: Stand.PREPARED,
     Action.RECORD_RUNNING: Stand.RUNNING,
     Action.RECORD_REFUSED: Stand.REFUSED,
+    Action.RECORD_SETTLED: Stand.SETTLED,
+    Action.RECORD_ENDED: Stand.ENDED,
 }
+RAN = (Stand.RUNNING, Stand.SETTLED, Stand.ENDED)
 BEFORE_GO = frozenset({Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED})
 STRANGER = -1
 """The connection, and the migration, of a source that is none of ours and never gets to its end."""
@@ -88,7 +99,11 @@ class Connection(NamedTuple):
     destination: bool = True
 
 
-Record = tuple[Stand, int] | None
+class Record(NamedTuple):
+    stand: Stand
+    id: int
+    disk: int = PARTIAL
+    """The disk's version when it was written, where that is to stay until the other side has answered."""
 
 
 class Source(NamedTuple):
@@ -96,7 +111,7 @@ class Source(NamedTuple):
     phase: Phase = Phase.NONE
     todo: tuple[Action, ...] = ()
     stuck: bool = False
-    record: Record = None
+    record: Record | None = None
     id: int = 0
     held: bool = True
     gate: str = "open"
@@ -114,7 +129,7 @@ class Destination(NamedTuple):
     life: Life = Life.UP
     phase: Phase = Phase.NONE
     todo: tuple[Action, ...] = ()
-    record: Record = None
+    record: Record | None = None
     id: int = 0
     held: bool = False
     open: bool = False
@@ -138,6 +153,8 @@ class State(NamedTuple):
     """The version that another host reads, on shared storage."""
     released: bool = False
     """Whether an operator has released the source."""
+    backup: tuple[Record | None, Record | None] | None = None
+    """Both sides' records as they were saved once."""
 
 
 Step = tuple[str, Kind, State]
@@ -158,6 +175,18 @@ class Model:
     deaths: bool = True
     pauses: bool = False
     """Whether the source stands still at the switchover until an operator lets it go on."""
+    loses: str = ""
+    """Which side, "source" or "destination", may lose its record."""
+    restores: bool = False
+    """Whether a side's record may be replaced by one of before."""
+    compares: bool = True
+    """Whether a side that is started compares its record with its disk."""
+    renames: bool = False
+    """Whether a side may be started on its image by another name."""
+    by_name: bool = False
+    """Whether a record is found by the image's name alone."""
+    owned: bool = True
+    """Whether a side leaves the other's record alone, which lies beside its own."""
     in_turn: bool = True
     """Whether the destination finishes a row before it takes up what comes by another connection."""
 
@@ -266,7 +295,7 @@ class Model:
 
     def _source_decisions(self, state: State) -> Iterator[Step]:
         """What an operator decides who knows of the other side."""
-        refused = state.d.record == (Stand.REFUSED, state.s.id)
+        refused = _says(state.d.record, state.s.id, Stand.REFUSED)
         if state.d.life is Life.DEAD or refused:
             after = self._fire_source(state, Event.KEEP)
             if after and not (after.s.todo == () and after.s.phase is state.s.phase):
@@ -318,7 +347,11 @@ class Model:
             case Action.LET_GO:
                 return state._replace(s=s._replace(held=False), shared=max(state.shared, s.disk))
             case Action.RECORD_GONE | Action.RECORD_MOVED:
-                return state._replace(s=s._replace(record=(RECORDS[action], s.id)))
+                disk = s.disk if action is Action.RECORD_GONE and not self.shared_storage else PARTIAL
+                other = state.d if self.owned else state.d._replace(record=None)
+                return state._replace(s=s._replace(record=Record(RECORDS[action], s.id, disk)), d=other)
+            case Action.SEND_HEARD:
+                return _send_up(state, Message("HEARD", s.id))
             case Action.FORGET:
                 return state._replace(s=s._replace(record=None))
             case Action.SEND_GO:
@@ -345,7 +378,7 @@ class Model:
             return
         if d.todo:
             yield from self._destination_acts(state)
-            if not self.in_turn and d.phase is Phase.COMPLETED:
+            if not self.in_turn and d.phase in (Phase.COMPLETED, Phase.SETTLED):
                 yield from self._destination_hears(state)
             return
         if d.phase is Phase.SETUP and (after := self._fire_destination(state, Event.AGREED)):
@@ -371,7 +404,7 @@ class Model:
                 after._replace(d=after.d._replace(owner=STRANGER)),
             )
         s = state.s
-        released = state.released and s.record == (Stand.MOVED, d.id) and s.phase is Phase.COMPLETED
+        released = state.released and _says(s.record, d.id, Stand.MOVED) and s.phase is Phase.COMPLETED
         if s.life is Life.DEAD or released:
             after = self._fire_destination(state, Event.KEEP)
             if after:
@@ -418,9 +451,15 @@ class Model:
                 answered = None
                 if message.value == d.id:
                     answered = self._fire_destination(read, Event.GO, slot)
-                if answered is None and d.record == (Stand.REFUSED, message.value):
+                if answered is None and _says(d.record, message.value, Stand.REFUSED):
                     return _send_down(read, slot, Message("REFUSED"))
+                if message.value != d.id and _says(d.record, message.value, *RAN):
+                    return _send_down(read, slot, Message("RUNNING"))
                 return answered or hang_up
+            case "HEARD" if message.value == d.id:
+                return self._fire_destination(read, Event.HEARD) or read
+            case "HEARD":
+                return read
         return hang_up
 
     def _destination_acts(self, state: State) -> Iterator[Step]:
@@ -457,8 +496,13 @@ class Model:
                 return state._replace(d=state.d._replace(held=False, open=False, owner=None))
             case Action.FLUSH:
                 return state._replace(d=d._replace(flushed=d.disk))
-            case Action.RECORD_PREPARED | Action.RECORD_RUNNING | Action.RECORD_REFUSED:
-                return state._replace(d=d._replace(record=(RECORDS[action], d.id) if d.id > 0 else d.record))
+            case action if action in RECORDS:
+                if d.id <= 0:
+                    return state
+                waits = action is Action.RECORD_PREPARED and not self.shared_storage
+                record = Record(RECORDS[action], d.id, d.flushed if waits else PARTIAL)
+                other = state.s if self.owned or waits else state.s._replace(record=None)
+                return state._replace(d=d._replace(record=record), s=other)
             case Action.RUN:
                 return state._replace(d=d._replace(open=True))
             case Action.SEND_PREPARED | Action.SEND_RUNNING | Action.SEND_REFUSED:
@@ -499,39 +543,96 @@ class Model:
                 yield "source dies", Kind.OPERATOR, after._replace(s=down, shared=shared)
             case Life.DOWN:
                 yield "source is dead for good", Kind.FAULT, state._replace(s=s._replace(life=Life.DEAD))
-                yield "source restarts", Kind.SOURCE, state._replace(s=self._restarted_source(state))
+                yield from self._source_starts(state)
         match d.life:
             case Life.UP:
-                after = state
-                for slot in range(len(state.connections)):
-                    after = _close(after, slot, "destination")
-                gone = after.d._replace(
-                    life=Life.DOWN, todo=(), held=False, open=False, disk=d.flushed, owner=None, reply=None
-                )
-                yield "destination dies", Kind.OPERATOR, after._replace(d=gone)
+                yield "destination dies", Kind.OPERATOR, _without_destination(state)
+                ended = None if d.todo else self._fire_destination(state, Event.END)
+                if ended:
+                    for action in ended.d.todo:
+                        ended = self._destination_does(ended, action)
+                    yield "destination ends in good order", Kind.OPERATOR, _without_destination(ended)
             case Life.DOWN:
                 yield "destination is dead for good", Kind.FAULT, state._replace(d=d._replace(life=Life.DEAD))
-                yield "destination restarts", Kind.DESTINATION, state._replace(d=_restarted_destination(d))
+                yield from self._destination_starts(state)
+        if self.restores and state.backup is None and (s.record or d.record):
+            yield "records are saved", Kind.GUEST, state._replace(backup=(s.record, d.record))
+
+    def _source_starts(self, state: State) -> Iterator[Step]:
+        s = state.s
+        if self.compares and s.record and s.record.disk not in (PARTIAL, s.disk):
+            return
+        yield "source restarts", Kind.SOURCE, state._replace(s=self._restarted_source(state))
+        if self.renames and s.record:
+            found = None if self.by_name else s.record
+            renamed = state._replace(s=s._replace(record=found))
+            yield (
+                "source restarts by another name",
+                Kind.FAULT,
+                state._replace(s=self._restarted_source(renamed)),
+            )
+        if self.loses == "source" and s.record:
+            yield "source's record is lost", Kind.FAULT, state._replace(s=s._replace(record=None))
+        if state.backup and state.backup[0] and s.record != state.backup[0]:
+            restored = state._replace(s=s._replace(record=state.backup[0]), backup=(None, None))
+            yield "source's record is restored", Kind.FAULT, restored
+
+    def _destination_starts(self, state: State) -> Iterator[Step]:
+        d = state.d
+        if not (self.compares and d.record and d.record.disk not in (PARTIAL, d.flushed)):
+            yield "destination restarts", Kind.DESTINATION, state._replace(d=_restarted_destination(d))
+            if self.renames and self.by_name and d.record:
+                renamed = d._replace(record=None)
+                yield (
+                    "destination restarts by another name",
+                    Kind.FAULT,
+                    state._replace(d=_restarted_destination(renamed)),
+                )
+        if self.loses == "destination" and d.record:
+            yield "destination's record is lost", Kind.FAULT, state._replace(d=d._replace(record=None))
+        if state.backup and state.backup[1] and d.record != state.backup[1]:
+            restored = d._replace(record=state.backup[1])
+            yield (
+                "destination's record is restored",
+                Kind.FAULT,
+                state._replace(d=restored, backup=(None, None)),
+            )
 
     def _restarted_source(self, state: State) -> Source:
         s = state.s._replace(life=Life.UP)
         match s.record:
-            case (Stand.GONE, int(id_)):
+            case Record(Stand.GONE, id_):
                 return s._replace(phase=Phase.DOUBT, id=id_)
-            case (Stand.MOVED, int(id_)):
+            case Record(Stand.MOVED, id_):
                 return s._replace(phase=Phase.COMPLETED, id=id_, gate="away")
         disk = max(s.disk, state.shared) if self.shared_storage else s.disk
         return s._replace(phase=Phase.NONE, held=True, gate="open", disk=disk)
 
 
+def _says(record: Record | None, id_: int, *stands: Stand) -> bool:
+    """Whether a record is of a migration, and says one of these."""
+    return record is not None and record.id == id_ and record.stand in stands
+
+
+def _without_destination(state: State) -> State:
+    """The destination's process has gone."""
+    for slot in range(len(state.connections)):
+        state = _close(state, slot, "destination")
+    gone = state.d._replace(
+        life=Life.DOWN, todo=(), held=False, open=False, disk=state.d.flushed, owner=None, reply=None
+    )
+    return state._replace(d=gone)
+
+
 def _restarted_destination(d: Destination) -> Destination:
     d = d._replace(life=Life.UP)
     match d.record:
-        case (Stand.PREPARED, int(id_)):
+        case Record(Stand.PREPARED, id_):
             return d._replace(phase=Phase.PREPARED, id=id_)
-        case (Stand.RUNNING, int(id_)):
-            return d._replace(phase=Phase.COMPLETED, id=id_, held=True, open=True)
-        case (Stand.REFUSED, int(id_)):
+        case Record(Stand.RUNNING | Stand.SETTLED, id_):
+            phase = Phase.COMPLETED if d.record.stand is Stand.RUNNING else Phase.SETTLED
+            return d._replace(phase=phase, id=id_, held=True, open=True)
+        case Record(Stand.REFUSED, id_):
             return d._replace(phase=Phase.FAILED, id=id_)
     return d._replace(phase=Phase.NONE, id=0)
 
@@ -541,15 +642,19 @@ def _may_be_half_done(action: Action) -> bool:
 
 
 def _settled(state: State) -> bool:
-    """One side runs, and the source has stopped asking."""
+    """One side runs, or has ended in good order, and the source has stopped asking."""
     asks = state.s.life is Life.UP and state.s.phase in (Phase.GONE, Phase.DOUBT)
-    return state.s.runs != state.d.runs and not asks
+    return (state.s.runs != state.d.runs or _has_ended(state.d)) and not asks
+
+
+def _has_ended(d: Destination) -> bool:
+    return d.record is not None and d.record.stand is Stand.ENDED
 
 
 def _has_arrived(d: Destination) -> bool:
     if d.life is Life.UP:
-        return d.phase in (Phase.PREPARED, Phase.GONE, Phase.COMPLETED)
-    recorded = d.record is not None and d.record[0] in (Stand.PREPARED, Stand.RUNNING)
+        return d.phase in (Phase.PREPARED, Phase.GONE, Phase.COMPLETED, Phase.SETTLED)
+    recorded = d.record is not None and d.record.stand in (Stand.PREPARED, *RAN)
     return d.life is Life.DOWN and recorded
 
 
@@ -637,7 +742,8 @@ class Search:
         numbers = {self._states[0]: 0}
         # The list grows while it is walked: states are numbered in the order in which they are found.
         for number, state in enumerate(self._states):
-            if broken := broken_promise(state):
+            broken = broken_promise(state)
+            if broken in KEPT_ALWAYS or (broken and self._is_whole):
                 return Finding(broken, self._way_to(number))
             out: list[tuple[Kind, int]] = []
             for label, kind, after in self._model.steps(state):
@@ -647,7 +753,12 @@ class Search:
                     self._before.append((number, label))
                 out.append((kind, found))
             self._after.append(out)
-        return self._dead_end()
+        return self._dead_end() if self._is_whole else None
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether all promises count, since nothing is forgotten that was recorded."""
+        return not (self._model.loses or self._model.restores)
 
     @property
     def completes(self) -> bool:
@@ -697,6 +808,8 @@ ONE_RUNS = "at most one side runs"
 COMPLETED_MEANS = "completed means that the destination holds every byte, flushed, and runs"
 RUNS_ON = "a migration that fails or is cancelled before GO leaves the source running"
 NO_DEAD_END = "nothing hangs for ever"
+KEPT_ALWAYS = (WRITES_KEPT, ONE_RUNS)
+"""The promises that also hold where records are lost or restored."""
 
 
 def _counted_on(state: State, kind: Kind) -> bool:
@@ -716,8 +829,8 @@ def broken_promise(state: State) -> str | None:
     if s.life is not Life.UP or s.todo:
         return None
     if s.phase is Phase.COMPLETED and not state.released:
-        up = d.life is Life.UP
-        if d.record != (Stand.RUNNING, s.id) or (up and not d.runs) or d.flushed != d.disk:
+        stands_still = d.life is Life.UP and not d.runs and not _has_ended(d)
+        if not _says(d.record, s.id, *RAN) or stands_still or d.flushed != d.disk:
             return COMPLETED_MEANS
     if s.phase in (Phase.NONE, Phase.FAILED, Phase.CANCELLED) and not s.runs:
         return RUNS_ON

@@ -77,7 +77,7 @@ def test_every_phase_is_shown_as_a_status_of_qmp(table: Table) -> None:
 def test_what_has_ended_stays_so_until_another_begins_or_the_operator_decides() -> None:
     for table in (SOURCE, DESTINATION):
         for phase in ENDED & set(table):
-            others = frozenset({Event.START, Event.KEEP, Event.RELEASE})
+            others = frozenset({Event.START, Event.KEEP, Event.RELEASE, Event.HEARD})
             assert reachable(table, phase, others) <= {phase}
 
 
@@ -150,7 +150,7 @@ def test_a_destination_that_has_answered_go_answers_it_the_same_again() -> None:
 
 
 def test_a_destination_that_runs_takes_no_other_migration() -> None:
-    assert reachable(DESTINATION, Phase.COMPLETED) == {Phase.COMPLETED}
+    assert reachable(DESTINATION, Phase.COMPLETED) == {Phase.COMPLETED, Phase.SETTLED}
 
 
 @TABLES
