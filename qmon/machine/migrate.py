@@ -35,7 +35,7 @@ LOOP_TIMEOUT = 10
 
 
 _RAN = (Stand.RUNNING, Stand.SETTLED, Stand.ENDED)
-_OVER = frozenset({*_RAN, Stand.REFUSED})
+_OVER = frozenset({*_RAN, Stand.REFUSED, Stand.KEPT})
 
 _WAITING = frozenset({Stand.GONE, Stand.PREPARED})
 """How things stand with an image that neither side uses until the other has answered."""
@@ -156,7 +156,7 @@ class MigrationCommands:
                     found[drive.id] = record.entry
         # A migration that has come to its end says nothing beside one that has not.
         entries = [entry for entry in found.values() if entry.stand not in _OVER] or [
-            entry for entry in found.values() if entry.stand is not Stand.ENDED
+            entry for entry in found.values() if entry.stand not in (Stand.ENDED, Stand.KEPT)
         ]
         if not entries:
             return None

@@ -38,6 +38,8 @@ class Stand(enum.Enum):
     """This side told the other to run with it, and has not heard whether it does."""
     MOVED = "moved"
     """The other side runs with it: what is here is left behind."""
+    KEPT = "kept"
+    """This side has it again, whatever another host has recorded of the migration."""
     PREPARED = "prepared"
     """It has arrived here, whole, and may be run with when the source says so."""
     RUNNING = "running"
@@ -60,6 +62,7 @@ class Role(enum.Enum):
 ROLES = {
     Stand.GONE: Role.SOURCE,
     Stand.MOVED: Role.SOURCE,
+    Stand.KEPT: Role.SOURCE,
     Stand.PREPARED: Role.DESTINATION,
     Stand.RUNNING: Role.DESTINATION,
     Stand.SETTLED: Role.DESTINATION,

@@ -252,18 +252,31 @@ class Source:
 
     def _record(self, stand: Stand) -> None:
         self._is_recorded = True  # also when it fails: it may be there all the same
-        is_shared = self.mode is Mode.SHARED
         for drive in self._drives:
             if not drive.read_only:
-                self._journal.write(
-                    Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running, is_shared)
-                )
+                self._record_one(drive, stand)
+
+    def _record_one(self, drive: MigratingDrive, stand: Stand) -> None:
+        is_shared = self.mode is Mode.SHARED
+        self._journal.write(
+            Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running, is_shared)
+        )
 
     def _forget(self) -> None:
-        """Take away what was recorded of this migration, and of no other."""
-        if self._is_recorded:
-            self._journal.forget(self.id, Role.SOURCE)
-            self._is_recorded = False
+        """Take away what was recorded of this migration, and of no other.
+
+        What another host recorded is not this one's to remove: it is overruled.
+        """
+        if not self._is_recorded:
+            return
+        self._journal.forget(self.id, Role.SOURCE)
+        self._is_recorded = False
+        for drive in self._drives:
+            if not drive.read_only and any(
+                record.entry.id == self.id and record.entry.role is Role.SOURCE
+                for record in self._journal.find(drive.image)
+            ):
+                self._record_one(drive, Stand.KEPT)
 
     def _say_heard(self) -> None:
         """A destination that does not hear it keeps its record, and says again that it runs."""

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from qmon.migration import journal as journal_module
 from qmon.migration.journal import Entry, Journal, Stand
 from qmon.paths import state_folder
 from tests.machine.house import Play, Street
@@ -47,5 +48,24 @@ def test_records_that_were_half_written_are_understood(
     async def scene(street: Street) -> None:
         records = [other, one] if turned else [one, other]
         assert await _started(street, records, incoming) == expected
+
+    play(scene)
+
+
+def test_what_another_host_recorded_holds_a_machine_back_until_it_is_told_to_run(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(street: Street) -> None:
+        image = street.image("d0.img")
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(journal_module, "this_host", lambda: "elsewhere")
+            Journal(state_folder()).write(Entry(str(image), THIS, Stand.MOVED, NOBODY))
+        house = await street.machine(street.settings(image, "d0"))
+        assert await house.status() == "postmigrate"
+        await house.ask("x-qmon-migrate-resolve", action="keep")
+        assert await house.status() == "running"
+        await house.close()
+        house = await street.machine(street.settings(image, "d0"))
+        assert await house.status() == "running"
 
     play(scene)

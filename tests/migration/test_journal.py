@@ -1,0 +1,170 @@
+"""Records: whose they are, which image they are of, and what is in their folder besides."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from qmon.migration import journal as journal_module
+from qmon.migration.journal import Entry, Journal, JournalError, Role, Stand, counts
+
+PEER = "tcp:192.0.2.1:4444"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(8192))
+    return path
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "state")
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have this process be on a host."""
+
+    def move(host: str) -> None:
+        monkeypatch.setattr(journal_module, "this_host", lambda: host)
+
+    return move
+
+
+def stands(journal: Journal, image: Path) -> list[tuple[str, Stand]]:
+    return [(record.host, record.entry.stand) for record in journal.find(str(image))]
+
+
+def entry(image: Path, stand: Stand, migration: UUID | None = None) -> Entry:
+    return Entry(str(image), (migration or uuid4()).hex, stand, PEER, 7, False)
+
+
+def test_what_was_written_is_found(journal: Journal, image: Path) -> None:
+    written = entry(image, Stand.GONE)
+    journal.write(written)
+    (record,) = journal.find(str(image))
+    assert record.entry == written
+    assert record.is_own
+    assert not record.has_changed
+
+
+def test_a_host_neither_changes_nor_removes_what_another_wrote(
+    journal: Journal, image: Path, on: Callable[[str], None]
+) -> None:
+    on("here")
+    moved = entry(image, Stand.MOVED)
+    journal.write(moved)
+    on("there")
+    for stand in (Stand.PREPARED, Stand.RUNNING, Stand.GONE):
+        journal.write(entry(image, stand))
+        assert ("here", Stand.MOVED) in stands(journal, image)
+    journal.forget(moved.id, Role.SOURCE)
+    assert ("here", Stand.MOVED) in stands(journal, image)
+    on("here")
+    journal.forget(moved.id, Role.SOURCE)
+    assert ("here", Stand.MOVED) not in stands(journal, image)
+
+
+def test_this_hosts_own_records_count_first_and_then_those_of_others(
+    journal: Journal, image: Path, on: Callable[[str], None]
+) -> None:
+    on("here")
+    journal.write(entry(image, Stand.MOVED))
+    on("there")
+    record = counts(journal.find(str(image)), may_come_in=False)
+    assert record is not None
+    assert (record.host, record.entry.stand) == ("here", Stand.MOVED)
+    journal.write(entry(image, Stand.PREPARED))
+    record = counts(journal.find(str(image)), may_come_in=False)
+    assert record is not None
+    assert (record.host, record.entry.stand) == ("there", Stand.PREPARED)
+
+
+@pytest.mark.parametrize("may_come_in", [False, True])
+def test_what_a_later_migration_ended_counts_no_more(
+    journal: Journal, image: Path, may_come_in: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may have ended before it removed what the later record ends."""
+    monkeypatch.setattr(Journal, "_remove", lambda journal, record: None)
+    for stand in (Stand.MOVED, Stand.RUNNING, Stand.GONE):
+        journal.write(entry(image, stand))
+        record = counts(journal.find(str(image)), may_come_in=may_come_in)
+        assert record is not None
+        assert record.entry.stand is stand
+
+
+def test_a_machine_that_ran_is_remembered_until_its_source_has_heard_it(
+    journal: Journal, image: Path
+) -> None:
+    ran = entry(image, Stand.RUNNING)
+    journal.write(ran)
+    journal.write(entry(image, Stand.GONE))
+    assert journal.of_migration(ran.id, Role.DESTINATION)
+    journal.write(entry(image, Stand.SETTLED, ran.id))
+    journal.write(entry(image, Stand.GONE))
+    assert not journal.of_migration(ran.id, Role.DESTINATION)
+
+
+def test_an_image_that_was_written_since_is_noticed(journal: Journal, image: Path) -> None:
+    journal.write(entry(image, Stand.GONE))
+    with image.open("r+b") as file:
+        file.write(b"more")
+    (record,) = journal.find(str(image))
+    assert record.has_changed
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def listener(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(os.path.relpath(path))
+
+
+def text(content: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_text(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        fifo,
+        folder,
+        link,
+        listener,
+        *map(text, ("", "{", "[]", "[" * 50_000, "\u00e9", json.dumps({"file": {}}), " " * (1 << 20))),
+    ],
+    ids=lambda make: getattr(make, "__qualname__", "?"),
+)
+def test_what_is_no_record_is_named_in_one_line(
+    journal: Journal, image: Path, make: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.write(entry(image, Stand.MOVED))
+    (record,) = journal.find(str(image))
+    record.path.unlink()
+    monkeypatch.chdir(record.path.parent)  # a socket's path may not be long
+    make(record.path)
+    with pytest.raises(JournalError) as caught:
+        journal.find(str(image))
+    assert str(record.path) in str(caught.value)
+    assert "\n" not in str(caught.value)
