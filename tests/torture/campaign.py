@@ -1,6 +1,6 @@
 """Many runs in a row, two at a time, and their figures.
 
-    python -m tests.torture.campaign [--kind proxy|kill] [--seed S] [--runs N]
+    python -m tests.torture.campaign [--kind proxy|kill|slow] [--seed S] [--runs N]
 
 Run ``i`` of seed S is run 0 of seed S + i, so that ``--seed S+i --runs 1`` repeats it.
 """
@@ -23,7 +23,7 @@ from tests.torture.scenario import draw
 from tests.torture.trial import Result, try_out
 
 WORKERS = 2
-RUNS = {"proxy": 500, "kill": 200}
+RUNS = {"proxy": 500, "kill": 200, "slow": 50}
 OK, BROKEN = 0, 1
 
 
@@ -89,7 +89,7 @@ def report(kind: str, seed: int, runs: int, workers: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kind", choices=RUNS, help="both kinds, one after the other, without it")
+    parser.add_argument("--kind", choices=RUNS, help="all kinds, one after the other, without it")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--runs", type=int)
     parser.add_argument("--workers", type=int, default=WORKERS)

@@ -95,6 +95,8 @@ class Writer:
         self.ledger = Ledger(content)
         self.errors: list[str] = []
         """Answers that no guest should get."""
+        self.longest_wait = 0.0
+        """Seconds until a write was acknowledged, at most."""
         self._exports = exports
         self._drive = drive
         self._size = len(content)
@@ -138,7 +140,9 @@ class Writer:
                     while not self._stop.is_set():
                         request = request or self._draw()
                         self.ledger.begin(*request)
+                        begun = time.monotonic()
                         guest.write(*request)
+                        self.longest_wait = max(self.longest_wait, time.monotonic() - begun)
                         if self._flush:
                             guest.flush()
                         self.ledger.acknowledge(side)
@@ -191,12 +195,12 @@ class Probe:
                 self._stop.wait(self._pause)
 
 
-def overlap(source: Probe, target: Probe, until: float) -> str | None:
-    """Whether the source served a read sent after the destination had served one, and before ``until``."""
+def overlap(source: Probe, target: Probe) -> str | None:
+    """Whether the source served a read that was sent after the destination had served one."""
     if not target.served:
         return None
     first = target.served[0][1]
-    late = [sent for sent, _ in source.served if first < sent < until]
+    late = [sent for sent, _ in source.served if sent > first]
     if not late:
         return None
     return f"both sides ran: the source served {len(late)} reads after the destination had served one"

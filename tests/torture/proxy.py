@@ -18,11 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from qmon.migration.answers import Type
-from qmon.migration.stream import COMMAND_GO, Kind, Mark, section_end, section_footer
+from qmon.migration.stream import COMMAND_GO, COMMAND_HEARD, Kind, Mark, section_end, section_footer
 
 PIECE = 1 << 16
 PAUSE = 0.01
 """Seconds that a delayed connection waits before each piece."""
+
+SLOW_RATE, SLOW_PIECE = 4096, 512
+"""Bytes a second, and how many are passed on at once, where a line has become slow."""
 
 ACCEPT_INTERVAL = 0.05
 
@@ -40,6 +43,7 @@ LANDMARKS: dict[str, tuple[Way, bytes]] = {
     "last part": (Way.STREAM, section_footer() + section_end()),
     "FINISH": (Way.STREAM, struct.pack(">BBHI", Kind.FINISH, 0, 0, 17)),
     "GO": (Way.STREAM, struct.pack(">BHH", Mark.COMMAND, COMMAND_GO, 32)),
+    "HEARD": (Way.STREAM, struct.pack(">BHH", Mark.COMMAND, COMMAND_HEARD, 32)),
     "AGREED": (Way.ANSWERS, struct.pack(">HH", Type.AGREED, 8)),
     "FLUSHED": (Way.ANSWERS, struct.pack(">HH", Type.FLUSHED, 16)),
     "PREPARED": (Way.ANSWERS, struct.pack(">HH", Type.PREPARED, 24)),
@@ -79,6 +83,8 @@ class Fault(enum.Enum):
     """This way ends here, the other stays open for a while."""
     FLIP = "flip"
     """One bit of the byte changes."""
+    SLOW = "slow"
+    """For a while this way takes SLOW_RATE bytes a second."""
     SIGNAL = "signal"
     """The test is told, and the bytes wait until it has done what it wants."""
 
@@ -280,7 +286,7 @@ class Connection:
         rule = self._rule if self._rule is not None and self._rule.place.way is way else None
         finder = None if rule is None else Finder(rule.place)
         total = 0
-        delayed_until = 0.0
+        delayed_until = slow_until = 0.0
         dropping = False
         try:
             while data := one.recv(PIECE):
@@ -293,12 +299,18 @@ class Connection:
                     dropping = rule.fault in (Fault.TRUNCATE, Fault.HALF_CLOSE)
                     if rule.fault is Fault.DELAY:
                         delayed_until = time.monotonic() + rule.seconds
+                    if rule.fault is Fault.SLOW:
+                        slow_until = time.monotonic() + rule.seconds
                     total += at
                 total += len(data)
                 if dropping:
                     continue
                 if time.monotonic() < delayed_until:
                     self._ended.wait(PAUSE)
+                while data and time.monotonic() < slow_until and not self._ended.is_set():
+                    other.sendall(data[:SLOW_PIECE])
+                    data = data[SLOW_PIECE:]
+                    self._ended.wait(SLOW_PIECE / SLOW_RATE)
                 other.sendall(data)
             if not dropping and not self._reset:
                 other.shutdown(socket.SHUT_WR)
@@ -326,7 +338,7 @@ class Connection:
                 return bytes([rest[0] ^ 1 << rule.bit]) + rest[1:]
             case Fault.SIGNAL:
                 self._on_signal()
-            case Fault.DELAY:
+            case Fault.DELAY | Fault.SLOW:
                 pass
         return rest
 

@@ -15,13 +15,14 @@ _SWITCHOVER: list[tuple[str, Way, int]] = [
     # The landmark, its way, and how many bytes from there on are of interest.
     ("last part", Way.STREAM, 64),
     ("FINISH", Way.STREAM, 49 + 32 + 5),
-    ("GO", Way.STREAM, 29 + 8 + 1),
+    ("GO", Way.STREAM, 29 + 8),
+    ("HEARD", Way.STREAM, 29 + 8 + 1),
     ("PREPARED", Way.ANSWERS, 4 + 24),
     ("RUNNING", Way.ANSWERS, 4 + 8),
 ]
 _BEFORE: list[tuple[str, Way, int]] = [("AGREED", Way.ANSWERS, 12), ("FLUSHED", Way.ANSWERS, 20)]
 
-_FAULTS = [fault for fault in Fault if fault is not Fault.SIGNAL]
+_FAULTS = [fault for fault in Fault if fault not in (Fault.SIGNAL, Fault.SLOW)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,16 @@ class Kill:
     """Seconds from that place, or from the beginning."""
     away: float
     """Seconds that the victims are gone."""
+    orderly: bool = False
+    """Whether they are asked to end, and not killed."""
+    renamed: bool = False
+    """Whether they are started again on their images by other names."""
 
     def __str__(self) -> str:
         when = f"{self.delay * 1000:.1f} ms after {self.rule.place if self.rule else 'the start'}"
-        return f"kill {'+'.join(self.victims)} {when}, restart {'+'.join(self.restarted) or 'none'}"
+        end = "end" if self.orderly else "kill"
+        again = "restart by other names" if self.renamed else "restart"
+        return f"{end} {'+'.join(self.victims)} {when}, {again} {'+'.join(self.restarted) or 'none'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,10 @@ class Scenario:
     refuse: float = 0.0
     kill: Kill | None = None
     disks: str = disks.RAW
+    locked: bool = True
+    """Whether the sides see each other's locks."""
+    one_folder: bool = False
+    """Whether both sides keep their records in one folder."""
 
     @property
     def command(self) -> str:
@@ -66,6 +77,7 @@ class Scenario:
     def __str__(self) -> str:
         what = str(self.kill) if self.kill else ", then ".join(str(rule) for rule in self.rules)
         more = [f"{len(self.sizes)} drives"] * (len(self.sizes) > 1) + ["shared"] * self.shared
+        more += ["without locks"] * (not self.locked) + ["one state folder"] * self.one_folder
         more += [f"{self.disks} disks"] * (self.disks != disks.RAW)
         more += [f"connections refused for {self.refuse:g} s"] * (self.refuse > 0)
         return ", ".join([what, *more])
@@ -79,16 +91,31 @@ def draw(kind: str, seed: int) -> Scenario:
     if chance.random() < 0.25:
         sizes.append(chance.randrange(1 * MIB, 2 * MIB, 4 * KIB))
     of = chance.choice(disks.KINDS)
+    locked = not (shared and chance.random() < 0.7)
+    one_folder = chance.random() < 0.5
     if kind == "kill":
         kill = _draw_kill(chance, shared)
         bandwidth = chance.choice([16, 32, 64]) if kill.rule is None else chance.choice([0, 0, 32])
-        return Scenario(seed, kind, tuple(sizes), shared, bandwidth, kill=kill, disks=of)
-    rules = [_draw_rule(chance, 0 if shared else sum(sizes))]
+        return Scenario(
+            *(seed, kind, tuple(sizes), shared, bandwidth),
+            kill=kill,
+            disks=of,
+            locked=locked,
+            one_folder=one_folder and not (shared and locked),
+        )
+    rules = [_draw_slow(chance) if kind == "slow" else _draw_rule(chance, 0 if shared else sum(sizes))]
     if chance.random() < 0.2:
         rules.append(_draw_rule(chance, 100))  # of the connection that asks again
     refuse = 2.0 if chance.random() < 0.1 else 0.0
     bandwidth = chance.choice([0, 0, 0, 32])
-    return Scenario(seed, kind, tuple(sizes), shared, bandwidth, rules=tuple(rules), refuse=refuse, disks=of)
+    return Scenario(
+        *(seed, kind, tuple(sizes), shared, bandwidth),
+        rules=tuple(rules),
+        refuse=refuse,
+        disks=of,
+        locked=locked,
+        one_folder=one_folder,
+    )
 
 
 def _draw_rule(chance: random.Random, size: int) -> Rule:
@@ -98,6 +125,13 @@ def _draw_rule(chance: random.Random, size: int) -> Rule:
         seconds=chance.choice([0.1, 0.3, 1.0]),
         bit=chance.randrange(8),
     )
+
+
+def _draw_slow(chance: random.Random) -> Rule:
+    """The line becomes slow at the switchover, for a while or for longer than anybody waits."""
+    landmark = chance.choice(["last part", "last part", "FINISH"])
+    seconds = chance.choice([0.5, 2.0, 8.0, 300.0])
+    return Rule(Place(Way.STREAM, chance.randrange(9), landmark), Fault.SLOW, seconds=seconds)
 
 
 def _draw_place(chance: random.Random, size: int) -> Place:
@@ -120,11 +154,13 @@ def _draw_kill(chance: random.Random, shared: bool) -> Kill:
     victims = chance.choice([("source",), ("target",), ("source", "target")])
     restarted = chance.choice([victims, victims, victims, (), victims[:1], victims[-1:]])
     away = chance.choice([0.0, 0.1, 0.8])
+    orderly, renamed = chance.random() < 0.35, chance.random() < 0.3
     if chance.random() < 0.3:
-        return Kill(victims, restarted, None, chance.uniform(0, 0.1 if shared else 0.6), away)
+        delay = chance.uniform(0, 0.1 if shared else 0.6)
+        return Kill(victims, restarted, None, delay, away, orderly, renamed)
     place = _draw_place(chance, 400)
     if chance.random() < 0.7:
         landmark, way, length = chance.choice(_SWITCHOVER)
         place = Place(way, chance.randrange(length), landmark)
     delay = chance.choice([0.0, 0.0, chance.uniform(0, 0.002), chance.uniform(0, 0.02)])
-    return Kill(victims, restarted, Rule(place, Fault.SIGNAL), delay, away)
+    return Kill(victims, restarted, Rule(place, Fault.SIGNAL), delay, away, orderly, renamed)

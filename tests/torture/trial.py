@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,15 @@ SETTLE_SECONDS = 15.0
 FLIP_SECONDS = 75.0
 """The same where a bit of a record's length may have flipped: the destination waits for what never comes, and
 gives up after a minute without a byte."""
+
+SLOW_SECONDS = 90.0
+"""The same where the line has become slow: three switchovers of some seconds each, and copying in between."""
+
+LONGEST_WAIT = 20.0
+"""Seconds that no guest's write waits, though the line is slow: a Linux guest's disk gives up after 30."""
+
+END_SECONDS = 15
+"""In which a side ends on SIGTERM."""
 
 STILL_SECONDS = 1.5
 """How long nothing changes before a state that nobody can settle is taken for the last one."""
@@ -68,26 +78,59 @@ class View:
 DEAD = View("dead", "none")
 LOCKED = 'Failed to get "write" lock'
 MOVED = "paused (postmigrate)"
+WAITING = "paused (inmigrate)"
+
+
+NO_LOCKS = """
+import fcntl
+
+real = fcntl.fcntl
+
+
+def fcntl_without_locks(descriptor, command, argument=0):
+    if command in (fcntl.F_OFD_GETLK, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW):
+        return fcntl.F_UNLCK.to_bytes(2, "little") + bytes(argument)[2:]
+    return real(descriptor, command, argument)
+
+
+fcntl.fcntl = fcntl_without_locks
+"""
 
 
 class Side:
     """A qmon that can be killed and started again with the same command line."""
 
-    def __init__(self, folder: Path, name: str, options: list[str], drives: list[str], trace: Trace) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        images: dict[str, Path],
+        image_format: str,
+        options: list[str],
+        trace: Trace,
+        inside: list[str],
+    ) -> None:
         self.name = name
+        self.images = images
+        """By drive."""
         self.killed = 0
-        self.killed_at = float("inf")
-        """When it was first killed."""
         self.gave_up = False
         """Whether it could not be started again, for a reason that is right."""
         self._folder = folder
+        self._format = image_format
         self._options = options
-        self._drives = drives
+        self._inside = inside
         self._trace = trace
         self.logs: list[str] = []
         """Of processes that were killed."""
         self._lock = threading.Lock()
-        self.qmon = Qmon(folder, name, options)
+        self.qmon = self._launch()
+
+    def _launch(self) -> Qmon:
+        disks = [
+            option for name, path in self.images.items() for option in drive(path, name, format=self._format)
+        ]
+        return Qmon(self._folder, self.name, [*disks, *self._options], self._inside)
 
     @property
     def export_path(self) -> Path:
@@ -102,21 +145,32 @@ class Side:
         return self.qmon.process.poll() is None
 
     def export(self) -> None:
-        self.qmon.export(*self._drives)
+        self.qmon.export(*self.images)
 
-    def kill(self) -> None:
-        self.qmon.kill()
+    def kill(self, *, orderly: bool) -> None:
+        """End it, by SIGTERM where that is to be ``orderly``."""
+        if orderly:
+            self.qmon.process.terminate()
+            try:
+                self.qmon.process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.qmon.kill()
+                raise AssertionError(f"{self.name} did not end on SIGTERM") from None
+        else:
+            self.qmon.kill()
         self.killed += 1
-        self.killed_at = min(self.killed_at, time.monotonic())
-        self._trace.note(f"{self.name}: killed")
+        self._trace.note(f"{self.name}: {'ended' if orderly else 'killed'}")
 
-    def restart(self) -> None:
-        """Start it again; it exports its drives when this returns."""
+    def restart(self, *, renamed: bool) -> None:
+        """Start it again, on images by other names where they are ``renamed``; then it exports its drives."""
         with self._lock:
+            if renamed:
+                for drive_id, path in self.images.items():
+                    self.images[drive_id] = path.rename(path.with_name(f"again-{path.name}"))
             log = self._folder / f"{self.name}.log"
             self.logs.append(log.read_text())
             log.rename(self._folder / f"{self.name}.log.{self.killed}")
-            self.qmon = Qmon(self._folder, self.name, self._options)
+            self.qmon = self._launch()
             if not self._has_started():
                 why = self.qmon.log().strip()
                 self.gave_up = LOCKED in why
@@ -164,6 +218,14 @@ def uri_of(port: int) -> str:
     return f"tcp:127.0.0.1:{port}"
 
 
+def without_locks(folder: Path) -> list[str]:
+    """What runs a program so that its locks keep nobody out, as on a host of its own."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(NO_LOCKS)
+    return ["env", f"PYTHONPATH={site}"]
+
+
 class Trial:
     """A run of ``scenario`` in ``folder``."""
 
@@ -179,13 +241,12 @@ class Trial:
         self._kill_done = threading.Event()
         port = quiet_port()
         self._images = self._make_images()
-        source, target = (
-            [option for name, path in each.items() for option in drive(path, name, format=self._format)]
-            for each in self._images
-        )
         names = list(self._images[0])
-        self._source = self._side("source", source, names)
-        self._target = self._side("target", [*target, "-incoming", uri_of(port)], names)
+        self._source = self._side("source", self._images[0])
+        self._target = self._side(
+            *("target", self._images[1], ["-incoming", uri_of(port)]),
+            inside=[] if scenario.locked else without_locks(folder),
+        )
         self._exports = [self._source.export_path, self._target.export_path]
         self._proxy = Proxy(
             port, self._rules(), refuse=scenario.refuse, on_signal=self._on_signal, trace=self._trace
@@ -209,9 +270,12 @@ class Trial:
         """Whether a kill may lose what was not flushed: where the tables are in the process's memory."""
         return self._scenario.kill is not None and self._format != disks.RAW
 
-    def _side(self, name: str, options: list[str], drives: list[str]) -> Side:
-        state = ["-statedir", str(self._folder / f"{name}.state")]
-        return Side(self._folder, name, [*state, *options], drives, self._trace)
+    def _side(
+        self, name: str, images: dict[str, Path], options: Sequence[str] = (), inside: Sequence[str] = ()
+    ) -> Side:
+        state = "state" if self._scenario.one_folder else f"{name}.state"
+        given = ["-statedir", str(self._folder / state), *options]
+        return Side(self._folder, name, images, self._format, given, self._trace, list(inside))
 
     def _make_images(self) -> tuple[dict[str, Path], dict[str, Path]]:
         """Of both sides, by drive."""
@@ -223,7 +287,7 @@ class Trial:
             here[name] = disks.make_source(scenario.disks, self._folder, name, size, chance)
             if scenario.shared:
                 there[name] = self._folder / f"target-{name}.img"
-                there[name].symlink_to(here[name])
+                there[name].hardlink_to(here[name])  # so that each side's name can change
             else:
                 there[name] = disks.make_target(scenario.disks, self._folder, name, size, chance)
         return here, there
@@ -300,9 +364,12 @@ class Trial:
         kill = self._scenario.kill
         assert kill is not None
         self._ready.clear()
-        for side in (self._source, self._target):
-            if side.name in kill.victims:
-                side.kill()
+        try:
+            for side in (self._source, self._target):
+                if side.name in kill.victims:
+                    side.kill(orderly=kill.orderly)
+        except AssertionError as error:
+            self._result.problems.append(str(error))
         threading.Thread(target=self._restart).start()
 
     def _restart(self) -> None:
@@ -312,7 +379,7 @@ class Trial:
         try:
             for side in (self._source, self._target):
                 if side.name in kill.restarted:
-                    side.restart()
+                    side.restart(renamed=kill.renamed)
         except (OSError, AssertionError) as error:
             self._result.problems.append(f"a restart failed: {error}")
         self._ready.set()
@@ -336,8 +403,9 @@ class Trial:
     def _settle(self) -> None:
         """Wait for the last state: one runs, or nobody is left who could."""
         changed = time.monotonic()
-        flips = any(rule.fault is Fault.FLIP for rule in self._rules())
-        deadline = changed + (FLIP_SECONDS if flips else SETTLE_SECONDS) + self._scenario.refuse
+        faults = {rule.fault for rule in self._rules()}
+        patience = FLIP_SECONDS if Fault.FLIP in faults else SETTLE_SECONDS
+        deadline = changed + (SLOW_SECONDS if Fault.SLOW in faults else patience) + self._scenario.refuse
         while True:
             before = self._views
             views = self._observe()
@@ -356,9 +424,20 @@ class Trial:
                 still = now - changed
                 if target is DEAD or target.phase == "failed" or still > 0.5:
                     return
-            if DEAD in views and now - changed > STILL_SECONDS:
+            over = DEAD in views or self._has_ended(source, target)
+            if over and now - changed > STILL_SECONDS:
                 return
             time.sleep(0.01)
+
+    def _has_ended(self, source: View, target: View) -> bool:
+        """Whether the destination ran, was ended in good order, and waits as any fresh one would."""
+        is_fresh = target.status == WAITING and target.phase == "none" and self._target.killed > 0
+        return self._is_orderly and is_fresh and source.status == MOVED
+
+    @property
+    def _is_orderly(self) -> bool:
+        kill = self._scenario.kill
+        return kill is not None and kill.orderly
 
     def _judge(self) -> None:
         """What is promised of the last state."""
@@ -382,6 +461,8 @@ class Trial:
             left = target if source is DEAD else source
             result.outcome = f"{'source' if source is DEAD else 'target'} dead, the other waits"
             result.problems += [f"{left} runs nowhere"] * left.runs
+        elif self._has_ended(source, target):
+            result.outcome = "completed, and ended"
         else:
             result.outcome = "doubt"
             result.problems.append(f"nobody runs: source {source}, target {target}")
@@ -420,6 +501,9 @@ class Trial:
         result = self._result
         result.acknowledged = sum(writer.acknowledged for writer in self._writers)
         images = self._images[1 if self._target_ran() else 0]
+        longest = max(writer.longest_wait for writer in self._writers)
+        if self._scenario.kind == "slow" and longest > LONGEST_WAIT:
+            result.problems.append(f"a guest's write waited for {longest:.1f} s")
         for writer, (name, path) in zip(self._writers, images.items(), strict=True):
             kind = self._scenario.disks
             disks.check_image(kind, path, leaks=self._scenario.kill is not None)
@@ -431,7 +515,8 @@ class Trial:
     def _target_ran(self) -> bool:
         """Whether guests may have been served over there: what they wrote is there then, and only there."""
         wrote = any(write.side for writer in self._writers for write in writer.ledger.writes)
-        return self._views[1].runs or wrote or bool(self._probes[1].served)
+        has_ended = self._result.outcome == "completed, and ended"
+        return self._views[1].runs or wrote or bool(self._probes[1].served) or has_ended
 
     def _end(self) -> None:
         """End all, the processes first where a guest is held."""
@@ -452,10 +537,7 @@ class Trial:
         self._proxy.__exit__()
         for each in self._guests:
             each.join()
-        # A shared disk goes back to a source that is started again while nobody holds its lock.
-        until = self._target.killed_at if self._scenario.shared else float("inf")
-        source_probe, target_probe = self._probes
-        both = overlap(source_probe, target_probe, until)
+        both = overlap(*self._probes)
         if both:
             problems.append(both)
         for side in (self._source, self._target):
