@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +17,14 @@ missing: set[str] = set()
 """What ``require`` did not find in this run; the closing summary names it."""
 
 
+def lack(what: str) -> NoReturn:
+    """Skip the running test, or fail it when peers are required, for want of something."""
+    missing.add(what)
+    if REQUIRED:
+        pytest.fail(f"missing: {what}")
+    pytest.skip(f"not to be had: {what}")
+
+
 def require(*programs: str) -> None:
     """Skip the running test, or fail it when peers are required, unless every program is there.
 
@@ -23,19 +32,10 @@ def require(*programs: str) -> None:
     started; in a fixture or at the top of a test.
     """
     absent = [program for program in programs if shutil.which(program) is None]
-    if absent:
-        missing.update(absent)
-        names = ", ".join(absent)
-        _leave_out(f"missing peer: {names} (tools/install-peers installs it)", f"not installed: {names}")
-
-
-def lacking(what: str) -> None:
-    """Skip the running test, or fail it when peers are required: this machine does not give it ``what``."""
-    missing.add(what)
-    _leave_out(f"missing: {what}", f"not allowed here: {what}")
-
-
-def _leave_out(failed: str, skipped: str) -> None:
+    missing.update(absent)
+    if not absent:
+        return
+    names = ", ".join(absent)
     if REQUIRED:
-        pytest.fail(failed)
-    pytest.skip(skipped)
+        pytest.fail(f"missing peer: {names} (tools/install-peers installs it)")
+    pytest.skip(f"not installed: {names}")

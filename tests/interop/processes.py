@@ -113,8 +113,8 @@ def _probe(port: int) -> None:
 class Qmon:
     """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``."""
 
-    def __init__(self, folder: Path, name: str, options: Sequence[str], inside: Sequence[str] = ()) -> None:
-        """``inside`` is a program with its arguments that runs it, in namespaces of its own for one."""
+    def __init__(self, folder: Path, name: str, options: Sequence[str], within: Sequence[str] = ()) -> None:
+        """``within`` is a program with its arguments that runs it, in namespaces of its own for one."""
         self.name = name
         self.folder = folder
         self.nbd = folder / f"{name}.nbd"
@@ -124,7 +124,7 @@ class Qmon:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *inside,
+                    *within,
                     *QMON,
                     *("-statedir", str(folder / "state")),
                     *options,
@@ -250,15 +250,15 @@ class Lab:
             for each in self._started:
                 stack.callback(each.close)
 
-    def start(self, name: str, *options: str, inside: Sequence[str] = ()) -> Qmon:
+    def start(self, name: str, *options: str, within: Sequence[str] = ()) -> Qmon:
         """Start a qmon; it answers on its monitor when this returns."""
-        qmon = self.launch(name, *options, inside=inside)
+        qmon = self.launch(name, *options, within=within)
         assert qmon.monitor.greeting
         return qmon
 
-    def launch(self, name: str, *options: str, inside: Sequence[str] = ()) -> Qmon:
+    def launch(self, name: str, *options: str, within: Sequence[str] = ()) -> Qmon:
         """Begin to start a qmon, to be waited for by its ``monitor``."""
-        qmon = Qmon(self.folder, name, options, inside)
+        qmon = Qmon(self.folder, name, options, within)
         self._started.append(qmon)
         return qmon
 

@@ -163,14 +163,14 @@ def test_two_hosts_with_one_state_folder_do_not_touch_each_others_records(lab: L
     peers.require("unshare")
     user = [] if os.getuid() == 0 else ["--map-root-user"]
     if subprocess.run(["unshare", "--mount", *user, "true"], capture_output=True).returncode:
-        peers.lacking("mount namespaces")
+        peers.lack("mount namespaces")
     path = lab.folder / "images"
     path.mkdir()
 
     def on(host: str, name: str, *options: str) -> Qmon:
         enter = f'mount --bind "{lab.folder / host}" "{path}" && exec "$@"'
-        inside = ["unshare", "--mount", *user, "--propagation", "private", "sh", "-c", enter, "sh"]
-        return lab.start(name, *drive(path / "disk.img"), *options, inside=inside)
+        within = ["unshare", "--mount", *user, "--propagation", "private", "sh", "-c", enter, "sh"]
+        return lab.start(name, *drive(path / "disk.img"), *options, within=within)
 
     for host in ("here", "there"):
         (lab.folder / host).mkdir()

@@ -108,7 +108,7 @@ class Side:
         image_format: str,
         options: list[str],
         trace: Trace,
-        inside: list[str],
+        within: list[str],
     ) -> None:
         self.name = name
         self.images = images
@@ -119,7 +119,7 @@ class Side:
         self._folder = folder
         self._format = image_format
         self._options = options
-        self._inside = inside
+        self._inside = within
         self._trace = trace
         self.logs: list[str] = []
         """Of processes that were killed."""
@@ -245,7 +245,7 @@ class Trial:
         self._source = self._side("source", self._images[0])
         self._target = self._side(
             *("target", self._images[1], ["-incoming", uri_of(port)]),
-            inside=[] if scenario.locked else without_locks(folder),
+            within=[] if scenario.locked else without_locks(folder),
         )
         self._exports = [self._source.export_path, self._target.export_path]
         self._proxy = Proxy(
@@ -271,11 +271,11 @@ class Trial:
         return self._scenario.kill is not None and self._format != disks.RAW
 
     def _side(
-        self, name: str, images: dict[str, Path], options: Sequence[str] = (), inside: Sequence[str] = ()
+        self, name: str, images: dict[str, Path], options: Sequence[str] = (), within: Sequence[str] = ()
     ) -> Side:
         state = "state" if self._scenario.one_folder else f"{name}.state"
         given = ["-statedir", str(self._folder / state), *options]
-        return Side(self._folder, name, images, self._format, given, self._trace, list(inside))
+        return Side(self._folder, name, images, self._format, given, self._trace, list(within))
 
     def _make_images(self) -> tuple[dict[str, Path], dict[str, Path]]:
         """Of both sides, by drive."""
