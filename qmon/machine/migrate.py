@@ -240,6 +240,8 @@ class MigrationCommands:
             case Phase.PRE_SWITCHOVER | Phase.SWITCHOVER if before is not Phase.PRE_SWITCHOVER:
                 self._state_before = machine.state
                 machine.set_state(RunState.FINISH_MIGRATE)
+            case Phase.ACTIVE if machine.state is RunState.FINISH_MIGRATE:
+                machine.set_state(self._state_before)  # the switchover took too long
             case Phase.COMPLETED:
                 machine.set_state(RunState.POSTMIGRATE)
                 self._exports.drop_clients()

@@ -70,6 +70,8 @@ def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
             "mbps": _megabits(progress),
             "dirty-sync-count": progress.rounds,
         }
+    if progress.overdue:
+        info["x-qmon-overdue-switchovers"] = progress.overdue
     if progress.error is not None:
         info["error-desc"] = progress.error
     return info

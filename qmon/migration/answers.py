@@ -45,6 +45,8 @@ class Type(enum.IntEnum):
     """The answer to GO for a migration that nothing is known of here: no answer at all."""
     BUSY = 0x7109
     """The offer is still being looked at; now and then before AGREED."""
+    BACK = 0x710A
+    """The answer to BACK: no PREPARED holds that came before it, and more is awaited."""
 
 
 class AnswerError(QmonError):
@@ -90,6 +92,7 @@ _SIZES = {
     Type.RUNNING: 0,
     Type.UNKNOWN: 0,
     Type.BUSY: 0,
+    Type.BACK: 0,
 }
 
 

@@ -67,7 +67,7 @@ class Convergence:
         flushes = 0
         flush_seconds = 0.0
         while True:
-            self._round()
+            self.round()
             expected = self._expected_downtime(link)
             if expected is None or not self._fits(expected):
                 if not self._dirty_bytes():
@@ -78,13 +78,32 @@ class Convergence:
                 flush_seconds = self._flush(link)
                 flushes += 1
 
+    def go_back(self, link: Link) -> None:
+        """Take back FINISH. What PREPARED says that is on its way holds no more, nor does the rate."""
+        self._sender.writer.raw(section_part())
+        self._sender.writer.back()
+        self._sender.end_part()
+        while link.wait_for(Type.PREPARED, Type.BACK, timeout=FLUSH_TIMEOUT).type is not Type.BACK:
+            pass
+
+    def copy_on(self, link: Link, seconds: float) -> None:
+        """Copy for a while, although the guests might stand still for what is left."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._dirty_bytes():
+                self.round()
+            else:
+                self._sender.show_life()
+                link.check()
+                time.sleep(SIGN_CHECK_SECONDS)
+
     def flush_drives(self) -> None:
         """Flush what is flushed when the drives are let go of, so that this takes no time then."""
         for drive in self._flushed:
             with flushing(drive):
                 drive.node.flush()
 
-    def _round(self) -> None:
+    def round(self) -> None:
         """Once through what is dirty."""
         self._sender.writer.raw(section_part())
         for copy in self._copies:
@@ -100,12 +119,19 @@ class Convergence:
         left = self._dirty_bytes() + link.in_flight
         if not left:
             expected = 0.0
-        elif rate := self._parameters.switchover_bandwidth or self._progress.rate:
+        elif rate := self._rate():
             expected = left / rate
         else:
             return None
         self._progress.expected_downtime = expected
         return expected
+
+    def _rate(self) -> float:
+        """Bytes a second at the switchover, 0 while nobody can tell."""
+        measured, promised = self._progress.rate, self._parameters.switchover_bandwidth
+        if promised and self._progress.overdue:  # it was promised too much
+            return min(promised, measured)
+        return promised or measured
 
     def _fits(self, seconds: float) -> bool:
         return seconds * 1000 <= self._parameters.downtime_limit_ms

@@ -214,6 +214,8 @@ class Incoming:
                 self._start_machine(transfer.resume)
             case Action.SEND_PREPARED:
                 self._answer(answers.prepared(transfer.records, transfer.digest))
+            case Action.SEND_BACK:
+                self._answer(answers.encode(answers.Type.BACK))
             case Action.SEND_RUNNING:
                 self._try_answer(answers.encode(answers.Type.RUNNING))
             case Action.SEND_REFUSED:
@@ -307,6 +309,16 @@ class Incoming:
             except (OSError, QmonError):
                 self._spoiled = True
                 raise
+
+    def go_back(self, session: Session) -> None:
+        """The source lets its guests on after all, and sends more.
+
+        Raises StreamError where somebody has decided meanwhile, OSError or QmonError.
+        """
+        with self._claim:
+            self._answering = session
+            if not self._states.try_step(Event.BACK):
+                raise StreamError("the source goes back, but it was decided here whose the disks are")
 
     def go(self, session: Session, order: Go) -> None:
         """The order to run, from the session that brought the disks or from one that asks again.

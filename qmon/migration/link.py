@@ -28,6 +28,10 @@ class LinkError(QmonError):
     """The connection is of no more use; the message says why."""
 
 
+class LateAnswerError(LinkError):
+    """An answer did not come in time; the connection may still be good."""
+
+
 class PeerRefusedError(QmonError):
     """The destination said no; the message is its reason."""
 
@@ -99,12 +103,15 @@ class Link:
         return self._lost or LinkError(f"the connection to the destination was lost: {reason(error)}")
 
     def wait_for(self, *kinds: Type, timeout: float = STALL_TIMEOUT) -> Answer:
-        """Wait for an answer of one of these types. Raises LinkError, or PeerRefusedError for a no."""
+        """Wait for an answer of one of these types.
+
+        Raises LinkError, LateAnswerError after ``timeout`` seconds, or PeerRefusedError for a no.
+        """
         try:
             answer = self._answers.get(timeout=timeout)
         except queue.Empty:
             wanted = " or ".join(kind.name for kind in kinds)
-            raise LinkError(f"the destination did not answer {wanted} within {timeout:g} s") from None
+            raise LateAnswerError(f"the destination did not answer {wanted} within {timeout:g} s") from None
         if isinstance(answer, QmonError):
             self._answers.put(answer)  # it holds for whoever asks next, too
             raise answer

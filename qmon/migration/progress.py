@@ -25,6 +25,8 @@ class Progress:
     total: int = 0
     """The virtual sizes of all drives that travel."""
     rounds: int = 0
+    overdue: int = 0
+    """Switchovers that took too long and were given up."""
     rate: float = 0.0
     """Bytes a second, as measured lately."""
     error: str | None = None

@@ -252,6 +252,12 @@ class Session:
                     self._note_total()
                     self._progress.gates_closed = time.monotonic()
                     self._incoming.finish(self, *self._finish)
+            case Kind.BACK:
+                if self._finish is None:
+                    raise StreamError("not a valid migration stream: BACK came without FINISH")
+                self._incoming.go_back(self)
+                self._finish = None
+                self._progress.gates_closed = None
             case Kind.PROGRESS:
                 self._progress.remaining = record.offset
                 self._note_total()

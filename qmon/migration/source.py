@@ -36,20 +36,15 @@ from qmon.migration.stream import (
     go,
     heard,
     preamble,
-    section_end,
     section_start,
 )
+from qmon.migration.switchover import Switchover, close_gate
 from qmon.migration.transport import parse_uri
 
 log = logging.getLogger("qmon.migration")
 
 DRAIN_TIMEOUT = 10
-"""Seconds that requests inside a gate get to finish, before the migration fails and the source runs on."""
-
-PREPARED_TIMEOUT = 10
-"""Seconds without PREPARED, the machine standing still, after which the source runs on."""
-
-PAUSE_CHECK_SECONDS = 0.1
+"""Seconds that requests inside a gate get to finish before the copy begins, or else the migration fails."""
 
 _STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
 
@@ -91,10 +86,7 @@ class Source:
         self._drives = list(drives)
         self._parameters = parameters
         self._journal = journal
-        self._is_running = is_running
         self._uuid = uuid
-        self._pause = pause
-        self._told_to_go_on = threading.Event()
         self._running = True if entry is None else entry.resume
         self._digest = 0 if entry is None else entry.digest
         phase = Phase.NONE if entry is None else _STANDS[entry.stand]
@@ -109,6 +101,13 @@ class Source:
             check=self._check,
             unsent=lambda: sum(copy.remaining for copy in self._copies),
             is_limited=lambda: self.phase is Phase.ACTIVE,
+        )
+        self._switchover = Switchover(
+            *(self._drives, self._states, parameters, self._sender, self.progress),
+            step=self._step,
+            check=self._check,
+            is_running=is_running,
+            pause=pause,
         )
         self._handover = Handover(self._address, self._states, self._sender, self.progress, self._finish)
         if phase is Phase.DOUBT:
@@ -144,7 +143,7 @@ class Source:
 
     def go_on(self) -> None:
         """End the pause at the switchover."""
-        self._told_to_go_on.set()
+        self._switchover.go_on()
 
     def resolve(self, event: Event) -> None:
         """Decide by KEEP or RELEASE whose the disks are. Blocks.
@@ -216,14 +215,20 @@ class Source:
             self._drives, self._copies, self.mode, self._parameters, self._sender, self.progress
         )
         convergence.reach(link)
-        self._switch_over(link, convergence.flush_drives)
+        while (prepared := self._switchover.attempt(link, convergence)) is None:
+            convergence.reach(link)
+        self._digest, self._running = prepared.digest, prepared.running
+        self._step(Event.PREPARED)
+        # The point of no return: whoever cancels does so before this step or not at all.
+        self._step(Event.GO)
 
     def _do(self, action: Action) -> None:
         """Carry out an action of the table. Raises OSError or QmonError."""
         match action:
             case Action.CLOSE_GATES:
-                for drive in self._drives:
-                    self._close_gate(drive)
+                self._switchover.close_gates()
+            case Action.OPEN_GATES:
+                self._switchover.open_gates()
             case Action.LET_GO:
                 for copy in self._copies:
                     copy.uninstall()
@@ -289,6 +294,8 @@ class Source:
     def _check(self) -> None:
         if self.phase is Phase.CANCELLING:
             raise CancelledError("the migration was cancelled")
+        if self._switchover.failure is not None:
+            raise QmonError(self._switchover.failure)
 
     def _connect(self) -> Link:
         try:
@@ -319,7 +326,7 @@ class Source:
     def _track(self) -> None:
         """From here on every write is seen, and it is known what must be sent."""
         for copy in self._copies:
-            self._close_gate(copy.drive)
+            close_gate(copy.drive, DRAIN_TIMEOUT)
             try:
                 copy.install()
             finally:
@@ -330,34 +337,6 @@ class Source:
         self._sender.end_survey()
         self.progress.total = sum(copy.total for copy in self._copies)
         self.progress.remaining = sum(copy.dirty.dirty_bytes for copy in self._copies)
-
-    def _switch_over(self, link: Link, flush: Callable[[], None]) -> None:
-        self.progress.gates_closed = time.monotonic()
-        if self._pause:
-            self._step(Event.PAUSE)
-            self._wait_to_go_on(link)
-            self._step(Event.CONTINUE)
-        else:
-            self._step(Event.CONVERGED)
-        self._running = self._is_running()
-        self._sender.writer.raw(section_end())
-        for copy in self._copies:
-            copy.send_dirty(self._sender)
-        expected = self._sender.writer.finish(self._running)
-        self._digest = expected[1]
-        self._sender.end_part()
-        flush()  # as the destination flushes, so that letting go of them takes no longer
-        if link.wait_for(Type.PREPARED, timeout=PREPARED_TIMEOUT).prepared != expected:
-            raise LinkError("the destination's digest of what came is not that of what was sent")
-        self._step(Event.PREPARED)
-        # The point of no return: whoever cancels does so before this step or not at all.
-        self._step(Event.GO)
-
-    def _wait_to_go_on(self, link: Link) -> None:
-        """Stand still until told otherwise. Raises LinkError for a destination that has gone."""
-        while not self._told_to_go_on.wait(PAUSE_CHECK_SECONDS):
-            link.check()
-            self._sender.show_life()
 
     def _finish(self, event: Event) -> None:
         """The last transition. What fails in it is told; the disks are not touched any more."""
@@ -375,10 +354,6 @@ class Source:
             self._check()
             self._states.step(event)
 
-    def _close_gate(self, drive: MigratingDrive) -> None:
-        if not drive.gate.close(GATE_REASON, DRAIN_TIMEOUT):
-            raise QmonError(f"drive '{drive.id}': a request did not finish within {DRAIN_TIMEOUT} s")
-
     def _note_end(self) -> None:
         self.progress.ended = time.monotonic()
         if self.progress.gates_closed is not None:
@@ -390,7 +365,7 @@ class Source:
             self._handover.lose(why)
             return
         if self.phase is not Phase.CANCELLING:
-            self.progress.error = why
+            self.progress.error = self._switchover.failure or why  # for that the connection was ended here
         self._finish(Event.FAIL)
 
     def _run_on(self) -> None:

@@ -7,6 +7,9 @@ Before the first byte of GO a source may fail or be cancelled, which means that 
 leaves its disks alone until it has heard RUNNING or REFUSED, or somebody has decided for it. A destination
 that is PREPARED runs on GO only. Both write down what a restart must not forget before the other side can
 hear of it.
+
+A switchover that takes too long is given up before GO: the source's guests go on, and so does the copy. A
+destination that was PREPARED is told so (BACK), and its record goes before its disks are touched again.
 """
 
 from __future__ import annotations
@@ -55,6 +58,10 @@ class Event(enum.Enum):
     FINISHED = enum.auto()
     """The destination has got everything, and its digest is the source's."""
     PREPARED = enum.auto()
+    OVERDUE = enum.auto()
+    """The guests have stood still for too long: the source goes back to copying."""
+    BACK = enum.auto()
+    """The source has gone back to copying behind FINISH: what it said there holds no more."""
     GO = enum.auto()
     RUNNING = enum.auto()
     HEARD = enum.auto()
@@ -79,6 +86,8 @@ class Action(enum.Enum):
     # The source's.
     CLOSE_GATES = enum.auto()
     """Hold the guests' requests; those inside finish."""
+    OPEN_GATES = enum.auto()
+    """Let the guests' requests in again; the images are still open, and what is written is marked."""
     LET_GO = enum.auto()
     """Close the images and give up their locks."""
     RECORD_GONE = enum.auto()
@@ -99,6 +108,8 @@ class Action(enum.Enum):
     FLUSH = enum.auto()
     RECORD_PREPARED = enum.auto()
     SEND_PREPARED = enum.auto()
+    SEND_BACK = enum.auto()
+    """Say that no PREPARED holds that was said before."""
     RECORD_RUNNING = enum.auto()
     RUN = enum.auto()
     SEND_RUNNING = enum.auto()
@@ -124,6 +135,7 @@ _HERE_AGAIN = Row(Phase.FAILED, (Action.FORGET, Action.TAKE_BACK))
 _CANCELLED = Row(Phase.CANCELLED, (Action.FORGET, Action.TAKE_BACK))
 _BEFORE_GO = {Event.FAIL: _HERE_AGAIN, Event.LOST: _HERE_AGAIN, Event.CANCEL: Row(Phase.CANCELLING)}
 _MOVED = (Action.TURN_AWAY, Action.RECORD_MOVED)
+_COPY_ON = Row(Phase.ACTIVE, (Action.OPEN_GATES,))
 
 SOURCE: Table = {
     Phase.NONE: _START,
@@ -133,10 +145,16 @@ SOURCE: Table = {
         Event.PAUSE: Row(Phase.PRE_SWITCHOVER, (Action.CLOSE_GATES,)),
         **_BEFORE_GO,
     },
-    Phase.PRE_SWITCHOVER: {Event.CONTINUE: Row(Phase.SWITCHOVER), **_BEFORE_GO},
+    # The pause is for whoever asked for it to end. What is overdue here is a request inside a gate.
+    Phase.PRE_SWITCHOVER: {
+        Event.CONTINUE: Row(Phase.SWITCHOVER),
+        Event.OVERDUE: _COPY_ON,
+        **_BEFORE_GO,
+    },
     # A restart must know that GO may have been sent before it can have been.
     Phase.SWITCHOVER: {
         Event.PREPARED: Row(Phase.PREPARED, (Action.LET_GO, Action.RECORD_GONE)),
+        Event.OVERDUE: _COPY_ON,
         **_BEFORE_GO,
     },
     # The point of no return.
@@ -171,6 +189,8 @@ DESTINATION: Table = {
     },
     Phase.PREPARED: {
         Event.GO: _TAKE_OVER,
+        # From here on the disks are neither what they were nor whole: a restart must not take them for that.
+        Event.BACK: Row(Phase.ACTIVE, (Action.RECORD_REFUSED, Action.SEND_BACK)),
         # The source may be gone for good, or come back with GO: this side waits either way.
         Event.LOST: Row(Phase.PREPARED),
         # Another migration takes the place of this one, which is refused from now on.

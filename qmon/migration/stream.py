@@ -8,6 +8,7 @@ The container (QEMU, docs/devel/migration; migration/savevm.c)::
     01 section:u32 len:u8 name instance:u32 version:u32  RECORDS  7e section:u32
     02 section:u32  RECORDS  7e section:u32          any number
     03 section:u32  RECORDS  7e section:u32
+    02 section:u32  BACK RECORDS  7e section:u32     where the source goes back, from here again
     08 command:u16 len:u16 data                      GO, and HEARD when it has been answered
     00
 
@@ -95,9 +96,11 @@ class Kind(enum.IntEnum):
     """The end of this section's records."""
     PROGRESS = 7
     """``offset`` is how many bytes the source still holds, for the person at the destination."""
+    BACK = 8
+    """The source has gone back: FINISH holds no more, and more comes. First behind the last part."""
 
 
-_WITHOUT_PAYLOAD = frozenset({Kind.ZERO, Kind.FLUSH, Kind.END, Kind.PROGRESS})
+_WITHOUT_PAYLOAD = frozenset({Kind.ZERO, Kind.FLUSH, Kind.END, Kind.PROGRESS, Kind.BACK})
 
 
 class StreamError(QmonError):
@@ -259,6 +262,10 @@ class RecordWriter:
         self._add(Kind.FINISH, 0, 0, len(payload), payload)
         return records, digest
 
+    def back(self) -> None:
+        """Add a BACK record."""
+        self._add(Kind.BACK, 0, 0, 0)
+
     def end(self) -> None:
         """Add an END record."""
         self._add(Kind.END, 0, 0, 0)
@@ -301,6 +308,8 @@ class StreamReader:
         self._parse = self._parse_preamble
         self._expected = 0
         self._last_part = False
+        self._goes_back = False
+        """Whether a part has begun behind the last one."""
         self._greeted = False
         self._awaited = COMMAND_GO
         self.digest = Digest()
@@ -364,7 +373,7 @@ class StreamReader:
         match mark:
             case Mark.SECTION_START if not self._greeted:
                 expected = section_start()
-            case Mark.SECTION_PART if self._greeted and not self._last_part:
+            case Mark.SECTION_PART if self._greeted:
                 expected = section_part()
             case Mark.SECTION_END if self._greeted and not self._last_part:
                 expected = section_end()
@@ -379,6 +388,7 @@ class StreamReader:
             raise self._error(f"unknown section, expected '{SECTION_NAME.decode()}'")
         self._skip(len(expected))
         self._greeted = True
+        self._goes_back = self._last_part
         self._last_part = mark is Mark.SECTION_END
         self._parse = self._parse_record
         return None
@@ -405,6 +415,10 @@ class StreamReader:
             kind = Kind(kind_number)
         except ValueError:
             raise self._error(f"unknown record kind {kind_number}") from None
+        if (kind is Kind.BACK) is not self._goes_back:
+            where = "behind the last part" if self._goes_back else "before the last part"
+            raise self._error(f"{kind.name} came {where}")
+        self._goes_back = False
         if flags:
             raise self._error(f"unknown flags {flags:#04x} in record {sequence}")
         payload = whole[HEADER.size :]

@@ -6,7 +6,8 @@ What is assumed beside the tables:
   come in between. An action that failed is followed by the event in ``AFTER_FAILURE``; what could not be
   forgotten or taken back is tried again by ``cont``, from the action that failed on.
 - A record that could not be written may be the old one or the new one. A destination that dies keeps what it
-  has flushed. What a guest wrote is safe once it is acknowledged, on the disk of the side that took it.
+  has flushed, until something else is written over it. What a guest wrote is safe once it is acknowledged, on
+  the disk of the side that took it.
 - A connection keeps order. It may break at any moment, and either side may read on from it for a while.
 - A destination answers GO for the migration at hand by its table, and REFUSED for one that its record says
   it has refused. About any other it says nothing: it may not be the destination that was meant.
@@ -32,7 +33,7 @@ from qmon.migration.journal import Stand
 from qmon.migration.states import DESTINATION, SOURCE, Action, Event, Phase, Table
 
 AFTER_FAILURE: Mapping[Action, tuple[Event, ...]] = {
-    Action.CLOSE_GATES: (Event.FAIL,),
+    Action.CLOSE_GATES: (Event.OVERDUE, Event.FAIL),
     Action.LET_GO: (Event.FAIL,),
     Action.RECORD_GONE: (Event.FAIL,),
     Action.RECORD_MOVED: (),
@@ -119,6 +120,8 @@ class Source(NamedTuple):
     link: int | None = None
     sent: int = PARTIAL
     finished: bool = False
+    overdue: int = 0
+    awaits_back: bool = False
 
     @property
     def runs(self) -> bool:
@@ -187,6 +190,8 @@ class Model:
     """Whether a record is found by the image's name alone."""
     owned: bool = True
     """Whether a side leaves the other's record alone, which lies beside its own."""
+    overdue: int = 0
+    """How often a switchover takes too long."""
     in_turn: bool = True
     """Whether the destination finishes a row before it takes up what comes by another connection."""
 
@@ -241,7 +246,7 @@ class Model:
             yield "source hangs up", Kind.SOURCE, _close(state, s.link, "source")
             return
         if s.id < self.attempts and (after := self._fire_source(state, Event.START)):
-            fresh = after.s._replace(id=s.id + 1, sent=PARTIAL, finished=False)
+            fresh = after.s._replace(id=s.id + 1, sent=PARTIAL, finished=False, overdue=0, awaits_back=False)
             slot = _free(state)
             if slot is None or state.d.life is not Life.UP:
                 if failed := self._fire_source(after._replace(s=fresh), Event.FAIL):
@@ -259,7 +264,11 @@ class Model:
             for event in (Event.STOPPED, Event.FAIL, Event.LOST):
                 if after := self._fire_source(state, event):
                     yield f"source: {event.name}", Kind.SOURCE, after
-        if s.phase is Phase.ACTIVE:
+        if s.phase is Phase.ACTIVE and s.finished:
+            # It took too long behind FINISH.
+            after = state._replace(s=s._replace(finished=False, awaits_back=True))
+            yield "source sends BACK", Kind.SOURCE, _send_up(after, Message("BACK"))
+        elif s.phase is Phase.ACTIVE and not s.awaits_back:
             if s.sent != s.disk and not self.shared_storage:
                 yield (
                     f"source sends DATA {s.disk}",
@@ -281,6 +290,9 @@ class Model:
                 Kind.SOURCE,
                 _send_up(after, Message("FINISH", s.disk)),
             )
+        if s.overdue < self.overdue and (after := self._fire_source(state, Event.OVERDUE)):
+            after = after._replace(s=after.s._replace(overdue=s.overdue + 1))
+            yield "source: OVERDUE", Kind.FAULT, after
         if s.phase is Phase.PREPARED and (after := self._fire_source(state, Event.GO)):
             yield "source: GO", Kind.SOURCE, after
         if s.phase is Phase.DOUBT:
@@ -313,7 +325,13 @@ class Model:
         message, rest = connection.down[0], connection.down[1:]
         read = _put(state, s.link, connection._replace(down=rest))
         event = Event[message.name]
-        if event is Event.PREPARED and not s.finished:
+        if event is Event.BACK:
+            yield "source hears BACK", Kind.SOURCE, read._replace(s=s._replace(awaits_back=False))
+            return
+        if event is Event.PREPARED and s.awaits_back:
+            yield "source hears PREPARED too late", Kind.SOURCE, read
+            return
+        if event is Event.PREPARED and (not s.finished or s.phase is Phase.ACTIVE):
             return
         after = self._fire_source(read, event)
         yield f"source hears {message.name}", Kind.SOURCE, after or read
@@ -344,6 +362,8 @@ class Model:
         match action:
             case Action.CLOSE_GATES:
                 return state._replace(s=s._replace(gate="closed"))
+            case Action.OPEN_GATES:
+                return state._replace(s=s._replace(gate="open"))
             case Action.LET_GO:
                 return state._replace(s=s._replace(held=False), shared=max(state.shared, s.disk))
             case Action.RECORD_GONE | Action.RECORD_MOVED:
@@ -440,7 +460,9 @@ class Model:
                 after = self._fire_destination(state, Event.START)
                 return after._replace(d=after.d._replace(owner=slot)) if after else hang_up
             case "DATA" if own:
-                return read._replace(d=d._replace(disk=message.value))
+                return read._replace(d=d._replace(disk=message.value, flushed=PARTIAL))
+            case "BACK" if slot == d.owner:
+                return self._fire_destination(read, Event.BACK, slot) or hang_up
             case "FINISH" if own:
                 if self.shared_storage or d.disk == message.value:
                     finished = self._fire_destination(read, Event.FINISHED, slot)
@@ -505,7 +527,7 @@ class Model:
                 return state._replace(d=d._replace(record=record), s=other)
             case Action.RUN:
                 return state._replace(d=d._replace(open=True))
-            case Action.SEND_PREPARED | Action.SEND_RUNNING | Action.SEND_REFUSED:
+            case Action.SEND_PREPARED | Action.SEND_BACK | Action.SEND_RUNNING | Action.SEND_REFUSED:
                 return _send_down(state, d.reply, Message(action.name.removeprefix("SEND_")))
         raise AssertionError(f"{action.name} is not a destination's")
 
@@ -807,6 +829,7 @@ WRITES_KEPT = "a write that was acknowledged is on the disk of the side that run
 ONE_RUNS = "at most one side runs"
 COMPLETED_MEANS = "completed means that the destination holds every byte, flushed, and runs"
 RUNS_ON = "a migration that fails or is cancelled before GO leaves the source running"
+SERVED = "guests are served while the source copies"
 NO_DEAD_END = "nothing hangs for ever"
 KEPT_ALWAYS = (WRITES_KEPT, ONE_RUNS)
 """The promises that also hold where records are lost or restored."""
@@ -834,6 +857,8 @@ def broken_promise(state: State) -> str | None:
             return COMPLETED_MEANS
     if s.phase in (Phase.NONE, Phase.FAILED, Phase.CANCELLED) and not s.runs:
         return RUNS_ON
+    if s.phase is Phase.ACTIVE and not s.runs:
+        return SERVED
     if s.phase is Phase.COMPLETED and s.gate != "away":
         return NO_DEAD_END
     return None

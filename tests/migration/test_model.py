@@ -13,6 +13,7 @@ from tests.migration.model import (
     NO_DEAD_END,
     ONE_RUNS,
     RUNS_ON,
+    SERVED,
     WRITES_KEPT,
     Model,
     Search,
@@ -28,6 +29,13 @@ WORLDS = {
     "records out of a backup": Model(failures=False, stranger=False, restores=True),
     "a destination that loses its record": Model(failures=False, stranger=False, loses="destination"),
     "images by other names": Model(failures=False, stranger=False, renames=True),
+    "a switchover that takes too long": Model(overdue=2, failures=False, stranger=False),
+    "one that takes too long where actions fail": Model(overdue=1, stranger=False),
+    "one that takes too long where another source comes": Model(overdue=1, failures=False, writes=0),
+    "one that takes too long behind a pause": Model(overdue=1, pauses=True, failures=False, stranger=False),
+    "one that takes too long on shared storage": Model(
+        overdue=1, shared_storage=True, failures=False, stranger=False
+    ),
 }
 
 
@@ -77,6 +85,10 @@ def shared(source: Table = SOURCE, destination: Table = DESTINATION) -> Model:
 
 def remembering(**how: Any) -> Model:
     return Model(stranger=False, failures=False, **how)
+
+
+def slow(source: Table = SOURCE, destination: Table = DESTINATION) -> Model:
+    return Model(source, destination, stranger=False, failures=False, overdue=1)
 
 
 _TAKE_BACK = (Action.FORGET, Action.TAKE_BACK)
@@ -259,6 +271,30 @@ BROKEN = {
         WRITES_KEPT,
     ),
     "the source's record is lost": (remembering(loses="source"), ONE_RUNS),
+    "the guests are not let on when it takes too long": (
+        slow(without(SOURCE, Action.OPEN_GATES)),
+        SERVED,
+    ),
+    "the guests are let on, and the switchover goes on": (
+        slow(replaced(SOURCE, Phase.SWITCHOVER, Event.OVERDUE, Row(Phase.SWITCHOVER, (Action.OPEN_GATES,)))),
+        WRITES_KEPT,
+    ),
+    "the guests are let on when the images are let go of": (
+        slow(replaced(SOURCE, Phase.PREPARED, Event.OVERDUE, SOURCE[Phase.SWITCHOVER][Event.OVERDUE])),
+        SERVED,
+    ),
+    "the guests are let on when the destination may run": (
+        slow(replaced(SOURCE, Phase.GONE, Event.OVERDUE, Row(Phase.ACTIVE, (Action.TAKE_BACK,)))),
+        ONE_RUNS,
+    ),
+    "the record that everything is here stays when more comes": (
+        slow(
+            destination=replaced(
+                DESTINATION, Phase.PREPARED, Event.BACK, Row(Phase.ACTIVE, (Action.SEND_BACK,))
+            )
+        ),
+        WRITES_KEPT,
+    ),
     "it runs without its disks": (
         quick(destination=without(DESTINATION, Action.LOCK, Phase.PREPARED)),
         COMPLETED_MEANS,

@@ -24,6 +24,7 @@ _TIMES: tuple[_Row, ...] = (
     ("expected downtime: {} ms", "expected-downtime", 1),
     ("downtime: {} ms", "downtime", 1),
     ("setup: {} ms", "setup-time", 1),
+    ("switchovers that took too long: {}", "x-qmon-overdue-switchovers", 1),
 )
 _RAM: tuple[_Row, ...] = (
     ("transferred ram: {} kbytes", "transferred", KIB),
