@@ -22,6 +22,9 @@ from qmon.migration.stream import (
     RecordWriter,
     StreamError,
     preamble,
+    section_end,
+    section_footer,
+    section_part,
     section_start,
 )
 from tests.migration.feeding import ID, Feed, Fill, close, data, stream
@@ -111,6 +114,29 @@ class TestRoundTrip:
         assert (finish[0], end[0], order[:2]) == (Kind.FINISH, Kind.END, ("go", ID))
         assert (heard, eof) == (("heard", ID), (Mark.EOF,))
         assert feed.reader.at_boundary
+
+    def test_more_may_come_behind_the_last_part_where_the_source_goes_back(self) -> None:
+        writer = RecordWriter()
+        writer.raw(preamble() + section_start())
+        close(writer)
+        for ending in (True, False):
+            writer.raw(section_end())
+            writer.finish(ending)
+            close(writer)
+            writer.raw(section_part())
+            writer.back()
+            writer.zero(0, 0, 512)
+            close(writer)
+        writer.raw(section_end())
+        expected = writer.finish(True)
+        close(writer)
+        items = whole(b"".join(writer.buffers))
+        assert [item[0] for item in items] == [
+            Kind.END,
+            *(2 * [Kind.FINISH, Kind.END, Kind.BACK, Kind.ZERO, Kind.END]),
+            *(Kind.FINISH, Kind.END),
+        ]
+        assert items[-2][5][:16] == struct.pack(">QQ", *expected)
 
     def test_it_may_be_cut_anywhere(self) -> None:
         for cut in range(len(SMALL) + 1):
@@ -241,6 +267,9 @@ def record(
     return struct.pack(">Q", xxhash.xxh3_64_intdigest(signed)) + signed
 
 
+LAST_PART = record(Kind.END, 0) + section_footer() + section_end() + record(Kind.END, 1) + section_footer()
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("sent", "said"),
@@ -275,6 +304,14 @@ class TestRefusals:
             (record(Kind.FINISH, 0, b"x"), "a FINISH of 1 bytes, expected 17"),
             (record(Kind.FINISH, 0, bytes(17)), "the digest of what was sent is not that of what came"),
             (record(Kind.END, 0) + bytes(5), "a section without its footer"),
+            (record(Kind.BACK, 0), "BACK came before the last part"),
+            (LAST_PART + section_part() + record(Kind.DATA, 2), "DATA came behind the last part"),
+            (LAST_PART + section_part() + record(Kind.END, 2), "END came behind the last part"),
+            (LAST_PART + section_end(), "unexpected section type SECTION_END"),
+            (
+                LAST_PART + section_part() + record(Kind.BACK, 2) + record(Kind.BACK, 3),
+                "BACK came before the last part",
+            ),
         ],
     )
     def test_a_record_that_makes_no_sense_is_told_so(self, sent: bytes, said: str) -> None:
