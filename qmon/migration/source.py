@@ -232,10 +232,10 @@ class Source:
             case Action.LET_GO:
                 for copy in self._copies:
                     copy.uninstall()
-                # Shared storage is read by the other side as it is flushed here; a copy is complete there.
+                # Behind the closed gates all was flushed that another host is to read.
                 for drive in self._drives:
                     with flushing(drive):
-                        drive.deactivate(flush=self.mode is Mode.SHARED)
+                        drive.deactivate(flush=False)
             case Action.RECORD_GONE:
                 self._record(Stand.GONE)
             case Action.SEND_GO:
