@@ -37,8 +37,10 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
             raise OSError(code, os.strerror(code))
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return (found.st_rdev, 0) if stat.S_ISBLK(found.st_mode) else (found.st_dev, found.st_ino)
+def _identity(found: os.stat_result) -> tuple[str, int, int]:
+    if stat.S_ISBLK(found.st_mode):  # whatever the name of the device's file
+        return "device", os.major(found.st_rdev), os.minor(found.st_rdev)
+    return "file", found.st_dev, found.st_ino
 
 
 class Discards:
@@ -98,6 +100,11 @@ class FileNode:
         return self._read_only
 
     @property
+    def identity(self) -> tuple[str, int, int]:
+        """What tells the open file from all others of this running kernel: its kind and two numbers."""
+        return _identity(os.fstat(self._fd))
+
+    @property
     def locks(self) -> LockSet:
         """What it holds."""
         return self._locks or NO_LOCKS
@@ -106,11 +113,6 @@ class FileNode:
     def is_device(self) -> bool:
         """Whether it is a block device: its size can't change, and all of it may hold something."""
         return self._is_device
-
-    @property
-    def identity(self) -> tuple[int, int]:
-        """What tells this file from others, whatever their names. Raises OSError."""
-        return _identity(os.fstat(self._fd))
 
     def check_name(self) -> None:
         """Raises OSError where the path leads to another file by now, or to none."""

@@ -42,6 +42,14 @@ class ImageNode(Node, Protocol):
 
     format: str
 
+    @property
+    def files(self) -> Sequence[FileNode]:
+        """The files that the image itself lies in."""
+
+
+FileIdentity = tuple[str, str, int, int]
+"""A file among all of one running kernel: its image's format, its kind, and two numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -56,34 +64,53 @@ class Layer:
     """Those that are kept up."""
 
 
-def open_image(path: str, image_format: str, *, read_only: bool = False, lock: bool = True) -> ImageNode:
+def open_image(
+    path: str, image_format: str, *, read_only: bool = False, lock: bool = True, direct: bool = False
+) -> ImageNode:
     """Open an image and what backs it; with ``lock`` it is locked as a running guest's disk.
+
+    With ``direct`` it is read past what this host has cached.
 
     Raises OSError: ENOTSUP for a format that can't be opened.
     """
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
-    top = node = _open_one(file, image_format, read_only=read_only, lock=lock)
+    top = node = _open_one(file, image_format, read_only=read_only, lock=lock, direct=direct)
     try:
         while isinstance(node, Qcow2Node) and node.header.backing_file is not None:
             above = node
             with _telling_of_backing():
                 file, name = chain.below(file, node.header)
                 locks = BACKING_LOCKS if lock else None
-                node = above.backing = open_one(file, name, read_only=True, locks=locks)
+                node = above.backing = open_one(file, name, read_only=True, locks=locks, direct=direct)
     except BaseException:
         top.close()
         raise
     return top
 
 
-def open_one(file: str, name: str, *, read_only: bool, locks: LockSet | None) -> RawNode | Qcow2Node:
+def open_one(
+    file: str, name: str, *, read_only: bool, locks: LockSet | None, direct: bool = False
+) -> RawNode | Qcow2Node:
     """Open an image that backs another, without what backs it. Raises OSError."""
     _check_format(name)
     if name == "qcow2":
-        return Qcow2Node(file, read_only=read_only, locks=locks, is_backing=True)
-    return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks)
+        return Qcow2Node(file, read_only=read_only, locks=locks, is_backing=True, direct=direct)
+    return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks, direct=direct)
+
+
+def identify(image: ImageNode) -> tuple[FileIdentity, ...]:
+    """Which files an image and those that back it lie in, topmost first. Raises OSError.
+
+    On one running kernel, equal ones are the same disk.
+    """
+    found: list[FileIdentity] = []
+    node: Node | None = image
+    while isinstance(node, RawNode | Qcow2Node):
+        found += [(node.format, *file.identity) for file in node.files]
+        node = node.backing
+    return tuple(found)
 
 
 def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> list[Layer]:
@@ -172,12 +199,12 @@ def _telling_of_backing() -> Iterator[None]:
         raise OSError(error.errno, why) from error
 
 
-def _open_one(file: str, name: str, *, read_only: bool, lock: bool) -> RawNode | Qcow2Node:
+def _open_one(file: str, name: str, *, read_only: bool, lock: bool, direct: bool) -> RawNode | Qcow2Node:
     _check_format(name)
     if name == "qcow2":
         locks = BACKING_LOCKS if read_only else QCOW2_LOCKS
-        return Qcow2Node(file, read_only=read_only, locks=locks if lock else None)
-    return RawNode(file, read_only=read_only, lock=lock)
+        return Qcow2Node(file, read_only=read_only, locks=locks if lock else None, direct=direct)
+    return RawNode(file, read_only=read_only, lock=lock, direct=direct)
 
 
 def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:

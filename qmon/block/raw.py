@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qmon.block.direct import DirectFileNode
 from qmon.block.file import Discards, FileNode
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent
@@ -12,16 +13,26 @@ SECTOR = 512
 
 
 class RawNode:
-    """A raw image. With ``lock`` it holds ``locks``, else those of a running guest's disk. Raises OSError."""
+    """A raw image. With ``lock`` it holds ``locks``, else those of a running guest's disk. Raises OSError.
+
+    With ``direct`` it is read past what this host has cached.
+    """
 
     format = "raw"
     backing = None
 
     def __init__(
-        self, path: str, *, read_only: bool = False, lock: bool = True, locks: LockSet | None = None
+        self,
+        path: str,
+        *,
+        read_only: bool = False,
+        lock: bool = True,
+        locks: LockSet | None = None,
+        direct: bool = False,
     ) -> None:
         self._locks = locks or (READ_ONLY_DISK if read_only else DISK)
-        self._file = FileNode(path, read_only=read_only, locks=self._locks if lock else None)
+        kind = DirectFileNode if direct else FileNode
+        self._file = kind(path, read_only=read_only, locks=self._locks if lock else None)
         self._size = -(-self._file.size // SECTOR) * SECTOR
 
     @property
@@ -61,7 +72,7 @@ class RawNode:
 
     @property
     def files(self) -> tuple[FileNode, ...]:
-        """What the image lies in."""
+        """The file that it is."""
         return (self._file,)
 
     @property

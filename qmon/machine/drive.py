@@ -16,7 +16,16 @@ from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards
 from qmon.block.gate import Gate
 from qmon.block.guessed import GuessedRawFilter
-from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, keep_names, look_at_image, open_image
+from qmon.block.image import (
+    BACKING_LOCKS,
+    FileIdentity,
+    ImageNode,
+    Layer,
+    identify,
+    keep_names,
+    look_at_image,
+    open_image,
+)
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.create import create_overlay
@@ -25,6 +34,7 @@ from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
 from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.raw import RawNode
+from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.throttle import NO_LIMITS, Limits, ThrottleFilter
 from qmon.machine.device import Device
 
@@ -116,6 +126,8 @@ class Drive:
         self.gate = Gate()
         self.guest = GuestDisk(self)
         self.faults = Faults()
+        self.recent = RecentWrites()
+        """What guests wrote last, since the drive was made."""
         self.format = settings.format or probe_format(settings.file)
         if self._is_guessed_raw and not settings.read_only:
             log.warning(GUESSED, settings.id, settings.file)
@@ -125,8 +137,8 @@ class Drive:
         self._has_fault_filter = False
         self._image: ImageNode | None = None
         """The open image, below all filters."""
-        self._left: list[tuple[int, int]] | None = None
-        """Which files the image lay in when it was given to another process, which may give it back."""
+        self._left: tuple[FileIdentity, ...] | None = None
+        """Which files the image was made of when it was given to another process, which may give it back."""
         self.node: Node = InactiveNode(0, settings.read_only)
         self._layers: list[Layer] = []
         self.probe()
@@ -209,11 +221,12 @@ class Drive:
         """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
         if not self._active:
             image = open_image(self.settings.file, self.format, read_only=self.read_only)
-            if self._left not in (None, _identities(image)):
+            if self._left not in (None, identify(image)):
                 image.close()
                 raise OSError(errno.ESTALE, "it was removed or replaced while it was given away")
             self._left = None
-            self.node = self._image = image
+            self._image = image
+            self.node = RecentFilter(image, self.recent)
             if self._is_guessed_raw:
                 self.node = GuessedRawFilter(self.node)
             self._active = True
@@ -228,6 +241,17 @@ class Drive:
             for file in node.files:
                 file.check_name()
             node = node.backing
+
+    def open_to_compare(self) -> ImageNode:
+        """Open the image anew, as it is in storage now, for reading alone and without a lock. Raises OSError.
+
+        What this host has cached of it is not looked at, where the file system can do without.
+        """
+        return open_image(self.settings.file, self.format, read_only=True, lock=False, direct=True)
+
+    def identify(self) -> tuple[FileIdentity, ...]:
+        """Which files the open image is made of. Raises OSError."""
+        return () if self._image is None else identify(self._image)
 
     def leave_to_backing(self, offset: int, length: int) -> None:
         """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
@@ -295,7 +319,8 @@ class Drive:
         self._layers = [layers[0], *keep_names(layers[1:], self.layers)]
         self._node_names = [(name or self._new_name(), file_name), *names]
         self._overlay_numbers.insert(0, next(_numbers))
-        self._image = self.node = overlay
+        self._image = overlay
+        self.node = RecentFilter(overlay, self.recent)
         self._has_fault_filter = False
         if self.faults:
             self.install_fault_filter()
@@ -321,7 +346,7 @@ class Drive:
         if self._active:
             if self.is_flushed_on_leaving or (flush and not self.read_only):
                 self.node.flush()
-            self._left = _identities(self._image)
+            self._left = self.identify()
             self._close()
 
     def abandon(self) -> None:
@@ -364,11 +389,6 @@ class Drive:
         self._active = self._has_fault_filter = False
         self._image = None
         node.close()
-
-
-def _identities(image: Node | None) -> list[tuple[int, int]]:
-    """Of the files that an image lies in, without what backs it."""
-    return [file.identity for file in image.files] if isinstance(image, RawNode | Qcow2Node) else []
 
 
 class GuestDisk:

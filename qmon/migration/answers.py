@@ -21,6 +21,8 @@ _NUMBER = struct.Struct(">Q")
 _PREPARED = struct.Struct(">QQ")
 _ZEROS = struct.Struct(">H")
 _RANGE = struct.Struct(">QQ")
+_IS_SAME = struct.Struct(">B")
+_PLACE = struct.Struct(">H")
 MAX_BODY = 0xFFFF - _CHECKSUM.size
 MAX_RANGES = (MAX_BODY - _ZEROS.size) // _RANGE.size
 
@@ -44,9 +46,11 @@ class Type(enum.IntEnum):
     UNKNOWN = 0x7108
     """The answer to GO for a migration that nothing is known of here: no answer at all."""
     BUSY = 0x7109
-    """The offer is still being looked at; now and then before AGREED."""
+    """The offer, or what is to be compared, is still being looked at; now and then before the answer."""
     BACK = 0x710A
     """The answer to BACK: no PREPARED holds that came before it, and more is awaited."""
+    COMPARED = 0x710B
+    """The answer to a COMPARE record: whether it is one file, and the numbers of the ranges that differ."""
 
 
 class AnswerError(QmonError):
@@ -78,6 +82,12 @@ class Answer:
         return drive, [(offset, length) for offset, length in _RANGE.iter_unpack(self.body[_ZEROS.size :])]
 
     @property
+    def compared(self) -> tuple[bool, list[int]]:
+        """COMPARED's yes or no, and its numbers, the largest last."""
+        numbers = [number for (number,) in _PLACE.iter_unpack(self.body[_IS_SAME.size :])]
+        return self.body[0] == 1, sorted(set(numbers))
+
+    @property
     def text(self) -> str:
         """REFUSED's reason, without what a terminal would take for more than text."""
         text = self.body.decode(errors="replace")
@@ -94,6 +104,10 @@ _SIZES = {
     Type.BUSY: 0,
     Type.BACK: 0,
 }
+
+
+_LISTS = {Type.ZEROS: (_ZEROS.size, _RANGE.size), Type.COMPARED: (_IS_SAME.size, _PLACE.size)}
+"""Of messages with a list at their end: the sizes of what is before it, and of each item."""
 
 
 def encode(kind: Type, body: bytes = b"") -> bytes:
@@ -120,6 +134,11 @@ def prepared(records: int, digest: int) -> bytes:
 def refused(why: str) -> bytes:
     """A REFUSED message."""
     return encode(Type.REFUSED, why.encode(errors="backslashreplace")[:4096])  # a file's name may be no UTF-8
+
+
+def compared(is_same: bool, differing: list[int]) -> bytes:
+    """A COMPARED message; there are at most some thousand numbers."""
+    return encode(Type.COMPARED, _IS_SAME.pack(is_same) + b"".join(_PLACE.pack(each) for each in differing))
 
 
 def zeros(drive: int, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
@@ -157,7 +176,10 @@ class AnswerReader:
         if number not in Type.__members__.values() or length < 0:
             raise AnswerError(f"the destination's answer is not valid: unknown type {number:#06x}")
         kind = Type(number)
-        right = length % _RANGE.size == _ZEROS.size if kind is Type.ZEROS else True
+        right = True
+        if kind in _LISTS:
+            head, each = _LISTS[kind]
+            right = length >= head and (length - head) % each == 0
         if not right or length != _SIZES.get(kind, length):
             raise AnswerError(f"the destination's answer is not valid: {kind.name} of {length} bytes")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
 import xxhash
 
 from qmon.block.extents import visible_extents
 from qmon.block.node import Kind, Node
+from qmon.migration.compare import places
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.offer import BackingOffer, OfferError, Sample
 
@@ -25,9 +26,6 @@ SAMPLE_BLOCKS = 64
 
 FULL_PIECES = 256
 """Checksums of a whole backing image, for a difference to be told by where it is."""
-
-SEARCH_LIMIT = 64 << 20
-"""How far from a place that was drawn data are looked for: an image may be nearly empty."""
 
 EMPTYING_STEP = 1 << 30
 _READ = 1 << 20
@@ -43,11 +41,11 @@ def describe_backing(node: Node, verify: str, migration: UUID, pulse: Pulse) -> 
 
     Which places are looked at depends on the migration's id, so that another attempt looks at others.
     """
-    ranges: Iterator[tuple[int, int]] = iter(())
+    ranges: Iterable[tuple[int, int]] = ()
     if verify == "full" or (verify == "sample" and node.size <= SAMPLE_BLOCKS * BLOCK):
         ranges = _all_pieces(node.size)
     elif verify == "sample":
-        ranges = _some_blocks(node, random.Random(migration.int))
+        ranges = places(node, SAMPLE_BLOCKS, random.Random(migration.int))
     return BackingOffer(
         node.size,
         tuple(Sample(start, length, checksum(node, start, length, pulse)) for start, length in ranges),
@@ -107,19 +105,6 @@ def _all_pieces(size: int) -> Iterator[tuple[int, int]]:
     step = max(1, -(-size // FULL_PIECES // BLOCK)) * BLOCK
     for start in range(0, size, step):
         yield start, min(step, size - start)
-
-
-def _some_blocks(node: Node, chance: random.Random) -> Iterator[tuple[int, int]]:
-    """The first block and the last, where file systems keep what changes, and others, most with data."""
-    last = (node.size - 1) // BLOCK
-    chosen = {0, last}
-    for _ in range(SAMPLE_BLOCKS - 2):
-        block = chance.randrange(last)
-        search = min(SEARCH_LIMIT, node.size - block * BLOCK)
-        extents = visible_extents(node, block * BLOCK, search)
-        chosen.add(next((each.offset // BLOCK for each in extents if each.kind is Kind.DATA), block))
-    for block in sorted(chosen):
-        yield block * BLOCK, min(BLOCK, node.size - block * BLOCK)
 
 
 class Leftovers:

@@ -62,7 +62,7 @@ class Convergence:
     def reach(self, link: Link) -> None:
         """Return when the machine can stand still for what is left."""
         if self._shared:
-            self._flush_while_running()
+            self.flush_while_running()
             return
         flushes = 0
         flush_seconds = 0.0
@@ -142,11 +142,11 @@ class Convergence:
         self._sender.writer.raw(section_part())
         self._sender.writer.flush()
         self._sender.end_part()
-        self._flush_while_running()
+        self.flush_while_running()
         link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
         return time.monotonic() - begun
 
-    def _flush_while_running(self) -> None:
+    def flush_while_running(self) -> None:
         """Flush this side's drives, however long it takes: the destination sees that this side is there."""
         with ThreadPoolExecutor(1, "migration-flush") as executor:
             flushed = executor.submit(self.flush_drives)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from qmon.block.gate import Gate
+from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Node
+from qmon.block.recent import RecentWrites
 
 GATE_REASON = "migration"
 
@@ -44,6 +46,19 @@ class MigratingDrive(Protocol):
     @property
     def is_flushed_on_leaving(self) -> bool:
         """Whether ``deactivate`` flushes even when it is not asked to: there may be tables in memory only."""
+
+    @property
+    def recent(self) -> RecentWrites:
+        """What guests wrote last."""
+
+    def open_to_compare(self) -> ImageNode:
+        """Open the image anew, as it is in storage now, for reading alone and without a lock. Raises OSError.
+
+        What this host has cached of it is not looked at, where the file system can do without.
+        """
+
+    def identify(self) -> tuple[FileIdentity, ...]:
+        """Which files the open image is made of. Raises OSError."""
 
     def probe(self) -> None:
         """Look again at an image that is not active, without a lock: its size may have changed.

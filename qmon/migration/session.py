@@ -17,6 +17,7 @@ from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, reason
 from qmon.migration import answers
 from qmon.migration.backing import check_backing, check_empty
+from qmon.migration.compare import answer_question
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.offer import BackingOffer, DriveOffer, Mode, Offer, check_fit
 from qmon.migration.progress import Progress, RateMeter
@@ -89,6 +90,8 @@ class Session:
         self._told_at = 0
         self._wrote = False
         self._has_overlays = False
+        self._compared: set[int] = set()
+        """Drives, by their place in the offer, that the source has asked about."""
         self._shown = time.monotonic()
         self._done = False
         """Whether the connection's purpose is fulfilled, or has failed: what comes then fails nothing."""
@@ -247,6 +250,7 @@ class Session:
                 self._finish = record.finish
             case Kind.END:
                 if self._finish is not None:
+                    self._check_compared()
                     self._tell_applied()
                     self._progress.remaining = 0
                     self._note_total()
@@ -261,8 +265,29 @@ class Session:
             case Kind.PROGRESS:
                 self._progress.remaining = record.offset
                 self._note_total()
+            case Kind.COMPARE:
+                self._compare(record)
+            case Kind.WITHDRAW:
+                raise QmonError(record.text)
             case Kind.HELLO:
                 raise StreamError("not a valid migration stream: a second HELLO")
+
+    def _compare(self, record: Record) -> None:
+        """Say whether a drive that does not travel is the source's. Raises QmonError."""
+        index = record.drive
+        if index >= len(self._drives) or self._writable[index] or self._finish is not None:
+            raise StreamError(f"not a valid migration stream: drive {index} can't be compared now")
+        drive = self._drives[index]
+        with _looking_at(drive):
+            found = answer_question(drive, bytes(record.payload), self._show_life)
+        self._compared.add(index)
+        self._sock.sendall(answers.compared(*found))
+
+    def _check_compared(self) -> None:
+        """Shared disks are taken over only from a source that has asked whether they are."""
+        assert self._offer is not None
+        if self._offer.mode is Mode.SHARED and len(self._compared) < len(self._drives):
+            raise StreamError("not a valid migration stream: the disks were not compared")
 
     def _note_total(self) -> None:
         """How much of an overlay travels is known only when the source says how much there still is."""

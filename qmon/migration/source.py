@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from qmon.migration.parameters import Parameters
 from qmon.migration.plan import plan
 from qmon.migration.progress import Progress
 from qmon.migration.sender import Sender
+from qmon.migration.shared import SharedDisks
 from qmon.migration.states import (
     ENDED,
     SOURCE,
@@ -214,8 +216,12 @@ class Source:
         convergence = Convergence(
             self._drives, self._copies, self.mode, self._parameters, self._sender, self.progress
         )
+        shared = None
+        if self.mode is Mode.SHARED:
+            shared = SharedDisks(self._drives, self._sender, link, random.Random(self.id.int))
+            shared.prove(convergence.flush_while_running)
         convergence.reach(link)
-        while (prepared := self._switchover.attempt(link, convergence)) is None:
+        while (prepared := self._switchover.attempt(link, convergence, shared)) is None:
             convergence.reach(link)
         self._digest, self._running = prepared.digest, prepared.running
         self._step(Event.PREPARED)

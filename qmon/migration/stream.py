@@ -54,6 +54,7 @@ BUFFER_SIZE = MAX_PAYLOAD + DATA_PAYLOAD
 
 MAX_ZERO_LENGTH = 1 << 30
 MAX_HELLO = 1 << 20
+MAX_TEXT = 4096
 IOV_LIMIT = 512
 """Half of Linux's IOV_MAX: one record takes two places."""
 
@@ -98,6 +99,10 @@ class Kind(enum.IntEnum):
     """``offset`` is how many bytes the source still holds, for the person at the destination."""
     BACK = 8
     """The source has gone back: FINISH holds no more, and more comes. First behind the last part."""
+    COMPARE = 9
+    """``payload`` says what ``drive`` is at the source: see ``qmon.migration.compare``."""
+    WITHDRAW = 10
+    """The source goes no further; ``payload`` says why, in UTF-8."""
 
 
 _WITHOUT_PAYLOAD = frozenset({Kind.ZERO, Kind.FLUSH, Kind.END, Kind.PROGRESS, Kind.BACK})
@@ -123,6 +128,12 @@ class Record:
         """What a FINISH record says: the records and the digest before it, and whether to run."""
         records, digest, running = _FINISH.unpack(self.payload)
         return records, digest, bool(running)
+
+    @property
+    def text(self) -> str:
+        """WITHDRAW's reason, without what a terminal would take for more than text."""
+        text = bytes(self.payload[:MAX_TEXT]).decode(errors="replace")
+        return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,15 @@ class RecordWriter:
     def back(self) -> None:
         """Add a BACK record."""
         self._add(Kind.BACK, 0, 0, 0)
+
+    def compare(self, drive: int, question: bytes) -> None:
+        """Add a COMPARE record."""
+        self._add(Kind.COMPARE, drive, 0, len(question), question)
+
+    def withdraw(self, why: str) -> None:
+        """Add a WITHDRAW record."""
+        text = why.encode(errors="backslashreplace")[:MAX_TEXT]  # a file's name may be no UTF-8
+        self._add(Kind.WITHDRAW, 0, 0, len(text), text)
 
     def end(self) -> None:
         """Add an END record."""

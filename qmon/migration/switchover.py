@@ -17,6 +17,7 @@ from qmon.migration.link import LateAnswerError, Link, LinkError
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.sender import Sender
+from qmon.migration.shared import SharedDisks
 from qmon.migration.states import Event, Phase, StateMachine
 from qmon.migration.stream import section_end
 
@@ -141,8 +142,13 @@ class Switchover:
         for drive in self._drives:
             drive.gate.open(GATE_REASON)
 
-    def attempt(self, link: Link, convergence: Convergence) -> Prepared | None:
-        """Have the destination prepared; when that takes too long, let the guests on and return None."""
+    def attempt(
+        self, link: Link, convergence: Convergence, shared: SharedDisks | None = None
+    ) -> Prepared | None:
+        """Have the destination prepared; when that takes too long, let the guests on and return None.
+
+        Of disks that are ``shared`` it is to have the same.
+        """
         self._seconds = MARGIN_SECONDS + 2 * self._parameters.downtime_limit_ms / 1000
         self._progress.gates_closed = time.monotonic()
         prepared = None
@@ -151,6 +157,8 @@ class Switchover:
             running = self._is_running()
             with TimeLimit(self._seconds, self._let_guests_on) as limit:
                 convergence.round()
+                if shared is not None:
+                    shared.prove_again(convergence.flush_drives)
                 if self._states.phase is Phase.SWITCHOVER:
                     finished = True
                     prepared = self._finish(link, convergence, running, limit)

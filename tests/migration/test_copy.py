@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.block.gate import Gate
+from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Extent, Node
 from qmon.block.node import Kind as Holds
+from qmon.block.recent import RecentWrites
 from qmon.migration.copy import ZERO_PIECE, Chunks, DriveCopy, pieces
 from qmon.migration.stream import (
     IOV_LIMIT,
@@ -40,6 +42,7 @@ class MemoryDrive:
         self.memory = MemoryNode(len(content))
         self.memory.data[:] = content
         self.gate = Gate()
+        self.recent = RecentWrites()
         self.node: Node = self.memory
 
     @property
@@ -55,6 +58,12 @@ class MemoryDrive:
 
     def leave_to_backing(self, offset: int, length: int) -> None:
         raise AssertionError("only a destination empties overlays")
+
+    def open_to_compare(self) -> ImageNode:
+        raise AssertionError("a disk that is copied is not compared")
+
+    def identify(self) -> tuple[FileIdentity, ...]:
+        return ()
 
     def probe(self) -> None:
         """Its size never changes."""

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from qmon.block.dirty import DirtyMap
 from qmon.block.gate import Gate
+from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Kind as Holds
 from qmon.block.node import Node
 from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.raw import RawNode
+from qmon.block.recent import RecentWrites
 from qmon.migration.incremental import IncrementalCopy
 from qmon.migration.stream import Kind, RecordWriter, preamble, section_start
 from tests.interop.peers import require
@@ -45,6 +47,13 @@ class Overlay:
 
     def __post_init__(self) -> None:
         self.gate = Gate()
+        self.recent = RecentWrites()
+
+    def open_to_compare(self) -> ImageNode:
+        raise AssertionError("a disk that is copied is not compared")
+
+    def identify(self) -> tuple[FileIdentity, ...]:
+        return ()
 
     @property
     def backing_size(self) -> int | None:

@@ -297,7 +297,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("sent", "said"),
         [
-            (record(9, 0), "unknown record kind 9"),
+            (record(99, 0), "unknown record kind 99"),
             (record(Kind.ZERO, 0, flags=1), "unknown flags 0x01 in record 0"),
             (record(Kind.ZERO, 1), "record 1 came where 0 was expected"),
             (record(Kind.DATA, 0, b"x")[:-1] + b"y", "checksum mismatch in record 0"),

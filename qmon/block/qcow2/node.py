@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import Iterator
 
+from qmon.block.direct import DirectFileNode
 from qmon.block.file import Discards, FileNode
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
@@ -29,20 +30,28 @@ LOCKS = DISK.with_used(Permission.RESIZE)
 class Qcow2Node:
     """An image with its tables; what it does not hold itself is read from ``backing``.
 
-    With ``locks`` they are taken on opening. Raises OSError, Qcow2Error for what can't be opened.
+    With ``locks`` they are taken on opening; with ``direct`` files are read past what this host has cached.
+    Raises OSError, Qcow2Error for what can't be opened.
     """
 
     format = "qcow2"
 
     def __init__(
-        self, path: str, *, read_only: bool = False, locks: LockSet | None = None, is_backing: bool = False
+        self,
+        path: str,
+        *,
+        read_only: bool = False,
+        locks: LockSet | None = None,
+        is_backing: bool = False,
+        direct: bool = False,
     ) -> None:
-        self._file = FileNode(path, read_only=read_only, locks=locks)
+        kind = DirectFileNode if direct else FileNode
+        self._file = kind(path, read_only=read_only, locks=locks)
         self._data: FileNode | None = None
         try:
             name = read_header(self._file, for_writing=not read_only).data_file
             if name is not None:
-                self._data = _open_data_file(name, read_only=read_only, locks=locks)
+                self._data = _open_data_file(name, kind, read_only=read_only, locks=locks)
             self._core = core = Core(self._file, self._data, is_backing=is_backing)
             self._writer: Writer | None = None
             if core.refcounts is not None:
@@ -123,7 +132,7 @@ class Qcow2Node:
 
     @property
     def files(self) -> tuple[FileNode, ...]:
-        """What the image lies in, without what backs it."""
+        """The image's own file, and that of its data where they lie outside."""
         return (self._file,) if self._data is None else (self._file, self._data)
 
     @property
@@ -171,7 +180,7 @@ class Qcow2Node:
         return self._writer
 
 
-def _open_data_file(name: str, *, read_only: bool, locks: LockSet | None) -> FileNode:
+def _open_data_file(name: str, kind: type[FileNode], *, read_only: bool, locks: LockSet | None) -> FileNode:
     """The file that an image names, as QEMU looks for it: not from the image's folder. Raises OSError.
 
     It is locked as the image is.
@@ -182,7 +191,7 @@ def _open_data_file(name: str, *, read_only: bool, locks: LockSet | None) -> Fil
             errno.ENOTSUP, f"the data file '{name}' is no file's name, and only files are supported"
         )
     try:
-        return FileNode(path, read_only=read_only, locks=locks)
+        return kind(path, read_only=read_only, locks=locks)
     except ImageLockedError:
         raise
     except OSError as error:

@@ -1,0 +1,60 @@
+"""A file that is read as it is in storage, past what this host has cached of it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+
+from qmon.block.file import FileNode
+from qmon.block.locks import LockSet
+
+ALIGNMENT = 4096
+"""Of places, lengths and buffers: what devices of any sector size take."""
+
+_BUFFER = 256 << 10
+
+
+class DirectFileNode(FileNode):
+    """Reads by O_DIRECT where the file system can, for one thread.
+
+    A second host's page cache may hold what a shared disk was, and so may that of another device on the same
+    storage; what is read here leaves nothing in it, either. File systems without O_DIRECT keep their files in
+    this host's memory (tmpfs), or answer themselves for what they have cached.
+    """
+
+    def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
+        super().__init__(path, read_only=read_only, locks=locks)
+        try:
+            flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+            self._is_direct = True
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                self.close()
+                raise
+            self._is_direct = False
+        self._aligned = memoryview(mmap.mmap(-1, _BUFFER))
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if not self._is_direct:
+            super().read_into(offset, buffer)
+            return
+        end = offset + len(buffer)
+        position = offset // ALIGNMENT * ALIGNMENT
+        while position < end:
+            count = min(len(self._aligned), -(-(end - position) // ALIGNMENT) * ALIGNMENT)
+            self._read_aligned(position, self._aligned[:count])
+            first, last = max(position, offset), min(position + count, end)
+            buffer[first - offset : last - offset] = self._aligned[first - position : last - position]
+            position += count
+
+    def _read_aligned(self, offset: int, piece: memoryview) -> None:
+        done = 0
+        while done < len(piece):
+            count = os.preadv(self._fd, [piece[done:]], offset + done)
+            done += count
+            if count == 0 or count % ALIGNMENT:  # the file's end; behind it are zeros
+                piece[done:] = bytes(len(piece) - done)
+                return
