@@ -168,6 +168,10 @@ class FileNode:
     def flush(self) -> None:
         os.fdatasync(self._fd)
 
+    def forget_cached(self) -> None:
+        """Have this host read anew what it has cached of the file and others have written since."""
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         end = offset + length
         while offset < end:

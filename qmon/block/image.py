@@ -199,6 +199,15 @@ def _telling_of_backing() -> Iterator[None]:
         raise OSError(error.errno, why) from error
 
 
+def forget_cached(image: ImageNode) -> None:
+    """Have this host read anew what it has cached of an image and what backs it. Raises OSError."""
+    node: Node | None = image
+    while isinstance(node, RawNode | Qcow2Node):
+        for file in node.files:
+            file.forget_cached()
+        node = node.backing
+
+
 def _open_one(file: str, name: str, *, read_only: bool, lock: bool, direct: bool) -> RawNode | Qcow2Node:
     _check_format(name)
     if name == "qcow2":

@@ -18,7 +18,7 @@ from pathlib import Path
 import xxhash
 
 from qmon.block.extents import visible_extents
-from qmon.block.image import FileIdentity, identify
+from qmon.block.image import FileIdentity, forget_cached, identify
 from qmon.block.node import Kind, Node
 from qmon.errors import QmonError
 from qmon.migration.drive import MigratingDrive
@@ -99,8 +99,16 @@ def checksums(node: Node, ranges: Sequence[Range], pulse: Pulse) -> Iterator[byt
         yield xxhash.xxh3_128_digest(piece)
 
 
-def answer_question(drive: MigratingDrive, payload: bytes, pulse: Pulse) -> tuple[bool, list[int]]:
-    """Look at what a drive's image is now: whether it is the asker's file, and which ranges differ if not.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a destination found: the files of its image, and whether they are the asker's very own."""
+
+    files: tuple[FileIdentity, ...]
+    is_same: bool
+
+
+def answer_question(drive: MigratingDrive, payload: bytes, pulse: Pulse) -> tuple[Seen, list[int]]:
+    """Look at what a drive's image is now, and which ranges differ where it is not the asker's file.
 
     Raises OSError, StreamError for what is no question, QmonError for an image of another size.
     """
@@ -111,13 +119,27 @@ def answer_question(drive: MigratingDrive, payload: bytes, pulse: Pulse) -> tupl
             raise QmonError(
                 f"drive '{drive.id}' has {node.size} bytes at the destination now, and had {drive.size}"
             )
-        if token(identify(node)) == question.token:
-            return True, []
+        files = identify(node)
+        if token(files) == question.token:
+            return Seen(files, is_same=True), []
         found = checksums(node, question.ranges, pulse)
         pairs = enumerate(zip(found, question.sums, strict=True))
-        return False, [index for index, (ours, theirs) in pairs if ours != theirs]
+        return Seen(files, is_same=False), [index for index, (ours, theirs) in pairs if ours != theirs]
     finally:
         node.close()
+
+
+def open_as_seen(drive: MigratingDrive, seen: Seen) -> None:
+    """Activate a drive that was compared. Raises OSError, QmonError for another image in its place."""
+    if not seen.is_same:  # what this host has cached of it may be what it was before the source's last writes
+        node = drive.open_to_compare()
+        try:
+            forget_cached(node)
+        finally:
+            node.close()
+    drive.activate()
+    if drive.identify() != seen.files:
+        raise QmonError(f"drive '{drive.id}': its image was replaced after it was compared")
 
 
 def all_of(size: int) -> list[Range]:

@@ -8,12 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from qmon.errors import CommandError, QmonError, reason
 from qmon.migration import answers
 from qmon.migration.backing import Leftovers
+from qmon.migration.compare import Seen, open_as_seen
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.offer import Mode, OfferError
@@ -58,6 +59,8 @@ class Transfer:
     digest: int = 0
     resume: bool = True
     """Whether the machine is to run, as it did at the source."""
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """Of shared drives, by their ids, what was found when they were compared last."""
 
 
 class Incoming:
@@ -190,6 +193,8 @@ class Incoming:
             case Action.LOCK if transfer.mode is not Mode.SHARED or self.phase is Phase.GONE:
                 for drive in transfer.drives:
                     with opening(drive):
+                        if drive.id in transfer.seen:
+                            open_as_seen(drive, transfer.seen[drive.id])
                         drive.activate()
                         drive.check_name()
                         self.leftovers.opened(drive.image)
@@ -296,6 +301,11 @@ class Incoming:
     def agree(self) -> None:
         """The offer fits: take the locks. Raises QmonError."""
         self._states.step(Event.AGREED)
+
+    def note_seen(self, drive: MigratingDrive, seen: Seen) -> None:
+        """A drive that does not travel was compared: it is run with as it was seen."""
+        assert self._transfer is not None
+        self._transfer.seen[drive.id] = seen
 
     def finish(self, session: Session, records: int, digest: int, resume: bool) -> None:
         """Everything is here: flush, record and say so. Raises OSError or QmonError."""

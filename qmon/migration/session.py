@@ -279,9 +279,10 @@ class Session:
             raise StreamError(f"not a valid migration stream: drive {index} can't be compared now")
         drive = self._drives[index]
         with _looking_at(drive):
-            found = answer_question(drive, bytes(record.payload), self._show_life)
+            seen, differing = answer_question(drive, bytes(record.payload), self._show_life)
+        self._incoming.note_seen(drive, seen)
         self._compared.add(index)
-        self._sock.sendall(answers.compared(*found))
+        self._sock.sendall(answers.compared(seen.is_same, differing))
 
     def _check_compared(self) -> None:
         """Shared disks are taken over only from a source that has asked whether they are."""

@@ -111,10 +111,12 @@ def _probe(port: int) -> None:
 
 
 class Qmon:
-    """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``."""
+    """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``.
+
+    ``within`` is a command that runs another as its own process, on another host for instance.
+    """
 
     def __init__(self, folder: Path, name: str, options: Sequence[str], within: Sequence[str] = ()) -> None:
-        """``within`` is a program with its arguments that runs it, in namespaces of its own for one."""
         self.name = name
         self.folder = folder
         self.nbd = folder / f"{name}.nbd"
