@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,11 @@ def held(case: Case, image: Path) -> bytes:
 def campaign(kind: str, seed: int, runs: int, folder: Path) -> Iterator[Result]:
     """Yield the results one by one."""
     for number in range(seed, seed + runs):
-        yield try_out(draw(kind, number), folder / f"{kind}-{number}")
+        case = draw(kind, number)
+        try:
+            yield try_out(case, folder / f"{kind}-{number}")
+        except Exception:  # noqa: BLE001 - a fault of the harness is a failed run, and the others go on
+            yield Result(case, "harness", 0, None, traceback.format_exc())
 
 
 def summary(kind: str, results: list[Result]) -> str:
