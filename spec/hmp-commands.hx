@@ -1077,8 +1077,8 @@ SRST
   ``-b``, or the word ``blk``, also copies the disks, which the two hosts need not share.
   ``-i``, or the word ``inc``, copies only what they hold above their backing images; the
   destination needs an empty overlay over the same backing image, and refuses another before any
-  data travel. Disks without a backing image are copied in full. Without either the images are
-  taken to be shared.
+  data travel. Disks without a backing image are copied in full. Without either both sides must
+  have the same disks, on shared storage; others are refused.
 
   ::
 

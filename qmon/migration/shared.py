@@ -170,9 +170,11 @@ class SharedDisks:
         """Tell both sides of the first difference."""
         index = min(left)
         offset, length = min(left[index])
+        drive = self._drives[index]
+        right = "the destination needs the same one" if drive.read_only else "migrate blk copies it"
         why = (
-            f"drive '{self._drives[index].id}' is not one disk that both sides share: source and destination"
-            f" differ in the {length} bytes at {offset}; migrate blk copies the disk"
+            f"drive '{drive.id}' is not the same disk on both sides: they differ in the {length} bytes at"
+            f" {offset}; {right}"
         )
         writer = self._sender.writer
         try:

@@ -113,6 +113,23 @@ def test_ordinary_live_migration_hands_a_shared_image_over(
 
 
 @both_ways
+def test_ordinary_live_migration_to_another_disk_is_refused_and_says_what_would_be_right(
+    lab: Lab, operator: Operator, bracketed: bool
+) -> None:
+    image, other = filled(lab.folder / "source.img", 4 * MIB), blank(lab.folder / "t.img", 4 * MIB)
+    target = operator.start(image, other)
+    operator.paste(ORDINARY, bracketed)
+    operator.terminal.wait_for(
+        r"^Error: drive 'd0' is not the same disk on both sides: .* at 0; migrate blk copies it$"
+    )
+    target.wait_log("migrate blk")
+    assert target.status() == "paused (inmigrate)"
+    operator.type("info status")
+    operator.shows("(qemu) info status", "VM status: running")
+    assert not any(other.read_bytes())
+
+
+@both_ways
 @pytest.mark.parametrize("line", [COMPLETE, INCREMENTAL], ids=["complete", "incremental"])
 def test_a_storage_copy_brings_the_disk(lab: Lab, operator: Operator, bracketed: bool, line: str) -> None:
     image, empty = (

@@ -24,14 +24,14 @@ LARGE = 256 * MIB
 """Of which only some places are compared."""
 
 
-def refused(source: Qmon, target: Qmon, line: str, offset: int, name: str = "d0", length: int = 512) -> None:
+def refused(
+    source: Qmon, target: Qmon, line: str, offset: int, name: str = "d0", right: str = "migrate blk copies it"
+) -> None:
     """Both sides say where the disks differ and what would be right; the source runs on."""
     source.quietly(line)
     status = source.wait_migration("failed")
-    why = (
-        f"drive '{name}' is not one disk that both sides share: source and destination differ in the {length}"
-        f" bytes at {offset}; migrate blk copies the disk"
-    )
+    differ = f"they differ in the 512 bytes at {offset}; {right}"
+    why = f"drive '{name}' is not the same disk on both sides: {differ}"
     assert status == f"failed ({why})"
     target.wait_log(why)
     assert "partial" not in target.log()
@@ -92,7 +92,7 @@ def test_a_read_only_drive_is_compared_too(lab: Lab) -> None:
         file.seek(MIB - 512)
         file.write(bytes(512))
     source, target, uri = lab.pair(*([*drive(image), *drive(cd, "cd", readonly="on")] for cd in cds))
-    refused(source, target, f"migrate -d {uri}", MIB - 512, "cd")
+    refused(source, target, f"migrate -d {uri}", MIB - 512, "cd", "the destination needs the same one")
 
 
 def test_a_qcow2_file_that_the_destination_takes_for_raw_is_refused(lab: Lab) -> None:
@@ -140,7 +140,7 @@ def test_an_image_that_is_replaced_while_the_source_stands_still(lab: Lab, alike
         target.wait_status("running")
         return
     status = source.wait_migration("failed")
-    assert re.search(r"differ in the 512 bytes at 0; migrate blk copies the disk", status)
+    assert re.search(r"differ in the 512 bytes at 0; migrate blk copies it", status)
     target.wait_log("migrate blk")
     assert (source.status(), target.status()) == ("running", "paused (inmigrate)")
     with source.guest() as guest:

@@ -20,6 +20,7 @@ messages = st.one_of(
     u64.map(answers.flushed),
     st.builds(answers.prepared, u64, u64),
     st.text(max_size=40).map(answers.refused),
+    st.builds(answers.compared, st.booleans(), st.lists(st.integers(0, 1023), max_size=5)),
     st.builds(lambda drive, some: b"".join(answers.zeros(drive, some)), st.integers(0, 0xFFFF), ranges),
 )
 
