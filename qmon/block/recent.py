@@ -56,7 +56,7 @@ class RecentWrites:
         """
         found: dict[tuple[int, int], None] = {}
         total = 0
-        for offset, length in itertools.chain(reversed(list(self._young)), reversed(list(self._old))):
+        for offset, length in itertools.chain(_backwards(self._young), _backwards(self._old)):
             for piece in _ends(offset, min(offset + length, size), size):
                 if piece not in found:
                     if len(found) == most or total + piece[1] > most_bytes:
@@ -64,6 +64,11 @@ class RecentWrites:
                     found[piece] = None
                     total += piece[1]
         return list(found)
+
+
+def _backwards(ranges: dict[tuple[int, int], None]) -> Iterator[tuple[int, int]]:
+    """The last first; others may add to them meanwhile."""
+    return reversed(ranges.copy())
 
 
 def _ends(offset: int, end: int, size: int) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.monitor import connect_when_there
 from tests.interop.processes import MIB, Lab, Qmon, blank, drive, noise
 from tests.interop.qcow2_images import run
 from tests.torture.guests import SECTOR, Writer
@@ -29,6 +30,9 @@ from tests.torture.hosts import Host, NoHostsError, loop_device, two_hosts
 
 RUNS = {"other": 100, "same": 100}
 PORT = 4444
+START_SECONDS = 120
+"""On a machine that does much else."""
+
 SMALL, LARGE = 8 * MIB, 160 * MIB
 """A disk that is compared as a whole, and one that is not."""
 
@@ -115,13 +119,14 @@ def views(case: Case, image: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def started(
-    lab: Lab, hosts: tuple[Host, Host], names: tuple[Path, Path], image: str
+    lab: Lab, folder: Path, hosts: tuple[Host, Host], names: tuple[Path, Path], image: str
 ) -> tuple[Qmon, Qmon, str]:
     """Source and destination on the two hosts, exported, and the URI from one to the other."""
     options = [drive(name, format=image) for name in names]
     target = lab.launch("target", *options[1], "-incoming", f"tcp:0:{PORT}", within=hosts[1].within)
     source = lab.launch("source", *options[0], within=hosts[0].within)
     for each in (source, target):
+        connect_when_there(folder / f"{each.name}.sock", START_SECONDS).close()
         each.export("d0")
     return source, target, f"tcp:{hosts[1].address}:{PORT}"
 
@@ -136,7 +141,7 @@ def try_out(case: Case, folder: Path) -> Result:
         two_hosts(folder, own_kernels=case.own_kernels) as hosts,
         Lab(folder) as lab,
     ):
-        source, target, uri = started(lab, hosts, names, case.format)
+        source, target, uri = started(lab, folder, hosts, names, case.format)
         ready = threading.Event()
         ready.set()
         writer = Writer([source.nbd, target.nbd], "d0", content, ready, case.seed, pause=0.0005)
