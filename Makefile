@@ -1,6 +1,6 @@
 # make demo    two qmon processes move a disk while it is written
 # make check   formatting, types, imports and tests; installs the peers of the tests where it can
-# make torture 750 migrations that are cut, stalled, slowed, falsified or killed at random, and checked
+# make torture 750 migrations that are cut, stalled, slowed or killed at random, and 200 of shared disks
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it
 # make power-loss  6000 power failures while qcow2 images are used: what was flushed is there
