@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qmon.hmp.transcript import PROMPT, lines_to_run
-from qmon.hmp.words import comment_start
+from qmon.hmp.transcript import ESCAPE, LeftOut, LineReader, does_nothing, prompt_end
 
-_WITH_PROMPT = re.compile(rf"^[ \t]*{re.escape(PROMPT)}", re.MULTILINE)
+_ESCAPE = re.compile(ESCAPE)
 _LINE_END = re.compile(r"\r\n?")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
@@ -25,42 +24,39 @@ class Paste:
     """A last line without its end: to be edited, or run by Enter."""
     transcript: bool
     """Whether the text showed prompts, so that what was typed before it is no part of it."""
+    left_out: LeftOut
 
 
 def read_paste(text: str) -> Paste:
     """Divide a pasted text into the lines to run and the unfinished last one.
 
     Line ends may be LF, CR or CR LF; another control character becomes a space, so that a paste can neither
-    press keys nor move the cursor. In a transcript only the lines behind a ``(qemu) `` prompt count.
+    press keys nor move the cursor. In a transcript only the lines behind a ``(qemu)`` prompt count.
     """
     text = as_lines(text)
-    transcript = _WITH_PROMPT.search(text) is not None
-    if "\n" not in text and not transcript:
-        return Paste([], text, transcript)  # a piece of a line: its spaces count
+    reader = LineReader()
+    found = reader.read(text)
+    if "\n" not in text and not reader.is_transcript:
+        return Paste([], text, False, reader.left_out)  # a piece of a line: its spaces count
     last = text.count("\n") + 1
     lines = []
     tail = ""
-    for number, line in lines_to_run(text):
+    for number, line in found:
         if number == last:
             tail = line
         else:
             lines.append(line)
-    return Paste(lines, tail, transcript)
+    return Paste(lines, tail, reader.is_transcript, reader.left_out)
 
 
 def as_lines(text: str) -> str:
     """A text that was edited elsewhere, with nothing in it that could act on the terminal."""
-    return _CONTROL.sub(" ", _LINE_END.sub("\n", text))
+    return _CONTROL.sub(" ", _LINE_END.sub("\n", _ESCAPE.sub("", text)))
 
 
 def without_prompt(line: str) -> str:
-    """Cut off a prompt that was pasted or typed before a line."""
-    return _WITH_PROMPT.sub("", line, count=1)
-
-
-def does_nothing(line: str) -> bool:
-    """Whether a line is blank or holds nothing but a comment."""
-    return not line[: comment_start(line)].strip()
+    """Cut off the prompts that were pasted or typed before a line."""
+    return line[prompt_end(line) :]
 
 
 def left_unrun(count: int) -> str:

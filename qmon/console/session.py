@@ -19,7 +19,7 @@ from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
 from qmon.console.notices import AT_ONCE, announce, migration_news, news
-from qmon.console.paste import Waiting, as_lines, does_nothing, left_unrun, read_paste, without_prompt
+from qmon.console.paste import Waiting, as_lines, left_unrun, read_paste, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
 from qmon.console.progress import Bar
@@ -34,7 +34,9 @@ from qmon.hmp.judge import complaint
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.nearest import nearest
 from qmon.hmp.person import Progress
+from qmon.hmp.script_person import unrun
 from qmon.hmp.secrets import has_secrets
+from qmon.hmp.transcript import does_nothing
 from qmon.qmp.target import Event
 
 _LAST_WORDS_SECONDS = 1.0
@@ -255,6 +257,8 @@ class Console:
     def paste(self, text: str) -> None:
         before, after = self._buffer.document.text_before_cursor, self._buffer.document.text_after_cursor
         paste = read_paste(text)
+        if paste.left_out.count:
+            self.notify(unrun(self._monitor, paste.left_out))
         if not paste.lines:
             self._buffer.insert_text(paste.tail)
             return

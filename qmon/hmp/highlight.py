@@ -7,7 +7,7 @@ import enum
 from qmon.hmp.arguments import Piece, PieceKind, outline_arguments
 from qmon.hmp.judge import is_curable, may_become_a_name
 from qmon.hmp.table import Tables, look_up, skip_space
-from qmon.hmp.transcript import PROMPT
+from qmon.hmp.transcript import prompt_end
 from qmon.hmp.words import comment_start
 
 
@@ -28,11 +28,10 @@ _ROLES = {"/": Role.FLAG, "b": Role.WORD} | dict.fromkeys("ilMoT", Role.NUMBER)
 def classify(tables: Tables, line: str) -> list[tuple[Role, str]]:
     """Divide a line into pieces with their roles; the pieces join to the line.
 
-    A ``(qemu) `` prompt at its start, white space before it aside, is text. What can't be read is an
+    A ``(qemu)`` prompt at its start, white space before it aside, is text. What can't be read is an
     error, with all that is behind it.
     """
-    indent = len(line) - len(line.lstrip(" \t"))
-    start = indent + len(PROMPT) if line.startswith(PROMPT, indent) else 0
+    start = prompt_end(line)
     text = line[start:]
     comment = comment_start(text)
     marks = [(start + begin, start + end, role) for begin, end, role in _marks(tables, text[:comment])]

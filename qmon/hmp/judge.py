@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qmon.hmp.arguments import FormatDefaults, outline_arguments, read_arguments
 from qmon.hmp.person import LineError
 from qmon.hmp.table import Command, Lookup, Tables, look_up
-from qmon.hmp.transcript import PROMPT
+from qmon.hmp.transcript import prompt_end
 from qmon.hmp.words import comment_start
 
 _ENDINGS = ("", "1", '"', 'n"', "n", "f", "ff", "'", "A'", "=1")
@@ -19,8 +19,7 @@ def complaint(tables: Tables, line: str) -> str | None:
 
     A line with a comment behind it is taken to be whole. The message is its first line.
     """
-    indent = len(line) - len(line.lstrip(" \t"))
-    text = line[indent + len(PROMPT) :] if line.startswith(PROMPT, indent) else line
+    text = line[prompt_end(line) :]
     whole = text[: comment_start(text)]
     found = look_up(tables.main, whole)
     if found is None:

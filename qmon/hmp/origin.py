@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from qmon.hmp.transcript import LeftOut
+
 
 class Report(Protocol):
     """Who is told what becomes of a script's lines."""
@@ -14,6 +16,9 @@ class Report(Protocol):
 
     def end(self, origin: Origin, error: str | None) -> bool:
         """A line has run; ``error`` is what it failed with, maybe "". Returns whether the script goes on."""
+
+    def left_out(self, file: str, lines: LeftOut) -> None:
+        """Lines of a script, at least one, were not run; called when it has ended."""
 
 
 @dataclass(frozen=True, slots=True)

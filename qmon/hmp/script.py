@@ -17,8 +17,7 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.origin import Origin, Report
 from qmon.hmp.person import InnerLineError, LineError, Person
 from qmon.hmp.script_person import PersonReport
-from qmon.hmp.transcript import PROMPT, lines_to_run
-from qmon.hmp.words import comment_start
+from qmon.hmp.transcript import LineReader, does_nothing
 from qmon.units import MIB, human_size
 
 READ_BYTES = 64 << 10
@@ -57,26 +56,31 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
     for a pipe of the lines that one read brings, and from the first prompt on for all that follows. Raises
     OSError when reading fails.
     """
+    reader = LineReader()
     source = script.source
-    lines = _lines_of_text(source) if isinstance(source, str) else _lines_of_stream(source)
+    lines = _lines_of_text(source, reader) if isinstance(source, str) else _lines_of_stream(source, reader)
     clock = asyncio.get_running_loop().time
     turn_end = clock() + TURN_SECONDS
-    async for number, line in lines:
-        if not line[: comment_start(line)].strip():
-            continue
-        if len(script.paths) < 2:
-            person.history.append(line)
-        origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
-        report.begin(origin)
-        if clock() > turn_end:
-            await asyncio.sleep(0)  # others' turn: lines that wait for nothing would leave them none
-            turn_end = clock() + TURN_SECONDS
+    try:
+        async for number, line in lines:
+            if does_nothing(line):
+                continue
+            if len(script.paths) < 2:
+                person.history.append(line)
+            origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
+            report.begin(origin)
+            if clock() > turn_end:
+                await asyncio.sleep(0)  # others' turn: lines that wait for nothing would leave them none
+                turn_end = clock() + TURN_SECONDS
+                if monitor.quitting:
+                    break
+            if not report.end(origin, await monitor.try_line(line, person, origin)):
+                return False
             if monitor.quitting:
                 break
-        if not report.end(origin, await monitor.try_line(line, person, origin)):
-            return False
-        if monitor.quitting:
-            break
+    finally:
+        if reader.left_out.count:
+            report.left_out(script.name, reader.left_out)
     return True
 
 
@@ -134,12 +138,12 @@ async def left_under_way(monitor: Monitor) -> str | None:
     )
 
 
-async def _lines_of_text(text: str) -> AsyncIterator[tuple[int, str]]:
-    for numbered in lines_to_run(text):
+async def _lines_of_text(text: str, reader: LineReader) -> AsyncIterator[tuple[int, str]]:
+    for numbered in reader.read(text):
         yield numbered
 
 
-async def _lines_of_stream(stream: Stream) -> AsyncIterator[tuple[int, str]]:
+async def _lines_of_stream(stream: Stream, reader: LineReader) -> AsyncIterator[tuple[int, str]]:
     descriptor = stream.fileno()
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         pieces = []
@@ -147,31 +151,18 @@ async def _lines_of_stream(stream: Stream) -> AsyncIterator[tuple[int, str]]:
             pieces.append(piece)
             if len(pieces) * MIB > SCRIPT_BYTES_MAX:
                 raise OSError(errno.EFBIG, f"it is longer than {human_size(SCRIPT_BYTES_MAX)}")
-        for numbered in lines_to_run(_decode(b"".join(pieces))):
+        for numbered in reader.read(_decode(b"".join(pieces))):
             yield numbered
         return
-    read_lines = 0
     pending = b""
-    transcript = False
     while piece := await _read_when_ready(descriptor):
         whole, newline, pending = (pending + piece).rpartition(b"\n")
         if len(pending) > LINE_BYTES_MAX:
-            raise OSError(f"line {read_lines + 1} is longer than {human_size(LINE_BYTES_MAX)}")
-        text = _decode(whole + newline)
-        transcript = transcript or _has_prompt(text)
-        for number, line in _to_run(text, transcript):
-            yield read_lines + number, line
-        read_lines += text.count("\n")
-    for number, line in _to_run(_decode(pending), transcript):
-        yield read_lines + number, line
-
-
-def _has_prompt(text: str) -> bool:
-    return any(line.lstrip(" \t").startswith(PROMPT) for line in text.split("\n"))
-
-
-def _to_run(text: str, transcript: bool) -> list[tuple[int, str]]:
-    return lines_to_run(text) if not transcript or _has_prompt(text) else []
+            raise OSError(f"line {reader.lines_read + 1} is longer than {human_size(LINE_BYTES_MAX)}")
+        for numbered in reader.read(_decode(whole + newline)):
+            yield numbered
+    for numbered in reader.read(_decode(pending)):
+        yield numbered
 
 
 def _decode(text: bytes) -> str:

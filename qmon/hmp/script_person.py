@@ -10,6 +10,7 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import Person, Progress
 from qmon.hmp.secrets import without_secrets
+from qmon.hmp.transcript import LeftOut
 from qmon.units import human_size
 
 
@@ -35,10 +36,18 @@ class PersonReport:
         self._person.print(failure(self._monitor, origin))
         return False
 
+    def left_out(self, file: str, lines: LeftOut) -> None:
+        self._person.print(f"{file}: {unrun(self._monitor, lines)}")
+
 
 def failure(monitor: Monitor, origin: Origin) -> str:
     """Say which line failed."""
     return f"{origin}: failed: {without_secrets(monitor.tables, origin.line).line}"
+
+
+def unrun(monitor: Monitor, lines: LeftOut) -> str:
+    """Say of a transcript's lines without a prompt that they were not run."""
+    return lines.tell(without_secrets(monitor.tables, lines.line).line)
 
 
 class ScriptPerson:
@@ -86,6 +95,9 @@ class ScriptPerson:
         self.failed += 1
         print(failure(self._monitor, origin), file=sys.stderr, flush=True)
         return self._keep_going
+
+    def left_out(self, file: str, lines: LeftOut) -> None:
+        print(f"{file}: {unrun(self._monitor, lines)}", file=sys.stderr, flush=True)
 
 
 class JsonPerson(ScriptPerson):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.console.paste import Waiting, does_nothing, left_unrun, read_paste, without_prompt
+from qmon.console.paste import Waiting, left_unrun, read_paste, without_prompt
+from qmon.hmp.transcript import does_nothing
 
 words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 lines = st.lists(words, max_size=4).map(" ".join).filter(lambda line: not line.startswith("(qemu)"))
@@ -39,6 +40,13 @@ def test_the_last_line_of_a_transcript_without_its_end_is_left() -> None:
     assert (paste.lines, paste.tail) == (["stop"], "")
 
 
+def test_what_a_transcript_leaves_out_is_counted_up_to_its_last_line() -> None:
+    paste = read_paste("\x1b[1m(qemu)\x1b[m stop\rsome answer\r\n# nothing\n\n(qemu)cont\nlast answer")
+    assert (paste.lines, paste.tail) == (["stop", "cont"], "")
+    assert (paste.left_out.count, paste.left_out.number, paste.left_out.line) == (2, 2, "some answer")
+    assert read_paste("stop\nsome answer\n").left_out.count == 0
+
+
 @pytest.mark.parametrize("piece", [" -d ", "info", "tcp:0:4444 # x"])
 def test_a_piece_of_a_line_is_left_as_it_is(piece: str) -> None:
     paste = read_paste(piece)
@@ -61,7 +69,9 @@ def test_no_pasted_character_can_act_on_the_terminal(text: str) -> None:
         ("(qemu) info block", "info block"),
         ("  (qemu) info block", "info block"),
         ("info block", "info block"),
-        ("(qemu)", "(qemu)"),
+        ("(qemu)info block", "info block"),
+        ("(qemu) (qemu) info block", "info block"),
+        ("(qemu)", ""),
     ],
 )
 def test_a_prompt_before_a_typed_line_is_no_part_of_it(typed: str, meant: str) -> None:

@@ -95,7 +95,17 @@ def test_a_long_paste_arrives_as_a_whole(console: Terminal, bracketed: bool) -> 
 def test_of_a_pasted_transcript_only_the_prompts_lines_run(console: Terminal, bracketed: bool) -> None:
     text = "Dear list,\n(qemu) info status\nVM status: paused\n  (qemu) foo\nunknown\n(qemu) stop\n"
     console.paste(text, bracketed=bracketed)
-    console.wait_for_end(f"hello\n{RAN}{UNKNOWN}1 line left unrun\n(qemu) ")
+    left_out = "3 lines without (qemu) left unrun, the first is line 1: Dear list,\n"
+    console.wait_for_end(f"hello\n{left_out}{RAN}{UNKNOWN}1 line left unrun\n(qemu) ")
+
+
+@both_ways
+def test_a_prompt_without_a_space_is_one_beside_those_that_have_it(
+    console: Terminal, bracketed: bool
+) -> None:
+    console.paste("(qemu)info status\n(qemu) info status\ninfo status\n", bracketed=bracketed)
+    left_out = "line 3, without (qemu), left unrun: info status\n"
+    console.wait_for_end(f"hello\n{left_out}{RAN}{RAN}(qemu) ")
 
 
 @both_ways

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.script import Script, Stream, run_script
 from qmon.hmp.script_person import PlainProgress, ScriptPerson
-from qmon.hmp.transcript import lines_to_run
+from qmon.hmp.transcript import LineReader, prompt_end
 from tests.hmp.fake import FakeMachine, FakePerson
 
 TRANSCRIPT = """\
@@ -23,6 +23,10 @@ nosuch answer
 """
 
 
+def lines_to_run(text: str) -> list[tuple[int, str]]:
+    return LineReader().read(text)
+
+
 def test_in_a_transcript_only_the_prompted_lines_run() -> None:
     assert lines_to_run(TRANSCRIPT) == [(2, "info name"), (4, "stop")]
     assert lines_to_run("stop\r\n\n# x\n") == [(1, "stop"), (2, ""), (3, "# x")]
@@ -32,8 +36,60 @@ def test_in_a_transcript_only_the_prompted_lines_run() -> None:
 @given(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")), max_size=6))
 def test_text_without_prompts_gives_every_line_with_its_number(lines: list[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
-    if "(qemu) " not in text:
+    if "(qemu)" not in text:
         assert lines_to_run(text) == list(enumerate(lines, 1))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "(qemu) info status",
+        "(qemu)info status",
+        "(qemu)\tinfo status",
+        "\t(qemu)   info status",
+        "(qemu) (qemu) info status",
+        "(qemu)(qemu)info status",
+        "(qemu)\r(qemu) info status",
+        "\xa0(qemu)\xa0info status",
+        "\ufeff(qemu) \u200binfo status",
+        "\x1b[1m(qemu)\x1b[0m info status",
+        "\x1b[?2004h\x1b]0;title\x07\x1b(B\x1b[38;5;12m(qemu) \x1b[minfo\x1b[0;1m status\x1b[0m",
+    ],
+)
+def test_a_prompt_is_known_however_it_is_spaced_and_coloured(line: str) -> None:
+    reader = LineReader()
+    assert reader.read(f"web1\n{line}\r\n# nothing\n \n(qemu)\n") == [(2, "info status"), (5, "")]
+    assert (reader.left_out.count, reader.left_out.number, reader.left_out.line) == (1, 1, "web1")
+
+
+@pytest.mark.parametrize(
+    "line", ["info status", "# (qemu) stop", "virsh # list", "(qemu", "x(qemu) stop", "(QEMU) stop"]
+)
+def test_what_is_no_prompt_of_this_monitor_is_none(line: str) -> None:
+    assert prompt_end(line) == 0
+
+
+@given(
+    prompted=st.lists(st.sampled_from(["(qemu) stop", "(qemu)stop", "\t(qemu) \x1b[1mstop"]), min_size=1),
+    others=st.lists(st.sampled_from(["web1", "stop", "  VM status: paused"])),
+    data=st.data(),
+)
+def test_each_line_of_a_transcript_runs_or_is_counted(
+    prompted: list[str], others: list[str], data: st.DataObject
+) -> None:
+    lines = data.draw(st.permutations([*prompted, *others]))
+    reader = LineReader()
+    to_run = reader.read("\n".join(lines))
+    assert [line for _, line in to_run] == ["stop"] * len(prompted)
+    assert reader.left_out.count == len(others)
+
+
+def test_a_transcript_ends_by_telling_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    good, out, err = run("x" * 70 + "\n(qemu)info name\nweb1\n(qemu) info uuid\n", capsys)
+    assert (good, out.splitlines()[0]) == (True, "web1")
+    assert err == f"s.hmp: 2 lines without (qemu) left unrun, the first is line 1: {'x' * 60}...\n"
+    _, _, err = run("(qemu)info name\n\x1b[31mset_password vnc secret\a\n", capsys)
+    assert err == "s.hmp: line 2, without (qemu), left unrun: set_password vnc ***\n"
 
 
 async def run_text(source: str | Stream, name: str, person: FakePerson | None = None) -> bool:
@@ -69,7 +125,9 @@ def test_a_file_is_judged_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "t").write_text(TRANSCRIPT)
     with (tmp_path / "t").open() as stream:
         assert asyncio.run(run_text(stream, "t"))
-    assert capsys.readouterr().out == "web1\n"
+    captured = capsys.readouterr()
+    assert captured.out == "web1\n"
+    assert captured.err.startswith("t: 3 lines without (qemu) left unrun, the first is line 1: QEMU 7.2 ")
 
 
 class Pipe:
@@ -111,7 +169,7 @@ def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[s
         assert await person.next() == "web1"
         pipe.write("atus\n")
         assert await person.next() == "VM status: running"
-        pipe.write("(qemu) info name\nits answer, no command\n")
+        pipe.write("(qemu)info name\nits answer, no command\n")
         assert await person.next() == "web1"
         pipe.write("another answer\n(qemu) info uuid\n(qemu) foo")
         assert (await person.next()).startswith("00000000-")
@@ -121,7 +179,10 @@ def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[s
         return good
 
     assert not asyncio.run(converse())
-    assert capsys.readouterr().err == "-:7: failed: foo\n"
+    assert capsys.readouterr().err == (
+        "-:7: failed: foo\n"
+        "-: 2 lines without (qemu) left unrun, the first is line 4: its answer, no command\n"
+    )
 
 
 def test_an_idle_pipe_keeps_nothing_from_ending() -> None:
