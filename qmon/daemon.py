@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,26 +15,35 @@ class Launcher:
         read_end, write_end = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        self.is_parent = os.fork() != 0
+        self._child = os.fork()
+        self.is_parent = self._child != 0
         if self.is_parent:
             os.close(write_end)
             self._pipe = read_end
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # it ends both, and has nothing to say
         else:
             os.close(read_end)
             self._pipe = write_end
-            os.setsid()
 
     def wait(self) -> int:
-        """In the parent: return 0 when the child is ready; else print its error and return 1."""
+        """In the parent: return 0 when the child is ready; else print its error, and return its status."""
         with open(self._pipe, encoding="utf-8", errors="replace") as pipe:
             said = pipe.read()
         if said == "ready":
             return 0
-        print(said or "qmon: the process ended before it was ready", file=sys.stderr)
-        return 1
+        if said:
+            print(said, file=sys.stderr)
+            return 1
+        status = os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+        if status < 0:
+            print("qmon: the process ended before it was ready", file=sys.stderr)
+            return 1
+        return status
 
     def ready(self) -> None:
-        """In the child: let the parent return, and let go of the terminal."""
+        """In the child: let the parent return, and let go of the terminal, which until now could end both."""
+        os.setsid()
         os.write(self._pipe, b"ready")
         os.close(self._pipe)
         null = os.open(os.devnull, os.O_RDWR)

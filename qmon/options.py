@@ -97,9 +97,17 @@ class Options:
         """Whether anything but standard input and a script gives commands."""
         return any(not self._is_on_stdin(monitor) for monitor in self.monitors)
 
+    @property
+    def monitors_elsewhere(self) -> bool:
+        """Whether anything gives commands that is not on standard input, by whichever protocol."""
+        return any(monitor.chardev not in self._stdio for monitor in self.monitors)
+
     def _is_on_stdin(self, monitor: MonitorOptions) -> bool:
-        stdio = [made.options.id for made in self.chardevs if made.options.kind == "stdio"]
-        return monitor.mode is MonitorMode.READLINE and monitor.chardev in stdio
+        return monitor.mode is MonitorMode.READLINE and monitor.chardev in self._stdio
+
+    @property
+    def _stdio(self) -> list[str]:
+        return [made.options.id for made in self.chardevs if made.options.kind == "stdio"]
 
     @property
     def note(self) -> str | None:

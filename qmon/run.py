@@ -16,6 +16,7 @@ from qmon.chardev.chardevs import Chardevs
 from qmon.daemon import PidFile
 from qmon.device_options import MonitorMode
 from qmon.errors import QmonError
+from qmon.hangup import Hangup, is_heard
 from qmon.hmp.monitor import Monitor
 from qmon.logs import Log
 from qmon.machine.drive import DriveSettings
@@ -61,7 +62,7 @@ class Program:
         # A data thread that comes back from a system call waits at most this long for the loop's thread.
         sys.setswitchinterval(SWITCH_SECONDS)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_heard() else [])):
             loop.add_signal_handler(number, machine.request_quit)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(machine.close)
@@ -89,8 +90,6 @@ class Program:
             self._attach(monitor, machine.chardevs)
             if options.pidfile is not None:
                 stack.callback(PidFile(options.pidfile).remove)
-            if self._launcher is not None:
-                self._launcher.ready()
             return await self._serve(machine, monitor)
 
     async def _make_chardevs(self, chardevs: Chardevs) -> None:
@@ -124,10 +123,12 @@ class Program:
                 threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True).start()
 
     async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
-        """Run the scripts, then the monitor on stdin; what else listens keeps the process."""
+        """Run the scripts, go to the background or run the monitor on stdin; what else listens goes on."""
         options = self._options
-        others = options.other_monitors
+        hangup = Hangup(machine, options.monitors_elsewhere)
+        hangup.listen()
         on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
+        stays = options.other_monitors or options.daemonize or on_terminal
         status = 0
         if options.scripts or (options.stdin_monitor and not on_terminal):
             from qmon.hmp.script import Script
@@ -140,18 +141,20 @@ class Program:
             for script in scripts:
                 if not await run.run(script):
                     return await run.end()
-            if not (others or on_terminal):
+            if hangup.terminal_has_gone:
+                await hangup.settle()
+            if machine.is_quitting or not (stays or hangup.goes_on or await run.waits()):
                 return await run.end()
             run.sum_up()
             status = run.status
-        if on_terminal:
-            await self._serve_terminal(machine, monitor)
-            if not others:
-                return status
+        if self._launcher is not None:
+            self._launcher.ready()
+        if on_terminal and not hangup.goes_on:
+            await self._serve_terminal(machine, monitor, hangup)
         await machine.wait_quit()
         return status
 
-    async def _serve_terminal(self, machine: EmbeddedMachine, monitor: Monitor) -> None:
+    async def _serve_terminal(self, machine: EmbeddedMachine, monitor: Monitor, hangup: Hangup) -> None:
         from qmon.console.history import default_path
         from qmon.console.session import Console
 
@@ -159,7 +162,7 @@ class Program:
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(machine.wait_quit())
         waiter.add_done_callback(lambda task: quit_requested.set())
-        console = Console(
+        hangup.console = console = Console(
             monitor,
             history_path=default_path(),
             quit_requested=quit_requested,
@@ -174,6 +177,9 @@ class Program:
         finally:
             loop.add_signal_handler(signal.SIGINT, machine.request_quit)
             waiter.cancel()
+            hangup.console = None
+        if not machine.is_quitting:
+            await hangup.settle()
 
 
 async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:

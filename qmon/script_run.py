@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from qmon.errors import QmonError, reason
+from qmon.hmp.commands.migration import POLL_SECONDS, UNDER_WAY
+from qmon.hmp.ending import cut_off
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.script import Script, left_under_way, run_script
-from qmon.hmp.script_person import JsonPerson, ScriptPerson
+from qmon.hmp.script import Script, run_script
+from qmon.hmp.script_person import JsonPerson, OutputGoneError, ScriptPerson
 from qmon.hmp.secrets import without_secrets
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.options import STDIN, Options, ScriptOption
+
+_logger = logging.getLogger(__name__)
 
 _LAST_LINE_SECONDS = 0.2
 """How long a line may go on when the machine has quit."""
@@ -39,10 +45,7 @@ class ScriptRun:
         return int(self._person.failed > 0 or self._cut_off)
 
     async def run(self, script: Script) -> bool:
-        """Run a script up to its end or the machine's; whether the process may go on.
-
-        Raises OutputGoneError when nobody reads what it prints.
-        """
+        """Run a script up to its end or the machine's; whether the process may go on."""
         running = asyncio.create_task(run_script(self._monitor, script, self._person, self._person))
         end = asyncio.create_task(self._machine.wait_quit())
         await asyncio.wait([running, end], return_when=asyncio.FIRST_COMPLETED)
@@ -57,6 +60,10 @@ class ScriptRun:
             return False
         try:
             return running.result() and not self._machine.is_quitting
+        except OutputGoneError as error:
+            self._cut_off = True
+            self._say(str(error))
+            return False
         except OSError as error:
             self._cut_off = True
             self._say(f"{script.name}: {reason(error)}")
@@ -77,19 +84,53 @@ class ScriptRun:
         if count and self._options.keep_going:
             self._say(f"{count} {'line' if count == 1 else 'lines'} failed")
 
+    async def waits(self) -> bool:
+        """Whether the process goes on behind the last line, for the sake of a migration that comes in.
+
+        Where the disks are served, it does: guests are there, or will be. Else one that has begun is waited
+        for here, so that it is not cut off.
+        """
+        target = self._monitor.target
+        info = await target.execute("query-migrate")
+        if self._monitor.quitting or not _is_awaited(info):
+            return False
+        if await target.execute("query-block-exports"):
+            _logger.warning("the script has ended: qmon waits for the migration, and serves until a signal")
+            return True
+        if info.get("status") in UNDER_WAY:
+            _logger.warning("the script has ended: qmon waits for the migration that comes in, then ends")
+        while _is_awaited(info) and info.get("status") in UNDER_WAY and not self._machine.is_quitting:
+            await asyncio.sleep(POLL_SECONDS)
+            info = await target.execute("query-migrate")
+        return False
+
     async def end(self) -> int:
         """Say what is to be said when the process ends; return the exit status."""
         self.sum_up()
         if self._options.assume_yes and self._monitor.quitting:
             return self.status
-        left = await left_under_way(self._monitor)
-        if left is None:
+        found = await cut_off(self._monitor.target)
+        for each in found:
+            self._say(f"the script ends while {each}")
+        if any(each.is_migration for each in found):
+            return 1
+        if self.status or self._machine.is_quitting:
             return self.status
-        self._say(left)
-        return 1
+        if _is_awaited(await self._monitor.target.execute("query-migrate")):
+            self._say(
+                "the script ends before the migration has come in:"
+                " add -daemonize, a -monitor socket, or 'wait migrate'"
+            )
+            return 1
+        return 0
 
     def _say(self, text: str) -> None:
         print(f"qmon: {text}", file=sys.stderr, flush=True)
+
+
+def _is_awaited(info: Mapping[str, Any]) -> bool:
+    """Whether a MigrationInfo is of a machine that listens for a migration, begun or not."""
+    return "socket-address" in info
 
 
 def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:

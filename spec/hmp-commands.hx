@@ -69,8 +69,8 @@ ERST
 SRST
 ``quit`` or ``q``
   End the program. Drives are flushed and their images released first. A migration that is under
-  way is cancelled, unless the destination has been told to take over; at a terminal it is asked
-  first.
+  way is cancelled, unless the destination has been told to take over. At a terminal it first names
+  that migration, and the clients of exports, and asks.
 
   ::
 

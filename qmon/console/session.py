@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from pathlib import Path
@@ -38,6 +39,8 @@ from qmon.hmp.script_person import unrun
 from qmon.hmp.secrets import has_secrets
 from qmon.hmp.transcript import does_nothing
 from qmon.qmp.target import Event
+
+_logger = logging.getLogger(__name__)
 
 _LAST_WORDS_SECONDS = 1.0
 """How long a command may go on when the machine has quit: ``quit`` itself is one that does."""
@@ -80,6 +83,7 @@ class Console:
         self._ends: list[str] = []
         self._bar_shown = False
         self._ended = asyncio.Event()
+        self._has_left = False
         self._background: set[asyncio.Task[None]] = set()
         self._typed = False
         self._answer_shown = Answer(self.notify, whole=False)
@@ -132,6 +136,7 @@ class Console:
         try:
             with stray_text_to(self.notify):
                 await asyncio.wait([owner, *ends], return_when=asyncio.FIRST_COMPLETED)
+                self._has_left = self._has_left or owner.done()
                 await self._settle()
                 if self._application.is_running and not self._application.is_done:
                     self._application.exit()
@@ -231,6 +236,11 @@ class Console:
 
     def end_of_input(self) -> None:
         self._submit(["quit"], Document())
+
+    def leave(self) -> None:
+        """End ``run``: the terminal is not for this program any more, which may go on without it."""
+        self._has_left = True
+        self._ended.set()
 
     def interrupt_program(self) -> None:
         """SIGINT from outside: ``quit``, in place of the command that runs and of all that waits.
@@ -371,6 +381,8 @@ class Console:
         self._tail = ""
         if count:
             self.notify(left_unrun(count))
+            if self._has_left:
+                _logger.warning("the terminal has gone: %s", left_unrun(count))
 
     # Events, and the end
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qmon.errors import reason
-from qmon.hmp.commands.migration import UNDER_WAY
-from qmon.hmp.commands.migration_info import is_in_doubt
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.origin import Origin, Report
 from qmon.hmp.person import InnerLineError, LineError, Person
@@ -122,22 +120,6 @@ def _read_file(path: str) -> str:
     return _decode(data)
 
 
-async def left_under_way(monitor: Monitor) -> str | None:
-    """What is to be said of a migration that the end of a script, and of the program, breaks off."""
-    if "query-migrate" not in monitor.target.commands():
-        return None
-    info = await monitor.target.execute("query-migrate")
-    if info.get("status") not in UNDER_WAY:
-        return None
-    if is_in_doubt(info):
-        return "the script ends while the migration is in doubt: a new start, or migrate_resolve, settles it"
-    if info["status"] == "device":
-        return "the script ends while the disks are being handed over: a new start tells what came of it"
-    return (
-        "the script ends while a migration is under way, which is cancelled: 'wait migrate' waits for its end"
-    )
-
-
 async def _lines_of_text(text: str, reader: LineReader) -> AsyncIterator[tuple[int, str]]:
     for numbered in reader.read(text):
         yield numbered
@@ -181,9 +163,19 @@ async def _read_when_ready(descriptor: int) -> bytes:
     try:
         loop.add_reader(descriptor, wake)
     except PermissionError:
-        return os.read(descriptor, READ_BYTES)  # epoll takes no file that never blocks, such as /dev/null
+        return _read(descriptor)  # epoll takes no file that never blocks, such as /dev/null
     try:
         await ready
     finally:
         loop.remove_reader(descriptor)
-    return os.read(descriptor, READ_BYTES)
+    return _read(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, READ_BYTES)
+    except OSError as error:
+        # a terminal that has hung up, and what nohup puts in place of one: there is no more to come
+        if error.errno in (errno.EIO, errno.EBADF):
+            return b""
+        raise

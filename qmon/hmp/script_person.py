@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 import sys
 
 from qmon.errors import QmonError, reason
@@ -145,6 +148,8 @@ def write_out(text: str) -> None:
     try:
         print(data.decode("utf-8", "replace"), end="", flush=True)
     except OSError as error:
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode):
+            return  # a terminal that has hung up: SIGHUP says what becomes of the process
         raise OutputGoneError(f"standard output: {reason(error)}") from error
 
 

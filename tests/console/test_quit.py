@@ -13,7 +13,8 @@ from tests.console.terminal import Terminal
 from tests.console.test_terminal import RAN, trigger
 
 STARTED = "hello\n(qemu) migrate -d tcp:0:4444\n"
-QUESTION = "A migration is under way: quit and cancel it? (y/n)"
+THERE_IS = "A migration is under way, which is cancelled: 'wait migrate' waits for its end\n"
+QUESTION = f"{THERE_IS}Quit all the same? (y/n)"
 IN_DOUBT = "Migration in doubt: it is not known whether the destination runs\n"
 
 
@@ -52,7 +53,7 @@ def test_quitting_asks_first_and_takes_no_for_an_answer(console: Terminal, tmp_p
     leave()
     console.wait_for_end(f"{STARTED}{asked}")
     console.press("n")
-    kept = f"{asked} n\nThe migration goes on\n"
+    kept = f"{asked} n\nqmon goes on\n"
     console.wait_for_end(f"{kept}(qemu) ")
     console.type("info status\r")
     console.wait_for_end(f"{kept}{RAN}(qemu) ")
@@ -66,14 +67,14 @@ def test_lines_behind_a_quit_that_was_not_meant_do_not_run(console: Terminal) ->
     console.paste("quit\nstop\n")
     console.wait_for_end(QUESTION)
     console.press("n")
-    console.wait_for_end("The migration goes on\n1 line left unrun\n(qemu) ")
+    console.wait_for_end("qmon goes on\n1 line left unrun\n(qemu) ")
 
 
 def test_what_is_typed_at_once_behind_an_answer_is_a_line(console: Terminal) -> None:
     console.type("quit\r")
     console.wait_for_end(QUESTION)
     console.type("ninfo status\r")
-    console.wait_for_end("The migration goes on\n1 line left unrun\n(qemu) ")
+    console.wait_for_end("qmon goes on\n1 line left unrun\n(qemu) ")
 
 
 def test_control_c_is_no_answer_and_does_not_quit(console: Terminal) -> None:
@@ -90,10 +91,10 @@ def test_an_interrupt_takes_the_place_of_the_command_that_runs(console: Terminal
     console.wait_for_end("Throw it away? (y/n)")
     console.type("stop")
     interrupt(tmp_path)
-    console.wait_for(r"A migration is under way: quit and cancel it\? \(y/n\)$")
+    console.wait_for(r"^Quit all the same\? \(y/n\)$")
     interrupt(tmp_path)
     console.press("n")
-    console.wait_for(r"^The migration goes on$")
+    console.wait_for(r"^qmon goes on$")
 
 
 def test_nothing_is_asked_when_the_migration_is_over(console: Terminal, tmp_path: Path) -> None:
@@ -107,8 +108,7 @@ def test_a_handover_is_not_said_to_be_cancelled(console: Terminal, tmp_path: Pat
     hand_over(console, tmp_path)
     console.press("C-d")
     console.wait_for_end(
-        "The disks are being handed over: this side does not know yet whether the other side runs\n"
-        "Quit all the same? (y/n)"
+        "The disks are being handed over: a new start tells what came of it\nQuit all the same? (y/n)"
     )
     console.press("y")
     console.wait_for(r"^ended with 0$")
@@ -124,15 +124,13 @@ def test_doubt_is_told_when_it_arises_and_when_somebody_quits(console: Terminal,
     console.press("C-d")
     console.wait_for_end(
         "(qemu) quit\n"
-        "This side does not know whether the other side runs: migrate_resolve settles that\n"
+        "The migration is in doubt: a new start, or migrate_resolve, settles it\n"
         "Quit all the same? (y/n)"
     )
     console.press("n")
-    console.wait_for_end("The migration goes on\n(qemu) ")
+    console.wait_for_end("qmon goes on\n(qemu) ")
     console.type("migrate_resolve release\r")
-    console.wait_for_end(
-        "The migration goes on\n(qemu) migrate_resolve release\nMigration completed\n(qemu) "
-    )
+    console.wait_for_end("qmon goes on\n(qemu) migrate_resolve release\nMigration completed\n(qemu) ")
 
 
 def test_doubt_is_told_to_whoever_waits(console: Terminal, tmp_path: Path) -> None:
@@ -153,7 +151,8 @@ def test_a_long_question_is_seen_whole_on_a_narrow_terminal(
     console.type("migrate -d tcp:0:4444\r")
     console.wait_for(r"4444\n\(qemu\) $")
     console.type("quit\r")
-    console.wait_until(lambda screen: QUESTION in screen.replace("\n", "") + " (y/n)", QUESTION)
+    whole = QUESTION.replace("\n", "")
+    console.wait_until(lambda screen: whole in screen.replace("\n", "") + " (y/n)", whole)
 
 
 def test_a_warning_from_a_thread_appears_above_the_line_being_typed(

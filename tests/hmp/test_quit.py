@@ -36,10 +36,7 @@ def run(machine: FakeMachine, line: str, person: FakePerson) -> tuple[bool, str]
     [
         ({}, None),
         *(({"status": status}, None) for status in ("none", "completed", "failed", "cancelled")),
-        *(
-            ({"status": status}, "A migration is under way: quit and cancel it?")
-            for status in ("setup", "active", "pre-switchover")
-        ),
+        *(({"status": status}, "Quit all the same?") for status in ("setup", "active", "pre-switchover")),
         ({"status": "device"}, "Quit all the same?"),
         ({"status": "device", "error-desc": WHY}, "Quit all the same?"),
     ],
@@ -56,18 +53,47 @@ def test_quitting_asks_somebody_at_a_terminal_and_nobody_else(
         leaves = answer or question is None
         assert good is leaves
         assert machine.calls == ([("quit", {})] if leaves else [])
-        assert ("The migration goes on" in said) is not leaves
+        assert ("qmon goes on" in said) is not leaves
         machine, person = FakeMachine(), Deciding(answer, interactive=False)
         machine.migration = [info]
         assert run(machine, "quit", person) == (True, "")
         assert (machine.calls, person.asked) == ([("quit", {})], [])
 
 
-def test_who_quits_in_doubt_reads_that_the_other_side_may_run() -> None:
-    machine, person = FakeMachine(), Deciding(True)
-    machine.migration = [{"status": "device", "error-desc": WHY}]
-    said = "This side does not know whether the other side runs: migrate_resolve settles that"
-    assert run(machine, "quit", person) == (True, said)
+CANCELLED = "A migration is under way, which is cancelled: 'wait migrate' waits for its end"
+IN_DOUBT = "The migration is in doubt: a new start, or migrate_resolve, settles it"
+ONE, ALL = "1 NBD client uses export 'a'", "3 NBD clients use 2 exports"
+
+
+@pytest.mark.parametrize(
+    ("clients", "info", "named"),
+    [
+        ((0, 0), {"status": "active"}, [CANCELLED]),
+        ((0, 0), {"status": "device", "error-desc": WHY}, [IN_DOUBT]),
+        (
+            (0, 0),
+            {"status": "device"},
+            ["The disks are being handed over: a new start tells what came of it"],
+        ),
+        ((1, 0), {"status": "completed"}, [ONE]),
+        ((1, 2), {"status": "active"}, [ALL, CANCELLED]),
+        ((1, 0), {"status": "device", "error-desc": WHY}, [ONE, IN_DOUBT]),
+        ((0, 0), {"status": "completed"}, []),
+    ],
+)
+def test_who_quits_reads_what_that_cuts_off(
+    clients: tuple[int, int], info: dict[str, Any], named: list[str]
+) -> None:
+    machine = FakeMachine()
+    machine.migration = [info]
+
+    async def exports() -> list[dict[str, Any]]:
+        return [{"id": name, "x-qmon-clients": count} for name, count in zip("ab", clients, strict=True)]
+
+    machine.registry.add("query-block-exports", exports)
+    person = Deciding(False)
+    assert run(machine, "quit", person) == (not named, "\n".join([*named, *["qmon goes on"] * bool(named)]))
+    assert person.asked == ["Quit all the same?"] * bool(named)
 
 
 def test_cont_forces_when_told_to_and_only_then() -> None:

@@ -232,7 +232,7 @@ def start(*options: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     paths = [tmp_path / name for name in ("m", "q", "in", "nbd", "pid")]
     monitor, qmp, incoming, nbd, pid = paths

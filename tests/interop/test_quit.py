@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.nbd_client import Guest
 from tests.console.terminal import Terminal
 from tests.interop.processes import CHECKOUT, MIB, Lab, Qmon, blank, drive, eventually, filled, noise
 
@@ -41,7 +42,7 @@ def test_at_a_terminal_it_is_asked_first_and_the_destination_waits_for_the_next(
             terminal.type("quit\r")
         else:
             os.kill(int(pid.read_text()), signal.SIGINT)
-        terminal.wait_for(r"quit and cancel it\? \(y/n\)$")
+        terminal.wait_for(r"^A migration is under way, .*\nQuit all the same\? \(y/n\)$")
         assert target.migration() == "active"
         terminal.press("y")
         terminal.wait_for_end("$ ")
@@ -51,7 +52,30 @@ def test_at_a_terminal_it_is_asked_first_and_the_destination_waits_for_the_next(
     assert image.read_bytes() == noise(SIZE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_clients_of_exports_are_named_before_they_are_cut_off(lab: Lab, tmp_path: Path) -> None:
+    nbd = tmp_path / "nbd"
+    terminal = Terminal(tmp_path / "tmux", 120, XDG_STATE_HOME=str(tmp_path))
+    try:
+        command = [sys.executable, "-m", "qmon", *drive(filled(tmp_path / "source.img", SIZE))]
+        terminal.type(f"clear; cd {CHECKOUT}; {shlex.join(command)}\r")
+        terminal.wait_for(r"^\(qemu\) $")
+        terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
+        terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
+        with Guest(nbd, "d0") as guest:
+            terminal.wait_for(r"came to export")
+            terminal.press("C-d")
+            terminal.wait_for(r"^1 NBD client uses export 'd0'\nQuit all the same\? \(y/n\)$")
+            terminal.press("n")
+            terminal.wait_for(r"^qmon goes on\n\(qemu\) $")
+            assert guest.read(0, 512) == noise(SIZE)[:512]
+        terminal.wait_for(r"left export")
+        terminal.press("C-d")
+        terminal.wait_for_end("(qemu) quit\n$ ")
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_without_a_terminal_a_signal_cancels_and_ends_at_once(lab: Lab, number: signal.Signals) -> None:
     source, target, uri = lab.disk_pair(SIZE, bandwidth="200k")
     source.quietly(f"migrate -d blk {uri}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench.monitor import Monitor
+from bench.nbd_client import Guest
 from tests.interop.processes import CHECKOUT, MIB, PATIENCE, QMON, Lab, blank, drive, eventually, filled, same
 
 Done = subprocess.CompletedProcess[str]
@@ -219,6 +221,32 @@ def test_a_migration_that_a_script_leaves_is_cancelled_and_told(lab: Lab, last: 
     assert said(done) == (1, [], [LEFT])
     assert target.status() == "paused (inmigrate)"
     assert run(lab.folder, *drive(image), "-c", "info status").stdout == "VM status: running\n"
+
+
+@pytest.mark.parametrize("last", ["info name\n", "quit\n"])
+def test_a_client_that_a_script_leaves_is_told(tmp_path: Path, last: str) -> None:
+    process = start(tmp_path, *drive(filled(tmp_path / "a", MIB)))
+    try:
+        assert process.stdin is not None
+        process.stdin.write(f"nbd_server_start unix:{tmp_path}/nbd\nnbd_server_add d0\n")
+        process.stdin.flush()
+        eventually((tmp_path / "nbd").exists, "the server listens")
+        with contextlib.ExitStack() as stack:
+            eventually(lambda: enters(stack, tmp_path / "nbd"), "the export is there")
+            _, err = process.communicate(last, timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, err) == (0, "qmon: the script ends while 1 NBD client uses export 'd0'\n")
+
+
+def enters(stack: contextlib.ExitStack, nbd: Path) -> bool:
+    """Whether a guest could come; it stays until the stack is left."""
+    try:
+        stack.enter_context(Guest(nbd, "d0"))
+    except OSError:
+        return False
+    return True
 
 
 def test_yes_is_said_to_the_end_of_a_migration(lab: Lab) -> None:

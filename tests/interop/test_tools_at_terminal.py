@@ -72,5 +72,5 @@ def test_yes_is_said_before_it_is_asked(lab: Lab, terminal: Terminal) -> None:
     terminal.type(f"migrate_set_parameter max-bandwidth 200k\rmigrate -d blk {uri}\r")
     target.wait_migration("active")
     terminal.type("quit\r")
-    terminal.wait_for(r"quit and cancel it\? \(y/n\) y\n\$ $")
+    terminal.wait_for(r"^Quit all the same\? \(y/n\) y\n\$ $")
     target.wait_migration("failed")

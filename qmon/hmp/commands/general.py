@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qmon.hmp.commands.migration import UNDER_WAY
-from qmon.hmp.commands.migration_info import is_in_doubt
+from qmon.hmp.commands.caution import confirm
+from qmon.hmp.ending import cut_off
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
 from qmon.hmp.manual import page
 from qmon.hmp.person import LineError
@@ -71,24 +71,12 @@ def help_line(command: Command, path: list[str]) -> str:
 
 @handler("hmp_quit")
 async def quit_(call: Call) -> None:
-    if call.person.interactive and not await _may_leave(call):
-        raise LineError("The migration goes on")
+    if call.person.interactive and (found := await cut_off(call.monitor.line_target)):
+        for each in map(str, found):
+            call.print(each[0].upper() + each[1:])
+        await confirm(call, "Quit all the same?", "qmon goes on")
     await call.execute("quit")
     call.monitor.quitting = True
-
-
-async def _may_leave(call: Call) -> bool:
-    """Whether a migration, if there is one, may be left: the person is asked."""
-    info = await call.execute("query-migrate") if call.has("query-migrate") else {}
-    if info.get("status") not in UNDER_WAY:
-        return True
-    if is_in_doubt(info):
-        call.print("This side does not know whether the other side runs: migrate_resolve settles that")
-        return await call.person.ask("Quit all the same?")
-    if info["status"] == "device":
-        call.print("The disks are being handed over: this side does not know yet whether the other side runs")
-        return await call.person.ask("Quit all the same?")
-    return await call.person.ask("A migration is under way: quit and cancel it?")
 
 
 @handler("hmp_info_history", conceal=lambda tables, values: {ANSWER: MASK})
