@@ -56,9 +56,10 @@ class Hangup:
         if not reasons:
             self._machine.request_quit()
             return
-        self.goes_on = True
-        self._let_go()
-        _logger.warning("hung up: qmon goes on without a terminal: %s", ", ".join(reasons))
+        if not self.goes_on:  # a terminal that closes is seen, and its signal comes beside that
+            self.goes_on = True
+            self._let_go()
+            _logger.warning("hung up: qmon goes on without a terminal: %s", ", ".join(reasons))
 
     def _let_go(self) -> None:
         """Have what is still printed go nowhere, and nothing more come."""

@@ -16,7 +16,7 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.script import Script, run_script
 from qmon.hmp.script_person import JsonPerson, OutputGoneError, ScriptPerson
 from qmon.hmp.secrets import without_secrets
-from qmon.machine.embedded import EmbeddedMachine
+from qmon.machine.embedded import DEFER, EmbeddedMachine
 from qmon.options import STDIN, Options, ScriptOption
 
 _logger = logging.getLogger(__name__)
@@ -85,19 +85,19 @@ class ScriptRun:
             self._say(f"{count} {'line' if count == 1 else 'lines'} failed")
 
     async def waits(self) -> bool:
-        """Whether the process goes on behind the last line, for the sake of a migration that comes in.
+        """Whether a destination goes on behind the last line: where its disks are served, it does.
 
-        Where the disks are served, it does: guests are there, or will be. Else one that has begun is waited
-        for here, so that it is not cut off.
+        Else a migration that has begun to come in is waited for here, so that it is not cut off.
         """
+        if self._monitor.quitting:
+            return False
         target = self._monitor.target
         info = await target.execute("query-migrate")
-        if self._monitor.quitting or not _is_awaited(info):
-            return False
-        if await target.execute("query-block-exports"):
-            _logger.warning("the script has ended: qmon waits for the migration, and serves until a signal")
+        is_destination = self._options.incoming not in (None, DEFER) or _is_awaited(info)
+        if is_destination and await target.execute("query-block-exports"):
+            _logger.warning("the script has ended: qmon serves the disks until a signal ends it")
             return True
-        if info.get("status") in UNDER_WAY:
+        if _is_awaited(info) and info.get("status") in UNDER_WAY:
             _logger.warning("the script has ended: qmon waits for the migration that comes in, then ends")
         while _is_awaited(info) and info.get("status") in UNDER_WAY and not self._machine.is_quitting:
             await asyncio.sleep(POLL_SECONDS)

@@ -93,6 +93,7 @@ def test_an_interrupt_takes_the_place_of_the_command_that_runs(console: Terminal
     interrupt(tmp_path)
     console.wait_for(r"^Quit all the same\? \(y/n\)$")
     interrupt(tmp_path)
+    console.wait_for(r"(?:^\(qemu\) quit\n.*\n){2}Quit all the same\? \(y/n\)$")
     console.press("n")
     console.wait_for(r"^qmon goes on$")
 

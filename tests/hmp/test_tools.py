@@ -46,7 +46,8 @@ def test_on_a_terminal_an_included_file_stops_at_the_line_that_it_names(tmp_path
 def test_an_included_transcript_runs_the_lines_with_prompts(tmp_path: Path) -> None:
     path = tmp_path / "a session.txt"
     path.write_text("QEMU 7.2 monitor\n(qemu) info name\nweb7\n")
-    assert run(f'include "{path}"') == (True, "web1")
+    left_out = "2 lines without (qemu) left unrun, the first is line 1: QEMU 7.2 monitor"
+    assert run(f'include "{path}"') == (True, f"web1\n{path}: {left_out}")
 
 
 def test_quit_in_an_included_file_ends_it(tmp_path: Path) -> None:

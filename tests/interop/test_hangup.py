@@ -218,6 +218,12 @@ def test_another_monitor_keeps_it(seat: Seat, lab: Lab, how: Callable[[Seat], No
     seat.end()
 
 
+def test_a_machine_protocol_on_the_terminal_itself_goes_with_it(seat: Seat) -> None:
+    seat.start("-qmp", "stdio")
+    seat.hang_up()
+    eventually(lambda: seat.has_ended_well, "it has ended")
+
+
 def test_what_has_no_terminal_goes_on_too(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
     source.quietly(f"migrate -d blk {uri}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.nbd_client import Guest
 from tests.interop.processes import (
     CHECKOUT,
     MIB,
@@ -25,7 +26,7 @@ from tests.interop.processes import (
     same,
 )
 from tests.interop.test_cli import gone
-from tests.interop.test_migration_faults import Cut, Wire
+from tests.interop.test_migration_faults import Cut, Wire, doubt
 
 SIZE = 4 * MIB
 NOT_YET = (
@@ -154,24 +155,52 @@ def test_a_prepared_destination_waits_for_its_source(lab: Lab) -> None:
     assert same(lab.folder / "source.img", lab.folder / "target.img")
 
 
+def test_a_side_in_doubt_that_nobody_can_settle_does_not_end_in_silence(lab: Lab) -> None:
+    source, target, there = doubt(lab, heard=False)
+    for side in (source, target):
+        side.kill()
+    state = ["-statedir", str(lab.state)]
+    for image, why in (("source.img", "the migration is in doubt"), ("target.img", "the disks are being")):
+        done = subprocess.run(
+            [*QMON, *state, *drive(lab.folder / image)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            cwd=CHECKOUT,
+        )
+        assert done.returncode == 1
+        assert f"qmon: the script ends while {why}" in done.stderr
+    with started(*QMON, *state, *drive(lab.folder / "target.img"), "-incoming", f"unix:{there}") as waiting:
+        assert waiting.stdin is not None
+        assert waiting.stderr is not None
+        waiting.stdin.close()
+        while (line := waiting.stderr.readline()) != WAITS:
+            assert line, "it has ended"
+
+
 def test_one_that_serves_its_disks_goes_on_serving_them(lab: Lab) -> None:
     source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
-    source.nbd = lab.folder / "nbd"  # where its guests go
-    with started(
-        *destination(lab.folder, "-c", f"nbd_server_start unix:{source.nbd}", "-c", "nbd_server_add -w d0")
-    ) as there:
+    nbd = lab.folder / "nbd"
+    lines = ("-c", f"nbd_server_start unix:{nbd}", "-c", "nbd_server_add -w d0")
+    serves = "qmon: the script has ended: qmon serves the disks until a signal ends it\n"
+    with started(*destination(lab.folder, *lines)) as there:
         assert there.stderr is not None
-        assert there.stderr.readline() == (
-            "qmon: the script has ended: qmon waits for the migration, and serves until a signal\n"
-        )
+        assert there.stderr.readline() == serves
         source.command(f"migrate blk unix:{lab.folder / 'in'}")
         assert source.status() == "paused (postmigrate)"
-        with source.guest() as guest:
+        with Guest(nbd, "d0") as guest:
             guest.write(0, b"x" * 512)
+            guest.flush()
+    # it was killed: whoever starts it again need not start it otherwise
+    with started(*destination(lab.folder, *lines)) as there:
+        assert there.stderr is not None
+        assert there.stderr.readline() == serves
+        with Guest(nbd, "d0") as guest:
+            assert guest.read(0, 512) == b"x" * 512
         there.terminate()
         assert there.communicate(timeout=PATIENCE) == ("", "")
     assert there.returncode == 0
-    assert (lab.folder / "target.img").read_bytes()[:512] == b"x" * 512
 
 
 # In the background
@@ -203,8 +232,7 @@ def test_a_daemon_runs_its_lines_and_takes_its_migration_in(lab: Lab) -> None:
         source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
         source.command(f"migrate blk unix:{lab.folder / 'in'}")
         assert source.status() == "paused (postmigrate)"
-        source.nbd = nbd
-        with source.guest() as guest:
+        with Guest(nbd, "d0") as guest:
             assert guest.read(0, 512) == (lab.folder / "source.img").read_bytes()[:512]
         assert not gone(pid)
     finally:
