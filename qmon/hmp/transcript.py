@@ -12,7 +12,7 @@ PROMPT = "(qemu) "
 ESCAPE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])"
 """A control sequence of a terminal (ECMA-48): what a copied session has its colours by."""
 
-_GAP = rf"(?:[\s\ufeff\u200b-\u200f\u2060]|{ESCAPE})*"
+_GAP = rf"(?:[\s\ufeff\u200b-\u200f\u2060]++|{ESCAPE})*+"
 """What can't be seen: white space of every kind, marks without a width, colours."""
 _PROMPTS = re.compile(rf"{_GAP}(?:\(qemu\){_GAP})+")
 _ESCAPE = re.compile(ESCAPE)
@@ -75,6 +75,8 @@ class LineReader:
         if lines[-1][1] == "":
             lines.pop()
         self.lines_read += len(lines)
+        if not self.is_transcript and PROMPT.strip() not in text:
+            return lines
         ends = [prompt_end(line) for _, line in lines]
         self.is_transcript = self.is_transcript or any(ends)
         if not self.is_transcript:
