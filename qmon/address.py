@@ -23,6 +23,9 @@ PORT_MAX = 65535
 
 CONNECT_CHECK_SECONDS = 0.1
 
+BACKLOG = 128
+"""Connections that may wait to be accepted: a burst of others keeps nobody out."""
+
 
 @dataclass(frozen=True, slots=True)
 class InetAddress:
@@ -177,7 +180,7 @@ def listen(address: Address) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(target)
-        sock.listen(16)
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

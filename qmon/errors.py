@@ -5,6 +5,9 @@ A message is one line that names the thing, what was wrong with it and what woul
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class QmonError(Exception):
     """Any failure that is told to a user; ``str()`` is the whole line."""
@@ -44,12 +47,19 @@ class UsageError(QmonError):
     """A command line, option string, address or number that can't be read."""
 
 
+def as_os_error(error: OSError | MemoryError) -> OSError:
+    """The same failure by its number: want of memory is ENOMEM."""
+    return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) if isinstance(error, MemoryError) else error
+
+
 def reason(error: BaseException) -> str:
     """Say why something failed, in one line, as an operator would read it.
 
     An ``OSError`` is its ``strerror`` ("No space left on device"): file and operation are the caller's to
     name.
     """
+    if isinstance(error, MemoryError):
+        error = as_os_error(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).strip()

@@ -158,6 +158,8 @@ class Chardev:
             await stream.drain(0)
         except OSError as error:
             _logger.debug("chardev '%s': a client is gone: %s", self.label, error)
+        except MemoryError as error:
+            _logger.warning("chardev '%s': a client is sent away: %s", self.label, reason(error))
         except Exception:
             _logger.exception("chardev '%s': a client is sent away by a fault of qmon's own", self.label)
         finally:

@@ -15,6 +15,7 @@ from qmon.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress, bind_
 from qmon.chardev.base import Chardev
 from qmon.chardev.stream import SocketStream, Stream
 from qmon.errors import CommandError, QmonError, reason
+from qmon.threads import Shortage
 
 ACCEPT_RETRY_SECONDS = 0.5
 """How long to wait when a client can't be accepted, for want of descriptors mostly."""
@@ -158,15 +159,16 @@ class SocketChardev(Chardev):
 
     async def _accept_all(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        shortage = Shortage(_logger, f"can't accept a client on {self._local}")
         while True:
             await self._until_there_is_room()
             try:
                 sock, _ = await loop.sock_accept(listener)
-            except OSError as error:
-                _logger.warning("can't accept a client on %s: %s", self._local, reason(error))
+                self._take(sock)
+                shortage.over()
+            except (OSError, MemoryError) as error:
+                shortage.tell(error)
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
-                continue
-            self._take(sock)
 
     async def _until_there_is_room(self) -> None:
         """Without a front end nobody reads: a client that is there keeps the others waiting, as in QEMU."""
@@ -187,7 +189,11 @@ class SocketChardev(Chardev):
         if self.is_server:
             stream.greet()
         self._peers[stream] = ends
-        self.accept(stream)
+        try:
+            self.accept(stream)
+        except BaseException:
+            self.release(stream)
+            raise
         self._had_peer.set()
         self._changed.set()
 

@@ -88,6 +88,8 @@ class Monitor:
             error = str(line_error)
         except QmonError as qmon_error:
             error = f"Error: {qmon_error}"
+        except MemoryError as short:
+            error = f"Error: {reason(short)}"
         except Exception as unexpected:
             _logger.exception("the line %r failed unexpectedly", line)
             kind = type(unexpected).__name__

@@ -74,8 +74,13 @@ class ExportCommands:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
             raise CommandError(bind_failure(address, error)) from error
-        self._server = NbdServer(listener, max_connections, self._events.changed)
-        self._server.start()
+        server = NbdServer(listener, max_connections, self._events.changed)
+        try:
+            server.start()
+        except OSError:
+            server.stop()
+            raise
+        self._server = server
 
     @command("nbd-server-stop")
     async def stop(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
@@ -25,6 +24,7 @@ from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
 from qmon.node_names import refusal
 from qmon.qmp.registry import Registry
+from qmon.threads import Workers
 
 log = logging.getLogger("qmon.machine")
 
@@ -55,7 +55,7 @@ class Machine:
         self.quit_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self._changing = asyncio.Lock()  # stop and cont, from two monitors, one after the other
-        self._executor = ThreadPoolExecutor(4, thread_name_prefix="control")
+        self._executor = Workers(4, "control")
         self._node_numbers = itertools.count(101)
         self._changing_drives: dict[str, str] = {}
         self._busy: Callable[[str], str | None] = lambda drive: None

@@ -292,11 +292,11 @@ class MigrationCommands:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
             raise CommandError(bind_failure(address, error)) from error
-        self._listening = address
-        self._socket_address = qapi_address(listener)
+        where = qapi_address(listener)
         if self._incoming is None:
             self._incoming = self._make_incoming()
         self._incoming.listen(listener)
+        self._listening, self._socket_address = address, where
         log.info("waiting for a migration on %s", address)
         if isinstance(address, InetAddress) and not is_loopback(listener):
             log.warning(

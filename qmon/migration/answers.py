@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import xxhash
 
@@ -24,6 +25,8 @@ _RANGE = struct.Struct(">QQ")
 _IS_SAME = struct.Struct(">B")
 _PLACE = struct.Struct(">H")
 MAX_BODY = 0xFFFF - _CHECKSUM.size
+MIN_ZERO_RANGE = 4096
+"""Bytes that a range of ZEROS has at least."""
 MAX_RANGES = (MAX_BODY - _ZEROS.size) // _RANGE.size
 
 
@@ -33,7 +36,7 @@ class Type(enum.IntEnum):
     AGREED = 0x7101
     """The drives fit, their locks are taken: blocks may come."""
     ZEROS = 0x7102
-    """Ranges of a drive that are known to read as zeros; before AGREED."""
+    """Ranges of a drive that are known to read as zeros, in their order, drive by drive; before AGREED."""
     APPLIED = 0x7103
     """All records up to this sequence number are written."""
     FLUSHED = 0x7104
@@ -141,10 +144,10 @@ def compared(is_same: bool, differing: list[int]) -> bytes:
     return encode(Type.COMPARED, _IS_SAME.pack(is_same) + b"".join(_PLACE.pack(each) for each in differing))
 
 
-def zeros(drive: int, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
+def zeros(drive: int, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
     """ZEROS messages for any number of ranges, given as (offset, length) in bytes."""
-    for start in range(0, len(ranges), MAX_RANGES):
-        packed = b"".join(_RANGE.pack(*item) for item in ranges[start : start + MAX_RANGES])
+    left = iter(ranges)
+    while packed := b"".join(_RANGE.pack(*item) for item in islice(left, MAX_RANGES)):
         yield encode(Type.ZEROS, _ZEROS.pack(drive) + packed)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 
 from qmon.errors import QmonError, reason
 from qmon.migration.answers import Type
 from qmon.migration.copy import DriveCopy
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.link import Link
+from qmon.migration.link import Link, out_of_turn
 from qmon.migration.offer import Mode
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.sender import Sender
 from qmon.migration.stream import section_part
+from qmon.threads import Workers
 
 FLUSH_TIMEOUT = 600
 """Seconds that the destination gets to flush while the machine runs."""
@@ -82,6 +83,7 @@ class Convergence:
         """Take back FINISH. What PREPARED says that is on its way holds no more, nor does the rate."""
         self._sender.writer.raw(section_part())
         self._sender.writer.back()
+        self._sender.expect(Type.PREPARED, Type.BACK)
         self._sender.end_part()
         while link.wait_for(Type.PREPARED, Type.BACK, timeout=FLUSH_TIMEOUT).type is not Type.BACK:
             pass
@@ -140,15 +142,17 @@ class Convergence:
         """Have both sides flush while the machine runs; return how many seconds it took."""
         begun = time.monotonic()
         self._sender.writer.raw(section_part())
-        self._sender.writer.flush()
+        sequence = self._sender.writer.flush()
+        self._sender.expect(Type.FLUSHED)
         self._sender.end_part()
         self.flush_while_running()
-        link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT)
+        if link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT).number != sequence:
+            raise out_of_turn(Type.FLUSHED)
         return time.monotonic() - begun
 
     def flush_while_running(self) -> None:
         """Flush this side's drives, however long it takes: the destination sees that this side is there."""
-        with ThreadPoolExecutor(1, "migration-flush") as executor:
+        with Workers(1, "migration-flush") as executor:
             flushed = executor.submit(self.flush_drives)
             while not wait([flushed], SIGN_CHECK_SECONDS).done:
                 self._sender.show_life()

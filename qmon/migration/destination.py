@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 import threading
@@ -15,6 +14,7 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.migration import answers
 from qmon.migration.backing import Leftovers
 from qmon.migration.compare import Seen, open_as_seen
+from qmon.migration.door import Door
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.offer import Mode, OfferError
@@ -33,9 +33,8 @@ from qmon.migration.stream import Go, StreamError
 
 log = logging.getLogger("qmon.migration")
 
-MAX_UNGREETED = 16
-"""Connections that may be open without having said hello; one more is closed at once."""
-
+MAX_SESSIONS = 16
+"""Connections of which something has come; for one more the oldest goes that has not said what it wants."""
 
 _STANDS = {
     Stand.PREPARED: Phase.PREPARED,
@@ -101,14 +100,14 @@ class Incoming:
         self._claim = threading.RLock()
         self._owner: Session | None = None
         self._answering: Session | None = None
-        self._sessions: set[Session] = set()
-        self._listener: socket.socket | None = None
+        self._sessions: dict[Session, None] = {}
+        """The oldest first."""
+        self._door: Door | None = None
         self._spoiled = False
         """Whether the last flush or the record of it failed: then there is nothing to wait for."""
         self.progress = Progress()
         self.leftovers = Leftovers()
         """For the session whose migration it is."""
-        self._thread: threading.Thread | None = None
 
     @property
     def phase(self) -> Phase:
@@ -120,22 +119,13 @@ class Incoming:
         return self._drives()
 
     def listen(self, listener: socket.socket) -> None:
-        """Begin to accept connections; returns at once."""
-        self._listener = listener
-        self._thread = threading.Thread(
-            target=self._accept, args=(listener,), name="migration-incoming", daemon=True
-        )
-        self._thread.start()
+        """Begin to accept connections; returns at once. Raises OSError; then the listener is closed."""
+        self._door = Door(listener, self._let_in)
 
     def unlisten(self) -> None:
         """Accept no more connections; those there are go on. Blocks for a moment."""
-        if self._listener is not None:
-            listener, self._listener = self._listener, None
-            with contextlib.suppress(OSError):  # already closed
-                listener.shutdown(socket.SHUT_RDWR)
-            listener.close()
-        if self._thread is not None and threading.current_thread() is not self._thread:
-            self._thread.join()
+        if self._door is not None:
+            self._door.close()
 
     def stop(self) -> None:
         """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks."""
@@ -160,7 +150,7 @@ class Incoming:
             except InvalidTransitionError:
                 status = status_of(self.phase)
                 raise CommandError(f"There is nothing to resolve: the migration is {status}") from None
-            except (OSError, QmonError) as error:
+            except (OSError, QmonError, MemoryError) as error:
                 if self.phase is Phase.GONE:
                     self._states.step(Event.REFUSED)
                 raise CommandError(reason(error)) from error
@@ -168,22 +158,23 @@ class Incoming:
                 self.progress.error = "it was decided that the other side keeps the disks"
             self.progress.ended = time.monotonic()
 
-    def _accept(self, listener: socket.socket) -> None:
-        while self._listener is listener:
-            try:
-                sock, peer = listener.accept()
-            except OSError as error:
-                if self._listener is listener:
-                    log.error("incoming migration: can't accept connections any more: %s", reason(error))
-                return
-            name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local process"
-            if len(self._sessions) >= MAX_UNGREETED:
-                log.warning("incoming migration: connection from %s closed: too many are open", name)
-                sock.close()
-                continue
-            session = Session(self, sock, name)
-            self._sessions.add(session)
+    def _let_in(self, sock: socket.socket, peer: str) -> bool:
+        """Have a connection that speaks heard. When there is no room, make some for a later call."""
+        sessions = list(self._sessions)
+        if len(sessions) >= MAX_SESSIONS:
+            for session in sessions:
+                if not session.has_spoken:
+                    session.abort()
+                    break
+            return False
+        session = Session(self, sock, peer)
+        self._sessions[session] = None
+        try:
             session.start()
+        except BaseException:
+            del self._sessions[session]
+            raise
+        return True
 
     def _do(self, action: Action) -> None:
         """Carry out an action of the table. Raises OSError or QmonError."""
@@ -290,7 +281,7 @@ class Incoming:
                 raise OfferError("the destination runs already: a migration has come in before")
             try:
                 self._states.step(Event.START)
-            except QmonError:
+            except (QmonError, MemoryError):
                 self._states.step(Event.FAIL)
                 raise
             self._owner, self._transfer = session, Transfer(migration_id, mode, drives)
@@ -316,7 +307,7 @@ class Incoming:
             self._answering = session
             try:
                 self._states.step(Event.FINISHED)
-            except (OSError, QmonError):
+            except (OSError, QmonError, MemoryError):
                 self._spoiled = True
                 raise
 
@@ -330,44 +321,53 @@ class Incoming:
             if not self._states.try_step(Event.BACK):
                 raise StreamError("the source goes back, but it was decided here whose the disks are")
 
-    def go(self, session: Session, order: Go) -> None:
+    def go(self, session: Session, order: Go) -> bool:
         """The order to run, from the session that brought the disks or from one that asks again.
 
-        Raises StreamError for an order that comes too early, OSError or QmonError for a refusal that can't
-        be recorded or told.
+        Says whether the source was told that this side runs, or has run. Raises StreamError for an order that
+        comes too early, OSError or QmonError for a refusal that can't be recorded or told.
         """
         with self._claim:
             if self._owner is session:
                 self._owner = None  # from now on whoever asks is as good
             transfer = self._transfer
             if transfer is None or transfer.id.bytes != order.migration_id:
-                session.answer(self._recall(UUID(bytes=order.migration_id)))
-                return
+                return self._recall(session, UUID(bytes=order.migration_id))
             if transfer.digest != order.digest:
                 raise StreamError("the order to run is for other content")
             self._answering = session
-            if self.phase is not Phase.PREPARED:
-                if not self._states.try_step(Event.GO):  # completed, or refused: say so again
-                    raise StreamError("not a valid migration stream: the order to run came too early")
-                return
-            try:
-                self._states.step(Event.GO)
-            except (OSError, QmonError) as error:
-                self.progress.error = reason(error)
-                log.error("incoming migration %s refused: %s", transfer.id, reason(error))
-                self._states.step(Event.REFUSED)
-                return
-            self.progress.ended = time.monotonic()
-            self.progress.error = None
-            self._states.step(Event.RUNNING)
+            if self.phase is Phase.PREPARED:
+                self._take_over(transfer)
+            elif not self._states.try_step(Event.GO):  # completed, or refused: say so again
+                raise StreamError("not a valid migration stream: the order to run came too early")
+            return self.phase in (Phase.COMPLETED, Phase.SETTLED)
 
-    def _recall(self, migration_id: UUID) -> bytes:
-        """The answer about a migration before this one, by what is recorded. Raises JournalError."""
+    def _take_over(self, transfer: Transfer) -> None:
+        """Run, or refuse for good. Raises OSError or QmonError for a refusal that is not recorded or told."""
+        try:
+            self._states.step(Event.GO)
+        except (OSError, QmonError, MemoryError) as error:
+            self.progress.error = reason(error)
+            log.error("incoming migration %s refused: %s", transfer.id, reason(error))
+            self._states.step(Event.REFUSED)
+            return
+        self.progress.ended = time.monotonic()
+        self.progress.error = None
+        self._states.step(Event.RUNNING)
+
+    def _recall(self, session: Session, migration_id: UUID) -> bool:
+        """Answer about a migration before this one, by what is recorded; say whether this side ran.
+
+        Raises JournalError, or OSError.
+        """
         if self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
-            return answers.encode(answers.Type.RUNNING)
+            session.answer(answers.encode(answers.Type.RUNNING))
+            return True
         if self._journal.of_migration(migration_id, Role.DESTINATION, {Stand.REFUSED}):
-            return answers.refused("another migration took its place")
-        return answers.encode(answers.Type.UNKNOWN)
+            session.answer(answers.refused("another migration took its place"))
+        else:
+            session.answer(answers.encode(answers.Type.UNKNOWN))
+        return False
 
     def heard(self, migration_id: UUID) -> None:
         """The source of a migration that has come in here knows it. Raises JournalError."""
@@ -400,7 +400,7 @@ class Incoming:
 
     def ended(self, session: Session) -> None:
         """The session's thread is about to end."""
-        self._sessions.discard(session)
+        self._sessions.pop(session, None)
         with self._claim:
             if self._owner is session:
                 self._owner = None

@@ -77,7 +77,7 @@ class Handover:
         except PeerRefusedError as refused:
             self._progress.error = f"the destination refused to run: {refused}"
             self._finish(Event.REFUSED)
-        except QmonError as error:  # also for an answer that is none: it may have been RUNNING
+        except (QmonError, MemoryError) as error:  # also for an answer that is none: it may have been RUNNING
             self.lose(reason(error))
         else:
             if answer.type is Type.UNKNOWN:
@@ -94,15 +94,15 @@ class Handover:
                 self._sender.link.close()
             try:
                 sock = connect(self._address, CONNECT_TIMEOUT, self._check)
-            except (OSError, QmonError) as error:
+                self._sender.link = Link(sock, self._progress)
+            except (OSError, QmonError, MemoryError) as error:
                 log.debug("the destination can't be asked: %s", reason(error))
                 continue
-            self._sender.link = Link(sock, self._progress)
             self._sender.writer.clear()
             self._sender.writer.raw(preamble())
             try:
                 return self._states.try_step(Event.RECONNECTED)
-            except (OSError, QmonError) as error:
+            except (OSError, QmonError, MemoryError) as error:
                 self.lose(reason(error))
         return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from qmon.migration.answers import Type
 from qmon.migration.link import Link
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
@@ -69,6 +70,11 @@ class Sender:
         link.send(writer.buffers, writer.size, writer.next_sequence - 1, self._limit)
         writer.clear()
 
+    def expect(self, *kinds: Type) -> None:
+        """One answer of these types is to come upon what is sent next."""
+        assert self.link is not None
+        self.link.expect(*kinds)
+
     def end_part(self) -> None:
         """Close the part that was begun, and send it."""
         self.writer.end()
@@ -84,8 +90,13 @@ class Sender:
         self._told = 0.0
 
     def show_life(self) -> None:
-        """While nothing is sent: let the destination see now and then that this side is there."""
+        """While nothing is sent: let the destination see now and then that this side is there.
+
+        Raises what ends the migration, which the destination may have said meanwhile.
+        """
         self._check()
+        if self.link is not None:
+            self.link.check()
         if time.monotonic() - self._told > SIGN_SECONDS:
             self.writer.raw(section_part())
             self._tell_progress()

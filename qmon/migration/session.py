@@ -23,6 +23,7 @@ from qmon.migration.offer import BackingOffer, DriveOffer, Mode, Offer, check_fi
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.receiver import Receiver
 from qmon.migration.stream import Go, Heard, Item, Kind, Record, StreamError
+from qmon.threads import start_thread
 
 if TYPE_CHECKING:
     from qmon.migration.destination import Incoming
@@ -31,6 +32,8 @@ log = logging.getLogger("qmon.migration")
 
 HELLO_TIMEOUT = 10
 """Seconds in which a connection must have said what it wants."""
+
+NO_HELLO = f"no migration was offered within {HELLO_TIMEOUT} s"
 
 SILENCE_TIMEOUT = 60
 """Seconds without a byte after which the source counts as lost. A slow source sends a little, often."""
@@ -41,10 +44,11 @@ SIGN_SECONDS = 5.0
 ANSWERED_TIMEOUT = 2
 """Seconds in which a source that was told how it went may say that it has heard it."""
 
-MIN_ZERO_RANGE = 4096
-
 TELL_APPLIED_AFTER = 4 << 20
 """Bytes after which the source is told that they are applied, when there is no pause to do it in."""
+
+TELL_APPLIED_RECORDS = 4 << 10
+"""The same for records, of which those of zeros hold no bytes."""
 
 
 @contextlib.contextmanager
@@ -95,15 +99,26 @@ class Session:
         self._shown = time.monotonic()
         self._done = False
         """Whether the connection's purpose is fulfilled, or has failed: what comes then fails nothing."""
+        self._may_hear = False
+        """Whether the source was told that this side runs, and may say that it has heard it."""
+        self._deadline = time.monotonic() + HELLO_TIMEOUT
+        """By when a source must have said what it wants, or that it has heard the answer."""
+        self.has_spoken = False
+        """Whether a whole offer has come, or a question: what can't be from a passer-by."""
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """Raises OSError when there is no thread to be had."""
+        start_thread(self._thread)
 
     def end(self) -> None:
         """Have the thread end; one that has given its answer gets a moment to see it heard."""
         if self._done:
             self._thread.join(ANSWERED_TIMEOUT)
+        self.abort()
+
+    def abort(self) -> None:
+        """Wake the thread; it ends."""
         with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -119,9 +134,8 @@ class Session:
         try:
             self._receive()
         except TimeoutError:
-            waited = HELLO_TIMEOUT if self._offer is None else SILENCE_TIMEOUT
-            self._fail(f"nothing came for {waited} s")
-        except QmonError as error:
+            self._fail(NO_HELLO if self._offer is None else f"nothing came for {SILENCE_TIMEOUT} s")
+        except (QmonError, MemoryError) as error:
             self._fail(reason(error))
         except OSError as error:  # those of drives are told by the drive's name
             self._fail(f"the connection to the source was lost: {reason(error)}")
@@ -133,18 +147,20 @@ class Session:
             self._incoming.ended(self)
 
     def _receive(self) -> None:
-        deadline = time.monotonic() + HELLO_TIMEOUT
-        while True:
-            if self._done:
-                deadline = time.monotonic() + ANSWERED_TIMEOUT
+        while not self._done or self._may_hear:
             is_under_way = self._offer is not None and not self._done
-            patience = SILENCE_TIMEOUT if is_under_way else max(0.0, deadline - time.monotonic())
+            patience = SILENCE_TIMEOUT if is_under_way else self._deadline - time.monotonic()
+            if patience <= 0:  # something may come all the same, byte by byte
+                raise TimeoutError
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
                 raise StreamError(self._why_short())
             for item in items:
                 self._take(item)
-            if self._progress.transferred - self._told_at >= TELL_APPLIED_AFTER:
+            if (
+                self._progress.transferred - self._told_at >= TELL_APPLIED_AFTER
+                or self._applied - self._told >= TELL_APPLIED_RECORDS
+            ):
                 self._tell_applied()
 
     def _why_short(self) -> str:
@@ -153,6 +169,7 @@ class Session:
         return "the source closed the connection"
 
     def _take(self, item: Item) -> None:
+        self.has_spoken = True
         match item:
             case Record() if self._offer is None:
                 self._greet(item)
@@ -161,8 +178,10 @@ class Session:
                 self._applied = item.sequence
             case Go():
                 self._done = True
-                self._incoming.go(self, item)
+                self._deadline = time.monotonic() + ANSWERED_TIMEOUT
+                self._may_hear = self._incoming.go(self, item)
             case Heard():
+                self._may_hear = False
                 self._incoming.heard(UUID(bytes=item.migration_id))
 
     def _greet(self, record: Record) -> None:
@@ -195,9 +214,7 @@ class Session:
         self._make_ready(offer)
         for index, own in enumerate(self._writable):
             if own and offer.drives[index].backing is None:
-                with opening(self._drives[index]):
-                    ranges = list(self._zero_ranges(self._drives[index]))
-                for message in answers.zeros(index, ranges):
+                for message in answers.zeros(index, self._zero_ranges(self._drives[index])):
                     self._sock.sendall(message)
         self._progress.agreed = time.monotonic()
         self._sock.sendall(answers.encode(answers.Type.AGREED))
@@ -228,9 +245,11 @@ class Session:
 
     @staticmethod
     def _zero_ranges(drive: MigratingDrive) -> Iterator[tuple[int, int]]:
-        for extent in visible_extents(drive.node, 0, drive.size):
-            if extent.kind is ExtentKind.ZERO and extent.length >= MIN_ZERO_RANGE:
-                yield extent.offset, extent.length
+        """Not as a list: of a disk in splinters they would take gigabytes."""
+        with opening(drive):
+            for extent in visible_extents(drive.node, 0, drive.size):
+                if extent.kind is ExtentKind.ZERO and extent.length >= answers.MIN_ZERO_RANGE:
+                    yield extent.offset, extent.length
 
     def _apply(self, record: Record) -> None:
         match record.kind:

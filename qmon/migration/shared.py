@@ -139,6 +139,7 @@ class SharedDisks:
     def _ask(self, asked: Mapping[int, Sequence[Range]], timeout: float) -> dict[int, list[Range]]:
         """Ask of each of these drives; return which ranges differ of those that are not one file."""
         writer = self._sender.writer
+        differing: dict[int, list[Range]] = {}
         for index, ranges in asked.items():
             drive = self._drives[index]
             try:
@@ -148,9 +149,8 @@ class SharedDisks:
                 raise QmonError(f"drive '{drive.id}' can't be read: {reason(error)}") from error
             writer.raw(section_part())
             writer.compare(index, question.encode())
+            self._sender.expect(Type.COMPARED, Type.BUSY)
             self._sender.end_part()
-        differing: dict[int, list[Range]] = {}
-        for index, ranges in asked.items():
             is_same, found = self._hear(timeout)
             if found and found[-1] >= len(ranges):
                 raise LinkError("the destination compared what it was not asked for")

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from qmon.address import connect
 from qmon.errors import CommandError, QmonError, reason
+from qmon.migration import agreement
 from qmon.migration.answers import Type
 from qmon.migration.convergence import Convergence, flushing
 from qmon.migration.copy import DriveCopy
@@ -42,6 +43,7 @@ from qmon.migration.stream import (
 )
 from qmon.migration.switchover import Switchover, close_gate
 from qmon.migration.transport import parse_uri
+from qmon.threads import start_thread
 
 log = logging.getLogger("qmon.migration")
 
@@ -126,10 +128,15 @@ class Source:
         return [(copy.drive.id, copy.remaining, copy.total) for copy in list(self._copies)]
 
     def start(self) -> None:
-        """Begin, or go on asking where a restart found doubt."""
+        """Begin, or go on asking where a restart found doubt. Raises OSError when it can't be asked."""
         if self.phase is Phase.NONE:
             self._states.step(Event.START)
-        self._thread.start()
+        try:
+            start_thread(self._thread)
+        except OSError as error:
+            if self.phase is Phase.DOUBT:
+                raise
+            self._end(reason(error))
 
     def cancel(self) -> None:
         """Cancel, if GO has not been sent; a migration that has ended is left as it is.
@@ -200,7 +207,7 @@ class Source:
     def _attempt(self) -> None:
         try:
             self._migrate()
-        except (OSError, QmonError) as error:
+        except (OSError, QmonError, MemoryError) as error:
             self._end(reason(error))
         except Exception as error:
             log.exception("the migration failed by a fault of qmon's own")
@@ -225,6 +232,7 @@ class Source:
             convergence.reach(link)
         self._digest, self._running = prepared.digest, prepared.running
         self._step(Event.PREPARED)
+        link.check()  # it took a moment
         # The point of no return: whoever cancels does so before this step or not at all.
         self._step(Event.GO)
 
@@ -246,6 +254,7 @@ class Source:
                 self._record(Stand.GONE)
             case Action.SEND_GO:
                 self._sender.writer.raw(go(self.id.bytes, self._digest))
+                self._sender.expect(Type.RUNNING, Type.UNKNOWN)
                 self._sender.flush()
             case Action.RECORD_MOVED:
                 self._record(Stand.MOVED)
@@ -315,16 +324,9 @@ class Source:
     def _agree(self, link: Link, offer: Offer) -> None:
         self._sender.writer.raw(preamble() + section_start())
         self._sender.writer.hello(offer.encode())
+        self._sender.expect(*agreement.ANSWERS)
         self._sender.end_part()
-        by_index = {copy.index: copy for copy in self._copies if copy.hears_of_zeros}
-        while (answer := link.wait_for(Type.ZEROS, Type.BUSY, Type.AGREED)).type is not Type.AGREED:
-            if answer.type is Type.BUSY:
-                continue
-            index, ranges = answer.zeros
-            if index not in by_index:
-                raise LinkError(f"the destination spoke of drive {index}, which does not travel in full")
-            for offset, length in ranges:
-                by_index[index].known_zeros.add(offset, length)
+        agreement.hear(link, offer, self._copies)
         self._track()
         self.progress.agreed = time.monotonic()
         self._step(Event.AGREED)
@@ -349,7 +351,7 @@ class Source:
         self._note_end()
         try:
             self._states.step(event)
-        except (OSError, QmonError) as error:
+        except (OSError, QmonError, MemoryError) as error:
             self.progress.error = "; then ".join(filter(None, (self.progress.error, reason(error))))
             log.error("migration: %s", self.progress.error)
             self._states.tell()

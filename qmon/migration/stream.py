@@ -23,8 +23,9 @@ numbers go up by one from 0. The digest of a stream is XXH3 64 over the checksum
 from __future__ import annotations
 
 import enum
+import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import xxhash
@@ -318,14 +319,17 @@ class StreamReader:
     """Takes bytes in pieces of any size, yields the stream's items, and refuses what is none.
 
     Fill ``room()``, say how much by ``filled``, then take all ``items()``. A Record's payload lies in that
-    room, so use it before asking for room again. Memory is bounded whatever comes.
+    room, so use it before asking for room again. Memory is bounded whatever comes; to make a reader raises
+    OSError where there is none.
     """
 
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        # Of pages that cost nothing until their first use, and are given back at once.
+        self._buffer = memoryview(mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._start = self._end = 0
         self._position = 0
-        self._parse = self._parse_preamble
+        # No bound method: a reader that refers to itself would keep its buffer until it is found.
+        self._parse: Callable[[StreamReader], Item | None] = StreamReader._parse_preamble
         self._expected = 0
         self._last_part = False
         self._goes_back = False
@@ -350,7 +354,7 @@ class StreamReader:
         """Yield what is complete. Raises StreamError, after which the stream is of no use."""
         while self._start < self._end:
             before = self._start
-            item = self._parse()
+            item = self._parse(self)
             if item is not None:
                 yield item
             elif self._start == before:
@@ -381,7 +385,7 @@ class StreamReader:
             raise self._error("it is not from a qmon of this version")
         if len(have) == len(_PREAMBLE):
             self._skip(len(_PREAMBLE))
-            self._parse = self._parse_mark
+            self._parse = StreamReader._parse_mark
         return None
 
     def _parse_mark(self) -> Item | None:
@@ -410,7 +414,7 @@ class StreamReader:
         self._greeted = True
         self._goes_back = self._last_part
         self._last_part = mark is Mark.SECTION_END
-        self._parse = self._parse_record
+        self._parse = StreamReader._parse_record
         return None
 
     def _parse_record(self) -> Item | None:
@@ -448,7 +452,7 @@ class StreamReader:
         self._expected += 1
         self._skip(len(whole))
         if kind is Kind.END:
-            self._parse = self._parse_footer
+            self._parse = StreamReader._parse_footer
         return Record(kind, drive, offset, length, sequence, payload)
 
     def _check_finish(self, payload: memoryview) -> None:
@@ -463,7 +467,7 @@ class StreamReader:
         if bytes(have) != expected:
             raise self._error("a section without its footer")
         self._skip(len(expected))
-        self._parse = self._parse_mark
+        self._parse = StreamReader._parse_mark
         return None
 
     def _parse_command(self) -> Item | None:
@@ -477,10 +481,10 @@ class StreamReader:
             raise self._error("checksum mismatch in a command")
         self._skip(len(have))
         if command == COMMAND_HEARD:
-            self._parse = self._parse_eof
+            self._parse = StreamReader._parse_eof
             return Heard(migration_id)
         self._awaited = COMMAND_HEARD
-        self._parse = self._parse_command
+        self._parse = StreamReader._parse_command
         return Go(migration_id, digest)
 
     def _parse_eof(self) -> Item | None:
@@ -488,7 +492,7 @@ class StreamReader:
         if byte != Mark.EOF:
             raise self._error(f"{byte:#04x} came behind the last command, expected the end")
         self._skip(1)
-        self._parse = self._parse_nothing
+        self._parse = StreamReader._parse_nothing
         return Mark.EOF
 
     def _parse_nothing(self) -> Item | None:

@@ -194,6 +194,7 @@ class Switchover:
         """Say that this was all, and hear that the destination holds it, if that comes in time."""
         self._sender.writer.raw(section_end())
         expected = self._sender.writer.finish(running)
+        self._sender.expect(Type.PREPARED)
         self._sender.end_part()
         convergence.flush_drives()  # as the destination flushes, so that letting go takes no longer
         try:

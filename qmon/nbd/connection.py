@@ -18,7 +18,7 @@ from time import monotonic_ns
 from qmon.block.extents import visible_extents
 from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Kind, Node
-from qmon.errors import reason
+from qmon.errors import as_os_error, reason
 from qmon.nbd.constants import (
     MAX_PAYLOAD,
     REQUEST,
@@ -292,7 +292,7 @@ class Connection:
                 elif command == _TRIM:
                     node.discard(offset, length)
                     counters.count_discard(length, started)
-        except OSError as failure:
+        except (OSError, MemoryError) as failure:
             replies.add_error(cookie, command, self._failure(failure, command, offset, length))
             return True
         place = replies.add_done(cookie, command)
@@ -306,7 +306,7 @@ class Connection:
         try:
             node.flush()
             self._counters.count_flush(started)
-        except OSError as failure:
+        except (OSError, MemoryError) as failure:
             error = self._failure(failure, _FLUSH, 0, 0)
             for place in self._unflushed:
                 self._replies.fail(place, error)
@@ -369,14 +369,15 @@ class Connection:
                 node.write(offset + done, piece)
                 if flags & _FUA and done + len(piece) == length:
                     node.flush()
-        except OSError as failure:
+        except (OSError, MemoryError) as failure:
             error = self._failure(failure, _WRITE, offset, length)
         finally:
             self._gate.leave()
         return error
 
-    def _failure(self, failure: OSError, command: int, offset: int, length: int) -> int:
+    def _failure(self, raised: OSError | MemoryError, command: int, offset: int, length: int) -> int:
         """The protocol's error value for what a node raised; the log is told once for each errno."""
+        failure = as_os_error(raised)
         figure = _FAILED.get(command)
         if figure is not None:
             setattr(self._counters, figure, getattr(self._counters, figure) + 1)

@@ -18,6 +18,7 @@ from qmon.nbd.connection import Connection
 from qmon.nbd.constants import MAX_STRING
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
+from qmon.threads import Shortage, start_thread
 from qmon.trace import NBD_NEGOTIATE_SUCCESS
 
 __all__ = ["ClientInfo", "Disk", "Export", "NbdServer"]
@@ -92,8 +93,8 @@ class NbdServer:
         self._acceptor = threading.Thread(target=self._accept, name="nbd accept", daemon=True)
 
     def start(self) -> None:
-        """Begin to accept clients."""
-        self._acceptor.start()
+        """Begin to accept clients. Raises OSError when there is no thread to be had."""
+        start_thread(self._acceptor)
 
     def exports(self) -> Mapping[str, Export]:
         """The exports of now, by name."""
@@ -189,6 +190,7 @@ class NbdServer:
                 log.debug("%s was removed before", path)
 
     def _accept(self) -> None:
+        shortage = Shortage(log, "can't accept an NBD client")
         while True:
             with self._changed:
                 while self._max_connections and len(self._clients) >= self._max_connections:
@@ -197,14 +199,19 @@ class NbdServer:
                     self._changed.wait()
             try:
                 sock, address = self._listener.accept()
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 with self._changed:
                     if self._stopping:
                         return
-                    log.warning("can't accept an NBD client: %s", reason(error))
+                    shortage.tell(error)
                     self._changed.wait(_ACCEPT_RETRY_SECONDS)
                 continue
-            self._add_client(sock, str(address))
+            try:
+                self._add_client(sock, str(address))
+                shortage.over()
+            except (OSError, MemoryError) as error:
+                shortage.tell(error)
+                sock.close()
 
     def _add_client(self, sock: socket.socket, address: str) -> None:
         with self._changed:
@@ -217,9 +224,9 @@ class NbdServer:
                 target=self._run, args=(client,), name=f"nbd client {self._count}", daemon=True
             )
             client.thread = thread
-            self._clients.add(client)
             # Inside the lock, so that whoever finds the client can join its thread.
-            thread.start()
+            start_thread(thread)
+            self._clients.add(client)
 
     def _run(self, client: _Client) -> None:
         try:
@@ -229,7 +236,7 @@ class NbdServer:
                 Connection(client.socket, agreement).run()
         except ProtocolError as error:
             log.warning("NBD client %s is disconnected: %s", client.peer, error)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             log.info("NBD client %s is lost: %s", client.peer, reason(error))
         except Exception:
             log.exception("NBD client %s is disconnected by a fault of ours", client.peer)

@@ -77,7 +77,7 @@ class Registry:
         except CommandError as error:
             leave("%s 0", error)
             raise
-        except (QmonError, OSError) as error:
+        except (QmonError, OSError, MemoryError) as error:
             leave("%s 0", reason(error))
             raise CommandError(reason(error)) from error
         leave("%s 1", result)
