@@ -21,7 +21,7 @@ AGREE_RATE = 16 << 20
 """A destination must agree within ten minutes, and a second more for each 16 MiB of the drives and their
 backing images (about a minute for each GiB): when all is compared, a slow disk is read faster than that."""
 
-BUSY_AT_ONCE = 10
+BUSY_AT_ONCE = 100
 """How many BUSY may come together; after them one a second. An honest one comes every few seconds."""
 
 

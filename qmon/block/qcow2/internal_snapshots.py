@@ -110,7 +110,7 @@ class InternalSnapshots:
                 length=0,
             )
             self._use_table([*self._entries_of(kept), encode_snapshot(new)], counted)
-        except OSError:
+        except BaseException:
             self._undo(counted)
             raise
         self._give_up(dropped)
@@ -126,7 +126,7 @@ class InternalSnapshots:
         try:
             dropped = self._all_of(snapshots)
             self._use_table(self._entries_of(kept), counted)
-        except OSError:
+        except BaseException:
             self._undo(counted)
             raise
         self._give_up(dropped)
@@ -152,7 +152,7 @@ class InternalSnapshots:
             self._out.flush()
             self._out.sync()
             self._out.switch(SIZE_OFFSET, RESIZE_FIELDS.pack(size, 0, entries, offset))
-        except OSError:
+        except BaseException:
             self._undo(counted)
             raise
         with core.lock:

@@ -157,7 +157,7 @@ class Refcounts:
                     block.entries[place : place + count] = self.codec.repeat(new, count)
                     self.cache.touch(block, place, place + count - 1)
                     done += count
-        except OSError:
+        except BaseException:
             for cluster in ordered[:done]:
                 self.change(cluster, -by)
             raise

@@ -7,10 +7,11 @@ referred to is counted and holds what it should; at worst some are counted that 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from qmon.block.file import FileNode
 from qmon.block.qcow2.core import Core
@@ -102,7 +103,7 @@ class WriteOut:
 
     def _flush(self) -> None:
         core, refcounts, mapping = self._core, self._refcounts, self._core.mapping
-        with core.lock:
+        with core.lock, self._whole():
             epoch = core.requests.begin_epoch()
             moved = refcounts.place_moved_table() if refcounts.has_moved else None
             new_blocks, refcounts.new_blocks = refcounts.new_blocks, set()
@@ -149,6 +150,15 @@ class WriteOut:
                     refcounts.new_blocks |= new_blocks
                     refcounts.has_moved = refcounts.has_moved or moved is not None
                     self._given_up += given_up
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is to be written is taken as a whole: where memory runs short within, no flush is true any more."""
+        try:
+            yield
+        except MemoryError:
+            self._failed = errno.ENOMEM
+            raise
 
     def _reach_end(self, tables: set[int]) -> None:
         """Of a new table in a hole only what is not empty was written: the file may end within it."""
@@ -202,7 +212,7 @@ class WriteOut:
             counts_now = refcounts.get_all(clusters)
             free = [cluster for cluster, count in zip(clusters, counts_now, strict=True) if count == 1]
         self._punch(sorted(set(free)))
-        with core.lock:
+        with core.lock, self._whole():
             done = {id(entry) for entry in ready}
             self._unreferenced = [entry for entry in self._unreferenced if id(entry) not in done]
             refcounts.change_all(clusters, -1)
@@ -212,7 +222,7 @@ class WriteOut:
             counts = refcounts.cache.take_writes()
         try:
             self._write(_places(counts))
-        except OSError:
+        except BaseException:
             with core.lock:
                 refcounts.cache.not_written(counts)
             raise

@@ -208,7 +208,7 @@ class Writer:
                 filling.before = mapping.runs(start, offset - start)
             if stop < end:
                 filling.after = mapping.runs(stop, end - stop)
-        except OSError:
+        except BaseException:
             self._take_back(filling)
             raise
         self._fillings.append(filling)
