@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from qmon.errors import reason
 
+BEGINNING = 4 << 20
+"""Bytes that must be free for a thread to begin: one whose first line finds no memory ends without a word,
+and Python's ``start`` waits for it for ever."""
+
+
+def _check_memory() -> None:
+    mmap.mmap(-1, BEGINNING, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+
 
 def _no_thread(error: RuntimeError) -> OSError:
-    return OSError(errno.EAGAIN, f"no thread to be had: {error}")
+    return OSError(errno.EAGAIN, str(error))
 
 
 def start_thread(thread: threading.Thread) -> None:
     """Start a thread. Raises OSError when there is none to be had."""
+    _check_memory()
     try:
         thread.start()
     except RuntimeError as error:
@@ -34,6 +44,7 @@ class Workers(ThreadPoolExecutor):
 
     def __init__(self, count: int, name: str) -> None:
         """Raises OSError when there are not so many threads to be had."""
+        _check_memory()
         super().__init__(count, name)
         together = threading.Barrier(count)
         try:

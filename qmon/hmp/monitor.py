@@ -49,9 +49,9 @@ class Monitor:
 
     def prepare(self) -> None:
         """Read what the first line needs, so that it need not wait for that; on a thread of its own."""
-        load_handlers()
-        if self._given_tables is None:
-            with contextlib.suppress(HxError):  # the first line says so
+        with contextlib.suppress(HxError, OSError, MemoryError):  # the first line says so, or has more luck
+            load_handlers()
+            if self._given_tables is None:
                 default_tables()
 
     def trace(self, tell: Callable[[str], None]) -> None:
@@ -88,7 +88,7 @@ class Monitor:
             error = str(line_error)
         except QmonError as qmon_error:
             error = f"Error: {qmon_error}"
-        except MemoryError as short:
+        except (OSError, MemoryError) as short:
             error = f"Error: {reason(short)}"
         except Exception as unexpected:
             _logger.exception("the line %r failed unexpectedly", line)

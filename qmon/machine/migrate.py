@@ -116,7 +116,11 @@ class MigrationCommands:
         parse_uri(uri)
         mode = self.settings.begin(bool(blk), bool(inc))
         self._state_before = self._machine.state
-        self._source = self._make_source(uri, mode)
+        try:
+            self._source = self._make_source(uri, mode)
+        except MemoryError:
+            self.settings.end()
+            raise
         self._source_phase = Phase.SETUP
         self._source.start()
         return {}

@@ -1,4 +1,4 @@
-"""Peers that answer what nobody asked for, or connect in numbers and say nothing: they cost next to nothing."""
+"""Peers that answer what nobody asked for, or connect in numbers and say nothing: they cost little."""
 
 from __future__ import annotations
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qmon.migration.answers import Type, encode
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, ROWS
+from qmon.migration.stream import RecordWriter, preamble, section_start
 from tests.block.locks_probe import locked_bytes
 from tests.machine.house import SIZE, House, Play, Street
 
@@ -508,6 +512,79 @@ class TestPause:
             assert await source.migration() == "pre-switchover"
             await source.ask("migrate-continue", state="pre-switchover")
             await source.until(source.migration, "completed")
+            await target.until(target.status, "running")
+
+        play(scene)
+
+
+class TestSetup:
+    """What a destination may do before it agrees has an end."""
+
+    @staticmethod
+    def busy(listener: socket.socket, pause_seconds: float) -> None:
+        """Say that the offer is looked at, and nothing else."""
+        sock, _ = listener.accept()
+        with sock, contextlib.suppress(OSError):
+            while True:
+                sock.sendall(encode(Type.BUSY))
+                time.sleep(pause_seconds)
+
+    @pytest.mark.parametrize(
+        ("seconds", "pause_seconds", "said"),
+        [
+            (1, 0.1, "the destination did not agree within 1 s"),
+            (600, 0, "the destination answered BUSY out of turn"),
+        ],
+        ids=["for ever", "all the time"],
+    )
+    def test_a_destination_that_is_busy(
+        self,
+        play: Play,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        seconds: int,
+        pause_seconds: float,
+        said: str,
+    ) -> None:
+        monkeypatch.setattr("qmon.migration.agreement.AGREE_SECONDS", seconds)
+
+        async def scene(street: Street) -> None:
+            house = await street.one()
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(tmp_path / "busy"))
+                listener.listen()
+                busy = threading.Thread(target=self.busy, args=(listener, pause_seconds))
+                busy.start()
+                await house.ask("migrate", uri=f"unix:{tmp_path}/busy", blk=True)
+                await house.until(house.migration, "failed")
+                await asyncio.to_thread(busy.join, 10)
+            assert (await house.ask("query-migrate"))["error-desc"] == said
+            assert await house.status() == "running"
+
+        play(scene)
+
+    @pytest.mark.parametrize("pause_seconds", [0.2, 0.0005])
+    def test_a_hello_that_comes_in_drops(
+        self, play: Play, monkeypatch: pytest.MonkeyPatch, pause_seconds: float
+    ) -> None:
+        monkeypatch.setattr("qmon.migration.session.HELLO_TIMEOUT", 1)
+        record = RecordWriter()
+        record.hello(b"x" * (1 << 20))
+        hello = preamble() + section_start() + b"".join(record.buffers)
+
+        def drip(path: str) -> int:
+            with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
+                sock.connect(path)
+                for sent in range(len(hello)):
+                    sock.sendall(hello[sent : sent + 1])
+                    time.sleep(pause_seconds)
+            return sent
+
+        async def scene(street: Street) -> None:
+            source, target, uri = await pair(street)
+            sent = await asyncio.to_thread(drip, uri.removeprefix("unix:"))
+            assert sent < len(hello) // 2
+            await source.ask("migrate", uri=uri, blk=True)
             await target.until(target.status, "running")
 
         play(scene)

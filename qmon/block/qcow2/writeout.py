@@ -153,7 +153,7 @@ class WriteOut:
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
-        """What is to be written is taken as a whole: where memory runs short within, no flush is true any more."""
+        """What is to be written is taken as a whole: once memory was short within, no flush is true."""
         try:
             yield
         except MemoryError:
