@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +20,25 @@ from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, ROWS
 from qmon.migration.stream import RecordWriter, preamble, section_start
 from tests.block.locks_probe import locked_bytes
-from tests.machine.house import SIZE, House, Play, Street
+from tests.machine.house import PATIENCE, SIZE, House, Play, Street
+
+DRIP = """
+import socket, sys, time
+path, file, pause_seconds = sys.argv[1:]
+hello = open(file, "rb").read()
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(path)
+for position in range(len(hello)):
+    try:
+        sock.sendall(hello[position:position + 1])
+    except OSError:
+        sys.exit(0)
+    resume = time.monotonic() + float(pause_seconds)
+    while time.monotonic() < resume:
+        pass
+sys.exit("all of it was taken")
+"""
+"""Sends a file byte by byte, and succeeds when somebody has had enough of it."""
 
 BUSY = "Node 'd0' is busy: block device is in use by migration"
 
@@ -563,27 +583,22 @@ class TestSetup:
 
         play(scene)
 
-    @pytest.mark.parametrize("pause_seconds", [0.1, 0])
+    @pytest.mark.parametrize("pause_seconds", [0.1, 0.0001])
     def test_a_hello_that_comes_in_drops(
-        self, play: Play, monkeypatch: pytest.MonkeyPatch, pause_seconds: float
+        self, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_seconds: float
     ) -> None:
         monkeypatch.setattr("qmon.migration.session.HELLO_TIMEOUT", 0.3)
         record = RecordWriter()
         record.hello(b"x" * (1 << 20))
-        hello = preamble() + section_start() + b"".join(record.buffers)
-
-        def drip(path: str) -> int:
-            with socket.socket(socket.AF_UNIX) as sock, contextlib.suppress(OSError):
-                sock.connect(path)
-                for sent in range(len(hello)):
-                    sock.sendall(hello[sent : sent + 1])
-                    time.sleep(pause_seconds)
-            return sent
+        hello = tmp_path / "hello"
+        hello.write_bytes(preamble() + section_start() + b"".join(record.buffers))
 
         async def scene(street: Street) -> None:
             source, target, uri = await pair(street)
-            sent = await asyncio.to_thread(drip, uri.removeprefix("unix:"))
-            assert sent < len(hello) - 1
+            path = uri.removeprefix("unix:")
+            dripping = [sys.executable, "-c", DRIP, path, str(hello), str(pause_seconds)]
+            # Of its own process: it is not kept waiting by who reads.
+            await asyncio.to_thread(subprocess.run, dripping, check=True, timeout=PATIENCE)
             monkeypatch.undo()
             await source.ask("migrate", uri=uri, blk=True)
             await target.until(target.status, "running")
