@@ -1240,8 +1240,8 @@ SRST
   Set one parameter, also while a migration is under way. ``max-bandwidth`` takes a size to send
   in each second, in MiB without a suffix; ``downtime-limit`` a time in milliseconds.
   ``block-incremental`` goes with the capability ``block``. qmon's own ``x-qmon-verify-backing``
-  says how incremental copies compare the backing images: by samples of them (``sample``), all of
-  them (``full``), or only their size (``off``).
+  says how copies compare what is not copied, read-only drives and the backing images of incremental
+  copies: by samples of them (``sample``), all of them (``full``), or only their size (``off``).
 
   While ``tls-creds`` is set, migrations are refused rather than sent in clear text: there is no TLS
   yet. ``tls-hostname`` and ``tls-authz`` mean nothing without it. ``block-bitmap-mapping`` is set by

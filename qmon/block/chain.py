@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 
 from qmon.block.guessed import GuessedRawFilter
-from qmon.block.image import BACKING_LOCKS, Layer, backing_path, open_one
+from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, backing_path, open_image, open_one
 from qmon.block.locks import LockSet, Permission
 from qmon.block.node import Kind, Node
 from qmon.block.qcow2.node import Qcow2Node
@@ -71,6 +71,25 @@ def put_on_top(overlay: Qcow2Node, old: _Image, layer: Layer) -> None:
     except BaseException:
         old.change_locks(held)
         raise
+
+
+def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> ImageNode:
+    """The same image open in another way; ``old`` is closed, or stays as it is when this raises OSError.
+
+    Until the new one has its locks, the old one keeps others only from what excludes a reader.
+    """
+    assert isinstance(old, _Image)
+    if not old.read_only:
+        old.flush()
+    held = old.locks
+    old.change_locks(_JUST_READ)
+    try:
+        new = open_image(file, format, read_only=read_only)
+    except BaseException:
+        old.change_locks(held)
+        raise
+    old.close()
+    return new
 
 
 def commit(top: Qcow2Node, layer: Layer) -> None:

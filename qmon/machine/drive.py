@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from qmon.block.accounts import Accounts
-from qmon.block.chain import backing_name, check_overlay, commit, put_on_top
+from qmon.block.chain import backing_name, check_overlay, commit, put_on_top, reopened
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards
 from qmon.block.gate import Gate
@@ -225,10 +225,7 @@ class Drive:
                 image.close()
                 raise OSError(errno.ESTALE, "it was removed or replaced while it was given away")
             self._left = None
-            self._image = image
-            self.node = RecentFilter(image, self.recent)
-            if self._is_guessed_raw:
-                self.node = GuessedRawFilter(self.node)
+            self._show(image)
             self._active = True
             self._layers = self._look()
             if self.faults:
@@ -252,6 +249,37 @@ class Drive:
     def identify(self) -> tuple[FileIdentity, ...]:
         """Which files the open image is made of. Raises OSError."""
         return () if self._image is None else identify(self._image)
+
+    def _show(self, image: ImageNode) -> None:
+        self._image = image
+        self.node = RecentFilter(image, self.recent)
+        if self._is_guessed_raw:
+            self.node = GuessedRawFilter(self.node)
+
+    def open_to_fill(self) -> None:
+        """Have the image of an active read-only drive open for writing, and locked so, until ``end_filling``.
+
+        Nobody else uses the drive. Raises OSError, and stays open for reading alone.
+        """
+        self._reopen(read_only=False)
+
+    def end_filling(self) -> None:
+        """Flush, and have the image of a read-only drive open for reading alone again, if it is not.
+
+        Nobody else uses the drive. Raises OSError.
+        """
+        if self.read_only and self._image is not None and not self._image.read_only:
+            self._reopen(read_only=True)
+
+    def _reopen(self, *, read_only: bool) -> None:
+        assert self._image is not None
+        files = self.identify()
+        self._show(reopened(self._image, self.settings.file, self.format, read_only=read_only))
+        self._has_fault_filter = False
+        if self.faults:
+            self.install_fault_filter()
+        if self.identify() != files:
+            raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
 
     def leave_to_backing(self, offset: int, length: int) -> None:
         """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.

@@ -224,6 +224,10 @@ class Machine:
             drive.gate.close(STOPPED, 0)  # nobody is inside yet
         self.drives[device.id] = drive
 
+    def empty_devices(self) -> list[str]:
+        """The ids of the devices that have no medium; from any thread."""
+        return [name for name in list(self.devices) if name not in self.drives]
+
     def check_id_free(self, id: str) -> None:
         """Raises CommandError for a device's id that is taken."""
         if id in self.devices:

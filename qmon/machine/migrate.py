@@ -136,6 +136,7 @@ class MigrationCommands:
             is_running=self._ran_before,
             entry=entry,
             uuid=self._uuid if self.settings.capabilities["validate-uuid"] else None,
+            empty=self._machine.empty_devices(),
             pause=self.settings.capabilities["pause-before-switchover"],
         )
 
@@ -317,6 +318,7 @@ class MigrationCommands:
             on_phase=lambda phase: self._machine.post(lambda: self._on_incoming(phase)),
             entry=entry,
             uuid=self._uuid,
+            empty=self._machine.empty_devices,
         )
 
     def _start_machine(self, running: bool) -> None:

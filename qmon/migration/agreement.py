@@ -7,14 +7,14 @@ migration for ever. So the time that it gets follows from what there is to look 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qmon.migration.answers import MIN_ZERO_RANGE, Answer, Type
 from qmon.migration.copy import DriveCopy
 from qmon.migration.link import Link, LinkError, out_of_turn
 from qmon.migration.offer import Offer
 
-ANSWERS = (Type.ZEROS, Type.BUSY, Type.AGREED)
+ANSWERS = (Type.ZEROS, Type.BUSY, Type.NEEDED, Type.AGREED)
 
 AGREE_SECONDS = 600
 AGREE_RATE = 16 << 20
@@ -25,10 +25,11 @@ BUSY_AT_ONCE = 100
 """How many BUSY may come together; after them one a second. An honest one comes every few seconds."""
 
 
-def hear(link: Link, offer: Offer, copies: Sequence[DriveCopy]) -> None:
+def hear(link: Link, offer: Offer, copies: Sequence[DriveCopy], need: Callable[[int], DriveCopy]) -> None:
     """Return when the destination has agreed; the copies know by then what it has as zeros.
 
-    Raises LinkError for one that does not, or says what it must not, PeerRefusedError for a no.
+    ``need`` makes the copy of a drive, by its number, that the destination asks for beyond these. Raises
+    LinkError for one that does not agree, or says what it must not, PeerRefusedError for a no.
     """
     sizes = sum(drive.size + (drive.backing.size if drive.backing else 0) for drive in offer.drives)
     patience = AGREE_SECONDS + sizes // AGREE_RATE
@@ -42,6 +43,9 @@ def hear(link: Link, offer: Offer, copies: Sequence[DriveCopy]) -> None:
         if answer.type is Type.ZEROS:
             zeros.note(answer)
             continue
+        if answer.type is Type.NEEDED:
+            zeros.add(need(answer.needed))
+            continue
         busy += 1
         if busy > BUSY_AT_ONCE + passed:
             raise out_of_turn(Type.BUSY)
@@ -54,6 +58,10 @@ class _Zeros:
         self._copies = {copy.index: copy for copy in copies if copy.hears_of_zeros}
         self._index = -1
         self._end = 0
+
+    def add(self, copy: DriveCopy) -> None:
+        """One more copy travels."""
+        self._copies[copy.index] = copy
 
     def note(self, answer: Answer) -> None:
         """Raises LinkError for ranges that can't be."""

@@ -21,6 +21,7 @@ _CHECKSUM = struct.Struct(">Q")
 _NUMBER = struct.Struct(">Q")
 _PREPARED = struct.Struct(">QQ")
 _ZEROS = struct.Struct(">H")
+_NEEDED = struct.Struct(">H")
 _RANGE = struct.Struct(">QQ")
 _IS_SAME = struct.Struct(">B")
 _PLACE = struct.Struct(">H")
@@ -54,6 +55,8 @@ class Type(enum.IntEnum):
     """The answer to BACK: no PREPARED holds that came before it, and more is awaited."""
     COMPARED = 0x710B
     """The answer to a COMPARE record: whether it is one file, and the numbers of the ranges that differ."""
+    NEEDED = 0x710C
+    """A read-only drive that this side lacks: it is to travel in full; before its ZEROS and AGREED."""
 
 
 class AnswerError(QmonError):
@@ -91,6 +94,11 @@ class Answer:
         return self.body[0] == 1, sorted(set(numbers))
 
     @property
+    def needed(self) -> int:
+        """NEEDED's drive."""
+        return int(_NEEDED.unpack(self.body)[0])
+
+    @property
     def text(self) -> str:
         """REFUSED's reason, without what a terminal would take for more than text."""
         text = self.body.decode(errors="replace")
@@ -106,6 +114,7 @@ _SIZES = {
     Type.UNKNOWN: 0,
     Type.BUSY: 0,
     Type.BACK: 0,
+    Type.NEEDED: _NEEDED.size,
 }
 
 
@@ -142,6 +151,11 @@ def refused(why: str) -> bytes:
 def compared(is_same: bool, differing: list[int]) -> bytes:
     """A COMPARED message; there are at most some thousand numbers."""
     return encode(Type.COMPARED, _IS_SAME.pack(is_same) + b"".join(_PLACE.pack(each) for each in differing))
+
+
+def needed(drive: int) -> bytes:
+    """A NEEDED message."""
+    return encode(Type.NEEDED, _NEEDED.pack(drive))
 
 
 def zeros(drive: int, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
-"""What an incremental copy leaves out: whether both sides have it, and whether the destination has only that.
+"""What a copy leaves out: whether both sides have it, and whether the destination has only that.
 
 An overlay that arrives over another backing image is another disk. So the source says what its backing image
 holds at some places, and the destination looks there before any block is sent; its overlay must hold nothing.
+Read-only drives are compared in the same way.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ Pulse = Callable[[], None]
 
 
 def describe_backing(node: Node, verify: str, migration: UUID, pulse: Pulse) -> BackingOffer:
-    """Say what backs an overlay; ``verify`` is ``off``, ``sample`` or ``full``. Raises OSError.
+    """Say what backs an overlay, or what a read-only drive holds. Raises OSError.
 
-    Which places are looked at depends on the migration's id, so that another attempt looks at others.
+    ``verify`` is ``off``, ``sample`` or ``full``. Which places are looked at depends on the migration's id,
+    so that another attempt looks at others.
     """
     ranges: Iterable[tuple[int, int]] = ()
     if verify == "full" or (verify == "sample" and node.size <= SAMPLE_BLOCKS * BLOCK):
@@ -57,12 +59,34 @@ def check_backing(drive: MigratingDrive, offered: BackingOffer, pulse: Pulse) ->
     node = drive.node.backing
     if node is None or node.size != offered.size:
         raise OfferError(f"the backing image of drive '{drive.id}' was changed at the destination just now")
+    sample = first_difference(node, offered, pulse)
+    if sample is not None:
+        raise OfferError(
+            f"the backing image of drive '{drive.id}' holds something else at the source and at the"
+            f" destination, in the {sample.length} bytes at {sample.offset}"
+        )
+
+
+def first_difference(node: Node, offered: BackingOffer, pulse: Pulse) -> Sample | None:
+    """The first range in which a node holds something else than what was offered. Raises OSError."""
     for sample in offered.samples:
         if checksum(node, sample.offset, sample.length, pulse) != sample.checksum:
-            raise OfferError(
-                f"the backing image of drive '{drive.id}' holds something else at the source and at the"
-                f" destination, in the {sample.length} bytes at {sample.offset}"
-            )
+            return sample
+    return None
+
+
+def reads_as_zeros(node: Node, pulse: Pulse) -> bool:
+    """Whether all of a node does; as much is read as it takes to know. Raises OSError."""
+    buffer = memoryview(bytearray(_READ))
+    for extent in visible_extents(node, 0, node.size):
+        if extent.kind is not Kind.ZERO:
+            for start in range(extent.offset, extent.end, _READ):
+                piece = buffer[: min(_READ, extent.end - start)]
+                node.read_into(start, piece)
+                if any(not _ZEROS.startswith(piece[at : at + BLOCK]) for at in range(0, len(piece), BLOCK)):
+                    return False
+                pulse()
+    return True
 
 
 def check_empty(drive: MigratingDrive) -> None:
@@ -108,7 +132,7 @@ def _all_pieces(size: int) -> Iterator[tuple[int, int]]:
 
 
 class Leftovers:
-    """The overlays that hold nothing but what copies left that failed here: a retry may empty them.
+    """The images that hold nothing but what copies left that failed here: a retry may empty them.
 
     Kept in memory only, since nobody can say what was done to an image after this process ended. While an
     image is closed, its file's identity, size and times must stay as they were, else it is another's work.
@@ -139,9 +163,13 @@ class Leftovers:
         """The machine runs: what is there is not left over any more."""
         self._images.clear()
 
+    def are_in(self, image: str) -> bool:
+        """Whether an image, which is open, holds nothing else."""
+        return image in self._images
+
     def empty(self, drive: MigratingDrive, pulse: Pulse) -> None:
         """Leave all of an active drive to its backing image, if only leftovers are in it. Raises OSError."""
-        if drive.image in self._images:
+        if self.are_in(drive.image):
             for start in range(0, drive.size, EMPTYING_STEP):
                 drive.leave_to_backing(start, min(EMPTYING_STEP, drive.size - start))
                 pulse()

@@ -13,6 +13,7 @@ import random
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import xxhash
@@ -148,10 +149,15 @@ def all_of(size: int) -> list[Range]:
 
 
 def places(node: Node, count: int, chance: random.Random) -> list[Range]:
-    """Some ranges of a disk: the first, the last, and others, most of them with data. Raises OSError."""
+    """Some ranges of a disk: the first, the last, and others, most of them with data. Raises OSError.
+
+    The first one with data is among them: a disk that holds anything is told from one that holds nothing.
+    """
     last = (node.size - 1) // MAX_LENGTH
     chosen = {0, last} if node.size else set()
-    for _ in range(min(count, last) - 2):
+    data = (each.offset for each in visible_extents(node, 0, node.size) if each.kind is Kind.DATA)
+    chosen.update(offset // MAX_LENGTH for offset in islice(data, 1))
+    for _ in range(min(count, last) - 3):
         block = chance.randrange(last)
         search = min(SEARCH_LIMIT, node.size - block * MAX_LENGTH)
         extents = visible_extents(node, block * MAX_LENGTH, search)

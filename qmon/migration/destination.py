@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -80,21 +80,23 @@ class Incoming:
         on_phase: Callable[[Phase], None],
         entry: Entry | None = None,
         uuid: UUID | None = None,
+        empty: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """With ``entry``, what a restart found, a migration stands prepared, or was refused.
 
-        ``uuid`` is the machine's, None where it was given none.
+        ``uuid`` is the machine's, None where it was given none; ``empty`` tells the ids of the drives that
+        have no medium.
         """
         self.uuid = uuid
+        self._empty = empty
         self._drives = drives
         self._journal = journal
         self._start_machine = start_machine
         self._transfer: Transfer | None = None
         phase = Phase.NONE
         if entry is not None:
-            mine = [drive for drive in drives() if not drive.read_only]
             mode = Mode.SHARED if entry.shared else Mode.FULL
-            self._transfer = Transfer(entry.id, mode, mine, 0, entry.digest, entry.resume)
+            self._transfer = Transfer(entry.id, mode, drives(), 0, entry.digest, entry.resume)
             phase = _STANDS[entry.stand]
         self._states = StateMachine(DESTINATION, self._do, on_phase, phase)
         self._claim = threading.RLock()
@@ -117,6 +119,11 @@ class Incoming:
     def drives(self) -> Sequence[MigratingDrive]:
         """The drives of now."""
         return self._drives()
+
+    @property
+    def empty(self) -> Collection[str]:
+        """The ids of the drives that have no medium now."""
+        return self._empty()
 
     def listen(self, listener: socket.socket) -> None:
         """Begin to accept connections; returns at once. Raises OSError; then the listener is closed."""
@@ -232,15 +239,17 @@ class Incoming:
         if transfer.mode is Mode.SHARED:
             return
         for drive in transfer.drives:
-            if not drive.read_only:
-                with opening(drive):
-                    drive.check_name()
-                try:
+            with opening(drive):
+                drive.check_name()
+            try:
+                if drive.read_only:
+                    drive.end_filling()
+                else:
                     drive.node.flush()
-                except OSError as error:
-                    raise QmonError(
-                        f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
-                    ) from error
+            except OSError as error:
+                raise QmonError(
+                    f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
+                ) from error
 
     def _record(self, transfer: Transfer, stand: Stand) -> None:
         is_shared = transfer.mode is Mode.SHARED

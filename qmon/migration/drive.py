@@ -76,6 +76,18 @@ class MigratingDrive(Protocol):
         Raises OSError.
         """
 
+    def open_to_fill(self) -> None:
+        """Have the image of an active read-only drive open for writing, and locked so, until ``end_filling``.
+
+        Raises OSError, and stays open for reading alone.
+        """
+
+    def end_filling(self) -> None:
+        """Flush, and have the image of a read-only drive open for reading alone again, if it is not.
+
+        Raises OSError.
+        """
+
     def activate(self) -> None:
         """Open the image and take its locks; nothing when it is active.
 

@@ -30,7 +30,7 @@ MAX_ANSWERS = 16
 MAX_IN_FLIGHT = 1 << 16
 """Batches that may be on their way. Of those of an honest destination fewer fit into the sockets' buffers."""
 
-_SEVERAL = frozenset({Type.ZEROS, Type.BUSY})
+_SEVERAL = frozenset({Type.ZEROS, Type.BUSY, Type.NEEDED})
 """What may come more than once when it was asked for once."""
 
 

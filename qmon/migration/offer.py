@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BackingOffer:
-    """What a drive's overlay is over: its size in bytes, and samples of what it holds, in order."""
+    """A disk that both sides should have: its size in bytes, and samples of what it holds, in order."""
 
     size: int
     samples: tuple[Sample, ...] = ()
@@ -55,13 +55,15 @@ class BackingOffer:
 class DriveOffer:
     """One drive as a side knows it; ``size`` in bytes.
 
-    ``backing`` is what an incremental copy leaves out, None where all of the drive travels.
+    ``backing`` is what an incremental copy leaves out, None where all of the drive travels; ``content`` is
+    what a read-only drive holds, which travels only where the destination lacks it.
     """
 
     id: str
     size: int
     read_only: bool
     backing: BackingOffer | None = None
+    content: BackingOffer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Offer:
     drives: tuple[DriveOffer, ...]
     uuid: UUID | None = None
     """The source machine's, where the destination's is to be the same (the capability validate-uuid)."""
+    empty: tuple[str, ...] = ()
+    """The ids of the drives that have no medium."""
 
     def encode(self) -> bytes:
         """HELLO's payload: JSON."""
@@ -83,6 +87,8 @@ class Offer:
         }
         if self.uuid is not None:
             fields["uuid"] = str(self.uuid)
+        if self.empty:
+            fields["empty"] = self.empty
         return json.dumps(fields).encode()
 
     @classmethod
@@ -92,16 +98,18 @@ class Offer:
             fields = json.loads(payload)
             drives = tuple(_decode_drive(item) for item in fields["drives"])
             uuid = UUID(hex=fields["uuid"]) if "uuid" in fields else None
-            return cls(UUID(hex=fields["id"]), Mode(fields["mode"]), drives, uuid)
+            empty = tuple(name for name in fields.get("empty", ()) if isinstance(name, str))
+            return cls(UUID(hex=fields["id"]), Mode(fields["mode"]), drives, uuid, empty)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise OfferError(f"the source's offer can't be read: {str(error)[:MAX_SHOWN]}") from error
 
 
 def _encode_drive(drive: DriveOffer) -> dict[str, Any]:
     fields: dict[str, Any] = {"id": drive.id, "size": drive.size, "read_only": drive.read_only}
-    if drive.backing is not None:
-        samples = [(each.offset, each.length, each.checksum) for each in drive.backing.samples]
-        fields["backing"] = {"size": drive.backing.size, "samples": samples}
+    for name, disk in (("backing", drive.backing), ("content", drive.content)):
+        if disk is not None:
+            samples = [(each.offset, each.length, each.checksum) for each in disk.samples]
+            fields[name] = {"size": disk.size, "samples": samples}
     return fields
 
 
@@ -110,13 +118,14 @@ def _decode_drive(item: Any) -> DriveOffer:
     good_name = isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_ID
     if not good_name or type(size) is not int or type(read_only) is not bool or size < 0:
         raise ValueError(f"not a drive: {item!r}")
-    return DriveOffer(name, size, read_only, _decode_backing(item["backing"]) if "backing" in item else None)
+    backing, content = (_decode_backing(item[key]) if key in item else None for key in ("backing", "content"))
+    return DriveOffer(name, size, read_only, backing, content)
 
 
 def _decode_backing(item: Any) -> BackingOffer:
     size, samples = item["size"], item["samples"]
     if type(size) is not int or size < 0 or not isinstance(samples, list) or len(samples) > MAX_SAMPLES:
-        raise ValueError(f"not a backing image: {item!r}")
+        raise ValueError(f"not a disk to be compared: {item!r}")
     found: list[Sample] = []
     end = 0
     for sample in samples:
@@ -124,17 +133,20 @@ def _decode_backing(item: Any) -> BackingOffer:
         numbers = type(offset) is int and type(length) is int
         # In order and apart from each other, so that no offer has the same bytes read over and over.
         if not numbers or not isinstance(checksum, str) or offset < end or length <= 0:
-            raise ValueError(f"not a sample of a backing image: {sample!r}")
+            raise ValueError(f"not a sample of a disk: {sample!r}")
         end = offset + length
         found.append(Sample(offset, length, checksum))
     if end > size:
-        raise ValueError(f"a sample that ends at {end}, in a backing image of {size} bytes")
+        raise ValueError(f"a sample that ends at {end}, in a disk of {size} bytes")
     return BackingOffer(size, tuple(found))
 
 
-def check_fit(offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None) -> None:
+def check_fit(
+    offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None, empty: Collection[str] = ()
+) -> None:
     """Compare an offer with the destination's drives and its machine's UUID, None for one that has none.
 
+    ``empty`` are the ids of the destination's drives that have no medium, which are not in ``here``.
     Raises OfferError naming the first misfit.
     """
     if offer.uuid is not None and offer.uuid != uuid:
@@ -146,6 +158,11 @@ def check_fit(offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None
             raise OfferError(f"the source's offer names drive '{drive.id}' twice")
         seen.add(drive.id)
         mine = known.pop(drive.id, None)
+        if mine is None and drive.id in empty:
+            raise OfferError(
+                f"drive '{drive.id}' has a medium at the source and none at the destination: put one in there"
+                f" with 'change {drive.id} FILE'"
+            )
         if mine is None:
             have = ", ".join(f"'{other.id}'" for other in here) or "none"
             raise OfferError(f"the destination has no drive '{drive.id}': it has {have}")
@@ -156,12 +173,17 @@ def check_fit(offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None
             )
         if mine.read_only and not drive.read_only:
             raise OfferError(f"drive '{drive.id}' is read-only at the destination and writable at the source")
-        if drive.read_only and not mine.read_only:
+        if drive.read_only and not mine.read_only and offer.mode is Mode.SHARED:
             raise OfferError(f"drive '{drive.id}' is writable at the destination and read-only at the source")
         if offer.mode is Mode.INCREMENTAL and not drive.read_only:
             _check_backing(drive, mine)
     if known:
         name = next(iter(known))
+        if name in offer.empty:
+            raise OfferError(
+                f"drive '{name}' has no medium at the source and one at the destination: take it out there"
+                f" with 'eject {name}'"
+            )
         raise OfferError(f"the source has no drive '{name}', which the destination has")
 
 

@@ -21,6 +21,7 @@ from qmon.migration.compare import answer_question
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.offer import BackingOffer, DriveOffer, Mode, Offer, check_fit
 from qmon.migration.progress import Progress, RateMeter
+from qmon.migration.read_only import must_travel
 from qmon.migration.receiver import Receiver
 from qmon.migration.stream import Go, Heard, Item, Kind, Record, StreamError
 from qmon.threads import start_thread
@@ -193,10 +194,13 @@ class Session:
             with opening(drive):
                 drive.probe()
         here = [_describe(drive) for drive in drives]
-        check_fit(offer, here, self._incoming.uuid)
+        check_fit(offer, here, self._incoming.uuid, self._incoming.empty)
         by_id = {drive.id: drive for drive in drives}
         self._drives = [by_id[drive.id] for drive in offer.drives]
-        self._writable = [not drive.read_only and offer.mode is not Mode.SHARED for drive in self._drives]
+        self._writable = [
+            not offered.read_only and not drive.read_only and offer.mode is not Mode.SHARED
+            for drive, offered in zip(self._drives, offer.drives, strict=True)
+        ]
         self._progress = self._incoming.claim(self, offer.id, offer.mode, self._drives)
         self._offer = offer
         log.info("incoming migration %s from %s", offer.id, self._peer)
@@ -211,6 +215,8 @@ class Session:
         timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._has_overlays = any(drive.backing is not None for drive in offer.drives)
+        if offer.mode is not Mode.SHARED:
+            self._settle_read_only(offer)
         self._make_ready(offer)
         for index, own in enumerate(self._writable):
             if own and offer.drives[index].backing is None:
@@ -218,6 +224,18 @@ class Session:
                     self._sock.sendall(message)
         self._progress.agreed = time.monotonic()
         self._sock.sendall(answers.encode(answers.Type.AGREED))
+
+    def _settle_read_only(self, offer: Offer) -> None:
+        """Ask for the read-only drives that are not here already. Raises QmonError, OSError."""
+        for index, (drive, offered) in enumerate(zip(self._drives, offer.drives, strict=True)):
+            if offered.read_only:
+                with _looking_at(drive):
+                    travels = must_travel(drive, offered.content, self._incoming.leftovers, self._show_life)
+                if travels:
+                    self._writable[index] = True
+                    self._progress.total += drive.size
+                    self._progress.remaining += drive.size
+                    self._sock.sendall(answers.needed(index))
 
     def _make_ready(self, offer: Offer) -> None:
         """See that incremental copies fit what is here; empty what a failed one left. Raises QmonError."""

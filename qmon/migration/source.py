@@ -76,12 +76,13 @@ class Source:
         entry: Entry | None = None,
         *,
         uuid: UUID | None = None,
+        empty: Sequence[str] = (),
         pause: bool = False,
     ) -> None:
         """With ``entry``, what a restart found: the migration stands where that says.
 
-        ``uuid`` is the machine's, where the destination's must be the same; with ``pause`` the switchover
-        waits for ``go_on``.
+        ``uuid`` is the machine's, where the destination's must be the same; ``empty`` are the ids of its
+        drives that have no medium; with ``pause`` the switchover waits for ``go_on``.
         """
         self.id = uuid4() if entry is None else entry.id
         self.mode = mode
@@ -91,6 +92,7 @@ class Source:
         self._parameters = parameters
         self._journal = journal
         self._uuid = uuid
+        self._empty = tuple(empty)
         self._running = True if entry is None else entry.resume
         self._digest = 0 if entry is None else entry.digest
         phase = Phase.NONE if entry is None else _STANDS[entry.stand]
@@ -217,7 +219,7 @@ class Source:
         offers, self._copies = plan(
             self._drives, self.mode, self._parameters.verify_backing, self.id, self._check
         )
-        offer = Offer(self.id, self.mode, offers, self._uuid)
+        offer = Offer(self.id, self.mode, offers, self._uuid, self._empty)
         link = self._connect()
         self._agree(link, offer)
         convergence = Convergence(
@@ -326,10 +328,19 @@ class Source:
         self._sender.writer.hello(offer.encode())
         self._sender.expect(*agreement.ANSWERS)
         self._sender.end_part()
-        agreement.hear(link, offer, self._copies)
+        agreement.hear(link, offer, self._copies, lambda index: self._needed(offer, index))
         self._track()
         self.progress.agreed = time.monotonic()
         self._step(Event.AGREED)
+
+    def _needed(self, offer: Offer, index: int) -> DriveCopy:
+        """The copy of a read-only drive that the destination asks for. Raises LinkError."""
+        lacks = index < len(self._drives) and offer.drives[index].content is not None
+        if not lacks or any(copy.index == index for copy in self._copies):
+            raise LinkError(f"the destination asked for drive {index}, which it was not offered so")
+        copy = DriveCopy(index, self._drives[index])
+        self._copies.append(copy)
+        return copy
 
     def _track(self) -> None:
         """From here on every write is seen, and it is known what must be sent."""

@@ -68,6 +68,12 @@ class MemoryDrive:
     def probe(self) -> None:
         """Its size never changes."""
 
+    def open_to_fill(self) -> None:
+        raise AssertionError("only a destination fills drives")
+
+    def end_filling(self) -> None:
+        """It is not read-only."""
+
     def activate(self) -> None:
         """It is always open."""
 

@@ -23,7 +23,13 @@ from qmon.migration.offer import (
 
 ids = st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,20}", fullmatch=True)
 drives = st.builds(DriveOffer, ids, st.integers(0, 1 << 62), st.booleans())
-offers = st.builds(Offer, st.uuids(), st.sampled_from(Mode), st.lists(drives, max_size=5).map(tuple))
+offers = st.builds(
+    Offer,
+    st.uuids(),
+    st.sampled_from(Mode),
+    st.lists(drives, max_size=5).map(tuple),
+    empty=st.lists(ids, max_size=3).map(tuple),
+)
 
 ID = uuid.UUID(int=1)
 GOOD: dict[str, Any] = {
@@ -118,9 +124,9 @@ def test_a_name_that_could_not_be_shown_is_refused(name: str) -> None:
 class TestFit:
     HERE = (DriveOffer("d0", 1024, False), DriveOffer("d1", 2048, True))
 
-    def misfit(self, *there: DriveOffer) -> str | None:
+    def misfit(self, *there: DriveOffer, mode: Mode = Mode.SHARED) -> str | None:
         try:
-            check_fit(Offer(ID, Mode.FULL, there), self.HERE)
+            check_fit(Offer(ID, mode, there), self.HERE)
         except OfferError as error:
             return str(error)
         return None
@@ -155,6 +161,18 @@ class TestFit:
     def test_a_misfit_is_named(self, there: tuple[DriveOffer, ...], said: str) -> None:
         assert self.misfit(*there) == said
 
+    @pytest.mark.parametrize("mode", [Mode.FULL, Mode.INCREMENTAL])
+    def test_a_drive_that_is_writable_at_the_destination_alone_takes_a_copy(self, mode: Mode) -> None:
+        assert self.misfit(DriveOffer("d0", 1024, True), self.HERE[1], mode=mode) is None
+
+    def test_a_medium_that_is_missing_on_one_side_is_named(self) -> None:
+        there = (DriveOffer("d0", 1024, False), DriveOffer("cd0", 2048, True))
+        with pytest.raises(OfferError, match="drive 'cd0' has a medium at the source and none at the"):
+            check_fit(Offer(ID, Mode.FULL, there), self.HERE[:1], empty=["cd0"])
+        with pytest.raises(OfferError, match="drive 'd1' has no medium at the source and one at the"):
+            check_fit(Offer(ID, Mode.FULL, self.HERE[:1], empty=("d1",)), self.HERE)
+        check_fit(Offer(ID, Mode.FULL, self.HERE[:1], empty=("cd0",)), self.HERE[:1], empty=["cd0"])
+
     def test_a_destination_without_drives_says_so(self) -> None:
         with pytest.raises(OfferError, match="the destination has no drive 'd0': it has none"):
             check_fit(Offer(ID, Mode.FULL, self.HERE), [])
@@ -173,7 +191,7 @@ class TestBacking:
             samples.append(Sample(end + gap, length, checksum))
             end += gap + length
         backing = BackingOffer(max(size, end), tuple(samples))
-        offer = Offer(ID, Mode.INCREMENTAL, (DriveOffer("d0", 512, False, backing),))
+        offer = Offer(ID, Mode.INCREMENTAL, (DriveOffer("d0", 512, False, backing, content=backing),))
         assert Offer.decode(offer.encode()) == offer
 
     @pytest.mark.parametrize(
@@ -194,9 +212,10 @@ class TestBacking:
         ],
     )
     def test_one_that_makes_no_sense_is_refused(self, backing: Any) -> None:
-        drive = {**GOOD["drives"][0], "backing": backing}
-        said = refusal(json.dumps({**GOOD, "mode": "incremental", "drives": [drive]}).encode())
-        assert (said or "").startswith("the source's offer can't be read: ")
+        for key in ("backing", "content"):
+            drive = {**GOOD["drives"][0], key: backing}
+            said = refusal(json.dumps({**GOOD, "mode": "incremental", "drives": [drive]}).encode())
+            assert (said or "").startswith("the source's offer can't be read: ")
 
     @given(json_values)
     def test_any_value_is_read_or_refused(self, value: Any) -> None:
