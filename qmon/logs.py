@@ -13,6 +13,8 @@ from qmon.errors import QmonError, reason
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 STDERR_FORMAT = "qmon: %(message)s"
 TRACE_PREFIX = "trace:"
+TOLD_BY_MONITOR = {"told_by_monitor": True}
+"""The extra fields of a record that need not be shown where a monitor shows its text, too."""
 
 _NOTHING = "nothing here: there is no guest code"
 

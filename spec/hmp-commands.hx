@@ -1077,8 +1077,12 @@ SRST
   ``-b``, or the word ``blk``, also copies the disks, which the two hosts need not share.
   ``-i``, or the word ``inc``, copies only what they hold above their backing images; the
   destination needs an empty overlay over the same backing image, and refuses another before any
-  data travel. Disks without a backing image are copied in full. Without either both sides must
-  have the same disks, on shared storage; others are refused.
+  data travel. Disks without a backing image are copied in full. Read-only drives are compared, and
+  copied only where the destination's image holds nothing. Without either both sides must have
+  the same disks, on shared storage; others are refused.
+
+  A copy is of what the disks hold. Internal snapshots and persistent bitmaps of qcow2 images stay
+  behind; how many is said at the beginning and at the end, and by ``info migrate``.
 
   ::
 

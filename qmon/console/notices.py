@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.errors import QmonError, reason
+from qmon.left_behind import sentence
 from qmon.qmp.target import Event, Target
 
 AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled"}
@@ -38,6 +39,17 @@ async def announce(status: str, target: Target, notify: Callable[[str], None]) -
         if status == "device" and (info.get("status") != status or not why):
             return
     notify(f"{_WITH_REASON[status]}: {why}" if why else _WITH_REASON[status])
+
+
+async def tell_what_stayed(target: Target, notify: Callable[[str], None]) -> None:
+    """Say what a migration that has completed left behind (``x-qmon-stays-behind`` of query-migrate)."""
+    try:
+        info = await target.execute("query-migrate")
+    except QmonError as error:
+        notify(f"What the migration left behind could not be asked for: {reason(error)}")
+        return
+    for entry in info.get("x-qmon-stays-behind", ()):
+        notify(f"Migration: {sentence(entry, is_over=True)}")
 
 
 def news(event: Event) -> str | None:

@@ -19,7 +19,7 @@ from qmon.console.completer import HmpCompleter
 from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
-from qmon.console.notices import AT_ONCE, announce, migration_news, news
+from qmon.console.notices import AT_ONCE, announce, migration_news, news, tell_what_stayed
 from qmon.console.paste import Waiting, as_lines, left_unrun, read_paste, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
@@ -406,8 +406,10 @@ class Console:
     def _announce(self, status: str) -> None:
         if status in AT_ONCE:
             self.notify(AT_ONCE[status])
-            return
-        task = asyncio.create_task(announce(status, self._monitor.target, self.notify))
+            tell = tell_what_stayed(self._monitor.target, self.notify)
+        else:
+            tell = announce(status, self._monitor.target, self.notify)
+        task = asyncio.create_task(tell)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

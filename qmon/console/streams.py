@@ -10,6 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
+from qmon.logs import TOLD_BY_MONITOR
+
+
+def _is_told_by_nobody(record: logging.LogRecord) -> bool:
+    return not TOLD_BY_MONITOR.keys() <= record.__dict__.keys()
+
 
 class LineStream(io.TextIOBase):
     """A text stream, for any thread, that hands whole lines to ``show`` on the loop."""
@@ -47,7 +53,7 @@ class LineStream(io.TextIOBase):
 
 @contextmanager
 def stray_text_to(show: Callable[[str], None]) -> Iterator[None]:
-    """Redirect stdout, stderr and the log handlers that write to them."""
+    """Redirect stdout, stderr and the log handlers that write to them, without what a monitor tells."""
     originals = (sys.stdout, sys.stderr)
     stream = LineStream(show)
     handlers = [
@@ -59,6 +65,8 @@ def stray_text_to(show: Callable[[str], None]) -> Iterator[None]:
         for handler in handlers:
             previous = handler.setStream(stream)
             stack.callback(handler.setStream, previous)
+            handler.addFilter(_is_told_by_nobody)
+            stack.callback(handler.removeFilter, _is_told_by_nobody)
         stack.enter_context(redirect_stdout(stream))
         stack.enter_context(redirect_stderr(stream))
         try:

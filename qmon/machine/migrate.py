@@ -12,12 +12,15 @@ from uuid import UUID
 
 from qmon.address import Address, InetAddress, UnixAddress, bind_failure, is_loopback, listen
 from qmon.errors import CommandError
+from qmon.left_behind import sentence
+from qmon.logs import TOLD_BY_MONITOR
 from qmon.machine.drive import Drive
 from qmon.machine.exports import ExportCommands
 from qmon.machine.machine import NO_UUID, STOPPED, Machine
 from qmon.machine.migration_info import Status, describe, no_ram, qapi_address
 from qmon.machine.migration_settings import UNDER_WAY, MigrationSettings
 from qmon.machine.runstate import RunState
+from qmon.machine.stays_behind import stays_behind
 from qmon.migration.destination import Incoming
 from qmon.migration.drive import GATE_REASON
 from qmon.migration.journal import Entry, Journal, Record, Role, Stand, counts
@@ -66,6 +69,8 @@ class MigrationCommands:
         self.settings = MigrationSettings(lambda: self.is_migrating, lambda: self._is_awaiting)
         self._told = ("", False)
         self._source: Source | None = None
+        self._left: list[dict[str, Any]] = []
+        """What stays behind at the source."""
         self._incoming: Incoming | None = None
         self._listening: Address | None = None
         self._socket_address: dict[str, Any] = {}
@@ -121,6 +126,9 @@ class MigrationCommands:
         except MemoryError:
             self.settings.end()
             raise
+        self._left = stays_behind(self._machine.drives.values(), mode)
+        for entry in self._left:
+            log.warning("migration: %s", sentence(entry), extra=TOLD_BY_MONITOR)
         self._source_phase = Phase.SETUP
         self._source.start()
         return {}
@@ -250,6 +258,9 @@ class MigrationCommands:
             case Phase.COMPLETED:
                 machine.set_state(RunState.POSTMIGRATE)
                 self._exports.drop_clients()
+                for entry in self._left:
+                    text = sentence(entry, is_over=True)
+                    log.warning("migration completed: %s", text, extra=TOLD_BY_MONITOR)
             case Phase.FAILED | Phase.CANCELLED if machine.state in _STANDING:
                 machine.set_state(self._state_before)
                 if not all(drive.is_active for drive in machine.drives.values()):
@@ -372,6 +383,8 @@ class MigrationCommands:
                 {"drive": name, "remaining": remaining, "total": size}
                 for name, remaining, size in source.drive_figures
             ]
+            if self._left and self._source_phase not in (Phase.FAILED, Phase.CANCELLED):
+                info["x-qmon-stays-behind"] = self._left
             if source.progress.agreed is not None:
                 info["ram"] = no_ram(source.progress)
         elif self._incoming is not None and self._incoming_phase is not Phase.NONE:

@@ -59,6 +59,20 @@ def test_without_d_the_progress_is_shown_until_the_end() -> None:
     assert person.shown.closed == 1
 
 
+@pytest.mark.parametrize("interactive", [True, False])
+@pytest.mark.parametrize("detach", ["-d ", ""])
+def test_what_stays_behind_is_said_first_and_at_the_end(detach: str, interactive: bool) -> None:
+    machine = FakeMachine()
+    left = {"x-qmon-stays-behind": [{"drive": "d0", "snapshots": 1, "bitmaps": 0}]}
+    machine.migration = [{**ACTIVE, **left}, {**ACTIVE, **left, "status": "completed"}]
+    good, said = run(machine, f"migrate {detach}blk tcp:0:4444", FakePerson(interactive=interactive))
+    lines = said.splitlines()
+    assert good
+    assert lines.pop(0) == "warning: drive 'd0': 1 internal snapshot stays behind"
+    assert lines.pop(-1) == "drive 'd0': 1 internal snapshot stayed behind" if not detach else not lines
+    assert len(lines) == (interactive and not detach)
+
+
 @pytest.mark.parametrize(
     ("end", "said"),
     [
@@ -138,6 +152,16 @@ def test_refusals_incoming_and_cancel_go_the_same_way() -> None:
         (
             {"blocked-reasons": ["d0 is read", "d1 too"]},
             "Outgoing migration blocked:\n  d0 is read\n  d1 too\n",
+        ),
+        (
+            {
+                "x-qmon-stays-behind": [
+                    {"drive": "d0", "snapshots": 3, "bitmaps": 2},
+                    {"drive": "d0", "snapshots": 0, "bitmaps": 1, "backing-image": "base.qcow2"},
+                ]
+            },
+            "drive 'd0': 3 internal snapshots and 2 persistent bitmaps stay behind\n"
+            "drive 'd0': 1 persistent bitmap of its backing image 'base.qcow2' stays behind\n",
         ),
         (
             {

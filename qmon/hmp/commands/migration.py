@@ -8,7 +8,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.commands.choices import execute_choice
-from qmon.hmp.commands.migration_info import is_in_doubt, migration_lines
+from qmon.hmp.commands.migration_info import is_in_doubt, left_behind_lines, migration_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.units import human_size
 
@@ -31,6 +31,8 @@ async def migrate(call: Call) -> None:
         if call.flag(flag):
             arguments[flag] = True
     await call.execute("migrate", arguments)
+    for line in left_behind_lines(await call.execute("query-migrate")):
+        call.print(f"warning: {line}")
     if not call.flag("detach"):
         await _wait(call)
     elif call.person.interactive:
@@ -57,6 +59,8 @@ async def _wait(call: Call) -> None:
     check_end(info)
     if call.person.interactive and info.get("status") == "completed":
         call.print(_summary(info))
+    for line in left_behind_lines(info):
+        call.print(line)
 
 
 def _summary(info: Mapping[str, Any]) -> str:

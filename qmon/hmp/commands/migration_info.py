@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qmon.left_behind import sentence
 from qmon.units import KIB
 
 _GLOBALS = (
@@ -77,7 +78,10 @@ def is_in_doubt(info: Mapping[str, Any]) -> bool:
 
 
 def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
-    """The lines for a MigrationInfo (qapi/migration.json), with ``x-qmon-disks`` where there are several."""
+    """The lines for a MigrationInfo (qapi/migration.json), with ``x-qmon-disks`` where there are several.
+
+    Those of ``x-qmon-stays-behind`` come behind the disks'.
+    """
     yield from _GLOBALS
     if "blocked-reasons" in info:
         yield "Outgoing migration blocked:"
@@ -95,6 +99,7 @@ def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
     disks = info.get("x-qmon-disks", [])
     if len(disks) > 1:
         yield from map(_disk_line, disks)
+    yield from left_behind_lines(info)
     if "xbzrle-cache" in info:
         yield from _lines(_XBZRLE, info["xbzrle-cache"])
     if "compression" in info:
@@ -111,6 +116,12 @@ def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
         yield "]"
     if "vfio" in info:
         yield f"vfio device transferred: {info['vfio']['transferred'] // KIB} kbytes"
+
+
+def left_behind_lines(info: Mapping[str, Any]) -> Iterator[str]:
+    """What does not travel, line by line."""
+    is_over = info.get("status") == "completed"
+    return (sentence(entry, is_over=is_over) for entry in info.get("x-qmon-stays-behind", ()))
 
 
 def _state_line(info: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.commands.migration import check_end, is_over
+from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.jobs import READY
 from qmon.hmp.person import LineError, Progress
@@ -98,6 +99,8 @@ async def _look_at_migration(call: Call, progress: Progress) -> str | None:
         return "awaited"
     if is_over(info):
         check_end(info)
+        for line in left_behind_lines(info):
+            call.print(line)
         return None
     disk = info.get("disk")
     if disk:
