@@ -31,28 +31,30 @@ async def migrate(call: Call) -> None:
         if call.flag(flag):
             arguments[flag] = True
     await call.execute("migrate", arguments)
-    for line in left_behind_lines(await call.execute("query-migrate")):
+    info = await call.execute("query-migrate")
+    for line in left_behind_lines(info):
         call.print(f"warning: {line}")
     if not call.flag("detach"):
-        await _wait(call)
+        await _wait(call, info)
     elif call.person.interactive:
-        await _look_for_early_end(call)
+        await _look_for_early_end(call, info)
 
 
-async def _look_for_early_end(call: Call) -> None:
+async def _look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
     deadline = asyncio.get_running_loop().time() + EARLY_END_SECONDS
-    while not is_over(info := await call.execute("query-migrate")):
+    while not is_over(info):
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return
         await asyncio.sleep(min(left, EARLY_END_SECONDS / 10))
+        info = await call.execute("query-migrate")
     check_end(info)
 
 
-async def _wait(call: Call) -> None:
+async def _wait(call: Call, info: Mapping[str, Any]) -> None:
     """Show the progress until the migration ends. Raises CommandError when that is by failure or cancel."""
     try:
-        info = await _show_progress(call)
+        info = await _show_progress(call, info)
     except asyncio.CancelledError:
         call.print("The migration goes on in the background: see 'info migrate', stop it by 'migrate_cancel'")
         raise
@@ -70,18 +72,17 @@ def _summary(info: Mapping[str, Any]) -> str:
     return f"Migrated {human_size(disk['transferred'])} in {took}" if disk else f"Migrated in {took}"
 
 
-async def _show_progress(call: Call) -> Mapping[str, Any]:
-    """Poll until the migration has ended; return what ``query-migrate`` said then."""
+async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Poll until the migration has ended; ``info`` and the result are what ``query-migrate`` says."""
     progress = call.person.progress("migrate")
     try:
-        while True:
-            info: Mapping[str, Any] = await call.execute("query-migrate")
-            if is_over(info):
-                return info
+        while not is_over(info):
             disk = info.get("disk")
             if disk:
                 progress.update(disk["total"] - disk["remaining"], disk["total"])
             await asyncio.sleep(POLL_SECONDS)
+            info = await call.execute("query-migrate")
+        return info
     finally:
         progress.close()
 
