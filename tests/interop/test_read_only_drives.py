@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import resource
+import socket
 from pathlib import Path
 
 import pytest
 
+from qmon.migration import answers
 from tests.interop.peers import require
 from tests.interop.processes import MIB, Lab, Qmon, blank, drive, filled, migrated, noise, same
 from tests.interop.qcow2_images import run, run_io
@@ -176,6 +178,28 @@ def test_a_copy_that_broke_off_is_made_again_and_by_no_other_process(lab: Lab) -
     resource.prlimit(target.process.pid, resource.RLIMIT_FSIZE, unlimited)
     migrated(source, target, f"migrate -d blk {uri}")
     assert same(here, there)
+
+
+@pytest.mark.parametrize("asked", [(0,), (2,), (0xFFFF,), (1, 1)])
+def test_a_destination_that_asks_for_what_it_was_not_offered_is_left(
+    lab: Lab, asked: tuple[int, ...]
+) -> None:
+    here = [
+        *drive(filled(lab.folder / "a", SIZE)),
+        *drive(filled(lab.folder / "b", SIZE), "cd0", readonly="on"),
+    ]
+    source = lab.start("source", *here)
+    path = lab.folder / "migrate.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        source.quietly(f"migrate -d blk unix:{path}")
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"".join(answers.needed(index) for index in asked))
+            why = source.wait_migration("failed")
+    assert f"the destination asked for drive {asked[-1]}, which it was not offered so" in why
+    assert source.status() == "running"
 
 
 class TestQcow2:

@@ -21,6 +21,7 @@ messages = st.one_of(
     st.builds(answers.prepared, u64, u64),
     st.text(max_size=40).map(answers.refused),
     st.builds(answers.compared, st.booleans(), st.lists(st.integers(0, 1023), max_size=5)),
+    st.builds(answers.needed, st.integers(0, 0xFFFF)),
     st.builds(lambda drive, some: b"".join(answers.zeros(drive, some)), st.integers(0, 0xFFFF), ranges),
 )
 
