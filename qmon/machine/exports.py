@@ -147,7 +147,8 @@ class ExportCommands:
     async def _remove(self, id: str, mode: str | None) -> None:
         server, export = self._running(), self._exports[id]
         await self._machine.blocking(server.remove, export.name, force=mode == "hard")
-        self._exports.pop(id, None)  # unless the server was stopped meanwhile
+        if self._exports.get(id) is export:  # unless the server was stopped meanwhile
+            del self._exports[id]
 
     @command("nbd-server-remove")
     async def remove(self, name: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:

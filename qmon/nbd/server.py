@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 import struct
 import threading
@@ -33,6 +34,10 @@ _CREDENTIALS = struct.Struct("3i")
 """unix(7), SO_PEERCRED: process, user and group."""
 _ACCEPT_RETRY_SECONDS = 0.5
 """How long to wait when a client can't be accepted, for want of descriptors mostly."""
+_GOODBYE_SECONDS = 0.25
+"""How long a client that may have said goodbye a moment ago is waited for, before it counts as there."""
+_LEAVE_SECONDS = 5.0
+"""The same for one that has closed its end, whose last requests are still served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,12 @@ class _Client:
             self.socket.shutdown(how)
         except OSError as error:
             log.debug("client %s had gone before it was sent away: %s", self.peer, reason(error))
+
+    def has_closed(self) -> bool:
+        """Whether it will send no more; under the same lock."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
 
 class NbdServer:
@@ -118,6 +129,8 @@ class NbdServer:
         Raises CommandError when there is none of that name or, without ``force``, clients use it.
         """
         with self._changed:
+            if not force:
+                self._see_off(self._get(name))
             export = self._get(name)
             users = self._users(export)
             if users and not force:
@@ -177,6 +190,16 @@ class NbdServer:
 
     def _users(self, export: Export) -> list[_Client]:
         return [client for client in self._clients if client.export is export]
+
+    def _see_off(self, export: Export) -> None:
+        """Let those users go that left before now: their threads may not have come to it yet."""
+        began = time.monotonic()
+        while users := self._users(export):
+            all_closed = all(client.has_closed() for client in users)
+            left = began + (_LEAVE_SECONDS if all_closed else _GOODBYE_SECONDS) - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(min(left, _GOODBYE_SECONDS))
 
     def _close_listener(self) -> None:
         if self._listener.fileno() < 0:

@@ -128,6 +128,20 @@ def test_an_export_in_use_stays_unless_forced(serving: Serving) -> None:
         assert late.option(Option.GO, go_data("d0"))[-1][0] == OptionReply.ERR_UNKNOWN
 
 
+@pytest.mark.parametrize("last", ["goodbye", "goodbye and close", "close", "write and close"])
+def test_a_client_that_has_left_keeps_no_export(serving: Serving, last: str) -> None:
+    for _ in range(200):
+        serving.add("d0")
+        with serving.connect().go("d0") as client:
+            if "goodbye" in last:
+                client.send(request(Command.DISC))
+            elif "write" in last:
+                client.send(request(Command.WRITE, data=bytes(64 << 10)))
+            if "close" in last:
+                client.socket.close()
+            serving.server.remove("d0", force=False)
+
+
 def test_a_client_that_leaves_frees_its_export(serving: Serving) -> None:
     serving.add("d0")
     with serving.connect().go("d0") as client:
