@@ -158,12 +158,11 @@ class SocketChardev(Chardev):
         return address
 
     async def _accept_all(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         shortage = Shortage(_logger, f"can't accept a client on {self._local}")
         while True:
             await self._until_there_is_room()
             try:
-                sock, _ = await loop.sock_accept(listener)
+                sock = await _accept(listener)
                 self._take(sock)
                 shortage.over()
             except (OSError, MemoryError) as error:
@@ -251,6 +250,21 @@ class SocketChardev(Chardev):
                     os.unlink(self._path)
                 except OSError as error:
                     _logger.debug("the socket %s is not there any more: %s", self._path, reason(error))
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    """As the loop's ``sock_accept``, which loses a client, and says so, that comes when it is cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return listener.accept()[0]
+        except (BlockingIOError, InterruptedError):
+            ready = asyncio.Event()
+            loop.add_reader(listener, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                loop.remove_reader(listener)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -164,6 +164,24 @@ def test_without_a_front_end_one_client_is_taken_and_kept_until_it_goes(play: Pl
     play(scene)
 
 
+def test_a_client_that_comes_while_the_server_ends_is_no_fault(play: Play, tmp_path: Path) -> None:
+    async def scene(street: Street) -> None:
+        house = await street.machine()
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+        path = tmp_path / "s"
+        await add(house, "s", "socket", addr=unix(path), server=True, wait=False)
+        await asyncio.sleep(0.05)  # it waits for a client
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            await asyncio.sleep(0)  # the loop has seen the client, and comes to it behind this
+            await house.ask("chardev-remove", id="s")
+            await asyncio.sleep(0.05)
+        assert faults == []
+
+    play(scene)
+
+
 def test_who_reads_nothing_is_given_up_at_last(
     play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
