@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
 import signal
+import stat
 import sys
-from pathlib import Path
+
+from qmon.errors import QmonError, reason
+
+_PID_BYTES_MAX = 32
 
 
 class Launcher:
@@ -60,12 +67,70 @@ class Launcher:
         os.close(self._pipe)
 
 
+class PidFileError(QmonError):
+    """A pidfile that can't be had, in QEMU's words where it has such."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"cannot create PID file: {what}")
+
+
 class PidFile:
-    """A file that holds the process id while the process lives. Raises OSError."""
+    """A file that holds the process id, and is locked as QEMU locks it, while the process lives.
+
+    One that another process has left is taken over. Raises PidFileError.
+    """
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path).absolute()
-        self._path.write_text(f"{os.getpid()}\n")
+        self._path = os.path.abspath(path)
+        try:
+            self._descriptor = _open(path)
+        except OSError as error:
+            why = "it is a symbolic link" if error.errno == errno.ELOOP else reason(error)
+            raise PidFileError(f"Could not create '{path}': {why}") from error
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        """Remove it, unless it is another's by now."""
+        with contextlib.suppress(OSError):  # it may not be removed: the next process takes it over
+            if _is_at(self._descriptor, self._path):
+                os.unlink(self._path)
+        os.close(self._descriptor)
+
+
+def _open(path: str) -> int:
+    """Raises OSError or PidFileError."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            _lock(descriptor, path)
+            if _is_at(descriptor, path):
+                _write(descriptor)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # whose it was has just removed it
+
+
+def _lock(descriptor: int, path: str) -> None:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise PidFileError(f"Cannot lock pid file: {reason(error)}: '{path}' is in use") from error
+
+
+def _write(descriptor: int) -> None:
+    held = os.read(descriptor, _PID_BYTES_MAX).strip()
+    if held and not held.isdigit():
+        raise OSError(errno.EEXIST, "it holds something else than a process id")
+    os.truncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False

@@ -168,4 +168,4 @@ class Chardev:
 
 def create_file(path: str) -> int:
     """A Create that knows of no file that it must spare."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

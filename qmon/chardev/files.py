@@ -195,7 +195,7 @@ def _udp_socket(remote: Mapping[str, Any], local: Mapping[str, Any] | None) -> s
 async def _open_file(path: str, flags: int) -> int:
     """Raises CommandError."""
     try:
-        return await asyncio.to_thread(os.open, path, flags | os.O_CLOEXEC, 0o666)
+        return await asyncio.to_thread(os.open, path, flags | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise CommandError(f"Could not open '{path}': {reason(error)}") from error
 

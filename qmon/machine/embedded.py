@@ -150,11 +150,11 @@ class EmbeddedMachine:
         return self._machine.quit_requested.is_set()
 
     def open_appending(self, path: str) -> int:
-        """Open a file to be appended to, that is its owner's alone where it is new; may block.
+        """Open a file to be appended to; may block.
 
         Raises OSError, also for a disk image in use, or ValueError.
         """
-        return open_output_file(path, image_files(self._machine), os.O_APPEND, 0o600)
+        return open_output_file(path, image_files(self._machine), os.O_APPEND)
 
     async def close(self) -> None:
         """End monitors, migration, exports and drives, in this order."""

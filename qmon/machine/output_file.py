@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from qmon.block.locks import is_image_in_use
 
-_MODE = 0o644
+_MODE = 0o600
+"""Most hold what was said at a monitor."""
 
 
 @contextlib.contextmanager
@@ -23,14 +24,14 @@ def open_output(path: str, images: Iterable[str]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_output_file(path: str, images: Iterable[str], flags: int = 0, mode: int = _MODE) -> int:
+def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
     """Open a file for writing and return its descriptor: nothing of what it holds is lost by that.
 
-    ``mode`` is that of a file that is new. Raises OSError, also for one of our ``images`` and one that
-    another process uses; ValueError for a null byte.
+    A new one is its owner's alone. Raises OSError, also for one of our ``images`` and one that another
+    process uses; ValueError for a null byte.
     """
     # O_NONBLOCK: a FIFO that nobody reads fails at once.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, _MODE)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISBLK(status.st_mode):
