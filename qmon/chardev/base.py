@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -19,6 +20,9 @@ Create = Callable[[str], int]
 
 Serve = Callable[[Stream], Awaitable[None]]
 """A front end: it serves one peer, and returns when it has done with it. It may raise OSError."""
+
+LAST_WORDS_SECONDS = 1.0
+"""How long a device that ends lets a peer take what was said to it before."""
 
 _logger = logging.getLogger(__name__)
 
@@ -156,6 +160,11 @@ class Chardev:
         try:
             await self.serve(stream)
             await stream.drain(0)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await stream.drain(0)
+            raise
         except OSError as error:
             _logger.debug("chardev '%s': a client is gone: %s", self.label, error)
         except MemoryError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import select
 import socket
@@ -14,6 +15,8 @@ from qmon.address import InetAddress, resolve
 from qmon.chardev.base import Chardev
 from qmon.chardev.stream import SocketStream, Stream, has_hung_up
 from qmon.errors import CommandError, reason
+
+_logger = logging.getLogger(__name__)
 
 PTY_CHECK_SECONDS = 0.1
 """How often a pseudo-terminal that nobody has opened is looked at."""
@@ -91,7 +94,12 @@ class StdioChardev(Chardev):
 
 
 class _StdioStream(Stream):
-    """Never set to non-blocking: others have the same open file, and would find it changed."""
+    """Never set to non-blocking: others have the same open file, and would find it changed.
+
+    What standard output does not take is lost, and standard input is read on, as by QEMU.
+    """
+
+    _is_told = False
 
     def _receive(self, limit: int) -> bytes | None:
         assert self._read_fd is not None
@@ -103,7 +111,15 @@ class _StdioStream(Stream):
         assert self._write_fd is not None
         if not _is_ready(self._write_fd, select.POLLOUT):
             raise BlockingIOError
-        return os.write(self._write_fd, data[:STDIO_BYTES])
+        try:
+            return os.write(self._write_fd, data[:STDIO_BYTES])
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            if not self._is_told:
+                self._is_told = True
+                _logger.warning("standard output takes no more: %s", reason(error))
+            return len(data)
 
 
 class PtyChardev(Chardev):

@@ -69,8 +69,8 @@ class Stream:
         data = self._encode(data)
         if not self._unsent:
             data = data[self._try_send(data) :]
-            if data and not self.closed and self._write_fd is not None:
-                asyncio.get_running_loop().add_writer(self._write_fd, self._send_more)
+            if data and not self.closed:
+                self._send_when_ready()
         if not self.closed:
             self._unsent += data
             if len(self._unsent) > UNSENT_MAX:
@@ -135,6 +135,19 @@ class Stream:
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
+
+    def _send_when_ready(self) -> None:
+        assert self._write_fd is not None
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_writer(self._write_fd, self._send_more)
+        except PermissionError:  # epoll takes no file that never blocks
+            loop.call_soon(self._send_steadily)
+
+    def _send_steadily(self) -> None:
+        self._send_more()
+        if self._unsent:
+            asyncio.get_running_loop().call_soon(self._send_steadily)
 
     def _send_more(self) -> None:
         del self._unsent[: self._try_send(self._unsent)]
