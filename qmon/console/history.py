@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -47,7 +49,7 @@ class CommandHistory(History):
         if self._path is None:
             return []
         try:
-            with self._path.open("rb") as file:
+            with open(self._open(os.O_RDONLY), "rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - _TAIL_BYTES))
                 data = file.read()
@@ -70,13 +72,22 @@ class CommandHistory(History):
             return
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 os.write(fd, text.encode(errors="replace"))
             finally:
                 os.close(fd)
         except OSError as error:
             self._give_up(error)
+
+    def _open(self, flags: int) -> int:
+        """Raises OSError, also for what would keep the console waiting."""
+        assert self._path is not None
+        fd = os.open(self._path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return fd
 
     def _give_up(self, error: OSError) -> None:
         self._complain(f"History is not kept: {self._path}: {reason(error)}")

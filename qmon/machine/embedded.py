@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,10 @@ from qmon.machine.screens import ScreenCommands
 from qmon.machine.shown_chardevs import ShownChardevs
 from qmon.machine.snapshots import SnapshotCommands
 from qmon.migration.journal import Journal, JournalError, Stand
+from qmon.paths import why_unwritable
 from qmon.qmp.registry import Registry
+
+log = logging.getLogger("qmon.machine")
 
 DEFER = "defer"
 
@@ -65,6 +69,7 @@ class EmbeddedMachine:
         self._migration = MigrationCommands(
             self._machine, self._exports, Journal(state_folder), may_come_in=incoming is not None
         )
+        self._records_folder = state_folder / "migration"
         self._descriptors = DescriptorCommands()
         self._log = Log() if log is None else log
         self._owns_log = log is None
@@ -120,6 +125,8 @@ class EmbeddedMachine:
             entry = await machine.blocking(migration.find_record)
         except JournalError as error:
             raise CommandError(str(error)) from error
+        if drives:
+            await self._check_state_folder()
         stand = None if entry is None else entry.stand
         waits = self._incoming is not None
         if entry is not None and (
@@ -136,6 +143,15 @@ class EmbeddedMachine:
                 await machine.run()
         if self._incoming is not None and self._incoming != DEFER and stand is not Stand.GONE:
             await migration.start_incoming(self._incoming)
+
+    async def _check_state_folder(self) -> None:
+        why = await self._machine.blocking(why_unwritable, self._records_folder)
+        if why is not None:
+            log.warning(
+                "migrations will fail, since no record of them can be written: %s; -statedir names another"
+                " folder",
+                why,
+            )
 
     def request_quit(self) -> None:
         """End soon, as ``quit`` does."""

@@ -318,7 +318,7 @@ def _read(path: Path) -> Record | None:
         return None
     except OSError as error:
         raise JournalError(f"the migration's record {path} can't be read: {reason(error)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise JournalError(
             f"the migration's record {path} is damaged: find out which side runs, then remove it"
         ) from error

@@ -253,7 +253,8 @@ class StateMachine:
     """One side's phase. Thread-safe; ``on_change`` is called on the thread that steps, in order.
 
     ``do`` carries out an action. What it raises leaves the side in the new phase, the actions behind it
-    undone: the caller goes on from there by the event for the failure.
+    undone: the caller goes on from there by the event for the failure, and where there is none, at an end, it
+    is told of all the same.
     """
 
     def __init__(
@@ -283,14 +284,15 @@ class StateMachine:
             if row is None:
                 raise InvalidTransitionError(self._phase, event)
             self._phase = row.to
-        for action in row.actions:
-            self._do(action)
+        try:
+            for action in row.actions:
+                self._do(action)
+        except BaseException:
+            if row.to in ENDED:
+                self._on_change(row.to)
+            raise
         self._on_change(row.to)
         return row.to
-
-    def tell(self) -> None:
-        """Tell of the phase as it is: an action failed on the way there."""
-        self._on_change(self._phase)
 
     def try_step(self, event: Event) -> bool:
         """Move on if the table knows the event here; say whether it did. Raises what an action raised."""
