@@ -1,68 +1,93 @@
 """The command line: builds what it names and runs it.
 
-Options are read before anything heavy is imported, so that ``-version`` and a wrong option answer at once.
+Options are read before anything heavy is imported, so that ``-version`` and a wrong option answer at once;
+and nothing of ours is imported before ``main``, so that whatever fails is told in one line.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qmon.errors import QmonError, UsageError, reason
-from qmon.option_table import help_text
-from qmon.options import Options, Show, parse
-from qmon.version import VERSION
-
 if TYPE_CHECKING:
     from qmon.daemon import Launcher
+    from qmon.options import Options
+
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit status of a process that SIGINT has ended, as shells have it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run qmon; return its exit status."""
-    _open_standard_streams()
-    status = _main(argv)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to be ended in good order
     try:
-        sys.stdout.flush()
-    except OSError as error:
-        # else the interpreter would try again at its end, and tell of that with a traceback
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return status or _complain(f"standard output: {reason(error)}")
-    return status
+        from qmon.standard_streams import open_standard_streams
+
+        open_standard_streams()
+        return _print("", _main(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # the loop has just ended
+        return INTERRUPTED
+    except MemoryError:
+        return _complain("out of memory")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one line
+        from qmon.logs import internal_error
+
+        return _complain(internal_error("the program ends", error))
 
 
-def _open_standard_streams() -> None:
-    """Put /dev/null where a standard stream was closed: else the next file opened would take its place."""
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
-            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+def _main(argv: Sequence[str]) -> int:
+    from qmon.errors import UsageError
+    from qmon.options import parse
 
-
-def _main(argv: Sequence[str] | None) -> int:
     try:
-        options = parse(sys.argv[1:] if argv is None else argv)
+        options = parse(argv)
     except UsageError as error:
         return _complain(str(error))
-    match options.show:
-        case Show.VERSION:
-            print(f"qmon version {VERSION}")
-            return 0
-        case Show.HELP:
-            print(help_text("qmon"))
-            return 0
-        case Show.OBJECTS:
-            from qmon.object_options import help_lines
-
-            print("\n".join(help_lines(options.object_type)))
-            return 0
+    if options.show is not None:
+        return _show(options)
     if options.note and not options.quiet:
         print(f"qmon: {options.note}", file=sys.stderr)
     return _start(options)
+
+
+def _show(options: Options) -> int:
+    from qmon.options import Show
+
+    match options.show:
+        case Show.VERSION:
+            from qmon.version import VERSION
+
+            text = f"qmon version {VERSION}"
+        case Show.HELP:
+            from qmon.option_table import help_text
+
+            text = help_text("qmon")
+        case _:
+            from qmon.object_options import help_lines
+
+            text = "\n".join(help_lines(options.object_type))
+    return _print(f"{text}\n")
+
+
+def _print(text: str, status: int = 0) -> int:
+    """Print what is left of before and a text; return the exit status, that up to now where it is one."""
+    try:
+        if text:  # nothing would be written all the same, and fail
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        from qmon.standard_streams import drop_output
+
+        drop_output()
+        if status or error.errno == errno.EPIPE:  # it is told, or somebody has read enough
+            return status or 1
+        return _complain(f"standard output: {os.strerror(error.errno or 0)}")
+    return status
 
 
 def _complain(text: str) -> int:
@@ -71,6 +96,8 @@ def _complain(text: str) -> int:
 
 
 def _start(options: Options) -> int:
+    from qmon.errors import QmonError, reason
+
     launcher: Launcher | None = None
     try:
         if options.daemonize:
@@ -79,11 +106,15 @@ def _start(options: Options) -> int:
             launcher = Launcher()  # forks, so it comes before any thread and before the loop
             if launcher.is_parent:
                 return launcher.wait()
+        from qmon.logs import tell_faults
+
+        tell_faults()
         import asyncio
 
         from qmon.run import Program
 
-        return asyncio.run(Program(options, launcher).run())
+        with asyncio.Runner() as runner:
+            return runner.run(Program(options, launcher).run())
     except (QmonError, OSError) as error:
         text = reason(error)
         if isinstance(error, OSError) and error.filename:

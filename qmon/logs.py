@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from qmon.errors import QmonError, reason
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-STDERR_FORMAT = "qmon: %(message)s"
 TRACE_PREFIX = "trace:"
 TOLD_BY_MONITOR = {"told_by_monitor": True}
 """The extra fields of a record that need not be shown where a monitor shows its text, too."""
@@ -60,6 +60,31 @@ class LogError(QmonError):
     """A log file or item that can't be had, in QEMU's words."""
 
 
+def internal_error(what: str, error: BaseException) -> str:
+    """One line for a fault of qmon's own."""
+    return (
+        f"internal error: {what}: {type(error).__name__}: {reason(error)}; please report it"
+        " (-D LOGFILE keeps the details)"
+    )
+
+
+def tell_faults() -> None:
+    """Have whatever nobody has foreseen go to the log, and to a person in one line."""
+    fallen = logging.getLogger("qmon")
+    threading.excepthook = lambda args: fallen.error(
+        "the thread '%s' ends", getattr(args.thread, "name", ""), exc_info=args.exc_value
+    )
+    # A destructor that fails breaks nothing: for the log alone.
+    sys.unraisablehook = lambda args: fallen.info("ignored in %r", args.object, exc_info=args.exc_value)
+    logging.raiseExceptions = False
+    _until_started.setStream(sys.stderr)
+    _until_started.setFormatter(_ForPeople())
+    logging.getLogger().addHandler(_until_started)
+
+
+_until_started = logging.StreamHandler()
+
+
 class Log:
     """Where the process's log goes; until it is started or moved, that is Python's affair.
 
@@ -75,7 +100,7 @@ class Log:
     def start(self, path: str | None, open_file: Callable[[str], int]) -> None:
         """Log to a file, or to standard error what is a warning or worse. Raises OSError, LogError."""
         if path is None:
-            self._take(logging.StreamHandler(sys.stderr), STDERR_FORMAT, logging.WARNING)
+            self._take(logging.StreamHandler(sys.stderr), _ForPeople(), logging.WARNING)
         else:
             self._path = expand(path)
             self._open(self._path, open_file)
@@ -121,18 +146,29 @@ class Log:
             raise LogError(f"Error opening logfile {self._path}: {reason(error)}") from error
 
     def _open(self, path: str, open_file: Callable[[str], int]) -> None:
-        self._take(_FileHandler(open_file(path), path), FILE_FORMAT, logging.INFO)
+        self._take(_FileHandler(open_file(path), path), logging.Formatter(FILE_FORMAT), logging.INFO)
         self._is_open = True
 
-    def _take(self, handler: logging.Handler, format_: str, level: int) -> None:
+    def _take(self, handler: logging.Handler, formatter: logging.Formatter, level: int) -> None:
         root = logging.getLogger()
-        handler.setFormatter(logging.Formatter(format_))
+        handler.setFormatter(formatter)
         root.addHandler(handler)
         root.setLevel(level)
+        root.removeHandler(_until_started)
         if self._handler is not None:
             root.removeHandler(self._handler)
             self._handler.close()
         self._handler = handler
+
+
+class _ForPeople(logging.Formatter):
+    """One line without a traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            return f"qmon: {internal_error(text.partition(chr(10))[0], record.exc_info[1])}"
+        return f"qmon: {text}"
 
 
 class _FileHandler(logging.Handler):

@@ -22,9 +22,11 @@ from qmon.logs import Log
 from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
+from qmon.machine.small_file import read_file
 from qmon.machine.throttle_limits import read_limits
 from qmon.options import Options
 from qmon.paths import state_folder
+from qmon.threads import Workers, start_thread
 from qmon.version import VERSION
 
 if TYPE_CHECKING:
@@ -62,9 +64,12 @@ class Program:
         # A data thread that comes back from a system call waits at most this long for the loop's thread.
         sys.setswitchinterval(SWITCH_SECONDS)
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(Workers(4, "waiting"))
         for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_heard() else [])):
             loop.add_signal_handler(number, machine.request_quit)
         async with contextlib.AsyncExitStack() as stack:
+            if options.pidfile is not None:
+                stack.callback(PidFile(options.pidfile).remove)
             stack.push_async_callback(machine.close)
             if options.chardevs:
                 making = asyncio.create_task(self._make_chardevs(machine.chardevs))
@@ -88,8 +93,6 @@ class Program:
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
             self._attach(monitor, machine.chardevs)
-            if options.pidfile is not None:
-                stack.callback(PidFile(options.pidfile).remove)
             return await self._serve(machine, monitor)
 
     async def _make_chardevs(self, chardevs: Chardevs) -> None:
@@ -120,7 +123,7 @@ class Program:
                 from qmon.hmp.socket_monitor import SocketMonitor
 
                 chardev.attach(SocketMonitor(monitor).serve)
-                threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True).start()
+                start_thread(threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True))
 
     async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
         """Run the scripts, go to the background or run the monitor on stdin; what else listens goes on."""
@@ -201,4 +204,4 @@ def _read_tables(files: Sequence[str]) -> Tables | None:
         return None
     from qmon.hmp.given_tables import read_given
 
-    return read_given(files)
+    return read_given(files, read_file)

@@ -12,20 +12,24 @@ known but not available.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from qmon.errors import QmonError, reason
 from qmon.hmp import hx
 from qmon.hmp.renamed import RENAMED
 from qmon.hmp.signature import WORD_KINDS, Parameter
 from qmon.hmp.table import SUB_TABLE_FILES, Command, Table, Tables, default_tables, read_enabled
+from qmon.units import MIB
 
 INFO_PREFIX = "info="
 INFO_SUFFIX = "-info.hx"
 _INFO = next(iter(SUB_TABLE_FILES))
 _INFO_NAMES = (_INFO, "info_cmds")
 """What ``.sub_table`` calls it; the second name is that of QEMU 1.3 to 4.0."""
+
+FILE_BYTES_MAX = MIB
+"""QEMU's own have 90 KB. So much takes some seconds to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,18 @@ class GivenFile:
     is_info: bool
 
 
-def read_given(arguments: Sequence[str]) -> Tables:
-    """The program's tables with the files of all ``-hx`` on top. Raises HxError and OSError."""
+def read_given(arguments: Sequence[str], read_file: Callable[[str, int], bytes]) -> Tables:
+    """The program's tables with the files of all ``-hx`` on top. Raises QmonError, HxError among them.
+
+    ``read_file`` returns what a file of at most so many bytes holds, or raises OSError or ValueError.
+    """
     files = []
     for argument in arguments:
         name = argument.removeprefix(INFO_PREFIX)
-        text = Path(name).read_text(encoding="utf-8", errors="surrogateescape")
+        try:
+            text = read_file(name, FILE_BYTES_MAX).decode("utf-8", "surrogateescape")
+        except (OSError, ValueError) as error:
+            raise QmonError(f"-hx {name}: {reason(error)}") from error
         files.append(GivenFile(name, text, name != argument or name.endswith(INFO_SUFFIX)))
     return lay_over(default_tables(), files)
 

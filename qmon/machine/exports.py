@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.address import InetAddress, bind_failure, from_qapi, listen
-from qmon.errors import CommandError
+from qmon.errors import CommandError, reason
 from qmon.keyval import is_identifier
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
@@ -77,9 +77,9 @@ class ExportCommands:
         server = NbdServer(listener, max_connections, self._events.changed)
         try:
             server.start()
-        except OSError:
+        except OSError as error:
             server.stop()
-            raise
+            raise CommandError(reason(error)) from error
         self._server = server
 
     @command("nbd-server-stop")

@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 
 
 class Machine:
-    """Made on the loop; ``registry`` is the Target that serves it."""
+    """Made on the loop; ``registry`` is the Target that serves it. Raises OSError for want of threads."""
 
     def __init__(self, *, name: str | None = None, uuid: str | None = None) -> None:
         self.name = name

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from qmon.address import Address, InetAddress, UnixAddress, bind_failure, is_loopback, listen
-from qmon.errors import CommandError
+from qmon.errors import CommandError, reason
 from qmon.left_behind import sentence
 from qmon.logs import TOLD_BY_MONITOR
 from qmon.machine.drive import Drive
@@ -311,7 +311,10 @@ class MigrationCommands:
         where = qapi_address(listener)
         if self._incoming is None:
             self._incoming = self._make_incoming()
-        self._incoming.listen(listener)
+        try:
+            self._incoming.listen(listener)
+        except OSError as error:
+            raise CommandError(reason(error)) from error
         self._listening, self._socket_address = address, where
         log.info("waiting for a migration on %s", address)
         if isinstance(address, InetAddress) and not is_loopback(listener):

@@ -18,11 +18,11 @@ def open_small(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def read_small(descriptor: int) -> bytes:
+def read_small(descriptor: int, limit: int = LIMIT_BYTES) -> bytes:
     """Read up to the end, and close. Raises OSError, EFBIG and ETIMEDOUT among its errors."""
     try:
         is_pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)
-        data = b""
+        data = bytearray()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             if is_pipe:
@@ -30,9 +30,9 @@ def read_small(descriptor: int) -> bytes:
             piece = os.read(descriptor, 1 << 16)
             data += piece
             if not piece:
-                return data
-            if len(data) > LIMIT_BYTES:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+                return bytes(data)
+            if len(data) > limit:
+                raise OSError(errno.EFBIG, f"it is longer than {limit >> 20} MiB")
     finally:
         os.close(descriptor)
 
@@ -44,7 +44,7 @@ def _wait(descriptor: int, deadline: float, begun: bool) -> None:
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            raise OSError(errno.ETIMEDOUT, f"nothing came for {PATIENCE_SECONDS:.0f} s")
         events = dict(poll.poll(left * 1000)).get(descriptor, 0)
         if events & select.POLLIN or (events and begun):
             return
@@ -52,6 +52,6 @@ def _wait(descriptor: int, deadline: float, begun: bool) -> None:
             time.sleep(0.01)  # a pipe whose writer has come and gone hangs up at once, until another comes
 
 
-def read_file(path: str) -> bytes:
-    """Open and read. Raises OSError or ValueError."""
-    return read_small(open_small(path))
+def read_file(path: str, limit: int = LIMIT_BYTES) -> bytes:
+    """Open and read at most ``limit`` bytes. Raises OSError or ValueError."""
+    return read_small(open_small(path), limit)

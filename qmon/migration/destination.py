@@ -159,7 +159,7 @@ class Incoming:
                 raise CommandError(f"There is nothing to resolve: the migration is {status}") from None
             except (OSError, QmonError, MemoryError) as error:
                 if self.phase is Phase.GONE:
-                    self._states.step(Event.REFUSED)
+                    self._try_fail(Event.REFUSED)
                 raise CommandError(reason(error)) from error
             if event is Event.RELEASE:
                 self.progress.error = "it was decided that the other side keeps the disks"
@@ -401,11 +401,15 @@ class Incoming:
                 return False
             self.progress.error = why + left
             self.progress.ended = time.monotonic()
-            try:
-                self._states.try_step(Event.FAIL)
-            except QmonError as error:
-                log.error("incoming migration: %s", error)
+            self._try_fail(Event.FAIL)
             return True
+
+    def _try_fail(self, event: Event) -> None:
+        """Fail, if it has not; what can't be recorded of that is told."""
+        try:
+            self._states.try_step(event)
+        except QmonError as error:
+            log.error("incoming migration: %s", error)
 
     def ended(self, session: Session) -> None:
         """The session's thread is about to end."""

@@ -365,7 +365,6 @@ class Source:
         except (OSError, QmonError, MemoryError) as error:
             self.progress.error = "; then ".join(filter(None, (self.progress.error, reason(error))))
             log.error("migration: %s", self.progress.error)
-            self._states.tell()
 
     def _step(self, event: Event) -> None:
         """Move on, unless the migration was cancelled at that very moment."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qmon.errors import QmonError
 from qmon.hmp.given_tables import GivenFile, lay_over, read_given
 from qmon.hmp.handlers import find_handler
 from qmon.hmp.hx import HxError
@@ -14,6 +15,7 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.renamed import RENAMED
 from qmon.hmp.signature import parse_signature
 from qmon.hmp.table import Table, Tables, default_tables
+from qmon.machine.small_file import read_file
 from tests.hmp.fake import FakeMachine, FakePerson
 
 
@@ -131,7 +133,7 @@ def test_what_old_functions_are_called_today_is_in_the_tables() -> None:
 def test_the_programs_own_tables_laid_over_themselves_change_nothing() -> None:
     folder = Path(__file__).parents[2] / "spec"
     own = default_tables()
-    given = read_given([str(folder / "hmp-commands-info.hx"), str(folder / "hmp-commands.hx")])
+    given = read_given([str(folder / "hmp-commands-info.hx"), str(folder / "hmp-commands.hx")], read_file)
     for ours, theirs in ((own.main, given.main), (info_of(own), info_of(given))):
         assert [command.name for command in theirs] == [command.name for command in ours]
         for mine, laid in zip(ours, theirs, strict=True):
@@ -144,9 +146,9 @@ def test_the_name_of_a_file_says_which_table_it_is(tmp_path: Path) -> None:
     text = entry("who", "", "hmp_info_name")
     for name in ("a.hx", "a-info.hx"):
         (tmp_path / name).write_text(text)
-    assert read_given([f"{tmp_path}/a.hx"]).main.find("who")
-    assert info_of(read_given([f"{tmp_path}/a-info.hx"])).find("who")
-    tables = read_given([f"info={tmp_path}/a.hx"])
+    assert read_given([f"{tmp_path}/a.hx"], read_file).main.find("who")
+    assert info_of(read_given([f"{tmp_path}/a-info.hx"], read_file)).find("who")
+    tables = read_given([f"info={tmp_path}/a.hx"], read_file)
     assert info_of(tables).find("who")
     assert tables.main.find("who") is None
 
@@ -154,9 +156,9 @@ def test_the_name_of_a_file_says_which_table_it_is(tmp_path: Path) -> None:
 def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
     (tmp_path / "a.hx").write_text('\n{ .name = "a" .help = "b" },\n')
     with pytest.raises(HxError, match=r"a\.hx:2: expected ',' or '}', found '\.help'"):
-        read_given([f"{tmp_path}/a.hx"])
-    with pytest.raises(FileNotFoundError):
-        read_given([f"{tmp_path}/b.hx"])
+        read_given([f"{tmp_path}/a.hx"], read_file)
+    with pytest.raises(QmonError, match=r"^-hx .*/b\.hx: No such file or directory$"):
+        read_given([f"{tmp_path}/b.hx"], read_file)
 
 
 def test_a_handler_is_there_for_what_a_test_above_calls() -> None:

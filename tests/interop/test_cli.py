@@ -81,7 +81,10 @@ def test_the_help_names_the_options(option: str) -> None:
         (["-monitor", "vc"], "-monitor vc: "),
         (["-script", "/nowhere"], "-script /nowhere: No such file or directory"),
         (["-D", "/nowhere/log"], "/nowhere/log: No such file or directory"),
-        (["-pidfile", "/nowhere/pid"], "/nowhere/pid: No such file or directory"),
+        (
+            ["-pidfile", "/nowhere/pid"],
+            "cannot create PID file: Could not create '/nowhere/pid': No such file or directory",
+        ),
         (
             ["-monitor", "unix:/nowhere/m,server,nowait"],
             "-monitor unix:/nowhere/m,server,nowait: Failed to bind socket to /nowhere/m: No such file",

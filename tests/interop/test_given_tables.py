@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
-from tests.interop.processes import CHECKOUT, QMON, Lab
+import pytest
+
+from tests.interop.processes import CHECKOUT, QMON, Lab, blank, noise
 
 TABLE = """\
 HXCOMM a table as QEMU has it
@@ -58,6 +61,36 @@ def test_a_damaged_table_is_refused_at_the_start(tmp_path: Path) -> None:
     assert done.stderr == f"qmon: {damaged}:4: expected ',' or '}}', found '.args_type'\n"
 
 
-def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
-    done = run("-hx", f"info={tmp_path}/none.hx")
-    assert (done.returncode, done.stderr) == (1, f"qmon: {tmp_path}/none.hx: No such file or directory\n")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none.hx", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("pipe", "nothing came for 5 s"),
+        ("huge", "it is longer than 1 MiB"),
+        ("/dev/zero", "it is longer than 1 MiB"),
+    ],
+)
+def test_a_table_that_can_not_be_read_is_told(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    blank(tmp_path / "huge", 4 << 30)
+    done = run("-hx", f"info={tmp_path / name}")
+    assert (done.returncode, done.stderr) == (1, f"qmon: -hx {tmp_path / name}: {said}\n")
+
+
+def test_a_file_that_is_no_table_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(noise(1 << 20))
+    done = run("-hx", str(tmp_path / "binary"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"qmon: {tmp_path}/binary:")
+
+
+def test_a_table_may_come_from_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "a.hx").write_text(TABLE)
+    command = 'exec "$@" -hx <(cat "$0") -c halt -c "info status"'
+    done = subprocess.run(
+        ["bash", "-c", command, tmp_path / "a.hx", *QMON], capture_output=True, text=True, cwd=CHECKOUT
+    )
+    assert (done.stdout, done.stderr) == ("VM status: paused\n", "")
