@@ -34,6 +34,9 @@ from qmon.nbd.export import Export
 MAX_OPTION_DATA = 64 << 10
 """The longest option data that is kept; a longer one is skipped and refused."""
 
+MAX_REPLIES = 64 << 10
+"""When so much is to be sent, no further option is looked at: many short ones ask for long replies."""
+
 ALLOCATION_CONTEXT_ID = 1
 _CONTEXT_NAMESPACE = "base:"
 _SERVER_FLAGS = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
@@ -97,11 +100,12 @@ class Handshake:
     def feed(self, data: bytes | memoryview) -> bytes:
         """Take bytes as they arrive, split anywhere; return the replies to send.
 
-        Raises ProtocolError. Keeps at most MAX_OPTION_DATA bytes and what it was given last.
+        When these are sent there may be more, with no bytes added. Raises ProtocolError. Keeps at most
+        MAX_OPTION_DATA bytes and what it was given last.
         """
         self._received += data
         replies = bytearray()
-        while not self.finished and self.agreement is None:
+        while not self.finished and self.agreement is None and len(replies) < MAX_REPLIES:
             if self._skip:
                 skipped = min(self._skip, len(self._received))
                 del self._received[:skipped]

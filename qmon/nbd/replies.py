@@ -38,59 +38,61 @@ def allocate(size: int) -> memoryview:
 
 
 class Replies:
-    """A buffer of ``size`` bytes; only a single read that is larger gets a larger one, until it is sent."""
+    """A buffer of ``size`` bytes. A reply whose payload is larger than ``room`` is sent piece by piece."""
 
     def __init__(self, size: int, *, structured: bool) -> None:
-        self._structured = structured
+        self.structured = structured
+        self.room = size - _SMALL_REPLY
         self._data_header = DATA_CHUNK.size if structured else SIMPLE_REPLY.size
-        self._usual = allocate(size)
-        self._buffer = self._usual
+        self._buffer = allocate(size)
         self.filled = 0
 
     def take(self) -> memoryview:
         """Everything packed so far; from here on the buffer is empty, and what was taken valid until the next
         reply is added."""
         packed = self._buffer[: self.filled]
-        self._buffer, self.filled = self._usual, 0
+        self.filled = 0
         return packed
 
     def has_room(self, payload: int) -> bool:
         """Whether a reply with ``payload`` bytes can be added before the others are sent."""
-        needed = self.filled + payload + _SMALL_REPLY
-        if needed <= len(self._buffer):
-            return True
-        if self.filled:
-            return False
-        self._buffer = allocate(needed)
-        return True
+        return self.filled + payload <= self.room
 
     def space(self, length: int) -> memoryview:
         """Where the data of the next reply, a read's, has to be put."""
         start = self.filled + self._data_header
         return self._buffer[start : start + length]
 
-    def add_data(self, cookie: int, offset: int, length: int) -> None:
-        """Answer a read whose data is in ``space(length)``; ``length`` is at least 1."""
-        at = self.filled
-        if self._structured:
+    def rest(self, length: int) -> memoryview:
+        """Where a piece of the data goes behind ``begin_data``; who puts it there adds to ``filled``."""
+        return self._buffer[self.filled : self.filled + length]
+
+    def begin_data(self, cookie: int, offset: int, length: int, *, is_last: bool = True) -> None:
+        """Begin to answer a read of so much; its data follows. ``is_last``: no other reply to it does."""
+        if self.structured:
             DATA_CHUNK.pack_into(
                 self._buffer,
-                at,
+                self.filled,
                 STRUCTURED_REPLY_MAGIC,
-                REPLY_FLAG_DONE,
+                REPLY_FLAG_DONE if is_last else 0,
                 _OFFSET_DATA,
                 cookie,
                 8 + length,
                 offset,
             )
         else:
-            SIMPLE_REPLY.pack_into(self._buffer, at, SIMPLE_REPLY_MAGIC, 0, cookie)
-        self.filled = at + self._data_header + length
+            SIMPLE_REPLY.pack_into(self._buffer, self.filled, SIMPLE_REPLY_MAGIC, 0, cookie)
+        self.filled += self._data_header
+
+    def add_data(self, cookie: int, offset: int, length: int, *, is_last: bool = True) -> None:
+        """Answer a read whose data is in ``space(length)``; ``length`` is at least 1."""
+        self.begin_data(cookie, offset, length, is_last=is_last)
+        self.filled += length
 
     def add_done(self, cookie: int, command: int) -> int:
         """Answer that a request without a payload in its reply succeeded; return the reply's place."""
         at = self.filled
-        if self._structured and command == _READ:
+        if self.structured and command == _READ:
             self._add_chunk(ReplyType.NONE, cookie, b"")
         else:
             SIMPLE_REPLY.pack_into(self._buffer, at, SIMPLE_REPLY_MAGIC, 0, cookie)
@@ -99,7 +101,7 @@ class Replies:
 
     def add_error(self, cookie: int, command: int, error: int) -> None:
         """Answer that a request failed with one of the protocol's error values."""
-        if self._structured and command in (_READ, Command.BLOCK_STATUS):
+        if self.structured and command in (_READ, Command.BLOCK_STATUS):
             text = os.strerror(error).encode()
             self._add_chunk(ReplyType.ERROR, cookie, _ERROR.pack(error, len(text)) + text)
         else:

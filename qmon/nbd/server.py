@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from qmon.errors import CommandError, reason
-from qmon.nbd.connection import Connection
+from qmon.nbd import connection
 from qmon.nbd.constants import MAX_STRING
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
@@ -256,7 +256,7 @@ class NbdServer:
             _tune(client.socket)
             agreement = self._shake_hands(client)
             if agreement is not None:
-                Connection(client.socket, agreement).run()
+                connection.serve(client.socket, agreement)
         except ProtocolError as error:
             log.warning("NBD client %s is disconnected: %s", client.peer, error)
         except (OSError, MemoryError) as error:
@@ -287,9 +287,11 @@ class NbdServer:
             client.socket.sendall(reply)
             if handshake.finished:
                 return None
-            data = client.socket.recv(_HANDSHAKE_PIECE)
-            if not data:
-                return None
+            data = b""
+            if not reply:
+                data = client.socket.recv(_HANDSHAKE_PIECE)
+                if not data:
+                    return None
             reply = handshake.feed(data)
             agreement = handshake.agreement
             if agreement is not None:

@@ -146,15 +146,21 @@ class Client:
         assert magic == STRUCTURED_REPLY_MAGIC
         assert self.structured, "a structured reply that nobody asked for"
         _, flags, kind, cookie, length = CHUNK.unpack(struct.pack(">I", magic) + self.receive(16))
-        assert flags == REPLY_FLAG_DONE
         payload = self.receive(length)
+        pieces = []
+        while not flags & REPLY_FLAG_DONE:  # a read's, of which more follows
+            assert (kind, flags) == (ReplyType.OFFSET_DATA, 0)
+            pieces.append(payload[8:])
+            magic, flags, kind, of_cookie, length = CHUNK.unpack(self.receive(CHUNK.size))
+            assert (magic, of_cookie) == (STRUCTURED_REPLY_MAGIC, cookie)
+            payload = self.receive(length)
         match kind:
             case ReplyType.NONE:
                 assert not payload
                 return Reply(cookie, 0)
             case ReplyType.OFFSET_DATA:
                 assert len(payload) > 8
-                return Reply(cookie, 0, payload[8:])
+                return Reply(cookie, 0, b"".join((*pieces, payload[8:])))
             case ReplyType.BLOCK_STATUS:
                 pairs = [struct.unpack_from(">II", payload, at) for at in range(4, length, 8)]
                 return Reply(cookie, 0, extents=tuple((span, status) for span, status in pairs))

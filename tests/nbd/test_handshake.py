@@ -22,7 +22,7 @@ from qmon.nbd.constants import (
     TransmissionFlag,
 )
 from qmon.nbd.export import Export
-from qmon.nbd.handshake import MAX_OPTION_DATA, Handshake, ProtocolError
+from qmon.nbd.handshake import MAX_OPTION_DATA, MAX_REPLIES, Handshake, ProtocolError
 from tests.nbd.client import context_data, go_data, option, string
 from tests.nbd.memory import MemoryDisk
 
@@ -312,6 +312,16 @@ def test_replies_do_not_depend_on_how_the_bytes_arrive(options: list[bytes], dat
     assert whole.agreement is not None
     assert split.agreement is not None
     assert split.agreement.rest + rest == whole.agreement.rest == b"rest"
+
+
+def test_many_short_options_make_no_long_heap_of_replies() -> None:
+    shake = handshake(*(f"{number:02}" + "x" * 4000 for number in range(20)))
+    rounds = [shake.feed(FLAGS + option(Option.LIST) * 200)]
+    while reply := shake.feed(b""):
+        rounds.append(reply)
+    one_list = 20 * (OPTION_REPLY.size + 4 + 4002) + OPTION_REPLY.size
+    assert sum(map(len, rounds)) == 200 * one_list
+    assert max(map(len, rounds)) < MAX_REPLIES + one_list
 
 
 @given(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,17 @@ from hypothesis import strategies as st
 
 from qmon.nbd import connection
 from qmon.nbd.connection import Connection
-from qmon.nbd.constants import MAX_PAYLOAD, REQUEST, Command, CommandFlag, Error
+from qmon.nbd.constants import (
+    DATA_CHUNK,
+    MAX_PAYLOAD,
+    REPLY_FLAG_DONE,
+    REQUEST,
+    STRUCTURED_REPLY_MAGIC,
+    Command,
+    CommandFlag,
+    Error,
+    ReplyType,
+)
 from qmon.nbd.export import Export
 from qmon.nbd.handshake import Agreement, ProtocolError
 from tests.nbd.client import Client, Reply, request
@@ -32,6 +44,7 @@ def connected(
     allocation: bool = False,
     writable: bool = True,
     rest: bytes = b"",
+    piece: int = connection.LARGE_PIECE,
 ) -> Iterator[Client]:
     """A client in the transmission phase; at the end the server's thread must have come to its end."""
     ours, theirs = socket.socketpair()
@@ -40,7 +53,7 @@ def connected(
 
     def run() -> None:
         try:
-            Connection(theirs, agreement).run()
+            Connection(theirs, agreement, piece).run()
         except (ProtocolError, OSError) as error:
             problems.append(error)
         finally:
@@ -55,11 +68,13 @@ def connected(
     assert not thread.is_alive()
 
 
+TINY_PIECE = 1024
+
+
 @pytest.fixture
-def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Buffers so small that long writes, large reads and moved remains are common."""
-    monkeypatch.setattr(connection, "PIECE", 1024)
-    monkeypatch.setattr(connection, "BUFFER_SIZE", 1024 + 256)
+def small_slack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a tiny piece, buffers so small that long writes, large reads and moved remains are common."""
+    monkeypatch.setattr(connection, "SLACK", 512)
 
 
 # A model of what the protocol's document asks for, over a bytearray
@@ -122,7 +137,7 @@ REQUESTS = st.builds(
 )
 
 
-@pytest.mark.usefixtures("small_buffers")
+@pytest.mark.usefixtures("small_slack")
 @pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
 @given(data=st.data(), asked=st.lists(REQUESTS, max_size=30), writable=st.sampled_from([True, True, False]))
 @settings(max_examples=150, deadline=None)
@@ -139,7 +154,8 @@ def test_pipelined_requests_split_anywhere_do_what_the_model_does(
     ]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent)), max_size=12)))
     early = data.draw(st.integers(0, min(len(sent), 200)))
-    with connected(disk, structured=structured, writable=writable, rest=sent[:early]) as client:
+    rest = sent[:early]
+    with connected(disk, structured=structured, writable=writable, rest=rest, piece=TINY_PIECE) as client:
 
         def send() -> None:
             for start, end in zip([early, *cuts], [*cuts, len(sent)], strict=True):
@@ -162,12 +178,13 @@ def test_pipelined_requests_split_anywhere_do_what_the_model_does(
     assert disk.memory.calls["flush"] <= sum(map(bool, durable))
 
 
+@pytest.mark.parametrize("piece", [connection.LARGE_PIECE, connection.SMALL_PIECE], ids=["large", "small"])
 @pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
-def test_the_largest_requests_go_both_ways(structured: bool) -> None:
+def test_the_largest_requests_go_both_ways(structured: bool, piece: int) -> None:
     disk = MemoryDisk(MAX_PAYLOAD + 512)
     pattern = bytes(range(251)) * (MAX_PAYLOAD // 251 + 1)
     data = pattern[:MAX_PAYLOAD]
-    with connected(disk, structured=structured) as client:
+    with connected(disk, structured=structured, piece=piece) as client:
         assert client.ask(Command.WRITE, 512, data=data, flags=FUA) == Reply(0, 0)
         assert client.ask(Command.READ, 512, MAX_PAYLOAD).data == data
         assert disk.memory.calls["flush"] == 1
@@ -232,6 +249,82 @@ def test_a_failed_flush_fails_those_that_waited_for_it_and_no_others() -> None:
             Reply(4, 0),
         ]
         assert disk.memory.data[:1536] == b"a" * 512 + b"b" * 512 + b"c" * 512
+
+
+class _BadSector(MemoryNode):
+    """A node on which a place can't be read, maybe only after it was read so many times."""
+
+    def __init__(self, size: int, bad: int, good_reads: int = 0) -> None:
+        super().__init__(size)
+        self.data[:] = bytes(range(256)) * (size // 256)
+        self.bad = bad
+        self.good_reads = good_reads
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        if offset <= self.bad < offset + len(buffer):
+            if not self.good_reads:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            self.good_reads -= 1
+        super().read_into(offset, buffer)
+
+
+@pytest.mark.parametrize("flags", [0, DF], ids=["in chunks", "as a whole"])
+@pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
+@pytest.mark.parametrize("bad", [0, 300 << 10, (512 << 10) - 1])
+def test_a_long_read_that_fails_anywhere_is_told_and_the_next_request_served(
+    structured: bool, flags: int, bad: int
+) -> None:
+    disk = MemoryDisk()
+    disk.memory = _BadSector(512 << 10, bad)
+    with connected(disk, structured=structured, piece=connection.SMALL_PIECE) as client:
+        flags = flags if structured else 0
+        client.send(request(Command.READ, 0, disk.memory.size, flags=flags, cookie=7))
+        told = client.reply()
+        assert (told.cookie, told.error) == (7, Error.EIO)
+        assert client.ask(Command.FLUSH).error == 0
+    figures = disk.accounts.total()
+    assert (figures.failed_rd_operations, figures.rd_operations) == (1, 0)
+
+
+def test_a_read_that_fails_behind_the_beginning_of_its_reply_ends_the_connection() -> None:
+    disk = MemoryDisk()
+    disk.memory = _BadSector(512 << 10, 300 << 10, good_reads=1)
+    with connected(disk, piece=connection.SMALL_PIECE) as client:
+        client.send(request(Command.READ, 0, disk.memory.size))
+        with pytest.raises(ConnectionError):
+            client.reply(disk.memory.size)
+
+
+def test_a_long_read_that_may_not_be_divided_is_one_chunk() -> None:
+    disk = MemoryDisk()
+    disk.memory.data[:] = os.urandom(disk.memory.size)
+    with connected(disk, structured=True, piece=connection.SMALL_PIECE) as client:
+        client.send(request(Command.READ, 0, disk.memory.size, flags=DF))
+        magic, flags, kind, _, length, offset = DATA_CHUNK.unpack(client.receive(DATA_CHUNK.size))
+        assert (magic, flags, kind) == (STRUCTURED_REPLY_MAGIC, REPLY_FLAG_DONE, ReplyType.OFFSET_DATA)
+        assert (length, offset) == (8 + disk.memory.size, 0)
+        assert client.receive(disk.memory.size) == disk.memory.data
+
+
+@pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
+def test_a_long_read_holds_no_gate_while_its_client_does_not_read(structured: bool) -> None:
+    disk = MemoryDisk(32 << 20)
+    with connected(disk, structured=structured, piece=connection.SMALL_PIECE) as client:
+        client.send(request(Command.READ, 0, disk.memory.size))
+        time.sleep(0.2)
+        assert disk.gate.close("stopped", timeout=5)
+        disk.gate.open("stopped")
+        assert len(client.reply(disk.memory.size).data) == disk.memory.size
+
+
+def test_a_long_read_of_a_disk_that_moves_meanwhile_is_turned_away() -> None:
+    disk = MemoryDisk(32 << 20)
+    with connected(disk, structured=True, piece=connection.SMALL_PIECE) as client:
+        client.send(request(Command.READ, 0, disk.memory.size))
+        time.sleep(0.2)
+        assert disk.gate.close("stopped", timeout=5)
+        disk.gate.shut()
+        assert client.reply().error == Error.ESHUTDOWN
 
 
 def test_a_long_write_that_fails_is_taken_to_its_end() -> None:
