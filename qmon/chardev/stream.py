@@ -16,10 +16,14 @@ from qmon.descriptors import DescriptorSocket
 READ_BYTES = 1024
 """So many at once, for what is done with them to keep the loop for a short time only."""
 UNSENT_LOW = 64 << 10
-UNSENT_MAX = 128 << 20
-"""A peer that leaves so much unread is given up: more than any one command has to say."""
+UNSENT_MAX = 64 << 20
+"""When all peers together leave so much unread, the one that leaves the most is given up."""
 
 _logger = logging.getLogger(__name__)
+
+
+_behind: set[Stream] = set()
+"""Those that have not taken all that was sent to them."""
 
 
 class Stream:
@@ -71,11 +75,12 @@ class Stream:
             data = data[self._try_send(data) :]
             if data and not self.closed:
                 self._send_when_ready()
-        if not self.closed:
+        if data and not self.closed:
             self._unsent += data
-            if len(self._unsent) > UNSENT_MAX:
+            _behind.add(self)
+            if sum(len(peer._unsent) for peer in _behind) > UNSENT_MAX:
                 _logger.warning("a client that reads nothing is given up")
-                self._lose()
+                max(_behind, key=lambda peer: len(peer._unsent))._lose()
 
     async def drain(self, left: int = UNSENT_LOW) -> None:
         """Wait until at most ``left`` bytes are still to be sent, or the peer is gone."""
@@ -151,8 +156,10 @@ class Stream:
 
     def _send_more(self) -> None:
         del self._unsent[: self._try_send(self._unsent)]
-        if not self._unsent and not self.closed and self._write_fd is not None:
-            asyncio.get_running_loop().remove_writer(self._write_fd)
+        if not self._unsent:
+            _behind.discard(self)
+            if not self.closed and self._write_fd is not None:
+                asyncio.get_running_loop().remove_writer(self._write_fd)
         if len(self._unsent) <= UNSENT_LOW:
             self._wake()
 
@@ -170,6 +177,7 @@ class Stream:
         """Leave the loop alone with it from now on."""
         self.closed = True
         self._unsent.clear()
+        _behind.discard(self)
         loop = asyncio.get_running_loop()
         if self._read_fd is not None:
             loop.remove_reader(self._read_fd)

@@ -2,119 +2,313 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from qmon.budget import Budget
 from qmon.errors import CommandError
+from qmon.qmp.json_builder import JsonBuilder
 
-MAX_MESSAGE = 64 << 20
-"""Bytes that one message may have (QEMU: MAX_TOKEN_SIZE)."""
+MAX_TOKEN_SIZE = 64 << 20
+MAX_TOKEN_COUNT = 2 << 20
+MAX_NESTING = 1024
+"""What one message may have (QEMU, qobject/json-streamer.c)."""
 
-MAX_NESTING = 500
-"""Braces within braces: half of what Python's JSON goes down to, so that an id can be sent back."""
+SMALL_SIZE = 64 << 10
+SMALL_NESTING = 100
+"""A message that has no more is done with, and answered, at once."""
+
+BUDGET = Budget(96 << 20)
+"""What the large messages of all clients take together, by the two figures below."""
+_TOKEN_BYTES = 40
+"""What a token takes, beside its text, in the worst of what was measured: objects of one member."""
+_STEP = 1 << 20
+"""So much is free to each client; more comes out of the budget in such steps."""
+
+_LINE_MAX = 4096
+_WORD_MAX = 1024
+"""More characters than these no line outside of brackets, and no number, has a sense with."""
 
 # A control character or a byte that no UTF-8 has ends whatever it is in, which is then refused: a client can
 # make itself heard again so (QEMU, docs/interop/qmp-spec: "Forcing the JSON parser into known-good state").
-_BREAK = rb"\x00-\x08\x0b\x0c\x0e-\x1f\xfe\xff"
-_OUTSIDE = re.compile(rb"\S")
-_REFUSED_END = re.compile(rb"[\n" + _BREAK + rb"]")
-_STRUCTURE = re.compile(rb'["{}\[\]' + _BREAK + rb"]")
-_IN_STRING = re.compile(rb'["\\\t\n\r' + _BREAK + rb"]")
+# What is no UTF-8 is a surrogate here (PEP 383).
+_BREAK = r"\x00-\x08\x0b\x0c\x0e-\x1f\udcfe\udcff"
+_BAD = r"\udc80-\udcfd"
+_SPACE = re.compile(r"[ \t\r\n]*+")
+_LINE_END = re.compile(f"[\n{_BREAK}]")
+_PASSED_OVER = re.compile(rf'[^"{{}}\[\]{_BREAK}]*+')
+_WORD = re.compile(rf'[^ \t\r\n{{}}\[\]:,"{_BREAK}]*+')
+_PLAIN = rf'[^"\\\x00-\x1f{_BAD}\udcfe\udcff]++'
+_STRING = re.compile(rf"(?:{_PLAIN}|\\[^u\x00-\x1f{_BAD}\udcfe\udcff]|\\u[0-9a-fA-F]{{4}})*+")
+_ESCAPE_SO_FAR = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
+_ESCAPE = re.compile(r"\\(?:u(....)|(.))", re.DOTALL)
+_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/", "\\": "\\", '"': '"'}
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 class JsonFramer:
     """Takes bytes in pieces of any size; yields each whole JSON value, or the error of what is none.
 
-    A value ends where its braces close, so nothing waits for a line end. Text outside braces is refused
-    as a whole, up to the end of its line.
+    A value ends where its brackets close, so nothing waits for a line end. It is built as it comes, without
+    its text being kept. One that is too large is refused at once, and passed over up to its end. Text
+    outside brackets is refused as a whole, up to the end of its line.
     """
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
+    def __init__(self, budget: Budget = BUDGET) -> None:
+        self._budget = budget
+        self._taken = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
+        self._text = ""
+        self._position = 0
+        self._starved = False
+        """Whether what is left of the text is half an escape."""
+        self._restart()
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the value that was yielded last is no large one."""
+        return self._size <= SMALL_SIZE and self._deepest <= SMALL_NESTING
+
+    def close(self) -> None:
+        """Forget what is not complete."""
         self._restart()
 
     def _restart(self) -> None:
-        self._scanned = 0
+        self._budget.give(self._taken)
+        self._taken = 0
+        self._tokens = 0
+        self._size = 0
         self._depth = 0
         self._deepest = 0
+        self._line: str | None = None
+        self._word = ""
         self._in_string = False
-        self._refusing = False
+        self._pieces: list[str] = []
+        self._width, self._length = 1, 0
+        self._builder: JsonBuilder | None = JsonBuilder()
+        self._told = False
 
     def feed(self, data: bytes) -> Iterator[Any | CommandError]:
-        """Yield what is complete now."""
-        self._pending += data
-        while (end := self._find_end()) is not None:
-            text = bytes(self._pending[:end])
-            del self._pending[:end]
-            too_deep = self._deepest > MAX_NESTING
-            self._restart()
-            yield CommandError("JSON nesting depth limit exceeded") if too_deep else self._decode(text)
-        if len(self._pending) > MAX_MESSAGE:
-            self._pending.clear()
-            self._restart()
-            yield CommandError("JSON token size limit exceeded")
+        """Yield what is complete now; what was yielded is forgotten when the next is asked for."""
+        self._text = self._text[self._position :] + self._decode(data)
+        self._position = 0
+        while self._position < len(self._text):
+            try:
+                found = self._step()
+            except _LimitError as limit:
+                self._builder = None
+                self._pieces.clear()
+                if not self._told:
+                    self._told = True
+                    yield CommandError(str(limit))
+                if not self._depth:
+                    self._restart()
+                continue
+            if found is not None:
+                if not self._told:
+                    yield found[0]
+                self._restart()
+            elif self._starved:
+                self._starved = False
+                return
 
-    @staticmethod
-    def _decode(text: bytes) -> Any | CommandError:
-        try:
-            return json.loads(text.decode(), parse_constant=_refuse_constant)
-        except ValueError:
-            return CommandError("JSON parse error, invalid syntax")
+    def _step(self) -> tuple[Any | CommandError] | None:
+        """Go on by one token or so; return a value, or the error of what is none, when it has ended."""
+        if self._line is not None:
+            return self._step_line(self._line)
+        if self._in_string:
+            return self._step_string()
+        if self._depth == 0:
+            return self._step_outside()
+        return self._step_inside()
 
-    def _find_end(self) -> int | None:
-        """Where the first value ends, if it does; what was looked at is not looked at again."""
-        if self._depth == 0 and not self._refusing:
-            match = _OUTSIDE.search(self._pending, self._scanned)
-            if match is None:
-                self._pending.clear()
-                self._scanned = 0
-                return None
-            self._scanned = match.start()
-            match match.group():
-                case b"{" | b"[":
-                    pass
-                case b"}" | b"]":
-                    return match.end()
-                case _:
-                    self._refusing = True
-        return self._find_refused_end() if self._refusing else self._find_closing()
-
-    def _find_refused_end(self) -> int | None:
-        match = _REFUSED_END.search(self._pending, self._scanned)
-        if match is not None:
-            return match.end()
-        self._scanned = len(self._pending)
+    def _step_outside(self) -> tuple[Any | CommandError] | None:
+        self._skip_space()
+        match self._text[self._position : self._position + 1]:
+            case "{" | "[":
+                return self._step_inside()
+            case "}" | "]":
+                self._position += 1
+                return (_syntax_error(),)
+            case "":
+                pass
+            case _:
+                return self._step_line("")
         return None
 
-    def _find_closing(self) -> int | None:
-        while True:
-            pattern = _IN_STRING if self._in_string else _STRUCTURE
-            match = pattern.search(self._pending, self._scanned)
-            if match is None:
-                self._scanned = len(self._pending)
-                return None
-            self._scanned = match.end()
-            match match.group():
-                case b"\\":
-                    escaped = bytes(self._pending[match.end() : match.end() + 1])
-                    if not escaped:
-                        self._scanned = match.start()  # what it escapes has not come yet
-                        return None
-                    if escaped in (b'"', b"\\"):
-                        self._scanned += 1
-                case b'"':
-                    self._in_string = not self._in_string
-                case b"{" | b"[":
-                    self._depth += 1
-                    self._deepest = max(self._deepest, self._depth)
-                case b"}" | b"]":
-                    self._depth -= 1
-                    if self._depth == 0:
-                        return match.end()
-                case _:
-                    return match.end()
+    def _step_line(self, line: str) -> tuple[Any | CommandError] | None:
+        match = _LINE_END.search(self._text, self._position)
+        end = len(self._text) if match is None else match.end()
+        line += self._text[self._position : end][: _LINE_MAX + 1 - len(line)]
+        self._line = line
+        self._position = end
+        if match is None:
+            return None
+        try:
+            if len(line) > _LINE_MAX:
+                raise ValueError
+            line.encode()
+            return (json.loads(line, parse_constant=_refuse_constant),)
+        except (ValueError, RecursionError):
+            return (_syntax_error(),)
+
+    def _step_inside(self) -> tuple[Any | CommandError] | None:
+        pattern = _WORD if self._builder is not None else _PASSED_OVER
+        match = pattern.match(self._text, self._position)
+        assert match is not None
+        if match.group():
+            self._word += match.group()[: _WORD_MAX + 1 - len(self._word)]
+            self._position = match.end()
+        if self._position == len(self._text):
+            return None
+        if self._word:
+            self._end_word()
+            return None
+        character = self._text[self._position]
+        self._position += 1
+        if character in " \t\r\n":
+            self._skip_space()
+            return None
+        if character == '"':
+            self._in_string = True
+            return None
+        if character in "{}[],:":
+            return self._take_structure(character)
+        return (_syntax_error(),)
+
+    def _skip_space(self) -> None:
+        match = _SPACE.match(self._text, self._position)
+        assert match is not None
+        self._position = match.end()
+
+    def _end_word(self) -> None:
+        word, self._word = self._word, ""
+        self._count(1, len(word))
+        if self._builder is not None:
+            try:
+                if len(word) > _WORD_MAX:
+                    raise ValueError
+                self._builder.word(word)
+            except ValueError:
+                self._builder = None
+
+    def _take_structure(self, character: str) -> tuple[Any | CommandError] | None:
+        if character in "{[":
+            self._depth += 1
+            self._deepest = max(self._deepest, self._depth)
+        elif character in "}]":
+            self._depth -= 1
+        builder = self._builder
+        if builder is not None:
+            try:
+                builder.structure(character)
+            except ValueError:
+                builder = self._builder = None
+        self._count(1, 1)
+        if self._depth > 0:
+            return None
+        return (builder.value if builder is not None else _syntax_error(),)
+
+    def _step_string(self) -> tuple[Any | CommandError] | None:
+        text = self._text
+        match = _STRING.match(text, self._position)
+        assert match is not None
+        self._position = match.end()
+        self._keep(match.group())
+        match text[self._position : self._position + 1]:
+            case "":
+                pass
+            case '"':
+                self._position += 1
+                self._end_string()
+            case "\\":
+                if _ESCAPE_SO_FAR.fullmatch(text, self._position) is not None:
+                    self._starved = True
+                else:
+                    self._builder = None
+                    self._position += 1
+            case character if "\udc80" <= character <= "\udcfd":
+                self._builder = None
+                self._position += 1
+            case _:
+                self._position += 1
+                return (_syntax_error(),)
+        return None
+
+    def _keep(self, piece: str) -> None:
+        """Keep a piece of a string, without its escapes."""
+        if not piece:
+            return
+        if "\\" in piece:
+            try:
+                piece = _ESCAPE.sub(_unescape, piece)
+            except KeyError:
+                self._builder = None
+        if self._pieces and "\ud800" <= self._pieces[-1][-1:] <= "\udbff":
+            piece = self._pieces.pop() + piece
+        width = 1
+        if not piece.isascii():
+            piece = _PAIR.sub(_join_pair, piece)
+            widest = max(piece)
+            width = 4 if widest > "\uffff" else 2 if widest > "\xff" else 1
+        if self._builder is not None:
+            self._pieces.append(piece)
+        # All characters of a string are as wide as the widest of them, once the pieces are joined.
+        wider = max(0, width - self._width) * self._length
+        self._width = max(width, self._width)
+        self._length += len(piece)
+        self._count(0, wider + len(piece) * self._width)
+
+    def _end_string(self) -> None:
+        self._in_string = False
+        self._width, self._length = 1, 0
+        string = "".join(self._pieces)
+        self._pieces.clear()
+        self._count(1, 2)
+        if self._builder is not None:
+            try:
+                self._builder.string(string)
+            except ValueError:
+                self._builder = None
+
+    def _count(self, tokens: int, size: int) -> None:
+        """Count what is held; raises _LimitError."""
+        self._tokens += tokens
+        self._size += size
+        if self._builder is None:
+            return
+        if self._size > MAX_TOKEN_SIZE:
+            raise _LimitError("JSON token size limit exceeded")
+        if self._tokens > MAX_TOKEN_COUNT:
+            raise _LimitError("JSON token count limit exceeded")
+        if self._depth > MAX_NESTING:
+            raise _LimitError("JSON nesting depth limit exceeded")
+        while self._size + self._tokens * _TOKEN_BYTES > self._taken + _STEP:
+            if not self._budget.take(_STEP):
+                raise _LimitError("JSON token size limit exceeded")
+            self._taken += _STEP
+
+
+class _LimitError(Exception):
+    """A message is too large."""
+
+
+def _syntax_error() -> CommandError:
+    return CommandError("JSON parse error, invalid syntax")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    """Raises KeyError."""
+    digits, letter = match.groups()
+    return chr(int(digits, 16)) if digits else _ESCAPES[letter]
+
+
+def _join_pair(match: re.Match[str]) -> str:
+    high, low = map(ord, match.group())
+    return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from qmon.errors import CommandError, CommandNotFoundError
 from qmon.peer import Peer
 from qmon.qmp.framer import JsonFramer
+from qmon.qmp.json_pieces import json_pieces
 from qmon.qmp.schema import check_members
 from qmon.qmp.target import Event, Target
 from qmon.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
@@ -16,7 +18,11 @@ from qmon.version import version_info
 
 log = logging.getLogger("qmon.qmp")
 
-_READ_SIZE = 1 << 16
+_READ_SIZE = 2 << 10
+"""So many bytes at once, for them to keep the loop for a short time only, be they full of tokens."""
+
+HELD_MAX = 4 << 20
+"""A client that lets so many events wait behind an answer is given up."""
 
 _MEMBERS = ("execute", "arguments", "id")
 
@@ -118,19 +124,47 @@ class QmpServer:
         session = _Session(self._target)
         framer = JsonFramer()
 
-        def send(message: dict[str, Any]) -> None:
-            stream.write(json.dumps(message, **self._layout).replace("\n", "\r\n").encode() + b"\r\n")
+        serving = asyncio.current_task()
+        held: list[bytes] | None = None
+
+        def encode(message: dict[str, Any]) -> bytes:
+            return json.dumps(message, **self._layout).replace("\n", "\r\n").encode() + b"\r\n"
 
         def tell(event: Event) -> None:
-            if session.negotiated and not event.private:
-                send(encode_event(event))
+            if not session.negotiated or event.private:
+                return
+            if held is None:
+                stream.write(encode(encode_event(event)))
+                return
+            held.append(encode(encode_event(event)))
+            if sum(map(len, held)) > HELD_MAX and serving is not None:
+                log.warning("a QMP client that reads nothing is given up")
+                serving.cancel()
 
-        send(greeting())
+        async def answer(message: Any) -> None:
+            nonlocal held
+            response = await session.answer(message)
+            if framer.is_small:
+                stream.write(encode(response))
+                return
+            held = []
+            for piece in json_pieces(response):
+                stream.write(piece.encode())
+                await stream.drain()
+                await asyncio.sleep(0)
+            stream.write(b"\r\n")
+            for event in held:
+                stream.write(event)
+            held = None
+
+        stream.write(encode(greeting()))
         unsubscribe = self._target.subscribe(tell)
         try:
             while data := await stream.read(_READ_SIZE):
                 for message in framer.feed(data):
-                    send(await session.answer(message))
+                    await answer(message)
+                    del message  # it may be large, and the next may be long in coming
                 await stream.drain()
         finally:
             unsubscribe()
+            framer.close()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import statistics
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,3 +122,140 @@ def test_a_client_gets_its_memory_back_to_the_process_when_it_leaves(lab: Lab) -
                 stack.enter_context(nbd_client(qmon)).send(request(Command.READ, 0, 32 * MIB))
             settle(qmon)
         eventually(lambda: memory(qmon) < before + 16 * MIB, "the memory of those who left is given back")
+
+
+class Qmp:
+    """A QMP client that has negotiated."""
+
+    def __init__(self, qmon: Qmon) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(qmon.qmp))
+        self.socket.settimeout(120)
+        self._lines = self.socket.makefile("rb")
+        self.read()
+        assert self.ask({"execute": "qmp_capabilities"}) == {"return": {}}
+
+    def __enter__(self) -> Qmp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self.socket.close()
+
+    def read(self) -> Any:
+        return json.loads(self._lines.readline())
+
+    def ask(self, message: Mapping[str, Any]) -> Any:
+        self.socket.sendall(json.dumps(message).encode())
+        return self.read()
+
+
+LARGE = 45 * MIB
+NAME = b'{"execute": "query-name", "id": '
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        (NAME + b'"' + b"a" * LARGE + b'"}', {"return": {}, "id": "a" * LARGE}),
+        (NAME + b'"' + "ж".encode() * (LARGE // 2) + b'"}', {"return": {}, "id": "ж" * (LARGE // 2)}),
+        (NAME + b"[" + b"[]," * 300_000 + b"0]}", {"return": {}, "id": [*([[]] * 300_000), 0]}),
+        (NAME + b"[" + b"0," * (LARGE // 2) + b"0]}", "JSON token count limit exceeded"),
+        (
+            NAME + "\N{GRINNING FACE}".encode().join([b'"', b"a" * LARGE + b'"}']),
+            "JSON token size limit exceeded",
+        ),
+        (b'{"execute": "' + b"a" * LARGE + b'"}', f"The command {'a' * LARGE} has not been found"),
+    ],
+    ids=["text", "wide text", "lists", "tokens", "one very wide character", "command"],
+)
+def test_a_large_qmp_message_takes_little_and_others_are_served(
+    lab: Lab, message: bytes, answer: Any
+) -> None:
+    qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
+    before = memory(qmon)
+    with Qmp(qmon) as client, Qmp(qmon) as other:
+        ended = threading.Event()
+        waits: list[float] = []
+
+        def ask() -> None:
+            while not ended.wait(0.01):
+                began = time.monotonic()
+                assert other.ask({"execute": "query-status"})["return"]["running"]
+                waits.append(time.monotonic() - began)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        client.socket.sendall(message)
+        got = client.read()
+        ended.set()
+        asking.join()
+        # Not compared by assert, which would show the difference of 45 MB.
+        right = got == answer if isinstance(answer, dict) else got["error"]["desc"] == answer
+        assert right, str(got)[:200]
+        assert peak(qmon) < MEMORY_MAX
+        assert statistics.median(waits) < 0.1
+        assert client.ask({"execute": "query-name", "id": 5}) == {"return": {}, "id": 5}
+        eventually(lambda: memory(qmon) < before + 64 * MIB, "the message's memory is given back")
+
+
+def test_large_qmp_messages_that_never_end_hold_little_together(lab: Lab) -> None:
+    qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
+    with contextlib.ExitStack() as stack:
+        refused = 0
+        for _ in range(12):
+            client = stack.enter_context(Qmp(qmon))
+            client.socket.sendall(NAME + b'"' + b"a" * LARGE)
+            client.socket.settimeout(1)
+            with contextlib.suppress(TimeoutError):
+                assert client.read()["error"]["desc"] == "JSON token size limit exceeded"
+                refused += 1
+        assert refused >= 10
+        with Qmp(qmon) as good:
+            assert good.ask({"execute": "query-name", "id": "x" * 500_000})["id"] == "x" * 500_000
+        assert peak(qmon) < MEMORY_MAX
+    with Qmp(qmon) as good:
+        eventually(
+            lambda: "return" in good.ask({"execute": "query-name", "id": "x" * 5_000_000}),
+            "those that have left give back what they held",
+        )
+
+
+def test_clients_that_read_no_answers_and_no_events_hold_little(lab: Lab) -> None:
+    """Whoever leaves the most unread is given up, and nobody else."""
+    qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(Qmp(qmon))
+        silent = [stack.enter_context(Qmp(qmon)) for _ in range(20)]
+        for client in silent:
+            client.socket.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(10_000):
+                    client.socket.send(b'{"execute": "query-commands"}' * 50)
+        for _ in range(2000):
+            assert good.ask({"execute": "stop"})["event"] == "STOP"
+            assert good.read() == {"return": {}}
+            assert good.ask({"execute": "cont"})["event"] == "RESUME"
+            assert good.read() == {"return": {}}
+        assert peak(qmon) < MEMORY_MAX
+
+
+def test_a_monitor_client_that_sends_a_line_without_end_or_reads_nothing_holds_little(lab: Lab) -> None:
+    qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
+    with contextlib.ExitStack() as stack:
+        for sent in (
+            b"x" * (1 << 16),
+            b"help\n" * (1 << 13),
+            b"info " + b"\t" * (1 << 16),
+            b"\xe2\x80\xae" * 9999,
+        ):
+            for _ in range(5):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(str(lab.folder / "qmon.sock"))
+                client.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    for _ in range(200):
+                        client.send(sent)
+        settle(qmon)
+        assert qmon.status() == "running"
+        assert peak(qmon) < MEMORY_MAX

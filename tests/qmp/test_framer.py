@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qmon.budget import Budget
 from qmon.errors import CommandError
 from qmon.qmp import framer
 from qmon.qmp.framer import MAX_NESTING, JsonFramer
@@ -130,20 +131,76 @@ def test_a_client_can_make_itself_heard_again(begun: bytes, byte: bytes) -> None
 def test_nesting_has_an_end() -> None:
     for depth in (1, MAX_NESTING):
         (value,) = frame(b"[" * depth + b"]" * depth)
-        assert json.dumps({"id": value}).count("[") == depth
+        found = 1
+        while value:
+            (value,) = value
+            found += 1
+        assert found == depth
     for depth in (MAX_NESTING + 1, 100_000):
         assert frame(b"[" * depth + b"]" * depth + b"{}") == ["JSON nesting depth limit exceeded", {}]
 
 
-@pytest.mark.parametrize("begun", [b"foo", b'{"a": "', b"[", b'{"a": '])
-def test_a_message_has_a_largest_size(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
-    monkeypatch.setattr(framer, "MAX_MESSAGE", 1000)
-    reader = JsonFramer()
-    assert list(reader.feed(begun)) == []
-    assert list(reader.feed(b"x" * (1000 - len(begun)))) == []
-    (error,) = reader.feed(b"x")
+@pytest.mark.parametrize(
+    ("begun", "more", "end"),
+    [
+        (b'{"a": "', b"x", b'"}'),
+        (b"[", b'"x",', b"1]"),
+        (b'{"a": [', b'"\\n",', b"1]}"),
+        (b"[", b"10,", b"1]"),
+    ],
+)
+def test_a_message_has_a_largest_size_and_is_refused_once(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes, more: bytes, end: bytes
+) -> None:
+    monkeypatch.setattr(framer, "MAX_TOKEN_SIZE", 1000)
+    assert frame(begun, more * 100, end)[0] is not None
+    sent = begun, *[more] * 1000
+    assert frame(*sent) == ["JSON token size limit exceeded"]
+    assert frame(*sent, end, b"{}") == ["JSON token size limit exceeded", {}]
+    assert frame(*sent, b"\xff", b"{}") == ["JSON token size limit exceeded", {}]
+
+
+def test_a_message_has_a_largest_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framer, "MAX_TOKEN_COUNT", 9)
+    nine = b'{"a":[1,2]}'
+    assert frame(nine) == [{"a": [1, 2]}]
+    assert frame(b"[[],[],[]]{}") == ["JSON token count limit exceeded", {}]
+    assert frame(b"[1,2,3,4,", b"5]{}") == ["JSON token count limit exceeded", {}]
+
+
+def test_wide_characters_count_as_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framer, "MAX_TOKEN_SIZE", 1000)
+    assert frame(b'["' + b"x" * 900 + b'"]') == [["x" * 900]]
+    for wide in ("\u0416", "\U0001f600"):
+        for text in (json.dumps([wide + "x" * 900]), json.dumps(["x" * 900 + wide], ensure_ascii=False)):
+            assert frame(*(text[at : at + 7].encode() for at in range(0, len(text), 7)), b"{}") == [
+                "JSON token size limit exceeded",
+                {},
+            ]
+
+
+def test_all_clients_share_what_large_messages_take() -> None:
+    budget = Budget(3 << 20)
+    first, second = JsonFramer(budget), JsonFramer(budget)
+    large = b'["' + b"x" * (3 << 20)
+    assert list(first.feed(large)) == []
+    (error,) = second.feed(large)
     assert str(error) == "JSON token size limit exceeded"
-    assert list(reader.feed(b"{}")) == [{}]
+    assert list(second.feed(b'"]{"small": 1}')) == [{"small": 1}]
+    assert list(first.feed(b'"]')) == [["x" * (3 << 20)]]
+    assert list(second.feed(large)) == []
+    second.close()
+    assert list(first.feed(large)) == []
+
+
+@pytest.mark.parametrize(
+    "text", [b'"\\ud83d\\ude00"', b'"\\ud83d"', b'"\\ude00\\ud83d"', b'"\\ud83dx\\ude00"']
+)
+def test_escaped_pairs_are_one_character_wherever_they_are_cut(text: bytes) -> None:
+    expected = [[json.loads(text)]]
+    for place in range(len(text) + 2):
+        whole = b"[" + text + b"]"
+        assert frame(whole[:place], whole[place:]) == expected
 
 
 def test_space_alone_is_not_kept() -> None:
@@ -151,7 +208,7 @@ def test_space_alone_is_not_kept() -> None:
     for _ in range(100):
         assert list(reader.feed(b" " * 65536)) == []
     assert list(reader.feed(b"{}")) == [{}]
-    assert not reader._pending
+    assert len(reader._text) <= 65536
 
 
 @pytest.mark.parametrize("begun", [b'{"a": "', b"foo", b'{"a": '])
