@@ -145,8 +145,16 @@ def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
             scripts.append(Script("stdin", sys.stdin))
         else:
             try:
-                file = open(option.text, "rb")  # noqa: SIM115 - it is read as long as the process runs
+                # It is read as long as the process runs.
+                file = open(option.text, "rb", opener=_open_without_waiting)  # noqa: SIM115
             except (OSError, ValueError) as error:
                 raise QmonError(f"-script {option.text}: {reason(error)}") from error
             scripts.append(Script(option.text, file, (os.path.realpath(option.text),)))
     return scripts
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a FIFO before anybody writes to it; reading waits for that (``qmon.hmp.script``)."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -15,7 +15,19 @@ import pytest
 
 from bench.monitor import Monitor
 from bench.nbd_client import Guest
-from tests.interop.processes import CHECKOUT, MIB, PATIENCE, QMON, Lab, blank, drive, eventually, filled, same
+from tests.interop.processes import (
+    CHECKOUT,
+    MIB,
+    PATIENCE,
+    QMON,
+    Lab,
+    blank,
+    drive,
+    eventually,
+    filled,
+    open_descriptors,
+    same,
+)
 
 Done = subprocess.CompletedProcess[str]
 SECRET = "5ezam"
@@ -451,3 +463,30 @@ def test_the_tools_work_on_sockets(lab: Lab) -> None:
     assert shown[1::2] == ["1", "1"]
     assert json.loads(qmon.command("qmp query-block-jobs")) == []
     assert qmon.command("qmp query-status []").startswith("qmp: expected a JSON object of arguments")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_script_that_waits_for_its_writer_ends_by_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    process = start(tmp_path, "-script", "fifo")
+    try:
+        fifo = str(tmp_path / "fifo")
+        eventually(lambda: fifo in open_descriptors(process.pid), "it waits for its script")
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_script_is_read_from_a_fifo_when_somebody_writes_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        os.mkfifo(tmp_path / name)
+    process = start(tmp_path, "-script", "one", "-script", "two")
+    for name in ("one", "two"):
+        with (tmp_path / name).open("w") as fifo:
+            fifo.write("info status\n")
+            fifo.flush()
+            fifo.write("info name\n")
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stdout, stderr) == (0, "VM status: running\n" * 2, "")
