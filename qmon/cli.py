@@ -6,6 +6,7 @@ and nothing of ours is imported before ``main``, so that whatever fails is told 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -26,10 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to be ended in good order
     try:
+        from qmon.plain_text import PlainStream
         from qmon.standard_streams import open_standard_streams
 
         open_standard_streams()
-        return _print("", _main(sys.argv[1:] if argv is None else argv))
+        with contextlib.redirect_stderr(PlainStream(sys.stderr)):
+            return _print("", _main(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:  # the loop has just ended
         return INTERRUPTED
     except MemoryError:

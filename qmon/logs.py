@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from qmon.errors import QmonError, reason
+from qmon.plain_text import one_line, plain
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TRACE_PREFIX = "trace:"
@@ -146,7 +147,7 @@ class Log:
             raise LogError(f"Error opening logfile {self._path}: {reason(error)}") from error
 
     def _open(self, path: str, open_file: Callable[[str], int]) -> None:
-        self._take(_FileHandler(open_file(path), path), logging.Formatter(FILE_FORMAT), logging.INFO)
+        self._take(_FileHandler(open_file(path), path), _ForFiles(FILE_FORMAT), logging.INFO)
         self._is_open = True
 
     def _take(self, handler: logging.Handler, formatter: logging.Formatter, level: int) -> None:
@@ -165,10 +166,20 @@ class _ForPeople(logging.Formatter):
     """One line without a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
+        text = one_line(record.getMessage())
         if record.exc_info and record.exc_info[1] is not None:
-            return f"qmon: {internal_error(text.partition(chr(10))[0], record.exc_info[1])}"
+            return one_line(f"qmon: {internal_error(text, record.exc_info[1])}")
         return f"qmon: {text}"
+
+
+class _ForFiles(logging.Formatter):
+    """A record is one line, whatever it tells of; a traceback follows it, further to the right."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
+        return one_line(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record).replace("\n", "\n  "))
 
 
 class _FileHandler(logging.Handler):

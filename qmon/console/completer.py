@@ -10,6 +10,7 @@ from prompt_toolkit.document import Document
 from qmon.errors import QmonError
 from qmon.hmp.completion import complete
 from qmon.hmp.monitor import Monitor
+from qmon.plain_text import one_line
 
 
 class HmpCompleter(Completer):
@@ -35,5 +36,6 @@ class HmpCompleter(Completer):
             yield Completion(
                 suggestion.text,
                 start_position=suggestion.start - len(before),
+                display=one_line(suggestion.text),
                 display_meta=suggestion.meaning,
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from qmon.errors import QmonError, reason
 from qmon.left_behind import sentence
+from qmon.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target
 
 AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled"}
@@ -38,7 +39,7 @@ async def announce(status: str, target: Target, notify: Callable[[str], None]) -
     else:
         if status == "device" and (info.get("status") != status or not why):
             return
-    notify(f"{_WITH_REASON[status]}: {why}" if why else _WITH_REASON[status])
+    notify(f"{_WITH_REASON[status]}: {one_line(why)}" if why else _WITH_REASON[status])
 
 
 async def tell_what_stayed(target: Target, notify: Callable[[str], None]) -> None:
@@ -55,7 +56,7 @@ async def tell_what_stayed(target: Target, notify: Callable[[str], None]) -> Non
 def news(event: Event) -> str | None:
     """What to say of an event that says it all by itself, in one line."""
     say = _NEWS.get(event.name)
-    return say(event.data) if say is not None else None
+    return say(in_one_line(dict(event.data))) if say is not None else None
 
 
 def _migration(data: Mapping[str, Any]) -> str | None:

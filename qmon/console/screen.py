@@ -20,6 +20,7 @@ from qmon.console.style import STYLE
 from qmon.console.terminal import unless_gone
 from qmon.console.view import Status
 from qmon.hmp.transcript import PROMPT
+from qmon.plain_text import plain, visible
 
 _BUSY_REDRAW_SECONDS = 0.05
 """While commands run the screen below them is drawn no more often: output would wait for it otherwise."""
@@ -96,7 +97,7 @@ class DrawnScreen:
         if self._hold.keeps(lambda: self.write(text)):
             return
         self._erase()
-        self._application.output.write(text)
+        self._application.output.write(plain(text))
         self._application.output.flush()
         self.refresh()
 
@@ -106,7 +107,7 @@ class DrawnScreen:
         self._erase()
         text: StyleAndTextTuples = [
             ("class:prompt", PROMPT),
-            *self._lexer.lex_document(Document(line))(0),
+            *self._lexer.lex_document(Document(visible(line)))(0),
             ("", "\n"),
         ]
         output = self._application.output
@@ -171,7 +172,7 @@ class PlainScreen:
             text = text.removeprefix(self._asked)  # the answer, behind the question that stands there
             self._shown = None
         self._end_line()
-        self._put(text)
+        self._put(plain(text))
         self.refresh()
 
     def echo(self, line: str) -> None:
@@ -179,7 +180,7 @@ class PlainScreen:
             return
         if self._shown is None or not line.startswith(self._shown):
             self._prompt("")
-        self._put(line.removeprefix(self._shown or "") + "\n")
+        self._put(visible(line.removeprefix(self._shown or "")) + "\n")
         self._shown = None
 
     def refresh(self) -> None:
@@ -189,7 +190,7 @@ class PlainScreen:
         if status.question:
             if status.question != self._asked:
                 self._end_line()
-                self._put(status.question)
+                self._put(plain(status.question))
                 self._shown = ""
         elif status.bars:
             self._show_bar(status.bars[-1])
@@ -211,7 +212,7 @@ class PlainScreen:
     def _show_line(self, text: str) -> None:
         shown = self._shown
         if shown is not None and text.startswith(shown):
-            self._put(text[len(shown) :])
+            self._put(visible(text[len(shown) :]))
             self._shown = text
         elif shown is not None and shown.startswith(text):
             self._put("\b \b" * (get_cwidth(shown) - get_cwidth(text)))
@@ -224,11 +225,11 @@ class PlainScreen:
         if bar.known and (bar is not self._bar or now >= self._bar_due):
             self._bar, self._bar_due = bar, now + _PLAIN_PROGRESS_SECONDS
             self._end_line()
-            self._put(plain_text(bar.title, bar.done, bar.total, bar.note) + "\n")
+            self._put(plain(plain_text(bar.title, bar.done, bar.total, bar.note)) + "\n")
 
     def _prompt(self, text: str) -> None:
         self._end_line()
-        self._put(PROMPT + text)
+        self._put(PROMPT + visible(text))
         self._shown = text
 
     def _end_line(self) -> None:
@@ -238,5 +239,5 @@ class PlainScreen:
 
     def _put(self, text: str) -> None:
         with unless_gone():
-            self._stdout.write(text.replace("\x1b", "?"))
+            self._stdout.write(text)
             self._stdout.flush()

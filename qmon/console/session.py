@@ -38,6 +38,7 @@ from qmon.hmp.person import Progress
 from qmon.hmp.script_person import unrun
 from qmon.hmp.secrets import has_secrets
 from qmon.hmp.transcript import does_nothing
+from qmon.plain_text import plain
 from qmon.qmp.target import Event
 
 _logger = logging.getLogger(__name__)
@@ -183,10 +184,11 @@ class Console:
 
     def answer_text(self, text: str) -> None:
         """Show what the command that runs answers: by a pager, when it is longer than the screen."""
-        self._answer_shown.add(text)
+        self._answer_shown.add(plain(text))
 
     async def ask(self, question: str) -> bool:
         """Ask for ``y`` or ``n``; Ctrl-C stops the command that asks."""
+        question = plain(question)
         self._answer_shown.release()
         if self._assume_yes:
             self.notify(f"{question} (y/n) y")

@@ -11,10 +11,15 @@ from qmon.hmp.origin import Origin
 from qmon.hmp.person import LineError, Person
 from qmon.hmp.signature import Values
 from qmon.hmp.table import Command, Tables
+from qmon.plain_text import in_one_line, one_line
 from qmon.qmp.target import Arguments
 
 if TYPE_CHECKING:
     from qmon.hmp.monitor import Monitor
+
+
+MULTI_LINE = "human-readable-text"
+"""The member of a result that is a text of several lines (qapi/common.json)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,17 @@ class Call:
         return qmp_command in self.monitor.target.commands()
 
     async def execute(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
-        """Run a QMP command on the target.
+        """Run a QMP command on the target; each text within its result is one line, fit to be printed.
 
         Raises CommandError when it failed, LineError when the target has no such command.
         """
+        result = await self.execute_raw(qmp_command, arguments)
+        if isinstance(result, str) or (isinstance(result, dict) and MULTI_LINE in result):
+            return result
+        return in_one_line(result)
+
+    async def execute_raw(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
+        """The same, with the result as it is."""
         if not self.has(qmp_command):
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
         return await self.monitor.line_target.execute(qmp_command, arguments)
@@ -52,7 +64,7 @@ class Call:
         try:
             return await self.execute(qmp_command, arguments)
         except CommandError as error:
-            raise LineError(str(error)) from error
+            raise LineError(one_line(str(error))) from error
 
     async def pass_on(self, absent: str, *, fails: bool = True) -> None:
         """Have the target's own monitor run the line: a command for which QMP has no words.

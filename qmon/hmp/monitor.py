@@ -9,7 +9,7 @@ from functools import cached_property
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.arguments import NUL, FormatDefaults, read_arguments
-from qmon.hmp.handlers import Call, find_handler, load_handlers
+from qmon.hmp.handlers import MULTI_LINE, Call, find_handler, load_handlers
 from qmon.hmp.hx import HxError
 from qmon.hmp.jobs import EndedJobs
 from qmon.hmp.origin import Origin
@@ -19,6 +19,7 @@ from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.secrets import without_secrets
 from qmon.hmp.table import Lookup, Tables, default_tables, look_up
 from qmon.hmp.words import comment_start
+from qmon.plain_text import one_line
 from qmon.qmp.target import Target
 from qmon.trace import HANDLE_HMP_COMMAND
 
@@ -87,9 +88,9 @@ class Monitor:
         except LineError as line_error:
             error = str(line_error)
         except QmonError as qmon_error:
-            error = f"Error: {qmon_error}"
+            error = f"Error: {one_line(str(qmon_error))}"
         except (OSError, MemoryError) as short:
-            error = f"Error: {reason(short)}"
+            error = f"Error: {one_line(reason(short))}"
         except Exception as unexpected:
             _logger.exception("the line %r failed unexpectedly", line)
             kind = type(unexpected).__name__
@@ -132,6 +133,6 @@ async def _print_human_readable(call: Call) -> None:
     """An entry with ``.cmd_info_hrt``: a QMP command whose answer is the text to print."""
     function = call.command.entry.others["cmd_info_hrt"]
     answer = await call.execute(function.removeprefix("qmp_").replace("_", "-"))
-    text = str(answer["human-readable-text"]).removesuffix("\n")
+    text = str(answer[MULTI_LINE]).removesuffix("\n")
     if text:
         call.print(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
+from qmon.plain_text import visible
+
 LINE_MAX = 4095
 """Characters that a line holds; more are dropped, as QEMU drops them."""
 HISTORY_MAX = 64
@@ -190,7 +192,7 @@ class Readline:
         """What makes the terminal show the line and the cursor as they are now."""
         output = ""
         if self.line != self._shown:
-            output = "\x1b[D" * self._shown_cursor + self.line + "\x1b[K"
+            output = "\x1b[D" * self._shown_cursor + visible(self.line) + "\x1b[K"
             self._shown, self._shown_cursor = self.line, len(self.line)
         distance = self.cursor - self._shown_cursor
         self._shown_cursor = self.cursor

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from qmon.errors import reason
 from qmon.hmp.transcript import PROMPT
+from qmon.plain_text import one_line
 from qmon.qmp.target import Event
 
 _logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Transcript:
             return
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="milliseconds")
         try:
-            os.write(self._descriptor, f"{now} {text}\n".encode("utf-8", "surrogateescape"))
+            os.write(self._descriptor, f"{now} {one_line(text)}\n".encode("utf-8", "surrogateescape"))
         except OSError as error:
             os.close(self._descriptor)
             self._descriptor = None

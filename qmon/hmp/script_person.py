@@ -14,6 +14,7 @@ from qmon.hmp.origin import Origin
 from qmon.hmp.person import Person, Progress
 from qmon.hmp.secrets import without_secrets
 from qmon.hmp.transcript import LeftOut
+from qmon.plain_text import plain
 from qmon.units import human_size
 
 
@@ -144,7 +145,7 @@ def _text(value: object) -> object:
 
 def write_out(text: str) -> None:
     """Print a text and a newline to stdout. Raises OutputGoneError."""
-    data = f"{text}\n".encode("utf-8", "surrogateescape")
+    data = f"{plain(text)}\n".encode("utf-8", "surrogateescape")
     try:
         print(data.decode("utf-8", "replace"), end="", flush=True)
     except OSError as error:

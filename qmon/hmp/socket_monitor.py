@@ -12,6 +12,7 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.readline import Key, Readline, columns, common_prefix
 from qmon.hmp.transcript import PROMPT
 from qmon.peer import Peer
+from qmon.plain_text import one_line, plain
 from qmon.version import VERSION
 
 _logger = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ class _Session:
         shared = common_prefix(words)
         if len(shared) > len(typed):
             self._readline.replace(start, shared)
-        for row in columns(words):
+        for row in columns([one_line(word) for word in words]):
             self._write(f"\r\n{row}")
         self._write("\r\n" + self._readline.show_prompt())
 
@@ -113,7 +114,7 @@ class SocketPerson:
         return self._readline.history
 
     def print(self, text: str) -> None:
-        self._write(text.replace("\n", "\r\n") + "\r\n")
+        self._write(plain(text).replace("\n", "\r\n") + "\r\n")
 
     async def ask(self, question: str) -> bool:
         return True

@@ -100,9 +100,8 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """REFUSED's reason, without what a terminal would take for more than text."""
-        text = self.body.decode(errors="replace")
-        return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+        """REFUSED's reason."""
+        return self.body.decode(errors="replace")
 
 
 _SIZES = {

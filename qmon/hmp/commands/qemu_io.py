@@ -25,13 +25,14 @@ async def qemu_io(call: Call) -> None:
     arguments: dict[str, Any] = {"device": call.text("device"), "command": call.text("command")}
     if call.flag("qdev"):
         arguments["qdev"] = True
-    answer = await call.execute(COMMAND, arguments)
+    answer = await call.execute_raw(COMMAND, arguments)
     if answer["output"]:
         call.print(answer["output"])
     if answer["complaint"]:
         if call.person.interactive:
             call.print(answer["complaint"])
         else:
-            _logger.warning("qemu-io: %s", answer["complaint"])
+            for line in answer["complaint"].split("\n"):
+                _logger.warning("qemu-io: %s", line)
     if answer["failed"]:
         raise LineError("")

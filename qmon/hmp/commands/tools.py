@@ -100,7 +100,7 @@ def _conceal_qmp(tables: Tables, values: Values) -> Mapping[str, str]:
 async def qmp(call: Call) -> None:
     name = call.text("name")
     arguments = _read_arguments(call.text("arguments")) if "arguments" in call.values else {}
-    result = await call.execute(name, arguments)
+    result = await call.execute_raw(name, arguments)
     if name == "quit":
         call.monitor.quitting = True
     result = {} if result is None else result

@@ -1,0 +1,77 @@
+"""What a person is shown holds nothing that a terminal takes for more than text. Pure.
+
+Names, errors and offers come from peers, images and file systems. They are kept as they are up to the edge:
+``plain`` is applied where text goes to a terminal, a client's socket, standard error or a log, ``one_line``
+where something of theirs becomes part of a line.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any, TextIO
+
+# Controls (C0, DEL, C1, and bytes of C1 that are no UTF-8), what turns the direction of text or takes no
+# room, and Unicode's own line ends.
+_UNSEEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\udc80-\udc9f\U000e0000-\U000e007f"
+)
+_NOT_PLAIN = re.compile(f"[{_UNSEEN}]")
+_NOT_IN_LINE = re.compile(f"[{_UNSEEN}\t\n]")
+
+
+def plain(text: str) -> str:
+    """The text with escapes such as ``\\x1b`` for all that is not to be seen; tabs and line ends stay."""
+    return _NOT_PLAIN.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    """The same, with escapes for tabs and line ends too."""
+    return _NOT_IN_LINE.sub(_escape, text)
+
+
+def visible(line: str) -> str:
+    """A line being typed, with a ``?`` for each character that is not to be seen."""
+    return _NOT_IN_LINE.sub("?", line)
+
+
+def in_one_line(value: Any) -> Any:
+    """The same for each text within a value such as JSON holds, names of members aside."""
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, list):
+        return [in_one_line(item) for item in value]
+    if isinstance(value, dict):
+        return {name: in_one_line(member) for name, member in value.items()}
+    return value
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00  # a byte that is no UTF-8 (PEP 383)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class PlainStream(io.TextIOBase):
+    """A stream to which only plain text goes, whoever writes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(plain(text))
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
