@@ -127,9 +127,9 @@ def test_a_client_gets_its_memory_back_to_the_process_when_it_leaves(lab: Lab) -
 class Qmp:
     """A QMP client that has negotiated."""
 
-    def __init__(self, qmon: Qmon) -> None:
+    def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(qmon.qmp))
+        self.socket.connect(str(path))
         self.socket.settimeout(120)
         self._lines = self.socket.makefile("rb")
         self.read()
@@ -174,7 +174,7 @@ def test_a_large_qmp_message_takes_little_and_others_are_served(
 ) -> None:
     qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
     before = memory(qmon)
-    with Qmp(qmon) as client, Qmp(qmon) as other:
+    with Qmp(qmon.qmp) as client, Qmp(qmon.qmp) as other:
         ended = threading.Event()
         waits: list[float] = []
 
@@ -204,17 +204,17 @@ def test_large_qmp_messages_that_never_end_hold_little_together(lab: Lab) -> Non
     with contextlib.ExitStack() as stack:
         refused = 0
         for _ in range(12):
-            client = stack.enter_context(Qmp(qmon))
+            client = stack.enter_context(Qmp(qmon.qmp))
             client.socket.sendall(NAME + b'"' + b"a" * LARGE)
             client.socket.settimeout(1)
             with contextlib.suppress(TimeoutError):
                 assert client.read()["error"]["desc"] == "JSON token size limit exceeded"
                 refused += 1
         assert refused >= 10
-        with Qmp(qmon) as good:
+        with Qmp(qmon.qmp) as good:
             assert good.ask({"execute": "query-name", "id": "x" * 500_000})["id"] == "x" * 500_000
         assert peak(qmon) < MEMORY_MAX
-    with Qmp(qmon) as good:
+    with Qmp(qmon.qmp) as good:
         eventually(
             lambda: "return" in good.ask({"execute": "query-name", "id": "x" * 5_000_000}),
             "those that have left give back what they held",
@@ -225,8 +225,8 @@ def test_clients_that_read_no_answers_and_no_events_hold_little(lab: Lab) -> Non
     """Whoever leaves the most unread is given up, and nobody else."""
     qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
     with contextlib.ExitStack() as stack:
-        good = stack.enter_context(Qmp(qmon))
-        silent = [stack.enter_context(Qmp(qmon)) for _ in range(20)]
+        good = stack.enter_context(Qmp(qmon.qmp))
+        silent = [stack.enter_context(Qmp(qmon.qmp)) for _ in range(20)]
         for client in silent:
             client.socket.setblocking(False)
             with contextlib.suppress(BlockingIOError):

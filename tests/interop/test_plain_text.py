@@ -89,10 +89,11 @@ class Terminal:
             raise AssertionError(f"{error}: {self.written[-2000:]!r}") from None
 
     def line(self, line: str, wanted: bytes) -> None:
-        """Give a line, and wait until something that it prints is there."""
+        """Give a line, and wait until something that it prints is there, and behind it a prompt."""
         mark = len(self.look())
         os.write(self._master, line.encode() + b"\r")
-        self.wait(lambda _: wanted in ANSI.sub(b"", self.written[mark:]), f"'{line}' has run")
+        done = re.compile(wanted + rb".*\(qemu\)", re.DOTALL)
+        self.wait(lambda _: done.search(ANSI.sub(b"", self.written[mark:])), f"'{line}' has run")
 
 
 @contextlib.contextmanager
@@ -169,32 +170,25 @@ def test_nothing_that_is_said_reaches_a_terminal_or_a_log_as_more_than_text(
         terminal.wait(lambda text: b"(qemu)" in text, "a prompt")
         terminal.line("info block", b"Cache mode")
         assert_harmless(terminal.look())
-        with Qmp(_At(tmp_path / "qmp")) as qmp:
+        with Qmp(tmp_path / "qmp") as qmp:
             say_evil(qmp, tmp_path)
         terminal.line("info snapshots", FORGED.encode())
         terminal.line("info block -v", b"Snapshot list")
         with evil_client(tmp_path):
             terminal.wait(lambda text: b"came to export 'evil" in text, "the client is told of")
         with refusing(tmp_path / "there"):
-            terminal.line(f"migrate -d unix:{tmp_path / 'there'}", b"evil")
+            terminal.line(f"migrate -d unix:{tmp_path / 'there'}", b"(Error|Migration failed): evil")
             terminal.line("info migrate", b"Migration status: failed")
         assert_harmless(terminal.look(), 5)
         if logged:
             assert_harmless(log.read_bytes())
 
 
-class _At:
-    """A qmon of which only the QMP socket is known."""
-
-    def __init__(self, qmp: Path) -> None:
-        self.qmp = qmp
-
-
 def test_nothing_that_is_said_reaches_a_monitors_client_as_more_than_text(lab: Lab) -> None:
     log, transcript = lab.folder / "a.log", lab.folder / "a.transcript"
     qmon = lab.start("qmon", *drive(evil_image(lab.folder)), "-D", str(log))
     qmon.quietly(f"transcript {transcript}")
-    with Qmp(qmon) as qmp:
+    with Qmp(qmon.qmp) as qmp:
         say_evil(qmp, lab.folder)
     with evil_client(lab.folder):
         assert qmon.status() == "running"
