@@ -31,10 +31,11 @@ def install(folder: Path) -> Path:
     done = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"the wheel could not be built:\n{done.stdout}")
-    venv.create(folder / "environment", with_pip=True)
+    venv.create(folder / "environment", with_pip=False)  # ensurepip may be missing; pip is here
     programs = folder / "environment" / "bin"
     wheels = map(str, folder.glob("*.whl"))
-    subprocess.run([programs / "python", "-m", "pip", "install", "-qq", *wheels], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(programs / "python")]
+    subprocess.run([*pip, "install", "-qq", *wheels], check=True)
     return programs / "qmon"
 
 

@@ -20,12 +20,17 @@ case "$*" in
 *ensurepip*) [ ! -e "$HERE/no-ensurepip" ] ;;
 *version_info*) [ -e "$HERE/old" ] && {{ case "$*" in *exit*) exit 1 ;; *) echo 3.9.2 ;; esac; }} ||
     {sys.executable} "$@" ;;
+"-m venv --without-pip "*) mkdir -p "$4/bin" && cp "$HERE/pip" "$4/bin/python" ;;
 "-m venv "*) mkdir -p "$3/bin" && cp "$HERE/pip" "$3/bin/python" ;;
 *) exit 99 ;;
 esac
 """
 PIP = """#!/bin/sh
-[ "$1" = -m ] || exit 0
+case "$1" in
+*.whl/pip) shift $(($# - 1)) && echo "$1" >"$HERE/.venv/wheel"; exit ;;
+-m) ;;
+*) exit 0 ;;
+esac
 echo "$*" >>"$HERE/made"
 [ ! -e "$HERE/pip-fails" ]
 """
@@ -45,16 +50,17 @@ class Tree:
         (path / "pip").chmod(0o755)
         self.program("python", PYTHON)
         self.program("apt-get", "#!/bin/sh\nexit 100\n")
-        self.program("id", "#!/bin/sh\necho 0\n")
 
     def program(self, name: str, text: str) -> None:
         file = self.path / "programs" / name
         file.write_text(text)
         file.chmod(0o755)
 
-    def make(self, *extra: str, python: str = "python") -> subprocess.CompletedProcess[str]:
+    def make(
+        self, *extra: str, python: str = "python", path: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
-            "PATH": f"{self.path / 'programs'}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": path or f"{self.path / 'programs'}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHON": python,
             "HERE": str(self.path),
         }
@@ -134,22 +140,48 @@ def test_no_python_is_told_in_one_line(tree: Tree) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_missing_package_is_named_where_it_can_not_be_installed(tree: Tree) -> None:
-    (tree.path / "no-ensurepip").touch()
-    done = tree.make()
-    assert done.returncode == 1
-    assert done.stderr == "qmon: python3-venv is missing and apt-get could not install it\n"
-    tree.program("id", "#!/bin/sh\necho 1000\n")
-    done = tree.make()
-    assert done.returncode == 1
-    assert (
-        done.stderr == "qmon: python3-venv is missing: install it as root by: apt-get install python3-venv\n"
-    )
+APT_GET = """#!/bin/sh
+case "$*" in *"download python3-pip-whl") echo >package.deb ;; esac
+"""
+DPKG_DEB = """#!/bin/sh
+mkdir -p "$3/usr/share/python-wheels" && echo >"$3/usr/share/python-wheels/pip-1.whl"
+"""
 
 
-def test_a_missing_package_is_installed_by_root(tree: Tree) -> None:
+def test_without_ensurepip_pip_comes_from_a_package_that_nobody_has_to_install(tree: Tree) -> None:
     (tree.path / "no-ensurepip").touch()
-    tree.program("apt-get", '#!/bin/sh\ncase "$*" in *python3-venv*) rm -f "$HERE/no-ensurepip" ;; esac\n')
+    tree.program("apt-get", APT_GET)
+    tree.program("dpkg-deb", DPKG_DEB)
     done = tree.make()
     assert (done.returncode, done.stderr) == (0, "")
+    assert "python3-venv is missing" in done.stdout
+    wheel = tree.path / ".venv" / "wheel"
+    assert wheel.read_text().endswith("/usr/share/python-wheels/pip-1.whl\n")
+    assert not Path(wheel.read_text().strip()).exists(), "what was read for it is left behind"
     assert tree.made == 1
+
+
+def test_where_that_package_can_not_be_had_what_to_install_is_named(tree: Tree) -> None:
+    (tree.path / "no-ensurepip").touch()
+    done = tree.make()
+    assert done.returncode == 1
+    assert done.stderr == (
+        "qmon: python3-venv is missing, and apt-get can't read python3-pip-whl in its place: "
+        "install python3-venv as root\n"
+    )
+    assert tree.made == 0
+
+
+def test_where_there_is_no_such_package_the_module_is_named(tree: Tree) -> None:
+    (tree.path / "no-ensurepip").touch()
+    programs = tree.path / "programs"
+    (programs / "apt-get").unlink()
+    for name in ("sh", "cat", "cp", "dirname", "mkdir", "rm", "sha256sum"):
+        found = shutil.which(name)
+        assert found is not None
+        (programs / name).symlink_to(found)
+    done = tree.make(path=str(programs))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "qmon: python has no module ensurepip: install it, or set PYTHON= to one that has\n"
+    )
