@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from bench.monitor import Monitor
 from bench.nbd_client import Guest
+from bench.ports import free_port
 from qmon.units import human_size
 
 BLOCK = 4096
@@ -79,15 +79,12 @@ class Writer:
             self._stop.wait(0.0003)
 
 
-def free_port(wanted: int) -> int:
-    """The port wanted, or another where it is taken."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", wanted))
-        except OSError:
-            probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
+def announced_port() -> int:
+    """The announcement's port, or another where it is taken."""
+    try:
+        return free_port(4444)
+    except OSError:
+        return free_port()
 
 
 def start(folder: Path, side: str, image: Path, *more: str) -> subprocess.Popen[str]:
@@ -155,7 +152,7 @@ def run(folder: Path, size: int) -> int:
     source_image.write_bytes(content)
     with target_image.open("wb") as file:
         file.truncate(size)
-    port = free_port(4444)
+    port = announced_port()
     target = start(folder, "target", target_image, "-incoming", f"tcp:127.0.0.1:{port}")
     source = start(folder, "source", source_image)
     try:

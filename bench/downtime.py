@@ -20,9 +20,7 @@ import argparse
 import json
 import os
 import random
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,8 +32,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import ground
 from bench.monitor import Monitor, connect_when_there
 from bench.nbd_client import Guest
+from bench.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["/opt/qemu10/run", "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]
@@ -46,6 +46,8 @@ DOWNTIME_LIMIT_MS = 50
 BEFORE_SECONDS = 2.0
 POLL_SECONDS = 0.01
 PATIENCE = 20.0
+LOGS_MIB = 64
+"""Room for what fio writes down of one move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,13 +201,6 @@ class Disk:
             file.truncate(self.size)
         for path in (*self.folder.glob("*.nbd"), *self.folder.glob("*.sock"), *self.folder.glob("*.qmp")):
             path.unlink()
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def started(stack: ExitStack, command: list[str]) -> None:
@@ -378,18 +373,19 @@ def main() -> int:
     )
     parser.add_argument("ways", nargs="*", help="qmon, QEMU (both)")
     options = parser.parse_args()
-    for program in ("fio", QEMU[0]):
-        if shutil.which(program) is None:
-            print(f"{program} is not installed", file=sys.stderr)
-            return 1
+    if ground.lacks(["fio"], "nothing measured"):
+        return 0
     moves = {"qmon": qmon_move, "QEMU": qemu_move}
+    ways = options.ways or [*moves]
+    if "QEMU" in ways and ground.lacks(QEMU[:1], "without QEMU"):
+        ways.remove("QEMU")
     seen: dict[str, list[Outcome]] = {}
     print(HEADER)
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="qmon-bench-") as name:
+    with ground.folder(2 * options.size_mib + LOGS_MIB) as folder:
         for number in range(options.runs):
             for speed, rate in (("10 MB/s", RATE), ("full speed", None)):
-                for way in options.ways or moves:
-                    disk = Disk(Path(name), options.size_mib << 20, free_port())
+                for way in ways:
+                    disk = Disk(folder, options.size_mib << 20, free_port())
                     disk.prepare()
                     label = f"{way}, {speed}"
                     one = moves[way](disk, rate, options.seconds)

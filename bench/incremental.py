@@ -13,21 +13,22 @@ qemu-system-x86_64 with ``-i``.
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import ground
 from bench.migrate import QEMU, QMON, run_pair
+from bench.ports import free_port
 
 GIB = 1 << 30
 PIECE = 1 << 20
 FULL_SIZE = 512 << 20
+SPARE_MIB = 200
+"""For what qcow2 images need beside their data: it is the more, the more widely that is spread."""
 
 
 def image_tool(*words: object) -> None:
@@ -119,42 +120,40 @@ def main() -> int:
     parser.add_argument("--data-mib", type=int, default=100)
     parser.add_argument("--runs", type=int, default=11)
     options = parser.parse_args()
-    if shutil.which(QEMU[0]) is None:
-        print("qemu-system-x86_64 is not installed", file=sys.stderr)
-        return 1
+    if ground.lacks(["qemu-img", QEMU[0]], "nothing measured"):
+        return 0
     held = options.data_mib << 20
     cases = [Case("small", GIB, held), Case("large", 1024 * GIB, held), Case("double", GIB, 2 * held)]
     small, large, double = (f"{case.held >> 20} MiB in {case.size // GIB} GiB" for case in cases)
-    ports = itertools.count(42000 + os.getpid() % 1000 * 20)
     seconds: dict[str, list[float]] = {}
 
     def note(run: int, what: str, took: float, verdict: str) -> None:
         seconds.setdefault(what, []).append(took)
         print(f"run {run + 1}: {what:32} {took:6.3f} s  {verdict}", flush=True)
 
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="qmon-bench-") as name:
-        folder = Path(name)
+    # the sources, the full images, a target beside them
+    with ground.folder(4 * options.data_mib + 3 * (FULL_SIZE >> 20) + SPARE_MIB) as folder:
         for case in cases:
             case.prepare(folder)
         prepare_full(folder)
         for run in range(options.runs):
             for case, what in zip(cases, (small, large, double), strict=True):
                 source, target = case.source(folder), case.target(folder)
-                took = by_qmon(folder, source, target, next(ports), "blk inc", "qcow2")
+                took = by_qmon(folder, source, target, free_port(), "blk inc", "qcow2")
                 verdict = "not compared" if case.size > GIB else compare(source, target, "qcow2")
                 note(run, f"qmon, {what}", took, verdict)
         for run in range(options.runs):
             for way in ("qmon", "QEMU"):
                 source, target = cases[2].source(folder), cases[2].target(folder)
                 if way == "qmon":
-                    took = by_qmon(folder, source, target, next(ports), "blk inc", "qcow2")
+                    took = by_qmon(folder, source, target, free_port(), "blk inc", "qcow2")
                 else:
-                    took = by_qemu(folder, source, target, next(ports))
+                    took = by_qemu(folder, source, target, free_port())
                 note(run, f"{way} beside it, {double}", took, compare(source, target, "qcow2"))
         for run in range(options.runs):
             for image_format in ("raw", "qcow2"):
                 source, target = folder / f"full.{image_format}", full_target(folder, image_format)
-                took = by_qmon(folder, source, target, next(ports), "blk", image_format)
+                took = by_qmon(folder, source, target, free_port(), "blk", image_format)
                 note(run, f"qmon, {image_format} in full", took, compare(source, target, image_format))
     for what, values in seconds.items():
         print(f"{what:32} median {statistics.median(values):.3f} s")

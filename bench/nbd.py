@@ -12,13 +12,13 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import ground
 from qmon.address import UnixAddress, connect, listen
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
@@ -127,18 +127,20 @@ def main() -> None:
     if options.serve:
         serve(*options.serve)
         return
-    names = options.servers or ["qemu-nbd", "nbdkit", "qmon"]
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    if ground.lacks(["fio"], "nothing measured"):
+        return
+    asked = options.servers or ["qemu-nbd", "nbdkit", "qmon"]
+    names = [name for name in asked if name == "qmon" or not ground.lacks([name], f"without {name}")]
     figures: dict[tuple[str, str], list[float]] = {}
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
-        image = Path(folder, "disk.img")
+    with ground.folder(options.size) as folder:
+        image = folder / "disk.img"
         size = options.size << 20
         with image.open("wb") as file:
             for _ in range(options.size):
                 file.write(os.urandom(1 << 20))
         for _ in range(options.rounds):
             for name in names:
-                with running(name, Path(folder), str(image)) as path:
+                with running(name, folder, str(image)) as path:
                     for job, (rw, block, depth, figure) in JOBS.items():
                         value = measure(path, rw, block, depth, figure, size, options.seconds)
                         figures.setdefault((name, job), []).append(value)

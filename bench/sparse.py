@@ -13,12 +13,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench import ground
 from bench.monitor import Monitor
+from bench.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
 POLL_SECONDS = 0.005
@@ -107,15 +108,12 @@ def main() -> int:
     names = {"small": f"{options.held_mib} MiB, full", "large": f"{options.size_gib} GiB, sparse"}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     most = 0.0
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="qmon-bench-") as name:
-        folder = Path(name)
+    with ground.folder(3 * options.held_mib) as folder:
         fill(folder / "small.img", held, held)
         fill(folder / "large.img", options.size_gib << 30, held)
-        port = 42000 + os.getpid() % 1000 * 20
         for run in range(options.runs):
             for kind, what in names.items():
-                port += 1
-                took, source, target = move(folder, folder / f"{kind}.img", port)
+                took, source, target = move(folder, folder / f"{kind}.img", free_port())
                 seconds[kind].append(took)
                 most = max(most, source, target)
                 memory = f"memory {source:.0f} MiB at the source, {target:.0f} MiB at the destination"

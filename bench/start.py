@@ -31,9 +31,10 @@ def install(folder: Path) -> Path:
     done = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"the wheel could not be built:\n{done.stdout}")
-    venv.create(folder / "environment", with_pip=False)  # ensurepip may be missing; pip is here
+    venv.create(folder / "environment", with_pip=False)
     programs = folder / "environment" / "bin"
     wheels = map(str, folder.glob("*.whl"))
+    # the checks' own pip: the environment would have one only where Python has ensurepip
     pip = [sys.executable, "-m", "pip", "--python", str(programs / "python")]
     subprocess.run([*pip, "install", "-qq", *wheels], check=True)
     return programs / "qmon"

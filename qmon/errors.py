@@ -63,4 +63,6 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).strip()
+    if isinstance(error, ValueError) and "embedded null" in text:  # each version of Python has its own words
+        return "the name holds a null byte"
     return text.splitlines()[0] if text else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -11,6 +12,12 @@ import pytest
 from tests.interop import peers
 
 MISSING = "missing_peers"
+
+# What is ignored in a process is ignored in those that it starts, as when a shell runs the tests in the
+# background or by nohup; what is caught is not.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -34,6 +34,7 @@ class Installed:
     """An empty folder, to run in."""
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, or one elsewhere by its whole path."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         return subprocess.run(
             [self.bin / command[0], *command[1:]],
@@ -46,7 +47,9 @@ class Installed:
         )
 
     def pip_install(self, *what: str) -> None:
-        done = self.run("python", "-m", "pip", "install", "-q", *what)
+        # the checks' own pip: the environment would have one only where Python has ensurepip
+        pip = (sys.executable, "-m", "pip", "--python", str(self.bin / "python"))
+        done = self.run(*pip, "install", "-q", *what)
         assert done.returncode == 0, done.stderr
 
 
@@ -75,7 +78,7 @@ def built(tree: Path) -> Path:
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """The wheel, installed with its dependencies from where pip is told to find them."""
     folder = tmp_path_factory.mktemp("installed")
-    venv.create(folder / "environment", with_pip=True)
+    venv.create(folder / "environment", with_pip=False)
     away = folder / "away"
     away.mkdir()
     installed = Installed(folder / "environment" / "bin", away)

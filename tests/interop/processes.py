@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import random
 import signal
@@ -18,14 +17,11 @@ from types import TracebackType
 
 from bench.monitor import Monitor
 from bench.nbd_client import Guest
+from bench.ports import free_port as free_port
 
 QMON = [sys.executable, "-m", "qmon"]
 CHECKOUT = Path(__file__).parents[2]
 
-FIRST_PORT, WORKER_PORTS = 20000, 3000
-"""Below those that the system chooses from (Linux, ip_local_port_range)."""
-
-_numbers = itertools.count(random.randrange(WORKER_PORTS))
 KIB = 1 << 10
 MIB = 1 << 20
 PATIENCE = 20.0
@@ -84,30 +80,6 @@ def announced_port() -> Iterator[int]:
             yield free_port(ANNOUNCED_PORT)
         except OSError:
             yield free_port()
-
-
-def free_port(wanted: int | None = None) -> int:
-    """A port on which nobody listens. Raises OSError when the one wanted is taken.
-
-    The system gives out none of these by itself, and each worker of the tests has its own, each once in a
-    long while: nobody takes it between this and its use.
-    """
-    if wanted is not None:
-        _probe(wanted)
-        return wanted
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for number in itertools.islice(_numbers, WORKER_PORTS):
-        port = FIRST_PORT + worker * WORKER_PORTS + number % WORKER_PORTS
-        with contextlib.suppress(OSError):
-            _probe(port)
-            return port
-    raise OSError(f"none of {WORKER_PORTS} ports is free")
-
-
-def _probe(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("0.0.0.0", port))
 
 
 class Qmon:

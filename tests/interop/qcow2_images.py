@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from qmon.block.node import Node
+from tests.interop.peers import require
 from tests.interop.processes import noise
 
 CLUSTER_SIZES = (512, 4096, 65536, 2 << 20)
@@ -104,6 +105,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
 
 def run(*words: object) -> str:
     """Have qemu-img do something, and return what it printed."""
+    require("qemu-img")
     done = subprocess.run(["qemu-img", *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     return done.stdout
@@ -111,6 +113,7 @@ def run(*words: object) -> str:
 
 def run_io(image: Path, *lines: str) -> None:
     """Have qemu-io write into an image."""
+    require("qemu-io")
     words = [word for line in lines for word in ("-c", line)]
     done = subprocess.run(["qemu-io", *words, str(image)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (lines, done.stdout, done.stderr)
@@ -118,6 +121,7 @@ def run_io(image: Path, *lines: str) -> None:
 
 def check(image: Path, *, leaks: bool = False) -> None:
     """qemu-img finds nothing wrong, or nothing but ``leaks``."""
+    require("qemu-img")
     done = subprocess.run(["qemu-img", "check", "-q", image], capture_output=True, text=True, check=False)
     assert done.returncode in ((0, 3) if leaks else (0,)), (done.stdout, done.stderr)
 
