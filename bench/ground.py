@@ -30,10 +30,10 @@ def folder(mib: int) -> Iterator[Path]:
     places = [place for place in (MEMORY, Path(tempfile.gettempdir())) if place.is_dir()]
     free = {place: shutil.disk_usage(place).free >> 20 for place in places}
     found = next((place for place in places if free[place] >= mib), None)
-    listed = " and ".join(f"{free[place]} MiB in {place}" for place in places)
     if found is None:
-        sys.exit(f"{mib} MiB are needed, and there are {listed}: set TMPDIR, or ask for less (--help)")
+        most = " and ".join(f"{free[place]} MiB in {place}" for place in places)
+        sys.exit(f"no room for images of {mib} MiB, but for {most}: set TMPDIR, or ask for less (--help)")
     if found != MEMORY:
-        print(f"{mib} MiB are needed, and there are {listed}: the figures are those of {found}", flush=True)
+        print(f"{MEMORY} has no room for images of {mib} MiB: they are in {found}, and so slower", flush=True)
     with tempfile.TemporaryDirectory(dir=found, prefix="qmon-bench-") as name:
         yield Path(name)

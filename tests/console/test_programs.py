@@ -13,6 +13,7 @@ from qmon.errors import UsageError
 from tests.console.conftest import OpenTerminal
 from tests.console.terminal import Terminal
 from tests.console.test_terminal import RAN, trigger
+from tests.interop.peers import require
 
 SEEN_LAST = r"^xp .* -- .*"
 
@@ -40,6 +41,7 @@ def open_console(open_terminal: OpenTerminal, tmp_path: Path) -> OpenTerminal:
 def test_a_long_answer_is_paged_and_the_prompt_comes_back(
     open_console: OpenTerminal, tmp_path: Path, how: str
 ) -> None:
+    require("less")
     console = open_console()
     console.type("help\r")
     console.wait_for(r"^:$")
@@ -97,6 +99,7 @@ def test_a_dumb_terminal_is_never_paged(open_console: OpenTerminal, tmp_path: Pa
 
 
 def test_the_machines_end_takes_the_pager_away(open_console: OpenTerminal, tmp_path: Path) -> None:
+    require("less")
     console = open_console()
     console.type("help\r")
     console.wait_for(r"^:$")
