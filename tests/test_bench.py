@@ -1,4 +1,4 @@
-"""What the benchmarks do where something is missing: a line says it, and there is no traceback."""
+"""What the benchmarks, and the long checks, do where something is missing: a line says it, no traceback."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from bench import ground
 
 
-def bench(name: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"bench.{name}", *options]
+def run(module: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *options]
     checkout = Path(__file__).parent.parent
     return subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=100, check=False
@@ -21,21 +21,38 @@ def bench(name: str, *options: str, **environment: str) -> subprocess.CompletedP
 
 @pytest.mark.parametrize("name", ["nbd", "downtime", "incremental"])
 def test_what_can_not_be_measured_without_a_peer_names_it(name: str, tmp_path: Path) -> None:
-    done = bench(name, PATH=str(tmp_path))
+    done = run(f"bench.{name}", PATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("nothing measured: ")
     assert done.stdout.endswith(" not installed (tools/install-peers, as root)\n")
 
 
+@pytest.mark.parametrize(
+    ("module", "peer"),
+    [
+        ("tests.torture.campaign", "qemu-img"),
+        ("tests.fuzz.qcow2", "qemu-img, qemu-io"),
+        ("tests.fuzz.power_loss", "qemu-img, qemu-io"),
+        ("tests.console.scenes", "tmux"),
+    ],
+)
+def test_what_can_not_be_checked_without_a_peer_fails_and_names_it(
+    module: str, peer: str, tmp_path: Path
+) -> None:
+    done = run(module, PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"not installed: {peer} (tools/install-peers, as root)\n"
+
+
 def test_without_qemu_the_migration_is_measured_all_the_same(tmp_path: Path) -> None:
-    done = bench("migrate", "--size-mib", "8", "--runs", "1", PATH=str(tmp_path))
+    done = run("bench.migrate", "--size-mib", "8", "--runs", "1", PATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "without QEMU: qemu-system-x86_64 not installed" in done.stdout
     assert "qmon  median " in done.stdout
 
 
 def test_images_for_which_there_is_no_room_are_refused_before_they_are_made() -> None:
-    done = bench("sparse", "--held-mib", str(1 << 40))
+    done = run("bench.sparse", "--held-mib", str(1 << 40))
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith(f"no room for images of {3 << 40} MiB, but for ")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.nbd_client import Guest
 from tests.console.terminal import Terminal
+from tests.interop.peers import exit_without
 from tests.interop.processes import CHECKOUT, KIB, MIB, Qmon, blank, drive, filled
 
 COLUMNS, ROWS = 80, 16
@@ -169,6 +170,7 @@ SCENES = (typing, pasting, events, moving, plain)
 
 def main() -> None:
     """Play all scenes and write their screens."""
+    exit_without("tmux")
     target = Path(sys.argv[1])
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="qmon-") as folder:

@@ -15,6 +15,7 @@ import random
 import sys
 
 from tests.fuzz.power_loss_trial import FAILURES, Result, try_out
+from tests.interop.peers import exit_without
 
 RUNS = 500
 WORKERS = 2
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
+    exit_without("qemu-img", "qemu-io")
     print(f"power loss: seed {options.seed}, {options.runs} runs, {FAILURES} failures each", flush=True)
     logging.disable()
     kinds: collections.Counter[str] = collections.Counter()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.fuzz.qcow2_shapes import SHAPES, make
 from tests.fuzz.qcow2_trial import Result, try_out
+from tests.interop.peers import exit_without
 
 WORKERS = 2
 _TOLD_EVERY = 1000
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=WORKERS)
     parser.add_argument("--messages", action="store_true", help="tell why images are refused that QEMU reads")
     options = parser.parse_args()
+    exit_without("qemu-img", "qemu-io")
     print(f"qcow2: seed {options.seed}, {options.images} images", flush=True)
     outcomes: collections.Counter[str] = collections.Counter()
     messages: collections.Counter[str] = collections.Counter()

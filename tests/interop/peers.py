@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import pytest
@@ -31,7 +33,7 @@ def require(*programs: str) -> None:
     A program is a name looked up on PATH, or a path such as ``/opt/qemu10/run``. Call it before anything is
     started; in a fixture or at the top of a test.
     """
-    absent = [program for program in programs if shutil.which(program) is None]
+    absent = _absent(programs)
     missing.update(absent)
     if not absent:
         return
@@ -39,3 +41,14 @@ def require(*programs: str) -> None:
     if REQUIRED:
         pytest.fail(f"missing peer: {names} (tools/install-peers installs it)")
     pytest.skip(f"not installed: {names}")
+
+
+def exit_without(*programs: str) -> None:
+    """End a program that is no test with a line, unless every program is there."""
+    absent = _absent(programs)
+    if absent:
+        sys.exit(f"not installed: {', '.join(absent)} (tools/install-peers, as root)")
+
+
+def _absent(programs: Sequence[str]) -> list[str]:
+    return [program for program in programs if shutil.which(program) is None]

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.interop.peers import exit_without
 from tests.torture.scenario import draw
 from tests.torture.trial import Result, try_out
 
@@ -94,6 +95,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int)
     parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
+    exit_without("qemu-img")
     seed = fresh_seed() if options.seed is None else options.seed
     kinds = [options.kind] if options.kind else list(RUNS)
     kept = [report(kind, seed, options.runs or RUNS[kind], options.workers) for kind in kinds]
