@@ -16,7 +16,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
-export PYTHON PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PYTHON
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help demo check docs screenshots torture grammar fuzz power-loss bench dist clean environment test-environment peers
 

@@ -218,10 +218,10 @@ def test_a_long_message_in_small_pieces_is_looked_at_once(begun: bytes) -> None:
     def seconds(pieces: int) -> float:
         reader = JsonFramer()
         list(reader.feed(begun))
-        start = time.perf_counter()
+        start = time.process_time()
         for _ in range(pieces):
             list(reader.feed(b"1" * 1024))
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(100)
     assert min(seconds(8000) for _ in range(3)) < 20 * min(seconds(1000) for _ in range(3)) + 0.3
