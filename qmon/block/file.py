@@ -73,6 +73,8 @@ class FileNode:
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
         self.path = path
         self.discards = Discards()
+        self._data = (0, 0)
+        """Where data were last seen to begin and to end; at most there are holes in it by now."""
         self._read_only = read_only
         # O_NONBLOCK means nothing to a disk; a FIFO would wait for its other end, only to be refused below.
         access = os.O_RDONLY if read_only else os.O_RDWR
@@ -141,7 +143,7 @@ class FileNode:
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
         if unmap and length:
             try:
-                punch_hole(self._fd, offset, length)
+                self._punch(offset, length)
                 return
             except OSError as error:
                 if error.errno not in _CANNOT_PUNCH:
@@ -160,10 +162,16 @@ class FileNode:
         """Give a range back to the file system where it takes it; else nothing. Raises OSError."""
         try:
             with self.discards.counting(length):
-                punch_hole(self._fd, offset, length)
+                self._punch(offset, length)
         except OSError as error:
             if error.errno not in _CANNOT_PUNCH:
                 raise
+
+    def _punch(self, offset: int, length: int) -> None:
+        try:
+            punch_hole(self._fd, offset, length)
+        finally:
+            self._data = (0, 0)
 
     def flush(self) -> None:
         os.fdatasync(self._fd)
@@ -188,7 +196,12 @@ class FileNode:
             data = os.lseek(self._fd, offset, os.SEEK_DATA)
             if data >= end:
                 return end, end
-            return data, min(os.lseek(self._fd, data, os.SEEK_HOLE), end)
+            begin, hole = self._data
+            if not begin <= data < hole:
+                # A tmpfs looks at each page up to there, also when little of it is asked for.
+                hole = os.lseek(self._fd, data, os.SEEK_HOLE)
+                self._data = (data, hole)
+            return data, min(hole, end)
         except OSError as error:
             if error.errno == errno.ENXIO:  # no data from here to the file's end
                 return end, end
@@ -202,6 +215,7 @@ class FileNode:
         self._locks = locks
 
     def resize(self, size: int) -> None:
+        self._data = (0, 0)
         if self._is_device:
             raise OSError(errno.ENOTSUP, f"{self.path} is a block device: its size can't be changed")
         os.ftruncate(self._fd, size)

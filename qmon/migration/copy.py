@@ -105,7 +105,7 @@ class DriveCopy:
         self._below: Node | None = None
         self._taken = 0
         self._data = (0, -1)
-        """Where data were last seen to begin and to end, in bytes."""
+        """Where data were last seen to begin and to end in this round, in bytes; they may be zeros."""
 
     @staticmethod
     def _new_map(size: int) -> DirtyMap:
@@ -140,6 +140,7 @@ class DriveCopy:
     def send_dirty(self, outlet: Outlet) -> None:
         """Write down everything dirty, once through the disk. Raises QmonError naming what can't be read."""
         position, limit = 0, RUN_LIMIT
+        self._data = (0, -1)
         while run := self.dirty.take(position, limit):
             position = run[0] + run[1]
             self._taken = run[1]
@@ -167,7 +168,8 @@ class DriveCopy:
                 outlet.send()
             count = min(end - offset, writer.free(), outlet.slice_size())
             data, data_end = self._data
-            if data <= offset < data_end:
+            is_data = data <= offset < data_end
+            if is_data:
                 count = min(count, data_end - offset)  # not into the hole behind it
             with self._naming(f"read of {count} bytes", offset):
                 if offset == data_end and (zeros := self._zeros_ahead(node, offset)):
@@ -178,11 +180,13 @@ class DriveCopy:
                     buffer = writer.room(count)
                     node.read_into(offset, buffer)
                     if _ZEROS.startswith(buffer):
-                        # Likely a hole: ask how far it goes. Asked for every run, this would cost a tmpfs
-                        # more than reading does (it looks at each page).
+                        # Likely a hole: ask how far it goes, where that is of use and not known. A tmpfs
+                        # looks at each page of data that it is asked about: were zeros that lie there as
+                        # data asked about at every step, the time would grow with their square.
                         writer.take_back(count)
-                        hole_end = offset + self._zeros_ahead(node, offset)
-                        count = max(count, min(hole_end, end) - offset)
+                        if not is_data and offset + count < end:
+                            hole_end = offset + self._zeros_ahead(node, offset)
+                            count = max(count, min(hole_end, end) - offset)
                         self._zeros(offset, count, outlet)
                     else:
                         self._pieces(offset, buffer, writer)

@@ -185,6 +185,53 @@ class TestHoles:
         assert path.stat().st_size == 1 << 20
         node.close()
 
+    @pytest.mark.parametrize("punch", ["zero", "discard"])
+    def test_a_hole_is_seen_also_where_data_were_seen_before(self, folder: Path, punch: str) -> None:
+        path = folder / "punched.img"
+        path.write_bytes(content(1, 64 << 10))
+        node = open_image(str(path), "raw")
+        try:
+            assert list(node.extents(0, 32 << 10)) == [Extent(0, 32 << 10, Kind.DATA)]
+            getattr(node, punch)(8 << 10, 16 << 10)
+            node.write(12 << 10, b"x" * 4096)
+            assert list(node.extents(0, node.size)) == [
+                Extent(0, 8 << 10, Kind.DATA),
+                Extent(8 << 10, 4 << 10, Kind.ZERO),
+                Extent(12 << 10, 4 << 10, Kind.DATA),
+                Extent(16 << 10, 8 << 10, Kind.ZERO),
+                Extent(24 << 10, 40 << 10, Kind.DATA),
+            ]
+            node.resize(4 << 10)
+            node.resize(8 << 10)
+            assert list(node.extents(0, 8 << 10)) == [
+                Extent(0, 4 << 10, Kind.DATA),
+                Extent(4 << 10, 4 << 10, Kind.ZERO),
+            ]
+        finally:
+            node.close()
+            path.unlink()
+
+    def test_how_far_data_go_is_looked_at_once(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A tmpfs looks at every page up to there: of a large file asked about piece by piece, too many."""
+        path = folder / "full.img"
+        path.write_bytes(content(1, 256 << 10))
+        asked: list[int] = []
+        lseek = os.lseek
+
+        def look(descriptor: int, offset: int, whence: int) -> int:
+            asked.append(whence)
+            return lseek(descriptor, offset, whence)
+
+        monkeypatch.setattr(os, "lseek", look)
+        node = open_image(str(path), "raw")
+        try:
+            for offset in range(0, 256 << 10, 4096):
+                assert list(node.extents(offset, 4096)) == [Extent(offset, 4096, Kind.DATA)]
+        finally:
+            node.close()
+            path.unlink()
+        assert asked.count(os.SEEK_HOLE) == 1
+
     def test_a_sparse_image_stays_sparse(self, folder: Path) -> None:
         path = folder / "sparse2"
         path.touch()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.block.gate import Gate
-from qmon.block.image import FileIdentity, ImageNode
-from qmon.block.node import Extent, Node
+from qmon.block.image import FileIdentity, ImageNode, open_image
+from qmon.block.node import Extent, Filter, Node
 from qmon.block.node import Kind as Holds
+from qmon.block.qcow2.create import create_overlay
+from qmon.block.qcow2.node import LOCKS
 from qmon.block.recent import RecentWrites
 from qmon.migration.copy import ZERO_PIECE, Chunks, DriveCopy, pieces
 from qmon.migration.stream import (
@@ -251,6 +257,133 @@ class TestWholeCopy:
         copy.uninstall()
         through.write(0, b"late")
         assert drive.memory.data[:4] == b"late"
+
+
+BLOCK = 16 << 10
+FOLDERS = [None, *(["/dev/shm"] if os.access("/dev/shm", os.W_OK) else [])]
+
+parts = st.lists(
+    st.tuples(st.sampled_from(["data", "zeros", "hole", "splinters"]), st.integers(1, 40)), max_size=8
+)
+
+
+@pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: "tmp" if folder is None else "tmpfs")
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="qmon-test-", dir=request.param) as name:
+        yield Path(name)
+
+
+class Counted(Filter):
+    """Knows how often it was asked what lies where."""
+
+    asked = 0
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        self.asked += 1
+        return super().extents(offset, length)
+
+
+def fill(node: Node, kind: str, offset: int, length: int) -> None:
+    """Write down data, zeros as data, a hole, or each of them in turn, by 4 KiB."""
+    match kind:
+        case "data":
+            node.write(offset, random.Random(offset).randbytes(length))
+        case "zeros":
+            node.write(offset, bytes(length))
+        case "hole":
+            node.zero(offset, length, unmap=True)
+        case "splinters":
+            for number, start in enumerate(range(offset, offset + length, CHUNK)):
+                fill(node, ("data", "hole", "zeros", "hole")[number % 4], start, CHUNK)
+
+
+class TestFiles:
+    """Zeros that are stored, beside data and holes, on the file systems at hand and in a qcow2 image."""
+
+    @contextlib.contextmanager
+    def disk(self, folder: Path, form: str, size: int) -> Iterator[Node]:
+        """An empty one: raw, or qcow2 over nothing, or over an image that holds stored zeros and data."""
+        image, base = folder / "disk.img", folder / "base.img"
+        for path in (image, base):
+            path.unlink(missing_ok=True)
+        with base.open("wb") as file:
+            file.truncate(size)
+            if form == "overlay":
+                file.write(bytes(size // 2) + random.Random(1).randbytes(size // 4))
+        if form == "raw":
+            base.rename(image)
+        else:
+            create_overlay(str(image), size, base.name, "raw", LOCKS)
+        node = open_image(str(image), "raw" if form == "raw" else "qcow2", lock=False)
+        try:
+            yield node
+        finally:
+            node.close()
+
+    @pytest.mark.parametrize("form", ["raw", "qcow2", "overlay"])
+    @settings(max_examples=25, deadline=None)
+    @given(
+        layout=parts,
+        there=patterns,
+        slice_size=st.sampled_from([4096, 64 << 10, MAX_PAYLOAD]),
+        seed=st.integers(0, 1000),
+    )
+    def test_the_destination_is_the_source(
+        self,
+        folder: Path,
+        form: str,
+        layout: list[tuple[str, int]],
+        there: list[tuple[bool, int]],
+        slice_size: int,
+        seed: int,
+    ) -> None:
+        size = sum(count for _, count in layout) * BLOCK + 512
+        with self.disk(folder, form, size) as node:
+            position = 0
+            for kind, count in layout:
+                fill(node, kind, position, count * BLOCK)
+                position += count * BLOCK
+            drive = MemoryDrive(b"")
+            drive.node = node
+            line = Line(disk_content(there, size, 2), slice_size)
+            dice = random.Random(seed)
+            writes = iter(range(20))
+
+            def guest() -> None:
+                if next(writes, None) is not None:
+                    offset = dice.randrange(size) // 512 * 512
+                    length = min(dice.choice([512, CHUNK, 4 * BLOCK, 40 * BLOCK]), size - offset)
+                    fill(drive.node, dice.choice(["data", "zeros", "hole"]), offset, length)
+
+            copy = copy_onto(drive, line, guest)
+            while copy.dirty.dirty_bytes:
+                copy.send_dirty(line)
+                line.send()
+            held = bytearray(size)
+            node.read_into(0, memoryview(held))
+            assert line.disk == held
+
+    @pytest.mark.parametrize("slice_size", [64 << 10, MAX_PAYLOAD])
+    @pytest.mark.parametrize("form", ["raw", "qcow2"])
+    @pytest.mark.parametrize("layout", [["zeros"], ["data", "zeros"], ["zeros", "splinters"]], ids="+".join)
+    def test_where_stored_zeros_end_is_not_asked_at_each_step(
+        self, folder: Path, form: str, slice_size: int, layout: list[str]
+    ) -> None:
+        """A file system may look at every page to answer: it would take a time that grows with the square."""
+        size = 32 << 20
+        with self.disk(folder, form, size) as node:
+            for number in range(32):
+                fill(node, layout[number % len(layout)], number << 20, 1 << 20)
+            drive = MemoryDrive(b"")
+            drive.node = counted = Counted(node)
+            line = Line(bytes(size), slice_size)
+            copy = copy_onto(drive, line)
+            assert counted.asked <= 6
+            counted.asked = 0
+            for offset in range(0, size, 1 << 20):
+                drive.node.write(offset, bytes(CHUNK))
+            copy.send_dirty(line)
+            assert counted.asked == 0, "there is no more to a run than has been read"
 
 
 class TestPieces:
