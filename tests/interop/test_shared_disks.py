@@ -14,8 +14,9 @@ import pytest
 from qmon.migration.offer import DriveOffer, Mode, Offer
 from qmon.migration.stream import RecordWriter, preamble, section_end, section_footer, section_start
 from tests.interop.peers import lack, require
-from tests.interop.processes import MIB, Lab, Qmon, blank, drive, filled, migrated, noise, same
+from tests.interop.processes import MIB, Lab, Qmon, blank, drive, eventually, filled, migrated, noise, same
 from tests.interop.qcow2_images import run
+from tests.interop.test_faults import fault, qmp
 from tests.interop.test_migration_refusals import drained, visitor
 from tests.torture.hosts import NoHostsError, loop_device
 
@@ -28,7 +29,8 @@ def refused(
     source: Qmon, target: Qmon, line: str, offset: int, name: str = "d0", right: str = "migrate blk copies it"
 ) -> None:
     """Both sides say where the disks differ and what would be right; the source runs on."""
-    source.quietly(line)
+    if line:
+        source.quietly(line)
     status = source.wait_migration("failed")
     differ = f"they differ in the 512 bytes at {offset}; {right}"
     why = f"drive '{name}' is not the same disk on both sides: {differ}"
@@ -69,6 +71,23 @@ def test_one_sector_that_a_guest_changed_a_moment_ago_is_found(lab: Lab, size: i
     with source.guest() as guest:
         guest.write(place, noise(4096)[7 * 512 :])  # alike once more
     migrated(source, target, f"migrate -d {uri}")
+
+
+def test_a_sector_written_while_the_disks_are_compared_is_found_when_guests_stand_still(lab: Lab) -> None:
+    image, other = filled(lab.folder / "a", SIZE), filled(lab.folder / "b", SIZE)
+    source, target, uri = lab.pair(drive(image), drive(other))
+    source.export("d0")
+    slow = fault(source, "flush", delay=600_000, count=1)
+    source.quietly(f"migrate -d {uri}")
+    eventually(lambda: qmp(source, "x-qmon-query-faults")[0]["hits"], "the comparison has begun")
+    with source.guest() as guest:
+        guest.write(MIB, noise(512, 3))
+    qmp(source, "x-qmon-fault-del", id=slow)
+    refused(source, target, "", MIB)
+    assert "downtime" in source.figures(), "it was found while guests wrote"
+    with source.guest() as guest:
+        guest.write(0, noise(512, 4))
+    assert image.read_bytes()[:512] == noise(512, 4)
 
 
 def test_one_file_under_another_name_is_one_disk(lab: Lab) -> None:
