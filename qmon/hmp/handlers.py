@@ -44,7 +44,7 @@ class Call:
         return qmp_command in self.monitor.target.commands()
 
     async def execute(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
-        """Run a QMP command on the target; each text within its result is one line, fit to be printed.
+        """Run a QMP command on the target; each text of its result, or its error, is one line.
 
         Raises CommandError when it failed, LineError when the target has no such command.
         """
@@ -57,14 +57,20 @@ class Call:
         """The same, with the result as it is."""
         if not self.has(qmp_command):
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
-        return await self.monitor.line_target.execute(qmp_command, arguments)
+        try:
+            return await self.monitor.line_target.execute(qmp_command, arguments)
+        except CommandError as error:
+            text = one_line(str(error))
+            if text == str(error):
+                raise
+            raise CommandError(text, error.error_class) from error
 
     async def execute_bare(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
         """Run a QMP command whose errors QEMU prints without ``Error: `` before them. Raises LineError."""
         try:
             return await self.execute(qmp_command, arguments)
         except CommandError as error:
-            raise LineError(one_line(str(error))) from error
+            raise LineError(str(error)) from error
 
     async def pass_on(self, absent: str, *, fails: bool = True) -> None:
         """Have the target's own monitor run the line: a command for which QMP has no words.

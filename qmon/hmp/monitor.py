@@ -19,7 +19,6 @@ from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.secrets import without_secrets
 from qmon.hmp.table import Lookup, Tables, default_tables, look_up
 from qmon.hmp.words import comment_start
-from qmon.plain_text import one_line
 from qmon.qmp.target import Target
 from qmon.trace import HANDLE_HMP_COMMAND
 
@@ -88,9 +87,9 @@ class Monitor:
         except LineError as line_error:
             error = str(line_error)
         except QmonError as qmon_error:
-            error = f"Error: {one_line(str(qmon_error))}"
+            error = f"Error: {qmon_error}"
         except (OSError, MemoryError) as short:
-            error = f"Error: {one_line(reason(short))}"
+            error = f"Error: {reason(short)}"
         except Exception as unexpected:
             _logger.exception("the line %r failed unexpectedly", line)
             kind = type(unexpected).__name__

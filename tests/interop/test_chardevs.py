@@ -154,7 +154,8 @@ def test_every_line_is_answered_as_qemu_answers_it(pair: tuple[Monitor, Monitor]
 
 numbers = itertools.count()
 letters = st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_characters='"\\\x7f').filter(
-    lambda letter: b"\x9b" not in letter.encode()  # which QEMU takes for the beginning of a key, even there
+    # \x9b QEMU takes for the beginning of a key, even there; other controls it prints
+    lambda letter: b"\x9b" not in letter.encode() and not "\x80" <= letter <= "\x9f"
 )
 words = st.text(letters, min_size=1, max_size=40)
 writes = st.lists(st.tuples(words, st.integers(1, 70)), min_size=1, max_size=6)
