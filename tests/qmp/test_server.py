@@ -415,14 +415,14 @@ class TestClients:
         """One that can't be accepted now is accepted later."""
         caplog.set_level(logging.WARNING)
         failures = [OSError(24, "Too many open files")]
-        accept = asyncio.SelectorEventLoop.sock_accept
+        accept = socket.socket.accept
 
-        async def scarce(loop: Any, sock: socket.socket) -> Any:
+        def scarce(sock: socket.socket) -> tuple[socket.socket, Any]:
             if failures:
                 raise failures.pop()
-            return await accept(loop, sock)
+            return accept(sock)
 
-        monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_accept", scarce)
+        monkeypatch.setattr(socket.socket, "accept", scarce)
 
         async def scene(house: House) -> None:
             async with house.client() as client:
