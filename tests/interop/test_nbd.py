@@ -290,6 +290,7 @@ def test_clients_of_a_disk_that_moved_get_eshutdown_and_the_end(served: Served) 
         "-c",
         "\n".join(
             (
+                "print('connected', flush=True)",
                 "try: h.pwrite(b'x' * 4096, 0)",
                 "except nbd.Error as error: print(error.errnum)",
                 "while not (h.aio_is_dead() or h.aio_is_closed()): h.poll(5000)",
@@ -298,6 +299,8 @@ def test_clients_of_a_disk_that_moved_get_eshutdown_and_the_end(served: Served) 
         ),
     )
     try:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "connected\n"
         with pytest.raises(subprocess.TimeoutExpired):
             client.wait(0.5)
         served.disk.gate.shut()

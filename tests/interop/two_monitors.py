@@ -78,7 +78,7 @@ class Program:
         eventually(lambda: path.exists() or self.process.poll() is not None, "a monitor")
         assert path.exists(), (self.folder / "log").read_text()
         self._socket = connect_when_there(path, PATIENCE)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(3 * PATIENCE)  # QEMU may take its time over a disk, beside much else
         self._read()
 
     def _read(self) -> str | None:
