@@ -40,6 +40,7 @@ class Way(enum.Enum):
 
 
 LANDMARKS: dict[str, tuple[Way, bytes]] = {
+    "FLUSH": (Way.STREAM, struct.pack(">BBHI", Kind.FLUSH, 0, 0, 0)),
     "last part": (Way.STREAM, section_footer() + section_end()),
     "FINISH": (Way.STREAM, struct.pack(">BBHI", Kind.FINISH, 0, 0, 17)),
     "GO": (Way.STREAM, struct.pack(">BHH", Mark.COMMAND, COMMAND_GO, 32)),
@@ -195,12 +196,16 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        for connection in self._carrying:
-            connection.cut()
+        self.cut()
         for connection in self._carrying:
             connection.join()
         if self._listener is not None:
             self._listener.close()
+
+    def cut(self) -> None:
+        """End all connections."""
+        for connection in self._carrying:
+            connection.cut()
 
     def _accept(self) -> None:
         while not self._stop.is_set():

@@ -129,7 +129,7 @@ def _draw_rule(chance: random.Random, size: int) -> Rule:
 
 def _draw_slow(chance: random.Random) -> Rule:
     """The line becomes slow at the switchover, for a while or for longer than anybody waits."""
-    landmark = chance.choice(["last part", "last part", "FINISH"])
+    landmark = chance.choice(["FLUSH", "FLUSH", "FLUSH", "last part"])  # behind it the gates close
     seconds = chance.choice([0.5, 2.0, 8.0, 300.0])
     return Rule(Place(Way.STREAM, chance.randrange(9), landmark), Fault.SLOW, seconds=seconds)
 
