@@ -196,6 +196,7 @@ def test_a_destination_that_asks_for_what_it_was_not_offered_is_left(
         source.quietly(f"migrate -d blk unix:{path}")
         connection, _ = listener.accept()
         with connection:
+            assert connection.recv(1)  # it has been asked, and what comes is no answer out of turn
             connection.sendall(b"".join(answers.needed(index) for index in asked))
             why = source.wait_migration("failed")
     assert f"the destination asked for drive {asked[-1]}, which it was not offered so" in why
