@@ -23,7 +23,7 @@ def _check_memory() -> None:
 
 
 def _no_thread(error: RuntimeError) -> OSError:
-    return OSError(errno.EAGAIN, str(error))
+    return OSError(errno.EAGAIN, f"{error}: memory, or the number of processes, is limited too low")
 
 
 def start_thread(thread: threading.Thread) -> None:
@@ -44,15 +44,17 @@ class Workers(ThreadPoolExecutor):
 
     def __init__(self, count: int, name: str) -> None:
         """Raises OSError when there are not so many threads to be had."""
-        _check_memory()
         super().__init__(count, name)
         together = threading.Barrier(count)
         try:
             for _ in range(count):
+                _check_memory()
                 self.submit(together.wait)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             together.abort()
             self.shutdown(wait=False)
+            if isinstance(error, OSError):
+                raise
             raise _no_thread(error) from error
 
 
