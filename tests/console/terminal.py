@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 import os
 import re
 import shlex
@@ -11,14 +12,27 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.interop.peers import require
+from tests.interop.peers import lack, require
 
 _ROOT = Path(__file__).parents[2]
 
 _TOOLBAR = re.compile(r"\n(?: \S+ \| [a-z]+(?: \|.*)?|! .*)?\Z")
 
+_LOCALE = "C.UTF-8"
+"""Without one of UTF-8 tmux does not start."""
+
 PATIENCE = 10.0
 """Seconds after which what has not appeared never will."""
+
+
+def _has_locale(name: str) -> bool:
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_CTYPE, before)
+    return True
 
 
 class Terminal:
@@ -26,10 +40,12 @@ class Terminal:
 
     def __init__(self, socket: Path, columns: int = 100, rows: int = 30, **environ: str) -> None:
         require("tmux")
+        if not _has_locale(_LOCALE):
+            lack(f"the locale {_LOCALE}")
         self._socket = socket
         # what the tests are run from must not colour what they see
         clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TMUX")}
-        self._environ = {**clean, "LC_ALL": "C.UTF-8"}
+        self._environ = {**clean, "LC_ALL": _LOCALE}
         setting = [f"{name}={value}" for name, value in {"PS1": "$ ", **environ}.items()]
         shell = shlex.join(["env", "-C", str(_ROOT), *setting, "bash", "--norc", "--noprofile"])
         self._tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), shell)
