@@ -86,6 +86,12 @@ class Outlet(Protocol):
     def send(self) -> None:
         """Send what the writer has gathered, and empty it. Raises what ends the migration."""
 
+    def pulse(self) -> None:
+        """Have the destination hear something now and then, where there may be nothing to send for long.
+
+        Raises what ends the migration.
+        """
+
 
 class DriveCopy:
     """A drive that travels in full: its dirty map, and its node below the filter."""
@@ -167,35 +173,40 @@ class DriveCopy:
             if writer.free() < min(ZERO_PIECE, end - offset) or writer.size >= outlet.slice_size():
                 outlet.send()
             count = min(end - offset, writer.free(), outlet.slice_size())
-            data, data_end = self._data
-            is_data = data <= offset < data_end
-            if is_data:
-                count = min(count, data_end - offset)  # not into the hole behind it
-            with self._naming(f"read of {count} bytes", offset):
-                if offset == data_end and (zeros := self._zeros_ahead(node, offset)):
-                    hole_end = offset + zeros
-                    count = min(hole_end, end) - offset
+            data, zeros = self._data_ahead(offset), 0
+            # What is more than can be read at once may be a hole; it is asked about before it is read, since
+            # a file system may take for data what lies in its cache. To ask at every step would take a time
+            # that grows with the square of stored zeros: a tmpfs looks at each page up to where they end.
+            if not data and offset + count < end:
+                with self._naming("looking for holes", offset):
+                    zeros = self._zeros_ahead(node, offset)
+                data = self._data_ahead(offset)
+            if zeros:
+                hole_end = offset + zeros
+                count = min(zeros, end - offset)
+                self._zeros(offset, count, outlet)
+            else:
+                count = min(count, data or count)  # not into the hole behind it
+                buffer = writer.room(count)
+                with self._naming(f"read of {count} bytes", offset):
+                    node.read_into(offset, buffer)
+                if _ZEROS.startswith(buffer):
+                    writer.take_back(count)
                     self._zeros(offset, count, outlet)
                 else:
-                    buffer = writer.room(count)
-                    node.read_into(offset, buffer)
-                    if _ZEROS.startswith(buffer):
-                        # Likely a hole: ask how far it goes, where that is of use and not known. A tmpfs
-                        # looks at each page of data that it is asked about: were zeros that lie there as
-                        # data asked about at every step, the time would grow with their square.
-                        writer.take_back(count)
-                        if not is_data and offset + count < end:
-                            hole_end = offset + self._zeros_ahead(node, offset)
-                            count = max(count, min(hole_end, end) - offset)
-                        self._zeros(offset, count, outlet)
-                    else:
-                        self._pieces(offset, buffer, writer)
+                    self._pieces(offset, buffer, writer)
             offset += count
             self._taken -= count
         return hole_end
 
+    def _data_ahead(self, offset: int) -> int:
+        """How many bytes from ``offset`` on are known as data."""
+        data, end = self._data
+        return end - offset if data <= offset < end else 0
+
     def _zeros(self, offset: int, length: int, outlet: Outlet) -> None:
         """Write down what of a range of zeros may hold something else at the destination."""
+        outlet.pulse()
         writer = outlet.writer
         for start, count in self.known_zeros.unknown(offset, length):
             for piece in range(start, start + count, MAX_ZERO_LENGTH):

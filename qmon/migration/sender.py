@@ -59,6 +59,13 @@ class Sender:
         if time.monotonic() - self._told > PROGRESS_INTERVAL:
             self._tell_progress()
 
+    def pulse(self) -> None:
+        """Within a part in which there may be nothing to send for long: as ``send``, now and then."""
+        self._check()
+        if time.monotonic() - self._told > PROGRESS_INTERVAL:
+            self._tell_progress()
+            self.flush()
+
     def flush(self) -> None:
         """Send what was gathered. Raises what ends the migration."""
         self._check()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from qmon.block.file import FileNode
 from qmon.migration.answers import Type, encode
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, ROWS
@@ -604,3 +605,50 @@ class TestSetup:
             await target.until(target.status, "running")
 
         play(scene)
+
+
+def test_a_destination_hears_of_a_source_that_reads_what_needs_no_sending(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros that the source has stored and the destination has as well, for longer than it waits."""
+    monkeypatch.setattr("qmon.migration.session.SILENCE_TIMEOUT", 2)
+    read_into = FileNode.read_into
+
+    def slowly(self: FileNode, offset: int, buffer: memoryview) -> None:
+        time.sleep(len(buffer) / SIZE * 4)
+        read_into(self, offset, buffer)
+
+    async def scene(street: Street) -> None:
+        uri = f"unix:{street.folder}/in"
+        source = await street.machine(street.settings(street.image("a.img", bytes(SIZE))))
+        target = await street.machine(street.settings(street.image("b.img")), incoming=uri)
+        await source.ask("migrate-set-parameters", max_bandwidth=1 << 20)  # so that little is read at once
+        monkeypatch.setattr(FileNode, "read_into", slowly)
+        await source.ask("migrate", uri=uri, blk=True)
+        assert await source.until(source.migration, "completed", "failed") == "completed"
+        await target.until(target.status, "running")
+
+    play(scene)
+
+
+def test_a_source_that_reads_what_needs_no_sending_can_be_cancelled(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_into = FileNode.read_into
+
+    def slowly(self: FileNode, offset: int, buffer: memoryview) -> None:
+        time.sleep(len(buffer) / SIZE * 60)
+        read_into(self, offset, buffer)
+
+    async def scene(street: Street) -> None:
+        uri = f"unix:{street.folder}/in"
+        source = await street.machine(street.settings(street.image("a.img", bytes(SIZE))))
+        await street.machine(street.settings(street.image("b.img")), incoming=uri)
+        await source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
+        monkeypatch.setattr(FileNode, "read_into", slowly)
+        await source.ask("migrate", uri=uri, blk=True)
+        await source.until(source.migration, "active")
+        await source.ask("migrate_cancel")
+        await source.until(source.migration, "cancelled")
+
+    play(scene)

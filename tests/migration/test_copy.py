@@ -100,11 +100,14 @@ class Line:
         self.writer = RecordWriter()
         self.writer.raw(preamble() + section_start())
         self.batches: list[int] = []
-        self.data_bytes = self.zero_bytes = 0
+        self.data_bytes = self.zero_bytes = self.pulses = 0
         self._feed = Feed()
 
     def slice_size(self) -> int:
         return self._slice_size
+
+    def pulse(self) -> None:
+        self.pulses += 1
 
     def send(self) -> None:
         assert len(self.writer.buffers) < 2 * IOV_LIMIT, "more buffers than sendmsg takes"
@@ -379,6 +382,7 @@ class TestFiles:
             line = Line(bytes(size), slice_size)
             copy = copy_onto(drive, line)
             assert counted.asked <= 6
+            assert line.pulses >= 8, "nothing is heard while zeros are read that the destination has"
             counted.asked = 0
             for offset in range(0, size, 1 << 20):
                 drive.node.write(offset, bytes(CHUNK))

@@ -131,6 +131,9 @@ class Onto:
         self._guest = guest
         self._feed = Feed()
 
+    def pulse(self) -> None:
+        """Nobody waits."""
+
     def slice_size(self) -> int:
         return 64 << 10
 
