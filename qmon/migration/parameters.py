@@ -127,8 +127,7 @@ PARAMETERS = (
         "downtime-limit",
         Kind.UINT64,
         300,
-        "Time that the machine may stand still at the switchover; after twice that and 5 s its guests go on,"
-        " and the switchover is tried again later",
+        "Longest time that the machine may stand still at the switchover",
         "ms",
         "an integer in the range of 0 to (2000 * 1000) ms",
         _between(0, 2_000_000),

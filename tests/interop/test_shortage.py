@@ -73,7 +73,10 @@ def served(qmon: Qmon) -> bool:
 
 @SHORTAGES
 def test_nbd_clients_are_served_afterwards(qmon: Qmon, shortage: type) -> None:
-    with qmon.guest() as here, shortage(qmon), callers(qmon.nbd):
+    with qmon.guest() as here, contextlib.ExitStack() as short:
+        assert here.read(0, 512) == noise(512)
+        short.enter_context(shortage(qmon))
+        short.enter_context(callers(qmon.nbd))
         qmon.wait_log("can't accept an NBD client: ")
         assert here.read(0, 512) == noise(512), "who was there before is served"
     eventually(lambda: served(qmon), "a client is served")
