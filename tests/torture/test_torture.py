@@ -10,7 +10,8 @@ from tests.interop.peers import require
 from tests.torture.campaign import campaign, failure, fresh_seed, summary
 
 
-@pytest.mark.parametrize(("kind", "runs"), [("proxy", 20), ("kill", 10)])
+@pytest.mark.timeout(300)  # a run on a slow line may take a minute
+@pytest.mark.parametrize(("kind", "runs"), [("proxy", 20), ("kill", 12), ("slow", 2)])
 def test_whatever_breaks_at_most_one_side_runs_with_every_acknowledged_write(
     tmp_path: Path, kind: str, runs: int
 ) -> None:
