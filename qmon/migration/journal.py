@@ -113,6 +113,16 @@ class Record:
         return self.host == this_host()
 
     @property
+    def holds_others(self) -> bool:
+        """Whether another host than its own is to leave the image alone.
+
+        A destination that waits for a shared image says nothing about the source's host, which has it, and
+        one that runs is no reason for another host to run.
+        """
+        stand = self.entry.stand
+        return stand in (Stand.GONE, Stand.MOVED) or (stand is Stand.PREPARED and not self.entry.shared)
+
+    @property
     def has_changed(self) -> bool:
         """Whether the image was written since, though it was to be left alone. Raises JournalError."""
         if not self.fingerprint:
@@ -331,7 +341,7 @@ def counts(records: Sequence[Record], *, may_come_in: bool) -> Record | None:
     either end: it came back to where it was, or both ends share it on one host. Then the one counts that says
     more of what this process is for.
     """
-    known = [each for each in records if each.is_own] or records
+    known = [each for each in records if each.is_own] or [each for each in records if each.holds_others]
     by_role = {each.entry.role: each for each in sorted(known, key=lambda each: each.number)}
     source, destination = by_role.get(Role.SOURCE), by_role.get(Role.DESTINATION)
     if source is None or destination is None:

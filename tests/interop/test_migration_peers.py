@@ -29,6 +29,7 @@ from tests.interop.processes import (
     noise,
     same,
 )
+from tests.interop.test_migration_faults import DOUBT
 
 SIZE = 8 * MIB
 SOON = 10.0
@@ -318,7 +319,7 @@ def test_a_destination_that_prepares_twice_is_in_doubt_or_not_told_to_run(lab: L
     with Destination(lab.folder, play) as destination:
         source.quietly(f"migrate -d blk {destination.uri}")
         status = source.wait_migration("failed", "device")
-        while status.startswith("device") and OUT_OF_TURN.format("PREPARED") not in status:
+        while status.startswith("device") and DOUBT not in status:
             status = source.wait_migration("failed", "device")
         assert OUT_OF_TURN.format("PREPARED") in status
         if status.startswith("failed"):

@@ -546,6 +546,7 @@ class TestSetup:
         """Say that the offer is looked at, and nothing else."""
         sock, _ = listener.accept()
         with sock, contextlib.suppress(OSError):
+            sock.recv(1)  # from then on an answer is awaited
             while True:
                 sock.sendall(encode(Type.BUSY))
                 time.sleep(pause_seconds)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -86,6 +87,35 @@ def test_this_hosts_own_records_count_first_and_then_those_of_others(
     record = counts(journal.find(str(image)), may_come_in=False)
     assert record is not None
     assert (record.host, record.entry.stand) == ("there", Stand.PREPARED)
+
+
+@pytest.mark.parametrize(
+    ("stand", "shared", "holds"),
+    [
+        (Stand.GONE, True, True),
+        (Stand.MOVED, True, True),
+        (Stand.PREPARED, False, True),
+        (Stand.PREPARED, True, False),
+        (Stand.RUNNING, True, False),
+        (Stand.RUNNING, False, False),
+        (Stand.SETTLED, True, False),
+        (Stand.REFUSED, True, False),
+    ],
+)
+@pytest.mark.parametrize("may_come_in", [False, True])
+def test_another_host_is_held_back_and_never_told_to_run(
+    journal: Journal,
+    image: Path,
+    on: Callable[[str], None],
+    stand: Stand,
+    shared: bool,
+    holds: bool,
+    may_come_in: bool,
+) -> None:
+    on("there")
+    journal.write(replace(entry(image, stand), shared=shared))
+    on("here")
+    assert (counts(journal.find(str(image)), may_come_in=may_come_in) is not None) is holds
 
 
 @pytest.mark.parametrize("may_come_in", [False, True])

@@ -63,7 +63,7 @@ class Scenario:
     kill: Kill | None = None
     disks: str = disks.RAW
     locked: bool = True
-    """Whether the sides see each other's locks."""
+    """Whether both sides are on one host, and see each other's locks."""
     one_folder: bool = False
     """Whether both sides keep their records in one folder."""
 
@@ -77,7 +77,7 @@ class Scenario:
     def __str__(self) -> str:
         what = str(self.kill) if self.kill else ", then ".join(str(rule) for rule in self.rules)
         more = [f"{len(self.sizes)} drives"] * (len(self.sizes) > 1) + ["shared"] * self.shared
-        more += ["without locks"] * (not self.locked) + ["one state folder"] * self.one_folder
+        more += ["on two hosts, without locks"] * (not self.locked) + ["one state folder"] * self.one_folder
         more += [f"{self.disks} disks"] * (self.disks != disks.RAW)
         more += [f"connections refused for {self.refuse:g} s"] * (self.refuse > 0)
         return ", ".join([what, *more])
@@ -101,7 +101,7 @@ def draw(kind: str, seed: int) -> Scenario:
             kill=kill,
             disks=of,
             locked=locked,
-            one_folder=one_folder and not (shared and locked),
+            one_folder=one_folder and not (shared and locked),  # on one host who is who would not be known
         )
     rules = [_draw_slow(chance) if kind == "slow" else _draw_rule(chance, 0 if shared else sum(sizes))]
     if chance.random() < 0.2:

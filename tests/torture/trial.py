@@ -82,19 +82,31 @@ MOVED = "paused (postmigrate)"
 WAITING = "paused (inmigrate)"
 
 
-NO_LOCKS = """
+ANOTHER_HOST = """
 import fcntl
+import pathlib
 
-real = fcntl.fcntl
+true_fcntl = fcntl.fcntl
+true_read_text, true_read_bytes = pathlib.Path.read_text, pathlib.Path.read_bytes
+NAMES = ("/etc/machine-id", "/proc/sys/kernel/random/boot_id")
 
 
 def fcntl_without_locks(descriptor, command, argument=0):
     if command in (fcntl.F_OFD_GETLK, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW):
         return fcntl.F_UNLCK.to_bytes(2, "little") + bytes(argument)[2:]
-    return real(descriptor, command, argument)
+    return true_fcntl(descriptor, command, argument)
+
+
+def read_text(path, *args, **named):
+    return "another host" if str(path) in NAMES else true_read_text(path, *args, **named)
+
+
+def read_bytes(path):
+    return b"another host" if str(path) in NAMES else true_read_bytes(path)
 
 
 fcntl.fcntl = fcntl_without_locks
+pathlib.Path.read_text, pathlib.Path.read_bytes = read_text, read_bytes
 """
 
 
@@ -219,11 +231,11 @@ def uri_of(port: int) -> str:
     return f"tcp:127.0.0.1:{port}"
 
 
-def without_locks(folder: Path) -> list[str]:
-    """What runs a program so that its locks keep nobody out, as on a host of its own."""
+def on_another_host(folder: Path) -> list[str]:
+    """What runs a program as on a host of its own: with another name, and with locks that keep nobody out."""
     site = folder / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(NO_LOCKS)
+    (site / "sitecustomize.py").write_text(ANOTHER_HOST)
     return ["env", f"PYTHONPATH={site}"]
 
 
@@ -246,7 +258,7 @@ class Trial:
         self._source = self._side("source", self._images[0])
         self._target = self._side(
             *("target", self._images[1], ["-incoming", uri_of(port)]),
-            within=[] if scenario.locked else without_locks(folder),
+            within=[] if scenario.locked else on_another_host(folder),
         )
         self._exports = [self._source.export_path, self._target.export_path]
         self._proxy = Proxy(
