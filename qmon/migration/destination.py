@@ -108,6 +108,8 @@ class Incoming:
         self._spoiled = False
         """Whether the last flush or the record of it failed: then there is nothing to wait for."""
         self.progress = Progress()
+        if phase is Phase.FAILED:
+            self.progress.error = "it was refused before this side was started again"
         self.leftovers = Leftovers()
         """For the session whose migration it is."""
 

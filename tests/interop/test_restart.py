@@ -52,6 +52,14 @@ def test_a_prepared_destination_that_is_started_without_incoming_does_not_run(la
     target.wait_status("running")
 
 
+def test_a_destination_that_refused_says_so_when_it_is_started_again(lab: Lab) -> None:
+    _, target, there = doubt(lab, heard=False)
+    target.quietly("migrate_resolve release")
+    target.kill()
+    target = again(lab, "target", *drive(lab.folder / "target.img"), "-incoming", f"unix:{there}")
+    assert target.migration() == "failed (it was refused before this side was started again)"
+
+
 def test_a_destination_that_ran_and_is_killed_runs_again_and_answers(lab: Lab) -> None:
     source, target, there = doubt(lab, heard=True)
     target.kill()

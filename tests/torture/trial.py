@@ -209,7 +209,9 @@ class Side:
                 return View(self.qmon.status(), self.qmon.migration())
             except (OSError, AssertionError) as error:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.qmon.process.wait(2)  # it may have been killed at this moment
+                    self.qmon.process.wait(
+                        END_SECONDS
+                    )  # it may have been killed at this moment, or be ending
                     return DEAD
                 raise AssertionError(f"{self.name} does not answer: {error}") from error
 
