@@ -595,8 +595,9 @@ class Trial:
 
 
 def _behind_go(place: Place) -> bool:
-    """Whether what lies there may be lost without harm: the end of the stream behind GO."""
-    return place.way is Way.STREAM and place.landmark == "GO" and place.offset >= GO_SIZE
+    """Whether what lies there may be lost without harm: that the answer was heard, and the stream's end."""
+    is_behind = place.landmark == "HEARD" or (place.landmark == "GO" and place.offset >= GO_SIZE)
+    return place.way is Way.STREAM and is_behind
 
 
 def try_out(scenario: Scenario, folder: Path) -> Result:
