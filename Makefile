@@ -33,7 +33,7 @@ check: test-environment peers docs
 	$(RUN) -m mypy
 	$(RUN) -m mypy docs
 	$(VENV)/bin/lint-imports --no-cache
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal
 
 docs: test-environment
 	$(SPHINX) -b html docs docs/_build/html
