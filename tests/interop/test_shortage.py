@@ -144,7 +144,7 @@ def test_an_nbd_server_that_gets_no_thread_is_not_there(lab: Lab) -> None:
     qmon = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
     with without_memory(qmon, 0):
         assert qmon.command(f"nbd_server_start unix:{qmon.nbd}").startswith("Error: ")
-        assert qmon.command("nbd_server_stop") == "Error: NBD server not running"
+    assert qmon.command("nbd_server_stop") == "Error: NBD server not running"
     qmon.export("d0")
     with Guest(qmon.nbd, "d0") as guest:
         assert guest.read(0, 512) == noise(512)
