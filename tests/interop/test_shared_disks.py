@@ -192,8 +192,8 @@ def lun(lab: Lab) -> Iterator[tuple[Path, Path]]:
     try:
         with loop_device(image) as here, loop_device(image) as there:
             yield here, there
-    except NoHostsError as error:
-        lack(f"loop devices ({error})")
+    except NoHostsError:
+        lack("loop devices (losetup, as root)")
 
 
 def test_what_a_host_has_cached_of_a_shared_disk_is_neither_compared_nor_served(
