@@ -145,8 +145,8 @@ def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
             scripts.append(Script("stdin", sys.stdin))
         else:
             try:
-                # It is read as long as the process runs.
-                file = open(option.text, "rb", opener=_open_without_waiting)  # noqa: SIM115
+                opened = _open_without_waiting
+                file = open(option.text, "rb", opener=opened)  # noqa: SIM115 - read until the process ends
             except (OSError, ValueError) as error:
                 raise QmonError(f"-script {option.text}: {reason(error)}") from error
             scripts.append(Script(option.text, file, (os.path.realpath(option.text),)))
