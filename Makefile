@@ -44,7 +44,7 @@ torture: test-environment peers
 	@$(RUN) -m tests.torture.shared
 
 grammar: test-environment peers
-	QMON_REQUIRE_PEERS=1 QMON_GRAMMAR_LINES=50000 $(RUN) -m pytest --timeout=0 tests/interop/test_grammar_against_qemu.py
+	QMON_REQUIRE_PEERS=1 QMON_GRAMMAR_LINES=50000 $(RUN) -m pytest --timeout=0 tests/interop/hmp/test_grammar.py
 
 fuzz: test-environment peers
 	@$(RUN) -m tests.fuzz.qcow2

@@ -20,10 +20,10 @@ import threading
 import time
 from pathlib import Path
 
-from bench.monitor import Monitor
-from bench.nbd_client import Guest
-from bench.ports import free_port
-from qmon.units import human_size
+from qmon.notation.units import human_size
+from tests.support.guest import Guest
+from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 
 BLOCK = 4096
 COMMENT = "# for live migration with complete storage copy"

@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import ground
-from bench.monitor import Monitor, connect_when_there
-from bench.nbd_client import Guest
-from bench.ports import free_port
+from tests.support.guest import Guest
+from tests.support.monitor import Monitor, connect_when_there
+from tests.support.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["/opt/qemu10/run", "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench import ground
 from bench.migrate import QEMU, QMON, run_pair
-from bench.ports import free_port
+from tests.support.ports import free_port
 
 GIB = 1 << 30
 PIECE = 1 << 20

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import ground
-from bench.monitor import Monitor
-from bench.ports import free_port
+from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-display", "none", "-S"]

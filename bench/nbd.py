@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import ground
-from qmon.address import UnixAddress, connect, listen
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.image import open_image
 from qmon.block.node import Node
+from qmon.host.sockets import connect, listen
 from qmon.nbd.server import Export, NbdServer
+from qmon.notation.address import UnixAddress
 
 JOBS = {
     "4 KiB read, depth 1": ("randread", "4k", 1, "iops"),

@@ -18,8 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import ground
-from bench.monitor import Monitor
-from bench.ports import free_port
+from tests.support.monitor import Monitor
+from tests.support.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
 POLL_SECONDS = 0.005

@@ -13,11 +13,11 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
-from qmon.hmp.manual import reference
-from qmon.hmp.table import default_tables
+from qmon.hmp.tables.manual import reference
+from qmon.hmp.tables.table import default_tables
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Parameter
-from qmon.option_table import OPTIONS, Treatment
+from qmon.program.option_table import OPTIONS, Treatment
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

@@ -2,6 +2,6 @@
 
 import sys
 
-from qmon.cli import main
+from qmon.program.cli import main
 
 sys.exit(main())

@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.interop import peers
+from tests.support import peers
 
 MISSING = "missing_peers"
 

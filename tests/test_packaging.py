@@ -111,7 +111,7 @@ def test_the_installed_program_says_its_version(installed: Installed) -> None:
 def test_reading_the_options_imports_nothing_heavy(installed: Installed, option: str) -> None:
     done = installed.run("qmon", option, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
-    assert "qmon.options" in imported
+    assert "qmon.program.options" in imported
     assert not {name for name in imported if name in HEAVY or name.partition(".")[0] in HEAVY}
 
 

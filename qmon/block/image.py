@@ -21,7 +21,7 @@ from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 from qmon.block.raw import SECTOR, RawNode
 from qmon.errors import reason
-from qmon.file_names import is_same_file, split_protocol
+from qmon.notation.file_names import is_same_file, split_protocol
 
 FORMATS = ("raw", "qcow2")
 

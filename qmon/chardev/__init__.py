@@ -1,1 +1,4 @@
-"""Character devices: what a monitor's bytes come from and go to. They know neither commands nor monitors."""
+"""Character devices: where a monitor's bytes come from and go to.
+
+It may import host and notation.
+"""

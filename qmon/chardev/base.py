@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from qmon.chardev.stream import Stream
-from qmon.descriptors import TAKE_RECEIVED
 from qmon.errors import CommandError, reason
+from qmon.host.descriptors import TAKE_RECEIVED
 
 Create = Callable[[str], int]
 """Opens a file for writing, made where it is not; returns its descriptor. Raises OSError or ValueError."""

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from qmon.chardev.base import Chardev, Create, create_file
-from qmon.chardev_options import ChardevOptions
 from qmon.errors import CommandError
+from qmon.notation.chardev_options import ChardevOptions
 
 KINDS = {
     "file": ("files", "FileChardev"),

@@ -11,10 +11,11 @@ import tty
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.address import InetAddress, resolve
 from qmon.chardev.base import Chardev
 from qmon.chardev.stream import SocketStream, Stream, has_hung_up
 from qmon.errors import CommandError, reason
+from qmon.host.sockets import resolve
+from qmon.notation.address import InetAddress
 
 _logger = logging.getLogger(__name__)
 

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress, bind_failure, listen, resolve
 from qmon.chardev.base import Chardev
 from qmon.chardev.stream import SocketStream, Stream
 from qmon.errors import CommandError, QmonError, reason
-from qmon.threads import Shortage
+from qmon.host.sockets import bind_failure, listen, resolve
+from qmon.host.threads import Shortage
+from qmon.notation.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress
 
 ACCEPT_RETRY_SECONDS = 0.5
 """How long to wait when a client can't be accepted, for want of descriptors mostly."""

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from qmon.chardev.telnet import GREETING, TelnetDecoder, encode
-from qmon.descriptors import DescriptorSocket
+from qmon.host.descriptors import DescriptorSocket
 
 READ_BYTES = 1024
 """So many at once, for what is done with them to keep the loop for a short time only."""
@@ -45,7 +45,7 @@ class Stream:
         self.closed = False
         """Whether it was closed, or its peer can't be written to any more."""
         self.take_descriptor: Callable[[], int | None] = lambda: None
-        """Takes the file descriptor that the peer has handed over last (``qmon.descriptors``)."""
+        """Takes the file descriptor that the peer has handed over last (``qmon.host.descriptors``)."""
         self.on_break: Callable[[], None] = lambda: None
 
     async def read(self, limit: int = READ_BYTES) -> bytes:

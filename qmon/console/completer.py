@@ -1,4 +1,4 @@
-"""Completion at the prompt: what ``qmon.hmp.completion`` suggests, each with its meaning."""
+"""Completion at the prompt: what ``qmon.hmp.editing.completion`` suggests, each with its meaning."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from qmon.errors import QmonError
-from qmon.hmp.completion import complete
+from qmon.hmp.editing.completion import complete
 from qmon.hmp.monitor import Monitor
-from qmon.plain_text import one_line
+from qmon.notation.plain_text import one_line
 
 
 class HmpCompleter(Completer):

@@ -11,7 +11,7 @@ from pathlib import Path
 from prompt_toolkit.history import History
 
 from qmon.errors import reason
-from qmon.paths import state_folder
+from qmon.host.paths import state_folder
 
 _TAIL_BYTES = 256 << 10
 """Only so much of the file's end is read: the start must not grow slower with years of use."""

@@ -9,8 +9,8 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexer import Lexer
 from pygments.token import Comment, Error, Keyword, Name, Number, String, Text
 
-from qmon.hmp.highlight import Role, classify
-from qmon.hmp.table import Tables
+from qmon.hmp.editing.highlight import Role, classify
+from qmon.hmp.tables.table import Tables
 
 TOKENS = {
     Role.COMMAND: Keyword,

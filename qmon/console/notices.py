@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.errors import QmonError, reason
-from qmon.left_behind import sentence
-from qmon.plain_text import in_one_line, one_line
+from qmon.notation.left_behind import sentence
+from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target
 
 AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled"}

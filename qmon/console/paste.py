@@ -7,7 +7,13 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qmon.hmp.transcript import ESCAPE, LeftOut, LineReader, does_nothing, prompt_end
+from qmon.hmp.line.transcript import (
+    ESCAPE,
+    LeftOut,
+    LineReader,
+    does_nothing,
+    prompt_end,
+)
 
 _ESCAPE = re.compile(ESCAPE)
 _LINE_END = re.compile(r"\r\n?")

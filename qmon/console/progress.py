@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from qmon.units import human_size
+from qmon.notation.units import human_size
 
 _BAR_LEAST = 10
 _BAR_MOST = 40

@@ -19,8 +19,8 @@ from qmon.console.progress import Bar, plain_text
 from qmon.console.style import STYLE
 from qmon.console.terminal import unless_gone
 from qmon.console.view import Status
-from qmon.hmp.transcript import PROMPT
-from qmon.plain_text import plain, visible
+from qmon.hmp.prompt import PROMPT
+from qmon.notation.plain_text import plain, visible
 
 _BUSY_REDRAW_SECONDS = 0.05
 """While commands run the screen below them is drawn no more often: output would wait for it otherwise."""

@@ -30,15 +30,15 @@ from qmon.console.terminal import TerminalOutput, is_dumb, open_input, open_outp
 from qmon.console.toolbar import SEPARATOR, VI_MODES, Toolbar
 from qmon.console.view import Status, build_application
 from qmon.errors import QmonError
-from qmon.hmp.hint import hint
-from qmon.hmp.judge import complaint
+from qmon.hmp.editing.hint import hint
+from qmon.hmp.editing.judge import complaint
+from qmon.hmp.editing.nearest import nearest
+from qmon.hmp.fronts.script_person import unrun
+from qmon.hmp.line.secrets import has_secrets
+from qmon.hmp.line.transcript import does_nothing
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.nearest import nearest
 from qmon.hmp.person import Progress
-from qmon.hmp.script_person import unrun
-from qmon.hmp.secrets import has_secrets
-from qmon.hmp.transcript import does_nothing
-from qmon.plain_text import plain
+from qmon.notation.plain_text import plain
 from qmon.qmp.target import Event
 
 _logger = logging.getLogger(__name__)

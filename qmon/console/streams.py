@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
-from qmon.logs import TOLD_BY_MONITOR
+from qmon.host.logs import TOLD_BY_MONITOR
 
 
 def _is_told_by_nobody(record: logging.LogRecord) -> bool:

@@ -39,7 +39,7 @@ from prompt_toolkit.widgets import SearchToolbar
 from qmon.console.progress import Bar
 from qmon.console.style import STYLE
 from qmon.console.terminal import BURST_GAP
-from qmon.hmp.transcript import PROMPT
+from qmon.hmp.prompt import PROMPT
 
 _MENU_ROWS = 8
 

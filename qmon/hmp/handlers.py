@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from qmon.errors import CommandError
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import LineError, Person
-from qmon.hmp.signature import Values
-from qmon.hmp.table import Command, Tables
-from qmon.plain_text import in_one_line, one_line
+from qmon.hmp.tables.signature import Values
+from qmon.hmp.tables.table import Command, Tables
+from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Arguments
 
 if TYPE_CHECKING:

@@ -8,19 +8,24 @@ from collections.abc import Callable
 from functools import cached_property
 
 from qmon.errors import QmonError, reason
-from qmon.hmp.arguments import NUL, FormatDefaults, read_arguments
 from qmon.hmp.handlers import MULTI_LINE, Call, find_handler, load_handlers
-from qmon.hmp.hx import HxError
 from qmon.hmp.jobs import EndedJobs
+from qmon.hmp.line.arguments import NUL, FormatDefaults, read_arguments
+from qmon.hmp.line.secrets import without_secrets
+from qmon.hmp.line.words import comment_start
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import InnerLineError, LineError, Person
 from qmon.hmp.qmp_trace import TracedTarget
 from qmon.hmp.record import Transcript, open_appending
-from qmon.hmp.secrets import without_secrets
-from qmon.hmp.table import Lookup, Tables, default_tables, look_up
-from qmon.hmp.words import comment_start
+from qmon.hmp.tables.hx import HxError
+from qmon.hmp.tables.table import (
+    Lookup,
+    Tables,
+    default_tables,
+    look_up,
+)
+from qmon.host.trace import HANDLE_HMP_COMMAND
 from qmon.qmp.target import Target
-from qmon.trace import HANDLE_HMP_COMMAND
 
 _logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from qmon.hmp.transcript import LeftOut
+from qmon.hmp.line.transcript import LeftOut
 
 
 class Report(Protocol):

@@ -8,8 +8,8 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.handlers import MASK
-from qmon.hmp.secrets import request_without_secrets
-from qmon.hmp.table import Tables
+from qmon.hmp.line.secrets import request_without_secrets
+from qmon.hmp.tables.table import Tables
 from qmon.qmp.target import Arguments, Listener, Target
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from qmon.errors import reason
-from qmon.hmp.transcript import PROMPT
-from qmon.plain_text import one_line
+from qmon.hmp.prompt import PROMPT
+from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event
 
 _logger = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from qmon.errors import CommandError, reason
+from qmon.host.small_file import read_file
 from qmon.machine.qom import Tree
 from qmon.machine.secret import find_secret
-from qmon.machine.small_file import read_file
 from qmon.machine.user_object import UserObject
 
 CA_CERTIFICATE = "ca-cert.pem"

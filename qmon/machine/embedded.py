@@ -9,35 +9,35 @@ from pathlib import Path
 
 from qmon.chardev.chardevs import Chardevs
 from qmon.errors import CommandError
-from qmon.logs import Log
-from qmon.machine.absent import AbsentCommands
-from qmon.machine.block import BlockCommands
-from qmon.machine.blockjobs import BlockJobCommands
-from qmon.machine.chardevs import ChardevCommands
-from qmon.machine.debugging import DebugCommands
-from qmon.machine.devices import DeviceCommands
+from qmon.host.logs import Log
+from qmon.host.paths import why_unwritable
+from qmon.machine.commands.absent import AbsentCommands
+from qmon.machine.commands.block import BlockCommands
+from qmon.machine.commands.block_jobs import BlockJobCommands
+from qmon.machine.commands.chardevs import ChardevCommands
+from qmon.machine.commands.debugging import DebugCommands
+from qmon.machine.commands.devices import DeviceCommands
+from qmon.machine.commands.exports import ExportCommands
+from qmon.machine.commands.faults import FaultCommands
+from qmon.machine.commands.fds import DescriptorCommands
+from qmon.machine.commands.general import GeneralCommands
+from qmon.machine.commands.media import MediaCommands
+from qmon.machine.commands.memory import MemoryCommands, image_files
+from qmon.machine.commands.migration import MigrationCommands
+from qmon.machine.commands.migration_absent import MigrationAbsentCommands
+from qmon.machine.commands.objects import ObjectCommands
+from qmon.machine.commands.overlays import OverlayCommands
+from qmon.machine.commands.running import RunningCommands
+from qmon.machine.commands.screens import ScreenCommands
+from qmon.machine.commands.snapshots import SnapshotCommands
 from qmon.machine.drive import DriveSettings
-from qmon.machine.exports import ExportCommands
-from qmon.machine.faults import FaultCommands
-from qmon.machine.fds import DescriptorCommands
-from qmon.machine.general import GeneralCommands
 from qmon.machine.machine import Machine
-from qmon.machine.media import MediaCommands
-from qmon.machine.memory import MemoryCommands, image_files
-from qmon.machine.migrate import MigrationCommands
-from qmon.machine.migration_absent import MigrationAbsentCommands
-from qmon.machine.objects import ObjectCommands
 from qmon.machine.output_file import open_output_file
-from qmon.machine.overlays import OverlayCommands
-from qmon.machine.qemu_io import QemuIoCommands
+from qmon.machine.qemu_io.command import QemuIoCommands
 from qmon.machine.qom import Tree
-from qmon.machine.running import RunningCommands
 from qmon.machine.runstate import RunState
-from qmon.machine.screens import ScreenCommands
 from qmon.machine.shown_chardevs import ShownChardevs
-from qmon.machine.snapshots import SnapshotCommands
 from qmon.migration.journal import Journal, JournalError, Stand
-from qmon.paths import why_unwritable
 from qmon.qmp.registry import Registry
 
 log = logging.getLogger("qmon.machine")

@@ -17,14 +17,14 @@ from typing import ParamSpec, TypeVar
 from qmon.block.image import FORMATS
 from qmon.block.locks import ImageLockedError
 from qmon.errors import CommandError, DeviceNotFoundError, reason
-from qmon.file_names import without_protocol
+from qmon.host.threads import Workers
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
-from qmon.node_names import refusal
+from qmon.notation.file_names import without_protocol
+from qmon.notation.node_names import refusal
 from qmon.qmp.registry import Registry
-from qmon.threads import Workers
 
 log = logging.getLogger("qmon.machine")
 

@@ -7,7 +7,12 @@ from typing import Any
 
 from qmon.machine.memory_backend import memory_region
 from qmon.machine.qom import CONTAINER, Node, Property, Tree
-from qmon.visit import Integer, Kind, Switch, Text
+from qmon.notation.visit import (
+    Integer,
+    Kind,
+    Switch,
+    Text,
+)
 
 MACHINE_TYPE = "none-machine"
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from qmon.errors import CommandError, UsageError, reason
-from qmon.json_text import parse_json
+from qmon.host.small_file import read_file
 from qmon.machine.credentials import Credentials, PskCredentials, X509Credentials
 from qmon.machine.memory_backend import FileBackend, MemfdBackend, MemoryBackend
 from qmon.machine.qom import OBJECTS, Tree
 from qmon.machine.secret import Secret
-from qmon.machine.small_file import read_file
 from qmon.machine.throttle_group import ThrottleGroup
 from qmon.machine.user_object import UserObject
-from qmon.object_options import options_of
-from qmon.visit import INT64_MAX, Form
+from qmon.notation.json_text import parse_json
+from qmon.notation.object_options import options_of
+from qmon.notation.visit import INT64_MAX, Form
 
 POOL_THREADS_MAX = 64
 
@@ -154,4 +154,4 @@ CLASSES: dict[str, type[UserObject]] = {
     "tls-creds-psk": PskCredentials,
     "tls-creds-x509": X509Credentials,
 }
-"""By the names of ``qmon.object_options.CREATABLE``."""
+"""By the names of ``qmon.notation.object_options.CREATABLE``."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError, UsageError
 from qmon.machine.hash_order import HashOrdered
-from qmon.visit import Form, Kind
+from qmon.notation.visit import Form, Kind
 
 CONTAINER = "container"
 OBJECTS = "/objects"

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from qmon.errors import CommandError, reason
+from qmon.host.small_file import open_small, read_small
 from qmon.machine.qom import Tree
-from qmon.machine.small_file import open_small, read_small
 from qmon.machine.user_object import UserObject
 
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\n]")
@@ -62,7 +62,11 @@ class Secret(UserObject):
             raise CommandError(f"Unable to read {file}: {what} “{file}”: {reason(error)}") from error
 
     def _decrypt(self, data: bytes, key: bytes) -> bytes:
-        from qmon.aes import BLOCK_BYTES, KEY_BYTES, decrypt_cbc  # makes tables that few processes need
+        from qmon.notation.aes import (  # makes tables that few processes need
+            BLOCK_BYTES,
+            KEY_BYTES,
+            decrypt_cbc,
+        )
 
         if len(key) != KEY_BYTES:
             raise CommandError(f"Key should be {KEY_BYTES} bytes in length")

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from qmon.machine.drive import Drive
-from qmon.migration.offer import Mode
+from qmon.migration.wire.offer import Mode
 
 
 def stays_behind(drives: Iterable[Drive], mode: Mode) -> list[dict[str, Any]]:
-    """An entry (``qmon.left_behind``) for each image that has what a migration does not carry.
+    """An entry (``qmon.notation.left_behind``) for each image that has what a migration does not carry.
 
     Images behind a drive's own count only where they are not at the destination by themselves.
     """

@@ -9,7 +9,7 @@ from qmon.errors import CommandError
 from qmon.machine.qom import Tree
 from qmon.machine.throttle_limits import LENGTH, UNLIMITED, check_limits
 from qmon.machine.user_object import UserObject
-from qmon.object_options import LIMIT_NAMES
+from qmon.notation.object_options import LIMIT_NAMES
 
 LENGTH_MAX = (1 << 32) - 1
 _PREFIX = "x-"

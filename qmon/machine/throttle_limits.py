@@ -10,7 +10,7 @@ from typing import Any
 
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError
-from qmon.object_options import LIMIT_NAMES
+from qmon.notation.object_options import LIMIT_NAMES
 
 VALUE_MAX = 1_000_000_000_000_000
 LENGTH = "-max-length"

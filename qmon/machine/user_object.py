@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from qmon.errors import CommandError
 from qmon.machine.qom import Node, Property, Tree
-from qmon.object_options import TYPES, options_of, shown_properties
+from qmon.notation.object_options import TYPES, options_of, shown_properties
 
 _EMPTY: dict[str, Any] = {"string": "", "bool": False, "int": 0, "uint32": 0}
 """By a property's type: what it is where nothing else is said."""

@@ -19,7 +19,7 @@ from qmon.block.extents import visible_extents
 from qmon.block.node import Kind, Node
 from qmon.migration.compare import places
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.offer import BackingOffer, OfferError, Sample
+from qmon.migration.wire.offer import BackingOffer, OfferError, Sample
 
 BLOCK = 64 << 10
 SAMPLE_BLOCKS = 64

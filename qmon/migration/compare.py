@@ -23,7 +23,7 @@ from qmon.block.image import FileIdentity, forget_cached, identify
 from qmon.block.node import Kind, Node
 from qmon.errors import QmonError
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.stream import StreamError
+from qmon.migration.wire.stream import StreamError
 
 Range = tuple[int, int]
 """Of a disk, as (offset, length) in bytes."""

@@ -18,7 +18,8 @@ from time import monotonic_ns
 from qmon.block.extents import visible_extents
 from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Kind, Node
-from qmon.budget import Budget
+from qmon.host.budget import Budget
+from qmon.host.trace import NBD_RECEIVE_REQUEST
 from qmon.nbd.constants import (
     MAX_PAYLOAD,
     REQUEST,
@@ -31,7 +32,6 @@ from qmon.nbd.constants import (
 from qmon.nbd.failures import Failures
 from qmon.nbd.handshake import ALLOCATION_CONTEXT_ID, Agreement, ProtocolError
 from qmon.nbd.replies import Replies, allocate
-from qmon.trace import NBD_RECEIVE_REQUEST
 
 log = logging.getLogger("qmon.nbd")
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from qmon.errors import CommandError, reason
+from qmon.host.threads import Shortage, start_thread
+from qmon.host.trace import NBD_NEGOTIATE_SUCCESS
 from qmon.nbd import connection
 from qmon.nbd.constants import MAX_STRING
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
-from qmon.threads import Shortage, start_thread
-from qmon.trace import NBD_NEGOTIATE_SUCCESS
 
 __all__ = ["ClientInfo", "Disk", "Export", "NbdServer"]
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qmon.host.trace import MONITOR_PROTOCOL_EVENT_EMIT
 from qmon.qmp.target import Event, Listener
-from qmon.trace import MONITOR_PROTOCOL_EVENT_EMIT
 
 
 class EventBus:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from qmon.budget import Budget
 from qmon.errors import CommandError
+from qmon.host.budget import Budget
 from qmon.qmp.json_builder import JsonBuilder
 
 MAX_TOKEN_SIZE = 64 << 20

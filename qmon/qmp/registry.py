@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
+from qmon.host.trace import TraceEvent, trace_event
 from qmon.qmp.events import EventBus
 from qmon.qmp.schema import Signature
 from qmon.qmp.target import Arguments, Listener
-from qmon.trace import TraceEvent, trace_event
 
 CommandFunction = Callable[..., Awaitable[Any]]
 _MARK = "_qmp_command"

@@ -8,12 +8,12 @@ import logging
 from typing import Any
 
 from qmon.errors import CommandError, CommandNotFoundError
-from qmon.peer import Peer
+from qmon.host.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.json_pieces import json_pieces
+from qmon.qmp.peer import Peer
 from qmon.qmp.schema import check_members
 from qmon.qmp.target import Event, Target
-from qmon.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
 from qmon.version import version_info
 
 log = logging.getLogger("qmon.qmp")

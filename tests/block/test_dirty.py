@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.block.dirty import MAX_CHUNKS, MIN_GRANULARITY, DirtyFilter, DirtyMap, granularity_for
-from qmon.units import GIB, TIB
-from tests.nbd.memory import MemoryNode
+from qmon.notation.units import GIB, TIB
+from tests.support.memory import MemoryNode
 
 GRANULARITY = 512
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.block.faults import FaultFilter, Faults, Operation, Rule
-from tests.nbd.memory import MemoryNode
+from tests.support.memory import MemoryNode
 
 SIZE = 64 << 10
 PATIENCE = 10.0

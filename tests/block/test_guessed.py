@@ -8,7 +8,7 @@ import pytest
 
 from qmon.block.guessed import GuessedRawFilter
 from qmon.block.probe import format_of
-from tests.nbd.memory import MemoryNode
+from tests.support.memory import MemoryNode
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from qmon.block.locks import ImageLockedError
 from qmon.block.raw import RawNode
-from tests.block.locks_probe import Holder, locked_bytes
+from tests.support.locks_probe import Holder, locked_bytes
 
 
 @pytest.fixture

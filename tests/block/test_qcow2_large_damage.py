@@ -10,9 +10,9 @@ import pytest
 
 from qmon.block.qcow2 import writeout
 from qmon.block.qcow2.node import Qcow2Node
-from tests.interop.peers import require
-from tests.interop.qcow2_images import read, run, run_io
-from tests.interop.qcow2_model import opened
+from tests.support.peers import require
+from tests.support.qcow2_images import read, run, run_io
+from tests.support.qcow2_model import opened
 
 MIB, CLUSTER = 1 << 20, 65536
 ADDRESS = 0x00FFFFFFFFFFFE00

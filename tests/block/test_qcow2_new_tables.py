@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import require
-from tests.interop.qcow2_images import check, content, run, run_io
-from tests.interop.qcow2_model import opened
+from tests.support.peers import require
+from tests.support.qcow2_images import (
+    check,
+    content,
+    run,
+    run_io,
+)
+from tests.support.qcow2_model import opened
 
 MIB = 1 << 20
 

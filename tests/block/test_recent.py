@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.block.recent import GRAIN, KEPT, PIECE, RecentFilter, RecentWrites
-from tests.nbd.memory import MemoryNode
+from tests.support.memory import MemoryNode
 
 SIZE = 64 << 20
 ALL = 1 << 30

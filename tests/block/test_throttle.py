@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qmon.block.gate import Gate
 from qmon.block.throttle import LONGEST_NAP_SECONDS, Limits, Throttle, ThrottleFilter
-from tests.nbd.memory import MemoryNode
+from tests.support.memory import MemoryNode
 
 HOUR_LONG = Limits(bps_wr=1)
 """With these a write behind one of 4 KiB waits for more than an hour."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.terminal import Terminal
+from tests.support.terminal import Terminal
 
 OpenTerminal = Callable[..., Terminal]
 

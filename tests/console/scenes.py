@@ -15,10 +15,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.nbd_client import Guest
-from tests.console.terminal import Terminal
-from tests.interop.peers import exit_without
-from tests.interop.processes import CHECKOUT, KIB, MIB, Qmon, blank, drive, filled
+from tests.support.guest import Guest
+from tests.support.peers import exit_without
+from tests.support.processes import (
+    CHECKOUT,
+    KIB,
+    MIB,
+    Qmon,
+    blank,
+    drive,
+    filled,
+)
+from tests.support.terminal import Terminal
 
 COLUMNS, ROWS = 80, 16
 NARROW = 60

@@ -8,8 +8,8 @@ import pytest
 
 from qmon.console.notices import news
 from qmon.qmp.target import Event
-from tests.console.terminal import Terminal
 from tests.console.test_terminal import RAN, trigger
+from tests.support.terminal import Terminal
 
 CAME = "An NBD client (127.0.0.1:5000) came to export 'd0'\n"
 BROKE = "I/O error: a write on 'd0' failed: Input/output error\n"

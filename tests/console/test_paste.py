@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.console.paste import Waiting, left_unrun, read_paste, without_prompt
-from qmon.hmp.transcript import does_nothing
+from qmon.hmp.line.transcript import does_nothing
 
 words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 lines = st.lists(words, max_size=4).map(" ".join).filter(lambda line: not line.startswith("(qemu)"))

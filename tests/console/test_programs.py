@@ -11,9 +11,9 @@ from qmon.console.answers import rows_of
 from qmon.console.programs import editor_command, pager_command
 from qmon.errors import UsageError
 from tests.console.conftest import OpenTerminal
-from tests.console.terminal import Terminal
 from tests.console.test_terminal import RAN, trigger
-from tests.interop.peers import require
+from tests.support.peers import require
+from tests.support.terminal import Terminal
 
 SEEN_LAST = r"^xp .* -- .*"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.console.progress import Pace, bar_text, duration, plain_text
-from qmon.units import GIB, MIB
+from qmon.notation.units import GIB, MIB
 
 
 @given(

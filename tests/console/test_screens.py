@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.console.scenes import SCENES, Stage, shape
-from tests.interop.processes import CHECKOUT
+from tests.support.processes import CHECKOUT
 
 SCREENS = CHECKOUT / "docs" / "screens"
 

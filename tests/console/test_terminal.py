@@ -16,7 +16,7 @@ import pytest
 
 from qmon.console.terminal import BURST_GAP
 from tests.console.conftest import OpenTerminal
-from tests.console.terminal import PATIENCE, Terminal
+from tests.support.terminal import PATIENCE, Terminal
 
 STATUS = "VM status: running"
 RAN = f"(qemu) info status\n{STATUS}\n"
@@ -334,7 +334,7 @@ class TestDumbTerminal:
         # on a pseudo-terminal without tmux, which would obey what must not even be written
         ours, theirs = os.openpty()
         program = subprocess.Popen(
-            [sys.executable, "-m", "tests.console.program", str(tmp_path)],
+            [sys.executable, "-m", "tests.support.console_program", str(tmp_path)],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -364,7 +364,7 @@ class TestLostTerminal:
     def test_the_console_ends_when_its_terminal_has_gone(self, tmp_path: Path, term: str) -> None:
         ours, theirs = os.openpty()
         program = subprocess.Popen(
-            [sys.executable, "-m", "tests.console.program", str(tmp_path)],
+            [sys.executable, "-m", "tests.support.console_program", str(tmp_path)],
             stdin=theirs,
             stdout=theirs,
             stderr=subprocess.DEVNULL,
@@ -382,7 +382,7 @@ class TestLostTerminal:
         ours, theirs = os.openpty()
         before = termios.tcgetattr(theirs)
         program = subprocess.Popen(
-            [sys.executable, "-m", "tests.console.program", str(tmp_path)],
+            [sys.executable, "-m", "tests.support.console_program", str(tmp_path)],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

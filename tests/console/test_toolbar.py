@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.console.conftest import OpenTerminal
-from tests.console.terminal import Terminal
+from tests.support.terminal import Terminal
 
 
 def seen(terminal: Terminal, text: str) -> None:

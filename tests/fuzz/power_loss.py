@@ -15,7 +15,7 @@ import random
 import sys
 
 from tests.fuzz.power_loss_trial import FAILURES, Result, try_out
-from tests.interop.peers import exit_without
+from tests.support.peers import exit_without
 
 RUNS = 500
 WORKERS = 2

@@ -11,8 +11,8 @@ from pathlib import Path
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.machine.drive import Drive, DriveSettings
 from tests.fuzz.power_loss_images import Made
-from tests.interop.power_loss import SECTOR, Recorder
-from tests.interop.qcow2_images import read
+from tests.support.power_loss import SECTOR, Recorder
+from tests.support.qcow2_images import read
 
 MOST_OVERLAYS = 3
 MOST_BYTES = 4 << 20

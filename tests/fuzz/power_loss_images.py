@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.interop.processes import noise
-from tests.interop.qcow2_images import content, run, run_io
+from tests.support.processes import noise
+from tests.support.qcow2_images import content, run, run_io
 
 KINDS = (
     "plain",

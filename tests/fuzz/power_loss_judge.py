@@ -13,8 +13,8 @@ from qmon.block.node import Node
 from qmon.block.qcow2.header import AUTOCLEAR_OFFSET, FEATURES, MAGIC, Autoclear, Header
 from qmon.block.qcow2.node import Qcow2Node
 from tests.fuzz.power_loss_disk import NARROW, TOO_OFTEN, Call
-from tests.interop.power_loss import SECTOR
-from tests.interop.qcow2_images import content, read, run
+from tests.support.power_loss import SECTOR
+from tests.support.qcow2_images import content, read, run
 
 CHANGES_MARKS = ("take", "apply", "delete")
 """Calls that change counts and the marks that go with them, which version 2 can't do in one moment."""

@@ -12,8 +12,8 @@ from qmon.block.image import ImageNode, look_at_image, open_image
 from tests.fuzz.power_loss_disk import Call
 from tests.fuzz.power_loss_images import Made
 from tests.fuzz.power_loss_judge import check_sound, compare, read_alone
-from tests.interop.power_loss import SECTOR, Recorder
-from tests.interop.qcow2_images import read
+from tests.support.power_loss import SECTOR, Recorder
+from tests.support.qcow2_images import read
 
 THREADS = 4
 _PATIENCE = 60

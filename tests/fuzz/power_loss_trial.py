@@ -17,8 +17,8 @@ from tests.fuzz.power_loss_disk import Call, Disk
 from tests.fuzz.power_loss_images import KINDS, Made, make
 from tests.fuzz.power_loss_judge import CHANGES_MARKS, check_disk, is_snapshot, read_alone, trusted_bitmaps
 from tests.fuzz.power_loss_threads import Threads
-from tests.interop.power_loss import Recorder
-from tests.interop.qcow2_images import content
+from tests.support.power_loss import Recorder
+from tests.support.qcow2_images import content
 
 FAILURES = 12
 """Moments at which the power fails, for each run of a disk."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.fuzz.qcow2_shapes import SHAPES, make
 from tests.fuzz.qcow2_trial import Result, try_out
-from tests.interop.peers import exit_without
+from tests.support.peers import exit_without
 
 WORKERS = 2
 _TOLD_EVERY = 1000

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.registry import Registry
-from tests.hmp.fake import NODE, FakeMachine, FakePerson, one_command
+from tests.support.fake_target import (
+    NODE,
+    FakeMachine,
+    FakePerson,
+    one_command,
+)
 
 
 class Desk:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.processes import Lab
+from tests.support.processes import Lab
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.house import Play, play_in
+from tests.support.house import Play, play_in
 
 
 @pytest.fixture

@@ -10,8 +10,13 @@ import pytest
 
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.nbd.constants import Command
-from tests.block.locks_probe import locked_bytes
-from tests.machine.house import SIZE, Play, Street, play_in
+from tests.support.house import (
+    SIZE,
+    Play,
+    Street,
+    play_in,
+)
+from tests.support.locks_probe import locked_bytes
 
 
 def test_a_drive_is_shown_as_qmp_shows_it(play: Play) -> None:

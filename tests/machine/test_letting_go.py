@@ -14,7 +14,7 @@ from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
 from qmon.machine.drive import Drive, DriveSettings
-from tests.block.locks_probe import locked_bytes
+from tests.support.locks_probe import locked_bytes
 
 SIZE = 1 << 20
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from qmon.block.node import Extent, Kind
 from qmon.errors import QmonError
 from qmon.migration.backing import BLOCK, SAMPLE_BLOCKS, Leftovers, check_backing, describe_backing
-from qmon.migration.offer import OfferError
-from tests.migration.test_copy import MemoryDrive
-from tests.nbd.memory import MemoryNode
+from qmon.migration.wire.offer import OfferError
+from tests.migration.source.test_copy import MemoryDrive
+from tests.support.memory import MemoryNode
 
 ID = UUID(int=7)
 

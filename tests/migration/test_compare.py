@@ -27,9 +27,9 @@ from qmon.migration.compare import (
     places,
     token,
 )
-from qmon.migration.stream import StreamError
-from tests.migration.test_copy import MemoryDrive
-from tests.nbd.memory import MemoryNode
+from qmon.migration.wire.stream import StreamError
+from tests.migration.source.test_copy import MemoryDrive
+from tests.support.memory import MemoryNode
 
 SIZE = 5 * MAX_LENGTH + 512
 TOKEN = bytes(32)

@@ -15,13 +15,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qmon.address import InetAddress, UnixAddress, listen
 from qmon.errors import CommandError
+from qmon.host.sockets import listen
 from qmon.nbd import connection, server
 from qmon.nbd.constants import CLIENT_FLAGS, Command, Error, Option, OptionReply
 from qmon.nbd.server import Export, NbdServer
-from tests.nbd.client import Client, Reply, go_data, option, request
-from tests.nbd.memory import MemoryDisk, data_threads
+from qmon.notation.address import InetAddress, UnixAddress
+from tests.support.memory import MemoryDisk, data_threads
+from tests.support.nbd_client import (
+    Client,
+    Reply,
+    go_data,
+    option,
+    request,
+)
 
 SOON = 5.0
 """Seconds in which what should happen at once has happened on a busy machine."""

@@ -30,8 +30,8 @@ from qmon.nbd.constants import (
 )
 from qmon.nbd.export import Export
 from qmon.nbd.handshake import Agreement, ProtocolError
-from tests.nbd.client import Client, Reply, request
-from tests.nbd.memory import MemoryDisk, MemoryNode
+from tests.support.memory import MemoryDisk, MemoryNode
+from tests.support.nbd_client import Client, Reply, request
 
 FUA, NO_HOLE, DF, REQ_ONE = CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.budget import Budget
 from qmon.errors import CommandError
+from qmon.host.budget import Budget
 from qmon.qmp import framer
 from qmon.qmp.framer import MAX_NESTING, JsonFramer
 

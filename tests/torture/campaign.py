@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.interop.peers import exit_without
+from tests.support.peers import exit_without
 from tests.torture.scenario import draw
 from tests.torture.trial import Result, try_out
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.interop.processes import blank
-from tests.interop.qcow2_images import check, run
+from tests.support.processes import blank
+from tests.support.qcow2_images import check, run
 
 RAW = "raw"
 QCOW2 = "qcow2"

@@ -5,8 +5,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from tests.support.proxy import (
+    Fault,
+    Place,
+    Rule,
+    Way,
+)
 from tests.torture import disks
-from tests.torture.proxy import Fault, Place, Rule, Way
 
 KIB = 1 << 10
 MIB = 1 << 20

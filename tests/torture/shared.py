@@ -22,11 +22,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.monitor import connect_when_there
-from tests.interop.processes import MIB, Lab, Qmon, blank, drive, noise
-from tests.interop.qcow2_images import run
-from tests.torture.guests import SECTOR, Writer
-from tests.torture.hosts import Host, NoHostsError, loop_device, two_hosts
+from tests.support.guests import SECTOR, Writer
+from tests.support.hosts import (
+    Host,
+    NoHostsError,
+    loop_device,
+    two_hosts,
+)
+from tests.support.monitor import connect_when_there
+from tests.support.processes import (
+    MIB,
+    Lab,
+    Qmon,
+    blank,
+    drive,
+    noise,
+)
+from tests.support.qcow2_images import run
 
 RUNS = {"other": 100, "same": 100}
 PORT = 4444

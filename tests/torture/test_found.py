@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture.proxy import Fault, Place, Rule, Way
+from tests.support.proxy import (
+    Fault,
+    Place,
+    Rule,
+    Way,
+)
 from tests.torture.scenario import MIB, Kill, Scenario
 from tests.torture.trial import try_out
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import lack, require
+from tests.support.hosts import NoHostsError, loop_device, two_hosts
+from tests.support.peers import lack, require
 from tests.torture.campaign import fresh_seed
-from tests.torture.hosts import NoHostsError, loop_device, two_hosts
 from tests.torture.shared import RUNS, campaign, summary
 
 COUNT = int(os.environ.get("QMON_SHARED_RUNS", "4"))

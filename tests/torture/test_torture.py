@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import require
+from tests.support.peers import require
 from tests.torture.campaign import campaign, failure, fresh_seed, summary
 
 

@@ -14,11 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.monitor import Monitor
-from tests.interop.processes import Qmon, drive
+from tests.support.guests import Probe, Writer, overlap
+from tests.support.monitor import Monitor
+from tests.support.processes import Qmon, drive
+from tests.support.proxy import (
+    Fault,
+    Place,
+    Proxy,
+    Rule,
+    Trace,
+    Way,
+    quiet_port,
+)
 from tests.torture import disks
-from tests.torture.guests import Probe, Writer, overlap
-from tests.torture.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
 from tests.torture.scenario import Scenario
 
 SETTLE_SECONDS = 15.0

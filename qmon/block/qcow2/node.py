@@ -19,7 +19,7 @@ from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
-from qmon.file_names import split_protocol
+from qmon.notation.file_names import split_protocol
 
 log = logging.getLogger("qmon.qcow2")
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qmon.chardev_options import BadOptionError, ChardevOptions, parse_backend, parse_chardev
 from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
+from qmon.notation.chardev_options import (
+    BadOptionError,
+    ChardevOptions,
+    parse_backend,
+    parse_chardev,
+)
 
 _ESCAPED = "\\"
 

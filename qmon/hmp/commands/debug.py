@@ -7,7 +7,12 @@ from typing import Any
 from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
-from qmon.logs import ALL, LOG_ITEMS, NONE, TRACE_PREFIX
+from qmon.host.logs import (
+    ALL,
+    LOG_ITEMS,
+    NONE,
+    TRACE_PREFIX,
+)
 
 _PROFILE_COLUMNS = "Type               Object  Call site  Wait Time (s)         Count  Average (us)"
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.drive_keys import check_values, is_known_key, read_group, read_limits
-from qmon.drive_options import FORMATS, UNITS_PER_BUS
 from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
-from qmon.keyval import (
+from qmon.notation.drive_keys import (
+    check_values,
+    is_known_key,
+    read_group,
+    read_limits,
+)
+from qmon.notation.drive_options import FORMATS, UNITS_PER_BUS
+from qmon.notation.keyval import (
     HELP_WORDS,
     IDENTIFIER_HINT,
     is_identifier,

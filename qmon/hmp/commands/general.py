@@ -5,10 +5,15 @@ from __future__ import annotations
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.ending import cut_off
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
-from qmon.hmp.manual import page
+from qmon.hmp.line.words import read_word
 from qmon.hmp.person import LineError
-from qmon.hmp.table import Command, Table, look_up, skip_space
-from qmon.hmp.words import read_word
+from qmon.hmp.tables.manual import page
+from qmon.hmp.tables.table import (
+    Command,
+    Table,
+    look_up,
+    skip_space,
+)
 
 HELP_WORDS_MAX = 16
 """QEMU's limit: a help line of more words prints nothing."""

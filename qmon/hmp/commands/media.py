@@ -9,9 +9,9 @@ from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
-from qmon.hmp.signature import Values
-from qmon.hmp.table import Tables
-from qmon.units import human_size
+from qmon.hmp.tables.signature import Values
+from qmon.hmp.tables.table import Tables
+from qmon.notation.units import human_size
 
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, handler
-from qmon.units import MIB
+from qmon.notation.units import MIB
 
 NO_DUMP_WITHOUT_CPU = "Can not dump without CPU"
 

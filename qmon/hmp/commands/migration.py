@@ -10,7 +10,7 @@ from qmon.errors import CommandError
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_info import is_in_doubt, left_behind_lines, migration_lines
 from qmon.hmp.handlers import Call, handler
-from qmon.units import human_size
+from qmon.notation.units import human_size
 
 POLL_SECONDS = 0.1
 EARLY_END_SECONDS = 0.5

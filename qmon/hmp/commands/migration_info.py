@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qmon.left_behind import sentence
-from qmon.units import KIB
+from qmon.notation.left_behind import sentence
+from qmon.notation.units import KIB
 
 _GLOBALS = (
     "globals:",

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.keyval import parse_switch
-from qmon.units import INT64_MAX, SIZE_HINT, SizeRangeError, read_size
+from qmon.notation.keyval import parse_switch
+from qmon.notation.units import (
+    INT64_MAX,
+    SIZE_HINT,
+    SizeRangeError,
+    read_size,
+)
 
 _SPACE = " \t\n\v\f\r"
 _WHOLE_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)")

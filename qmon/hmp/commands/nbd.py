@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from qmon.address import parse_address
 from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm, export_clients, users
 from qmon.hmp.handlers import Call, handler
+from qmon.notation.address import parse_address
 
 
 @handler("hmp_nbd_server_start")

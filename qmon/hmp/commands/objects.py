@@ -9,14 +9,19 @@ from typing import Any
 
 from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
+from qmon.hmp.line.secrets import SECRET_PROPERTIES, arguments_without_secrets, options_without_secrets
 from qmon.hmp.person import LineError
-from qmon.hmp.secrets import SECRET_PROPERTIES, arguments_without_secrets, options_without_secrets
-from qmon.hmp.signature import Values
-from qmon.hmp.table import Tables
-from qmon.json_text import parse_json, pretty_json
-from qmon.keyval import parse_switch
-from qmon.object_options import HelpWanted, help_lines, parse_object
-from qmon.visit import INT64_MAX, UINT64_MAX, parse_integer, parse_ranges
+from qmon.hmp.tables.signature import Values
+from qmon.hmp.tables.table import Tables
+from qmon.notation.json_text import parse_json, pretty_json
+from qmon.notation.keyval import parse_switch
+from qmon.notation.object_options import HelpWanted, help_lines, parse_object
+from qmon.notation.visit import (
+    INT64_MAX,
+    UINT64_MAX,
+    parse_integer,
+    parse_ranges,
+)
 
 _WRONG_TYPE = re.compile(
     r"(?:Invalid parameter type for '.*', expected:|Parameter '.*' expects)"

@@ -10,8 +10,8 @@ from qmon.errors import CommandError
 from qmon.hmp.commands.choices import execute_choice, refused_value
 from qmon.hmp.handlers import MASK, Call, handler
 from qmon.hmp.person import LineError
-from qmon.hmp.signature import Values
-from qmon.hmp.table import Tables
+from qmon.hmp.tables.signature import Values
+from qmon.hmp.tables.table import Tables
 
 CONNECTED = ("fail", "disconnect", "keep")
 """What can become of viewers that are connected; the monitor looks at it before it does at the protocol."""

@@ -11,20 +11,20 @@ from typing import Any
 
 from qmon.errors import CommandError, UsageError, reason
 from qmon.hmp.handlers import ANSWER, MASK, Call, handler
-from qmon.hmp.nesting import DEPTH_MAX, find_innermost
+from qmon.hmp.line.nesting import DEPTH_MAX, find_innermost
+from qmon.hmp.line.secrets import answers_a_secret, arguments_without_secrets
 from qmon.hmp.person import InnerLineError, LineError
 from qmon.hmp.record import Transcript
-from qmon.hmp.secrets import answers_a_secret, arguments_without_secrets
-from qmon.hmp.signature import Values
-from qmon.hmp.table import Tables
-from qmon.json_text import parse_json, pretty_json
+from qmon.hmp.tables.signature import Values
+from qmon.hmp.tables.table import Tables
+from qmon.notation.json_text import parse_json, pretty_json
 
 INTERVAL_LEAST_SECONDS = 0.1
 
 
 @handler("hmp_include")
 async def include(call: Call) -> None:
-    from qmon.hmp.script import include as include_file  # which knows of migrations by their commands
+    from qmon.hmp.fronts.script import include as include_file  # which knows of migrations by their commands
 
     await include_file(call.monitor, call.person, call.text("filename"), call.origin)
 

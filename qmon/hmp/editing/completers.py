@@ -1,0 +1,369 @@
+"""What an argument could be: asked of the target, of the folder, or of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.hmp.commands.migration_parameters import PARAMETERS
+from qmon.hmp.editing.word_lists import (
+    ARGUMENTS,
+    DRIVE_OPTIONS,
+    RESOLUTIONS,
+    SWITCH,
+    Words,
+)
+from qmon.hmp.tables.signature import Parameter
+from qmon.host.logs import (
+    ALL,
+    LOG_ITEMS,
+    NONE,
+    TRACE_PREFIX,
+)
+from qmon.notation.keycodes import KEY_NAMES
+from qmon.notation.units import human_size
+from qmon.qmp.target import Arguments, Target
+
+FILES_MAX = 200
+"""So many names of a folder are offered at most."""
+
+Choice = tuple[str, str]
+"""A text and its meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something could stand: ``typed`` of it is there, behind ``before``, the arguments up to there."""
+
+    target: Target
+    command: str
+    """As it is typed: ``info block``."""
+    parameter: Parameter
+    before: str
+    typed: str
+
+    @property
+    def key(self) -> str:
+        return self.parameter.key
+
+    async def ask(self, query: str, arguments: Arguments | None = None) -> Any:
+        """What the target answers; nothing, as an empty list, when it has no such query."""
+        if query not in self.target.commands():
+            return []
+        return await self.target.execute(query, arguments)
+
+
+Completer = Callable[[Place], Awaitable[list[Choice]]]
+
+
+async def choices_at(place: Place, completer: str | None) -> list[Choice]:
+    """What could stand at a place, sorted; ``completer`` is the table's ``.command_completion``.
+
+    Raises CommandError when the target was asked and failed.
+    """
+    found = _COMPLETERS.get((completer, place.key)) or _COMPLETERS.get((completer, None))
+    if found is not None:
+        return await found(place)
+    words = ARGUMENTS.get((place.command, place.key))
+    if words is not None and place.parameter.kind != "b":
+        return _sorted(words)
+    by_key = _BY_KEY.get((place.command, place.key))
+    if by_key is not None:
+        return await by_key(place)
+    match place.parameter.kind:
+        case "B":
+            return await _drives(place)
+        case "F":
+            return _files(place.typed)
+        case "b":
+            return _sorted(words or SWITCH)
+    return []
+
+
+def _sorted(words: Words) -> list[Choice]:
+    return sorted(words.items())
+
+
+def _behind(separator: str, typed: str, choices: Iterable[Choice]) -> list[Choice]:
+    """The choices as a list's next part: behind the last separator of what is typed."""
+    head = typed[: typed.rfind(separator) + 1]
+    return [(head + text, meaning) for text, meaning in choices]
+
+
+async def _drives(place: Place) -> list[Choice]:
+    blocks: list[dict[str, Any]] = await place.ask("query-block")
+    return sorted((block["device"], _medium(block.get("inserted"))) for block in blocks if block["device"])
+
+
+def _medium(inserted: dict[str, Any] | None) -> str:
+    """A medium in a few words: ``raw, 16 MiB, d0.img``."""
+    if inserted is None:
+        return "no medium"
+    size = inserted.get("image", {}).get("virtual-size")
+    words = (inserted.get("drv"), human_size(size) if size is not None else "", inserted.get("file"))
+    return ", ".join(word for word in words if word)
+
+
+def _files(typed: str) -> list[Choice]:
+    quoted = typed.startswith('"')
+    path = typed.removeprefix('"').replace('\\"', '"').replace("\\\\", "\\")
+    folder, _, name = path.rpartition("/")
+    start = folder + "/" if "/" in path else ""
+    try:
+        found = sorted(
+            (entry.name + "/" * entry.is_dir(), entry)
+            for entry in Path(start or ".").iterdir()
+            if entry.name.startswith(name) and (name or not entry.name.startswith("."))
+        )
+        return [(_quote(start + name, quoted), _file_meaning(entry)) for name, entry in found[:FILES_MAX]]
+    except OSError:
+        return []  # no such folder, or not ours to read: there is nothing to offer
+
+
+def _file_meaning(entry: Path) -> str:
+    try:
+        return human_size(entry.stat().st_size) if entry.is_file() else ""
+    except OSError:
+        return ""  # it went meanwhile: the name is all there is to tell
+
+
+def _quote(path: str, quoted: bool) -> str:
+    """A path as an argument: in quotes when it needs them; a folder's stay open, to go on."""
+    if not quoted and not any(character in ' \t"\\' for character in path):
+        return path
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}' if path.endswith("/") else f'"{escaped}"'
+
+
+async def _settings(place: Place, kind: str) -> dict[str, dict[str, Any]]:
+    """What the target tells of its migration parameters or capabilities, by name."""
+    told = await place.ask("x-qmon-query-migrate-settings")
+    return {row["name"]: row for row in told[kind]} if told else {}
+
+
+async def _capabilities(place: Place) -> list[Choice]:
+    known: list[dict[str, Any]] = await place.ask("query-migrate-capabilities")
+    told = await _settings(place, "capabilities")
+    return sorted(
+        (name, _with_meaning("on" if each["state"] else "off", told.get(name)))
+        for each in known
+        if (name := each["capability"])
+    )
+
+
+async def _switch(place: Place) -> list[Choice]:
+    return _sorted(SWITCH)
+
+
+async def _parameters(place: Place) -> list[Choice]:
+    known = {row.name: row.unit.strip() for row in PARAMETERS}
+    values = await place.ask("query-migrate-parameters")
+    told = await _settings(place, "parameters")
+    return sorted(
+        (name, _with_meaning(_shown(values[name], known[name]), told.get(name)))
+        for name in values
+        if name in known
+    )
+
+
+def _shown(value: Any, unit: str) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if unit.startswith("bytes"):
+        return human_size(value) + "/s" * unit.endswith("/second")
+    return f"{value} {unit}".strip() if value not in ("", []) else ""
+
+
+def _with_meaning(value: str, row: dict[str, Any] | None) -> str:
+    return ": ".join(part for part in (value, row["meaning"] if row else "") if part)
+
+
+async def _parameter_values(place: Place) -> list[Choice]:
+    told = await _settings(place, "parameters")
+    row = told.get(place.before.strip(), {})
+    return [(word, "") for word in row.get("values", ())]
+
+
+async def _exports(place: Place) -> list[Choice]:
+    exports: list[dict[str, Any]] = await place.ask("query-block-exports")
+    return sorted((export.get("x-qmon-name", export["id"]), _export_meaning(export)) for export in exports)
+
+
+def _export_meaning(export: dict[str, Any]) -> str:
+    node = f"node {export['node-name']}" if export.get("node-name") else ""
+    clients = export.get("x-qmon-clients")
+    users = "" if clients is None else f"{clients} client{'s' * (clients != 1)}"
+    return ", ".join(part for part in (node, users) if part)
+
+
+async def _jobs(place: Place) -> list[Choice]:
+    jobs: list[dict[str, Any]] = await place.ask("query-block-jobs")
+    return sorted((job["device"], f"{job['type']}, {_share(job['offset'], job['len'])}") for job in jobs)
+
+
+def _share(done: int, total: int) -> str:
+    return f"{done * 100 // total if total else 100}%"
+
+
+async def _resolutions(place: Place) -> list[Choice]:
+    return _sorted(RESOLUTIONS)
+
+
+async def _snapshots(place: Place) -> list[Choice]:
+    blocks: list[dict[str, Any]] = await place.ask("query-block")
+    images = [block["inserted"]["image"] for block in blocks if block.get("inserted", {}).get("image")]
+    named = {row["name"]: row for image in images for row in image.get("snapshots", ())}
+    return sorted((name, human_size(row.get("vm-state-size", 0))) for name, row in named.items())
+
+
+async def _new_object(place: Place) -> list[Choice]:
+    if place.before.strip():
+        return []
+    from qmon.notation.object_options import (
+        TYPES,  # large, and seldom needed: the first prompt does not wait for it
+    )
+
+    kind, comma, _ = place.typed.partition(",")
+    if comma:
+        row = TYPES.get(kind)
+        options = [piece.partition(":") for piece in row.options.split()] if row else []
+        keys = [("id=", "its name"), *((f"{name}=", form.rstrip("!")) for name, _, form in options)]
+        return _behind(",", place.typed, _unused(keys, place.typed))
+    wanted = {"implements": "user-creatable", "abstract": False}
+    types: list[dict[str, Any]] = await place.ask("qom-list-types", wanted)
+    absent = {name: f"needs a machine with {row.absent}" for name, row in TYPES.items() if row.absent}
+    return sorted((row["name"], absent.get(row["name"], "")) for row in types)
+
+
+def _unused(keys: Iterable[Choice], typed: str) -> list[Choice]:
+    return [(key, meaning) for key, meaning in keys if f",{key}" not in f",{typed.rpartition(',')[0]},"]
+
+
+async def _drive_options(place: Place) -> list[Choice]:
+    head, _, part = place.typed.rpartition(",")
+    if part.startswith("file="):
+        files = _files(part.removeprefix("file="))
+        return _behind(",", place.typed, [(f"file={name}", meaning) for name, meaning in files])
+    return _behind(",", place.typed, _unused(DRIVE_OPTIONS.items(), f"{head},"))
+
+
+async def _trace_events(place: Place) -> list[Choice]:
+    events: list[dict[str, Any]] = await place.ask("trace-event-get-state", {"name": "*"})
+    return sorted((event["name"], event["state"]) for event in events)
+
+
+async def _log_items(place: Place) -> list[Choice]:
+    items = {name: item.meaning for name, item in LOG_ITEMS.items()}
+    words = {ALL: "everything", NONE: "nothing in detail", TRACE_PREFIX: "trace events by a pattern"}
+    return _behind(",", place.typed, _sorted(items | words))
+
+
+async def _keys(place: Place) -> list[Choice]:
+    return _behind("-", place.typed, ((name, "") for name in sorted(KEY_NAMES)))
+
+
+async def _objects(place: Place) -> list[Choice]:
+    try:
+        rows: list[dict[str, Any]] = await place.ask("qom-list", {"path": "/objects"})
+    except CommandError:
+        return []  # nobody has made one
+    found = [(row["name"], row["type"]) for row in rows if row["type"].startswith("child<")]
+    return sorted((name, shown.removeprefix("child<").removesuffix(">")) for name, shown in found)
+
+
+async def _tree_paths(place: Place) -> list[Choice]:
+    folder = place.typed.rpartition("/")[0]
+    if not place.typed.startswith("/"):
+        return [("/", "the root of all objects")]
+    try:
+        rows: list[dict[str, Any]] = await place.ask("qom-list", {"path": folder or "/"})
+    except CommandError:
+        return []  # no such object: nothing is below it
+    found = [(row["name"], row["type"]) for row in rows if row["type"].startswith(("child<", "link<"))]
+    return sorted((f"{folder}/{name}", kind) for name, kind in found)
+
+
+async def _properties(place: Place) -> list[Choice]:
+    try:
+        rows: list[dict[str, Any]] = await place.ask("qom-list", {"path": place.before.split()[-1]})
+    except CommandError:
+        return []  # no such object: it has no properties
+    return sorted((row["name"], row["type"]) for row in rows if not row["type"].startswith("child<"))
+
+
+async def _devices(place: Place) -> list[Choice]:
+    if place.before.strip() or "," in place.typed:
+        return []
+    types: list[dict[str, Any]] = await place.ask(
+        "qom-list-types", {"implements": "device", "abstract": False}
+    )
+    return sorted((row["name"], "") for row in types)
+
+
+async def _chardevs(place: Place) -> list[Choice]:
+    found: list[dict[str, Any]] = await place.ask("query-chardev")
+    return sorted((each["label"], each["filename"]) for each in found)
+
+
+async def _ring_buffers(place: Place) -> list[Choice]:
+    return [choice for choice in await _chardevs(place) if choice[1] in ("ringbuf", "memory")]
+
+
+async def _chardev_kinds(place: Place) -> list[Choice]:
+    kinds: list[dict[str, str]] = await place.ask("query-chardev-backends")
+    return sorted((kind["name"], "") for kind in kinds)
+
+
+async def _qmp_commands(place: Place) -> list[Choice]:
+    return sorted((name, "") for name in place.target.commands())
+
+
+async def _awaited_jobs(place: Place) -> list[Choice]:
+    return await _jobs(place) if place.before.strip() == "job" else []
+
+
+async def _nothing(place: Place) -> list[Choice]:
+    return []
+
+
+_COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
+    ("chardev_add_completion", None): _chardev_kinds,
+    ("chardev_remove_completion", "id"): _chardevs,
+    ("chardev_remove_completion", None): _nothing,
+    ("delvm_completion", None): _snapshots,
+    ("device_add_completion", None): _devices,
+    ("info_trace_events_completion", "name"): _trace_events,
+    ("loadvm_completion", None): _snapshots,
+    ("migrate_resolve_completion", None): _resolutions,
+    ("migrate_set_capability_completion", "capability"): _capabilities,
+    ("migrate_set_capability_completion", None): _switch,
+    ("migrate_set_parameter_completion", "parameter"): _parameters,
+    ("migrate_set_parameter_completion", "value"): _parameter_values,
+    ("nbd_server_remove_completion", None): _exports,
+    ("object_add_completion", None): _new_object,
+    ("object_del_completion", None): _objects,
+    ("qmp_completion", "name"): _qmp_commands,
+    ("ringbuf_write_completion", "device"): _ring_buffers,
+    ("sendkey_completion", "keys"): _keys,
+    ("trace_event_completion", "name"): _trace_events,
+    ("wait_completion", "id"): _awaited_jobs,
+}
+"""By the table's ``.command_completion`` and a parameter's key, or None for the rest of them."""
+
+_BY_KEY: dict[tuple[str, str], Completer] = {
+    **{(f"block_job_{verb}", "device"): _jobs for verb in ("cancel", "complete", "pause", "resume")},
+    ("block_job_set_speed", "device"): _jobs,
+    ("drive_add", "opts"): _drive_options,
+    ("info qom-tree", "path"): _tree_paths,
+    ("log", "items"): _log_items,
+    ("qom-get", "path"): _tree_paths,
+    ("qom-get", "property"): _properties,
+    ("qom-list", "path"): _tree_paths,
+    ("qom-set", "path"): _tree_paths,
+    ("qom-set", "property"): _properties,
+    ("snapshot_delete_blkdev_internal", "name"): _snapshots,
+}
+"""The same for commands to whose arguments the table gives no completion."""

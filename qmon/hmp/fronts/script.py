@@ -1,0 +1,181 @@
+"""Lines from a file or a pipe, run one after another until one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from qmon.errors import reason
+from qmon.hmp.fronts.script_person import PersonReport
+from qmon.hmp.line.transcript import LineReader, does_nothing
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.origin import Origin, Report
+from qmon.hmp.person import InnerLineError, LineError, Person
+from qmon.notation.units import MIB, human_size
+
+READ_BYTES = 64 << 10
+LINE_BYTES_MAX = MIB
+"""What comes without a line end for longer than this is no script."""
+SCRIPT_BYTES_MAX = 64 * MIB
+TURN_SECONDS = 0.002
+"""Lines that wait for nothing keep the loop so long at once."""
+INCLUDES_MAX = 50
+"""Files within files: far more than anybody needs, and far less than the stack holds."""
+
+
+class Stream(Protocol):
+    """An open file, pipe, socket or terminal."""
+
+    def fileno(self) -> int:
+        """Its file descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Lines to run: a text, or an open file. ``paths``: see Origin."""
+
+    name: str
+    source: str | Stream
+    paths: tuple[str, ...] = ()
+    number: int | None = None
+    """The number that all its lines have, where they aren't counted."""
+
+
+async def run_script(monitor: Monitor, script: Script, person: Person, report: Report) -> bool:
+    """Run a script's lines until its end, ``quit``, or a failing line behind which ``report`` stops.
+
+    Returns False only for the last. A line of a pipe runs when it arrives. Text with prompts is a
+    transcript, of which only the lines with a prompt run: for a text or a file that is judged of the whole,
+    for a pipe of the lines that one read brings, and from the first prompt on for all that follows. Raises
+    OSError when reading fails.
+    """
+    reader = LineReader()
+    source = script.source
+    lines = _lines_of_text(source, reader) if isinstance(source, str) else _lines_of_stream(source, reader)
+    clock = asyncio.get_running_loop().time
+    turn_end = clock() + TURN_SECONDS
+    try:
+        async for number, line in lines:
+            if does_nothing(line):
+                continue
+            if len(script.paths) < 2:
+                person.history.append(line)
+            origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
+            report.begin(origin)
+            if clock() > turn_end:
+                await asyncio.sleep(0)  # others' turn: lines that wait for nothing would leave them none
+                turn_end = clock() + TURN_SECONDS
+                if monitor.quitting:
+                    break
+            if not report.end(origin, await monitor.try_line(line, person, origin)):
+                return False
+            if monitor.quitting:
+                break
+    finally:
+        if reader.left_out.count:
+            report.left_out(script.name, reader.left_out)
+    return True
+
+
+async def include(monitor: Monitor, person: Person, name: str, origin: Origin | None) -> None:
+    """Run the lines of a file; a relative name is meant from the folder of the file that ``origin`` is in.
+
+    Raises LineError when it can't be read, or is being run already, or a line of it failed.
+    """
+    paths = origin.paths if origin is not None else ()
+    shown = os.path.join(os.path.dirname(origin.file), name) if origin is not None and paths else name
+    try:
+        path = await asyncio.to_thread(os.path.realpath, shown)
+        if path in paths:
+            raise LineError(f"include: '{name}' is being run already, and would never come to its end")
+        if len(paths) == INCLUDES_MAX:
+            raise LineError(f"include: '{name}' would be the file number {INCLUDES_MAX + 1} within another")
+        text = await asyncio.to_thread(_read_file, path)
+    except (OSError, ValueError) as error:
+        raise LineError(f"include: {name}: {reason(error)}") from error
+    report = origin.report if origin is not None else PersonReport(monitor, person)
+    if not paths:
+        paths = ("",)  # what is typed is in no file
+    if not await run_script(monitor, Script(shown, text, (*paths, path)), person, report):
+        raise InnerLineError("")
+
+
+def _read_file(path: str) -> str:
+    # O_NONBLOCK: a FIFO that nobody writes must not be waited for
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        data = file.read(SCRIPT_BYTES_MAX + 1)
+    if len(data) > SCRIPT_BYTES_MAX:
+        raise OSError(errno.EFBIG, f"it is longer than {human_size(SCRIPT_BYTES_MAX)}")
+    return _decode(data)
+
+
+async def _lines_of_text(text: str, reader: LineReader) -> AsyncIterator[tuple[int, str]]:
+    for numbered in reader.read(text):
+        yield numbered
+
+
+async def _lines_of_stream(stream: Stream, reader: LineReader) -> AsyncIterator[tuple[int, str]]:
+    descriptor = stream.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        pieces = []
+        while piece := await asyncio.to_thread(os.read, descriptor, MIB):
+            pieces.append(piece)
+            if len(pieces) * MIB > SCRIPT_BYTES_MAX:
+                raise OSError(errno.EFBIG, f"it is longer than {human_size(SCRIPT_BYTES_MAX)}")
+        for numbered in reader.read(_decode(b"".join(pieces))):
+            yield numbered
+        return
+    pending = b""
+    while piece := await _read_when_ready(descriptor):
+        whole, newline, pending = (pending + piece).rpartition(b"\n")
+        if len(pending) > LINE_BYTES_MAX:
+            raise OSError(f"line {reader.lines_read + 1} is longer than {human_size(LINE_BYTES_MAX)}")
+        for numbered in reader.read(_decode(whole + newline)):
+            yield numbered
+    for numbered in reader.read(_decode(pending)):
+        yield numbered
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+async def _read_when_ready(descriptor: int) -> bytes:
+    """Read what there is, waiting for it on the loop, so that an idle pipe keeps no thread from ending."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    try:
+        loop.add_reader(descriptor, wake)
+    except PermissionError:
+        return _read(descriptor)  # epoll takes no file that never blocks, such as /dev/null
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+    return _read(descriptor)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, READ_BYTES)
+    except OSError as error:
+        # a terminal that has hung up, and what nohup puts in place of one: there is no more to come
+        if error.errno in (errno.EIO, errno.EBADF):
+            return b""
+        raise

@@ -1,0 +1,185 @@
+"""Who gives a script's lines, and who is told what becomes of them: as text, or as JSON, an object a line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import sys
+
+from qmon.errors import QmonError, reason
+from qmon.hmp.line.secrets import without_secrets
+from qmon.hmp.line.transcript import LeftOut
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.origin import Origin
+from qmon.hmp.person import Person, Progress
+from qmon.notation.plain_text import plain
+from qmon.notation.units import human_size
+
+
+class OutputGoneError(QmonError):
+    """Nobody reads what a script prints."""
+
+
+class PersonReport:
+    """A Report to somebody who typed ``include``: the first failing line ends it."""
+
+    def __init__(self, monitor: Monitor, person: Person) -> None:
+        self._monitor = monitor
+        self._person = person
+
+    def begin(self, origin: Origin) -> None:
+        pass
+
+    def end(self, origin: Origin, error: str | None) -> bool:
+        if error is None:
+            return True
+        if error:
+            self._person.print(error)
+        self._person.print(failure(self._monitor, origin))
+        return False
+
+    def left_out(self, file: str, lines: LeftOut) -> None:
+        self._person.print(f"{file}: {unrun(self._monitor, lines)}")
+
+
+def failure(monitor: Monitor, origin: Origin) -> str:
+    """Say which line failed."""
+    return f"{origin}: failed: {without_secrets(monitor.tables, origin.line).line}"
+
+
+def unrun(monitor: Monitor, lines: LeftOut) -> str:
+    """Say of a transcript's lines without a prompt that they were not run."""
+    return lines.tell(without_secrets(monitor.tables, lines.line).line)
+
+
+class ScriptPerson:
+    """A Person (``qmon.hmp.person``) who wrote a script, and the Report of it: nobody answers.
+
+    What lines print goes to stdout, which lines failed to stderr. ``keep_going``: none of these ends the
+    script. ``quiet``: no progress. Printing raises OutputGoneError.
+    """
+
+    interactive = False
+    comments = True
+
+    def __init__(self, monitor: Monitor, *, keep_going: bool = False, quiet: bool = False) -> None:
+        self._monitor = monitor
+        self._keep_going = keep_going
+        self._quiet = quiet
+        self.history: list[str] = []
+        self.failed = 0
+        """How many lines have failed."""
+        self._origins: list[Origin] = []
+
+    @property
+    def origin(self) -> Origin | None:
+        """The line that runs, the innermost one; None between lines."""
+        return self._origins[-1] if self._origins else None
+
+    def print(self, text: str) -> None:
+        write_out(text)
+
+    async def ask(self, question: str) -> bool:
+        return True
+
+    def progress(self, title: str) -> Progress:
+        return NoProgress() if self._quiet else PlainProgress(self, title)
+
+    def begin(self, origin: Origin) -> None:
+        self._origins.append(origin)
+
+    def end(self, origin: Origin, error: str | None) -> bool:
+        self._origins.pop()
+        if error is None:
+            return True
+        if error:
+            self.print(error)
+        self.failed += 1
+        print(failure(self._monitor, origin), file=sys.stderr, flush=True)
+        return self._keep_going
+
+    def left_out(self, file: str, lines: LeftOut) -> None:
+        print(f"{file}: {unrun(self._monitor, lines)}", file=sys.stderr, flush=True)
+
+
+class JsonPerson(ScriptPerson):
+    """The same, with a JSON object on stdout for each line once it has run, and nothing else there."""
+
+    def __init__(self, monitor: Monitor, *, keep_going: bool = False) -> None:
+        super().__init__(monitor, keep_going=keep_going, quiet=True)
+        self._printed: list[list[str]] = []
+
+    def print(self, text: str) -> None:
+        self._printed[-1].append(text)
+
+    def begin(self, origin: Origin) -> None:
+        super().begin(origin)
+        self._printed.append([])
+
+    def end(self, origin: Origin, error: str | None) -> bool:
+        shown = without_secrets(self._monitor.tables, origin.line)
+        found = {
+            "file": origin.file,
+            "number": origin.number,
+            "line": shown.line,
+            "ok": error is None,
+            "output": "\n".join(self._printed[-1]),
+        }
+        if error is not None:
+            found["error"] = shown.clean(error)
+        write_out(json.dumps({name: _text(value) for name, value in found.items()}))
+        self._printed[-1] = []
+        goes_on = super().end(origin, "" if error is not None else None)
+        self._printed.pop()
+        return goes_on
+
+
+def _text(value: object) -> object:
+    """A text as any reader of JSON takes it; another value as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return value
+
+
+def write_out(text: str) -> None:
+    """Print a text and a newline to stdout. Raises OutputGoneError."""
+    data = f"{plain(text)}\n".encode("utf-8", "surrogateescape")
+    try:
+        print(data.decode("utf-8", "replace"), end="", flush=True)
+    except OSError as error:
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode):
+            return  # a terminal that has hung up: SIGHUP says what becomes of the process
+        raise OutputGoneError(f"standard output: {reason(error)}") from error
+
+
+class NoProgress:
+    """A Progress that nobody sees."""
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class PlainProgress:
+    """A Progress of one line for each tenth."""
+
+    def __init__(self, person: Person, title: str) -> None:
+        self._person = person
+        self._title = title
+        self._shown = 0
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        tenth = done * 10 // total if total > 0 else 0
+        if tenth > self._shown:
+            self._shown = tenth
+            sizes = f"{human_size(done)} of {human_size(total)}"
+            self._person.print(
+                ", ".join(filter(None, (f"{self._title}: {done * 100 // total}%", sizes, note)))
+            )
+
+    def close(self) -> None:
+        """Nothing stays to be taken away."""

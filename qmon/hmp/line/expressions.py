@@ -1,0 +1,160 @@
+"""Integer expressions as the monitor reads them, in 64-bit two's complement.
+
+sum    := logic (('+' | '-') logic)*
+logic  := prod (('&' | '|' | '^') prod)*
+prod   := unary (('*' | '/' | '%') unary)*
+unary  := ('+' | '-' | '~') unary | '(' sum ')' | character | $register | number
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from qmon.hmp.line.words import first_byte
+from qmon.hmp.person import LineError
+from qmon.hmp.tables.table import skip_space
+
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
+
+
+def wrap(value: int) -> int:
+    """A value as a signed 64-bit integer holds it."""
+    return ((value + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
+
+
+def _divide(left: int, right: int) -> int:
+    quotient = abs(left) // abs(right)
+    return quotient if (left < 0) == (right < 0) else -quotient
+
+
+_TIGHTEST = 2
+_LEVELS = {"+": 0, "-": 0, "&": 1, "|": 1, "^": 1, "*": _TIGHTEST, "/": _TIGHTEST, "%": _TIGHTEST}
+_OPERATORS: dict[str, Callable[[int, int], int]] = {
+    "+": lambda left, right: left + right,
+    "-": lambda left, right: left - right,
+    "&": lambda left, right: left & right,
+    "|": lambda left, right: left | right,
+    "^": lambda left, right: left ^ right,
+    "*": lambda left, right: left * right,
+    "/": _divide,
+    "%": lambda left, right: left - right * _divide(left, right),
+}
+_SIGNS: dict[str, Callable[[int], int]] = {"+": lambda n: n, "-": lambda n: wrap(-n), "~": lambda n: ~n}
+
+
+def evaluate(text: str, position: int) -> tuple[int, int]:
+    """Read one expression at ``position``; return its value and where it ends, white space taken.
+
+    What can't belong to it ends it: ``1 2`` is 1, and the rest is the caller's. Raises LineError.
+    """
+    return _Reader(text, position).read()
+
+
+class _Chain:
+    """What stands between two parentheses, as far as it was read: operands, and what joins them."""
+
+    def __init__(self) -> None:
+        self._values: list[int] = []
+        self._operators: list[str] = []
+        self.signs: list[str] = []
+
+    def add(self, value: int) -> None:
+        """Take an operand, with the signs that stand before it."""
+        while self.signs:
+            value = _SIGNS[self.signs.pop()](value)
+        self._values.append(value)
+        self._join(_TIGHTEST)  # at once: a division by zero comes before an error further on
+
+    def add_operator(self, operator: str) -> None:
+        self._join(_LEVELS[operator])
+        self._operators.append(operator)
+
+    def value(self) -> int:
+        self._join(0)
+        return self._values[0]
+
+    def _join(self, level: int) -> None:
+        """Compute what is joined by operators that bind at least as tightly as ``level``."""
+        while self._operators and _LEVELS[self._operators[-1]] >= level:
+            operator, right, left = self._operators.pop(), self._values.pop(), self._values.pop()
+            if operator in "/%" and right == 0:
+                raise LineError("division by zero")
+            self._values.append(wrap(_OPERATORS[operator](left, right)))
+
+
+class _Reader:
+    """Keeps its own stack: a line may nest as deeply as it is long."""
+
+    def __init__(self, text: str, position: int) -> None:
+        self._text = text
+        self._position = skip_space(text, position)
+
+    def read(self) -> tuple[int, int]:
+        chains = [_Chain()]
+        while True:
+            ahead = self._ahead()
+            if ahead and ahead in _SIGNS:
+                chains[-1].signs.append(ahead)
+                self._next()
+                continue
+            if ahead == "(":
+                chains.append(_Chain())
+                self._next()
+                continue
+            chains[-1].add(self._operand(ahead))
+            while (ahead := self._ahead()) not in _LEVELS:
+                value = chains.pop().value()
+                if not chains:
+                    return value, self._position
+                if ahead != ")":
+                    raise LineError("')' expected")
+                self._next()
+                chains[-1].add(value)
+            chains[-1].add_operator(ahead)
+            self._next()
+
+    def _operand(self, ahead: str) -> int:
+        match ahead:
+            case "":
+                raise LineError("unexpected end of expression")
+            case "'":
+                return self._character()
+            case "$":
+                raise LineError("unknown register")
+        return self._number()
+
+    def _character(self) -> int:
+        """A constant of one byte, which is signed; one that is no character of its own is a surrogate."""
+        character = self._text[self._position + 1 : self._position + 2]
+        if not character:
+            raise LineError("character constant expected")
+        code = character.encode("utf-8", "surrogateescape")
+        self._position += 2
+        if len(code) > 1 or self._ahead() != "'":
+            raise LineError("missing terminating ' character")
+        self._next()
+        return int.from_bytes(code, signed=True)
+
+    def _number(self) -> int:
+        match = _NUMBER.match(self._text, self._position)
+        if match is None:
+            raise LineError(f"invalid char '{first_byte(self._ahead())}' in expression")
+        digits = match[0]
+        if digits[:2] in ("0x", "0X"):
+            value = int(digits, 16)
+        else:
+            # more digits than 64 bits have in any base; int() would refuse very long ones in its own words
+            if len(digits.lstrip("0")) > 22:
+                raise LineError("number too large")
+            value = int(digits, 8 if digits[0] == "0" else 10)
+        if value >= 1 << 64:
+            raise LineError("number too large")
+        self._position = skip_space(self._text, match.end())
+        return wrap(value)
+
+    def _ahead(self) -> str:
+        return self._text[self._position : self._position + 1]
+
+    def _next(self) -> None:
+        self._position = skip_space(self._text, self._position + 1)

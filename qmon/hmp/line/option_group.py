@@ -1,0 +1,57 @@
+"""Options of a group, ``key=value,...``, as a monitor line's ``O`` reads them (util/qemu-option.c)."""
+
+from __future__ import annotations
+
+import re
+
+from qmon.hmp.person import LineError
+from qmon.notation.keyval import is_identifier
+
+_IMPLIED_KEYS = {"device": "driver", "netdev": "type", "object": "qom-type", "chardev": "backend"}
+_KEY = re.compile(r"[^=,]*")
+_VALUE = re.compile(r"(?:[^,]|,,)*")
+
+
+def read_options(text: str, group: str) -> dict[str, str]:
+    """Read the options of a group such as ``netdev``: the ``id`` first, of several equal keys the last value.
+
+    A first part without ``=`` is the value of the group's implied key, any other is a switch: ``x`` is
+    ``x=on``, ``nox`` is ``x=off``. Raises LineError, without words as in QEMU, for an id that can't be one.
+    """
+    options = {}
+    # the id is looked for before the rest is read, and then the first part's key is not implied
+    given = next((value for key, value in _parts(text, None) if key == "id"), None)
+    if given is not None:
+        if not is_identifier(given):
+            raise LineError("")
+        options["id"] = given
+    options.update((key, value) for key, value in _parts(text, _IMPLIED_KEYS.get(group)) if key != "id")
+    return options
+
+
+def _parts(text: str, implied_key: str | None) -> list[tuple[str, str]]:
+    """The options one by one; a doubled comma is one, in a value."""
+    parts = []
+    position = 0
+    while position < len(text):
+        key, position = _match(_KEY, text, position)
+        if text[position : position + 1] == "=":
+            value, position = _match(_VALUE, text, position + 1)
+            value = value.replace(",,", ",")
+        elif implied_key is not None:
+            value, position = _match(_VALUE, text, position - len(key))
+            key, value = implied_key, value.replace(",,", ",")
+        elif key.startswith("no"):
+            key, value = key[2:], "off"
+        else:
+            value = "on"
+        parts.append((key, value))
+        implied_key = None
+        position += 1  # the comma
+    return parts
+
+
+def _match(pattern: re.Pattern[str], text: str, position: int) -> tuple[str, int]:
+    match = pattern.match(text, position)
+    assert match is not None
+    return match[0], match.end()

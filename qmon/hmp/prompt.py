@@ -1,0 +1,3 @@
+"""The prompt that operators know."""
+
+PROMPT = "(qemu) "

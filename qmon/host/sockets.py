@@ -1,0 +1,126 @@
+"""Sockets that listen, and sockets that connect, at an address."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import select
+import socket
+import stat
+import time
+from collections.abc import Callable
+
+from qmon.errors import UsageError, reason
+from qmon.notation.address import Address, InetAddress, UnixAddress
+
+PORT_MAX = 65535
+
+CONNECT_CHECK_SECONDS = 0.1
+
+BACKLOG = 128
+"""Connections that may wait to be accepted: a burst of others keeps nobody out."""
+
+
+def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int]]:
+    """Resolve to one (address family, socket address).
+
+    An empty host is every IPv4 address to a listener and loopback to a client. Raises UsageError.
+    """
+    if address.port.isdecimal() and int(address.port[-20:]) > PORT_MAX:
+        # the resolver would take it modulo 65536, and a disk would go to another port than the one written
+        raise UsageError(f"address resolution failed for {address}: a port is at most {PORT_MAX}")
+    host = address.host or ("0.0.0.0" if passive else "127.0.0.1")
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    except (socket.gaierror, UnicodeError) as error:
+        text = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"address resolution failed for {address}: {text}") from error
+    family, _, _, _, sockaddr = found[0]
+    return family, (str(sockaddr[0]), int(sockaddr[1]))
+
+
+def connect(
+    address: Address, timeout: float = 60.0, check: Callable[[], None] = lambda: None
+) -> socket.socket:
+    """Connect within ``timeout`` seconds; the socket is a blocking one.
+
+    ``check`` is called now and then while it lasts, and may raise. Raises OSError or UsageError.
+    """
+    if isinstance(address, UnixAddress):
+        sock = socket.socket(socket.AF_UNIX)
+        target: str | tuple[str, int] = address.path
+    else:
+        family, target = resolve(address, passive=False)
+        sock = socket.socket(family)
+    try:
+        sock.setblocking(False)
+        code = sock.connect_ex(target)
+        deadline = time.monotonic() + timeout
+        while code in (errno.EINPROGRESS, errno.EAGAIN):
+            check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            if code == errno.EAGAIN:  # a Unix socket whose backlog is full
+                time.sleep(CONNECT_CHECK_SECONDS)
+                code = sock.connect_ex(target)
+            elif select.select([], [sock], [], CONNECT_CHECK_SECONDS)[1]:
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+        sock.setblocking(True)
+        if isinstance(address, InetAddress):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listen(address: Address) -> socket.socket:
+    """Bind and listen. Raises OSError or UsageError; a Unix socket of a dead process is replaced."""
+    if isinstance(address, UnixAddress):
+        _remove_dead_socket(address.path)
+        sock = socket.socket(socket.AF_UNIX)
+        target: str | tuple[str, int] = address.path
+    else:
+        family, target = resolve(address, passive=True)
+        sock = socket.socket(family)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(target)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_failure(address: Address, error: OSError) -> str:
+    """Say, in QEMU's words, why nothing can listen there."""
+    if isinstance(address, UnixAddress):
+        return f"Failed to bind socket to {address.path}: {reason(error)}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Failed to find an available port: {reason(error)}"
+    return f"Failed to bind socket: {reason(error)}"
+
+
+def is_loopback(listener: socket.socket) -> bool:
+    """Whether only this host can reach a listening TCP socket."""
+    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def _remove_dead_socket(path: str) -> None:
+
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return  # bind() says what is wrong with it
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a live one whose backlog is full would keep us waiting
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)

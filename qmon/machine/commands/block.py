@@ -1,0 +1,131 @@
+"""Drives come, go and are shown (QAPI: block-core.json)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmon.errors import CommandError, DeviceNotFoundError
+from qmon.machine import describe
+from qmon.machine.commands.exports import ExportCommands
+from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.machine import Machine, check_format
+from qmon.machine.throttle_limits import read_limits
+from qmon.notation.keyval import is_identifier
+from qmon.qmp.registry import command
+
+BUS_NUMBERS = {"ide": 1, "scsi": 2, "floppy": 3, "pflash": 4, "mtd": 5, "sd": 6, "virtio": 7, "xen": 8}
+"""QEMU's BlockInterfaceType (include/sysemu/blockdev.h), which its message names by number."""
+
+DEL_DRIVE = "drive_del"
+
+
+class BlockCommands:
+    """With a drive go its exports."""
+
+    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+        self._machine = machine
+        self._exports = exports
+
+    @command("query-block")
+    async def query_block(self) -> list[dict[str, Any]]:
+        machine = self._machine
+        return [describe.block_info(each, machine.drives.get(each.id)) for each in machine.devices.values()]
+
+    @command("query-named-block-nodes")
+    async def query_nodes(self, flat: bool | None = None) -> list[dict[str, Any]]:
+        """The newest first; ``flat`` leaves out the images behind each node's own, and how many these are."""
+        nodes = self._nodes()
+        for node in nodes if flat else ():
+            node["image"].pop("backing-image", None)
+            node["backing_file_depth"] = 0
+        return nodes
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [node for drive, place in self._layers() for node in describe.nodes_of(drive, place)]
+
+    def _layers(self) -> list[tuple[Drive, int]]:
+        """What was opened last comes first: what backs an image, before it."""
+        layers = [
+            (number, place, drive)
+            for drive in self._machine.drives.values()
+            for place, number in enumerate(drive.layer_numbers)
+        ]
+        layers.sort(key=lambda layer: layer[:2], reverse=True)
+        return [(drive, place) for _, place, drive in layers]
+
+    @command("query-blockstats")
+    async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:
+        """What guests did, by NBD or from a monitor; of nodes, what was discarded."""
+        machine = self._machine
+        if query_nodes:
+            stats = [each for drive, place in self._layers() for each in describe.node_stats(drive, place)]
+            return stats[::-1]
+        return [describe.device_stats(each, machine.drives.get(each.id)) for each in machine.devices.values()]
+
+    @command("x-qmon-drive-add")
+    async def drive_add(
+        self,
+        file: str | None = None,
+        id: str | None = None,
+        format: str | None = None,
+        if_: str | None = None,
+        readonly: bool | None = None,
+        unit: int | None = None,
+        index: int | None = None,
+        throttling: dict[str, Any] | None = None,
+        group: str | None = None,
+        node_name: str | None = None,
+    ) -> dict[str, Any]:
+        """Open an image as a drive, or add an empty one; without ``id`` it is ``none`` and its unit.
+
+        ``throttling`` is a ThrottleLimits. An empty drive has no limits, as with QEMU.
+        """
+        machine = self._machine
+        interface = if_ or "none"
+        if interface in BUS_NUMBERS:
+            await self._refuse_bus(file, format, interface)
+        if interface != "none":
+            raise CommandError(f"unsupported bus type '{interface}'")
+        if id is not None:
+            machine.check_id_free(id)
+        place = unit if index is None else index
+        if place is not None and any(device.unit == place for device in machine.devices.values()):
+            told = -1 if index is None else index
+            raise CommandError(f"drive with bus=0, unit={place} (index={told}) exists")
+        if id is not None and not is_identifier(id):
+            raise CommandError("Parameter 'id' expects an identifier")
+        place = machine.free_unit() if place is None else place
+        name = f"none{place}" if id is None else id
+        limits = read_limits(throttling or {})
+        if file is None:
+            if format is not None:
+                check_format(format)
+                raise CommandError('A block device must be specified for "file"')
+            machine.add_device(name, interface, read_only=bool(readonly), unit=place)
+        else:
+            read_only = bool(readonly)
+            settings = DriveSettings(name, file, format, interface, read_only, limits, group, node_name)
+            await machine.add_drive(settings, place)
+        return {"id": name}
+
+    async def _refuse_bus(self, file: str | None, format: str | None, interface: str) -> None:
+        """A machine without buses: QEMU looks at the image first."""
+        if file is not None:
+            await self._machine.look_at(DriveSettings("", file, format, interface, read_only=True))
+        raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[interface]}")
+
+    @command("x-qmon-drive-del")
+    async def drive_del(self, id: str) -> dict[str, Any]:
+        machine = self._machine
+        if id in machine.node_names:
+            raise CommandError(f"Node {id} is in use")
+        if id not in machine.devices:
+            raise DeviceNotFoundError(id)
+        drive = machine.drives.get(id)
+        if drive is None:
+            await machine.remove_device(id)
+            return {}
+        with machine.changing(drive, DEL_DRIVE):
+            await self._exports.remove_drive(id)
+            await machine.remove_device(id)
+        return {}

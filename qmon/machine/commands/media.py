@@ -1,0 +1,202 @@
+"""What is done to the media in devices: another size, another medium, limits (QAPI: block-core.json)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, Literal
+
+from qmon.block.throttle import Limits
+from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.machine.commands.exports import ExportCommands
+from qmon.machine.device import Device
+from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.machine import Machine
+from qmon.machine.runstate import RunState
+from qmon.machine.throttle_limits import UNLIMITED, check_limits, named
+from qmon.notation.file_names import is_same_file
+from qmon.qmp.registry import command
+
+RESIZE = "resize"
+"""The reason for which a gate is closed while the size changes."""
+
+DRAIN_SECONDS = 10.0
+SECTOR = 512
+
+MAX_SIZE = (1 << 63) - (1 << 30)
+"""Bytes of the largest disk (QEMU, block-common.h, BDRV_MAX_LENGTH)."""
+
+_ELSEWHERE = frozenset({RunState.INMIGRATE, RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
+"""Where the images are, or may be, another machine's."""
+
+
+class MediaCommands:
+    """Every device is removable, and no guest locks its tray."""
+
+    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+        self._machine = machine
+        self._exports = exports
+
+    def _device(self, device: str | None, id: str | None) -> Device:
+        """``id`` would name a guest's device, of which there is none."""
+        if (device is None) == (id is None):
+            raise CommandError("Need exactly one of 'device' and 'id'")
+        name = id if device is None else device
+        if device is None or device not in self._machine.devices:
+            raise DeviceNotFoundError(str(name))
+        return self._machine.devices[device]
+
+    def _check_here(self) -> None:
+        if self._machine.state in _ELSEWHERE:
+            raise CommandError(f"The images are not open here (the machine is '{self._machine.state.value}')")
+
+    @command("block_resize")
+    async def resize(
+        self, size: int, device: str | None = None, node_name: str | None = None
+    ) -> dict[str, Any]:
+        """Requests wait meanwhile. Not while a drive is exported: its clients rely on the size."""
+        machine = self._machine
+        drive = machine.find_drive(device, node_name)
+        if size < 0:
+            raise CommandError("Parameter 'size' expects a >0 size")
+        if size > MAX_SIZE:
+            raise CommandError(f"offset({size}) exceeds maximum({MAX_SIZE})")
+        if drive.read_only:
+            raise CommandError("Image is read-only")
+        self._check_here()
+        if self._exports.exports_of(drive.id):
+            user = f"an unnamed block device (uses node '{drive.node_name}' as 'root' child)"
+            raise CommandError(
+                f"Permission conflict on node '{drive.node_name}': permissions 'resize' are both required by"
+                f" {user} and unshared by {user}."
+            )
+        await machine.wake(drive)
+        with machine.changing(drive, RESIZE):
+            if not await machine.blocking(drive.gate.close, RESIZE, DRAIN_SECONDS):
+                raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")
+            try:
+                await machine.blocking(drive.node.resize, size)
+            except (OSError, OverflowError) as error:
+                why = reason(error)
+                is_plain = not isinstance(error, OSError) or why == os.strerror(error.errno or 0)
+                raise CommandError(f"Could not resize file: {why}" if is_plain else why) from error
+            finally:
+                drive.gate.open(RESIZE)
+        return {}
+
+    @command("eject")
+    async def eject(
+        self, device: str | None = None, id: str | None = None, force: bool | None = None
+    ) -> dict[str, Any]:
+        """Take the medium out, and its exports away; nothing when there is none."""
+        found = self._device(device, id)
+        drive = self._machine.drives.get(found.id)
+        if drive is not None:
+            with self._machine.changing(drive, "eject"):
+                await self._remove(drive)
+        return {}
+
+    async def _remove(self, drive: Drive) -> None:
+        await self._exports.remove_drive(drive.id)
+        await self._machine.remove_drive(drive)
+
+    @command("blockdev-open-tray")
+    async def open_tray(
+        self, device: str | None = None, id: str | None = None, force: bool | None = None
+    ) -> dict[str, Any]:
+        """Devices that no guest uses have no tray."""
+        self._device(device, id)
+        return {}
+
+    @command("blockdev-close-tray")
+    async def close_tray(self, device: str | None = None, id: str | None = None) -> dict[str, Any]:
+        self._device(device, id)
+        return {}
+
+    @command("blockdev-change-medium")
+    async def change(
+        self,
+        filename: str,
+        device: str | None = None,
+        id: str | None = None,
+        format: str | None = None,
+        force: bool | None = None,
+        read_only_mode: Literal["retain", "read-only", "read-write"] | None = None,
+    ) -> dict[str, Any]:
+        """Put another medium in. The old one stays when the new one can't be had."""
+        machine = self._machine
+        place = self._device(device, id)
+        read_only = {"read-only": True, "read-write": False}.get(read_only_mode or "", place.read_only)
+        old = machine.drives.get(place.id)
+        if machine.state in (RunState.FINISH_MIGRATE, RunState.POSTMIGRATE):
+            self._check_here()
+        new = await machine.look_at(DriveSettings(place.id, filename, format, "none", read_only))
+        if old is None:
+            await self._insert(new, place)
+            return {}
+        if machine.drives.get(place.id) is not old:
+            raise CommandError(f"Device '{place.id}' was changed by another command")
+        with machine.changing(old, "change"):
+            if not await machine.blocking(is_same_file, old.image, new.image):
+                await self._lock(new)
+            try:
+                await self._remove(old)
+            except CommandError:
+                await machine.blocking(new.close)
+                raise
+        await self._insert(new, place)
+        return {}
+
+    async def _lock(self, drive: Drive) -> None:
+        if self._machine.state is not RunState.INMIGRATE:
+            await self._machine.lock(drive)
+
+    async def _insert(self, drive: Drive, place: Device) -> None:
+        machine = self._machine
+        await self._lock(drive)
+        if place.id in machine.drives or machine.devices.get(place.id) is not place:
+            await machine.blocking(drive.close)
+            raise CommandError(f"Device '{place.id}' was changed by another command")
+        machine.insert(drive, place)
+
+    @command("block_set_io_throttle", *(field.name for field in dataclasses.fields(Limits)))
+    async def throttle(
+        self,
+        bps: int,
+        bps_rd: int,
+        bps_wr: int,
+        iops: int,
+        iops_rd: int,
+        iops_wr: int,
+        device: str | None = None,
+        id: str | None = None,
+        bps_max: int = 0,
+        bps_rd_max: int = 0,
+        bps_wr_max: int = 0,
+        iops_max: int = 0,
+        iops_rd_max: int = 0,
+        iops_wr_max: int = 0,
+        iops_size: int = 0,
+        group: str | None = None,
+    ) -> dict[str, Any]:
+        place = self._device(device, id)
+        if place.id not in self._machine.drives:
+            raise CommandError("Device has no medium")
+        limits = Limits(
+            bps,
+            bps_rd,
+            bps_wr,
+            iops,
+            iops_rd,
+            iops_wr,
+            bps_max,
+            bps_rd_max,
+            bps_wr_max,
+            iops_max,
+            iops_rd_max,
+            iops_wr_max,
+            iops_size,
+        )
+        check_limits({**UNLIMITED, **named(limits)})
+        place.throttle.set(limits, group or place.id)
+        return {}

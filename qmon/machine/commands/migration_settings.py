@@ -1,0 +1,151 @@
+"""The commands for migration parameters and capabilities, and what these mean for a migration to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NotRequired, TypedDict
+
+from qmon.errors import CommandError
+from qmon.migration.capabilities import CAPABILITIES, Capabilities
+from qmon.migration.parameters import PARAMETERS, ROWS, Kind, Parameter, Parameters
+from qmon.migration.wire.offer import Mode
+from qmon.qmp.registry import Registry, command
+from qmon.qmp.schema import Signature, StrOrNull, Uint8, Uint32, Uint64
+
+UNDER_WAY = "There's a migration process in progress"
+
+_NO_TLS = "TLS is not supported yet, and nothing goes in clear text while tls-creds is set: set it to ''"
+
+
+class BitmapTransform(TypedDict):
+    persistent: NotRequired[bool]
+
+
+class BitmapAlias(TypedDict):
+    name: str
+    alias: str
+    transform: NotRequired[BitmapTransform]
+
+
+NodeAlias = TypedDict("NodeAlias", {"node-name": str, "alias": str, "bitmaps": list[BitmapAlias]})
+
+
+class CapabilityStatus(TypedDict):
+    capability: Literal[tuple(row.name for row in CAPABILITIES)]  # type: ignore[valid-type]  # the table's
+    state: bool
+
+
+_ANNOTATIONS: dict[Kind, Any] = {
+    Kind.UINT8: Uint8,
+    Kind.UINT32: Uint32,
+    Kind.UINT64: Uint64,
+    Kind.SWITCH: bool,
+    Kind.TEXT: StrOrNull,
+    Kind.MAPPING: list[NodeAlias],
+}
+
+
+def _annotation(row: Parameter) -> Any:
+    kind: Any = Literal[row.choices] if row.kind is Kind.CHOICE else _ANNOTATIONS[row.kind]
+    return kind | None
+
+
+def _words(row: Parameter) -> tuple[str, ...]:
+    return ("off", "on") if row.kind is Kind.SWITCH else row.choices
+
+
+class MigrationSettings:
+    """The parameters and capabilities of one machine."""
+
+    def __init__(self, is_migrating: Callable[[], bool], is_awaiting: Callable[[], bool]) -> None:
+        """``is_migrating``: whether a migration goes out; ``is_awaiting``: whether one is listened for."""
+        self.parameters = Parameters()
+        self.capabilities = Capabilities()
+        self._is_migrating = is_migrating
+        self._is_awaiting = is_awaiting
+        self._borrowed = False
+
+    def register(self, registry: Registry) -> None:
+        """Serve the commands."""
+        registry.add_from(self)
+        fields = {row.name: _annotation(row) for row in PARAMETERS}
+        registry.add_described("migrate-set-parameters", self._set_parameters, Signature.of(fields))
+
+    async def _set_parameters(self, **given: Any) -> dict[str, Any]:
+        for name, value in given.items():
+            if value is None and ROWS[name].kind is Kind.TEXT:
+                given[name] = ""
+        if given.get("tls-creds") and self._is_awaiting():
+            raise CommandError(_NO_TLS)
+        self.parameters.set(given, zero_copy=self.capabilities["zero-copy-send"])
+        return {}
+
+    @command("query-migrate-parameters")
+    async def query_parameters(self) -> dict[str, Any]:
+        return self.parameters.shown()
+
+    @command("migrate-set-capabilities")
+    async def set_capabilities(self, capabilities: list[CapabilityStatus]) -> dict[str, Any]:
+        if self._is_migrating():
+            raise CommandError(UNDER_WAY)
+        changes = {each["capability"]: each["state"] for each in capabilities}
+        if self._is_awaiting():
+            for row in CAPABILITIES:
+                if row.refuses_in and changes.get(row.name):
+                    raise CommandError(row.refuses_in)
+        self.capabilities.set(changes, plain=self.parameters.is_plain)
+        return {}
+
+    @command("query-migrate-capabilities")
+    async def query_capabilities(self) -> list[dict[str, Any]]:
+        return [{"state": state, "capability": name} for name, state in self.capabilities.shown().items()]
+
+    @command("x-qmon-query-migrate-settings")
+    async def query_settings(self) -> dict[str, Any]:
+        """What each parameter and capability means, and what a parameter may be where that is a few words."""
+        return {
+            "parameters": [
+                {"name": row.name, "unit": row.unit, "meaning": row.meaning, "values": list(_words(row))}
+                for row in PARAMETERS
+            ],
+            "capabilities": [{"name": row.name, "meaning": row.meaning} for row in CAPABILITIES],
+        }
+
+    def begin(self, blk: bool, inc: bool) -> Mode:
+        """Say how a migration out goes, with the flags of its command; ``end`` is to be called behind it.
+
+        While it lasts, the flags are seen as the capability ``block`` and the parameter
+        ``block-incremental``. Raises CommandError for what can't be done with the settings.
+        """
+        if blk or inc:
+            if self.capabilities["x-colo"]:
+                raise CommandError("No disk migration is required in COLO mode")
+            if self.capabilities["block"] or self.parameters["block-incremental"]:
+                raise CommandError("Command options are incompatible with current migration capabilities")
+        self._refuse(self.capabilities.refusal())
+        if (mode := self.parameters["mode"]) != "normal":
+            raise CommandError(f"Migrations of mode '{mode}' are not supported: set mode to normal")
+        if blk or inc:
+            self.capabilities.set({"block": True})
+            self.parameters.set({"block-incremental": inc})
+            self._borrowed = True
+        if not self.capabilities["block"]:
+            return Mode.SHARED
+        return Mode.INCREMENTAL if self.parameters["block-incremental"] else Mode.FULL
+
+    def end(self) -> None:
+        """The migration has ended: what its flags have set is taken back."""
+        if self._borrowed:
+            self._borrowed = False
+            self.capabilities.set({"block": False})
+            self.parameters.set({"block-incremental": False})
+
+    def check_incoming(self) -> None:
+        """Raises CommandError where no migration can come in with the settings."""
+        self._refuse(self.capabilities.refusal(incoming=True))
+
+    def _refuse(self, reason: str) -> None:
+        if reason:
+            raise CommandError(reason)
+        if self.parameters["tls-creds"]:
+            raise CommandError(_NO_TLS)

@@ -1,0 +1,105 @@
+"""Drives go on in an overlay, and overlays are written to what backs them (QAPI: block-core.json)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from qmon.block.image import FORMATS
+from qmon.block.qcow2.header import Qcow2Error
+from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.machine.drive import Drive
+from qmon.machine.holding import holding
+from qmon.machine.machine import Machine
+from qmon.notation.file_names import is_same_file, without_protocol
+from qmon.notation.node_names import refusal
+from qmon.qmp.registry import command
+
+SNAPSHOT = "snapshot"
+COMMIT = "commit"
+
+
+class OverlayCommands:
+    """``x-qmon-commit`` is what QEMU's monitor has and QMP has no command for."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @command("blockdev-snapshot-sync")
+    async def snapshot(
+        self,
+        snapshot_file: str,
+        device: str | None = None,
+        node_name: str | None = None,
+        snapshot_node_name: str | None = None,
+        format: str | None = None,
+        mode: Literal["existing", "absolute-paths"] | None = None,
+    ) -> dict[str, Any]:
+        """Only an empty overlay on this very image is taken, and no file is overwritten: QEMU does both."""
+        machine = self._machine
+        drive = machine.find_drive(device, node_name)
+        file = without_protocol(snapshot_file)
+        existing = mode == "existing"
+        self._check_format(format or "qcow2", existing=existing)
+        machine.check_not_busy(drive)
+        if snapshot_node_name is not None:
+            self._check_node_name(snapshot_node_name, drive)
+        verb = "open" if existing else "create"
+        try:
+            if await machine.blocking(is_same_file, file, drive.image):
+                raise CommandError(
+                    f"Could not open '{file}': it is the drive's image itself"
+                    if existing
+                    else "Error: Trying to create an image with the same filename as the backing file"
+                )
+            looked_at = file if existing else os.path.dirname(file) or "."
+            await machine.blocking(os.stat, looked_at)
+            async with holding(machine, [drive], SNAPSHOT):
+                await machine.blocking(drive.put_overlay, file, create=not existing, name=snapshot_node_name)
+        except Qcow2Error as error:
+            raise CommandError(reason(error)) from error
+        except (OSError, ValueError) as error:
+            raise CommandError(f"Could not {verb} '{file}': {reason(error)}") from error
+        return {}
+
+    def _check_format(self, wanted: str, *, existing: bool) -> None:
+        if wanted not in FORMATS:
+            what = "driver" if existing else "file format"
+            raise CommandError(f"Unknown {what} '{wanted}'")
+        if wanted == "raw":
+            raise CommandError(
+                "The overlay does not support backing images"
+                if existing
+                else "Backing file not supported for file format 'raw'"
+            )
+
+    def _check_node_name(self, name: str, drive: Drive) -> None:
+        machine = self._machine
+        if name in machine.node_names or name in machine.drives:
+            raise CommandError("New overlay node-name already in use")
+        refused = refusal(name, drive.id, machine.node_names, machine.devices)
+        if refused is not None:
+            raise CommandError(refused)
+
+    @command("x-qmon-commit")
+    async def commit(self, device: str) -> dict[str, Any]:
+        """Write what an overlay holds to its backing image; ``all``: of each drive that has one."""
+        machine = self._machine
+        if device == "all":
+            drives = [drive for drive in machine.drives.values() if len(drive.layers) > 1]
+        elif device not in machine.devices:
+            raise DeviceNotFoundError(device)
+        else:
+            drives = [machine.medium_of(device)]
+        for drive in drives:
+            await self._commit(drive, device)
+        return {}
+
+    async def _commit(self, drive: Drive, asked: str) -> None:
+        try:
+            if len(drive.layers) > 1 and drive.read_only:
+                raise PermissionError("Operation not permitted")
+            async with holding(self._machine, [drive], COMMIT):
+                await self._machine.blocking(drive.commit)
+        except (OSError, CommandError) as error:
+            raise CommandError(f"'commit' error for '{asked}': {reason(error)}") from error

@@ -1,0 +1,87 @@
+"""Numbers, patterns, amounts and bytes as qemu-io reads and shows them (QEMU: qemu-io-cmds.c)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from qmon.notation.units import parse_size
+
+DUMP_WIDTH = 16
+_NUMBER = re.compile(r"\+?(0[xX][0-9a-fA-F]+|[0-9]+(\.[0-9]*)?)[bBkKmMgGtTpPeE]?")
+_UNITS = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
+
+
+class Refused(Exception):  # noqa: N818 - it ends a command, and is no error of the program
+    """The command is wrong or has failed; its text goes to the output."""
+
+
+def scan(words: Sequence[str], letters: str) -> Iterator[tuple[str, str]]:
+    """Options and words in GNU getopt's order: each option with its value, the words behind them all.
+
+    A word comes with the letter ``""``; what is no option, or lacks its value, with ``?``.
+    """
+    rest: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            rest += left
+        elif not word.startswith("-") or word == "-":
+            rest.append(word)
+        else:
+            position = 1
+            while position < len(word):
+                letter = word[position]
+                position += 1
+                place = letters.find(letter) if letter != ":" else -1
+                if place < 0:
+                    yield "?", letter
+                elif letters[place + 1 : place + 2] != ":":
+                    yield letter, ""
+                else:
+                    value = word[position:] or next(left, None)
+                    position = len(word)
+                    yield ("?", letter) if value is None else (letter, value)
+    for word in rest:
+        yield "", word
+
+
+def read_number(text: str) -> int:
+    """A size as QEMU's ``qemu_strtosz`` reads it. Raises Refused."""
+    if not _NUMBER.fullmatch(text):
+        raise Refused(f"Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {text}")
+    try:
+        value = parse_size(text.removeprefix("+"))
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 63:
+        raise Refused(f"Parsing error: argument too large -- {text}")
+    return value
+
+
+def read_pattern(text: str) -> int:
+    """A byte in C's notation. Raises Refused."""
+    try:
+        value = int(text, 8 if re.fullmatch("0[0-7]+", text) else 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 255:
+        raise Refused(f"{text} is not a valid pattern byte")
+    return value
+
+
+def size_text(value: float) -> str:
+    """An amount as qemu-io shows it: ``64 KiB``, ``1.500 KiB``, ``512 bytes``."""
+    for shift, unit in _UNITS:
+        if value >= 1 << shift:
+            return f"{value / (1 << shift):.3f}".removesuffix(".000") + f" {unit}"
+    return f"{value:f}".removesuffix(".000000") + " bytes"
+
+
+def dump(data: bytes, offset: int) -> Iterator[str]:
+    """Bytes in hexadecimal, sixteen a line, with the letters and digits among them behind."""
+    for start in range(0, len(data), DUMP_WIDTH):
+        row = data[start : start + DUMP_WIDTH]
+        digits = "".join(f"{byte:02x} " for byte in row)
+        letters = "".join(chr(byte) if byte < 128 and chr(byte).isalnum() else "." for byte in row)
+        yield f"{offset + start:08x}:  {digits} {letters}"

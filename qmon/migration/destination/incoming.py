@@ -1,0 +1,423 @@
+"""The destination's side: listens, takes one migration in, and runs when it is told to."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from qmon.errors import CommandError, QmonError, reason
+from qmon.migration.backing import Leftovers
+from qmon.migration.compare import Seen, open_as_seen
+from qmon.migration.destination.door import Door
+from qmon.migration.destination.session import Session, opening
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.journal import Entry, Journal, Role, Stand
+from qmon.migration.progress import Progress
+from qmon.migration.states import (
+    DESTINATION,
+    Action,
+    Event,
+    InvalidTransitionError,
+    Phase,
+    StateMachine,
+    status_of,
+)
+from qmon.migration.wire import answers
+from qmon.migration.wire.offer import Mode, OfferError
+from qmon.migration.wire.stream import Go, StreamError
+
+log = logging.getLogger("qmon.migration")
+
+MAX_SESSIONS = 16
+"""Connections of which something has come; for one more the oldest goes that has not said what it wants."""
+
+_STANDS = {
+    Stand.PREPARED: Phase.PREPARED,
+    Stand.RUNNING: Phase.COMPLETED,
+    Stand.SETTLED: Phase.SETTLED,
+    Stand.REFUSED: Phase.FAILED,
+}
+
+
+_RAN = frozenset({Stand.RUNNING, Stand.SETTLED, Stand.ENDED})
+
+
+@dataclass(slots=True)
+class Transfer:
+    """The migration that comes in, or came in last."""
+
+    id: UUID
+    mode: Mode
+    drives: Sequence[MigratingDrive]
+    records: int = 0
+    digest: int = 0
+    resume: bool = True
+    """Whether the machine is to run, as it did at the source."""
+    seen: dict[str, Seen] = field(default_factory=dict)
+    """Of shared drives, by their ids, what was found when they were compared last."""
+
+
+class Incoming:
+    """Takes in one migration at a time into the drives, until one is complete.
+
+    ``drives`` is asked, on a data thread, when a migration offers itself: they may come and go before.
+    ``start_machine(running)`` is called when the images are open and the machine may run, or is to stand as
+    it stood at the source. ``on_phase`` is called at each change. Both are called on data threads.
+    A connection that does not fit is closed with a line in the log, and the listener goes on. A source that
+    has lost its connection behind GO may come back and ask, also when the machine runs.
+    """
+
+    def __init__(
+        self,
+        drives: Callable[[], Sequence[MigratingDrive]],
+        journal: Journal,
+        start_machine: Callable[[bool], None],
+        on_phase: Callable[[Phase], None],
+        entry: Entry | None = None,
+        uuid: UUID | None = None,
+        empty: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """With ``entry``, what a restart found, a migration stands prepared, or was refused.
+
+        ``uuid`` is the machine's, None where it was given none; ``empty`` tells the ids of the drives that
+        have no medium.
+        """
+        self.uuid = uuid
+        self._empty = empty
+        self._drives = drives
+        self._journal = journal
+        self._start_machine = start_machine
+        self._transfer: Transfer | None = None
+        phase = Phase.NONE
+        if entry is not None:
+            mode = Mode.SHARED if entry.shared else Mode.FULL
+            self._transfer = Transfer(entry.id, mode, drives(), 0, entry.digest, entry.resume)
+            phase = _STANDS[entry.stand]
+        self._states = StateMachine(DESTINATION, self._do, on_phase, phase)
+        self._claim = threading.RLock()
+        self._owner: Session | None = None
+        self._answering: Session | None = None
+        self._sessions: dict[Session, None] = {}
+        """The oldest first."""
+        self._door: Door | None = None
+        self._spoiled = False
+        """Whether the last flush or the record of it failed: then there is nothing to wait for."""
+        self.progress = Progress()
+        if phase is Phase.FAILED:
+            self.progress.error = "it was refused before this side was started again"
+        self.leftovers = Leftovers()
+        """For the session whose migration it is."""
+
+    @property
+    def phase(self) -> Phase:
+        return self._states.phase
+
+    @property
+    def drives(self) -> Sequence[MigratingDrive]:
+        """The drives of now."""
+        return self._drives()
+
+    @property
+    def empty(self) -> Collection[str]:
+        """The ids of the drives that have no medium now."""
+        return self._empty()
+
+    def listen(self, listener: socket.socket) -> None:
+        """Begin to accept connections; returns at once. Raises OSError; then the listener is closed."""
+        self._door = Door(listener, self._let_in)
+
+    def unlisten(self) -> None:
+        """Accept no more connections; those there are go on. Blocks for a moment."""
+        if self._door is not None:
+            self._door.close()
+
+    def stop(self) -> None:
+        """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks."""
+        self.unlisten()
+        for session in list(self._sessions):
+            session.end()
+        for session in list(self._sessions):
+            session.join()
+        try:
+            self._states.try_step(Event.END)
+        except QmonError as error:
+            log.error("incoming migration: %s", error)
+
+    def resolve(self, event: Event) -> None:
+        """Decide by KEEP or RELEASE whose the disks are. Blocks. Raises CommandError."""
+        with self._claim:
+            self._answering = None
+            try:
+                self._states.step(event)
+                if event is Event.KEEP:
+                    self._states.step(Event.RUNNING)
+            except InvalidTransitionError:
+                status = status_of(self.phase)
+                raise CommandError(f"There is nothing to resolve: the migration is {status}") from None
+            except (OSError, QmonError, MemoryError) as error:
+                if self.phase is Phase.GONE:
+                    self._try_fail(Event.REFUSED)
+                raise CommandError(reason(error)) from error
+            if event is Event.RELEASE:
+                self.progress.error = "it was decided that the other side keeps the disks"
+            self.progress.ended = time.monotonic()
+
+    def _let_in(self, sock: socket.socket, peer: str) -> bool:
+        """Have a connection that speaks heard. When there is no room, make some for a later call."""
+        sessions = list(self._sessions)
+        if len(sessions) >= MAX_SESSIONS:
+            for session in sessions:
+                if not session.has_spoken:
+                    session.abort()
+                    break
+            return False
+        session = Session(self, sock, peer)
+        self._sessions[session] = None
+        try:
+            session.start()
+        except BaseException:
+            del self._sessions[session]
+            raise
+        return True
+
+    def _do(self, action: Action) -> None:
+        """Carry out an action of the table. Raises OSError or QmonError."""
+        transfer = self._transfer
+        assert transfer is not None
+        match action:
+            case Action.LOCK if transfer.mode is not Mode.SHARED or self.phase is Phase.GONE:
+                for drive in transfer.drives:
+                    with opening(drive):
+                        if drive.id in transfer.seen:
+                            open_as_seen(drive, transfer.seen[drive.id])
+                        drive.activate()
+                        drive.check_name()
+                        self.leftovers.opened(drive.image)
+            case Action.LOCK:
+                return  # shared images are the source's until it has let go
+            case Action.GIVE_UP:
+                self._give_up(transfer)
+            case Action.FLUSH:
+                self._flush(transfer)
+            case Action.RECORD_PREPARED:
+                self._record(transfer, Stand.PREPARED)
+            case Action.RECORD_RUNNING:
+                self._record(transfer, Stand.RUNNING)
+            case Action.RECORD_REFUSED:
+                self._record(transfer, Stand.REFUSED)
+            case Action.RECORD_SETTLED:
+                self._record_again(transfer, Stand.SETTLED)
+            case Action.RECORD_ENDED:
+                self._record_again(transfer, Stand.ENDED)
+            case Action.RUN:
+                self.leftovers.clear()
+                self._start_machine(transfer.resume)
+            case Action.SEND_PREPARED:
+                self._answer(answers.prepared(transfer.records, transfer.digest))
+            case Action.SEND_BACK:
+                self._answer(answers.encode(answers.Type.BACK))
+            case Action.SEND_RUNNING:
+                self._try_answer(answers.encode(answers.Type.RUNNING))
+            case Action.SEND_REFUSED:
+                self._try_answer(answers.refused(self.progress.error or "it was refused before"))
+            case _:
+                raise AssertionError(f"{action.name} is not the destination's")
+
+    def _give_up(self, transfer: Transfer) -> None:
+        for drive in transfer.drives:
+            try:
+                drive.abandon()  # what is here is partial, or was flushed before
+                self.leftovers.closed(drive.image)
+            except OSError as error:
+                log.error("drive '%s': %s", drive.id, reason(error))
+
+    @staticmethod
+    def _flush(transfer: Transfer) -> None:
+        if transfer.mode is Mode.SHARED:
+            return
+        for drive in transfer.drives:
+            with opening(drive):
+                drive.check_name()
+            try:
+                if drive.read_only:
+                    drive.end_filling()
+                else:
+                    drive.node.flush()
+            except OSError as error:
+                raise QmonError(
+                    f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
+                ) from error
+
+    def _record(self, transfer: Transfer, stand: Stand) -> None:
+        is_shared = transfer.mode is Mode.SHARED
+        for drive in transfer.drives:
+            if not drive.read_only:
+                self._journal.write(
+                    Entry(
+                        drive.image, transfer.id.hex, stand, "", transfer.digest, transfer.resume, is_shared
+                    )
+                )
+
+    def _record_again(self, transfer: Transfer, stand: Stand) -> None:
+        """Change what is recorded, unless a later migration of the disks has ended it."""
+        if self._journal.of_migration(transfer.id, Role.DESTINATION):
+            self._record(transfer, stand)
+
+    def _answer(self, message: bytes) -> None:
+        if self._answering is not None:
+            self._answering.answer(message)
+
+    def _try_answer(self, message: bytes) -> None:
+        """Answer; a source that can't be told comes back and asks."""
+        try:
+            self._answer(message)
+        except OSError as error:
+            log.warning("incoming migration: the source could not be told: %s", reason(error))
+
+    # What a session asks, on its thread.
+
+    def claim(
+        self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
+    ) -> Progress:
+        """Make this session the one whose migration it is. Raises OfferError when another is."""
+        with self._claim:
+            if self._owner is not None:
+                raise OfferError("another migration is already coming in")
+            if self.phase in (Phase.COMPLETED, Phase.SETTLED):
+                raise OfferError("the destination runs already: a migration has come in before")
+            try:
+                self._states.step(Event.START)
+            except (QmonError, MemoryError):
+                self._states.step(Event.FAIL)
+                raise
+            self._owner, self._transfer = session, Transfer(migration_id, mode, drives)
+            self._spoiled = False
+            self.progress = Progress()
+            return self.progress
+
+    def agree(self) -> None:
+        """The offer fits: take the locks. Raises QmonError."""
+        self._states.step(Event.AGREED)
+
+    def note_seen(self, drive: MigratingDrive, seen: Seen) -> None:
+        """A drive that does not travel was compared: it is run with as it was seen."""
+        assert self._transfer is not None
+        self._transfer.seen[drive.id] = seen
+
+    def finish(self, session: Session, records: int, digest: int, resume: bool) -> None:
+        """Everything is here: flush, record and say so. Raises OSError or QmonError."""
+        transfer = self._transfer
+        assert transfer is not None
+        transfer.records, transfer.digest, transfer.resume = records, digest, resume
+        with self._claim:
+            self._answering = session
+            try:
+                self._states.step(Event.FINISHED)
+            except (OSError, QmonError, MemoryError):
+                self._spoiled = True
+                raise
+
+    def go_back(self, session: Session) -> None:
+        """The source lets its guests on after all, and sends more.
+
+        Raises StreamError where somebody has decided meanwhile, OSError or QmonError.
+        """
+        with self._claim:
+            self._answering = session
+            if not self._states.try_step(Event.BACK):
+                raise StreamError("the source goes back, but it was decided here whose the disks are")
+
+    def go(self, session: Session, order: Go) -> bool:
+        """The order to run, from the session that brought the disks or from one that asks again.
+
+        Says whether the source was told that this side runs, or has run. Raises StreamError for an order that
+        comes too early, OSError or QmonError for a refusal that can't be recorded or told.
+        """
+        with self._claim:
+            if self._owner is session:
+                self._owner = None  # from now on whoever asks is as good
+            transfer = self._transfer
+            if transfer is None or transfer.id.bytes != order.migration_id:
+                return self._recall(session, UUID(bytes=order.migration_id))
+            if transfer.digest != order.digest:
+                raise StreamError("the order to run is for other content")
+            self._answering = session
+            if self.phase is Phase.PREPARED:
+                self._take_over(transfer)
+            elif not self._states.try_step(Event.GO):  # completed, or refused: say so again
+                raise StreamError("not a valid migration stream: the order to run came too early")
+            return self.phase in (Phase.COMPLETED, Phase.SETTLED)
+
+    def _take_over(self, transfer: Transfer) -> None:
+        """Run, or refuse for good. Raises OSError or QmonError for a refusal that is not recorded or told."""
+        try:
+            self._states.step(Event.GO)
+        except (OSError, QmonError, MemoryError) as error:
+            self.progress.error = reason(error)
+            log.error("incoming migration %s refused: %s", transfer.id, reason(error))
+            self._states.step(Event.REFUSED)
+            return
+        self.progress.ended = time.monotonic()
+        self.progress.error = None
+        self._states.step(Event.RUNNING)
+
+    def _recall(self, session: Session, migration_id: UUID) -> bool:
+        """Answer about a migration before this one, by what is recorded; say whether this side ran.
+
+        Raises JournalError, or OSError.
+        """
+        if self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
+            session.answer(answers.encode(answers.Type.RUNNING))
+            return True
+        if self._journal.of_migration(migration_id, Role.DESTINATION, {Stand.REFUSED}):
+            session.answer(answers.refused("another migration took its place"))
+        else:
+            session.answer(answers.encode(answers.Type.UNKNOWN))
+        return False
+
+    def heard(self, migration_id: UUID) -> None:
+        """The source of a migration that has come in here knows it. Raises JournalError."""
+        with self._claim:
+            if self._transfer is not None and self._transfer.id == migration_id:
+                self._states.try_step(Event.HEARD)
+            elif self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
+                self._journal.forget(migration_id, Role.DESTINATION)
+
+    def lost(self, session: Session, why: str, left: str) -> bool:
+        """The session's migration can't go on; say whether it has failed, and does not just wait for GO.
+
+        ``left`` is what there is to say of the images, should it have failed.
+        """
+        with self._claim:
+            if self._owner is not session:
+                return False
+            self._owner = None
+            if self.phase is Phase.PREPARED and not self._spoiled:
+                self.progress.error = f"{why}; everything is here, and waits until the source lets go"
+                self._states.step(Event.LOST)
+                return False
+            self.progress.error = why + left
+            self.progress.ended = time.monotonic()
+            self._try_fail(Event.FAIL)
+            return True
+
+    def _try_fail(self, event: Event) -> None:
+        """Fail, if it has not; what can't be recorded of that is told."""
+        try:
+            self._states.try_step(event)
+        except QmonError as error:
+            log.error("incoming migration: %s", error)
+
+    def ended(self, session: Session) -> None:
+        """The session's thread is about to end."""
+        self._sessions.pop(session, None)
+        with self._claim:
+            if self._owner is session:
+                self._owner = None
+            if self._answering is session:
+                self._answering = None

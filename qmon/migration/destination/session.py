@@ -1,0 +1,456 @@
+"""One connection to a destination: what comes is checked, applied in order, and answered."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
+from uuid import UUID
+
+from qmon.block.extents import visible_extents
+from qmon.block.node import Kind as ExtentKind
+from qmon.errors import QmonError, reason
+from qmon.host.threads import start_thread
+from qmon.migration.backing import Leftovers, check_backing, check_empty
+from qmon.migration.compare import Seen, answer_question
+from qmon.migration.destination.read_only import must_travel
+from qmon.migration.destination.receiver import Receiver
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.progress import Progress, RateMeter
+from qmon.migration.wire import answers
+from qmon.migration.wire.offer import (
+    BackingOffer,
+    DriveOffer,
+    Mode,
+    Offer,
+    check_fit,
+)
+from qmon.migration.wire.stream import (
+    Go,
+    Heard,
+    Item,
+    Kind,
+    Record,
+    StreamError,
+)
+
+log = logging.getLogger("qmon.migration")
+
+HELLO_TIMEOUT = 10
+"""Seconds in which a connection must have said what it wants."""
+
+NO_HELLO = f"no migration was offered within {HELLO_TIMEOUT} s"
+
+SILENCE_TIMEOUT = 60
+"""Seconds without a byte after which the source counts as lost. A slow source sends a little, often."""
+
+SIGN_SECONDS = 5.0
+"""How often the source is shown that its offer is being looked at."""
+
+ANSWERED_TIMEOUT = 2
+"""Seconds in which a source that was told how it went may say that it has heard it."""
+
+TELL_APPLIED_AFTER = 4 << 20
+"""Bytes after which the source is told that they are applied, when there is no pause to do it in."""
+
+TELL_APPLIED_RECORDS = 4 << 10
+"""The same for records, of which those of zeros hold no bytes."""
+
+
+@contextlib.contextmanager
+def opening(drive: MigratingDrive) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(f"drive '{drive.id}' can't be opened at the destination: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _looking_at(drive: MigratingDrive) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(
+            f"drive '{drive.id}' can't be looked at at the destination: {reason(error)}"
+        ) from error
+
+
+def _describe(drive: MigratingDrive) -> DriveOffer:
+    size = drive.backing_size
+    return DriveOffer(drive.id, drive.size, drive.read_only, None if size is None else BackingOffer(size))
+
+
+class Reception(Protocol):
+    """The destination as its connections see it: whose migration it is, and what has become of that."""
+
+    leftovers: Leftovers
+
+    @property
+    def drives(self) -> Sequence[MigratingDrive]:
+        """The drives of now."""
+
+    @property
+    def empty(self) -> Collection[str]:
+        """The ids of the drives that have no medium now."""
+
+    @property
+    def uuid(self) -> UUID | None:
+        """The machine's, None where it was given none."""
+
+    def claim(
+        self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
+    ) -> Progress:
+        """Make this session the one whose migration it is. Raises OfferError when another is."""
+
+    def agree(self) -> None:
+        """The offer fits: take the locks. Raises QmonError."""
+
+    def note_seen(self, drive: MigratingDrive, seen: Seen) -> None:
+        """A drive that does not travel was compared."""
+
+    def finish(self, session: Session, records: int, digest: int, resume: bool) -> None:
+        """Everything is here. Raises OSError or QmonError."""
+
+    def go_back(self, session: Session) -> None:
+        """The source lets its guests on after all. Raises StreamError, OSError or QmonError."""
+
+    def go(self, session: Session, order: Go) -> bool:
+        """The order to run; says whether the source was told that this side runs. Raises as ``go_back``."""
+
+    def heard(self, migration_id: UUID) -> None:
+        """The source of a migration that has come in here knows it. Raises JournalError."""
+
+    def lost(self, session: Session, why: str, left: str) -> bool:
+        """The session's migration can't go on; says whether it has failed."""
+
+    def ended(self, session: Session) -> None:
+        """The session's thread is about to end."""
+
+
+class Session:
+    """One connection: a thread that reads the stream and applies it."""
+
+    def __init__(self, incoming: Reception, sock: socket.socket, peer: str) -> None:
+        if sock.family != socket.AF_UNIX:  # answers are small, and the source waits for them
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._incoming = incoming
+        self._sock = sock
+        self._peer = peer
+        self._receiver = Receiver(sock)
+        self._offer: Offer | None = None
+        self._drives: list[MigratingDrive] = []
+        self._writable: list[bool] = []
+        self._progress = Progress()
+        self._meter = RateMeter()
+        self._finish: tuple[int, int, bool] | None = None
+        self._applied = self._told = -1
+        self._told_at = 0
+        self._wrote = False
+        self._has_overlays = False
+        self._compared: set[int] = set()
+        """Drives, by their place in the offer, that the source has asked about."""
+        self._shown = time.monotonic()
+        self._done = False
+        """Whether the connection's purpose is fulfilled, or has failed: what comes then fails nothing."""
+        self._may_hear = False
+        """Whether the source was told that this side runs, and may say that it has heard it."""
+        self._deadline = time.monotonic() + HELLO_TIMEOUT
+        """By when a source must have said what it wants, or that it has heard the answer."""
+        self.has_spoken = False
+        """Whether a whole offer has come, or a question: what can't be from a passer-by."""
+        self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
+
+    def start(self) -> None:
+        """Raises OSError when there is no thread to be had."""
+        start_thread(self._thread)
+
+    def end(self) -> None:
+        """Have the thread end; one that has given its answer gets a moment to see it heard."""
+        if self._done:
+            self._thread.join(ANSWERED_TIMEOUT)
+        self.abort()
+
+    def abort(self) -> None:
+        """Wake the thread; it ends."""
+        with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def answer(self, message: bytes) -> None:
+        """Send a message to the source. Raises OSError."""
+        self._sock.sendall(message)
+
+    def join(self) -> None:
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._receive()
+        except TimeoutError:
+            self._fail(NO_HELLO if self._offer is None else f"nothing came for {SILENCE_TIMEOUT} s")
+        except (QmonError, MemoryError) as error:
+            self._fail(reason(error))
+        except OSError as error:  # those of drives are told by the drive's name
+            self._fail(f"the connection to the source was lost: {reason(error)}")
+        except Exception as error:
+            log.exception("incoming migration failed by a fault of qmon's own")
+            self._fail(f"internal error: {error!r}")
+        finally:
+            self._sock.close()
+            self._incoming.ended(self)
+
+    def _receive(self) -> None:
+        while not self._done or self._may_hear:
+            is_under_way = self._offer is not None and not self._done
+            patience = SILENCE_TIMEOUT if is_under_way else self._deadline - time.monotonic()
+            if patience <= 0:  # something may come all the same, byte by byte
+                raise TimeoutError
+            items = self._receiver.next(patience, self._tell_applied)
+            if items is None:
+                raise StreamError(self._why_short())
+            for item in items:
+                self._take(item)
+            if (
+                self._progress.transferred - self._told_at >= TELL_APPLIED_AFTER
+                or self._applied - self._told >= TELL_APPLIED_RECORDS
+            ):
+                self._tell_applied()
+
+    def _why_short(self) -> str:
+        if self._offer is None:
+            return "the connection ended before a migration was offered"
+        return "the source closed the connection"
+
+    def _take(self, item: Item) -> None:
+        self.has_spoken = True
+        match item:
+            case Record() if self._offer is None:
+                self._greet(item)
+            case Record():
+                self._apply(item)
+                self._applied = item.sequence
+            case Go():
+                self._done = True
+                self._deadline = time.monotonic() + ANSWERED_TIMEOUT
+                self._may_hear = self._incoming.go(self, item)
+            case Heard():
+                self._may_hear = False
+                self._incoming.heard(UUID(bytes=item.migration_id))
+
+    def _greet(self, record: Record) -> None:
+        if record.kind is not Kind.HELLO:
+            raise StreamError(f"not a valid migration stream: {record.kind.name} came before HELLO")
+        offer = Offer.decode(bytes(record.payload))
+        drives = self._incoming.drives
+        for drive in drives:
+            with opening(drive):
+                drive.probe()
+        here = [_describe(drive) for drive in drives]
+        check_fit(offer, here, self._incoming.uuid, self._incoming.empty)
+        by_id = {drive.id: drive for drive in drives}
+        self._drives = [by_id[drive.id] for drive in offer.drives]
+        self._writable = [
+            not offered.read_only and not drive.read_only and offer.mode is not Mode.SHARED
+            for drive, offered in zip(self._drives, offer.drives, strict=True)
+        ]
+        self._progress = self._incoming.claim(self, offer.id, offer.mode, self._drives)
+        self._offer = offer
+        log.info("incoming migration %s from %s", offer.id, self._peer)
+        self._progress.total = sum(
+            drive.size
+            for drive, own, offered in zip(self._drives, self._writable, offer.drives, strict=True)
+            if own and offered.backing is None
+        )
+        self._progress.remaining = self._progress.total
+        self._incoming.agree()
+        # A source that reads no answers must not hold this thread for ever.
+        timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._has_overlays = any(drive.backing is not None for drive in offer.drives)
+        if offer.mode is not Mode.SHARED:
+            self._settle_read_only(offer)
+        self._make_ready(offer)
+        for index, own in enumerate(self._writable):
+            if own and offer.drives[index].backing is None:
+                for message in answers.zeros(index, self._zero_ranges(self._drives[index])):
+                    self._sock.sendall(message)
+        self._progress.agreed = time.monotonic()
+        self._sock.sendall(answers.encode(answers.Type.AGREED))
+
+    def _settle_read_only(self, offer: Offer) -> None:
+        """Ask for the read-only drives that are not here already. Raises QmonError, OSError."""
+        for index, (drive, offered) in enumerate(zip(self._drives, offer.drives, strict=True)):
+            if offered.read_only:
+                with _looking_at(drive):
+                    travels = must_travel(drive, offered.content, self._incoming.leftovers, self._show_life)
+                if travels:
+                    self._writable[index] = True
+                    self._progress.total += drive.size
+                    self._progress.remaining += drive.size
+                    self._sock.sendall(answers.needed(index))
+
+    def _make_ready(self, offer: Offer) -> None:
+        """See that incremental copies fit what is here; empty what a failed one left. Raises QmonError."""
+        copies = [
+            (drive, offered.backing)
+            for drive, offered in zip(self._drives, offer.drives, strict=True)
+            if offered.backing is not None and not drive.read_only
+        ]
+        leftovers = self._incoming.leftovers
+        for drive, backing in copies:
+            with _looking_at(drive):
+                check_backing(drive, backing, self._show_life)
+        for drive, _ in copies:
+            with _looking_at(drive):
+                leftovers.empty(drive, self._show_life)
+                check_empty(drive)
+            leftovers.begun(drive.image)
+
+    def _show_life(self) -> None:
+        """While the offer is looked at: let the source see now and then that this side is there."""
+        now = time.monotonic()
+        if now - self._shown > SIGN_SECONDS:
+            self._shown = now
+            self._sock.sendall(answers.encode(answers.Type.BUSY))
+
+    @staticmethod
+    def _zero_ranges(drive: MigratingDrive) -> Iterator[tuple[int, int]]:
+        """Not as a list: of a disk in splinters they would take gigabytes."""
+        with opening(drive):
+            for extent in visible_extents(drive.node, 0, drive.size):
+                if extent.kind is ExtentKind.ZERO and extent.length >= answers.MIN_ZERO_RANGE:
+                    yield extent.offset, extent.length
+
+    def _apply(self, record: Record) -> None:
+        match record.kind:
+            case Kind.DATA:
+                drive = self._target(record)
+                with self._naming(record, "write"):
+                    drive.node.write(record.offset, record.payload)
+                self._progress.transferred += record.length
+            case Kind.ZERO:
+                drive = self._target(record)
+                with self._naming(record, "write"):
+                    drive.node.zero(record.offset, record.length, unmap=True)
+            case Kind.FLUSH:
+                self._flush()
+                self._sock.sendall(answers.flushed(record.sequence))
+            case Kind.FINISH:
+                self._finish = record.finish
+            case Kind.END:
+                if self._finish is not None:
+                    self._check_compared()
+                    self._tell_applied()
+                    self._progress.remaining = 0
+                    self._note_total()
+                    self._progress.gates_closed = time.monotonic()
+                    self._incoming.finish(self, *self._finish)
+            case Kind.BACK:
+                if self._finish is None:
+                    raise StreamError("not a valid migration stream: BACK came without FINISH")
+                self._incoming.go_back(self)
+                self._finish = None
+                self._progress.gates_closed = None
+            case Kind.PROGRESS:
+                self._progress.remaining = record.offset
+                self._note_total()
+            case Kind.COMPARE:
+                self._compare(record)
+            case Kind.WITHDRAW:
+                raise QmonError(record.text)
+            case Kind.HELLO:
+                raise StreamError("not a valid migration stream: a second HELLO")
+
+    def _compare(self, record: Record) -> None:
+        """Say whether a drive that does not travel is the source's. Raises QmonError."""
+        index = record.drive
+        if index >= len(self._drives) or self._writable[index] or self._finish is not None:
+            raise StreamError(f"not a valid migration stream: drive {index} can't be compared now")
+        drive = self._drives[index]
+        with _looking_at(drive):
+            seen, differing = answer_question(drive, bytes(record.payload), self._show_life)
+        self._incoming.note_seen(drive, seen)
+        self._compared.add(index)
+        self._sock.sendall(answers.compared(seen.is_same, differing))
+
+    def _check_compared(self) -> None:
+        """Shared disks are taken over only from a source that has asked whether they are."""
+        assert self._offer is not None
+        if self._offer.mode is Mode.SHARED and len(self._compared) < len(self._drives):
+            raise StreamError("not a valid migration stream: the disks were not compared")
+
+    def _note_total(self) -> None:
+        """How much of an overlay travels is known only when the source says how much there still is."""
+        if self._has_overlays:
+            progress = self._progress
+            progress.total = max(progress.total, progress.transferred, progress.remaining)
+
+    def _target(self, record: Record) -> MigratingDrive:
+        """The drive that a record may write to. Raises StreamError for one outside it."""
+        if self._finish is not None:
+            raise StreamError(f"not a valid migration stream: {record.kind.name} came behind FINISH")
+        if record.drive >= len(self._drives) or not self._writable[record.drive]:
+            raise StreamError(f"not a valid migration stream: drive {record.drive} does not travel")
+        drive = self._drives[record.drive]
+        if record.offset + record.length > drive.size:
+            raise StreamError(
+                f"not a valid migration stream: {record.length} bytes at {record.offset} lie outside"
+                f" drive '{drive.id}' of {drive.size} bytes"
+            )
+        self._wrote = True
+        return drive
+
+    @contextlib.contextmanager
+    def _naming(self, record: Record, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            name = self._drives[record.drive].id
+            raise QmonError(
+                f"drive '{name}': {what} of {record.length} bytes at {record.offset} failed at the"
+                f" destination: {reason(error)}"
+            ) from error
+
+    def _flush(self) -> None:
+        for drive, own in zip(self._drives, self._writable, strict=True):
+            if own:
+                try:
+                    drive.node.flush()
+                except OSError as error:
+                    raise QmonError(
+                        f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
+                    ) from error
+
+    def _tell_applied(self) -> None:
+        """Tell the source how far it is; not for each batch, since an answer takes its time at both ends."""
+        self._progress.rate = self._meter.add(self._progress.transferred)
+        if self._applied > self._told:
+            self._told, self._told_at = self._applied, self._progress.transferred
+            self._sock.sendall(answers.applied(self._applied))
+
+    def _fail(self, why: str) -> None:
+        """Say what went wrong, here and to the source; the next migration may come."""
+        if self._done:
+            log.debug("incoming migration: the source's connection ended: %s", why)
+            return
+        self._done = True
+        if self._offer is None:
+            self._refuse(why)
+            log.warning("incoming migration: connection from %s closed: %s", self._peer, why)
+            return
+        partial = "; the images here are partial" if self._wrote else ""
+        # First the images are given up: with the answer the source may want shared ones back.
+        if self._incoming.lost(self, why, partial):
+            self._refuse(why)
+            log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
+        else:
+            log.error("incoming migration %s: %s; it waits to hear from the source", self._offer.id, why)
+
+    def _refuse(self, why: str) -> None:
+        with contextlib.suppress(OSError):  # whoever is gone needs no answer
+            self._sock.sendall(answers.refused(why))

@@ -1,0 +1,4 @@
+"""The sending side.
+
+It may import the wire and what both sides share; never the destination.
+"""

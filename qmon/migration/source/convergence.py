@@ -1,0 +1,159 @@
+"""The copy while the machine runs: rounds and flushes, until what is left fits into the downtime limit."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
+
+from qmon.errors import QmonError, reason
+from qmon.host.threads import Workers
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.parameters import Parameters
+from qmon.migration.progress import Progress
+from qmon.migration.source.copy import DriveCopy
+from qmon.migration.source.link import Link, out_of_turn
+from qmon.migration.source.sender import Sender
+from qmon.migration.wire.answers import Type
+from qmon.migration.wire.offer import Mode
+from qmon.migration.wire.stream import section_part
+
+FLUSH_TIMEOUT = 600
+"""Seconds that the destination gets to flush while the machine runs."""
+
+MAX_FLUSHES = 5
+"""How often both sides flush while the machine runs, for the last flush to be short: each has less to do."""
+
+SIGN_CHECK_SECONDS = 0.1
+
+
+@contextlib.contextmanager
+def flushing(drive: MigratingDrive) -> Iterator[None]:
+    """Have an OSError of a flush name the drive, as a QmonError."""
+    try:
+        yield
+    except OSError as error:
+        raise QmonError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
+
+
+class Convergence:
+    """Brings the destination near; for the migration's thread. Its calls raise what ends the migration."""
+
+    def __init__(
+        self,
+        drives: Sequence[MigratingDrive],
+        copies: Sequence[DriveCopy],
+        mode: Mode,
+        parameters: Parameters,
+        sender: Sender,
+        progress: Progress,
+    ) -> None:
+        shared = mode is Mode.SHARED
+        self._copies = copies
+        self._shared = shared
+        self._flushed = [
+            drive for drive in drives if drive.is_flushed_on_leaving or (shared and not drive.read_only)
+        ]
+        """The drives that are flushed when they are let go of."""
+        self._parameters = parameters
+        self._sender = sender
+        self._progress = progress
+
+    def reach(self, link: Link) -> None:
+        """Return when the machine can stand still for what is left."""
+        if self._shared:
+            self.flush_while_running()
+            return
+        flushes = 0
+        flush_seconds = 0.0
+        while True:
+            self.round()
+            expected = self._expected_downtime(link)
+            if expected is None or not self._fits(expected):
+                if not self._dirty_bytes():
+                    link.wait_applied(0.01)
+            elif flushes and (self._fits(expected + flush_seconds) or flushes == MAX_FLUSHES):
+                return
+            else:
+                flush_seconds = self._flush(link)
+                flushes += 1
+
+    def go_back(self, link: Link) -> None:
+        """Take back FINISH. What PREPARED says that is on its way holds no more, nor does the rate."""
+        self._sender.writer.raw(section_part())
+        self._sender.writer.back()
+        self._sender.expect(Type.PREPARED, Type.BACK)
+        self._sender.end_part()
+        while link.wait_for(Type.PREPARED, Type.BACK, timeout=FLUSH_TIMEOUT).type is not Type.BACK:
+            pass
+
+    def copy_on(self, link: Link, seconds: float) -> None:
+        """Copy for a while, although the guests might stand still for what is left."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self._dirty_bytes():
+                self.round()
+            else:
+                self._sender.show_life()
+                link.check()
+                time.sleep(SIGN_CHECK_SECONDS)
+
+    def flush_drives(self) -> None:
+        """Flush what is flushed when the drives are let go of, so that this takes no time then."""
+        for drive in self._flushed:
+            with flushing(drive):
+                drive.node.flush()
+
+    def round(self) -> None:
+        """Once through what is dirty."""
+        self._sender.writer.raw(section_part())
+        for copy in self._copies:
+            copy.send_dirty(self._sender)
+        self._sender.end_part()
+        self._progress.rounds += 1
+
+    def _dirty_bytes(self) -> int:
+        return sum(copy.dirty.dirty_bytes for copy in self._copies)
+
+    def _expected_downtime(self, link: Link) -> float | None:
+        """Seconds in which what is dirty or on its way can arrive, None while nobody can tell."""
+        left = self._dirty_bytes() + link.in_flight
+        if not left:
+            expected = 0.0
+        elif rate := self._rate():
+            expected = left / rate
+        else:
+            return None
+        self._progress.expected_downtime = expected
+        return expected
+
+    def _rate(self) -> float:
+        """Bytes a second at the switchover, 0 while nobody can tell."""
+        measured, promised = self._progress.rate, self._parameters.switchover_bandwidth
+        if promised and self._progress.overdue:  # it was promised too much
+            return min(promised, measured)
+        return promised or measured
+
+    def _fits(self, seconds: float) -> bool:
+        return seconds * 1000 <= self._parameters.downtime_limit_ms
+
+    def _flush(self, link: Link) -> float:
+        """Have both sides flush while the machine runs; return how many seconds it took."""
+        begun = time.monotonic()
+        self._sender.writer.raw(section_part())
+        sequence = self._sender.writer.flush()
+        self._sender.expect(Type.FLUSHED)
+        self._sender.end_part()
+        self.flush_while_running()
+        if link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT).number != sequence:
+            raise out_of_turn(Type.FLUSHED)
+        return time.monotonic() - begun
+
+    def flush_while_running(self) -> None:
+        """Flush this side's drives, however long it takes: the destination sees that this side is there."""
+        with Workers(1, "migration-flush") as executor:
+            flushed = executor.submit(self.flush_drives)
+            while not wait([flushed], SIGN_CHECK_SECONDS).done:
+                self._sender.show_life()
+            flushed.result()

@@ -1,0 +1,400 @@
+"""The source's side of a migration: one data thread that goes through the states of ``states.SOURCE``."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import UUID, uuid4
+
+from qmon.errors import CommandError, QmonError, reason
+from qmon.host.sockets import connect
+from qmon.host.threads import start_thread
+from qmon.migration.drive import GATE_REASON, MigratingDrive
+from qmon.migration.journal import Entry, Journal, Role, Stand
+from qmon.migration.parameters import Parameters
+from qmon.migration.progress import Progress
+from qmon.migration.source import agreement
+from qmon.migration.source.convergence import Convergence, flushing
+from qmon.migration.source.copy import DriveCopy
+from qmon.migration.source.handover import CONNECT_TIMEOUT, Handover, doubt
+from qmon.migration.source.link import Link, LinkError
+from qmon.migration.source.plan import plan
+from qmon.migration.source.sender import Sender
+from qmon.migration.source.shared import SharedDisks
+from qmon.migration.source.switchover import Switchover, close_gate
+from qmon.migration.states import (
+    ENDED,
+    SOURCE,
+    Action,
+    Event,
+    InvalidTransitionError,
+    Phase,
+    StateMachine,
+    status_of,
+)
+from qmon.migration.wire.answers import Type
+from qmon.migration.wire.offer import Mode, Offer
+from qmon.migration.wire.stream import (
+    go,
+    heard,
+    preamble,
+    section_start,
+)
+from qmon.migration.wire.transport import parse_uri
+
+log = logging.getLogger("qmon.migration")
+
+DRAIN_TIMEOUT = 10
+"""Seconds that requests inside a gate get to finish before the copy begins, or else the migration fails."""
+
+_STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
+
+
+class CancelledError(QmonError):
+    """The migration was cancelled here."""
+
+
+class Source:
+    """A migration to ``uri``. Made and asked on the loop; it works on threads of its own.
+
+    ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
+    gates closed. Every public call but ``resolve`` returns at once.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        mode: Mode,
+        drives: Sequence[MigratingDrive],
+        parameters: Parameters,
+        journal: Journal,
+        on_phase: Callable[[Phase], None],
+        is_running: Callable[[], bool],
+        entry: Entry | None = None,
+        *,
+        uuid: UUID | None = None,
+        empty: Sequence[str] = (),
+        pause: bool = False,
+    ) -> None:
+        """With ``entry``, what a restart found: the migration stands where that says.
+
+        ``uuid`` is the machine's, where the destination's must be the same; ``empty`` are the ids of its
+        drives that have no medium; with ``pause`` the switchover waits for ``go_on``.
+        """
+        self.id = uuid4() if entry is None else entry.id
+        self.mode = mode
+        self.uri = uri
+        self._address = parse_uri(uri)
+        self._drives = list(drives)
+        self._parameters = parameters
+        self._journal = journal
+        self._uuid = uuid
+        self._empty = tuple(empty)
+        self._running = True if entry is None else entry.resume
+        self._digest = 0 if entry is None else entry.digest
+        phase = Phase.NONE if entry is None else _STANDS[entry.stand]
+        self._states = StateMachine(SOURCE, self._do, on_phase, phase)
+        self._is_recorded = entry is not None
+        """Whether there may be records of this migration."""
+        self._copies: list[DriveCopy] = []
+        self.progress = Progress()
+        self._sender = Sender(
+            parameters,
+            self.progress,
+            check=self._check,
+            unsent=lambda: sum(copy.remaining for copy in self._copies),
+            is_limited=lambda: self.phase is Phase.ACTIVE,
+        )
+        self._switchover = Switchover(
+            *(self._drives, self._states, parameters, self._sender, self.progress),
+            step=self._step,
+            check=self._check,
+            is_running=is_running,
+            pause=pause,
+        )
+        self._handover = Handover(self._address, self._states, self._sender, self.progress, self._finish)
+        if phase is Phase.DOUBT:
+            self.progress.error = doubt("this side was restarted before it heard an answer")
+        self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
+
+    @property
+    def phase(self) -> Phase:
+        return self._states.phase
+
+    @property
+    def drive_figures(self) -> list[tuple[str, int, int]]:
+        """Of each drive that travels: its id, bytes still to be sent, and bytes in all."""
+        return [(copy.drive.id, copy.remaining, copy.total) for copy in list(self._copies)]
+
+    def start(self) -> None:
+        """Begin, or go on asking where a restart found doubt. Raises OSError when it can't be asked."""
+        if self.phase is Phase.NONE:
+            self._states.step(Event.START)
+        try:
+            start_thread(self._thread)
+        except OSError as error:
+            if self.phase is Phase.DOUBT:
+                raise
+            self._end(reason(error))
+
+    def cancel(self) -> None:
+        """Cancel, if GO has not been sent; a migration that has ended is left as it is.
+
+        Raises CommandError after GO.
+        """
+        if self._states.try_step(Event.CANCEL):
+            self._abort()
+        elif self.phase not in ENDED and self.phase is not Phase.CANCELLING:
+            raise CommandError(
+                "The migration can't be cancelled any more: the destination has been told to run"
+            )
+
+    def go_on(self) -> None:
+        """End the pause at the switchover."""
+        self._switchover.go_on()
+
+    def resolve(self, event: Event) -> None:
+        """Decide by KEEP or RELEASE whose the disks are. Blocks.
+
+        Raises CommandError where there is nothing to decide, or what keeps this side from having them.
+        """
+        try:
+            self._states.step(event)
+        except InvalidTransitionError:
+            raise CommandError(
+                f"There is nothing to resolve: the migration is {status_of(self.phase)}"
+            ) from None
+        except (OSError, QmonError) as error:
+            raise CommandError(reason(error)) from error
+        self._handover.stop()
+        self.progress.error = (
+            "the operator decided that this side keeps the disks" if event is Event.KEEP else None
+        )
+        self._note_end()
+
+    def forget(self) -> None:
+        """Take away a record that could not be taken away when the disks came back. Raises JournalError."""
+        if self.phase in (Phase.FAILED, Phase.CANCELLED):
+            self._forget()
+
+    def leave(self) -> None:
+        """End the threads, whatever the phase; what a restart must know is in the journal."""
+        self._handover.stop()
+        self._abort()
+
+    def _abort(self) -> None:
+        if (link := self._sender.link) is not None:
+            link.abort()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until its threads have ended; say whether they have."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            if self.phase is not Phase.DOUBT:
+                self._attempt()
+            self._handover.settle()
+        except Exception:
+            log.exception("the migration stopped by a fault of qmon's own; what is known of it is recorded")
+        finally:
+            if self._sender.link is not None:
+                self._sender.link.close()
+
+    def _attempt(self) -> None:
+        try:
+            self._migrate()
+        except (OSError, QmonError, MemoryError) as error:
+            self._end(reason(error))
+        except Exception as error:
+            log.exception("the migration failed by a fault of qmon's own")
+            self._end(f"internal error: {error!r}")
+
+    def _migrate(self) -> None:
+        offers, self._copies = plan(
+            self._drives, self.mode, self._parameters.verify_backing, self.id, self._check
+        )
+        offer = Offer(self.id, self.mode, offers, self._uuid, self._empty)
+        link = self._connect()
+        self._agree(link, offer)
+        convergence = Convergence(
+            self._drives, self._copies, self.mode, self._parameters, self._sender, self.progress
+        )
+        shared = None
+        if self.mode is Mode.SHARED:
+            shared = SharedDisks(self._drives, self._sender, link, random.Random(self.id.int))
+            shared.prove(convergence.flush_while_running)
+        convergence.reach(link)
+        while (prepared := self._switchover.attempt(link, convergence, shared)) is None:
+            convergence.reach(link)
+        self._digest, self._running = prepared.digest, prepared.running
+        self._step(Event.PREPARED)
+        link.check()  # it took a moment
+        # The point of no return: whoever cancels does so before this step or not at all.
+        self._step(Event.GO)
+
+    def _do(self, action: Action) -> None:
+        """Carry out an action of the table. Raises OSError or QmonError."""
+        match action:
+            case Action.CLOSE_GATES:
+                self._switchover.close_gates()
+            case Action.OPEN_GATES:
+                self._switchover.open_gates()
+            case Action.LET_GO:
+                for copy in self._copies:
+                    copy.uninstall()
+                # Behind the closed gates all was flushed that another host is to read.
+                for drive in self._drives:
+                    with flushing(drive):
+                        drive.deactivate(flush=False)
+            case Action.RECORD_GONE:
+                self._record(Stand.GONE)
+            case Action.SEND_GO:
+                self._sender.writer.raw(go(self.id.bytes, self._digest))
+                self._sender.expect(Type.RUNNING, Type.UNKNOWN)
+                self._sender.flush()
+            case Action.RECORD_MOVED:
+                self._record(Stand.MOVED)
+            case Action.SEND_HEARD:
+                self._say_heard()
+            case Action.FORGET:
+                self._forget()
+            case Action.TURN_AWAY:
+                for drive in self._drives:
+                    drive.gate.shut()
+            case Action.TAKE_BACK:
+                self._run_on()
+            case _:
+                raise AssertionError(f"{action.name} is not the source's")
+
+    def _record(self, stand: Stand) -> None:
+        self._is_recorded = True  # also when it fails: it may be there all the same
+        for drive in self._drives:
+            if not drive.read_only:
+                self._record_one(drive, stand)
+
+    def _record_one(self, drive: MigratingDrive, stand: Stand) -> None:
+        is_shared = self.mode is Mode.SHARED
+        self._journal.write(
+            Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running, is_shared)
+        )
+
+    def _forget(self) -> None:
+        """Take away what was recorded of this migration, and of no other.
+
+        What another host recorded is not this one's to remove: it is overruled.
+        """
+        if not self._is_recorded:
+            return
+        self._journal.forget(self.id, Role.SOURCE)
+        self._is_recorded = False
+        for drive in self._drives:
+            if not drive.read_only and any(
+                record.entry.id == self.id and record.entry.role is Role.SOURCE
+                for record in self._journal.find(drive.image)
+            ):
+                self._record_one(drive, Stand.KEPT)
+
+    def _say_heard(self) -> None:
+        """A destination that does not hear it keeps its record, and says again that it runs."""
+        self._sender.writer.raw(heard(self.id.bytes))
+        try:
+            self._sender.flush()
+        except (OSError, QmonError) as error:
+            log.debug("the destination could not be told that it was heard: %s", reason(error))
+
+    def _check(self) -> None:
+        if self.phase is Phase.CANCELLING:
+            raise CancelledError("the migration was cancelled")
+        if self._switchover.failure is not None:
+            raise QmonError(self._switchover.failure)
+
+    def _connect(self) -> Link:
+        try:
+            sock = connect(self._address, CONNECT_TIMEOUT, self._check)
+        except OSError as error:
+            raise LinkError(f"Failed to connect to '{self._address}': {reason(error)}") from error
+        link = self._sender.link = Link(sock, self.progress)
+        self._check()
+        return link
+
+    def _agree(self, link: Link, offer: Offer) -> None:
+        self._sender.writer.raw(preamble() + section_start())
+        self._sender.writer.hello(offer.encode())
+        self._sender.expect(*agreement.ANSWERS)
+        self._sender.end_part()
+        agreement.hear(link, offer, self._copies, lambda index: self._needed(offer, index))
+        self._track()
+        self.progress.agreed = time.monotonic()
+        self._step(Event.AGREED)
+
+    def _needed(self, offer: Offer, index: int) -> DriveCopy:
+        """The copy of a read-only drive that the destination asks for. Raises LinkError."""
+        lacks = index < len(self._drives) and offer.drives[index].content is not None
+        if not lacks or any(copy.index == index for copy in self._copies):
+            raise LinkError(f"the destination asked for drive {index}, which it was not offered so")
+        copy = DriveCopy(index, self._drives[index])
+        self._copies.append(copy)
+        return copy
+
+    def _track(self) -> None:
+        """From here on every write is seen, and it is known what must be sent."""
+        for copy in self._copies:
+            close_gate(copy.drive, DRAIN_TIMEOUT)
+            try:
+                copy.install()
+            finally:
+                copy.drive.gate.open(GATE_REASON)
+        self._sender.begin_survey()
+        for copy in self._copies:
+            copy.survey(self._sender.show_life)
+        self._sender.end_survey()
+        self.progress.total = sum(copy.total for copy in self._copies)
+        self.progress.remaining = sum(copy.dirty.dirty_bytes for copy in self._copies)
+
+    def _finish(self, event: Event) -> None:
+        """The last transition. What fails in it is told; the disks are not touched any more."""
+        self._note_end()
+        try:
+            self._states.step(event)
+        except (OSError, QmonError, MemoryError) as error:
+            self.progress.error = "; then ".join(filter(None, (self.progress.error, reason(error))))
+            log.error("migration: %s", self.progress.error)
+
+    def _step(self, event: Event) -> None:
+        """Move on, unless the migration was cancelled at that very moment."""
+        if not self._states.try_step(event):
+            self._check()
+            self._states.step(event)
+
+    def _note_end(self) -> None:
+        self.progress.ended = time.monotonic()
+        if self.progress.gates_closed is not None:
+            self.progress.downtime = self.progress.ended - self.progress.gates_closed
+
+    def _end(self, why: str) -> None:
+        """Something went wrong: run on before GO, ask again after it."""
+        if self.phase is Phase.GONE:
+            self._handover.lose(why)
+            return
+        if self.phase is not Phase.CANCELLING:
+            self.progress.error = self._switchover.failure or why  # for that the connection was ended here
+        self._finish(Event.FAIL)
+
+    def _run_on(self) -> None:
+        """Give the drives back to the machine as they were. Raises OSError when an image can't be had."""
+        for copy in self._copies:
+            copy.uninstall()
+        try:
+            for drive in self._drives:
+                drive.activate()
+        finally:
+            # What could not be opened answers its requests with an error; to hold them would hide it.
+            for drive in self._drives:
+                drive.gate.reopen()
+                drive.gate.open(GATE_REASON)

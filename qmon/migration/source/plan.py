@@ -1,0 +1,48 @@
+"""How each drive of a source travels: in full, without what backs it, or only where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from qmon.errors import QmonError, reason
+from qmon.migration.backing import describe_backing
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.source.copy import DriveCopy
+from qmon.migration.source.incremental import IncrementalCopy
+from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode
+
+
+def plan(
+    drives: Sequence[MigratingDrive], mode: Mode, verify: str, migration: UUID, pulse: Callable[[], None]
+) -> tuple[tuple[DriveOffer, ...], list[DriveCopy]]:
+    """What is offered of the drives, and the copies of those that travel in any case.
+
+    An image that nothing backs travels in full also where an incremental copy is asked for. ``verify`` says
+    how backing images and read-only drives are described; ``pulse`` is called while that goes on, and what it
+    raises ends it. Raises QmonError for one that can't be read.
+    """
+    offers: list[DriveOffer] = []
+    copies: list[DriveCopy] = []
+    for index, drive in enumerate(drives):
+        offered: BackingOffer | None = None
+        content: BackingOffer | None = None
+        if mode is not Mode.SHARED and drive.read_only:
+            try:
+                content = describe_backing(drive.node, verify, migration, pulse)
+            except OSError as error:
+                raise QmonError(f"read-only drive '{drive.id}' can't be read: {reason(error)}") from error
+        elif mode is not Mode.SHARED:
+            backing = drive.node.backing if mode is Mode.INCREMENTAL else None
+            if backing is None:
+                copies.append(DriveCopy(index, drive))
+            else:
+                try:
+                    offered = describe_backing(backing, verify, migration, pulse)
+                except OSError as error:
+                    raise QmonError(
+                        f"the backing image of drive '{drive.id}' can't be read: {reason(error)}"
+                    ) from error
+                copies.append(IncrementalCopy(index, drive))
+        offers.append(DriveOffer(drive.id, drive.size, drive.read_only, offered, content))
+    return tuple(offers), copies

@@ -1,0 +1,197 @@
+"""The source's proof, where no disk is copied, that the destination has the very disks that it gives up.
+
+First while guests write, to refuse early; then, when nothing is written any more and all is flushed, what
+guests wrote last and some more. What a guest writes between one side's look and the other's does not count
+against a disk at first: it is among the last writes when the gates are closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from qmon.block.dirty import DirtyMap
+from qmon.errors import QmonError, reason
+from qmon.migration.compare import Question, Range, all_of, checksums, in_sectors, places, token
+from qmon.migration.drive import MigratingDrive
+from qmon.migration.source.link import Link, LinkError
+from qmon.migration.source.sender import Sender
+from qmon.migration.wire.answers import Type
+from qmon.migration.wire.stream import section_part
+
+log = logging.getLogger("qmon.migration")
+
+WHOLE = 64 << 20
+"""Bytes up to which a disk is compared from end to end."""
+
+PLACES = 256
+"""Ranges of 64 KiB that are compared of a larger one: some tenths of a second from a slow disk."""
+
+WRITES, WRITES_BYTES = 512, 16 << 20
+"""How many of the last writes are compared, and how many bytes of them."""
+
+LATE_PLACES = 16
+LATE_WRITES, LATE_WRITES_BYTES = 128, 4 << 20
+"""The same while guests stand still: some 10 ms from an SSD."""
+
+TRIES = 3
+"""How often one looks at what differs: it passes where a host has not seen yet what the other has flushed."""
+
+MAX_OTHERS = 256
+"""Ranges that are looked at again beside the first that differs."""
+
+PAUSE_SECONDS = 0.05
+"""Between two looks."""
+
+TIMEOUT, LATE_TIMEOUT = 60, 10
+"""Seconds for the destination to look at a drive, while guests run and while they stand still."""
+
+
+class SharedDisks:
+    """For the migration's thread. Its calls raise what ends the migration."""
+
+    def __init__(
+        self, drives: Sequence[MigratingDrive], sender: Sender, link: Link, chance: random.Random
+    ) -> None:
+        """``chance`` draws the places that are looked at, other ones in each migration."""
+        self._drives = drives
+        self._sender = sender
+        self._link = link
+        self._chance = chance
+        self._late: dict[int, list[Range]] = {}
+        """Places to look at while guests stand still, of drives that are not the destination's very files."""
+
+    def prove(self, flush: Callable[[], None]) -> None:
+        """See that the disks are the same while guests write. ``flush`` flushes all drives."""
+        written: dict[int, DirtyMap] = {}
+
+        def choose(index: int) -> list[Range]:
+            drive = self._drives[index]
+            written[index] = drive.recent.watch(drive.size)
+            self._late[index] = places(drive.node, LATE_PLACES, self._chance)
+            if drive.size <= WHOLE:
+                return all_of(drive.size)
+            last = drive.recent.newest(drive.size, WRITES, WRITES_BYTES)
+            return places(drive.node, PLACES, self._chance) + last
+
+        try:
+            self._settle(choose, flush, TIMEOUT, lambda index, place: _is_clean(written[index], place))
+        finally:
+            for index in written:
+                self._drives[index].recent.unwatch()
+
+    def prove_again(self, flush: Callable[[], None]) -> None:
+        """The same while guests stand still: quick, since they wait."""
+
+        def choose(index: int) -> list[Range]:
+            drive = self._drives[index]
+            if index not in self._late:
+                self._late[index] = places(drive.node, LATE_PLACES, self._chance)
+            return self._late[index] + drive.recent.newest(drive.size, LATE_WRITES, LATE_WRITES_BYTES)
+
+        self._settle(choose, flush, LATE_TIMEOUT, lambda index, place: True)
+
+    def _settle(
+        self,
+        choose: Callable[[int], list[Range]],
+        flush: Callable[[], None],
+        timeout: float,
+        counts: Callable[[int, Range], bool],
+    ) -> None:
+        """Ask until no difference is left, or one of them stays.
+
+        ``choose`` tells the ranges of a drive that is not the destination's very file, ``counts`` whether a
+        range that differs does not do so because of a write in between.
+        """
+        asked = {index: self._first(choose, index) for index in range(len(self._drives))}
+        tries = 0
+        while asked:
+            if any(asked.values()):
+                flush()
+            differing = self._ask(asked, timeout)
+            fresh = [index for index in differing if index not in self._late]
+            left = {
+                index: kept
+                for index, found in differing.items()
+                if (kept := [place for place in found if counts(index, place)])
+            }
+            if left:
+                tries += 1
+                if tries == TRIES:
+                    self._refuse(left)
+                time.sleep(PAUSE_SECONDS)
+            asked = {index: _nearer(found) for index, found in left.items()}
+            asked |= {index: self._chosen(choose, index) for index in fresh}
+
+    def _first(self, choose: Callable[[int], list[Range]], index: int) -> list[Range]:
+        """What to ask at first of a drive: for one file nothing needs to be read."""
+        return self._chosen(choose, index) if index in self._late else []
+
+    def _chosen(self, choose: Callable[[int], list[Range]], index: int) -> list[Range]:
+        try:
+            return choose(index)
+        except OSError as error:
+            raise QmonError(f"drive '{self._drives[index].id}' can't be read: {reason(error)}") from error
+
+    def _ask(self, asked: Mapping[int, Sequence[Range]], timeout: float) -> dict[int, list[Range]]:
+        """Ask of each of these drives; return which ranges differ of those that are not one file."""
+        writer = self._sender.writer
+        differing: dict[int, list[Range]] = {}
+        for index, ranges in asked.items():
+            drive = self._drives[index]
+            try:
+                sums = tuple(checksums(drive.node, ranges, self._sender.show_life))
+                question = Question(token(drive.identify()), tuple(ranges), sums)
+            except OSError as error:
+                raise QmonError(f"drive '{drive.id}' can't be read: {reason(error)}") from error
+            writer.raw(section_part())
+            writer.compare(index, question.encode())
+            self._sender.expect(Type.COMPARED, Type.BUSY)
+            self._sender.end_part()
+            is_same, found = self._hear(timeout)
+            if found and found[-1] >= len(ranges):
+                raise LinkError("the destination compared what it was not asked for")
+            if not is_same:
+                differing[index] = [ranges[place] for place in found]
+        return differing
+
+    def _hear(self, timeout: float) -> tuple[bool, list[int]]:
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            answer = self._link.wait_for(Type.COMPARED, Type.BUSY, timeout=left)
+            if answer.type is Type.COMPARED:
+                return answer.compared
+
+    def _refuse(self, left: Mapping[int, Sequence[Range]]) -> NoReturn:
+        """Tell both sides of the first difference."""
+        index = min(left)
+        offset, length = min(left[index])
+        drive = self._drives[index]
+        right = "the destination needs the same one" if drive.read_only else "migrate blk copies it"
+        why = (
+            f"drive '{drive.id}' is not the same disk on both sides: they differ in the {length} bytes at"
+            f" {offset}; {right}"
+        )
+        writer = self._sender.writer
+        try:
+            writer.raw(section_part())
+            writer.withdraw(why)
+            self._sender.end_part()
+        except QmonError as error:
+            log.debug("the destination could not be told why: %s", error)
+        raise QmonError(why)
+
+
+def _is_clean(written: DirtyMap, place: Range) -> bool:
+    """Whether nothing of a range was written since it was watched."""
+    return list(written.clean(*place)) == [place]
+
+
+def _nearer(found: Sequence[Range]) -> list[Range]:
+    """Ranges that differ, the first of them in sectors, for the difference to be told by its very place."""
+    first, *others = sorted(found)
+    return in_sectors(first) + others[:MAX_OTHERS]

@@ -1,0 +1,147 @@
+"""The options of the command line that make character devices and put monitors on them.
+
+Standard library only, and cheap to import: it runs before anything else is loaded.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from qmon.errors import UsageError
+from qmon.notation.chardev_options import (
+    BadOptionError,
+    ChardevOptions,
+    parse_chardev,
+    parse_short,
+)
+from qmon.notation.keyval import HELP_WORDS, parse_keyval, parse_switch
+
+
+class MonitorMode(enum.Enum):
+    """What is spoken on a monitor: lines for a person, or the machine protocol."""
+
+    READLINE = "readline"
+    CONTROL = "control"
+
+
+CHARDEV_HELP = "the kinds of character devices are told by the monitor's 'chardev-add help'"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorOptions:
+    """A monitor on the character device of that id; ``pretty`` lays the machine protocol's answers out.
+
+    ``shown`` is the option that wants it, as it was typed.
+    """
+
+    chardev: str
+    mode: MonitorMode = MonitorMode.READLINE
+    pretty: bool = False
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeChardev:
+    """A character device to be made, and the option that wants it, as it was typed."""
+
+    options: ChardevOptions
+    shown: str = ""
+
+
+class DeviceReader:
+    """Gathers the options one by one."""
+
+    def __init__(self) -> None:
+        self.chardevs: list[MadeChardev] = []
+        self.monitors: list[MonitorOptions] = []
+        self._none = False
+        self._compat = 0
+        self._serials = 0
+
+    def take(self, name: str, argument: str) -> None:
+        """Take a -monitor, -qmp, -qmp-pretty, -chardev or -mon. Raises UsageError with the reason alone."""
+        shown = f"-{name} {argument}"
+        try:
+            match name:
+                case "chardev" if argument in HELP_WORDS:
+                    raise UsageError(CHARDEV_HELP)
+                case "chardev":
+                    self._add_chardev(parse_chardev(argument), shown)
+                case "mon":
+                    self.monitors.append(replace(_read_mon(argument), shown=shown))
+                case "monitor" if argument == "none":
+                    self._none = True
+                case "monitor":
+                    self._add_short(argument, MonitorOptions("", shown=shown))
+                case _:
+                    pretty = name == "qmp-pretty"
+                    self._add_short(argument, MonitorOptions("", MonitorMode.CONTROL, pretty, shown))
+        except BadOptionError as error:
+            raise UsageError(str(error).replace("\n", " ") or CHARDEV_HELP) from error
+
+    def take_serial(self, argument: str) -> bool:
+        """Take a -serial; whether that could be done: there is no line, but a monitor may share it."""
+        if argument in ("none", "null"):
+            return True
+        if not argument.startswith("mon:"):
+            return False
+        label = f"serial{self._serials}"
+        self._serials += 1
+        shown = f"-serial {argument}"
+        self._add_chardev(parse_short(argument, label), shown)
+        self.monitors.append(MonitorOptions(label, shown=shown))
+        return True
+
+    def add_default(self) -> None:
+        """The monitor on standard input that there is when nothing else was asked for."""
+        uses_stdio = any(made.options.kind == "stdio" for made in self.chardevs)
+        if not (self.monitors or self._none or uses_stdio):
+            self._add_short("stdio", MonitorOptions(""))
+
+    def check(self, daemonize: bool) -> None:
+        """Raises UsageError, naming the option, for what does not go together."""
+        made = {each.options.id: each for each in self.chardevs}
+        taken = set()
+        for monitor in self.monitors:
+            chardev = made.get(monitor.chardev)
+            if chardev is None:
+                raise UsageError(f'{monitor.shown}: chardev "{monitor.chardev}" not found')
+            if monitor.chardev in taken and not chardev.options.mux and chardev.options.kind != "mux":
+                raise UsageError(f"{monitor.shown}: Device '{monitor.chardev}' is in use")
+            taken.add(monitor.chardev)
+        for each in self.chardevs:
+            if daemonize and each.options.kind == "stdio":
+                raise UsageError(f"{each.shown}: cannot use stdio with -daemonize")
+
+    def _add_short(self, argument: str, monitor: MonitorOptions) -> None:
+        label = argument.removeprefix("chardev:")
+        if label == argument:
+            label = f"compat_monitor{self._compat}"
+            self._add_chardev(parse_short(argument, label), monitor.shown)
+        self._compat += 1
+        self.monitors.append(replace(monitor, chardev=label))
+
+    def _add_chardev(self, options: ChardevOptions, shown: str) -> None:
+        if any(made.options.id == options.id for made in self.chardevs):
+            raise UsageError(f"Duplicate ID '{options.id}' for chardev")
+        if options.kind == "stdio" and any(made.options.kind == "stdio" for made in self.chardevs):
+            raise UsageError("cannot use stdio by multiple character devices")
+        self.chardevs.append(MadeChardev(options, shown))
+
+
+def _read_mon(argument: str) -> MonitorOptions:
+    """Read ``[chardev=]ID[,mode=readline|control][,pretty=on|off]``. Raises UsageError."""
+    given = parse_keyval(argument, "chardev")
+    for key in given:
+        if key not in ("chardev", "mode", "pretty", "id"):
+            raise UsageError(f"Invalid parameter '{key}'")
+    if "chardev" not in given:
+        raise UsageError("Parameter 'chardev' is missing")
+    modes = [mode for mode in MonitorMode if mode.value == given.get("mode", "readline")]
+    if not modes:
+        raise UsageError(f"Parameter 'mode' does not accept value '{given['mode']}'")
+    pretty = parse_switch("pretty", given.get("pretty", "off"))
+    if pretty and modes[0] is MonitorMode.READLINE:
+        raise UsageError("'pretty' is not compatible with HMP monitors")
+    return MonitorOptions(given["chardev"], modes[0], pretty)

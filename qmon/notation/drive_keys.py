@@ -1,0 +1,99 @@
+"""The keys of a drive (QEMU: blockdev.c), and what their values may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from qmon.errors import UsageError
+from qmon.notation.keyval import parse_number, parse_switch
+from qmon.notation.object_options import LIMIT_NAMES
+
+THROTTLING = "throttling."
+
+_OURS = frozenset(
+    (
+        *("file", "id", "format", "driver", "if", "readonly", "read-only", "index", "bus", "unit", "media"),
+        *("snapshot", "node-name", "group", f"{THROTTLING}group"),
+    )
+)
+_SWITCHES = frozenset(
+    (
+        *("cache.direct", "cache.no-flush", "cache.writeback", "copy-on-read", "auto-read-only"),
+        *("force-share", "stats-account-failed", "stats-account-invalid"),
+    )
+)
+_LIMITS = frozenset(f"{THROTTLING}{name}" for name in LIMIT_NAMES)
+_WITHOUT_EFFECT = _SWITCHES | {"cache", "aio", "discard", "detect-zeroes", "rerror", "werror"}
+
+_ALIASES = {
+    "group": "throttling.group",
+    "iops_size": "throttling.iops-size",
+    **{
+        f"{unit}{short}{end}": f"{THROTTLING}{unit}-{what}{end.replace('_', '-')}"
+        for unit in ("bps", "iops")
+        for short, what in (("", "total"), ("_rd", "read"), ("_wr", "write"))
+        for end in ("", "_max")
+    },
+}
+"""QEMU's older names of the limits."""
+
+_CHOICES = {
+    "cache": ("none off directsync writeback unsafe writethrough", "invalid cache option"),
+    "aio": ("threads native io_uring", "invalid aio option"),
+    "detect-zeroes": ("off on unmap", "invalid parameter value: {}"),
+    "werror": ("ignore enospc stop report", "'{}' invalid write error action"),
+    "rerror": ("ignore stop report", "'{}' invalid read error action"),
+    "discard": ("ignore off unmap on", "Invalid discard option"),
+}
+"""By key its values, and what QEMU says of another one; in the order in which QEMU looks at them."""
+
+
+def is_known_key(key: str) -> bool:
+    """Whether a drive takes a key, with effect or without."""
+    return key in _OURS or key in _ALIASES or key in _LIMITS or _is_without_effect(key)
+
+
+def without_effect(keys: Mapping[str, str]) -> list[str]:
+    """Those of the known keys that are taken, and change nothing."""
+    return [key for key in keys if _is_without_effect(key)]
+
+
+def _is_without_effect(key: str) -> bool:
+    return key in _WITHOUT_EFFECT or key.startswith("stats-intervals.")
+
+
+def check_values(keys: Mapping[str, str]) -> None:
+    """Check what is not a drive's own: switches, numbers and choices. Raises UsageError with QEMU's words."""
+    for alias, name in _ALIASES.items():
+        if alias in keys and name in keys:
+            raise UsageError(f"'{name}' and its alias '{alias}' can't be used at the same time")
+    _check_choice("cache", keys)
+    for key, value in keys.items():
+        if key in _SWITCHES:
+            parse_switch(key, value)
+    read_limits(keys)
+    for key in _CHOICES:
+        _check_choice(key, keys)
+
+
+def _check_choice(key: str, keys: Mapping[str, str]) -> None:
+    values, refusal = _CHOICES[key]
+    if key in keys and keys[key] not in values.split():
+        raise UsageError(refusal.format(keys[key]))
+
+
+def read_limits(keys: Mapping[str, str]) -> dict[str, int]:
+    """The limits that are given, by QAPI's names (ThrottleLimits). Raises UsageError with QEMU's words."""
+    return dict(_read_limits(keys))
+
+
+def _read_limits(keys: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    for key, value in keys.items():
+        name = _ALIASES.get(key, key)
+        if name in _LIMITS:
+            yield name.removeprefix(THROTTLING), parse_number(name, value)
+
+
+def read_group(keys: Mapping[str, str]) -> str | None:
+    """The name of the group that the limits are told to belong to."""
+    return keys.get("throttling.group", keys.get("group"))

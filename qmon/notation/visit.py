@@ -1,0 +1,297 @@
+"""Values read by their kind, from the strings of an option string or from JSON, with QEMU's errors.
+
+A kind is what QAPI calls a type. The two forms differ in what a scalar is (always a string in the one) and in
+how an error names it (QEMU: qapi/qobject-input-visitor.c).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from qmon.errors import UsageError
+from qmon.notation.keyval import FALSE_WORDS, TRUE_WORDS
+from qmon.notation.units import parse_size
+
+INT64_MAX = (1 << 63) - 1
+UINT64_MAX = (1 << 64) - 1
+_RANGE_MAX = 1 << 16
+"""So many numbers a range may have: what takes one takes far fewer."""
+
+_C_SPACE = " \t\n\v\f\r"
+_C_INTEGER = re.compile(rf"[{_C_SPACE}]*([-+]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
+
+
+class Form(enum.Enum):
+    """How a value is written."""
+
+    KEYVAL = "keyval"
+    """Every scalar is a string: ``limits.iops-total=5``."""
+    OPTION = "option"
+    """The same on a command line, where a list may be written ``host-nodes=0-3`` and errors are others."""
+    JSON = "json"
+
+
+Path = tuple[str | int, ...]
+"""Where a value stands: names of members, and indices of lists."""
+
+
+def show_path(path: Path, form: Form) -> str:
+    """A path as an error names it: ``rules.0.match`` or ``rules[0].match``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int) and form is Form.JSON:
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else str(part)
+    return text
+
+
+def _bare_name(path: Path) -> str:
+    """What QEMU calls a value in the errors that do not know its path; it has no name for a list's member."""
+    return path[-1] if path and isinstance(path[-1], str) else "null"
+
+
+def parse_integer(text: str) -> int:
+    """Read an integer as C's ``strtoll`` with base 0 does. Raises ValueError when it is none."""
+    match = _C_INTEGER.fullmatch(text)
+    if match is None:
+        raise ValueError("not an integer")
+    sign, digits = match.groups()
+    if len(digits) > 100:
+        raise ValueError("not in any range")
+    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
+    value = int(digits, base)
+    return -value if sign == "-" else value
+
+
+def parse_ranges(text: str) -> list[int]:
+    """Read numbers and ranges, ``1,3-5``. Raises ValueError."""
+    found: list[int] = []
+    for piece in text.split(","):
+        first, dash, last = piece.partition("-")
+        start = parse_integer(first)
+        end = parse_integer(last) if dash else start
+        if not 0 <= start <= end <= UINT64_MAX or end - start >= _RANGE_MAX:
+            raise ValueError("not a range")
+        found += range(start, end + 1)
+    return found
+
+
+class Kind(Protocol):
+    """What a value may be."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        """The value as JSON would hold it. Raises UsageError with QEMU's words."""
+
+
+def _wrong_type(path: Path, form: Form, expected: str) -> UsageError:
+    return UsageError(f"Invalid parameter type for '{show_path(path, form)}', expected: {expected}")
+
+
+_ON_COMMAND_LINE = {"int": "an int64 value", "uint": "a uint64 value", "size": "a size value"}
+_BELOW = {"int": "integer", "uint": "integer"}
+
+
+def _expects(path: Path, form: Form, expected: str) -> UsageError:
+    if form is not Form.JSON:
+        expected = (_ON_COMMAND_LINE if form is Form.OPTION else _BELOW).get(expected, expected)
+    return UsageError(f"Parameter '{show_path(path, form)}' expects {expected}")
+
+
+def _scalar(value: Any, form: Form, path: Path) -> str:
+    """The string of an option string. Raises UsageError for dotted keys where there can't be any."""
+    if not isinstance(value, str):
+        raise UsageError(f"Parameters '{show_path(path, form)}.*' are unexpected")
+    return value
+
+
+def _parse(value: Any, form: Form, path: Path, expected: str) -> int:
+    """The number of an option string. Raises UsageError."""
+    try:
+        return parse_integer(_scalar(value, form, path))
+    except ValueError as error:
+        raise _expects(path, form, expected) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is not Form.JSON:
+            return _scalar(value, form, path)
+        if not isinstance(value, str):
+            raise _wrong_type(path, form, "string")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A boolean, ``on`` or ``off`` in an option string."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is not Form.JSON:
+            word = _scalar(value, form, path)
+            if word in TRUE_WORDS:
+                return True
+            if word in FALSE_WORDS:
+                return False
+            raise _expects(path, form, "'on' or 'off'")
+        if not isinstance(value, bool):
+            raise _wrong_type(path, form, "boolean")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A signed integer of ``bits`` bits."""
+
+    bits: int = 64
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is not Form.JSON:
+            value = _parse(value, form, path, "int")
+            if not -INT64_MAX - 1 <= value <= INT64_MAX:
+                raise _expects(path, form, "int")
+        elif type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
+            raise _wrong_type(path, form, "integer")
+        if not -(1 << self.bits - 1) <= value < 1 << self.bits - 1:
+            raise UsageError(f"Parameter '{_bare_name(path)}' expects int{self.bits}_t")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """An unsigned integer of ``bits`` bits; a negative one is taken modulo 2^64 first, as QEMU does."""
+
+    bits: int = 64
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is not Form.JSON:
+            value = _parse(value, form, path, "uint")
+            if not (0 if form is Form.OPTION else -UINT64_MAX) <= value <= UINT64_MAX:
+                raise _expects(path, form, "uint")
+        elif type(value) is not int or not -INT64_MAX - 1 <= value <= UINT64_MAX:
+            raise _expects(path, form, "uint64")
+        value &= UINT64_MAX
+        if value >> self.bits:
+            raise UsageError(f"Parameter '{_bare_name(path)}' expects uint{self.bits}_t")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Bytes; in an option string maybe with a suffix."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is Form.JSON:
+            return Unsigned().read(value, form, path)
+        try:
+            return parse_size(_scalar(value, form, path).lstrip(_C_SPACE).removeprefix("+"))
+        except ValueError as error:
+            raise _expects(path, form, "size") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        word = Text().read(value, form, path)
+        if word not in self.words:
+            raise UsageError(f"Parameter '{_bare_name(path)}' does not accept value '{word}'")
+        return word
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list."""
+
+    member: Kind
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is Form.OPTION and isinstance(value, str) and isinstance(self.member, Unsigned):
+            try:
+                value = [str(number) for number in parse_ranges(value)]
+            except ValueError as error:
+                raise _expects(path, form, "a uint64 value or range") from error
+        if not isinstance(value, list):
+            raise _wrong_type(path, form, "array")
+        return [self.member.read(item, form, (*path, number)) for number, item in enumerate(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """Named members; those in ``required`` must be there."""
+
+    members: Mapping[str, Kind]
+    required: frozenset[str] = frozenset()
+
+    def read(self, value: Any, form: Form, path: Path = ()) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong_type(path, form, "object")
+        found = {}
+        for name, kind in self.members.items():
+            if name in value:
+                found[name] = kind.read(value[name], form, (*path, name))
+            elif name in self.required:
+                raise UsageError(f"Parameter '{show_path((*path, name), form)}' is missing")
+        for name in value:
+            if name not in self.members:
+                shown = show_path((*path, name), form)
+                if form is Form.OPTION:
+                    raise UsageError(f"Invalid parameter '{shown}'")
+                raise UsageError(f"Parameter '{shown}' is unexpected")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """A value that nobody looks at."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        return value
+
+
+_KINDS: dict[str, Kind] = {
+    "str": Text(),
+    "bool": Switch(),
+    "int": Integer(),
+    "int32": Integer(32),
+    "uint16": Unsigned(16),
+    "uint32": Unsigned(32),
+    "uint64": Unsigned(),
+    "size": Size(),
+    "any": Anything(),
+}
+
+
+def struct(text: str, others: Mapping[str, Kind] | None = None) -> Struct:
+    """A Struct from a line like ``match:str! policy:deny|allow nodes:[uint16]``; ``!`` is required.
+
+    ``others`` are kinds by further names.
+    """
+    known = {**_KINDS, **(others or {})}
+    members: dict[str, Kind] = {}
+    required = set()
+    for piece in text.split():
+        name, _, written = piece.partition(":")
+        if written.endswith("!"):
+            required.add(name)
+            written = written[:-1]
+        members[name] = _kind(written, known)
+    return Struct(members, frozenset(required))
+
+
+def _kind(written: str, known: Mapping[str, Kind]) -> Kind:
+    if written.startswith("["):
+        return ListOf(_kind(written[1:-1], known))
+    if "|" in written:
+        return Choice(tuple(written.split("|")))
+    return known[written]

@@ -1,0 +1,128 @@
+"""The command line: builds what it names and runs it.
+
+Options are read before anything heavy is imported, so that ``-version`` and a wrong option answer at once;
+and nothing of ours is imported before ``main``, so that whatever fails is told in one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qmon.program.daemon import Launcher
+    from qmon.program.options import Options
+
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit status of a process that SIGINT has ended, as shells have it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run qmon; return its exit status."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to be ended in good order
+    try:
+        from qmon.host.standard_streams import open_standard_streams
+        from qmon.notation.plain_text import PlainStream
+
+        open_standard_streams()
+        with contextlib.redirect_stderr(PlainStream(sys.stderr)):
+            return _print("", _main(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # the loop has just ended
+        return INTERRUPTED
+    except MemoryError:
+        return _complain("out of memory")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one line
+        from qmon.host.logs import internal_error
+
+        return _complain(internal_error("the program ends", error))
+
+
+def _main(argv: Sequence[str]) -> int:
+    from qmon.errors import UsageError
+    from qmon.program.options import parse
+
+    try:
+        options = parse(argv)
+    except UsageError as error:
+        return _complain(str(error))
+    if options.show is not None:
+        return _show(options)
+    if options.note and not options.quiet:
+        print(f"qmon: {options.note}", file=sys.stderr)
+    return _start(options)
+
+
+def _show(options: Options) -> int:
+    from qmon.program.options import Show
+
+    match options.show:
+        case Show.VERSION:
+            from qmon.version import VERSION
+
+            text = f"qmon version {VERSION}"
+        case Show.HELP:
+            from qmon.program.option_table import help_text
+
+            text = help_text("qmon")
+        case _:
+            from qmon.notation.object_options import help_lines
+
+            text = "\n".join(help_lines(options.object_type))
+    return _print(f"{text}\n")
+
+
+def _print(text: str, status: int = 0) -> int:
+    """Print what is left of before and a text; return the exit status, that up to now where it is one."""
+    try:
+        if text:  # nothing would be written all the same, and fail
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        from qmon.host.standard_streams import drop_output
+
+        drop_output()
+        if status or error.errno == errno.EPIPE:  # it is told, or somebody has read enough
+            return status or 1
+        return _complain(f"standard output: {os.strerror(error.errno or 0)}")
+    return status
+
+
+def _complain(text: str) -> int:
+    print(f"qmon: {text}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _start(options: Options) -> int:
+    from qmon.errors import QmonError, reason
+
+    launcher: Launcher | None = None
+    try:
+        if options.daemonize:
+            from qmon.program.daemon import Launcher
+
+            launcher = Launcher()  # forks, so it comes before any thread and before the loop
+            if launcher.is_parent:
+                return launcher.wait()
+        from qmon.host.logs import tell_faults
+
+        tell_faults()
+        import asyncio
+
+        from qmon.program.run import Program
+
+        with asyncio.Runner() as runner:
+            return runner.run(Program(options, launcher).run())
+    except (QmonError, OSError) as error:
+        text = reason(error)
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename}: {text}"
+        if launcher is not None:
+            launcher.failed(f"qmon: {text}")
+            return 1
+        return _complain(text)

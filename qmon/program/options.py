@@ -1,0 +1,273 @@
+"""The command line, read in QEMU's own words: ``-x`` and ``--x`` are one, and nothing is abbreviated.
+
+Standard library only, and cheap to import: it runs before anything else is loaded.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmon.errors import UsageError
+from qmon.notation.device_options import (
+    DeviceReader,
+    MadeChardev,
+    MonitorMode,
+    MonitorOptions,
+)
+from qmon.notation.drive_options import DriveList, DriveOptions
+from qmon.notation.keyval import parse_keyval
+from qmon.program.option_table import OPTIONS, Option, Treatment
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+STDIN = "-"
+"""The name of standard input, where a file is named."""
+
+_SHORT_DRIVES: dict[str, dict[str, str]] = {
+    "hda": {"index": "0", "media": "disk"},
+    "hdb": {"index": "1", "media": "disk"},
+    "hdc": {"index": "2", "media": "disk"},
+    "hdd": {"index": "3", "media": "disk"},
+    "cdrom": {"index": "2", "media": "cdrom"},
+    "fda": {"if": "floppy", "index": "0"},
+    "fdb": {"if": "floppy", "index": "1"},
+    "sd": {"if": "sd"},
+    "mtdblock": {"if": "mtd"},
+    "pflash": {"if": "pflash"},
+}
+
+
+class Show(enum.Enum):
+    """What is printed instead of running."""
+
+    HELP = "help"
+    VERSION = "version"
+    OBJECTS = "objects"
+    """What -object takes: the options of ``object_type``, or the types."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptOption:
+    """Lines to run: ``text`` itself, or those of the file that it names, ``-`` for standard input."""
+
+    text: str
+    is_line: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for. Paths and the incoming URI are as they were written."""
+
+    show: Show | None = None
+    """When set, nothing else counts."""
+    object_type: str | None = None
+    objects: tuple[dict[str, Any], ...] = ()
+    """The arguments of object-add, each."""
+    drives: tuple[DriveOptions, ...] = ()
+    incoming: str | None = None
+    """A URI, or ``defer``."""
+    paused: bool = False
+    name: str | None = None
+    uuid: str | None = None
+    """In lower case."""
+    chardevs: tuple[MadeChardev, ...] = ()
+    monitors: tuple[MonitorOptions, ...] = ()
+    scripts: tuple[ScriptOption, ...] = ()
+    """In the order in which they are run."""
+    keep_going: bool = False
+    json: bool = False
+    assume_yes: bool = False
+    quiet: bool = False
+    trace_qmp: bool = False
+    hx: tuple[str, ...] = ()
+    """Files of command tables, ``FILE`` or ``info=FILE``."""
+    statedir: str | None = None
+    pidfile: str | None = None
+    logfile: str | None = None
+    daemonize: bool = False
+    ignored: tuple[str, ...] = ()
+    """What was taken without effect, each once, as ``-m`` or ``-drive cache``."""
+
+    @property
+    def stdin_monitor(self) -> bool:
+        """Whether standard input is a monitor: by ``-monitor stdio``, or when nothing else gives commands."""
+        return any(self._is_on_stdin(monitor) for monitor in self.monitors)
+
+    @property
+    def other_monitors(self) -> bool:
+        """Whether anything but standard input and a script gives commands."""
+        return any(not self._is_on_stdin(monitor) for monitor in self.monitors)
+
+    @property
+    def monitors_elsewhere(self) -> bool:
+        """Whether anything gives commands that is not on standard input, by whichever protocol."""
+        return any(monitor.chardev not in self._stdio for monitor in self.monitors)
+
+    def _is_on_stdin(self, monitor: MonitorOptions) -> bool:
+        return monitor.mode is MonitorMode.READLINE and monitor.chardev in self._stdio
+
+    @property
+    def _stdio(self) -> list[str]:
+        return [made.options.id for made in self.chardevs if made.options.kind == "stdio"]
+
+    @property
+    def note(self) -> str | None:
+        """One line that names what was ignored, or None."""
+        if not self.ignored:
+            return None
+        return f"these options are ignored: {', '.join(self.ignored)}"
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the arguments behind the program's name.
+
+    Raises UsageError; its text begins with the option as it was typed, and lacks the program's name.
+    """
+    reader = _Reader()
+    for typed, option, argument in _look_up(argv):
+        try:
+            reader.take(option, argument)
+        except UsageError as error:
+            shown = f"{typed} {argument}" if option is not None and option.takes_argument else typed
+            raise UsageError(f"{shown}: {error}") from error
+        if reader.show is not None:
+            return Options(show=reader.show, object_type=reader.object_type)
+    return reader.options()
+
+
+def _look_up(argv: Sequence[str]) -> list[tuple[str, Option | None, str]]:
+    """Find every option's row: (as it was typed, the row, its argument); without a row it is a disk image.
+
+    As in QEMU, an unknown option is told before anything that is wrong with another one's argument.
+    """
+    line: list[tuple[str, Option | None, str]] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            line.append((word, None, word))
+            continue
+        option = OPTIONS.get(word[2:] if word.startswith("--") else word[1:])
+        if option is None:
+            raise UsageError(f"{word}: invalid option")
+        argument = next(words, None) if option.takes_argument else ""
+        if argument is None:
+            raise UsageError(f"{word}: requires an argument")
+        line.append((word, option, argument))
+    return line
+
+
+class _Reader:
+    """Gathers the options one by one; of those that can stand once only, the last counts."""
+
+    def __init__(self) -> None:
+        self.show: Show | None = None
+        self.object_type: str | None = None
+        self._objects: dict[str, dict[str, Any]] = {}
+        self._drives = DriveList()
+        self._devices = DeviceReader()
+        self._hx: list[str] = []
+        self._scripts: list[ScriptOption] = []
+        self._texts: dict[str, str] = {}
+        self._switches: set[str] = set()
+        self._ignored: list[str] = []
+
+    def take(self, option: Option | None, argument: str) -> None:
+        """Take one option; None is a disk image by itself. Raises UsageError with the reason alone."""
+        if option is None:
+            self._drives.add_options({"file": argument, **_SHORT_DRIVES["hda"]})
+            return
+        if option.treatment is Treatment.REFUSED:
+            raise UsageError(f"not supported: {option.help}")
+        if option.treatment is Treatment.IGNORED:
+            if option.name == "parallel" and argument in ("none", "null"):
+                return  # which is what there is
+            self._ignored.append(f"-{option.name}")
+            return
+        match option.name:
+            case "h" | "help":
+                self.show = Show.HELP
+            case "version":
+                self.show = Show.VERSION
+            case "drive":
+                self._drives.add(argument)
+            case name if name in _SHORT_DRIVES:
+                self._drives.add_options({"file": argument, **_SHORT_DRIVES[name]})
+            case "serial":
+                if not self._devices.take_serial(argument):
+                    self._ignored.append(f"-{option.name}")
+            case "monitor" | "qmp" | "qmp-pretty" | "chardev" | "mon":
+                self._devices.take(option.name, argument)
+            case "object":
+                self._take_object(argument)
+            case "name":
+                self._take_name(argument)
+            case "c" | "script":
+                self._scripts.append(ScriptOption(argument, option.name == "c"))
+            case "hx":
+                self._hx.append(argument)
+            case "uuid":
+                if not _UUID.fullmatch(argument):
+                    raise UsageError("failed to parse UUID string: wrong format")
+                self._texts["uuid"] = argument.lower()
+            case name if option.takes_argument:
+                self._texts[name] = argument
+            case name:
+                self._switches.add(name)
+
+    def _take_object(self, argument: str) -> None:
+        from qmon.notation.object_options import HelpWanted, parse_object
+        from qmon.notation.visit import Form
+
+        wanted = parse_object(argument, Form.OPTION)
+        if isinstance(wanted, HelpWanted):
+            self.show, self.object_type = Show.OBJECTS, wanted.type_name
+            return
+        if wanted["id"] in self._objects:
+            raise UsageError(f"Duplicate ID '{wanted['id']}' for object")
+        self._objects[wanted["id"]] = wanted
+
+    def _take_name(self, argument: str) -> None:
+        for key, value in parse_keyval(argument, "guest").items():
+            if key == "guest":
+                self._texts["name"] = value
+            elif key in ("process", "debug-threads"):
+                self._ignored.append(f"-name {key}")
+            else:
+                raise UsageError(f"Invalid parameter '{key}'")
+
+    def options(self) -> Options:
+        """All that was gathered. Raises UsageError for what does not go together."""
+        daemonize = "daemonize" in self._switches
+        if not (daemonize or self._scripts):
+            self._devices.add_default()
+        self._devices.check(daemonize)
+        ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
+        options = Options(
+            objects=tuple(self._objects.values()),
+            drives=tuple(self._drives.drives),
+            incoming=self._texts.get("incoming"),
+            paused="S" in self._switches,
+            name=self._texts.get("name"),
+            uuid=self._texts.get("uuid"),
+            chardevs=tuple(self._devices.chardevs),
+            monitors=tuple(self._devices.monitors),
+            scripts=tuple(self._scripts),
+            keep_going="keep-going" in self._switches,
+            json="json" in self._switches,
+            assume_yes="y" in self._switches,
+            quiet="q" in self._switches,
+            trace_qmp="trace-qmp" in self._switches,
+            hx=tuple(self._hx),
+            statedir=self._texts.get("statedir"),
+            pidfile=self._texts.get("pidfile"),
+            logfile=self._texts.get("D"),
+            daemonize=daemonize,
+            ignored=tuple(dict.fromkeys(ignored)),
+        )
+        if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or daemonize):
+            raise UsageError("-script -: standard input is not free for a script here")
+        return options

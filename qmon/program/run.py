@@ -1,0 +1,207 @@
+"""A running qmon: the machine, the monitors that its options name, and their common end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qmon.chardev.chardevs import Chardevs
+from qmon.errors import QmonError
+from qmon.hmp.monitor import Monitor
+from qmon.host.logs import Log
+from qmon.host.paths import state_folder
+from qmon.host.small_file import read_file
+from qmon.host.threads import Workers, start_thread
+from qmon.machine.drive import DriveSettings
+from qmon.machine.embedded import EmbeddedMachine
+from qmon.machine.output_file import open_output_file
+from qmon.machine.throttle_limits import read_limits
+from qmon.notation.device_options import MonitorMode
+from qmon.program.daemon import PidFile
+from qmon.program.hangup import Hangup, is_heard
+from qmon.program.options import Options
+from qmon.version import VERSION
+
+if TYPE_CHECKING:
+    from qmon.hmp.tables.table import Tables
+    from qmon.program.daemon import Launcher
+
+SWITCH_SECONDS = 0.0002
+"""Python's own is 5 ms: too long for a migration whose progress is asked for all the time."""
+
+
+class Program:
+    """One qmon process, from its options to its end."""
+
+    def __init__(self, options: Options, launcher: Launcher | None) -> None:
+        self._options = options
+        self._launcher = launcher
+
+    async def run(self) -> int:
+        """Start, serve until the end is asked for, clean up; return the exit status.
+
+        Raises CommandError, UsageError, HxError or OSError when it can't start.
+        """
+        options = self._options
+        tables = _read_tables(options.hx)
+        log = Log()
+        log.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
+        machine = EmbeddedMachine(
+            name=options.name,
+            uuid=options.uuid,
+            incoming=options.incoming,
+            paused=options.paused,
+            state_folder=Path(options.statedir) if options.statedir else state_folder(),
+            log=log,
+        )
+        # A data thread that comes back from a system call waits at most this long for the loop's thread.
+        sys.setswitchinterval(SWITCH_SECONDS)
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(Workers(4, "waiting"))
+        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_heard() else [])):
+            loop.add_signal_handler(number, machine.request_quit)
+        async with contextlib.AsyncExitStack() as stack:
+            if options.pidfile is not None:
+                stack.callback(PidFile(options.pidfile).remove)
+            stack.push_async_callback(machine.close)
+            if options.chardevs:
+                making = asyncio.create_task(self._make_chardevs(machine.chardevs))
+                if not await _unless(machine, making):
+                    return 0
+            for arguments in options.objects:
+                await machine.registry.execute("object-add", arguments)
+            await machine.start(
+                [
+                    DriveSettings(
+                        *(drive.id, drive.file, drive.format, drive.interface, drive.read_only),
+                        limits=read_limits(drive.limits),
+                        group=drive.group,
+                        node_name=drive.node_name,
+                    )
+                    for drive in options.drives
+                ]
+            )
+            monitor = Monitor(machine.registry, tables)
+            monitor.open_output = machine.open_appending
+            if options.trace_qmp:
+                monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
+            self._attach(monitor, machine.chardevs)
+            return await self._serve(machine, monitor)
+
+    async def _make_chardevs(self, chardevs: Chardevs) -> None:
+        """Make what the monitors speak on; wait for the clients that are to be waited for.
+
+        Raises QmonError naming the option.
+        """
+        for made in self._options.chardevs:
+            try:
+                if made.options.kind == "stdio" and self._options.stdin_monitor:
+                    chardevs.reserve_stdio(made.options.id)
+                    continue
+                chardev = await chardevs.make(made.options)
+            except QmonError as error:
+                raise QmonError(f"{made.shown}: {error}") from error
+            if chardev.kind == "pty":
+                path = chardev.filename.removeprefix("pty:")
+                print(f"char device redirected to {path} (label {chardev.label})", flush=True)
+
+    def _attach(self, monitor: Monitor, chardevs: Chardevs) -> None:
+        for each in self._options.monitors:
+            chardev = chardevs.get(each.chardev)
+            if each.mode is MonitorMode.CONTROL:
+                from qmon.qmp.server import QmpServer
+
+                chardev.attach(QmpServer(monitor.target, pretty=each.pretty).serve)
+            elif chardev.kind != "stdio":
+                from qmon.hmp.fronts.socket_monitor import SocketMonitor
+
+                chardev.attach(SocketMonitor(monitor).serve)
+                start_thread(threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True))
+
+    async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
+        """Run the scripts, go to the background or run the monitor on stdin; what else listens goes on."""
+        options = self._options
+        hangup = Hangup(machine, options.monitors_elsewhere)
+        hangup.listen()
+        on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
+        stays = options.other_monitors or options.daemonize or on_terminal
+        status = 0
+        if options.scripts or (options.stdin_monitor and not on_terminal):
+            from qmon.hmp.fronts.script import Script
+            from qmon.program.script_run import ScriptRun, open_scripts
+
+            scripts = await asyncio.to_thread(open_scripts, options.scripts)
+            if options.stdin_monitor and not on_terminal:
+                scripts.append(Script("stdin", sys.stdin))
+            run = ScriptRun(machine, monitor, options)
+            for script in scripts:
+                if not await run.run(script):
+                    return await run.end()
+            if hangup.terminal_has_gone:
+                await hangup.settle()
+            if machine.is_quitting or not (stays or hangup.goes_on or await run.waits()):
+                return await run.end()
+            run.sum_up()
+            status = run.status
+        if self._launcher is not None:
+            self._launcher.ready()
+        if on_terminal and not hangup.goes_on:
+            await self._serve_terminal(machine, monitor, hangup)
+        await machine.wait_quit()
+        return status
+
+    async def _serve_terminal(self, machine: EmbeddedMachine, monitor: Monitor, hangup: Hangup) -> None:
+        from qmon.console.history import default_path
+        from qmon.console.session import Console
+
+        quiet = self._options.quiet
+        quit_requested = asyncio.Event()
+        waiter = asyncio.create_task(machine.wait_quit())
+        waiter.add_done_callback(lambda task: quit_requested.set())
+        hangup.console = console = Console(
+            monitor,
+            history_path=default_path(),
+            quit_requested=quit_requested,
+            greeting="" if quiet else f"qmon {VERSION} monitor - type 'help' for more information",
+            quiet=quiet,
+            assume_yes=self._options.assume_yes,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
+        try:
+            await console.run()
+        finally:
+            loop.add_signal_handler(signal.SIGINT, machine.request_quit)
+            waiter.cancel()
+            hangup.console = None
+        if not machine.is_quitting:
+            await hangup.settle()
+
+
+async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:
+    """Wait for work, or for the machine's end; whether the work was done. Raises what the work raises."""
+    end = asyncio.create_task(machine.wait_quit())
+    await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+    end.cancel()
+    if not work.done():
+        work.cancel()
+        await asyncio.wait([work])
+        return False
+    work.result()
+    return True
+
+
+def _read_tables(files: Sequence[str]) -> Tables | None:
+    """The command tables with those files on top; None where there are none. Raises HxError or OSError."""
+    if not files:
+        return None
+    from qmon.hmp.tables.given import read_given
+
+    return read_given(files, read_file)

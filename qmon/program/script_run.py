@@ -1,0 +1,160 @@
+"""The scripts of one process: run one after another until one fails, and what is said at their end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qmon.errors import QmonError, reason
+from qmon.hmp.commands.migration import POLL_SECONDS, UNDER_WAY
+from qmon.hmp.ending import cut_off
+from qmon.hmp.fronts.script import Script, run_script
+from qmon.hmp.fronts.script_person import JsonPerson, OutputGoneError, ScriptPerson
+from qmon.hmp.line.secrets import without_secrets
+from qmon.hmp.monitor import Monitor
+from qmon.machine.embedded import DEFER, EmbeddedMachine
+from qmon.program.options import STDIN, Options, ScriptOption
+
+_logger = logging.getLogger(__name__)
+
+_LAST_LINE_SECONDS = 0.2
+"""How long a line may go on when the machine has quit."""
+
+
+class ScriptRun:
+    """``person`` gives all the lines, and is told what becomes of them."""
+
+    def __init__(self, machine: EmbeddedMachine, monitor: Monitor, options: Options) -> None:
+        self._machine = machine
+        self._monitor = monitor
+        self._options = options
+        self._person = (
+            JsonPerson(monitor, keep_going=options.keep_going)
+            if options.json
+            else ScriptPerson(monitor, keep_going=options.keep_going, quiet=options.quiet)
+        )
+        self._cut_off = False
+
+    @property
+    def status(self) -> int:
+        """The exit status, as far as the scripts make it."""
+        return int(self._person.failed > 0 or self._cut_off)
+
+    async def run(self, script: Script) -> bool:
+        """Run a script up to its end or the machine's; whether the process may go on."""
+        running = asyncio.create_task(run_script(self._monitor, script, self._person, self._person))
+        end = asyncio.create_task(self._machine.wait_quit())
+        await asyncio.wait([running, end], return_when=asyncio.FIRST_COMPLETED)
+        end.cancel()
+        if not running.done() and not self._monitor.quitting:
+            self._break_off()
+        if not running.done():
+            await asyncio.wait([running], timeout=_LAST_LINE_SECONDS)
+        if not running.done():
+            running.cancel()
+            await asyncio.wait([running])
+            return False
+        try:
+            return running.result() and not self._machine.is_quitting
+        except OutputGoneError as error:
+            self._cut_off = True
+            self._say(str(error))
+            return False
+        except OSError as error:
+            self._cut_off = True
+            self._say(f"{script.name}: {reason(error)}")
+            return False
+
+    def _break_off(self) -> None:
+        """The end has come from elsewhere: no further line begins, and the one that runs is told of."""
+        self._monitor.quitting = True
+        origin = self._person.origin
+        if origin is not None:
+            self._cut_off = True
+            line = without_secrets(self._monitor.tables, origin.line).line
+            self._say(f"told to end at {origin}: {line}")
+
+    def sum_up(self) -> None:
+        """Say how many lines failed, where that did not end the script."""
+        count = self._person.failed
+        if count and self._options.keep_going:
+            self._say(f"{count} {'line' if count == 1 else 'lines'} failed")
+
+    async def waits(self) -> bool:
+        """Whether a destination goes on behind the last line: where its disks are served, it does.
+
+        Else a migration that has begun to come in is waited for here, so that it is not cut off.
+        """
+        if self._monitor.quitting:
+            return False
+        target = self._monitor.target
+        info = await target.execute("query-migrate")
+        is_destination = self._options.incoming not in (None, DEFER) or _is_awaited(info)
+        if is_destination and await target.execute("query-block-exports"):
+            _logger.warning("the script has ended: qmon serves the disks until a signal ends it")
+            return True
+        if _is_awaited(info) and info.get("status") in UNDER_WAY:
+            _logger.warning("the script has ended: qmon waits for the migration that comes in, then ends")
+        while _is_awaited(info) and info.get("status") in UNDER_WAY and not self._machine.is_quitting:
+            await asyncio.sleep(POLL_SECONDS)
+            info = await target.execute("query-migrate")
+        return False
+
+    async def end(self) -> int:
+        """Say what is to be said when the process ends; return the exit status."""
+        self.sum_up()
+        if self._options.assume_yes and self._monitor.quitting:
+            return self.status
+        found = await cut_off(self._monitor.target)
+        for each in found:
+            self._say(f"the script ends while {each}")
+        if any(each.is_migration for each in found):
+            return 1
+        if self.status or self._machine.is_quitting:
+            return self.status
+        if _is_awaited(await self._monitor.target.execute("query-migrate")):
+            self._say(
+                "the script ends before the migration has come in:"
+                " add -daemonize, a -monitor socket, or 'wait migrate'"
+            )
+            return 1
+        return 0
+
+    def _say(self, text: str) -> None:
+        print(f"qmon: {text}", file=sys.stderr, flush=True)
+
+
+def _is_awaited(info: Mapping[str, Any]) -> bool:
+    """Whether a MigrationInfo is of a machine that listens for a migration, begun or not."""
+    return "socket-address" in info
+
+
+def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
+    """Open every script before the first one runs. Raises QmonError. May block."""
+    lines = 0
+    scripts = []
+    for option in options:
+        if option.is_line:
+            lines += 1
+            scripts.append(Script("-c", option.text, number=lines))
+        elif option.text == STDIN:
+            scripts.append(Script("stdin", sys.stdin))
+        else:
+            try:
+                opened = _open_without_waiting
+                file = open(option.text, "rb", opener=opened)  # noqa: SIM115 - read until the process ends
+            except (OSError, ValueError) as error:
+                raise QmonError(f"-script {option.text}: {reason(error)}") from error
+            scripts.append(Script(option.text, file, (os.path.realpath(option.text),)))
+    return scripts
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a FIFO before anybody writes to it; reading waits for that (``qmon.hmp.fronts.script``)."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor

@@ -1,0 +1,93 @@
+"""What is asked before something is destroyed: of a person at a terminal, and of nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from qmon.hmp.monitor import Monitor
+from tests.hmp.commands.test_quit import Deciding
+from tests.support.fake_target import NODE, FakeMachine
+
+
+def machine_with_clients(clients: int, status: str = "running") -> FakeMachine:
+    """Two exports of d0, all clients on the second."""
+    machine = FakeMachine()
+    exports = [
+        {"id": name, "node-name": NODE["node-name"], "x-qmon-name": name, "x-qmon-clients": count}
+        for name, count in (("d0", 0), ("again", clients))
+    ]
+
+    async def query_exports() -> list[dict[str, Any]]:
+        return exports
+
+    async def block_resize(device: str, size: int) -> None:
+        machine.calls.append(("block_resize", {"device": device, "size": size}))
+
+    async def query_status() -> dict[str, Any]:
+        return {"status": status, "running": False}
+
+    async def cont(x_qmon_force: bool | None = None) -> None:
+        machine.calls.append(("cont", {}))
+
+    machine.registry.add("query-block-exports", query_exports)
+    machine.registry.add("block_resize", block_resize)
+    machine.registry.add("query-status", query_status)
+    machine.registry.add("cont", cont)
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("line", "clients", "question", "otherwise"),
+    [
+        ("drive_del d0", 2, "2 NBD clients use 'd0': remove it all the same?", "'d0' stays"),
+        ("drive_del d0", 1, "1 NBD client uses 'd0': remove it all the same?", "'d0' stays"),
+        ("drive_del d0", 0, "", ""),
+        (
+            "block_resize d0 1M",
+            0,
+            "What 'd0' holds behind 1 MiB of 16 MiB will be lost: go on?",
+            "'d0' keeps its size",
+        ),
+        ("block_resize d0 16M", 0, "", ""),
+        ("block_resize d0 1G", 0, "", ""),
+        (
+            "nbd_server_stop",
+            1,
+            "1 NBD client uses the NBD server: stop it all the same?",
+            "The NBD server goes on",
+        ),
+        ("nbd_server_stop", 0, "", ""),
+        (
+            "nbd_server_remove -f again",
+            3,
+            "3 NBD clients use export 'again': throw them out?",
+            "export 'again' stays",
+        ),
+        ("nbd_server_remove -f d0", 3, "", ""),
+        ("nbd_server_remove again", 3, "", ""),
+    ],
+)
+def test_a_person_is_asked_before_something_is_lost(
+    line: str, clients: int, question: str, otherwise: str
+) -> None:
+    for interactive in (True, False):
+        for answer in (True, False):
+            machine, person = machine_with_clients(clients), Deciding(answer, interactive)
+            good = asyncio.run(Monitor(machine.registry).run_line(line, person))
+            is_asked = bool(question) and interactive
+            assert person.asked == [question] * is_asked
+            refused = is_asked and not answer
+            assert good is not refused
+            assert bool(machine.calls) is not refused
+            assert person.said() == (otherwise if refused else "")
+
+
+@pytest.mark.parametrize(("status", "asks"), [("postmigrate", True), ("paused", False)])
+def test_running_disks_that_were_handed_over_is_asked_about(status: str, asks: bool) -> None:
+    machine, person = machine_with_clients(0, status), Deciding(False)
+    assert asyncio.run(Monitor(machine.registry).run_line("cont -f", person)) is not asks
+    assert bool(person.asked) is asks
+    assert bool(machine.calls) is not asks

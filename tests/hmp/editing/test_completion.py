@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmon.hmp.editing.completion import complete
+from qmon.hmp.editing.word_lists import ARGUMENTS, FLAGS
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.tables.table import Tables, default_tables, look_up
+from qmon.machine.drive import DriveSettings
+from qmon.machine.embedded import EmbeddedMachine
+from qmon.qmp.registry import Registry
+from tests.support.fake_target import FakeMachine, one_command
+
+
+def offered(text: str, tables: Tables | None = None) -> list[str]:
+    """The whole lines that the suggestions would make."""
+    suggestions = asyncio.run(complete(Monitor(FakeMachine().registry, tables), text))
+    return [text[: suggestion.start] + suggestion.text for suggestion in suggestions]
+
+
+URIS = ("exec:", "fd:", "file:", "tcp:", "unix:")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("dr", [f"drive_{name}" for name in ("add", "backup", "del", "mirror")]),
+        ("  quit", ["  quit"]),
+        ("info mig", [f"info migrate{end}" for end in ("", "_capabilities", "_parameters")]),
+        ("help info st", ["help info stats", "help info status"]),
+        ("help drive_d", ["help drive_del"]),
+        ("? inf", ["? info"]),
+        ("drive_del ", ["drive_del d0"]),
+        ("drive_del d0 ", []),
+        ("block_resize ", ["block_resize d0"]),
+        ("eject -f ", ["eject -f d0"]),
+        ("qemu-io ", ["qemu-io -d", "qemu-io d0"]),
+        ("info block -", ["info block -n", "info block -v"]),
+        ("info block -v ", ["info block -v -n", "info block -v d0"]),
+        ("migrate -d ", [f"migrate -d {word}" for word in ("-b", "-i", "-r", "blk", "inc", *URIS)]),
+        ("migrate -d blk ", [f"migrate -d blk {word}" for word in ("-i", "-r", "inc", *URIS)]),
+        ("migrate -d blk t", ["migrate -d blk tcp:"]),
+        ("sendkey ctrl-alt-dele", ["sendkey ctrl-alt-delete"]),
+        ("watchdog_action p", ["watchdog_action pause", "watchdog_action poweroff"]),
+        ("log unimp,guest", ["log unimp,guest_errors"]),
+        ("time drive_del ", ["time drive_del d0"]),
+        ("watch inf", []),
+        ("time " * 5000, []),
+        ("watch -n 3 0.5 time inf", ["watch -n 3 0.5 time info"]),
+        ("wait ", ["wait job", "wait migrate"]),
+        ("wait migrate ", []),
+        ("qmp query-na", ["qmp query-name"]),
+        ("wait m", ["wait migrate"]),
+        ("qmp migrate_c", ["qmp migrate_cancel"]),
+        ("time info mig", [f"time info migrate{end}" for end in ("", "_capabilities", "_parameters")]),
+        ("watch -n 3 0.5 drive_del ", ["watch -n 3 0.5 drive_del d0"]),
+        ("trace-file f", ["trace-file flush"]),
+        ("drive_mirror d0 x.img q", ["drive_mirror d0 x.img qcow2"]),
+        ("drive_add 0 file=x.img,f", ["drive_add 0 file=x.img,format="]),
+        ("object_add secret,id=s,form", ["object_add secret,id=s,format="]),
+        ("migrate blk -i i", []),
+        ("migrate_set_parameter max", ["migrate_set_parameter max-bandwidth"]),
+        ("migrate_set_parameter max-bandwidth ", []),
+        ("migrate_set_capability e", ["migrate_set_capability events"]),
+        (
+            "migrate_set_capability events o",
+            [f"migrate_set_capability events {word}" for word in ("off", "on")],
+        ),
+        ("nosuch ", []),
+        ("quit # c", []),
+    ],
+)
+def test_what_could_follow_is_offered(text: str, lines: list[str]) -> None:
+    assert offered(text) == lines
+
+
+def test_the_empty_line_offers_every_name_with_its_meaning() -> None:
+    monitor = Monitor(Registry())
+    suggestions = asyncio.run(complete(monitor, ""))
+    assert [suggestion.text for suggestion in suggestions] == monitor.tables.main.names()
+    assert all(suggestion.meaning for suggestion in suggestions)
+
+
+def test_every_flag_and_every_word_of_a_list_is_one_that_the_tables_have() -> None:
+    main = default_tables().main
+    for path, letters in FLAGS.items():
+        command = look_up(main, path)
+        assert command is not None
+        assert command.command is not None
+        assert {each.letter for each in command.command.parameters if each.is_flag} == set(letters), path
+    for path, key in ARGUMENTS:
+        command = look_up(main, path)
+        assert command is not None
+        assert command.command is not None, path
+        assert key in {each.key for each in command.command.parameters}, path
+
+
+def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drives, exports, files, settings and flags, by the machine that has them."""
+    (tmp_path / "d0.img").write_bytes(bytes(1 << 20))
+    monkeypatch.chdir(tmp_path)
+
+    async def look() -> dict[str, str]:
+        machine = EmbeddedMachine(state_folder=tmp_path)
+        try:
+            await machine.start([DriveSettings("d0", "d0.img", "raw", "none", False)])
+            await machine.registry.execute("nbd-server-start", {"addr": {"type": "unix", "path": "nbd"}})
+            await machine.registry.execute("nbd-server-add", {"device": "d0"})
+            monitor = Monitor(machine.registry)
+            lines = (
+                *("drive_del d", "nbd_server_remove d", "logfile d", "migrate -d -", "object_add sec"),
+                *("migrate_set_parameter downt", "migrate_set_parameter multifd-compression zl"),
+                *("migrate_set_capability pause", "qom-list /mach", "info trace-events nbd_rec"),
+            )
+            found = {line: next(iter(await complete(monitor, line)), None) for line in lines}
+            return {line: f"{each.text}: {each.meaning}" if each else "" for line, each in found.items()}
+        finally:
+            await machine.close()
+
+    assert asyncio.run(look()) == {
+        "drive_del d": "d0: raw, 1 MiB, d0.img",
+        "nbd_server_remove d": "d0: node #block102, 0 clients",
+        "logfile d": "d0.img: 1 MiB",
+        "migrate -d -": "-b: copy the disks in full",
+        "object_add sec": "secret: ",
+        "migrate_set_parameter downt": (
+            "downtime-limit: 300 ms: Longest time that the machine may stand still at the switchover"
+        ),
+        "migrate_set_parameter multifd-compression zl": "zlib: ",
+        "migrate_set_capability pause": (
+            "pause-before-switchover: off: At the switchover, stand still until migrate_continue"
+        ),
+        "qom-list /mach": "/machine: child<none-machine>",
+        "info trace-events nbd_rec": "nbd_receive_request: disabled",
+    }
+
+
+def test_a_target_without_drives_offers_none() -> None:
+    assert asyncio.run(complete(Monitor(Registry()), "drive_del ")) == []
+
+
+def test_files_are_offered_in_quotes_where_they_need_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.img").touch()
+    (tmp_path / "one two.img").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "three.img").touch()
+    (tmp_path / ".hidden").touch()
+    monkeypatch.chdir(tmp_path)
+    tables = one_command("a:F,b:b")
+    assert offered("cmd one", tables) == ["cmd one.img"]
+    assert offered('cmd "one', tables) == ['cmd "one two.img"', 'cmd "one.img"']
+    assert offered("cmd fol", tables) == ["cmd folder/"]
+    assert offered("cmd folder/t", tables) == ["cmd folder/three.img"]
+    assert offered(f"cmd {tmp_path}/fold", tables) == [f"cmd {tmp_path}/folder/"]
+    assert offered("cmd nosuch/", tables) == []
+    assert offered("cmd x o", tables) == ["cmd x off", "cmd x on"]
+
+
+@given(text=st.text(st.sampled_from('migrate-d blk info"/#p x')))
+def test_a_suggestion_goes_on_from_what_is_typed(text: str) -> None:
+    for suggestion in asyncio.run(complete(Monitor(FakeMachine().registry), text)):
+        assert suggestion.text.startswith(text[suggestion.start :])
+
+
+def test_objects_are_offered_by_type_and_by_id() -> None:
+    async def types(implements: str, abstract: bool) -> list[dict[str, str]]:
+        return [{"name": name, "parent": "object"} for name in ("secret", "iothread")]
+
+    async def listing(path: str) -> list[dict[str, str]]:
+        return [{"name": "type", "type": "string"}, {"name": "io0", "type": "child<iothread>"}]
+
+    registry = Registry()
+    assert asyncio.run(complete(Monitor(registry), "object_add ")) == []
+    assert asyncio.run(complete(Monitor(registry), "object_del ")) == []
+    registry.add("qom-list-types", types)
+    registry.add("qom-list", listing)
+    for line, choices in (
+        ("object_add ", ["iothread", "secret"]),
+        ("object_add s", ["secret"]),
+        ("object_del ", ["io0"]),
+    ):
+        offered = asyncio.run(complete(Monitor(registry), line))
+        assert [suggestion.text for suggestion in offered] == choices

@@ -1,0 +1,38 @@
+"""What is suggested in place of a name that nothing has."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from qmon.hmp.editing.nearest import nearest
+from qmon.hmp.monitor import Monitor
+from tests.support.fake_target import FakeMachine
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("migrte tcp:0:4444", "migrate"),
+        ("blockresize d0 1M", "block_resize"),
+        ("info blok", "info block"),
+        ("info migrate_params", "info migrate_parameters"),
+        ("migrate_set_parameter max-bandwith 1", "max-bandwidth"),
+        ("info block d00", "d0"),
+        ("migrte # note", "migrate"),
+        ("xyzzy", None),
+        ("", None),
+        ("# note", None),
+        ("info block d0", None),
+        ("print 1+", None),
+        ("block_resize nosuch 1M", None),
+        ("migrate unix:x", None),
+        ("nbd_server_start unix:x", None),
+        ("log guest_errors,nosuch", None),
+        ("watchdog_action resett", "reset"),
+        ("migrate_set_parameter mode", None),
+    ],
+)
+def test_the_nearest_name_is_found(line: str, meant: str | None) -> None:
+    assert asyncio.run(nearest(Monitor(FakeMachine().registry), line)) == meant

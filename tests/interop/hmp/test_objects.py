@@ -1,0 +1,362 @@
+"""Objects: the same lines to a QEMU and to a qmon, and the same options on their command lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from qmon.hmp.monitor import Monitor
+from tests.interop.hmp.test_hmp import (
+    Hmp,
+    QmpTarget,
+    compare,
+    end,
+    start_qemu,
+)
+from tests.support.peers import require
+from tests.support.processes import CHECKOUT, QMON
+from tests.support.two_monitors import (
+    CLOSED,
+    Answer,
+    TwoMonitors,
+    told,
+)
+
+SESSIONS = Path(__file__).with_name("objects")
+QEMU = ("qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-monitor", "none")
+KEYS = "joe:0123456789abcdef\nqemu:00112233\n"
+_THREAD = re.compile(r"thread_id=\d+")
+
+
+@pytest.fixture
+def monitors(both: TwoMonitors) -> TwoMonitors:
+    """Both started anew."""
+    both.start_again()
+    return both
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
+    require("qemu-system-x86_64", "openssl")
+    folder = tmp_path_factory.mktemp("o")
+    with TwoMonitors(folder) as both:
+        for each in ("qemu", "qmon"):
+            fill(folder / each)
+        yield both
+
+
+def fill(folder: Path) -> None:
+    """Files that objects name: a text, and credentials, good and bad."""
+    (folder / "f").write_text("hello\n")
+    good, bad = folder / "creds", folder / "bad"
+    good.mkdir()
+    bad.mkdir()
+    (good / "keys.psk").write_text(KEYS)
+    (bad / "keys.psk").write_text("junk\n")
+    (bad / "ca-cert.pem").write_text("junk\n")
+    for name in ("ca", "server"):
+        made = ["-keyout", f"{name}-key.pem", "-out", f"{name}-cert.pem"]
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        command = ["openssl", "req", "-x509", *curve, *made, "-days", "30", "-subj", f"/CN={name}"]
+        subprocess.run(command, cwd=good, check=True, capture_output=True)
+
+
+def quiet(answer: Answer) -> Answer:
+    """An answer without what differs from run to run."""
+    return tuple(_THREAD.sub("thread_id=N", row) for row in answer)
+
+
+def differing(monitors: TwoMonitors, lines: Sequence[str]) -> dict[str, tuple[Answer, Answer]]:
+    asked = {f"{number}: {line}": monitors.ask(line) for number, line in enumerate(lines, 1)}
+    assert all(CLOSED not in pair for pair in asked.values())
+    quieted = {line: (quiet(theirs), quiet(ours)) for line, (theirs, ours) in asked.items()}
+    return {line: (theirs, ours) for line, (theirs, ours) in quieted.items() if theirs != ours}
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SESSIONS.glob("*.hmp")))
+def test_a_session_is_answered_as_by_qemu(monitors: TwoMonitors, name: str) -> None:
+    lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 10
+    differences = differing(monitors, lines)
+    assert not differences, told(differences)
+
+
+@pytest.mark.parametrize("mark", ["-", "_", ".x"])
+def test_many_objects_that_go_leave_qemus_order(monitors: TwoMonitors, mark: str) -> None:
+    """A table is made smaller when an object comes or can't be completed, and not when one goes."""
+    ids = [f"{letter}{mark}{number}" for number in range(9) for letter in "axq"]
+    shown = "qom-list /objects"
+    lines = [f"object_add rng-builtin,id={id}" for id in ids]
+    lines += [line for id in ids[:22] for line in (f"object_del {id}", shown)]
+    lines += ["object_add rng-random,id=lost,filename=/nosuch/file", shown]
+    lines += ["object_add rng-builtin,id=new", shown]
+    differences = differing(monitors, lines)
+    assert not differences, told(differences)
+
+
+IDS = st.sampled_from(
+    ["a", "b", "i0", "i1", "i2", "zz", "x-1", "k.k", "long" * 12, "A", "Z_9"]
+) | st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,6}", fullmatch=True)
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), IDS), min_size=1, max_size=40))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_objects_are_listed_in_qemus_order(monitors: TwoMonitors, steps: list[tuple[bool, str]]) -> None:
+    lines = [f"object_{'add rng-builtin,id=' if adds else 'del '}{id}" for adds, id in steps]
+    lines += ["qom-list /objects", "info qom-tree /objects"]
+    differences = differing(monitors, lines)
+    for id in {id for _, id in steps}:
+        monitors.ask(f"object_del {id}")
+    assert not differences, told(differences)
+
+
+NUMBERS = ["0", "1", "7", "010", "0x10", "-1", "1k", "1.5", "x", "", "4294967296", "9" * 20, " 3", "+3", "3 "]
+SWITCHES = ["on", "off", "yes", "no", "true", "false", "y", "n", "maybe", "", "ON", "1"]
+WORDS = ["", "x", "abc", "a,,b", "YWJj", "raw", "base64", "client", "server", "é", "nosuch", ".", "/nosuch"]
+VALUES = st.sampled_from([*NUMBERS, *SWITCHES, *WORDS]) | st.text("ab01.,=-é ", max_size=5)
+ODD_KEYS = [
+    "nosuch",
+    "a.b",
+    "a..b",
+    ".a",
+    "a.",
+    "1",
+    "-a",
+    "_a",
+    "__a.b_c",
+    "é",
+    "",
+    "id",
+    "qom-type.x",
+    "limits",
+]
+TYPES: dict[str, tuple[str, dict[str, list[str]]]] = {
+    "iothread": (
+        "",
+        dict.fromkeys(("poll-max-ns", "aio-max-batch", "thread-pool-min", "poll-grow"), NUMBERS),
+    ),
+    "secret": (
+        "data=abc",
+        {
+            "data": WORDS,
+            "file": ["f", "nosuch", "", "/"],
+            "format": WORDS,
+            "keyid": ["nosuch", ""],
+            "loaded": SWITCHES,
+        },
+    ),
+    "throttle-group": (
+        "",
+        {
+            **{f"x-iops-{end}": NUMBERS for end in ("total", "read-max", "total-max-length", "size")},
+            **{f"limits.bps-{end}": NUMBERS for end in ("total", "write", "write-max-length", "nosuch")},
+        },
+    ),
+    "memory-backend-ram": (
+        "size=1M",
+        {
+            "size": ["0", "x", "1.5K", "-1", "16E", "1k", "", "0x1000"],
+            "merge": SWITCHES,
+            "share": SWITCHES,
+            "prealloc-threads": NUMBERS,
+            "host-nodes": NUMBERS,
+            "host-nodes.0": ["x", "200", "-1", "70000"],
+            "policy": ["default", "nosuch", ""],
+        },
+    ),
+    "rng-random": ("", {"filename": ["/dev/urandom", "nosuch", "f"], "opened": SWITCHES}),
+    "tls-creds-anon": ("", {"dir": WORDS, "endpoint": WORDS, "verify-peer": SWITCHES, "priority": WORDS}),
+    "authz-simple": ("identity=x", {"identity": WORDS}),
+    "authz-list": (
+        "",
+        {
+            "policy": ["allow", "deny", "x"],
+            "rules": WORDS,
+            **{
+                f"rules.{end}": ["allow", "x", "glob"]
+                for end in ("0.match", "0.policy", "0.x", "1.match", "x", "01")
+            },
+        },
+    ),
+    "nosuch": ("", {}),
+}
+
+
+@st.composite
+def options(draw: st.DrawFn) -> str:
+    """What ``object_add`` is given: right but for one option."""
+    type_name = draw(st.sampled_from(sorted(TYPES)))
+    needed, known = TYPES[type_name]
+    parts = [draw(st.sampled_from(["", "qom-type="])) + type_name, "id=o", *([needed] if needed else [])]
+    expected = draw(st.booleans())
+    if known and expected:
+        key = draw(st.sampled_from(sorted(known)))
+        odd = f"{key}={draw(st.sampled_from(known[key]) | VALUES)}"
+    else:
+        odd = draw(st.sampled_from(ODD_KEYS)) + draw(st.sampled_from(["=", "=", ""])) + draw(VALUES)
+    parts.insert(draw(st.integers(1, len(parts))), odd)
+    return ",".join(parts)
+
+
+@given(text=options())
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
+    assume(not re.search(r"size=\s*[+]?(?:[1-9]\d{7,}|\d+[TPE])", text, re.IGNORECASE))
+    theirs, ours = monitors.ask(f"object_add {text}")
+    assert CLOSED not in (theirs, ours)
+    for id in ("o", *re.findall(r"id=([^,]*)", text)):
+        monitors.ask(f'object_del "{id}"')
+    if theirs[:1] == ("List of user creatable objects:",):
+        assert ours[:1] == theirs[:1]
+        return
+    assert ours == theirs
+
+
+JSON_TOKENS = [
+    *(
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        " ",
+        '"a"',
+        "'b'",
+        '"',
+        "'",
+        "1",
+        "-",
+        "0",
+        "01",
+        "1.5",
+        "1.",
+        "1e",
+        "1e3",
+        "-0",
+    ),
+    *(
+        "true",
+        "null",
+        "tru",
+        "nosuch",
+        "True",
+        '"\\n"',
+        '"\\q"',
+        '"\\u00e9"',
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+    ),
+    *('"\\u12"', "'\\''", '"é"', "%", "@", "\\", "9" * 20, "-" + "9" * 20, "1e999", '"a":1', '"a":'),
+]
+
+
+@given(text=st.lists(st.sampled_from(JSON_TOKENS), min_size=1, max_size=7).map("".join))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_json_is_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
+    assume(text.strip())
+    for made, path, name in (("iothread", "o", "poll-max-ns"), ("secret,data=x", "s", "data")):
+        theirs, ours = monitors.ask(f"object_add {made},id={path}")
+        assert theirs == ours
+        theirs, ours = monitors.ask(f"qom-set -j {path} {name} {text}")
+        assert ours == theirs
+        theirs, ours = monitors.ask(f"qom-get {path} {name}")
+        assert ours == theirs
+
+
+COMMAND_LINES = [
+    ["nosuch"],
+    ["secret,help"],
+    ["throttle-group,help"],
+    ["authz-list,help"],
+    ["iothread"],
+    ["iothread,id=1"],
+    ["iothread,id=a,x=3"],
+    ["iothread,id=a,poll-max-ns=x"],
+    ["iothread,id=a,poll-max-ns=-1"],
+    ["iothread,id=a,=3"],
+    ["iothread,id=a", "iothread,id=a"],
+    ["iothread,id=a", "nosuch"],
+    ["iothread,id=a", "iothread,id=1"],
+    ["memory-backend-ram,id=a"],
+    ["memory-backend-ram,id=a,size=x"],
+    ["memory-backend-ram,id=a,size=0"],
+    ["memory-backend-ram,id=a,size=1M,merge=x"],
+    ["memory-backend-ram,id=a,size=1M,prealloc-threads=-1"],
+    ["memory-backend-ram,id=a,size=1M,host-nodes=x"],
+    ["memory-backend-ram,id=a,size=1M,host-nodes=0-3"],
+    ["memory-backend-ram,id=a,size=1M,policy=bind"],
+    ["secret,id=a"],
+    ["secret,id=a,file=nosuch"],
+    ["secret,id=a,data=x,format=nosuch"],
+    ["secret,id=a,data=x,keyid=b,iv=x", "secret,id=b,data=x"],
+    ["tls-creds-x509,id=a,dir=/nosuch"],
+    ['{"qom-type":"iothread"}'],
+    ['{"qom-type":"iothread","id":"a","poll-max-ns":"3"}'],
+    ["{'qom-type':'iothread','id':'a','x':null}"],
+    ["{"],
+    ["{} x"],
+]
+
+
+@pytest.mark.parametrize("objects", COMMAND_LINES, ids=" ".join)
+def test_the_command_line_is_answered_as_by_qemu(objects: list[str], tmp_path: Path) -> None:
+    require(QEMU[0])
+    argv = [word for each in objects for word in ("-object", each)]
+    answers = []
+    for command in (QEMU, (*QMON, "-monitor", "none")):
+        done = subprocess.run(
+            [*command, *argv], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        )
+        answers.append((done.returncode, done.stdout, done.stderr.replace("qemu-system-x86_64: ", "qmon: ")))
+    theirs, ours = answers
+    assert ours == theirs
+
+
+def test_an_object_of_the_command_line_is_there_before_the_drives(tmp_path: Path) -> None:
+    """What is wrong with an object is told, although the drive is wrong too."""
+    drive = ["-drive", "file=/nosuch.img,id=d0,format=raw,if=none"]
+    command = [*QMON, *drive, "-object", "secret,id=s0,file=/nosuch", "-monitor", "none"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("qmon: Unable to read /nosuch: ")
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hmp, QmpTarget]]:
+    """A QEMU by its own monitor, and another one as a target of ours."""
+    require(QEMU[0], "qemu-img")
+    folder = tmp_path_factory.mktemp("p")
+    with contextlib.ExitStack() as stack:
+        for name, option in (("hmp", "-monitor"), ("qmp", "-qmp")):
+            process = start_qemu(folder / name, option, "unix:m,server,nowait")
+            stack.callback(end, process)
+            (folder / name / "f").write_text("hello\n")
+        hmp, target = Hmp(folder / "hmp" / "m"), QmpTarget(folder / "qmp" / "m")
+        stack.callback(hmp.close)
+        stack.callback(target.close)
+        yield hmp, target
+
+
+@pytest.mark.parametrize("name", ["tree", "setting", "types", "help"])
+def test_a_qemu_that_is_driven_by_qmp_answers_as_by_its_own_monitor(
+    pair: tuple[Hmp, QmpTarget], name: str
+) -> None:
+    hmp, target = pair
+    lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()
+    shown = ("info iothreads", "qom-get compat_monitor0 addr")
+    compare(hmp, Monitor(target), [line for line in lines if line not in shown])

@@ -1,0 +1,82 @@
+"""The tools for people where people are: at a terminal."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import (
+    MIB,
+    Lab,
+    blank,
+    drive,
+    filled,
+)
+from tests.support.terminal import Terminal
+
+SECRET = "5ezam"
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path / "tmux", 120, XDG_STATE_HOME=str(tmp_path))
+    yield terminal
+    terminal.close()
+
+
+def begin(terminal: Terminal, *options: str) -> None:
+    command = shlex.join([sys.executable, "-m", "qmon", *options])
+    terminal.type(f"clear; {command}\r")
+    terminal.wait_for(r"^\(qemu\) $")
+
+
+def test_watching_and_waiting_are_ended_by_ctrl_c(terminal: Terminal) -> None:
+    begin(terminal, "-incoming", "defer", "-name", "web1")
+    terminal.type("watch 0.2 info name\r")
+    terminal.wait_for(r"(?:^\[\d\d:\d\d:\d\d\]\nweb1\n){3}")
+    terminal.press("C-c")
+    terminal.wait_for(r"\^C\n\(qemu\) $")
+    terminal.type("wait migrate\r")
+    terminal.wait_for(r"wait migrate\n(?!\(qemu\))")
+    terminal.press("C-c")
+    terminal.wait_for(r"\^C\nThe migration goes on\n\(qemu\) $")
+    terminal.type("info status\r")
+    terminal.wait_for(r"VM status: paused \(inmigrate\)\n\(qemu\) $")
+
+
+def test_quiet_and_traced(terminal: Terminal) -> None:
+    begin(terminal, "-q", "-trace-qmp", "-m", "1")
+    assert "qmon 0" not in terminal.screen()
+    assert "ignored" not in terminal.screen()
+    terminal.type("info name\r")
+    terminal.wait_for(
+        r'^\(qemu\) info name\n-> \{"execute": "query-name"\}\n<- \{"return": \{\}\}\n\(qemu\) $'
+    )
+    terminal.type("qmp query-name\r")
+    terminal.wait_for(r"\n\{\n\}\n\(qemu\) $")
+
+
+def test_passwords_are_not_kept_in_the_history(terminal: Terminal, tmp_path: Path) -> None:
+    begin(terminal)
+    terminal.type("info name\r")
+    for line in (f"set_password vnc {SECRET}", f"time change vnc password {SECRET}"):
+        terminal.type(f"{line}\r")
+        terminal.wait_for(rf"^\(qemu\) {line}\n(?:.+\n)+\(qemu\) $")
+    terminal.type("info uuid\r")
+    terminal.wait_for(r"^00000000-.*\n\(qemu\) $")
+    assert (tmp_path / "qmon" / "history").read_text() == "info name\ninfo uuid\n"
+
+
+def test_yes_is_said_before_it_is_asked(lab: Lab, terminal: Terminal) -> None:
+    uri = f"unix:{lab.folder / 'migrate.sock'}"
+    target = lab.start("target", *drive(blank(lab.folder / "b", 4 * MIB)), "-incoming", uri)
+    begin(terminal, "-y", *drive(filled(lab.folder / "a", 4 * MIB)))
+    terminal.type(f"migrate_set_parameter max-bandwidth 200k\rmigrate -d blk {uri}\r")
+    target.wait_migration("active")
+    terminal.type("quit\r")
+    terminal.wait_for(r"^Quit all the same\? \(y/n\) y\n\$ $")
+    target.wait_migration("failed")

@@ -1,0 +1,307 @@
+"""A switchover that takes too long: the guests go on, nothing they wrote is lost, and it is tried again."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from qmon.migration.wire.answers import AnswerReader, Type
+from tests.interop.migration.test_live import WritingGuest
+from tests.support.processes import (
+    MIB,
+    Lab,
+    Qmon,
+    blank,
+    drive,
+    eventually,
+    filled,
+    free_port,
+    noise,
+    same,
+)
+from tests.support.proxy import (
+    Fault,
+    Place,
+    Proxy,
+    Rule,
+    Way,
+)
+
+SIZE = 4 * MIB
+LIMIT = 5.4
+"""Seconds that guests may stand still with a downtime limit of 200 ms."""
+
+OVERDUE = "the switchover was not done within 5.4 s: the guests go on"
+
+
+class PatientGuest(WritingGuest):
+    """Measures how long a write of its has waited at most, one that never ends included."""
+
+    def __init__(self, exports: Sequence[Path], content: bytes) -> None:
+        super().__init__(exports, content)
+        self.longest = 0.0
+        self._looking = threading.Thread(target=self._look)
+
+    def __enter__(self) -> PatientGuest:
+        super().__enter__()
+        self._looking.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._looking.join()
+
+    def _look(self) -> None:
+        count, since = 0, time.monotonic()
+        while not self._stop.wait(0.01):
+            if self.acknowledged != count:
+                count, since = self.acknowledged, time.monotonic()
+            self.longest = max(self.longest, time.monotonic() - since)
+
+
+class Line:
+    """A proxy before a destination on a Unix socket, whose line can be made slow, and its answers late."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.uri = f"unix:{path}"
+        self.bytes_a_second = 0
+        """Of the stream, 0 for no limit."""
+        self.before_answer: Callable[[Type], None] = lambda kind: None
+        self._target = target
+        self._ends: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in [self._listener, *self._ends]:
+            with contextlib.suppress(OSError):  # ended before
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for end in [self._listener, *self._ends]:
+            end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the test is over
+            while True:
+                source, _ = self._listener.accept()
+                target = socket.socket(socket.AF_UNIX)
+                target.connect(str(self._target))
+                self._ends += [source, target]
+                for way in (self._carry_stream, self._carry_answers):
+                    thread = threading.Thread(target=way, args=(source, target))
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _carry_stream(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # an end has gone
+            while data := source.recv(4096 if self.bytes_a_second else 1 << 16):
+                left = memoryview(data)
+                while left:
+                    piece = max(1, self.bytes_a_second // 50) if self.bytes_a_second else len(left)
+                    target.sendall(left[:piece])
+                    left = left[piece:]
+                    if self.bytes_a_second:
+                        time.sleep(0.02)
+        self._end(source, target)
+
+    def _carry_answers(self, source: socket.socket, target: socket.socket) -> None:
+        reader = AnswerReader()
+        with contextlib.suppress(OSError):
+            while data := target.recv(1 << 16):
+                for answer in reader.feed(data):
+                    self.before_answer(answer.type)
+                source.sendall(data)
+        self._end(source, target)
+
+    @staticmethod
+    def _end(*ends: socket.socket) -> None:
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def disks(lab: Lab, *, shared: bool = False) -> tuple[list[str], list[str], Path]:
+    """The options of a source's and a destination's drive, and the image that is the destination's."""
+    image = filled(lab.folder / "source.img", SIZE)
+    if shared:
+        (lab.folder / "link.img").symlink_to(image)
+        return drive(image), drive(lab.folder / "link.img"), image
+    target = blank(lab.folder / "target.img", SIZE)
+    return drive(image), drive(target), target
+
+
+def slow_pair(lab: Lab) -> tuple[Qmon, Qmon, Path, Path]:
+    """A pair that stands still for at most LIMIT seconds; the destination's socket and image."""
+    mine, theirs, image = disks(lab)
+    source, target, uri = lab.pair(mine, theirs)
+    source.export("d0")
+    target.export("d0")
+    source.quietly("migrate_set_parameter downtime-limit 200")
+    return source, target, Path(uri.removeprefix("unix:")), image
+
+
+def attempts(source: Qmon) -> int:
+    """How many switchovers took too long."""
+    return int(source.figures().get("switchovers that took too long", 0))
+
+
+@pytest.mark.parametrize(
+    ("place", "shared"),
+    [
+        (Place(Way.STREAM, 8, "FINISH"), False),
+        (Place(Way.ANSWERS, 0, "PREPARED"), False),
+        (Place(Way.ANSWERS, 0, "PREPARED"), True),
+    ],
+    ids=["FINISH is late", "PREPARED is late", "PREPARED is late on shared storage"],
+)
+def test_guests_go_on_when_the_destination_is_not_prepared_in_time(
+    lab: Lab, place: Place, shared: bool
+) -> None:
+    mine, theirs, image = disks(lab, shared=shared)
+    port = free_port()
+    target = lab.start("target", *theirs, "-incoming", f"tcp:127.0.0.1:{port}")
+    source = lab.start("source", *mine)
+    source.export("d0")
+    target.export("d0")
+    source.quietly("migrate_set_parameter downtime-limit 200")
+    with (
+        Proxy(port, [Rule(place, Fault.STALL, seconds=8)]) as proxy,
+        PatientGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+    ):
+        guest.wait_for(10)
+        source.quietly(f"migrate -d {'' if shared else 'blk '}tcp:127.0.0.1:{proxy.port}")
+        source.wait_log(OVERDUE)
+        eventually(lambda: source.status() == "running", "the machine runs again")
+        assert source.migration() == "active"
+        guest.wait_for(10)
+        eventually(lambda: source.migration() == "completed", "it goes well the second time", 60)
+        guest.wait_for(10)
+    assert guest.error is None
+    assert LIMIT - 1 < guest.longest < LIMIT + 10
+    assert proxy.acted
+    assert attempts(source) == 1
+    assert source.status() == "paused (postmigrate)"
+    assert image.read_bytes() == guest.content
+
+
+def test_guests_go_on_when_the_line_becomes_slow_and_wait_no_more_until_it_is_fast_again(lab: Lab) -> None:
+    """The rate is learned: with the same left over it is not tried again."""
+    source, target, there, image = slow_pair(lab)
+    source.quietly("migrate_set_capability pause-before-switchover on")
+    with (
+        Line(lab.folder / "line", there) as line,
+        PatientGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+    ):
+        source.quietly(f"migrate -d blk {line.uri}")
+        source.wait_migration("pre-switchover")
+        line.bytes_a_second = 2000
+        source.quietly("migrate_continue pre-switchover")
+        source.wait_log(f"{OVERDUE} (attempt 1 of 3)")
+        line.bytes_a_second = 500_000  # slower than the guest writes, but what is sent arrives
+        time.sleep(LIMIT * 4)
+        guest.wait_for(100)
+        assert source.migration() == "active"
+        assert attempts(source) == 1
+        assert guest.longest < LIMIT + 10
+        line.bytes_a_second = 0
+        eventually(lambda: source.migration() == "pre-switchover", "it is paused again", 60)
+        source.quietly("migrate_continue pre-switchover")
+        source.wait_migration("completed")
+        guest.wait_for(10)
+    assert guest.error is None
+    assert image.read_bytes() == guest.content
+
+
+def test_after_some_attempts_the_migration_fails_and_the_source_runs_on(lab: Lab) -> None:
+    source, target, there, image = slow_pair(lab)
+
+    def dawdle(kind: Type) -> None:
+        if kind is Type.PREPARED:
+            time.sleep(LIMIT + 2)
+
+    with (
+        Line(lab.folder / "line", there) as line,
+        PatientGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+    ):
+        line.before_answer = dawdle
+        source.quietly(f"migrate -d blk {line.uri}")
+        eventually(lambda: source.migration().startswith("failed"), "it is given up", 90)
+        guest.wait_for(10)
+        assert source.migration().startswith("failed (the switchover took more than 5.4 s, 3 times: ")
+        assert source.status() == "running"
+        assert guest.longest < LIMIT + 10
+        assert target.status() == "paused (inmigrate)"
+        source.quietly(f"migrate -d blk unix:{there}")
+        source.wait_migration("completed")
+        guest.wait_for(10)
+    assert guest.error is None
+    assert image.read_bytes() == guest.content
+
+
+def test_a_pause_that_somebody_asked_for_may_last(lab: Lab) -> None:
+    source, target, there, _ = slow_pair(lab)
+    source.quietly("migrate_set_capability pause-before-switchover on", f"migrate -d blk unix:{there}")
+    source.wait_migration("pre-switchover")
+    time.sleep(LIMIT + 1)
+    assert source.migration() == "pre-switchover"
+    source.quietly("migrate_continue pre-switchover")
+    source.wait_migration("completed")
+    assert attempts(source) == 0
+    target.wait_status("running")
+    assert same(lab.folder / "source.img", lab.folder / "target.img")
+
+
+def test_a_destination_that_was_prepared_once_is_not_so_after_a_restart(lab: Lab) -> None:
+    """Its disk is a mixture: neither the operator nor a source in doubt may take it for whole."""
+    source, target, there, image = slow_pair(lab)
+    late = threading.Event()
+
+    def hold(kind: Type) -> None:
+        if kind is Type.PREPARED and not late.is_set():
+            late.set()
+            time.sleep(LIMIT + 2)
+
+    with Line(lab.folder / "line", there) as line:
+        line.before_answer = hold
+        source.quietly(f"migrate -d blk {line.uri}")
+        source.wait_log(OVERDUE)
+        assert late.is_set()
+        eventually(lambda: target.migration() == "active", "the destination has heard of it")
+        with source.guest() as guest:
+            guest.write(0, noise(512, 9))
+        target.kill()
+        source.wait_migration("failed")
+    assert source.status() == "running"
+    again = lab.start("again", *drive(image), "-incoming", f"unix:{lab.folder / 'again.in'}")
+    assert "have arrived" not in again.log()
+    assert again.command("migrate_resolve keep").startswith("Error: There is nothing to resolve")
+    assert again.status() == "paused (inmigrate)"
+    source.quietly(f"migrate -d blk unix:{lab.folder / 'again.in'}")
+    source.wait_migration("completed")
+    assert same(lab.folder / "source.img", image)
+
+
+def test_a_switchover_that_takes_too_long_can_be_cancelled(lab: Lab) -> None:
+    source, _, there, _ = slow_pair(lab)
+    with Line(lab.folder / "line", there) as line:
+        line.before_answer = lambda kind: time.sleep(LIMIT + 1) if kind is Type.PREPARED else None
+        source.quietly(f"migrate -d blk {line.uri}")
+        source.wait_log(OVERDUE)
+        source.quietly("migrate_cancel")
+        source.wait_migration("cancelled")
+        with source.guest() as guest:
+            guest.write(0, noise(512, 9))
+    assert source.status() == "running"

@@ -1,0 +1,246 @@
+"""A terminal is taken away, or SIGHUP comes: nothing ends that others still use."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.program.test_cli import gone
+from tests.support.guest import Guest
+from tests.support.monitor import Monitor
+from tests.support.processes import (
+    CHECKOUT,
+    MIB,
+    Lab,
+    blank,
+    drive,
+    eventually,
+    filled,
+    noise,
+    same,
+)
+from tests.support.terminal import Terminal
+
+SIZE = 4 * MIB
+
+
+class Seat:
+    """A terminal that can be taken away, and the qmon on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.terminal = Terminal(folder / "tmux", 120, XDG_STATE_HOME=str(folder))
+        self.log = folder / "qmon.log"
+        self._pidfile = folder / "pid"
+        self.pid = 0
+
+    def start(self, *options: str, before: str = "", behind: str = "") -> None:
+        words = [sys.executable, "-m", "qmon", "-D", str(self.log), "-pidfile", str(self._pidfile), *options]
+        self.terminal.type(f"clear; cd {CHECKOUT}; {before} {shlex.join(words)} {behind}\r")
+        eventually(lambda: self._pidfile.exists() and self._pidfile.read_text(), "it has started")
+        self.pid = int(self._pidfile.read_text())
+
+    def prompt(self) -> None:
+        self.terminal.wait_for(r"^\(qemu\) $")
+
+    def hang_up(self) -> None:
+        self.terminal.close()
+
+    @property
+    def has_ended_well(self) -> bool:
+        return gone(self.pid) and not self._pidfile.exists()
+
+    def wait_log(self, text: str) -> None:
+        eventually(lambda: self.log.exists() and text in self.log.read_text(), f"'{text}' in the log")
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> None:
+        """End it by SIGTERM, which it obeys."""
+        os.kill(self.pid, signal.SIGTERM)
+        eventually(lambda: self.has_ended_well, "it ends")
+
+
+@pytest.fixture
+def seat(tmp_path: Path) -> Iterator[Seat]:
+    seat = Seat(tmp_path)
+    yield seat
+    if seat.pid and not gone(seat.pid):
+        os.kill(seat.pid, signal.SIGKILL)
+    subprocess.run(["tmux", "-S", str(tmp_path / "tmux"), "kill-server"], capture_output=True, check=False)
+
+
+def hang_up(seat: Seat) -> None:
+    seat.hang_up()
+
+
+def send_signal(seat: Seat) -> None:
+    os.kill(seat.pid, signal.SIGHUP)
+
+
+both_ways = pytest.mark.parametrize("how", [hang_up, send_signal], ids=["terminal", "signal"])
+
+
+@both_ways
+def test_with_nothing_to_cut_off_it_ends_in_good_order(
+    seat: Seat, tmp_path: Path, how: Callable[[Seat], None]
+) -> None:
+    seat.start(*drive(filled(tmp_path / "a", SIZE)), "-incoming", f"unix:{tmp_path / 'in'}")
+    seat.prompt()
+    how(seat)
+    eventually(lambda: seat.has_ended_well, "it has ended")
+    assert not (tmp_path / "in").exists()
+
+
+@both_ways
+def test_a_client_is_served_on_without_the_terminal(
+    seat: Seat, tmp_path: Path, how: Callable[[Seat], None]
+) -> None:
+    nbd = tmp_path / "nbd"
+    seat.start(*drive(filled(tmp_path / "a", SIZE)))
+    seat.prompt()
+    seat.terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
+    seat.terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
+    with Guest(nbd, "d0") as guest:
+        seat.terminal.wait_for(r"came to export")
+        how(seat)
+        seat.wait_log("hung up: qmon goes on without a terminal: 1 NBD client uses export 'd0'")
+        if how is send_signal:
+            seat.terminal.press("Enter")  # whoever still sits there gets nothing for it
+        before = seat.cpu_seconds()
+        time.sleep(1)
+        assert seat.cpu_seconds() - before < 0.5
+        guest.write(0, b"x" * 512)
+        assert guest.read(512, 512) == noise(SIZE)[512:1024]
+    with Guest(nbd, "d0") as guest:
+        assert guest.read(0, 512) == b"x" * 512
+    assert "Traceback" not in seat.log.read_text()
+    seat.end()
+    assert (tmp_path / "a").read_bytes()[:512] == b"x" * 512
+
+
+def test_a_hangup_when_the_last_client_has_left_ends_it(seat: Seat, tmp_path: Path) -> None:
+    nbd = tmp_path / "nbd"
+    seat.start(*drive(filled(tmp_path / "a", SIZE)))
+    seat.prompt()
+    seat.terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
+    seat.terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
+    with Guest(nbd, "d0"):
+        seat.terminal.wait_for(r"came to export")
+        seat.hang_up()
+        seat.wait_log("hung up")
+    assert not gone(seat.pid)
+    send_signal(seat)
+    eventually(lambda: seat.has_ended_well, "it has ended")
+
+
+@pytest.mark.parametrize("detached", [True, False], ids=["background", "watched"])
+@both_ways
+def test_a_migration_out_goes_on_to_its_end(
+    lab: Lab, seat: Seat, how: Callable[[Seat], None], detached: bool
+) -> None:
+    uri = f"unix:{lab.folder / 'in'}"
+    target = lab.start("target", *drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
+    seat.start(*drive(filled(lab.folder / "a", SIZE)))
+    seat.prompt()
+    seat.terminal.type("migrate_set_parameter max-bandwidth 1M\r")
+    seat.terminal.type(f"migrate {'-d ' * detached}blk {uri}\r")
+    target.wait_migration("active")
+    how(seat)
+    seat.wait_log("hung up: qmon goes on without a terminal: a migration is under way")
+    target.wait_migration("completed")
+    target.wait_status("running")
+    assert same(lab.folder / "a", lab.folder / "b")
+    assert not gone(seat.pid)
+    seat.end()
+
+
+def test_a_migration_in_goes_on_to_its_end(lab: Lab, seat: Seat) -> None:
+    uri = f"unix:{lab.folder / 'in'}"
+    seat.start(*drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
+    seat.prompt()
+    source = lab.start("source", *drive(filled(lab.folder / "a", SIZE)))
+    source.quietly("migrate_set_parameter max-bandwidth 1M", f"migrate -d blk {uri}")
+    source.wait_migration("active")
+    seat.hang_up()
+    seat.wait_log("hung up: qmon goes on without a terminal: a migration is under way")
+    source.wait_migration("completed")
+    assert same(lab.folder / "a", lab.folder / "b")
+    seat.end()
+
+
+def test_a_script_at_a_terminal_goes_on_with_its_migration(lab: Lab, seat: Seat) -> None:
+    uri = f"unix:{lab.folder / 'in'}"
+    target = lab.start("target", *drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
+    options = drive(filled(lab.folder / "a", SIZE))
+    lines = ("migrate_set_parameter max-bandwidth 1M", f"migrate blk {uri}")
+    seat.start(*options, *(word for line in lines for word in ("-c", line)))
+    target.wait_migration("active")
+    seat.hang_up()
+    seat.wait_log("hung up: qmon goes on without a terminal: a migration is under way")
+    target.wait_migration("completed")
+    assert same(lab.folder / "a", lab.folder / "b")
+    assert not gone(seat.pid)
+    seat.end()
+
+
+def test_pasted_lines_that_are_left_are_told_to_the_log(lab: Lab, seat: Seat) -> None:
+    uri = f"unix:{lab.folder / 'in'}"
+    target = lab.start("target", *drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
+    seat.start(*drive(filled(lab.folder / "a", SIZE)))
+    seat.prompt()
+    seat.terminal.paste(f"migrate_set_parameter max-bandwidth 1M\nmigrate blk {uri}\nstop\ncont\n")
+    target.wait_migration("active")
+    seat.hang_up()
+    seat.wait_log("the terminal has gone: 2 lines left unrun")
+    target.wait_migration("completed")
+    seat.end()
+
+
+@both_ways
+def test_another_monitor_keeps_it(seat: Seat, lab: Lab, how: Callable[[Seat], None]) -> None:
+    path = lab.folder / "monitor"
+    seat.start("-monitor", "stdio", "-monitor", f"unix:{path},server,nowait")
+    seat.prompt()
+    how(seat)
+    seat.wait_log("hung up: qmon goes on without a terminal: another monitor is there")
+    with Monitor(path) as monitor:
+        assert monitor.command("info status") == "VM status: running"
+    seat.end()
+
+
+def test_a_machine_protocol_on_the_terminal_itself_goes_with_it(seat: Seat) -> None:
+    seat.start("-qmp", "stdio")
+    seat.hang_up()
+    eventually(lambda: seat.has_ended_well, "it has ended")
+
+
+def test_what_has_no_terminal_goes_on_too(lab: Lab) -> None:
+    source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
+    source.quietly(f"migrate -d blk {uri}")
+    target.wait_migration("active")
+    for each in (source, target):
+        each.process.send_signal(signal.SIGHUP)
+        each.wait_log(
+            "qmon: hung up: qmon goes on without a terminal: a migration is under way, another monitor"
+        )
+    source.wait_migration("completed")
+    target.wait_status("running")
+
+
+def test_nohup_is_obeyed(seat: Seat, tmp_path: Path) -> None:
+    seat.start("-monitor", "none", before="nohup", behind=f">{tmp_path / 'out'} 2>&1")
+    send_signal(seat)
+    seat.hang_up()
+    time.sleep(0.5)
+    assert not gone(seat.pid)
+    seat.end()

@@ -1,0 +1,71 @@
+"""What a machine makes of the records it finds: a process may have ended between writing two of them."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from qmon.host.paths import state_folder
+from qmon.migration import journal as journal_module
+from qmon.migration.journal import Entry, Journal, Stand
+from tests.support.house import Play, Street
+
+THIS, OTHER = uuid4().hex, uuid4().hex
+NOBODY = "unix:/nonexistent/socket"
+
+
+async def _started(street: Street, records: list[tuple[str, Stand]], incoming: str | None) -> tuple[str, str]:
+    """The machine's and the migration's status of a machine whose drives have these records."""
+    journal = Journal(state_folder())
+    images = [street.image(f"d{index}.img") for index in range(len(records))]
+    for path, (migration_id, stand) in zip(images, records, strict=True):
+        journal.write(Entry(str(path), migration_id, stand, NOBODY))
+    drives = [street.settings(path, path.stem) for path in images]
+    house = await street.machine(*drives, incoming=incoming)
+    return await house.status(), await house.migration()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("one", "other", "incoming", "expected"),
+    [
+        ((THIS, Stand.GONE), (THIS, Stand.MOVED), None, ("postmigrate", "completed")),
+        ((THIS, Stand.PREPARED), (THIS, Stand.RUNNING), "defer", ("inmigrate", "device")),
+        ((THIS, Stand.PREPARED), (THIS, Stand.REFUSED), "defer", ("inmigrate", "device")),
+        ((THIS, Stand.PREPARED), (OTHER, Stand.REFUSED), "defer", ("inmigrate", "device")),
+        ((THIS, Stand.GONE), (OTHER, Stand.RUNNING), None, ("finish-migrate", "device")),
+    ],
+)
+def test_records_that_were_half_written_are_understood(
+    play: Play,
+    one: tuple[str, Stand],
+    other: tuple[str, Stand],
+    incoming: str | None,
+    expected: tuple[str, str],
+    turned: bool,
+) -> None:
+    async def scene(street: Street) -> None:
+        records = [other, one] if turned else [one, other]
+        assert await _started(street, records, incoming) == expected
+
+    play(scene)
+
+
+def test_what_another_host_recorded_holds_a_machine_back_until_it_is_told_to_run(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(street: Street) -> None:
+        image = street.image("d0.img")
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(journal_module, "this_host", lambda: "elsewhere")
+            Journal(state_folder()).write(Entry(str(image), THIS, Stand.MOVED, NOBODY))
+        house = await street.machine(street.settings(image, "d0"))
+        assert await house.status() == "postmigrate"
+        await house.ask("x-qmon-migrate-resolve", action="keep")
+        assert await house.status() == "running"
+        await house.close()
+        house = await street.machine(street.settings(image, "d0"))
+        assert await house.status() == "running"
+
+    play(scene)

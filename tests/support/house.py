@@ -1,0 +1,127 @@
+"""An embedded machine for a test: made, asked by its registry as a monitor would, and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmon.errors import CommandError
+from qmon.host.paths import state_folder
+from qmon.machine.drive import DriveSettings
+from qmon.machine.embedded import EmbeddedMachine
+from qmon.qmp.target import Event
+from tests.support.nbd_client import Client
+
+SIZE = 1 << 20
+PATIENCE = 20
+"""Seconds after which what has not happened never will."""
+
+
+class House:
+    """A machine and what it has told."""
+
+    def __init__(self, machine: EmbeddedMachine) -> None:
+        self.machine = machine
+        self.events: list[Event] = []
+        self._closed = False
+        machine.registry.subscribe(self.events.append)
+
+    async def close(self) -> None:
+        """End the machine; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self.machine.close()
+
+    @property
+    def told(self) -> list[str]:
+        """The events so far; a migration's by its status."""
+        return [event.data.get("status", event.name) for event in self.events]
+
+    async def ask(self, command: str, **arguments: Any) -> Any:
+        """Run a command; an underscore in an argument's name is a hyphen."""
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        return await self.machine.registry.execute(command, named)
+
+    async def refusal(self, command: str, **arguments: Any) -> str:
+        """What a command that must fail says."""
+        with pytest.raises(CommandError) as caught:
+            await self.ask(command, **arguments)
+        return str(caught.value)
+
+    async def status(self) -> str:
+        return str((await self.ask("query-status"))["status"])
+
+    async def migration(self) -> str:
+        return str((await self.ask("query-migrate")).get("status", "none"))
+
+    async def until(self, query: Callable[[], Awaitable[str]], *wanted: str) -> str:
+        """Wait for one of some states."""
+        for _ in range(PATIENCE * 200):
+            seen = await query()
+            if seen in wanted:
+                return seen
+            await asyncio.sleep(1 / 200)
+        raise AssertionError(f"it is '{seen}' and never became one of {wanted}")
+
+    async def export(self, path: Path, *drives: str) -> None:
+        await self.ask("nbd-server-start", addr={"type": "unix", "path": str(path)})
+        for drive in drives:
+            await self.ask("nbd-server-add", device=drive, writable=True)
+
+
+class Street:
+    """Starts machines, all of which are closed at the end."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+
+    def image(self, name: str, content: bytes = b"") -> Path:
+        """An image of SIZE bytes, zeros behind ``content``."""
+        path = self.folder / name
+        path.write_bytes(content)
+        with path.open("r+b") as file:
+            file.truncate(SIZE)
+        return path
+
+    def settings(self, path: Path, id: str = "d0", *, read_only: bool = False) -> DriveSettings:
+        return DriveSettings(id, str(path), "raw", "none", read_only)
+
+    async def machine(self, *drives: DriveSettings, **options: Any) -> House:
+        """Raises CommandError."""
+        house = House(EmbeddedMachine(state_folder=state_folder(), **options))
+        self._stack.push_async_callback(house.close)
+        await house.machine.start(drives)
+        house.events.clear()
+        return house
+
+    async def one(self) -> House:
+        """A running machine with the drive d0 on d0.img."""
+        return await self.machine(self.settings(self.image("d0.img")))
+
+    def guest(self, path: Path, drive: str = "d0") -> Client:
+        """A client of an export; blocks."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(path))
+        return Client(sock).go(drive)
+
+
+Scene = Callable[[Street], Awaitable[None]]
+Play = Callable[[Scene], None]
+
+
+def play_in(folder: Path) -> Play:
+    """A function that runs a scene on a street of its own."""
+
+    async def within(scene: Scene) -> None:
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(60):
+                await scene(Street(folder, stack))
+
+    return lambda scene: asyncio.run(within(scene))

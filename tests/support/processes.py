@@ -1,0 +1,287 @@
+"""Real qmon processes for a test: started with their monitors on sockets, and ended by their process ids."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.guest import Guest
+from tests.support.monitor import Monitor
+from tests.support.ports import free_port as free_port
+
+QMON = [sys.executable, "-m", "qmon"]
+CHECKOUT = Path(__file__).parents[2]
+
+KIB = 1 << 10
+MIB = 1 << 20
+PATIENCE = 20.0
+"""Seconds after which what has not happened never will."""
+
+ANNOUNCED_PORT = 4444
+
+
+def eventually(holds: Callable[[], object], wanted: str, patience: float = PATIENCE) -> None:
+    """Wait until something holds, or say what was wanted."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never came true: {wanted}")
+        time.sleep(0.01)
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """Bytes that are no zeros and can't be guessed, the same for each seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def blank(path: Path, size: int) -> Path:
+    """An image of zeros that takes no room."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def filled(path: Path, size: int, seed: int = 1) -> Path:
+    """An image full of noise."""
+    path.write_bytes(noise(size, seed))
+    return path
+
+
+def drive(path: Path, name: str = "d0", **more: str) -> list[str]:
+    """The option that makes a raw image a drive."""
+    keys = {"file": str(path).replace(",", ",,"), "id": name, "format": "raw", "if": "none", **more}
+    return ["-drive", ",".join(f"{key}={value}" for key, value in keys.items())]
+
+
+@contextlib.contextmanager
+def announced_port() -> Iterator[int]:
+    """The announcement's port, 4444, for one test at a time; another one where a stranger holds it."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                lock.bind(f"\0qmon tests hold port {ANNOUNCED_PORT}")
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        try:
+            yield free_port(ANNOUNCED_PORT)
+        except OSError:
+            yield free_port()
+
+
+class Qmon:
+    """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``.
+
+    ``within`` is a command that runs another as its own process, on another host for instance.
+    """
+
+    def __init__(self, folder: Path, name: str, options: Sequence[str], within: Sequence[str] = ()) -> None:
+        self.name = name
+        self.folder = folder
+        self.nbd = folder / f"{name}.nbd"
+        self.qmp = folder / f"{name}.qmp"
+        self._log = folder / f"{name}.log"
+        self._path = folder / f"{name}.sock"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *within,
+                    *QMON,
+                    *("-statedir", str(folder / "state")),
+                    *options,
+                    *("-monitor", f"unix:{self._path},server,nowait"),
+                    *("-qmp", f"unix:{self.qmp},server,nowait"),
+                ],
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self._closed = False
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """Its monitor, once it answers."""
+        try:
+            return Monitor(self._path, PATIENCE)
+        except OSError as error:
+            self.kill()
+            raise AssertionError(f"{self.name} did not start: {self.log()}") from error
+
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text()
+
+    def command(self, line: str) -> str:
+        """Give a line to its monitor; return what it prints."""
+        return self.monitor.command(line)
+
+    def quietly(self, *lines: str) -> None:
+        """Give lines that print nothing when all is well."""
+        for line in lines:
+            assert self.command(line) == "", line
+
+    def export(self, *drives: str) -> None:
+        """Serve drives to guests, writable."""
+        self.quietly(f"nbd_server_start unix:{self.nbd}", *(f"nbd_server_add -w {name}" for name in drives))
+
+    def guest(self, drive: str = "d0") -> Guest:
+        """A guest of an exported drive."""
+        return Guest(self.nbd, drive)
+
+    def status(self) -> str:
+        """The run state."""
+        return self.command("info status").removeprefix("VM status: ")
+
+    def figures(self) -> dict[str, str]:
+        """``info migrate`` by its names; the values keep their units."""
+        lines = self.command("info migrate").splitlines()
+        return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+    def migration(self) -> str:
+        """The migration's status, with the reason where it failed; ``none`` before the first."""
+        return self.figures().get("Migration status", "none")
+
+    def kbytes(self, what: str) -> int:
+        """One of the disk figures of ``info migrate``."""
+        return int(self.figures()[what].removesuffix(" kbytes"))
+
+    def wait_migration(self, *wanted: str) -> str:
+        """Wait for one of the migration's statuses; return what there was, with its reason."""
+        seen = ""
+
+        def reached() -> bool:
+            nonlocal seen
+            seen = self.migration()
+            return seen.split(" (")[0] in wanted
+
+        deadline = time.monotonic() + PATIENCE
+        while not reached():
+            final = seen.split(" (")[0] in ("completed", "failed", "cancelled")
+            if final or time.monotonic() > deadline:
+                raise AssertionError(f"{self.name}: migration is '{seen}', wanted {wanted}\n{self.log()}")
+            time.sleep(0.01)
+        return seen
+
+    def wait_status(self, wanted: str) -> None:
+        eventually(lambda: self.status() == wanted, f"{self.name} is {wanted}")
+
+    def wait_log(self, text: str) -> None:
+        eventually(lambda: text in self.log(), f"'{text}' in the log of {self.name}")
+
+    def kill(self) -> None:
+        """End it without a word, as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        """End it, if it still runs; it does so cleanly and at once."""
+        if self._closed:
+            return
+        self._closed = True
+        if "monitor" in self.__dict__:
+            self.monitor.__exit__(None, None, None)
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not end on SIGTERM\n{self.log()}") from None
+        assert status in (0, -signal.SIGKILL), f"{self.name} ended with {status}\n{self.log()}"
+        assert "Traceback" not in self.log(), self.log()
+
+
+class Lab:
+    """A folder with the processes of one test; all have ended when it is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        """Where all of them keep their records."""
+        self._started: list[Qmon] = []
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.ExitStack() as stack:
+            for each in self._started:
+                stack.callback(each.close)
+
+    def start(self, name: str, *options: str, within: Sequence[str] = ()) -> Qmon:
+        """Start a qmon; it answers on its monitor when this returns."""
+        qmon = self.launch(name, *options, within=within)
+        assert qmon.monitor.greeting
+        return qmon
+
+    def launch(self, name: str, *options: str, within: Sequence[str] = ()) -> Qmon:
+        """Begin to start a qmon, to be waited for by its ``monitor``."""
+        qmon = Qmon(self.folder, name, options, within)
+        self._started.append(qmon)
+        return qmon
+
+    def pair(
+        self,
+        source: Sequence[str],
+        target: Sequence[str],
+        *,
+        bandwidth: str | None = None,
+    ) -> tuple[Qmon, Qmon, str]:
+        """A source, a destination that waits for it on a Unix socket, and the URI from one to the other."""
+        uri = f"unix:{self.folder / 'migrate.sock'}"
+        there = self.launch("target", *target, "-incoming", uri)
+        here = self.launch("source", *source)
+        assert there.monitor.greeting
+        assert here.monitor.greeting
+        if bandwidth is not None:
+            here.quietly(f"migrate_set_parameter max-bandwidth {bandwidth}")
+        return here, there, uri
+
+    def disk_pair(
+        self, size: int = 16 * MIB, *, seed: int = 1, bandwidth: str | None = None
+    ) -> tuple[Qmon, Qmon, str]:
+        """A pair with a disk of noise at the source and an empty one at the destination, exported."""
+        image = filled(self.folder / "source.img", size, seed)
+        empty = blank(self.folder / "target.img", size)
+        source, target, uri = self.pair(drive(image), drive(empty), bandwidth=bandwidth)
+        source.export("d0")
+        target.export("d0")
+        return source, target, uri
+
+
+def migrated(source: Qmon, target: Qmon, line: str) -> None:
+    """Run a ``migrate -d`` line to its good end on both sides."""
+    source.quietly(line)
+    source.wait_migration("completed")
+    target.wait_migration("completed")
+    eventually(lambda: target.status() in ("running", "paused"), "the destination has taken over")
+
+
+def open_descriptors(pid: int) -> list[str]:
+    """What a process has open, but for its own modules, which come and go while they are imported."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed just now
+            found.append(os.readlink(entry))
+    return sorted(name for name in found if not name.startswith((str(CHECKOUT), sys.prefix, sys.base_prefix)))
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two images hold the same disk."""
+    return one.read_bytes() == other.read_bytes()
