@@ -65,11 +65,10 @@ class Handover:
 
     def lose(self, why: str) -> None:
         """The answer was lost, or can't be used: from now on there is doubt."""
-        error = doubt(why)
-        if error != self._progress.error:
-            log.error("migration: %s", error)
-        self._progress.error = error
+        before, self._progress.error = self._progress.error, doubt(why)
         self._states.step(Event.LOST)
+        if self._progress.error != before:
+            log.error("migration: %s", self._progress.error)
 
     def stop(self) -> None:
         """Ask no more: it was decided otherwise, or the process goes."""
