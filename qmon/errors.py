@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class QmonError(Exception):
@@ -66,3 +68,12 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ValueError) and "embedded null" in text:  # each version of Python has its own words
         return "the name holds a null byte"
     return text.splitlines()[0] if text else type(error).__name__
+
+
+@contextmanager
+def naming(what: str, kind: type[QmonError] = QmonError) -> Iterator[None]:
+    """Turn an OSError into one of ``kind`` that says ``what`` failed, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {reason(error)}") from error

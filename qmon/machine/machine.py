@@ -22,6 +22,7 @@ from qmon.machine.device import Device
 from qmon.machine.drive import Drive, DriveSettings
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
+from qmon.migration.drive import flushing
 from qmon.notation.file_names import without_protocol
 from qmon.notation.node_names import refusal
 from qmon.qmp.registry import Registry
@@ -257,10 +258,8 @@ class Machine:
     async def remove_drive(self, drive: Drive) -> None:
         """Close a medium and leave its device empty. Raises CommandError when its last flush failed."""
         del self.drives[drive.id]
-        try:
+        with flushing(drive, CommandError):
             await self.blocking(drive.close)
-        except OSError as error:
-            raise CommandError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
     def set_state(self, state: RunState) -> None:
         """Change the run state and say so; the gates are the caller's."""
@@ -284,10 +283,8 @@ class Machine:
         """Flush what is active and writable. Raises CommandError naming the drive."""
         for drive in drives:
             if drive.is_active and not drive.read_only:
-                try:
+                with flushing(drive, CommandError):
                     await self.blocking(drive.node.flush)
-                except OSError as error:
-                    raise CommandError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
     def open_gates(self) -> None:
         """Let requests in, as far as the run state is the reason; from any thread."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from qmon.block.gate import Gate
 from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Node
 from qmon.block.recent import RecentWrites
+from qmon.errors import QmonError, naming
 
 GATE_REASON = "migration"
 
@@ -103,3 +105,17 @@ class MigratingDrive(Protocol):
 
     def abandon(self) -> None:
         """Close the image, whatever becomes of what was written since the last flush: nobody wants it."""
+
+
+class Named(Protocol):
+    """A drive, to an error."""
+
+    @property
+    def id(self) -> str: ...
+
+
+def flushing(
+    drive: Named, kind: type[QmonError] = QmonError, where: str = ""
+) -> AbstractContextManager[None]:
+    """Turn an OSError of a flush into one of ``kind`` that names the drive."""
+    return naming(f"drive '{drive.id}': flush failed{where}", kind)

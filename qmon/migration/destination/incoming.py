@@ -14,7 +14,7 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.migration.backing import Leftovers
 from qmon.migration.compare import Seen, open_as_seen
 from qmon.migration.destination.door import Door
-from qmon.migration.destination.session import Session, opening
+from qmon.migration.destination.session import Session, flushing_here, opening
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.progress import Progress
@@ -143,10 +143,7 @@ class Incoming:
             session.end()
         for session in list(self._sessions):
             session.join()
-        try:
-            self._states.try_step(Event.END)
-        except QmonError as error:
-            log.error("incoming migration: %s", error)
+        self._try(Event.END)
 
     def resolve(self, event: Event) -> None:
         """Decide by KEEP or RELEASE whose the disks are. Blocks. Raises CommandError."""
@@ -161,7 +158,7 @@ class Incoming:
                 raise CommandError(f"There is nothing to resolve: the migration is {status}") from None
             except (OSError, QmonError, MemoryError) as error:
                 if self.phase is Phase.GONE:
-                    self._try_fail(Event.REFUSED)
+                    self._try(Event.REFUSED)
                 raise CommandError(reason(error)) from error
             if event is Event.RELEASE:
                 self.progress.error = "it was decided that the other side keeps the disks"
@@ -243,15 +240,11 @@ class Incoming:
         for drive in transfer.drives:
             with opening(drive):
                 drive.check_name()
-            try:
+            with flushing_here(drive):
                 if drive.read_only:
                     drive.end_filling()
                 else:
                     drive.node.flush()
-            except OSError as error:
-                raise QmonError(
-                    f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
-                ) from error
 
     def _record(self, transfer: Transfer, stand: Stand) -> None:
         is_shared = transfer.mode is Mode.SHARED
@@ -403,11 +396,11 @@ class Incoming:
                 return False
             self.progress.error = why + left
             self.progress.ended = time.monotonic()
-            self._try_fail(Event.FAIL)
+            self._try(Event.FAIL)
             return True
 
-    def _try_fail(self, event: Event) -> None:
-        """Fail, if it has not; what can't be recorded of that is told."""
+    def _try(self, event: Event) -> None:
+        """End or fail, if it has not; what can't be recorded of that is logged."""
         try:
             self._states.try_step(event)
         except QmonError as error:

@@ -9,18 +9,19 @@ import struct
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 from uuid import UUID
 
 from qmon.block.extents import visible_extents
 from qmon.block.node import Kind as ExtentKind
-from qmon.errors import QmonError, reason
+from qmon.errors import QmonError, naming, reason
 from qmon.host.threads import start_thread
 from qmon.migration.backing import Leftovers, check_backing, check_empty
 from qmon.migration.compare import Seen, answer_question
 from qmon.migration.destination.read_only import must_travel
 from qmon.migration.destination.receiver import Receiver
-from qmon.migration.drive import MigratingDrive
+from qmon.migration.drive import MigratingDrive, flushing
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.wire import answers
 from qmon.migration.wire.offer import (
@@ -62,22 +63,23 @@ TELL_APPLIED_RECORDS = 4 << 10
 """The same for records, of which those of zeros hold no bytes."""
 
 
-@contextlib.contextmanager
-def opening(drive: MigratingDrive) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise QmonError(f"drive '{drive.id}' can't be opened at the destination: {reason(error)}") from error
+def opening(drive: MigratingDrive) -> AbstractContextManager[None]:
+    """Turn an OSError into a QmonError for the source, which shows it."""
+    return naming(f"drive '{drive.id}' can't be opened at the destination")
 
 
-@contextlib.contextmanager
-def _looking_at(drive: MigratingDrive) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise QmonError(
-            f"drive '{drive.id}' can't be looked at at the destination: {reason(error)}"
-        ) from error
+def flushing_here(drive: MigratingDrive) -> AbstractContextManager[None]:
+    """The same for a flush."""
+    return flushing(drive, where=" at the destination")
+
+
+def _looking_at(drive: MigratingDrive) -> AbstractContextManager[None]:
+    return naming(f"drive '{drive.id}' can't be looked at at the destination")
+
+
+def _writing(drive: MigratingDrive, record: Record) -> AbstractContextManager[None]:
+    what = f"write of {record.length} bytes at {record.offset}"
+    return naming(f"drive '{drive.id}': {what} failed at the destination")
 
 
 def _describe(drive: MigratingDrive) -> DriveOffer:
@@ -330,12 +332,12 @@ class Session:
         match record.kind:
             case Kind.DATA:
                 drive = self._target(record)
-                with self._naming(record, "write"):
+                with _writing(drive, record):
                     drive.node.write(record.offset, record.payload)
                 self._progress.transferred += record.length
             case Kind.ZERO:
                 drive = self._target(record)
-                with self._naming(record, "write"):
+                with _writing(drive, record):
                     drive.node.zero(record.offset, record.length, unmap=True)
             case Kind.FLUSH:
                 self._flush()
@@ -405,26 +407,11 @@ class Session:
         self._wrote = True
         return drive
 
-    @contextlib.contextmanager
-    def _naming(self, record: Record, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            name = self._drives[record.drive].id
-            raise QmonError(
-                f"drive '{name}': {what} of {record.length} bytes at {record.offset} failed at the"
-                f" destination: {reason(error)}"
-            ) from error
-
     def _flush(self) -> None:
         for drive, own in zip(self._drives, self._writable, strict=True):
             if own:
-                try:
+                with flushing_here(drive):
                     drive.node.flush()
-                except OSError as error:
-                    raise QmonError(
-                        f"drive '{drive.id}': flush failed at the destination: {reason(error)}"
-                    ) from error
 
     def _tell_applied(self) -> None:
         """Tell the source how far it is; not for each batch, since an answer takes its time at both ends."""

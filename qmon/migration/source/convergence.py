@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import wait
 
-from qmon.errors import QmonError, reason
 from qmon.host.threads import Workers
-from qmon.migration.drive import MigratingDrive
+from qmon.migration.drive import MigratingDrive, flushing
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.source.copy import DriveCopy
@@ -26,15 +24,6 @@ MAX_FLUSHES = 5
 """How often both sides flush while the machine runs, for the last flush to be short: each has less to do."""
 
 SIGN_CHECK_SECONDS = 0.1
-
-
-@contextlib.contextmanager
-def flushing(drive: MigratingDrive) -> Iterator[None]:
-    """Have an OSError of a flush name the drive, as a QmonError."""
-    try:
-        yield
-    except OSError as error:
-        raise QmonError(f"drive '{drive.id}': flush failed: {reason(error)}") from error
 
 
 class Convergence:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from qmon.block.dirty import MIN_GRANULARITY, DirtyFilter, DirtyMap
 from qmon.block.extents import visible_extents
 from qmon.block.flags import Flags
 from qmon.block.node import Kind, Node
-from qmon.errors import QmonError, reason
+from qmon.errors import naming
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.wire.stream import MAX_ZERO_LENGTH, RecordWriter
 
@@ -156,12 +156,8 @@ class DriveCopy:
         """Send what was taken from the map; return where the last hole that was seen ends, 0 without one."""
         return self._send_run(offset, length, outlet)
 
-    @contextlib.contextmanager
-    def _naming(self, what: str, offset: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise QmonError(f"drive '{self.drive.id}': {what} at {offset} failed: {reason(error)}") from error
+    def _naming(self, what: str, offset: int) -> AbstractContextManager[None]:
+        return naming(f"drive '{self.drive.id}': {what} at {offset} failed")
 
     def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> int:
         """Send a range; return where the last hole that was seen ends, 0 without one."""

@@ -12,12 +12,12 @@ from uuid import UUID, uuid4
 from qmon.errors import CommandError, QmonError, reason
 from qmon.host.sockets import connect
 from qmon.host.threads import start_thread
-from qmon.migration.drive import GATE_REASON, MigratingDrive
+from qmon.migration.drive import GATE_REASON, MigratingDrive, flushing
 from qmon.migration.journal import Entry, Journal, Role, Stand
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.source import agreement
-from qmon.migration.source.convergence import Convergence, flushing
+from qmon.migration.source.convergence import Convergence
 from qmon.migration.source.copy import DriveCopy
 from qmon.migration.source.handover import CONNECT_TIMEOUT, Handover, doubt
 from qmon.migration.source.link import Link, LinkError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from qmon.errors import QmonError, reason
+from qmon.errors import naming
 from qmon.migration.backing import describe_backing
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.source.copy import DriveCopy
@@ -28,21 +28,15 @@ def plan(
         offered: BackingOffer | None = None
         content: BackingOffer | None = None
         if mode is not Mode.SHARED and drive.read_only:
-            try:
+            with naming(f"read-only drive '{drive.id}' can't be read"):
                 content = describe_backing(drive.node, verify, migration, pulse)
-            except OSError as error:
-                raise QmonError(f"read-only drive '{drive.id}' can't be read: {reason(error)}") from error
         elif mode is not Mode.SHARED:
             backing = drive.node.backing if mode is Mode.INCREMENTAL else None
             if backing is None:
                 copies.append(DriveCopy(index, drive))
             else:
-                try:
+                with naming(f"the backing image of drive '{drive.id}' can't be read"):
                     offered = describe_backing(backing, verify, migration, pulse)
-                except OSError as error:
-                    raise QmonError(
-                        f"the backing image of drive '{drive.id}' can't be read: {reason(error)}"
-                    ) from error
                 copies.append(IncrementalCopy(index, drive))
         offers.append(DriveOffer(drive.id, drive.size, drive.read_only, offered, content))
     return tuple(offers), copies

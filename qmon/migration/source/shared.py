@@ -11,10 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NoReturn
 
 from qmon.block.dirty import DirtyMap
-from qmon.errors import QmonError, reason
+from qmon.errors import QmonError, naming
 from qmon.migration.compare import Question, Range, all_of, checksums, in_sectors, places, token
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.source.link import Link, LinkError
@@ -131,10 +132,8 @@ class SharedDisks:
         return self._chosen(choose, index) if index in self._late else []
 
     def _chosen(self, choose: Callable[[int], list[Range]], index: int) -> list[Range]:
-        try:
+        with _reading(self._drives[index]):
             return choose(index)
-        except OSError as error:
-            raise QmonError(f"drive '{self._drives[index].id}' can't be read: {reason(error)}") from error
 
     def _ask(self, asked: Mapping[int, Sequence[Range]], timeout: float) -> dict[int, list[Range]]:
         """Ask of each of these drives; return which ranges differ of those that are not one file."""
@@ -142,11 +141,9 @@ class SharedDisks:
         differing: dict[int, list[Range]] = {}
         for index, ranges in asked.items():
             drive = self._drives[index]
-            try:
+            with _reading(drive):
                 sums = tuple(checksums(drive.node, ranges, self._sender.show_life))
                 question = Question(token(drive.identify()), tuple(ranges), sums)
-            except OSError as error:
-                raise QmonError(f"drive '{drive.id}' can't be read: {reason(error)}") from error
             writer.raw(section_part())
             writer.compare(index, question.encode())
             self._sender.expect(Type.COMPARED, Type.BUSY)
@@ -195,3 +192,7 @@ def _nearer(found: Sequence[Range]) -> list[Range]:
     """Ranges that differ, the first of them in sectors, for the difference to be told by its very place."""
     first, *others = sorted(found)
     return in_sectors(first) + others[:MAX_OTHERS]
+
+
+def _reading(drive: MigratingDrive) -> AbstractContextManager[None]:
+    return naming(f"drive '{drive.id}' can't be read")
