@@ -12,11 +12,20 @@ import os
 from collections.abc import Sequence
 
 from qmon.block.guessed import GuessedRawFilter
-from qmon.block.image import BACKING_LOCKS, ImageNode, Layer, backing_path, open_image, open_one
+from qmon.block.image import (
+    BACKING_LOCKS,
+    ImageNode,
+    Layer,
+    backing_path,
+    images_of,
+    look_at_image,
+    open_image,
+    open_one,
+)
 from qmon.block.locks import LockSet, Permission
 from qmon.block.node import Kind, Node
-from qmon.block.qcow2.node import Qcow2Node
-from qmon.block.raw import RawNode
+from qmon.block.qcow2.create import create_overlay
+from qmon.block.qcow2.node import LOCKS, Qcow2Node
 from qmon.errors import reason
 
 log = logging.getLogger("qmon.chain")
@@ -29,10 +38,33 @@ _WRITTEN = LockSet(_READ | _CHANGES, _CHANGES)
 
 _PIECE = 1 << 20
 
-_Image = RawNode | Qcow2Node
+
+def put_overlay(image: ImageNode, layer: Layer, file: str, *, create: bool) -> tuple[Qcow2Node, list[Layer]]:
+    """Put an overlay on an open image, made or there and empty; return it, and what it and its chain are.
+
+    ``layer`` is what the image is known as. Raises OSError, and everything is as before then.
+    """
+    image.flush()
+    if create:
+        create_overlay(file, image.size, _backing_name(file, layer.file), layer.format, LOCKS)
+    try:
+        layers = look_at_image(file, "qcow2", read_only=image.read_only)
+        locks = BACKING_LOCKS if image.read_only else LOCKS
+        overlay = Qcow2Node(file, read_only=image.read_only, locks=locks)
+        try:
+            _check_overlay(overlay, layers, layer, image.size)
+            _put_on_top(overlay, image, layer)
+        except BaseException:
+            overlay.close()
+            raise
+    except BaseException:
+        if create:
+            os.unlink(file)
+        raise
+    return overlay, layers
 
 
-def check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, size: int) -> None:
+def _check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, size: int) -> None:
     """See that a drive on ``image``, of ``size`` bytes, reads the same with ``overlay`` on top.
 
     ``layers`` are the overlay's own. Raises OSError saying what is different.
@@ -47,7 +79,7 @@ def check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, siz
         raise OSError(errno.EINVAL, "it holds something already")
 
 
-def backing_name(overlay: str, image: str) -> str:
+def _backing_name(overlay: str, image: str) -> str:
     """How an overlay names the image below it: as the operator did, where that leads there."""
     try:
         if os.path.samefile(backing_path(overlay, image), image):
@@ -57,7 +89,7 @@ def backing_name(overlay: str, image: str) -> str:
     return os.path.abspath(image)
 
 
-def put_on_top(overlay: Qcow2Node, old: _Image, layer: Layer) -> None:
+def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
     """Have ``overlay``, which is open without what backs it, lie on the image ``old``, which is closed.
 
     ``layer`` is that image's file and format; it is opened again for reading alone. Raises OSError, and has
@@ -78,7 +110,6 @@ def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> Imag
 
     Until the new one has its locks, the old one keeps others only from what excludes a reader.
     """
-    assert isinstance(old, _Image)
     if not old.read_only:
         old.flush()
     held = old.locks
@@ -92,15 +123,14 @@ def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> Imag
     return new
 
 
-def commit(top: Qcow2Node, layer: Layer) -> None:
+def commit(top: ImageNode, layer: Layer) -> None:
     """Write what ``top`` holds itself to the image behind it, and leave it empty.
 
     ``layer`` is the file and format of that image. What was written there is on stable storage before the
     overlay gives it up: after a failure, at any moment, the disk reads as before. Raises OSError.
     """
-    below = top.backing
-    assert isinstance(below, RawNode | Qcow2Node)
-    if isinstance(below, Qcow2Node) and below.header.is_dirty:
+    below = list(images_of(top))[1]
+    if below.is_dirty:
         raise OSError(errno.EIO, f"'{layer.file}' was not closed properly: run qemu-img check -r all on it")
     if top.snapshots:
         raise OSError(errno.ENOTSUP, "what backs its snapshots would change with them: delete them first")
@@ -113,10 +143,9 @@ def commit(top: Qcow2Node, layer: Layer) -> None:
         below.change_locks(BACKING_LOCKS)
         written.close()
         raise
-    if isinstance(written, Qcow2Node) and isinstance(below, Qcow2Node):
-        written.backing = below.backing
+    written.backing = below.backing
     try:
-        is_guessed = layer.format == "raw" and top.header.backing_format is None
+        is_guessed = layer.format == "raw" and top.backing_name is not None and top.backing_name[1] is None
         _copy(top, GuessedRawFilter(written) if is_guessed else written)
         written.flush()
     finally:
@@ -125,7 +154,7 @@ def commit(top: Qcow2Node, layer: Layer) -> None:
     top.flush()
 
 
-def _copy(top: Qcow2Node, below: Node) -> None:
+def _copy(top: ImageNode, below: Node) -> None:
     if below.size < top.size:
         below.resize(top.size)
     buffer = memoryview(bytearray(_PIECE))
@@ -139,7 +168,7 @@ def _copy(top: Qcow2Node, below: Node) -> None:
                 below.write(start, piece)
 
 
-def _read_again(top: Qcow2Node, below: _Image, written: _Image, layer: Layer) -> None:
+def _read_again(top: ImageNode, below: ImageNode, written: ImageNode, layer: Layer) -> None:
     """What was written is opened once more, for reading alone, in the place of what was there before."""
     try:
         top.backing = _replaced(written, layer)
@@ -147,12 +176,11 @@ def _read_again(top: Qcow2Node, below: _Image, written: _Image, layer: Layer) ->
         log.error("image '%s' stays open for writing below its overlay: %s", layer.file, reason(error))
         written.change_locks(BACKING_LOCKS)
         top.backing = written
-    if isinstance(below, Qcow2Node):
-        below.backing = None
+    below.backing = None
     below.close()
 
 
-def _replaced(old: _Image, layer: Layer) -> _Image:
+def _replaced(old: ImageNode, layer: Layer) -> ImageNode:
     """The same image open for reading alone, with what backs it; ``old`` is closed. Raises OSError."""
     new = open_one(layer.file, layer.format, read_only=True, locks=_JUST_READ)
     try:
@@ -162,7 +190,6 @@ def _replaced(old: _Image, layer: Layer) -> _Image:
     except BaseException:
         new.close()
         raise
-    if isinstance(old, Qcow2Node) and isinstance(new, Qcow2Node):
-        new.backing, old.backing = old.backing, None
+    new.backing, old.backing = old.backing, None
     old.close()
     return new

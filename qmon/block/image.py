@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 from qmon.block.file import FileNode
 from qmon.block.locks import READ_ONLY_DISK, LockSet, Permission
@@ -16,6 +16,7 @@ from qmon.block.probe import probe_format
 from qmon.block.qcow2.bitmaps import Bitmap, read_listed
 from qmon.block.qcow2.core import read_header
 from qmon.block.qcow2.header import Header
+from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
 from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
@@ -38,13 +39,52 @@ _OF_BACKING = "Could not open backing file: "
 
 
 class ImageNode(Node, Protocol):
-    """A node that is a whole image: the bottom of what a drive shows."""
+    """An open image of some format: the bottom of what a drive shows.
+
+    What only some formats can do is part of the interface: the others raise ENOTSUP, or have none of it.
+    """
 
     format: str
 
+    has_cached_tables: bool
+    """Whether a flush may have to write tables that are in memory only."""
+
+    backing: Node | None
+    """An ImageNode, or nothing; set it before the first request."""
+
+    @property
+    def backing_name(self) -> tuple[str, str | None] | None:
+        """The file and the format, if given, of what backs the image, as the image writes them."""
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether it was not closed properly, so that it can't be changed before it is repaired."""
+
     @property
     def files(self) -> Sequence[FileNode]:
-        """The files that the image itself lies in."""
+        """The files that the image itself lies in: first its own, then one of its data."""
+
+    @property
+    def locks(self) -> LockSet:
+        """What it holds."""
+
+    def change_locks(self, locks: LockSet) -> None:
+        """Hold other locks from now on. Raises ImageLockedError."""
+
+    @property
+    def keeps_bitmaps(self) -> bool:
+        """Whether its persistent bitmaps are still true: nothing was changed since it was opened."""
+
+    @property
+    def snapshots(self) -> Sequence[Snapshot]:
+        """The internal snapshots in their table's order."""
+
+    @property
+    def internal(self) -> InternalSnapshots:
+        """What takes, deletes and applies them; nobody else uses the image meanwhile. Raises OSError."""
+
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        """Give up the whole clusters of a range: what backs the image shows through. Raises OSError."""
 
 
 FileIdentity = tuple[str, str, int, int]
@@ -78,12 +118,12 @@ def open_image(
     chain.enter(file)
     top = node = _open_one(file, image_format, read_only=read_only, lock=lock, direct=direct)
     try:
-        while isinstance(node, Qcow2Node) and node.header.backing_file is not None:
+        while node.backing_name is not None:
             above = node
             with _telling_of_backing():
-                file, name = chain.below(file, node.header)
+                file, name = chain.below(file, *node.backing_name)
                 locks = BACKING_LOCKS if lock else None
-                node = above.backing = open_one(file, name, read_only=True, locks=locks, direct=direct)
+                above.backing = node = open_one(file, name, read_only=True, locks=locks, direct=direct)
     except BaseException:
         top.close()
         raise
@@ -92,7 +132,7 @@ def open_image(
 
 def open_one(
     file: str, name: str, *, read_only: bool, locks: LockSet | None, direct: bool = False
-) -> RawNode | Qcow2Node:
+) -> ImageNode:
     """Open an image that backs another, without what backs it. Raises OSError."""
     _check_format(name)
     if name == "qcow2":
@@ -100,17 +140,20 @@ def open_one(
     return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks, direct=direct)
 
 
+def images_of(top: ImageNode) -> Iterator[ImageNode]:
+    """An open image and those that back it, topmost first."""
+    node: Node | None = top
+    while node is not None:
+        yield cast(ImageNode, node)  # only an image is ever set to back an image
+        node = node.backing
+
+
 def identify(image: ImageNode) -> tuple[FileIdentity, ...]:
     """Which files an image and those that back it lie in, topmost first. Raises OSError.
 
     On one running kernel, equal ones are the same disk.
     """
-    found: list[FileIdentity] = []
-    node: Node | None = image
-    while isinstance(node, RawNode | Qcow2Node):
-        found += [(node.format, *file.identity) for file in node.files]
-        node = node.backing
-    return tuple(found)
+    return tuple((each.format, *file.identity) for each in images_of(image) for file in each.files)
 
 
 def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> list[Layer]:
@@ -119,9 +162,9 @@ def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> l
     file = os.fspath(path)
     chain.enter(file)
     layers = [_look_at_one(file, image_format, read_only=read_only)]
-    while (header := layers[-1].header) is not None and header.backing_file is not None:
+    while (header := layers[-1].header) is not None and header.backing_name is not None:
         with _telling_of_backing():
-            file, name = chain.below(file, header)
+            file, name = chain.below(file, *header.backing_name)
             layers.append(_look_at_one(file, name, read_only=True))
     return layers
 
@@ -173,13 +216,12 @@ class _Chain:
             raise OSError(errno.ELOOP, f"more than {MAX_CHAIN} images back each other, down to '{file}'")
         self._seen.add(identity)
 
-    def below(self, overlay: str, header: Header) -> tuple[str, str]:
-        """The file and format of what backs an overlay. Raises OSError."""
-        assert header.backing_file is not None
-        file = backing_path(overlay, header.backing_file)
+    def below(self, overlay: str, name: str, format: str | None) -> tuple[str, str]:
+        """The file and format of what backs an overlay, by what that says of it. Raises OSError."""
+        file = backing_path(overlay, name)
         try:
             self.enter(file)
-            return file, header.backing_format or probe_format(file)
+            return file, format or probe_format(file)
         except OSError as error:
             if error.filename is None:
                 raise
@@ -201,14 +243,12 @@ def _telling_of_backing() -> Iterator[None]:
 
 def forget_cached(image: ImageNode) -> None:
     """Have this host read anew what it has cached of an image and what backs it. Raises OSError."""
-    node: Node | None = image
-    while isinstance(node, RawNode | Qcow2Node):
-        for file in node.files:
+    for each in images_of(image):
+        for file in each.files:
             file.forget_cached()
-        node = node.backing
 
 
-def _open_one(file: str, name: str, *, read_only: bool, lock: bool, direct: bool) -> RawNode | Qcow2Node:
+def _open_one(file: str, name: str, *, read_only: bool, lock: bool, direct: bool) -> ImageNode:
     _check_format(name)
     if name == "qcow2":
         locks = BACKING_LOCKS if read_only else QCOW2_LOCKS

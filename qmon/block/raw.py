@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from qmon.block.direct import DirectFileNode
-from qmon.block.file import Discards, FileNode
+from qmon.block.file import FileNode
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
-from qmon.block.node import Buffer, Extent
+from qmon.block.node import Buffer, Extent, Node
+from qmon.block.qcow2.snapshots import Snapshot
 
 SECTOR = 512
 
@@ -19,7 +23,12 @@ class RawNode:
     """
 
     format = "raw"
-    backing = None
+    backing: Node | None = None
+    backing_name = None
+    is_dirty = False
+    has_cached_tables = False
+    keeps_bitmaps = True
+    snapshots: Sequence[Snapshot] = ()
 
     def __init__(
         self,
@@ -72,23 +81,22 @@ class RawNode:
 
     @property
     def files(self) -> tuple[FileNode, ...]:
-        """The file that it is."""
         return (self._file,)
 
     @property
-    def discards(self) -> Discards:
-        """What its file was told."""
-        return self._file.discards
-
-    @property
     def locks(self) -> LockSet:
-        """What it holds."""
         return self._file.locks
 
     def change_locks(self, locks: LockSet) -> None:
-        """Hold other locks from now on. Raises ImageLockedError."""
         self._file.change_locks(locks)
         self._locks = locks
+
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        raise OSError(errno.ENOTSUP, "only a qcow2 image has what can be left to a backing image")
+
+    @property
+    def internal(self) -> NoReturn:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
     def close(self) -> None:
         self._file.close()

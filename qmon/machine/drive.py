@@ -6,35 +6,32 @@ import errno
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from qmon.block.accounts import Accounts
-from qmon.block.chain import backing_name, check_overlay, commit, put_on_top, reopened
+from qmon.block.chain import commit, put_overlay, reopened
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards
 from qmon.block.gate import Gate
 from qmon.block.guessed import GuessedRawFilter
 from qmon.block.image import (
-    BACKING_LOCKS,
     FileIdentity,
     ImageNode,
     Layer,
     identify,
+    images_of,
     keep_names,
     look_at_image,
     open_image,
 )
-from qmon.block.node import Buffer, Extent, Node
+from qmon.block.inactive import InactiveNode, not_open
+from qmon.block.node import Node
 from qmon.block.probe import probe_format
-from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
-from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
-from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot
-from qmon.block.raw import RawNode
 from qmon.block.recent import RecentFilter, RecentWrites
+from qmon.block.stack import NodeStack
 from qmon.block.throttle import NO_LIMITS, Limits, ThrottleFilter
 from qmon.machine.device import Device
 
@@ -49,46 +46,6 @@ GUESSED = (
 log = logging.getLogger("qmon.drive")
 
 _numbers = itertools.count()
-
-
-class InactiveNode:
-    """Stands for an image that is not open here: it has a size, and no content.
-
-    With ``failure`` it stands for another reason why requests fail.
-    """
-
-    def __init__(self, size: int, read_only: bool, failure: OSError | None = None) -> None:
-        self.size = size
-        self.read_only = read_only
-        self.backing = None
-        self._failure = failure or OSError(errno.ESHUTDOWN, "the image is not open here")
-
-    def _refuse(self) -> NoReturn:
-        raise self._failure
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        self._refuse()
-
-    def write(self, offset: int, data: Buffer) -> None:
-        self._refuse()
-
-    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
-        self._refuse()
-
-    def discard(self, offset: int, length: int) -> None:
-        self._refuse()
-
-    def flush(self) -> None:
-        self._refuse()
-
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        self._refuse()
-
-    def resize(self, size: int) -> None:
-        self._refuse()
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +91,12 @@ class Drive:
         self._active = False
         self.is_waiting = False
         """Whether the image stays closed until it is used, since another drive of this machine has it."""
-        self._has_fault_filter = False
         self._image: ImageNode | None = None
         """The open image, below all filters."""
         self._left: tuple[FileIdentity, ...] | None = None
         """Which files the image was made of when it was given to another process, which may give it back."""
-        self.node: Node = InactiveNode(0, settings.read_only)
+        self.stack = NodeStack(InactiveNode(0, settings.read_only))
+        """What requests pass through."""
         self._layers: list[Layer] = []
         self.probe()
 
@@ -149,7 +106,7 @@ class Drive:
 
         Its bitmaps are left out once a change has made them untrue.
         """
-        if isinstance(self._image, Qcow2Node) and not self._image.keeps_bitmaps:
+        if self._image is not None and not self._image.keeps_bitmaps:
             top, *below = self._layers
             return [replace(top, bitmaps=()), *below]
         return self._layers
@@ -187,6 +144,11 @@ class Drive:
         return self.node_names[0][0]
 
     @property
+    def node(self) -> Node:
+        """The top of the stack, for requests that are not throttled."""
+        return self.stack.top
+
+    @property
     def size(self) -> int:
         return self.node.size
 
@@ -209,13 +171,13 @@ class Drive:
     @property
     def is_flushed_on_leaving(self) -> bool:
         """Whether ``deactivate`` flushes even when it is not asked to: there may be tables in memory only."""
-        return self._active and not self.read_only and isinstance(self._image, Qcow2Node)
+        return self._image is not None and not self.read_only and self._image.has_cached_tables
 
     def probe(self) -> None:
         """Look at the image's size again, unless it is active. Raises OSError."""
         if not self._active:
             self._layers = self._look()
-            self.node = InactiveNode(self.layers[0].size, self.read_only)
+            self.stack.put(InactiveNode(self.layers[0].size, self.read_only))
 
     def activate(self) -> None:
         """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
@@ -228,16 +190,12 @@ class Drive:
             self._show(image)
             self._active = True
             self._layers = self._look()
-            if self.faults:
-                self.install_fault_filter()
 
     def check_name(self) -> None:
         """Raises OSError where a name does not lead to the open image any more, or to what backs it."""
-        node: Node | None = self._image
-        while isinstance(node, RawNode | Qcow2Node):
-            for file in node.files:
+        for image in self._images:
+            for file in image.files:
                 file.check_name()
-            node = node.backing
 
     def open_to_compare(self) -> ImageNode:
         """Open the image anew, as it is in storage now, for reading alone and without a lock. Raises OSError.
@@ -250,11 +208,26 @@ class Drive:
         """Which files the open image is made of. Raises OSError."""
         return () if self._image is None else identify(self._image)
 
+    @property
+    def _opened(self) -> ImageNode:
+        """Raises OSError while nothing is open."""
+        if self._image is None:
+            raise not_open()
+        return self._image
+
+    @property
+    def _images(self) -> list[ImageNode]:
+        """The open image and those that back it, topmost first."""
+        return [] if self._image is None else list(images_of(self._image))
+
     def _show(self, image: ImageNode) -> None:
         self._image = image
-        self.node = RecentFilter(image, self.recent)
+        node: Node = RecentFilter(image, self.recent)
         if self._is_guessed_raw:
-            self.node = GuessedRawFilter(self.node)
+            node = GuessedRawFilter(node)
+        if self.faults:
+            node = FaultFilter(node, self.faults)
+        self.stack.put(node)
 
     def open_to_fill(self) -> None:
         """Have the image of an active read-only drive open for writing, and locked so, until ``end_filling``.
@@ -272,12 +245,8 @@ class Drive:
             self._reopen(read_only=True)
 
     def _reopen(self, *, read_only: bool) -> None:
-        assert self._image is not None
         files = self.identify()
-        self._show(reopened(self._image, self.settings.file, self.format, read_only=read_only))
-        self._has_fault_filter = False
-        if self.faults:
-            self.install_fault_filter()
+        self._show(reopened(self._opened, self.settings.file, self.format, read_only=read_only))
         if self.identify() != files:
             raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
 
@@ -286,14 +255,12 @@ class Drive:
 
         Nobody else uses the drive. Raises OSError.
         """
-        if not isinstance(self._image, Qcow2Node):
-            raise OSError(errno.ENOTSUP, "only a qcow2 image has what can be left to a backing image")
-        self._image.leave_to_backing(offset, length)
+        self._opened.leave_to_backing(offset, length)
 
     @property
     def snapshots(self) -> list[Snapshot]:
         """Those inside the topmost image, which is open, in their table's order."""
-        return self._image.snapshots if isinstance(self._image, Qcow2Node) else []
+        return [] if self._image is None else list(self._image.snapshots)
 
     @property
     def internal_snapshots(self) -> InternalSnapshots:
@@ -301,16 +268,12 @@ class Drive:
 
         Raises OSError.
         """
-        if not isinstance(self._image, Qcow2Node):
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-        return self._image.internal
+        return self._opened.internal
 
     def discards(self, number: int) -> Discards:
         """What the file of a layer was told, since it was opened."""
-        node: Node | None = self._image
-        for _ in range(number):
-            node = None if node is None else node.backing
-        return node.discards if isinstance(node, RawNode | Qcow2Node) else Discards()
+        images = self._images
+        return images[number].files[0].discards if number < len(images) else Discards()
 
     def look_again(self) -> None:
         """Have ``layers`` say what is in the files now. Raises OSError."""
@@ -321,47 +284,26 @@ class Drive:
 
         ``name`` is its node's. Raises OSError, and everything is as before then.
         """
-        image, layer = self._image, self.layers[0]
-        assert isinstance(image, RawNode | Qcow2Node)
-        image.flush()
-        if create:
-            create_overlay(file, self.size, backing_name(file, layer.file), layer.format, QCOW2_LOCKS)
-        try:
-            layers = look_at_image(file, "qcow2", read_only=self.read_only)
-            locks = BACKING_LOCKS if self.read_only else QCOW2_LOCKS
-            overlay = Qcow2Node(file, read_only=self.read_only, locks=locks)
-            try:
-                check_overlay(overlay, layers, layer, self.size)
-                put_on_top(overlay, image, layer)
-            except BaseException:
-                overlay.close()
-                raise
-        except BaseException:
-            if create:
-                os.unlink(file)
-            raise
+        overlay, layers = put_overlay(self._opened, self.layers[0], file, create=create)
         file_name = self._new_name()
         names = self.node_names
-        self.settings = replace(self.settings, file=file, format="qcow2")
-        self.format = "qcow2"
+        self.settings = replace(self.settings, file=file, format=overlay.format)
+        self.format = overlay.format
         self._layers = [layers[0], *keep_names(layers[1:], self.layers)]
         self._node_names = [(name or self._new_name(), file_name), *names]
         self._overlay_numbers.insert(0, next(_numbers))
-        self._image = overlay
-        self.node = RecentFilter(overlay, self.recent)
-        self._has_fault_filter = False
-        if self.faults:
-            self.install_fault_filter()
+        self._show(overlay)
 
     def commit(self) -> None:
         """Write what the topmost image holds to the one behind it; nobody else uses the drive.
 
         Raises OSError: nothing is lost then.
         """
-        if not isinstance(self._image, Qcow2Node) or len(self.layers) < 2:
+        image = self._opened
+        if image.backing is None:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         try:
-            commit(self._image, self.layers[1])
+            commit(image, self.layers[1])
         finally:
             self.look_again()
 
@@ -399,13 +341,12 @@ class Drive:
     @property
     def lacks_fault_filter(self) -> bool:
         """Whether requests can't meet ``faults`` yet: the image was opened while there were none."""
-        return self._active and not self._has_fault_filter
+        return self._active and not self.stack.has(FaultFilter)
 
     def install_fault_filter(self) -> None:
         """Have requests meet ``faults`` for as long as the image is open; nobody is inside the gate."""
         if self.lacks_fault_filter:
-            self.node = FaultFilter(self.node, self.faults)
-            self._has_fault_filter = True
+            self.stack.push(lambda node: FaultFilter(node, self.faults))
 
     def _look(self) -> list[Layer]:
         layers = look_at_image(self.settings.file, self.format, read_only=self.read_only)
@@ -413,8 +354,9 @@ class Drive:
 
     def _close(self) -> None:
         self._layers = self.layers
-        node, self.node = self.node, InactiveNode(self.node.size, self.read_only)
-        self._active = self._has_fault_filter = False
+        node = self.node
+        self.stack.put(InactiveNode(node.size, self.read_only))
+        self._active = False
         self._image = None
         node.close()
 

@@ -9,6 +9,7 @@ from qmon.block.gate import Gate
 from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Node
 from qmon.block.recent import RecentWrites
+from qmon.block.stack import NodeStack
 from qmon.errors import QmonError, naming
 
 GATE_REASON = "migration"
@@ -40,10 +41,11 @@ class MigratingDrive(Protocol):
 
     @property
     def node(self) -> Node:
-        """The top node. To change what requests pass through, set it while the gate is closed."""
+        """The top of ``stack``."""
 
-    @node.setter
-    def node(self, node: Node) -> None: ...
+    @property
+    def stack(self) -> NodeStack:
+        """What requests pass through."""
 
     @property
     def is_flushed_on_leaving(self) -> bool:

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from qmon.block.chain import backing_name, check_overlay, commit, put_on_top
+from qmon.block.chain import commit, put_overlay
 from qmon.block.extents import visible_extents
 from qmon.block.image import look_at_image, open_image
 from qmon.block.node import Kind
-from qmon.block.qcow2.create import create_overlay
-from qmon.block.qcow2.node import LOCKS, Qcow2Node
+from qmon.block.qcow2.node import Qcow2Node
 from tests.support.qcow2_images import (
     CLUSTER_SIZES,
     check,
@@ -128,11 +127,8 @@ class Disk:
     def put_overlay(self) -> None:
         file = self.image.with_name(f"overlay{len(self.images)}.qcow2")
         layer = look_at_image(str(self.image), "qcow2")[0]
-        create_overlay(str(file), self.node.size, backing_name(str(file), layer.file), "qcow2", LOCKS)
-        overlay = Qcow2Node(str(file), locks=LOCKS)
-        check_overlay(overlay, look_at_image(str(file), "qcow2"), layer, self.node.size)
-        put_on_top(overlay, self.node, layer)
-        self.node, self.image = overlay, file
+        self.node, _ = put_overlay(self.node, layer, str(file), create=True)
+        self.image = file
         self.images.append(file)
         self.snapshots[file] = {}
 

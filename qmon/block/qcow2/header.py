@@ -119,6 +119,11 @@ class Header:
     """The name of the file that the guest's data lies in, at the same places as in the disk."""
 
     @property
+    def backing_name(self) -> tuple[str, str | None] | None:
+        """The file and the format, if given, of what backs the image, as the header writes them."""
+        return None if self.backing_file is None else (self.backing_file, self.backing_format)
+
+    @property
     def cluster_size(self) -> int:
         return 1 << self.cluster_bits
 

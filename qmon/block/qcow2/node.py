@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 
 from qmon.block.direct import DirectFileNode
-from qmon.block.file import Discards, FileNode
+from qmon.block.file import FileNode
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
 from qmon.block.qcow2.core import Core, read_header
@@ -35,6 +35,7 @@ class Qcow2Node:
     """
 
     format = "qcow2"
+    has_cached_tables = True
 
     def __init__(
         self,
@@ -70,6 +71,14 @@ class Qcow2Node:
         return self._core.header
 
     @property
+    def backing_name(self) -> tuple[str, str | None] | None:
+        return self._core.header.backing_name
+
+    @property
+    def is_dirty(self) -> bool:
+        return self._core.header.is_dirty
+
+    @property
     def backing(self) -> Node | None:
         """Where the bytes come from that this image does not hold; set it before the first request."""
         return self._core.backing
@@ -99,7 +108,6 @@ class Qcow2Node:
         self._writable().discard(offset, length)
 
     def leave_to_backing(self, offset: int, length: int) -> None:
-        """Give up the whole clusters of a range: what backs the image shows through. Raises OSError."""
         self._writable().leave_to_backing(offset, length)
 
     def flush(self) -> None:
@@ -116,37 +124,26 @@ class Qcow2Node:
 
     @property
     def snapshots(self) -> list[Snapshot]:
-        """The internal snapshots in their table's order."""
         return list(self._core.snapshots)
 
     @property
     def internal(self) -> InternalSnapshots:
-        """What takes, deletes and applies them; nobody else uses the image meanwhile. Raises OSError."""
         self._writable()
         return self._internal
 
     @property
     def keeps_bitmaps(self) -> bool:
-        """Whether what the persistent bitmaps say is still true: nothing was changed since it was opened."""
         return self._writer is None or not self._writer.is_changed
 
     @property
     def files(self) -> tuple[FileNode, ...]:
-        """The image's own file, and that of its data where they lie outside."""
         return (self._file,) if self._data is None else (self._file, self._data)
 
     @property
-    def discards(self) -> Discards:
-        """What its file was told."""
-        return self._file.discards
-
-    @property
     def locks(self) -> LockSet:
-        """What it holds."""
         return self._file.locks
 
     def change_locks(self, locks: LockSet) -> None:
-        """Hold other locks from now on. Raises ImageLockedError."""
         held = self._file.locks
         self._file.change_locks(locks)
         if self._data is not None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import GateShutError
+from qmon.block.inactive import InactiveNode
 from qmon.block.node import Filter
 from qmon.errors import CommandError
 from qmon.machine.commands.devices import no_device
-from qmon.machine.drive import Drive, GuestDisk, InactiveNode
+from qmon.machine.drive import Drive, GuestDisk
 from qmon.machine.images import image_info
 from qmon.machine.machine import STOPPED, Machine
 from qmon.machine.qemu_io.language import Medium, Outcome, run

@@ -94,7 +94,7 @@ class Outlet(Protocol):
 
 
 class DriveCopy:
-    """A drive that travels in full: its dirty map, and its node below the filter."""
+    """A drive that travels in full: its dirty map, and the filter that marks it."""
 
     hears_of_zeros = True
     """Whether zeros need no sending where the destination has said that it has them."""
@@ -108,7 +108,7 @@ class DriveCopy:
         granularity = self.dirty.granularity if self.hears_of_zeros else max(1, drive.size)
         self.known_zeros = Chunks(drive.size, granularity)
         """Which of the destination's chunks are known to read as zero."""
-        self._below: Node | None = None
+        self._filter: DirtyFilter | None = None
         self._taken = 0
         self._data = (0, -1)
         """Where data were last seen to begin and to end in this round, in bytes; they may be zeros."""
@@ -128,8 +128,7 @@ class DriveCopy:
 
     def install(self) -> None:
         """Put the filter over the node; the gate is closed and drained."""
-        self._below = self.drive.node
-        self.drive.node = DirtyFilter(self._below, self.dirty)
+        self._filter = self.drive.stack.push(lambda node: DirtyFilter(node, self.dirty))
 
     def survey(self, pulse: Callable[[], None]) -> None:
         """Find out what must be sent, where that is done beforehand; ``pulse`` is called now and then.
@@ -139,9 +138,15 @@ class DriveCopy:
 
     def uninstall(self) -> None:
         """Take the filter away; requests that still go through it harm nothing."""
-        if self._below is not None:
-            self.drive.node = self._below
-            self._below = None
+        if self._filter is not None:
+            self.drive.stack.pop(self._filter)
+            self._filter = None
+
+    @property
+    def _below(self) -> Node:
+        """What lies below the filter, which is there."""
+        assert self._filter is not None
+        return self._filter.child
 
     def send_dirty(self, outlet: Outlet) -> None:
         """Write down everything dirty, once through the disk. Raises QmonError naming what can't be read."""
@@ -163,7 +168,6 @@ class DriveCopy:
         """Send a range; return where the last hole that was seen ends, 0 without one."""
         hole_end = 0
         node, writer = self._below, outlet.writer
-        assert node is not None
         end = offset + run_length
         while offset < end:
             if writer.free() < min(ZERO_PIECE, end - offset) or writer.size >= outlet.slice_size():

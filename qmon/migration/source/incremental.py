@@ -43,10 +43,8 @@ class IncrementalCopy(DriveCopy):
         self.total = self.dirty.dirty_bytes
 
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
-        node = self._below
-        assert node is not None
         with self._naming(f"reading the tables for {length} bytes", offset):
-            yield from node.extents(offset, length)
+            yield from self._below.extents(offset, length)
 
     def _held(self, offset: int, length: int) -> Iterator[Extent]:
         """What the overlay holds of a range, data and zeros."""

@@ -21,6 +21,7 @@ from qmon.block.node import Kind as Holds
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
 from qmon.block.recent import RecentWrites
+from qmon.block.stack import NodeStack
 from qmon.migration.source.copy import (
     ZERO_PIECE,
     Chunks,
@@ -54,7 +55,11 @@ class MemoryDrive:
         self.memory.data[:] = content
         self.gate = Gate()
         self.recent = RecentWrites()
-        self.node: Node = self.memory
+        self.stack = NodeStack(self.memory)
+
+    @property
+    def node(self) -> Node:
+        return self.stack.top
 
     @property
     def size(self) -> int:
@@ -233,7 +238,8 @@ class TestWholeCopy:
                 yield Extent(offset, length, Holds.DATA)
 
         drive = MemoryDrive(bytes(1 << 20))
-        drive.node = stored = Stored(1 << 20)
+        stored = Stored(1 << 20)
+        drive.stack.put(stored)
         stored.data[512 << 10 : 513 << 10] = b"x" * 1024
         line = Line(b"y" * (1 << 20))
         copy_onto(drive, line)
@@ -352,7 +358,7 @@ class TestFiles:
                 fill(node, kind, position, count * BLOCK)
                 position += count * BLOCK
             drive = MemoryDrive(b"")
-            drive.node = node
+            drive.stack.put(node)
             line = Line(disk_content(there, size, 2), slice_size)
             dice = random.Random(seed)
             writes = iter(range(20))
@@ -383,7 +389,8 @@ class TestFiles:
             for number in range(32):
                 fill(node, layout[number % len(layout)], number << 20, 1 << 20)
             drive = MemoryDrive(b"")
-            drive.node = counted = Counted(node)
+            counted = Counted(node)
+            drive.stack.put(counted)
             line = Line(bytes(size), slice_size)
             copy = copy_onto(drive, line)
             assert counted.asked <= 6

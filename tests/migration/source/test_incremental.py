@@ -21,6 +21,7 @@ from qmon.block.node import Node
 from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.raw import RawNode
 from qmon.block.recent import RecentWrites
+from qmon.block.stack import NodeStack
 from qmon.migration.source.incremental import IncrementalCopy
 from qmon.migration.wire.stream import (
     Kind,
@@ -43,7 +44,7 @@ CHUNK = 4096
 class Overlay:
     """A drive of an overlay over a raw image."""
 
-    node: Node
+    opened: Node
     image: str
     id = "d0"
     read_only = False
@@ -51,8 +52,13 @@ class Overlay:
     size = SIZE
 
     def __post_init__(self) -> None:
+        self.stack = NodeStack(self.opened)
         self.gate = Gate()
         self.recent = RecentWrites()
+
+    @property
+    def node(self) -> Node:
+        return self.stack.top
 
     def open_to_compare(self) -> ImageNode:
         raise AssertionError("a disk that is copied is not compared")
