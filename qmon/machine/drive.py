@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from qmon.block.accounts import Accounts
 from qmon.block.chain import commit, put_overlay, reopened
@@ -32,8 +32,9 @@ from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.stack import NodeStack
-from qmon.block.throttle import NO_LIMITS, Limits, ThrottleFilter
+from qmon.block.throttle import ThrottleFilter
 from qmon.machine.device import Device
+from qmon.notation.drive_options import DriveOptions
 
 CLOSING = "closing"
 """The reason for which the gate of a drive that goes away is closed."""
@@ -48,29 +49,13 @@ log = logging.getLogger("qmon.drive")
 _numbers = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
-class DriveSettings:
-    """How a drive was asked for; ``format`` None is to be probed, ``id`` is unique in the machine."""
-
-    id: str
-    file: str
-    format: str | None
-    interface: str
-    read_only: bool
-    limits: Limits = NO_LIMITS
-    group: str | None = None
-    """The name of the group that the limits are told to belong to; without one, the drive's."""
-    node_name: str | None = None
-    """What the topmost node is to be called; None for a name that is made."""
-
-
 class Drive:
     """Inactive until ``activate``: then its image is open and locked. All calls may block.
 
     Making one looks at the image, without a lock. Raises OSError.
     """
 
-    def __init__(self, settings: DriveSettings, new_name: Callable[[], str]) -> None:
+    def __init__(self, settings: DriveOptions, new_name: Callable[[], str]) -> None:
         """``new_name`` makes a name for a node, each time another."""
         self.number = next(_numbers)
         """Drives that were made later have a higher one."""

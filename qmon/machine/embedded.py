@@ -30,7 +30,6 @@ from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.running import RunningCommands
 from qmon.machine.commands.screens import ScreenCommands
 from qmon.machine.commands.snapshots import SnapshotCommands
-from qmon.machine.drive import DriveSettings
 from qmon.machine.machine import Machine
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io.command import QemuIoCommands
@@ -38,6 +37,7 @@ from qmon.machine.qom import Tree
 from qmon.machine.runstate import RunState
 from qmon.machine.shown_chardevs import ShownChardevs
 from qmon.migration.journal import Journal, JournalError, Stand
+from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.registry import Registry
 
 log = logging.getLogger("qmon.machine")
@@ -112,7 +112,7 @@ class EmbeddedMachine:
         """The tree of the machine's objects."""
         return self._machine.qom
 
-    async def start(self, drives: Sequence[DriveSettings]) -> None:
+    async def start(self, drives: Sequence[DriveOptions]) -> None:
         """Open the drives, and run, wait for the migration or stand still. Raises CommandError.
 
         Where a record says that a migration of these drives is not settled, the machine does not just run.

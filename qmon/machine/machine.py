@@ -19,10 +19,12 @@ from qmon.block.locks import ImageLockedError
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.host.threads import Workers
 from qmon.machine.device import Device
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive
 from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
+from qmon.machine.throttle_limits import read_limits
 from qmon.migration.drive import flushing
+from qmon.notation.drive_options import DriveOptions
 from qmon.notation.file_names import without_protocol
 from qmon.notation.node_names import refusal
 from qmon.qmp.registry import Registry
@@ -153,12 +155,13 @@ class Machine:
         taken = {device.unit for device in self.devices.values()}
         return next(number for number in itertools.count() if number not in taken)
 
-    async def add_drive(self, settings: DriveSettings, unit: int | None = None) -> Drive:
+    async def add_drive(self, settings: DriveOptions, unit: int | None = None) -> Drive:
         """Open an image as a drive; while the machine waits for a migration it is looked at, not locked.
 
         Where another drive of this machine has the image open, the new one waits, as QEMU's do until they are
         used: two that write to one image destroy it. Raises CommandError naming the file.
         """
+        limits = read_limits(settings.limits)
         self._check_may_add(settings.id, settings.format, settings.node_name)
         drive = await self._open(settings)
         try:  # again: other commands ran meanwhile
@@ -167,12 +170,12 @@ class Machine:
             await self.blocking(drive.close)
             raise
         device = self.add_device(settings.id, settings.interface, read_only=settings.read_only, unit=unit)
-        if settings.limits:
-            device.throttle.set(settings.limits, settings.group or device.id)
+        if limits:
+            device.throttle.set(limits, settings.group or device.id)
         self.insert(drive, device)
         return drive
 
-    async def _open(self, settings: DriveSettings) -> Drive:
+    async def _open(self, settings: DriveOptions) -> Drive:
         drive = await self.look_at(settings)
         if self.state is not RunState.INMIGRATE:
             try:
@@ -194,7 +197,7 @@ class Machine:
             await self.lock(drive)
             drive.is_waiting = False
 
-    async def look_at(self, settings: DriveSettings) -> Drive:
+    async def look_at(self, settings: DriveOptions) -> Drive:
         """Open an image and close it again. Raises CommandError naming the file."""
         check_format(settings.format)
         settings = replace(settings, file=without_protocol(settings.file))

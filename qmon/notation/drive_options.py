@@ -1,9 +1,9 @@
-"""``-drive``: its keys, and the ids that drives get when none is given, as QEMU's blockdev.c has both."""
+"""How a drive is asked for, on the command line or on a monitor (QEMU: drive_new in blockdev.c)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qmon.errors import UsageError
 from qmon.notation.drive_keys import (
@@ -14,8 +14,8 @@ from qmon.notation.drive_keys import (
     without_effect,
 )
 from qmon.notation.keyval import (
+    IDENTIFIER_HINT,
     is_identifier,
-    parse_keyval,
     parse_number,
     parse_switch,
 )
@@ -40,17 +40,73 @@ UNITS_PER_BUS = {
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """One drive of the command line; ``format`` is None where it is to be probed."""
+    """How a drive is asked for."""
 
-    file: str
     id: str
-    format: str | None = None
-    interface: str = DEFAULT_INTERFACE
-    read_only: bool = False
+    """Empty where none is given."""
+    file: str
+    """Empty for a drive without a medium."""
+    format: str | None
+    """None: it is probed."""
+    interface: str
+    read_only: bool
     limits: Mapping[str, int] = field(default_factory=dict)
     """By the names of QAPI's ThrottleLimits."""
     group: str | None = None
+    """What the limits' group is called; None: as the drive."""
     node_name: str | None = None
+    """What the topmost node is called; None: the name is made."""
+    is_cdrom: bool = False
+    index: int | None = None
+    bus: int | None = None
+    unit: int | None = None
+
+
+def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
+    """Read the keys of a drive in QEMU's order; ``interface`` is the default.
+
+    Whether the format and the names are good is the machine's to say. Raises UsageError with QEMU's words.
+    """
+    name = keys.get("id")
+    if name is not None and not is_identifier(name):
+        raise UsageError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
+    if "readonly" in keys and "read-only" in keys:
+        raise UsageError("'read-only' and its alias 'readonly' can't be used at the same time")
+    media = keys.get("media", "disk")
+    if media not in ("disk", "cdrom"):
+        raise UsageError(f"'{media}' invalid media")
+    interface = keys.get("if", interface)
+    if interface not in UNITS_PER_BUS:
+        raise UsageError(f"unsupported bus type '{interface}'")
+    index, bus, unit = (_read_number(key, keys) for key in ("index", "bus", "unit"))
+    if index is not None and (bus or unit is not None):
+        raise UsageError("index cannot be used with bus and unit")
+    read_only = parse_switch("read-only", keys.get("readonly", keys.get("read-only", "off")))
+    check_values(keys)
+    if "format" in keys and "driver" in keys:
+        raise UsageError("Cannot specify both 'driver' and 'format'")
+    if parse_switch("snapshot", keys.get("snapshot", "off")):
+        raise UsageError("snapshot=on is not supported: put an overlay on the image and name it")
+    file, format = keys.get("file", ""), keys.get("format", keys.get("driver"))
+    unknown = next((key for key in keys if not is_known_key(key)), None)
+    if unknown is not None:
+        if not file and format is None:
+            raise UsageError("Must specify either driver or file")
+        raise UsageError(f"Block format '{format or 'raw'}' does not support the option '{unknown}'")
+    return DriveOptions(
+        id=name or "",
+        file=file,
+        format=format,
+        interface=interface,
+        read_only=read_only or media == "cdrom",
+        limits=read_limits(keys),
+        group=read_group(keys),
+        node_name=keys.get("node-name"),
+        is_cdrom=media == "cdrom",
+        index=index,
+        bus=bus,
+        unit=unit,
+    )
 
 
 class DriveList:
@@ -63,67 +119,36 @@ class DriveList:
         self._places: set[tuple[str, int, int]] = set()
         self._given_ids: set[str] = set()
 
-    def add(self, text: str) -> None:
-        """Add what ``-drive`` was given. Raises UsageError with QEMU's words."""
-        keys = parse_keyval(text)
-        for key in keys:
-            if not is_known_key(key):
-                format = keys.get("format", keys.get("driver", "raw"))
-                raise UsageError(f"Block format '{format}' does not support the option '{key}'")
+    def add(self, keys: Mapping[str, str]) -> None:
+        """Add a drive by its keys. Raises UsageError, with QEMU's words where QEMU refuses it, too."""
+        drive = read_drive(keys, DEFAULT_INTERFACE)
+        if drive.id in self._given_ids:
+            raise UsageError(f"Duplicate ID '{drive.id}' for drive")
+        if drive.id:
+            self._given_ids.add(drive.id)
+        if drive.format not in (None, *FORMATS):
+            raise UsageError(f"Unknown driver '{drive.format}': use {' or '.join(FORMATS)}")
+        bus, unit = self._take_place(drive)
         self.ignored += without_effect(keys)
-        self.add_options(keys)
-
-    def add_options(self, options: dict[str, str]) -> None:
-        """Add a drive by its keys, all of them known. Raises UsageError with QEMU's words."""
-        given_id = options.get("id")
-        if given_id is not None:
-            self._take_id(given_id)
-        interface = options.get("if", DEFAULT_INTERFACE)
-        if interface not in UNITS_PER_BUS:
-            raise UsageError(f"unsupported bus type '{interface}'")
-        check_values(options)
-        media = options.get("media", "disk")
-        if media not in ("disk", "cdrom"):
-            raise UsageError(f"'{media}' invalid media")
-        format = _read_format(options)
-        read_only = _read_read_only(options) or media == "cdrom"
-        if parse_switch("snapshot", options.get("snapshot", "off")):
-            raise UsageError("snapshot=on is not supported: put an overlay on the image and name it")
-        bus, unit = self._take_place(interface, options)
-        file = options.get("file", "")
-        if not file:
-            if media != "cdrom":
+        if not drive.file:
+            if not drive.is_cdrom:
                 raise UsageError("a drive without an image is not supported: add file=FILE")
             self.ignored.append("media=cdrom without a file")
             return
-        name = given_id if given_id is not None else _default_id(interface, bus, unit, media)
-        if any(drive.id == name for drive in self.drives):
+        name = drive.id or _default_id(drive, bus, unit)
+        if any(each.id == name for each in self.drives):
             raise UsageError(f"Device with id '{name}' already exists")
-        node_name = options.get("node-name")
-        nodes = {drive.node_name for drive in self.drives if drive.node_name is not None}
-        refused = refusal(node_name, name, nodes, {drive.id for drive in self.drives})
+        nodes = {each.node_name for each in self.drives if each.node_name is not None}
+        refused = refusal(drive.node_name, name, nodes, {each.id for each in self.drives})
         if refused is not None:
             raise UsageError(refused)
-        limits, group = read_limits(options), read_group(options)
-        self.drives.append(DriveOptions(file, name, format, interface, read_only, limits, group, node_name))
+        self.drives.append(replace(drive, id=name))
 
-    def _take_id(self, given_id: str) -> None:
-        if not is_identifier(given_id):
-            raise UsageError(
-                "Parameter 'id' expects an identifier: letters, digits, '-', '.', '_', starting with a letter"
-            )
-        if given_id in self._given_ids:
-            raise UsageError(f"Duplicate ID '{given_id}' for drive")
-        self._given_ids.add(given_id)
-
-    def _take_place(self, interface: str, options: dict[str, str]) -> tuple[int, int]:
-        index, bus, unit = (_read_number(key, options) for key in ("index", "bus", "unit"))
+    def _take_place(self, drive: DriveOptions) -> tuple[int, int]:
+        interface, bus, unit = drive.interface, drive.bus or 0, drive.unit
         units = UNITS_PER_BUS[interface]
-        if index is not None:
-            if bus or unit is not None:
-                raise UsageError("index cannot be used with bus and unit")
-            bus, unit = divmod(index, units) if units else (0, index)
-        bus = bus or 0
+        if drive.index is not None:
+            bus, unit = divmod(drive.index, units) if units else (0, drive.index)
         if unit is None:
             unit = 0
             while (interface, bus, unit) in self._places:
@@ -139,26 +164,12 @@ class DriveList:
         return bus, unit
 
 
-def _default_id(interface: str, bus: int, unit: int, media: str) -> str:
-    kind = ("-cd" if media == "cdrom" else "-hd") if interface in ("ide", "scsi") else ""
+def _default_id(drive: DriveOptions, bus: int, unit: int) -> str:
+    interface = drive.interface
+    kind = ("-cd" if drive.is_cdrom else "-hd") if interface in ("ide", "scsi") else ""
     return f"{interface}{bus}{kind}{unit}" if UNITS_PER_BUS[interface] else f"{interface}{kind}{unit}"
 
 
-def _read_format(options: dict[str, str]) -> str | None:
-    if "format" in options and "driver" in options:
-        raise UsageError("Cannot specify both 'driver' and 'format'")
-    format = options.get("format", options.get("driver"))
-    if format is not None and format not in FORMATS:
-        raise UsageError(f"Unknown driver '{format}': use {' or '.join(FORMATS)}")
-    return format
-
-
-def _read_read_only(options: dict[str, str]) -> bool:
-    if "readonly" in options and "read-only" in options:
-        raise UsageError("'read-only' and its alias 'readonly' can't be used at the same time")
-    return parse_switch("read-only", options.get("readonly", options.get("read-only", "off")))
-
-
-def _read_number(key: str, options: dict[str, str]) -> int | None:
-    value = options.get(key)
+def _read_number(key: str, keys: Mapping[str, str]) -> int | None:
+    value = keys.get(key)
     return None if value is None else parse_number(key, value)

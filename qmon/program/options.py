@@ -178,7 +178,7 @@ class _Reader:
     def take(self, option: Option | None, argument: str) -> None:
         """Take one option; None is a disk image by itself. Raises UsageError with the reason alone."""
         if option is None:
-            self._drives.add_options({"file": argument, **_SHORT_DRIVES["hda"]})
+            self._drives.add({"file": argument, **_SHORT_DRIVES["hda"]})
             return
         if option.treatment is Treatment.REFUSED:
             raise UsageError(f"not supported: {option.help}")
@@ -193,9 +193,9 @@ class _Reader:
             case "version":
                 self.show = Show.VERSION
             case "drive":
-                self._drives.add(argument)
+                self._drives.add(parse_keyval(argument))
             case name if name in _SHORT_DRIVES:
-                self._drives.add_options({"file": argument, **_SHORT_DRIVES[name]})
+                self._drives.add({"file": argument, **_SHORT_DRIVES[name]})
             case "serial":
                 if not self._devices.take_serial(argument):
                     self._ignored.append(f"-{option.name}")

@@ -19,10 +19,8 @@ from qmon.host.logs import Log
 from qmon.host.paths import state_folder
 from qmon.host.small_file import read_file
 from qmon.host.threads import Workers, start_thread
-from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
-from qmon.machine.throttle_limits import read_limits
 from qmon.notation.device_options import MonitorMode
 from qmon.program.daemon import PidFile
 from qmon.program.hangup import Hangup, is_heard
@@ -77,17 +75,7 @@ class Program:
                     return 0
             for arguments in options.objects:
                 await machine.registry.execute("object-add", arguments)
-            await machine.start(
-                [
-                    DriveSettings(
-                        *(drive.id, drive.file, drive.format, drive.interface, drive.read_only),
-                        limits=read_limits(drive.limits),
-                        group=drive.group,
-                        node_name=drive.node_name,
-                    )
-                    for drive in options.drives
-                ]
-            )
+            await machine.start(options.drives)
             monitor = Monitor(machine.registry, tables)
             monitor.open_output = machine.open_appending
             if options.trace_qmp:

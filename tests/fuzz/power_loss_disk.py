@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qmon.block.qcow2.snapshots import Snapshot
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive
+from qmon.notation.drive_options import DriveOptions
 from tests.fuzz.power_loss_images import Made
 from tests.support.power_loss import SECTOR, Recorder
 from tests.support.qcow2_images import read
@@ -58,7 +59,7 @@ class Disk:
 
     def _new_drive(self, image: str, image_format: str) -> Drive:
         names = (f"#block{number}" for number in itertools.count())
-        return Drive(DriveSettings("d", image, image_format, "none", False), lambda: next(names))
+        return Drive(DriveOptions("d", image, image_format, "none", False), lambda: next(names))
 
     def _note(
         self, name: str, call: Callable[[], None], *, is_flushed: bool = False, is_switch: bool = False

@@ -13,7 +13,8 @@ from qmon.block.node import Buffer
 from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive
+from qmon.notation.drive_options import DriveOptions
 from tests.support.locks_probe import locked_bytes
 
 SIZE = 1 << 20
@@ -38,7 +39,7 @@ def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
     image = tmp_path / "disk.qcow2"
     create_overlay(str(image), SIZE, "base", "raw", LOCKS)
     names = itertools.count()
-    drive = Drive(DriveSettings("d0", str(image), "qcow2", "none", False), lambda: f"n{next(names)}")
+    drive = Drive(DriveOptions("d0", str(image), "qcow2", "none", False), lambda: f"n{next(names)}")
     drive.activate()
     return drive
 

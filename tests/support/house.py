@@ -13,8 +13,8 @@ import pytest
 
 from qmon.errors import CommandError
 from qmon.host.paths import state_folder
-from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
+from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.target import Event
 from tests.support.nbd_client import Client
 
@@ -90,10 +90,10 @@ class Street:
             file.truncate(SIZE)
         return path
 
-    def settings(self, path: Path, id: str = "d0", *, read_only: bool = False) -> DriveSettings:
-        return DriveSettings(id, str(path), "raw", "none", read_only)
+    def settings(self, path: Path, id: str = "d0", *, read_only: bool = False) -> DriveOptions:
+        return DriveOptions(id, str(path), "raw", "none", read_only)
 
-    async def machine(self, *drives: DriveSettings, **options: Any) -> House:
+    async def machine(self, *drives: DriveOptions, **options: Any) -> House:
         """Raises CommandError."""
         house = House(EmbeddedMachine(state_folder=state_folder(), **options))
         self._stack.push_async_callback(house.close)

@@ -7,9 +7,10 @@ from typing import Any
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine import describe
 from qmon.machine.commands.exports import ExportCommands
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine, check_format
 from qmon.machine.throttle_limits import read_limits
+from qmon.notation.drive_options import DriveOptions
 from qmon.notation.keyval import is_identifier
 from qmon.qmp.registry import command
 
@@ -96,22 +97,23 @@ class BlockCommands:
             raise CommandError("Parameter 'id' expects an identifier")
         place = machine.free_unit() if place is None else place
         name = f"none{place}" if id is None else id
-        limits = read_limits(throttling or {})
+        limits = throttling or {}
         if file is None:
+            read_limits(limits)
             if format is not None:
                 check_format(format)
                 raise CommandError('A block device must be specified for "file"')
             machine.add_device(name, interface, read_only=bool(readonly), unit=place)
         else:
             read_only = bool(readonly)
-            settings = DriveSettings(name, file, format, interface, read_only, limits, group, node_name)
-            await machine.add_drive(settings, place)
+            options = DriveOptions(name, file, format, interface, read_only, limits, group, node_name)
+            await machine.add_drive(options, place)
         return {"id": name}
 
     async def _refuse_bus(self, file: str | None, format: str | None, interface: str) -> None:
         """A machine without buses: QEMU looks at the image first."""
         if file is not None:
-            await self._machine.look_at(DriveSettings("", file, format, interface, read_only=True))
+            await self._machine.look_at(DriveOptions("", file, format, interface, read_only=True))
         raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[interface]}")
 
     @command("x-qmon-drive-del")

@@ -10,10 +10,11 @@ from qmon.block.throttle import Limits
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.device import Device
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.machine.runstate import RunState
 from qmon.machine.throttle_limits import UNLIMITED, check_limits, named
+from qmon.notation.drive_options import DriveOptions
 from qmon.notation.file_names import is_same_file
 from qmon.qmp.registry import command
 
@@ -130,7 +131,7 @@ class MediaCommands:
         old = machine.drives.get(place.id)
         if machine.state in (RunState.FINISH_MIGRATE, RunState.POSTMIGRATE):
             self._check_here()
-        new = await machine.look_at(DriveSettings(place.id, filename, format, "none", read_only))
+        new = await machine.look_at(DriveOptions(place.id, filename, format, "none", read_only))
         if old is None:
             await self._insert(new, place)
             return {}

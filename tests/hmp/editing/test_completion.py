@@ -11,8 +11,8 @@ from qmon.hmp.editing.completion import complete
 from qmon.hmp.editing.word_lists import ARGUMENTS, FLAGS
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.table import Tables, default_tables, look_up
-from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
+from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.registry import Registry
 from tests.support.fake_target import FakeMachine, one_command
 
@@ -108,7 +108,7 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
     async def look() -> dict[str, str]:
         machine = EmbeddedMachine(state_folder=tmp_path)
         try:
-            await machine.start([DriveSettings("d0", "d0.img", "raw", "none", False)])
+            await machine.start([DriveOptions("d0", "d0.img", "raw", "none", False)])
             await machine.registry.execute("nbd-server-start", {"addr": {"type": "unix", "path": "nbd"}})
             await machine.registry.execute("nbd-server-add", {"device": "d0"})
             monitor = Monitor(machine.registry)

@@ -19,8 +19,8 @@ from qmon.hmp.tables.manual import (
     plain_text,
 )
 from qmon.hmp.tables.table import Command, default_tables
-from qmon.machine.drive import DriveSettings
 from qmon.machine.embedded import EmbeddedMachine
+from qmon.notation.drive_options import DriveOptions
 from tests.support.fake_target import FakePerson
 
 THERE = "unix:there.sock"
@@ -162,8 +162,8 @@ async def machine_with_drives(
     stack.push_async_callback(machine.close)
     await machine.start(
         [
-            DriveSettings("d0", f"{prefix}d0.img", "raw", "none", False),
-            DriveSettings("ro", f"{prefix}ro.img", "raw", "none", True),
+            DriveOptions("d0", f"{prefix}d0.img", "raw", "none", False),
+            DriveOptions("ro", f"{prefix}ro.img", "raw", "none", True),
         ]
     )
     return machine

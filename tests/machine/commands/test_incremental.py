@@ -13,7 +13,6 @@ from qmon.block.image import open_image
 from qmon.block.node import Kind
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
-from qmon.machine.drive import DriveSettings
 from qmon.migration.backing import checksum
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.offer import (
@@ -30,6 +29,7 @@ from qmon.migration.wire.stream import (
     section_footer,
     section_start,
 )
+from qmon.notation.drive_options import DriveOptions
 from tests.support.house import (
     SIZE,
     House,
@@ -40,14 +40,14 @@ from tests.support.house import (
 CLUSTER = 65536
 
 
-def overlay(street: Street, name: str) -> DriveSettings:
+def overlay(street: Street, name: str) -> DriveOptions:
     """A drive of an empty overlay over an image of data, the same for all."""
     base = street.folder / "base.img"
     if not base.exists():
         base.write_bytes(b"base" * (SIZE // 4))
     image = street.folder / name
     create_overlay(str(image), SIZE, base.name, "raw", LOCKS)
-    return DriveSettings("d0", str(image), "qcow2", "none", False)
+    return DriveOptions("d0", str(image), "qcow2", "none", False)
 
 
 def held(path: str) -> list[tuple[int, int]]:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.machine.drive import Drive, DriveSettings
+from qmon.machine.drive import Drive
+from qmon.notation.drive_options import DriveOptions
 from tests.support.peers import require
 from tests.support.qcow2_images import (
     Recipe,
@@ -45,7 +46,7 @@ class Disk:
         self.drive = self._open(str(image), image_format)
 
     def _open(self, image: str, image_format: str) -> Drive:
-        drive = Drive(DriveSettings("d", image, image_format, "none", False), lambda: next(self._names))
+        drive = Drive(DriveOptions("d", image, image_format, "none", False), lambda: next(self._names))
         drive.activate()
         return drive
 
