@@ -13,11 +13,11 @@ from qmon.notation.keyval import (
     IDENTIFIER_HINT,
     is_identifier,
     parse_number,
+    parse_size_option,
     parse_switch,
     short_form,
     split_options,
 )
-from qmon.notation.units import SIZE_HINT, parse_size_prefix
 
 _SWITCHES = (
     *("ipv4", "ipv6", "wait", "server", "delay", "nodelay", "telnet", "tn3270", "websocket", "mux"),
@@ -175,22 +175,12 @@ def _value(key: str, value: str) -> Option:
         if key in _NUMBERS:
             return parse_number(key, value)
         if key in _SIZES:
-            return _size(key, value)
+            return parse_size_option(key, value)
     except UsageError as error:
         raise BadOptionError(str(error)) from error
     if key in _TEXTS:
         return value
     raise BadOptionError(f"Invalid parameter '{key}'")
-
-
-def _size(key: str, value: str) -> int:
-    try:
-        size, length = parse_size_prefix(value, "B")
-    except ValueError:
-        size, length = 0, -1
-    if length != len(value):
-        raise UsageError(f"Parameter '{key}' {SIZE_HINT}")
-    return size
 
 
 def _make(label: str, kind: str, given: Given) -> ChardevOptions:

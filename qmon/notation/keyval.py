@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 
 from qmon.errors import UsageError
+from qmon.notation.units import SIZE_HINT, RangeError, parse_size, parse_unsigned
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
-
-_NUMBER = re.compile(
-    r"\s*(?P<sign>[+-]?)(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
-)
 
 HELP_WORDS = ("help", "?")
 """What asks for help instead of giving an option."""
@@ -83,12 +80,20 @@ def parse_switch(key: str, value: str) -> bool:
 
 
 def parse_number(key: str, value: str) -> int:
-    """Read a number of 64 bits as C's strtoull does, octal and sign and all. Raises UsageError."""
-    match = _NUMBER.fullmatch(value)
-    if match is None:
-        raise UsageError(f"Parameter '{key}' expects a number")
-    base = 16 if match["hex"] else 8 if match["octal"] else 10
-    number = int(match["hex"] or match["octal"] or match["decimal"], base)
-    if number >= 1 << 64:
-        raise UsageError(f"Value '{value}' is too large for parameter '{key}'")
-    return (-number if match["sign"] == "-" else number) % (1 << 64)
+    """Read the number of an option, of 64 bits. Raises UsageError with QEMU's words."""
+    try:
+        return parse_unsigned(value)
+    except RangeError as error:
+        raise UsageError(f"Value '{value}' is too large for parameter '{key}'") from error
+    except ValueError as error:
+        raise UsageError(f"Parameter '{key}' expects a number") from error
+
+
+def parse_size_option(key: str, value: str) -> int:
+    """Read the size of an option, in bytes. Raises UsageError with QEMU's words."""
+    try:
+        return parse_size(value)
+    except RangeError as error:
+        raise UsageError(f"Value '{value}' is out of range for parameter '{key}'") from error
+    except ValueError as error:
+        raise UsageError(f"Parameter '{key}' {SIZE_HINT}") from error

@@ -1,4 +1,4 @@
-"""Sizes and numbers as QEMU's ``strtosz`` reads and a person likes to see them."""
+"""Numbers and sizes: read as QEMU and C read them, and shown as a person likes to see them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ MIB = 1 << 20
 GIB = 1 << 30
 TIB = 1 << 40
 INT64_MAX = (1 << 63) - 1
+UINT64_MAX = (1 << 64) - 1
 
+_C_SPACE = " \t\n\v\f\r"
+_INTEGER = re.compile(
+    rf"[{_C_SPACE}]*([+-]?)(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
+)
+_SIZE = re.compile(
+    rf"[{_C_SPACE}]*\+?(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<whole>[0-9]+)(?P<fraction>\.[0-9]*)?)"
+)
 _SUFFIX = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 _EXPONENT = re.compile(r"\.[0-9]+[eE][+-]?[0-9]")
-_SIZE = re.compile(r"(?P<hex>0[xX][0-9a-fA-F]+)|(?P<whole>[0-9]+)(?P<fraction>\.[0-9]*)?")
 
 SIZE_HINT = (
     "expects a non-negative number below 2^64\n"
@@ -22,60 +29,83 @@ SIZE_HINT = (
 """What QEMU says of a parameter that should be a size."""
 
 
-class SizeRangeError(ValueError):
-    """A size past 64 bits."""
+class RangeError(ValueError):
+    """A number past 64 bits."""
 
 
-def parse_size_prefix(text: str, default_suffix: str = "B") -> tuple[int, int]:
-    """Read a size at the start of ``text``; return it in bytes, and how many characters it took.
+def read_integer(text: str, position: int = 0) -> tuple[int, int]:
+    """Read an integer at ``position`` as C's ``strtol`` does with base 0; return it and where it ends.
 
-    A decimal number with an optional fraction, or a hexadecimal one, then an optional suffix of B K M G T P
-    E in either case; without one ``default_suffix`` counts. A fraction is a double, as in QEMU, and rounded
-    to the byte. Raises ValueError for no number or a part of a byte, SizeRangeError for one past 64 bits.
+    White space and a sign may stand before it. One past 64 bits is returned as some number past 64 bits.
+    Raises ValueError when there is none.
     """
-    match = _SIZE.match(text)
+    match = _INTEGER.match(text, position)
     if match is None:
+        raise ValueError("invalid number")
+    if match["decimal"]:
+        value = _decimal(match["decimal"])
+    else:
+        value = int(match["hex"], 16) if match["hex"] else int(match["octal"], 8)
+    return (-value if match[1] == "-" else value), match.end()
+
+
+def parse_unsigned(text: str) -> int:
+    """Read a whole text as ``qemu_strtou64`` does: a negative number counts down from 2^64.
+
+    Raises ValueError, RangeError for one past 64 bits.
+    """
+    value, end = read_integer(text)
+    if end != len(text):
+        raise ValueError("invalid number")
+    if abs(value) > UINT64_MAX:
+        raise RangeError("invalid number")
+    return value & UINT64_MAX
+
+
+def read_size(text: str, position: int = 0, default_suffix: str = "B") -> tuple[int, int]:
+    """Read a size at ``position`` as QEMU's ``strtosz`` does; return it in bytes and where it ends.
+
+    White space and a plus sign may stand before it. It is a decimal number with an optional fraction, or a
+    hexadecimal one, then an optional suffix of B K M G T P E in either case; without one ``default_suffix``
+    counts. A fraction is a double, as in QEMU, and rounded to the byte. One past 64 bits is returned as some
+    number past 64 bits; where its digits alone are too many it ends behind them. Raises ValueError for no
+    number or a part of a byte.
+    """
+    match = _SIZE.match(text, position)
+    if match is None:
+        raise ValueError("invalid size")
+    if match["hex"]:
+        whole, end = int(match["hex"], 16), match.end()
+    else:
+        whole, end = _decimal(match["whole"]), match.end("whole")
+    if whole > UINT64_MAX:
+        return whole, end
+    if text[end : end + 1] == "." and (match["hex"] or _EXPONENT.match(text, end)):
         raise ValueError("invalid size")
     end = match.end()
     suffix = text[end : end + 1].upper()
-    if suffix in _SUFFIX and not (match["hex"] and suffix in ("B", "E")):
+    if suffix in _SUFFIX:
         end += 1
-    else:
-        suffix = default_suffix
-    shift = _SUFFIX[suffix]
-    if match["hex"]:
-        if text[match.end() : match.end() + 1] == ".":
-            raise ValueError("invalid size")
-        value = int(match["hex"], 16) << shift
-    else:
-        if _EXPONENT.match(text, match.end("whole")):
-            raise ValueError("invalid size")
-        part = int(float("0" + (match["fraction"] or ".0")) * (1 << 64))  # fixed point, 64 bits
-        if part and not shift:
-            raise ValueError("invalid size")
-        value = (int(match["whole"]) << shift) + ((part << shift) + (1 << 63) >> 64)
-    if value >= 1 << 64:
-        raise SizeRangeError("invalid size")
-    return value, end
-
-
-def read_size(text: str, position: int, default_suffix: str) -> tuple[int, int]:
-    """Read a size at ``position``; return it in bytes, and where it ends. Raises ValueError.
-
-    As QEMU's ``strtosz``: a plus sign may stand before it.
-    """
-    rest = text[position:]
-    sign = rest[:1] == "+"
-    value, length = parse_size_prefix(rest[sign:], default_suffix)
-    return value, position + sign + length
+    shift = _SUFFIX[suffix if suffix in _SUFFIX else default_suffix]
+    part = int(float("0" + (match["fraction"] or ".0")) * (1 << 64))  # fixed point, 64 bits
+    if part and not shift:
+        raise ValueError("invalid size")
+    return (whole << shift) + ((part << shift) + (1 << 63) >> 64), end
 
 
 def parse_size(text: str, default_suffix: str = "B") -> int:
-    """Read a whole text as a size in bytes. Raises ValueError when it is none."""
-    value, end = parse_size_prefix(text, default_suffix)
+    """Read a whole text as a size in bytes. Raises ValueError, RangeError for one past 64 bits."""
+    value, end = read_size(text, 0, default_suffix)
     if end != len(text):
         raise ValueError("invalid size")
+    if value > UINT64_MAX:
+        raise RangeError("invalid size")
     return value
+
+
+def _decimal(digits: str) -> int:
+    """A number, or one past 64 bits for another such: Python refuses very long ones."""
+    return int(digits.lstrip("0")[:25] or "0")
 
 
 def human_size(size_bytes: float) -> str:

@@ -8,47 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.notation.keyval import parse_switch
-from qmon.notation.units import (
-    INT64_MAX,
-    SIZE_HINT,
-    SizeRangeError,
-    read_size,
-)
+from qmon.notation.keyval import parse_size_option, parse_switch
+from qmon.notation.units import INT64_MAX, parse_size, parse_unsigned
 
-_SPACE = " \t\n\v\f\r"
-_WHOLE_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)")
-_WHOLE_SIZE = re.compile(
-    r"\+?(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<decimal>[0-9]+))(?P<rest>(?:\.[0-9]*)?[kKmMgGtTpPeEbB]?)"
-)
 _SCALED_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0[xX][0-9a-fA-F]+[kKmMgGtTpP]")
-
-
-def _size(name: str, text: str) -> int:
-    """A number, maybe with a suffix."""
-    stripped = text.lstrip(_SPACE)
-    try:
-        value, end = read_size(stripped, 0, "B")
-    except SizeRangeError as error:
-        match = _WHOLE_SIZE.fullmatch(stripped)
-        # Behind digits that are too many already, QEMU reads no further and takes the rest for rubbish.
-        if match and (not match["rest"] or _digits(match) < 1 << 64):
-            raise CommandError(f"Value '{text}' is out of range for parameter '{name}'") from error
-        end = -1
-    except ValueError:
-        end = -1
-    if end != len(stripped):
-        raise CommandError(f"Parameter '{name}' {SIZE_HINT}")
-    return value
-
-
-def _digits(size: re.Match[str]) -> int:
-    return int(size["hex"], 16) if size["hex"] else int(size["decimal"])
 
 
 def _signed_size(name: str, text: str) -> int:
     """A size that must fit 63 bits."""
-    value = _size(name, text)
+    value = parse_size_option(name, text)
     if value > INT64_MAX:
         raise CommandError(f"Invalid size {text}")
     return value
@@ -56,32 +24,21 @@ def _signed_size(name: str, text: str) -> int:
 
 def _bandwidth(name: str, text: str) -> int:
     """A size in MiB when it has no suffix."""
-    stripped = text.lstrip(_SPACE)
     try:
-        value, end = read_size(stripped, 0, "M")
+        value = parse_size(text, "M")
     except ValueError:
-        value, end = 0, -1
-    if end != len(stripped) or value > INT64_MAX:
+        value = INT64_MAX + 1
+    if value > INT64_MAX:
         raise CommandError(f"Invalid size {text}")
     return value
 
 
 def _unsigned(bits: int) -> Callable[[str, str], int]:
     def read(name: str, text: str) -> int:
-        """As C's strtoull, for which a negative number is one from above."""
-        match = _WHOLE_NUMBER.fullmatch(text.lstrip(_SPACE))
         try:
-            if match is None:
-                raise ValueError
-            digits = match["digits"]
-            base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
-            value = int(digits, base)
-            if value >= 1 << 64:
-                raise ValueError
+            value = parse_unsigned(text)
         except ValueError:
             raise CommandError(f"Parameter '{name}' expects uint64") from None
-        if match["sign"] == "-":
-            value = -value % (1 << 64)
         if value >= 1 << bits:
             raise CommandError(f"Parameter '{name}' expects uint{bits}_t")
         return value
@@ -119,10 +76,10 @@ class ParameterRow:
 
 
 PARAMETERS = (
-    ParameterRow("announce-initial", _size, " ms"),
-    ParameterRow("announce-max", _size, " ms"),
-    ParameterRow("announce-rounds", _size),
-    ParameterRow("announce-step", _size, " ms"),
+    ParameterRow("announce-initial", parse_size_option, " ms"),
+    ParameterRow("announce-max", parse_size_option, " ms"),
+    ParameterRow("announce-rounds", parse_size_option),
+    ParameterRow("announce-step", parse_size_option, " ms"),
     ParameterRow("compress-level", _small),
     ParameterRow("compress-threads", _small),
     ParameterRow("compress-wait-thread", _switch),
@@ -136,7 +93,7 @@ PARAMETERS = (
     ParameterRow("tls-hostname", _text),
     ParameterRow("max-bandwidth", _bandwidth, " bytes/second"),
     ParameterRow("avail-switchover-bandwidth", _bandwidth, " bytes/second"),
-    ParameterRow("downtime-limit", _size, " ms"),
+    ParameterRow("downtime-limit", parse_size_option, " ms"),
     ParameterRow("x-checkpoint-delay", _number, " ms"),
     ParameterRow("block-incremental", _switch),
     ParameterRow("multifd-channels", _small),
@@ -146,11 +103,11 @@ PARAMETERS = (
     ParameterRow("multifd-zstd-level", _small, shown=False),
     ParameterRow("multifd-qatzip-level", _small, shown=False),
     ParameterRow("xbzrle-cache-size", _signed_size, " bytes"),
-    ParameterRow("max-postcopy-bandwidth", _size),
+    ParameterRow("max-postcopy-bandwidth", parse_size_option),
     ParameterRow("tls-authz", _text),
     ParameterRow("block-bitmap-mapping", _only_qmp),
-    ParameterRow("x-vcpu-dirty-limit-period", _size, " ms"),
-    ParameterRow("vcpu-dirty-limit", _size, " MB/s"),
+    ParameterRow("x-vcpu-dirty-limit-period", parse_size_option, " ms"),
+    ParameterRow("vcpu-dirty-limit", parse_size_option, " MB/s"),
     ParameterRow("mode", _text),
     ParameterRow("direct-io", _switch),
     ParameterRow("x-qmon-verify-backing", _text),
@@ -158,7 +115,7 @@ PARAMETERS = (
 """In the order of ``info migrate_parameters``: those of QEMU 7.2, of QEMU 10, and our own."""
 
 _BY_NAME = {row.name: row for row in PARAMETERS}
-_SIZES = frozenset((_size, _signed_size, _bandwidth))
+_SIZES = frozenset((parse_size_option, _signed_size, _bandwidth))
 
 
 def read_parameter(name: str, text: str) -> Any:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
-from qmon.notation.units import parse_size
+from qmon.notation.units import INT64_MAX, RangeError, parse_size, read_integer
 
 DUMP_WIDTH = 16
-_NUMBER = re.compile(r"\+?(0[xX][0-9a-fA-F]+|[0-9]+(\.[0-9]*)?)[bBkKmMgGtTpPeE]?")
 _UNITS = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 
@@ -48,13 +46,14 @@ def scan(words: Sequence[str], letters: str) -> Iterator[tuple[str, str]]:
 
 def read_number(text: str) -> int:
     """A size as QEMU's ``qemu_strtosz`` reads it. Raises Refused."""
-    if not _NUMBER.fullmatch(text):
-        raise Refused(f"Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {text}")
     try:
-        value = parse_size(text.removeprefix("+"))
-    except ValueError:
-        value = -1
-    if not 0 <= value < 1 << 63:
+        value = parse_size(text)
+    except RangeError:
+        value = INT64_MAX + 1
+    except ValueError as error:
+        what = "non-numeric argument, or extraneous/unrecognized suffix"
+        raise Refused(f"Parsing error: {what} -- {text}") from error
+    if value > INT64_MAX:
         raise Refused(f"Parsing error: argument too large -- {text}")
     return value
 
@@ -62,10 +61,10 @@ def read_number(text: str) -> int:
 def read_pattern(text: str) -> int:
     """A byte in C's notation. Raises Refused."""
     try:
-        value = int(text, 8 if re.fullmatch("0[0-7]+", text) else 0)
+        value, end = read_integer(text)
     except ValueError:
-        value = -1
-    if not 0 <= value <= 255:
+        value, end = -1, -1
+    if end != len(text) or not 0 <= value <= 255:
         raise Refused(f"{text} is not a valid pattern byte")
     return value
 
