@@ -34,18 +34,17 @@ from qmon.machine.machine import Machine
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io.command import QemuIoCommands
 from qmon.machine.qom import Tree
+from qmon.machine.restart import find_record
 from qmon.machine.runstate import RunState
 from qmon.machine.shown_chardevs import ShownChardevs
-from qmon.migration.journal import Journal, JournalError, Stand
+from qmon.migration.journal import Journal, JournalError
+from qmon.migration.phases import Stand
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.registry import Registry
 
 log = logging.getLogger("qmon.machine")
 
 DEFER = "defer"
-
-_RUNS = (Stand.RUNNING, Stand.SETTLED)
-"""The stands with which a destination that was cut off runs again."""
 
 
 class EmbeddedMachine:
@@ -66,8 +65,9 @@ class EmbeddedMachine:
         self._incoming = incoming
         self._machine.autostart = not paused
         self._exports = ExportCommands(self._machine)
+        self._journal = Journal(state_folder)
         self._migration = MigrationCommands(
-            self._machine, self._exports, Journal(state_folder), may_come_in=incoming is not None
+            self._machine, self._exports, self._journal, may_come_in=incoming is not None
         )
         self._records_folder = state_folder / "migration"
         self._descriptors = DescriptorCommands()
@@ -117,27 +117,26 @@ class EmbeddedMachine:
 
         Where a record says that a migration of these drives is not settled, the machine does not just run.
         """
-        machine, migration = self._machine, self._migration
+        machine, migration, waits = self._machine, self._migration, self._incoming is not None
         machine.state = RunState.INMIGRATE  # looked at, not locked, until it is known whose they are
         for settings in drives:
             await machine.add_drive(settings)
         try:
-            entry = await machine.blocking(migration.find_record)
+            entry = await machine.blocking(
+                find_record, self._journal, list(machine.drives.values()), may_come_in=waits
+            )
         except JournalError as error:
             raise CommandError(str(error)) from error
         if drives:
             await self._check_state_folder()
         stand = None if entry is None else entry.stand
-        waits = self._incoming is not None
-        if entry is not None and (
-            stand in (Stand.GONE, Stand.PREPARED)
-            or (stand is Stand.MOVED and not waits)
-            or (stand in (*_RUNS, Stand.REFUSED) and waits)
-        ):
+        is_held = stand is not None and (stand.is_waiting or (stand is Stand.MOVED and not waits))
+        runs_again = stand is not None and stand.runs_again and waits
+        if entry is not None and (is_held or runs_again or (stand is Stand.REFUSED and waits)):
             migration.stand_by(entry)
-        if not waits and stand not in (Stand.GONE, Stand.PREPARED, Stand.MOVED):
+        if not waits and not is_held:
             machine.state = RunState.PRELAUNCH
-        if machine.state is RunState.PRELAUNCH or (waits and stand in _RUNS):
+        if machine.state is RunState.PRELAUNCH or runs_again:
             await machine.activate()
             if machine.autostart:
                 await machine.run()

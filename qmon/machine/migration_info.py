@@ -6,8 +6,8 @@ import socket
 from typing import Any, Literal
 
 from qmon.migration.parameters import PAGE_SIZE
+from qmon.migration.phases import Phase
 from qmon.migration.progress import Progress
-from qmon.migration.states import ENDED, Phase, status_of
 
 Status = Literal[
     "none",
@@ -53,13 +53,13 @@ _STATS: dict[str, int | float] = {
 
 def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
     """A MigrationInfo of one side, without the figures of RAM."""
-    info: dict[str, Any] = {"status": status_of(phase)}
+    info: dict[str, Any] = {"status": phase.status}
     info["total-time"] = round(progress.total_time * 1000)
     if progress.agreed is not None:
         info["setup-time"] = round((progress.agreed - progress.started) * 1000)
     if progress.downtime is not None:
         info["downtime"] = round(progress.downtime * 1000)
-    elif progress.expected_downtime is not None and phase not in ENDED:
+    elif progress.expected_downtime is not None and phase.is_under_way:
         info["expected-downtime"] = round(progress.expected_downtime * 1000)
     if progress.total:
         info["disk"] = {

@@ -8,7 +8,6 @@ renamed into place before the other side can hear of what it says.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from uuid import UUID
 
 from qmon.errors import QmonError, reason
 from qmon.migration.identity import Image, fingerprint, identify, is_of
+from qmon.migration.phases import Role, Stand
 
 MAX_RECORD_SIZE = 64 << 10
 """Bytes: a path has at most 4 KiB, and each may take six in JSON."""
@@ -29,46 +29,6 @@ MAX_RECORD_SIZE = 64 << 10
 
 class JournalError(QmonError):
     """A record that can't be written or read; the message names the file."""
-
-
-class Stand(enum.Enum):
-    """How things stand with an image."""
-
-    GONE = "gone"
-    """This side told the other to run with it, and has not heard whether it does."""
-    MOVED = "moved"
-    """The other side runs with it: what is here is left behind."""
-    KEPT = "kept"
-    """This side has it again, whatever another host has recorded of the migration."""
-    PREPARED = "prepared"
-    """It has arrived here, whole, and may be run with when the source says so."""
-    RUNNING = "running"
-    """It has arrived here and this side runs with it; the source may not know yet."""
-    SETTLED = "settled"
-    """It has arrived here and this side runs with it, which the source knows."""
-    ENDED = "ended"
-    """This side ran with it, which the source knows, and has ended in good order."""
-    REFUSED = "refused"
-    """It had arrived here, and this side has refused to run with it."""
-
-
-class Role(enum.Enum):
-    """Which end of the migration the record is of: with shared storage both may be on one host."""
-
-    SOURCE = "source"
-    DESTINATION = "destination"
-
-
-ROLES = {
-    Stand.GONE: Role.SOURCE,
-    Stand.MOVED: Role.SOURCE,
-    Stand.KEPT: Role.SOURCE,
-    Stand.PREPARED: Role.DESTINATION,
-    Stand.RUNNING: Role.DESTINATION,
-    Stand.SETTLED: Role.DESTINATION,
-    Stand.ENDED: Role.DESTINATION,
-    Stand.REFUSED: Role.DESTINATION,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +51,7 @@ class Entry:
 
     @property
     def role(self) -> Role:
-        return ROLES[self.stand]
+        return self.stand.role
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +143,7 @@ class Journal:
             if each.entry.role is entry.role and each.path != record.path:  # by another name
                 self._remove(each)
         for each in others:
-            is_over = each.entry.role is entry.role or entry.stand in _ENDS_OTHERS
+            is_over = each.entry.role is entry.role or entry.stand.ends_others
             if is_over and each.entry.stand is not Stand.RUNNING:
                 self._remove(each)
 
@@ -290,10 +250,6 @@ class Journal:
             ) from error
 
 
-_ENDS_OTHERS = frozenset({Stand.GONE, Stand.MOVED, Stand.RUNNING})
-"""What leaves nothing true of what other migrations did with the image."""
-
-
 def _read(path: Path) -> Record | None:
     """The record in a file, None for one that has gone meanwhile. Raises JournalError."""
     try:
@@ -349,7 +305,7 @@ def counts(records: Sequence[Record], *, may_come_in: bool) -> Record | None:
     # A process may have ended before it removed what the newer one ends.
     if source.entry.id != destination.entry.id:
         newer = max(source, destination, key=lambda each: each.number)
-        if newer.entry.stand in _ENDS_OTHERS:
+        if newer.entry.stand.ends_others:
             return newer
     is_in_doubt = source.entry.stand is Stand.GONE and not may_come_in
     has_arrived = destination.entry.stand is Stand.PREPARED or may_come_in

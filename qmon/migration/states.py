@@ -19,30 +19,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-
-class Phase(enum.Enum):
-    """Where a side is; finer than the status that QMP shows."""
-
-    NONE = "none"
-    SETUP = "setup"
-    ACTIVE = "active"
-    PRE_SWITCHOVER = "pre-switchover"
-    """The source's gates are closed, and it waits to be told to go on (the capability
-    pause-before-switchover). The destination knows no such phase."""
-    SWITCHOVER = "switchover"
-    """The source's gates are closed, what is left is sent. The destination knows no such phase."""
-    PREPARED = "prepared"
-    """The destination holds every byte. It runs on GO only; the source may still go back."""
-    GONE = "gone"
-    """GO is on its way, or has arrived and the destination starts."""
-    DOUBT = "doubt"
-    """After GO the connection was lost before an answer came: the source asks again, and does not run."""
-    COMPLETED = "completed"
-    SETTLED = "settled"
-    """The destination runs, and the source knows it. The source knows no such phase."""
-    FAILED = "failed"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
+from qmon.migration.phases import Phase
 
 
 class Event(enum.Enum):
@@ -222,23 +199,6 @@ DESTINATION: Table = {
     },
 }
 
-STATUS: Mapping[Phase, str] = {
-    Phase.SWITCHOVER: "device",
-    Phase.PREPARED: "device",
-    Phase.GONE: "device",
-    Phase.DOUBT: "device",
-    Phase.SETTLED: "completed",
-}
-"""QMP's MigrationStatus of a phase, where it is not the phase's own name."""
-
-ENDED = frozenset({Phase.NONE, Phase.COMPLETED, Phase.SETTLED, Phase.FAILED, Phase.CANCELLED})
-"""Phases in which no migration is under way."""
-
-
-def status_of(phase: Phase) -> str:
-    """The QMP MigrationStatus that a phase is shown as."""
-    return STATUS.get(phase, phase.value)
-
 
 class InvalidTransitionError(Exception):
     """The table has no such event in this phase."""
@@ -288,7 +248,7 @@ class StateMachine:
             for action in row.actions:
                 self._do(action)
         except BaseException:
-            if row.to in ENDED:
+            if not row.to.is_under_way:
                 self._on_change(row.to)
             raise
         self._on_change(row.to)

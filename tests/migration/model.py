@@ -29,8 +29,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from qmon.migration.journal import Stand
-from qmon.migration.states import DESTINATION, SOURCE, Action, Event, Phase, Table
+from qmon.migration.phases import Phase, Stand
+from qmon.migration.states import DESTINATION, SOURCE, Action, Event, Table
 
 AFTER_FAILURE: Mapping[Action, tuple[Event, ...]] = {
     Action.CLOSE_GATES: (Event.OVERDUE, Event.FAIL),

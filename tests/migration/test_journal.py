@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from qmon.migration import journal as journal_module
-from qmon.migration.journal import Entry, Journal, JournalError, Role, Stand, counts
+from qmon.migration.journal import Entry, Journal, JournalError, counts
+from qmon.migration.phases import Role, Stand
 
 PEER = "tcp:192.0.2.1:4444"
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from qmon.migration.states import DESTINATION, SOURCE, Action, Event, Phase, Row, Table
+from qmon.migration.phases import Phase
+from qmon.migration.states import DESTINATION, SOURCE, Action, Event, Row, Table
 from tests.migration.model import (
     BEFORE_GO,
     COMPLETED_MEANS,

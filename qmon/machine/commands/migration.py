@@ -16,16 +16,16 @@ from qmon.host.sockets import bind_failure, is_loopback, listen
 from qmon.host.trace import MIGRATE_SET_STATE
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.commands.migration_settings import UNDER_WAY, MigrationSettings
-from qmon.machine.drive import Drive
 from qmon.machine.machine import NO_UUID, STOPPED, Machine
 from qmon.machine.migration_info import Status, describe, no_ram, qapi_address
 from qmon.machine.runstate import RunState
 from qmon.machine.stays_behind import stays_behind
 from qmon.migration.destination.incoming import Incoming
 from qmon.migration.drive import GATE_REASON
-from qmon.migration.journal import Entry, Journal, Record, Role, Stand, counts
+from qmon.migration.journal import Entry, Journal
+from qmon.migration.phases import Phase, Role, Stand
 from qmon.migration.source.outgoing import Source
-from qmon.migration.states import ENDED, Event, Phase, status_of
+from qmon.migration.states import Event
 from qmon.migration.wire.offer import Mode
 from qmon.migration.wire.transport import parse_uri
 from qmon.notation.address import Address, InetAddress, UnixAddress
@@ -37,16 +37,6 @@ log = logging.getLogger("qmon.machine")
 LOOP_TIMEOUT = 10
 """Seconds in which the loop must have answered a data thread."""
 
-
-_RAN = (Stand.RUNNING, Stand.SETTLED, Stand.ENDED)
-_OVER = frozenset({*_RAN, Stand.REFUSED, Stand.KEPT})
-
-_WAITING = frozenset({Stand.GONE, Stand.PREPARED})
-"""How things stand with an image that neither side uses until the other has answered."""
-
-_COUNTS_FIRST = (Stand.MOVED, Stand.GONE, Stand.PREPARED, Stand.REFUSED, *_RAN)
-"""Which record counts where a process ended between those of two drives: nobody has acted yet on what the
-other says, but for MOVED, which is written when it has become true."""
 
 _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The run states of a machine whose disks may be the destination's."""
@@ -82,8 +72,8 @@ class MigrationCommands:
 
     def _busy(self, drive: str) -> str | None:
         incoming = Phase.NONE if self._incoming is None else self._incoming.phase
-        ended = {self._source_phase, self._incoming_phase, incoming} <= ENDED
-        return None if ended else "migration"
+        phases = (self._source_phase, self._incoming_phase, incoming)
+        return "migration" if any(phase.is_under_way for phase in phases) else None
 
     def _forget_record(self) -> None:
         """A restart must not take a machine that ran for one in doubt."""
@@ -93,7 +83,7 @@ class MigrationCommands:
     @property
     def is_migrating(self) -> bool:
         """Whether a migration out of this machine is under way."""
-        return self._source_phase not in ENDED
+        return self._source_phase.is_under_way
 
     # Out.
 
@@ -155,40 +145,6 @@ class MigrationCommands:
 
     # After a restart.
 
-    def find_record(self) -> Entry | None:
-        """What the journal says of the drives, if it is more than nothing.
-
-        Raises CommandError where the drives' records don't agree or are older than what an image holds,
-        JournalError for one that can't be read.
-        """
-        found: dict[str, Entry] = {}
-        for drive in self._machine.drives.values():
-            if not drive.read_only:
-                record = counts(self._journal.find(drive.image), may_come_in=self._may_come_in)
-                if record is not None and (self._may_come_in or record.entry.stand not in _OVER):
-                    self._check_unchanged(drive, record)
-                    found[drive.id] = record.entry
-        # A migration that has come to its end says nothing beside one that has not.
-        entries = [entry for entry in found.values() if entry.stand not in _OVER] or [
-            entry for entry in found.values() if entry.stand not in (Stand.ENDED, Stand.KEPT)
-        ]
-        if not entries:
-            return None
-        if len({(entry.id, entry.role) for entry in entries}) > 1:
-            names = ", ".join(f"'{name}' {entry.stand.value} by {entry.id}" for name, entry in found.items())
-            raise CommandError(
-                f"The drives are of different migrations, so nobody can say what runs: {names}"
-            )
-        return min(entries, key=lambda entry: _COUNTS_FIRST.index(entry.stand))
-
-    def _check_unchanged(self, drive: Drive, record: Record) -> None:
-        """Raises CommandError for an image that was written since it was to wait, as by a restored record."""
-        if record.entry.stand in _WAITING and record.has_changed:
-            raise CommandError(
-                f"drive '{drive.id}': its image has changed since migration {record.entry.id} was recorded as"
-                f" '{record.entry.stand.value}': find out which side ran last, then remove {record.path}"
-            )
-
     def stand_by(self, entry: Entry) -> None:
         """Go on where a record says that a migration stands; the drives are there, and not active."""
         machine = self._machine
@@ -248,7 +204,7 @@ class MigrationCommands:
         if phase is Phase.CANCELLING and self._source_phase is Phase.CANCELLED:
             return  # two threads told of these, and the later phase came first
         before, self._source_phase = self._source_phase, phase
-        if phase in ENDED:
+        if not phase.is_under_way:
             self.settings.end()
         match phase:
             case Phase.PRE_SWITCHOVER | Phase.SWITCHOVER if before is not Phase.PRE_SWITCHOVER:
@@ -278,8 +234,8 @@ class MigrationCommands:
     @command("migrate-continue")
     async def go_on(self, state: Status) -> dict[str, Any]:
         """End the pause at the switchover; ``state`` is the one that the migration must be in."""
-        if state != status_of(self._source_phase):
-            raise CommandError(f"Migration not in expected state: {status_of(self._source_phase)}")
+        if state != self._source_phase.status:
+            raise CommandError(f"Migration not in expected state: {self._source_phase.status}")
         if self._source is not None and self._source_phase is Phase.PRE_SWITCHOVER:
             self._source.go_on()
         return {}
@@ -368,7 +324,7 @@ class MigrationCommands:
 
     def _tell(self, phase: Phase) -> None:
         """Emit the event, unless only what QMP shows as one status has changed; doubt is news."""
-        status = status_of(phase)
+        status = phase.status
         if (status, phase is Phase.DOUBT) != self._told:
             self._told = (status, phase is Phase.DOUBT)
             MIGRATE_SET_STATE("status=%s", status)

@@ -16,17 +16,10 @@ from qmon.migration.compare import Seen, open_as_seen
 from qmon.migration.destination.door import Door
 from qmon.migration.destination.session import Session, flushing_here, opening
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.journal import Entry, Journal, Role, Stand
+from qmon.migration.journal import Entry, Journal
+from qmon.migration.phases import RAN, Phase, Role, Stand
 from qmon.migration.progress import Progress
-from qmon.migration.states import (
-    DESTINATION,
-    Action,
-    Event,
-    InvalidTransitionError,
-    Phase,
-    StateMachine,
-    status_of,
-)
+from qmon.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.migration.wire import answers
 from qmon.migration.wire.offer import Mode, OfferError
 from qmon.migration.wire.stream import Go, StreamError
@@ -35,16 +28,6 @@ log = logging.getLogger("qmon.migration")
 
 MAX_SESSIONS = 16
 """Connections of which something has come; for one more the oldest goes that has not said what it wants."""
-
-_STANDS = {
-    Stand.PREPARED: Phase.PREPARED,
-    Stand.RUNNING: Phase.COMPLETED,
-    Stand.SETTLED: Phase.SETTLED,
-    Stand.REFUSED: Phase.FAILED,
-}
-
-
-_RAN = frozenset({Stand.RUNNING, Stand.SETTLED, Stand.ENDED})
 
 
 @dataclass(slots=True)
@@ -97,7 +80,7 @@ class Incoming:
         if entry is not None:
             mode = Mode.SHARED if entry.shared else Mode.FULL
             self._transfer = Transfer(entry.id, mode, drives(), 0, entry.digest, entry.resume)
-            phase = _STANDS[entry.stand]
+            phase = entry.stand.phase
         self._states = StateMachine(DESTINATION, self._do, on_phase, phase)
         self._claim = threading.RLock()
         self._owner: Session | None = None
@@ -154,7 +137,7 @@ class Incoming:
                 if event is Event.KEEP:
                     self._states.step(Event.RUNNING)
             except InvalidTransitionError:
-                status = status_of(self.phase)
+                status = self.phase.status
                 raise CommandError(f"There is nothing to resolve: the migration is {status}") from None
             except (OSError, QmonError, MemoryError) as error:
                 if self.phase is Phase.GONE:
@@ -364,7 +347,7 @@ class Incoming:
 
         Raises JournalError, or OSError.
         """
-        if self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
+        if self._journal.of_migration(migration_id, Role.DESTINATION, RAN):
             session.answer(answers.encode(answers.Type.RUNNING))
             return True
         if self._journal.of_migration(migration_id, Role.DESTINATION, {Stand.REFUSED}):
@@ -378,7 +361,7 @@ class Incoming:
         with self._claim:
             if self._transfer is not None and self._transfer.id == migration_id:
                 self._states.try_step(Event.HEARD)
-            elif self._journal.of_migration(migration_id, Role.DESTINATION, _RAN):
+            elif self._journal.of_migration(migration_id, Role.DESTINATION, RAN):
                 self._journal.forget(migration_id, Role.DESTINATION)
 
     def lost(self, session: Session, why: str, left: str) -> bool:

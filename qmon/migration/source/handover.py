@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from qmon.errors import QmonError, reason
 from qmon.host.sockets import connect
+from qmon.migration.phases import Phase
 from qmon.migration.progress import Progress
 from qmon.migration.source.link import (
     STALL_TIMEOUT,
@@ -16,7 +17,7 @@ from qmon.migration.source.link import (
     PeerRefusedError,
 )
 from qmon.migration.source.sender import Sender
-from qmon.migration.states import Event, Phase, StateMachine
+from qmon.migration.states import Event, StateMachine
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.stream import preamble
 from qmon.notation.address import Address

@@ -13,8 +13,9 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.host.sockets import connect
 from qmon.host.threads import start_thread
 from qmon.migration.drive import GATE_REASON, MigratingDrive, flushing
-from qmon.migration.journal import Entry, Journal, Role, Stand
+from qmon.migration.journal import Entry, Journal
 from qmon.migration.parameters import Parameters
+from qmon.migration.phases import Phase, Role, Stand
 from qmon.migration.progress import Progress
 from qmon.migration.source import agreement
 from qmon.migration.source.convergence import Convergence
@@ -25,16 +26,7 @@ from qmon.migration.source.plan import plan
 from qmon.migration.source.sender import Sender
 from qmon.migration.source.shared import SharedDisks
 from qmon.migration.source.switchover import Switchover, close_gate
-from qmon.migration.states import (
-    ENDED,
-    SOURCE,
-    Action,
-    Event,
-    InvalidTransitionError,
-    Phase,
-    StateMachine,
-    status_of,
-)
+from qmon.migration.states import SOURCE, Action, Event, InvalidTransitionError, StateMachine
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.offer import Mode, Offer
 from qmon.migration.wire.stream import (
@@ -49,8 +41,6 @@ log = logging.getLogger("qmon.migration")
 
 DRAIN_TIMEOUT = 10
 """Seconds that requests inside a gate get to finish before the copy begins, or else the migration fails."""
-
-_STANDS = {Stand.GONE: Phase.DOUBT, Stand.MOVED: Phase.COMPLETED}
 
 
 class CancelledError(QmonError):
@@ -95,7 +85,7 @@ class Source:
         self._empty = tuple(empty)
         self._running = True if entry is None else entry.resume
         self._digest = 0 if entry is None else entry.digest
-        phase = Phase.NONE if entry is None else _STANDS[entry.stand]
+        phase = Phase.NONE if entry is None else entry.stand.phase
         self._states = StateMachine(SOURCE, self._do, on_phase, phase)
         self._is_recorded = entry is not None
         """Whether there may be records of this migration."""
@@ -147,7 +137,7 @@ class Source:
         """
         if self._states.try_step(Event.CANCEL):
             self._abort()
-        elif self.phase not in ENDED and self.phase is not Phase.CANCELLING:
+        elif self.phase.is_under_way and self.phase is not Phase.CANCELLING:
             raise CommandError(
                 "The migration can't be cancelled any more: the destination has been told to run"
             )
@@ -164,9 +154,7 @@ class Source:
         try:
             self._states.step(event)
         except InvalidTransitionError:
-            raise CommandError(
-                f"There is nothing to resolve: the migration is {status_of(self.phase)}"
-            ) from None
+            raise CommandError(f"There is nothing to resolve: the migration is {self.phase.status}") from None
         except (OSError, QmonError) as error:
             raise CommandError(reason(error)) from error
         self._handover.stop()

@@ -12,12 +12,13 @@ from types import TracebackType
 from qmon.errors import QmonError
 from qmon.migration.drive import GATE_REASON, MigratingDrive
 from qmon.migration.parameters import Parameters
+from qmon.migration.phases import Phase
 from qmon.migration.progress import Progress
 from qmon.migration.source.convergence import Convergence
 from qmon.migration.source.link import LateAnswerError, Link, LinkError
 from qmon.migration.source.sender import Sender
 from qmon.migration.source.shared import SharedDisks
-from qmon.migration.states import Event, Phase, StateMachine
+from qmon.migration.states import Event, StateMachine
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.stream import section_end
 

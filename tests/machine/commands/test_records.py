@@ -8,7 +8,8 @@ import pytest
 
 from qmon.host.paths import state_folder
 from qmon.migration import journal as journal_module
-from qmon.migration.journal import Entry, Journal, Stand
+from qmon.migration.journal import Entry, Journal
+from qmon.migration.phases import Stand
 from tests.support.house import Play, Street
 
 THIS, OTHER = uuid4().hex, uuid4().hex
