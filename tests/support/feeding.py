@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from qmon.migration.wire.reader import Item, StreamReader
 from qmon.migration.wire.stream import (
+    PREAMBLE,
     Go,
     Heard,
-    Item,
     Mark,
     Record,
-    RecordWriter,
-    StreamReader,
     go,
     heard,
-    preamble,
     section_end,
     section_footer,
     section_part,
     section_start,
 )
+from qmon.migration.wire.writer import RecordWriter
 
 Fill = Callable[[RecordWriter], object]
 
@@ -43,7 +42,7 @@ def plain(item: Item) -> tuple[Any, ...]:
 def stream(*parts: Iterable[Fill], ending: Fill | None = None) -> bytes:
     """A whole stream: a section start with the first part's records, then the others, GO and HEARD."""
     writer = RecordWriter()
-    writer.raw(preamble())
+    writer.raw(PREAMBLE)
     for number, part in enumerate(parts):
         writer.raw(section_part() if number else section_start())
         for fill in part:

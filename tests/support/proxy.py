@@ -18,14 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from qmon.migration.wire.answers import Type
-from qmon.migration.wire.stream import (
-    COMMAND_GO,
-    COMMAND_HEARD,
-    Kind,
-    Mark,
-    section_end,
-    section_footer,
-)
+from qmon.migration.wire.stream import COMMAND_GO, COMMAND_HEARD, Kind, Mark, section_end, section_footer
 
 PIECE = 1 << 16
 PAUSE = 0.01

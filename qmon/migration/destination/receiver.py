@@ -6,7 +6,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 
-from qmon.migration.wire.stream import Item, StreamReader
+from qmon.migration.wire.reader import Item, StreamReader
 
 LOW_WATER = 512 << 10
 """Bytes to wait for: to be woken for each piece that arrives costs more than copying it."""

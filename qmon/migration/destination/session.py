@@ -31,14 +31,8 @@ from qmon.migration.wire.offer import (
     Offer,
     check_fit,
 )
-from qmon.migration.wire.stream import (
-    Go,
-    Heard,
-    Item,
-    Kind,
-    Record,
-    StreamError,
-)
+from qmon.migration.wire.reader import Item
+from qmon.migration.wire.stream import Go, Heard, Kind, Record, StreamError
 
 log = logging.getLogger("qmon.migration")
 

@@ -12,7 +12,8 @@ from qmon.block.flags import Flags
 from qmon.block.node import Kind, Node
 from qmon.errors import naming
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.wire.stream import MAX_ZERO_LENGTH, RecordWriter
+from qmon.migration.wire.stream import MAX_ZERO_LENGTH
+from qmon.migration.wire.writer import RecordWriter
 
 RUN_LIMIT = 16 << 20
 """Bytes whose marks are cleared at once: few, so that few are dirtied again before they are read."""

@@ -19,7 +19,7 @@ from qmon.migration.source.link import (
 from qmon.migration.source.sender import Sender
 from qmon.migration.states import Event, StateMachine
 from qmon.migration.wire.answers import Type
-from qmon.migration.wire.stream import preamble
+from qmon.migration.wire.stream import PREAMBLE
 from qmon.notation.address import Address
 
 log = logging.getLogger("qmon.migration")
@@ -105,7 +105,7 @@ class Handover:
                 log.debug("the destination can't be asked: %s", reason(error))
                 continue
             self._sender.writer.clear()
-            self._sender.writer.raw(preamble())
+            self._sender.writer.raw(PREAMBLE)
             try:
                 return self._states.try_step(Event.RECONNECTED)
             except (OSError, QmonError, MemoryError) as error:

@@ -29,12 +29,7 @@ from qmon.migration.source.switchover import Switchover, close_gate
 from qmon.migration.states import SOURCE, Action, Event, InvalidTransitionError, StateMachine
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.offer import Mode, Offer
-from qmon.migration.wire.stream import (
-    go,
-    heard,
-    preamble,
-    section_start,
-)
+from qmon.migration.wire.stream import PREAMBLE, go, heard, section_start
 from qmon.migration.wire.transport import parse_uri
 
 log = logging.getLogger("qmon.migration")
@@ -312,7 +307,7 @@ class Source:
         return link
 
     def _agree(self, link: Link, offer: Offer) -> None:
-        self._sender.writer.raw(preamble() + section_start())
+        self._sender.writer.raw(PREAMBLE + section_start())
         self._sender.writer.hello(offer.encode())
         self._sender.expect(*agreement.ANSWERS)
         self._sender.end_part()

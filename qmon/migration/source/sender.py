@@ -9,12 +9,8 @@ from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.source.link import Link
 from qmon.migration.wire.answers import Type
-from qmon.migration.wire.stream import (
-    BATCH_SIZE,
-    RecordWriter,
-    section_footer,
-    section_part,
-)
+from qmon.migration.wire.stream import section_footer, section_part
+from qmon.migration.wire.writer import BATCH_SIZE, RecordWriter
 
 PROGRESS_INTERVAL = 0.2
 SLICE_SECONDS = 0.05

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from qmon.migration.wire.answers import AnswerReader, Type
-from qmon.migration.wire.stream import Go, StreamReader
+from qmon.migration.wire.reader import StreamReader
+from qmon.migration.wire.stream import Go
 from tests.support.processes import (
     MIB,
     Lab,

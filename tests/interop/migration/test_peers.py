@@ -16,14 +16,8 @@ import pytest
 from qmon.migration.destination.door import MAX_SILENT
 from qmon.migration.wire import answers
 from qmon.migration.wire.answers import AnswerReader, Type
-from qmon.migration.wire.stream import (
-    Go,
-    Item,
-    Kind,
-    Record,
-    StreamReader,
-    preamble,
-)
+from qmon.migration.wire.reader import Item, StreamReader
+from qmon.migration.wire.stream import PREAMBLE, Go, Kind, Record
 from tests.interop.migration.test_faults import DOUBT
 from tests.support.processes import (
     MIB,
@@ -395,7 +389,7 @@ def flooding(place: Place, *openings: bytes) -> Iterator[None]:
         flooder.join()
 
 
-OPENINGS = [b"", b"GET / HTTP/1.1\r\n\r\n", b"Q", preamble(), preamble()[:-1], bytes(100)]
+OPENINGS = [b"", b"GET / HTTP/1.1\r\n\r\n", b"Q", PREAMBLE, PREAMBLE[:-1], bytes(100)]
 
 
 def test_connections_that_say_nothing_keep_no_source_out(place: Place) -> None:

@@ -13,12 +13,8 @@ from uuid import uuid4
 import pytest
 
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
-from qmon.migration.wire.stream import (
-    RecordWriter,
-    preamble,
-    section_footer,
-    section_start,
-)
+from qmon.migration.wire.stream import PREAMBLE, section_footer, section_start
+from qmon.migration.wire.writer import RecordWriter
 from tests.support.processes import (
     MIB,
     Lab,
@@ -176,7 +172,7 @@ def hello(size: int, *, name: str = "d0") -> bytes:
     """The beginning of a migration of one drive."""
     offer = Offer(uuid4(), Mode.FULL, (DriveOffer(name, size, False),))
     writer = RecordWriter()
-    writer.raw(preamble() + section_start())
+    writer.raw(PREAMBLE + section_start())
     writer.hello(offer.encode())
     writer.end()
     writer.raw(section_footer())

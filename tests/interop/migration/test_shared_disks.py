@@ -12,13 +12,8 @@ from uuid import uuid4
 import pytest
 
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
-from qmon.migration.wire.stream import (
-    RecordWriter,
-    preamble,
-    section_end,
-    section_footer,
-    section_start,
-)
+from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
+from qmon.migration.wire.writer import RecordWriter
 from tests.interop.block.test_faults import fault, qmp
 from tests.interop.migration.test_refusals import drained, visitor
 from tests.support.hosts import NoHostsError, loop_device
@@ -190,7 +185,7 @@ def test_a_source_that_does_not_ask_gets_no_disk(lab: Lab) -> None:
     uri = f"unix:{lab.folder / 'migrate.sock'}"
     target = lab.start("target", *drive(image), "-incoming", uri)
     writer = RecordWriter()
-    writer.raw(preamble() + section_start())
+    writer.raw(PREAMBLE + section_start())
     writer.hello(Offer(uuid4(), Mode.SHARED, (DriveOffer("d0", SIZE, False),)).encode())
     writer.end()
     writer.raw(section_footer() + section_end())

@@ -22,13 +22,8 @@ from qmon.migration.wire.offer import (
     Offer,
     Sample,
 )
-from qmon.migration.wire.stream import (
-    RecordWriter,
-    preamble,
-    section_end,
-    section_footer,
-    section_start,
-)
+from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
+from qmon.migration.wire.writer import RecordWriter
 from qmon.notation.drive_options import DriveOptions
 from tests.support.house import (
     SIZE,
@@ -73,7 +68,7 @@ class Stranger:
         self._answers = AnswerReader()
         self.heard: list[Type] = []
         self._writer = RecordWriter()
-        self._writer.raw(preamble() + section_start())
+        self._writer.raw(PREAMBLE + section_start())
         drive = DriveOffer("d0", SIZE, False, backing)
         self._writer.hello(Offer(UUID(int=5), Mode.INCREMENTAL, (drive,)).encode())
         self._send()

@@ -19,7 +19,8 @@ from qmon.block.file import FileNode
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, ROWS
 from qmon.migration.wire.answers import Type, encode
-from qmon.migration.wire.stream import RecordWriter, preamble, section_start
+from qmon.migration.wire.stream import PREAMBLE, section_start
+from qmon.migration.wire.writer import RecordWriter
 from tests.support.house import (
     PATIENCE,
     SIZE,
@@ -599,7 +600,7 @@ class TestSetup:
         record = RecordWriter()
         record.hello(b"x" * (1 << 20))
         hello = tmp_path / "hello"
-        hello.write_bytes(preamble() + section_start() + b"".join(record.buffers))
+        hello.write_bytes(PREAMBLE + section_start() + b"".join(record.buffers))
 
         async def scene(street: Street) -> None:
             source, target, uri = await pair(street)

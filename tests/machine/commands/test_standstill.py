@@ -11,15 +11,8 @@ import pytest
 
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
-from qmon.migration.wire.stream import (
-    RecordWriter,
-    go,
-    preamble,
-    section_end,
-    section_footer,
-    section_part,
-    section_start,
-)
+from qmon.migration.wire.stream import PREAMBLE, go, section_end, section_footer, section_part, section_start
+from qmon.migration.wire.writer import RecordWriter
 from tests.support.house import (
     SIZE,
     House,
@@ -42,7 +35,7 @@ class Stranger:
         self.why = ""
         self.digest = 0
         self.writer = RecordWriter()
-        self.writer.raw(preamble() + section_start())
+        self.writer.raw(PREAMBLE + section_start())
         self.writer.hello(Offer(ID, Mode.FULL, (DriveOffer("d0", SIZE, False, None),)).encode())
         self.end_part()
 

@@ -28,14 +28,8 @@ from qmon.migration.source.copy import (
     DriveCopy,
     pieces,
 )
-from qmon.migration.wire.stream import (
-    IOV_LIMIT,
-    MAX_PAYLOAD,
-    Kind,
-    RecordWriter,
-    preamble,
-    section_start,
-)
+from qmon.migration.wire.stream import MAX_PAYLOAD, PREAMBLE, Kind, section_start
+from qmon.migration.wire.writer import IOV_LIMIT, RecordWriter
 from tests.support.feeding import Feed
 from tests.support.memory import SECTOR, MemoryNode
 
@@ -108,7 +102,7 @@ class Line:
         self._slice_size = slice_size
         self.meanwhile: Callable[[], None] = lambda: None
         self.writer = RecordWriter()
-        self.writer.raw(preamble() + section_start())
+        self.writer.raw(PREAMBLE + section_start())
         self.batches: list[int] = []
         self.data_bytes = self.zero_bytes = self.pulses = 0
         self._feed = Feed()

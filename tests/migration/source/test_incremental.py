@@ -23,12 +23,8 @@ from qmon.block.raw import RawNode
 from qmon.block.recent import RecentWrites
 from qmon.block.stack import NodeStack
 from qmon.migration.source.incremental import IncrementalCopy
-from qmon.migration.wire.stream import (
-    Kind,
-    RecordWriter,
-    preamble,
-    section_start,
-)
+from qmon.migration.wire.stream import PREAMBLE, Kind, section_start
+from qmon.migration.wire.writer import RecordWriter
 from tests.support.feeding import Feed
 from tests.support.peers import require
 from tests.support.processes import noise
@@ -136,7 +132,7 @@ class Onto:
 
     def __init__(self, node: Node, guest: Iterator[None]) -> None:
         self.writer = RecordWriter()
-        self.writer.raw(preamble() + section_start())
+        self.writer.raw(PREAMBLE + section_start())
         self.bytes = 0
         self._node = node
         self._guest = guest

@@ -14,19 +14,18 @@ from hypothesis import strategies as st
 
 from qmon.migration.wire.stream import (
     HEADER,
-    IOV_LIMIT,
     MAX_PAYLOAD,
     MAX_ZERO_LENGTH,
+    PREAMBLE,
     Kind,
     Mark,
-    RecordWriter,
     StreamError,
-    preamble,
     section_end,
     section_footer,
     section_part,
     section_start,
 )
+from qmon.migration.wire.writer import IOV_LIMIT, RecordWriter
 from tests.support.feeding import (
     ID,
     Feed,
@@ -124,7 +123,7 @@ class TestRoundTrip:
 
     def test_more_may_come_behind_the_last_part_where_the_source_goes_back(self) -> None:
         writer = RecordWriter()
-        writer.raw(preamble() + section_start())
+        writer.raw(PREAMBLE + section_start())
         close(writer)
         for ending in (True, False):
             writer.raw(section_end())
@@ -176,7 +175,7 @@ class TestRoundTrip:
         finish = next(item for item in ORDERED if item[0] is Kind.FINISH)
         records, digest, running = struct.unpack(">QQB", finish[5])
         state = xxhash.xxh3_64()
-        position = len(preamble()) + len(section_start())
+        position = len(PREAMBLE) + len(section_start())
         checksums = []
         for item in ORDERED:
             if isinstance(item[0], Kind):
@@ -220,9 +219,7 @@ class TestHarm:
             assert len(items) < len(ORDERED)
 
     @settings(deadline=None)
-    @given(
-        st.binary(max_size=400), st.sampled_from([0, len(preamble()), len(preamble() + section_start()), 120])
-    )
+    @given(st.binary(max_size=400), st.sampled_from([0, len(PREAMBLE), len(PREAMBLE + section_start()), 120]))
     def test_random_bytes_are_refused_or_waited_on(self, noise: bytes, good: int) -> None:
         feed = Feed()
         try:
@@ -284,13 +281,13 @@ class TestRefusals:
             (b"GET / HTTP/1.1\r\n\r\n", "at byte 0: it begins with b'GET ', not with b'QEVM'"),
             (b"QEVM\0\0\0\2", "it is not from a qmon of this version"),
             (b"QEVM\0\0\0\3\7\0\0\0\x0fpc-i440fx-7.2\0\0", "it is not from a qmon of this version"),
-            (preamble() + b"\2", "at byte 17: unexpected section type SECTION_PART"),
-            (preamble() + b"\3", "unexpected section type SECTION_END"),
-            (preamble() + b"\0", "unexpected section type EOF"),
-            (preamble() + b"\x08" + bytes(36), "unknown command 0x0000"),
-            (preamble() + b"\x99", "unknown section type 0x99"),
+            (PREAMBLE + b"\2", "at byte 17: unexpected section type SECTION_PART"),
+            (PREAMBLE + b"\3", "unexpected section type SECTION_END"),
+            (PREAMBLE + b"\0", "unexpected section type EOF"),
+            (PREAMBLE + b"\x08" + bytes(36), "unknown command 0x0000"),
+            (PREAMBLE + b"\x99", "unknown section type 0x99"),
             (
-                preamble() + section_start().replace(b"disks", b"diskz"),
+                PREAMBLE + section_start().replace(b"disks", b"diskz"),
                 "unknown section, expected 'qmon-disks'",
             ),
         ],
@@ -323,18 +320,18 @@ class TestRefusals:
     )
     def test_a_record_that_makes_no_sense_is_told_so(self, sent: bytes, said: str) -> None:
         with pytest.raises(StreamError, match=said):
-            whole(preamble() + section_start() + sent)
+            whole(PREAMBLE + section_start() + sent)
 
     def test_a_record_too_large_is_refused_before_it_has_come(self) -> None:
         header = record(Kind.DATA, 0, length=MAX_PAYLOAD + 1)[: HEADER.size]
         with pytest.raises(
             StreamError, match=f"a record of {MAX_PAYLOAD + 1} bytes, at most {MAX_PAYLOAD} are allowed"
         ):
-            whole(preamble() + section_start() + header)
+            whole(PREAMBLE + section_start() + header)
 
     def test_memory_is_bounded_whatever_comes(self) -> None:
         """A record of the greatest length, piece by piece, and noise behind it, of any amount."""
-        begun = preamble() + section_start() + record(Kind.DATA, 0, length=MAX_PAYLOAD)[: HEADER.size]
+        begun = PREAMBLE + section_start() + record(Kind.DATA, 0, length=MAX_PAYLOAD)[: HEADER.size]
         feed = Feed()
         noise = memoryview(ENDLESS)
         tracemalloc.start()
@@ -350,7 +347,7 @@ class TestRefusals:
 class TestWriter:
     def test_its_size_is_what_is_sent(self) -> None:
         writer = RecordWriter()
-        writer.raw(preamble() + section_start())
+        writer.raw(PREAMBLE + section_start())
         writer.hello(b"{}")
         writer.zero(0, 0, 512)
         close(writer)

@@ -1,0 +1,223 @@
+"""Takes the stream apart: is given the bytes that came, and yields records and commands. Pure."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+
+import xxhash
+
+from qmon.migration.wire.stream import (
+    CHECKSUM,
+    COMMAND,
+    COMMAND_GO,
+    COMMAND_HEARD,
+    DATA_PAYLOAD,
+    FINISH,
+    HEADER,
+    MAGIC,
+    MAX_PAYLOAD,
+    PREAMBLE,
+    SECTION_NAME,
+    WITHOUT_PAYLOAD,
+    Digest,
+    Go,
+    Heard,
+    Kind,
+    Mark,
+    Record,
+    StreamError,
+    section_end,
+    section_footer,
+    section_part,
+    section_start,
+)
+
+BUFFER_SIZE = MAX_PAYLOAD + DATA_PAYLOAD
+"""Of a reader's buffer: the largest record fits, and more is not kept in a processor's cache."""
+
+Item = Record | Go | Heard | Mark
+
+
+class StreamReader:
+    """Takes bytes in pieces of any size, yields the stream's items, and refuses what is none.
+
+    Fill ``room()``, say how much by ``filled``, then take all ``items()``. A Record's payload lies in that
+    room, so use it before asking for room again. Memory is bounded whatever comes; to make a reader raises
+    OSError where there is none.
+    """
+
+    def __init__(self) -> None:
+        # Of pages that cost nothing until their first use, and are given back at once.
+        self._buffer = memoryview(mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        self._start = self._end = 0
+        self._position = 0
+        # No bound method: a reader that refers to itself would keep its buffer until it is found.
+        self._parse: Callable[[StreamReader], Item | None] = StreamReader._parse_preamble
+        self._expected = 0
+        self._last_part = False
+        self._goes_back = False
+        """Whether a part has begun behind the last one."""
+        self._greeted = False
+        self._awaited = COMMAND_GO
+        self.digest = Digest()
+
+    def room(self) -> memoryview:
+        """Where to put what comes next; never empty. What is there of an incomplete item moves along."""
+        if self._start:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        return self._buffer[self._end :]
+
+    def filled(self, count: int) -> None:
+        """``count`` bytes have been put into the room."""
+        self._end += count
+
+    def items(self) -> Iterator[Item]:
+        """Yield what is complete. Raises StreamError, after which the stream is of no use."""
+        while self._start < self._end:
+            before = self._start
+            item = self._parse(self)
+            if item is not None:
+                yield item
+            elif self._start == before:
+                return
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether nothing has come, or all that came was complete."""
+        return self._start == self._end
+
+    def _peek(self, count: int) -> memoryview | None:
+        if self._end - self._start < count:
+            return None
+        return self._buffer[self._start : self._start + count]
+
+    def _skip(self, count: int) -> None:
+        self._start += count
+        self._position += count
+
+    def _error(self, what: str) -> StreamError:
+        return StreamError(f"not a valid migration stream at byte {self._position}: {what}")
+
+    def _parse_preamble(self) -> Item | None:
+        have = bytes(self._buffer[self._start : min(self._end, self._start + len(PREAMBLE))])
+        if not PREAMBLE.startswith(have):
+            if not MAGIC.startswith(have[:4]):
+                raise self._error(f"it begins with {have[:4]!r}, not with {MAGIC!r}")
+            raise self._error("it is not from a qmon of this version")
+        if len(have) == len(PREAMBLE):
+            self._skip(len(PREAMBLE))
+            self._parse = StreamReader._parse_mark
+        return None
+
+    def _parse_mark(self) -> Item | None:
+        byte = self._buffer[self._start]
+        try:
+            mark = Mark(byte)
+        except ValueError:
+            raise self._error(f"unknown section type {byte:#04x}") from None
+        match mark:
+            case Mark.SECTION_START if not self._greeted:
+                expected = section_start()
+            case Mark.SECTION_PART if self._greeted:
+                expected = section_part()
+            case Mark.SECTION_END if self._greeted and not self._last_part:
+                expected = section_end()
+            case Mark.COMMAND if self._last_part or not self._greeted:  # without a hello it is asked again
+                return self._parse_command()
+            case _:
+                raise self._error(f"unexpected section type {mark.name}")
+        have = self._peek(len(expected))
+        if have is None:
+            return None
+        if bytes(have) != expected:
+            raise self._error(f"unknown section, expected '{SECTION_NAME.decode()}'")
+        self._skip(len(expected))
+        self._greeted = True
+        self._goes_back = self._last_part
+        self._last_part = mark is Mark.SECTION_END
+        self._parse = StreamReader._parse_record
+        return None
+
+    def _parse_record(self) -> Item | None:
+        header = self._peek(HEADER.size)
+        if header is None:
+            return None
+        checksum, kind_number, flags, drive, length, sequence, offset = HEADER.unpack(header)
+        size = 0 if kind_number in WITHOUT_PAYLOAD else length
+        # What bounds memory is looked at before the checksum can be: nothing else is trusted yet.
+        if size > MAX_PAYLOAD:
+            raise self._error(f"a record of {size} bytes, at most {MAX_PAYLOAD} are allowed")
+        if kind_number == Kind.FINISH and size != FINISH.size:  # else it would wait for what never comes
+            raise self._error(f"a FINISH of {size} bytes, expected {FINISH.size}")
+        whole = self._peek(HEADER.size + size)
+        if whole is None:
+            return None
+        if xxhash.xxh3_64_intdigest(whole[8:]) != checksum:
+            raise self._error(f"checksum mismatch in record {self._expected}")
+        if sequence != self._expected:
+            raise self._error(f"record {sequence} came where {self._expected} was expected")
+        try:
+            kind = Kind(kind_number)
+        except ValueError:
+            raise self._error(f"unknown record kind {kind_number}") from None
+        if (kind is Kind.BACK) is not self._goes_back:
+            where = "behind the last part" if self._goes_back else "before the last part"
+            raise self._error(f"{kind.name} came {where}")
+        self._goes_back = False
+        if flags:
+            raise self._error(f"unknown flags {flags:#04x} in record {sequence}")
+        payload = whole[HEADER.size :]
+        if kind is Kind.FINISH:
+            self._check_finish(payload)
+        self.digest.add(whole[:8])
+        self._expected += 1
+        self._skip(len(whole))
+        if kind is Kind.END:
+            self._parse = StreamReader._parse_footer
+        return Record(kind, drive, offset, length, sequence, payload)
+
+    def _check_finish(self, payload: memoryview) -> None:
+        if bytes(payload[:16]) != FINISH.pack(self.digest.records, self.digest.value, 0)[:16]:
+            raise self._error("the digest of what was sent is not that of what came")
+
+    def _parse_footer(self) -> Item | None:
+        expected = section_footer()
+        have = self._peek(len(expected))
+        if have is None:
+            return None
+        if bytes(have) != expected:
+            raise self._error("a section without its footer")
+        self._skip(len(expected))
+        self._parse = StreamReader._parse_mark
+        return None
+
+    def _parse_command(self) -> Item | None:
+        have = self._peek(COMMAND.size + CHECKSUM.size)
+        if have is None:
+            return None
+        mark, command, length, migration_id, digest = COMMAND.unpack(have[: COMMAND.size])
+        if mark != Mark.COMMAND or command != self._awaited or length != 32:
+            raise self._error(f"unknown command {command:#06x}")
+        if CHECKSUM.unpack(have[COMMAND.size :])[0] != xxhash.xxh3_64_intdigest(have[: COMMAND.size]):
+            raise self._error("checksum mismatch in a command")
+        self._skip(len(have))
+        if command == COMMAND_HEARD:
+            self._parse = StreamReader._parse_eof
+            return Heard(migration_id)
+        self._awaited = COMMAND_HEARD
+        self._parse = StreamReader._parse_command
+        return Go(migration_id, digest)
+
+    def _parse_eof(self) -> Item | None:
+        byte = self._buffer[self._start]
+        if byte != Mark.EOF:
+            raise self._error(f"{byte:#04x} came behind the last command, expected the end")
+        self._skip(1)
+        self._parse = StreamReader._parse_nothing
+        return Mark.EOF
+
+    def _parse_nothing(self) -> Item | None:
+        raise self._error("bytes came behind the end")
