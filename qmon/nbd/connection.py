@@ -21,17 +21,28 @@ from qmon.block.node import Kind, Node
 from qmon.host.budget import Budget
 from qmon.host.trace import NBD_RECEIVE_REQUEST
 from qmon.nbd.constants import (
-    MAX_PAYLOAD,
     REQUEST,
     REQUEST_MAGIC,
-    Command,
-    CommandFlag,
     Error,
     State,
 )
 from qmon.nbd.failures import Failures
 from qmon.nbd.handshake import ALLOCATION_CONTEXT_ID, Agreement, ProtocolError
 from qmon.nbd.replies import Replies, allocate
+from qmon.nbd.rules import (
+    BLOCK_STATUS,
+    DF,
+    DISC,
+    FLUSH,
+    FUA,
+    NO_HOLE,
+    READ,
+    REQ_ONE,
+    TRIM,
+    WRITE,
+    WRITE_ZEROES,
+    Rules,
+)
 
 log = logging.getLogger("qmon.nbd")
 
@@ -56,37 +67,8 @@ LINGER_SECONDS = 0.25
 LINGER_TOTAL_SECONDS = 2.0
 """How long a connection whose disk has moved waits for one more request to turn away, and for all."""
 
-# Plain integers: an enum's operators cost more than serving a small read does.
-_READ, _WRITE, _DISC, _FLUSH, _TRIM, _WRITE_ZEROES, _BLOCK_STATUS = map(
-    int,
-    (
-        Command.READ,
-        Command.WRITE,
-        Command.DISC,
-        Command.FLUSH,
-        Command.TRIM,
-        Command.WRITE_ZEROES,
-        Command.BLOCK_STATUS,
-    ),
-)
-_FUA, _NO_HOLE, _DF, _REQ_ONE = map(
-    int, (CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE)
-)
 _HEADER = REQUEST.size
 _ESHUTDOWN = int(Error.ESHUTDOWN)
-
-# Clients are known to set FUA on any command ("Command flags").
-_FLAGS: Mapping[int, int] = {
-    _READ: _FUA,
-    _WRITE: _FUA,
-    _FLUSH: _FUA,
-    _TRIM: _FUA,
-    _WRITE_ZEROES: _FUA | _NO_HOLE,
-}
-_STRUCTURED_FLAGS: Mapping[int, int] = {**_FLAGS, _READ: _FUA | _DF}
-_ALLOCATION_FLAGS: Mapping[int, int] = {**_STRUCTURED_FLAGS, _BLOCK_STATUS: _FUA | _REQ_ONE}
-_CHANGING = frozenset((_WRITE, _TRIM, _WRITE_ZEROES))
-_ENOSPC_PAST_END = frozenset((_WRITE, _WRITE_ZEROES))
 
 _STATUS: Mapping[Kind, int] = {
     Kind.DATA: 0,
@@ -110,12 +92,8 @@ class Connection:
         self._disk = export.disk
         self._gate = export.disk.gate
         self._counters = export.disk.accounts.open()
-        self._writable = export.writable
         self._failures = Failures(export, self._counters)
-        if agreement.allocation:
-            self._flags = _ALLOCATION_FLAGS
-        else:
-            self._flags = _STRUCTURED_FLAGS if agreement.structured else _FLAGS
+        self._refusal = Rules(agreement).refusal
         self._piece = piece
         self._requests = allocate(piece + SLACK)
         self._start, self._end = 0, len(agreement.rest)
@@ -139,11 +117,11 @@ class Connection:
                         return
                     continue
                 flags, command, cookie, offset, length = request
-                if command == _DISC:
+                if command == DISC:
                     return
-                if command == _WRITE and length > len(self._requests) - _HEADER:
+                if command == WRITE and length > len(self._requests) - _HEADER:
                     self._serve_long_write(flags, cookie, offset, length)
-                elif command == _READ and length > self._replies.room:
+                elif command == READ and length > self._replies.room:
                     self._serve_long_read(flags, cookie, offset, length)
                 else:
                     self._serve_batch()
@@ -161,7 +139,7 @@ class Connection:
         magic, flags, command, cookie, offset, length = REQUEST.unpack_from(self._requests, self._start)
         if magic != REQUEST_MAGIC:
             raise ProtocolError(f"a request begins with {magic:#x} instead of {REQUEST_MAGIC:#x}")
-        if command == _WRITE and have - _HEADER < length <= len(self._requests) - _HEADER:
+        if command == WRITE and have - _HEADER < length <= len(self._requests) - _HEADER:
             return None
         return flags, command, cookie, offset, length
 
@@ -213,8 +191,8 @@ class Connection:
             while end - position >= _HEADER:
                 magic, flags, command, cookie, offset, length = REQUEST.unpack_from(requests, position)
                 data = position + _HEADER
-                after = data + length if command == _WRITE else data
-                if after > end or magic != REQUEST_MAGIC or command == _DISC or not self._replies.has_room(0):
+                after = data + length if command == WRITE else data
+                if after > end or magic != REQUEST_MAGIC or command == DISC or not self._replies.has_room(0):
                     break
                 if NBD_RECEIVE_REQUEST.enabled:
                     self._trace(flags, command, cookie, offset, length)
@@ -241,21 +219,6 @@ class Connection:
         text = "export=%s cookie=%#x type=%d flags=%#x offset=%#x len=%d"
         NBD_RECEIVE_REQUEST(text, self._name, cookie, command, flags, offset, length)
 
-    def _refusal(self, command: int, flags: int, offset: int, length: int, size: int) -> int:
-        """Why a request is refused before the node sees it ("Error values"), 0 when it is not."""
-        known_flags = self._flags.get(command)
-        if known_flags is None or flags & ~known_flags:
-            return Error.EINVAL
-        if command in _CHANGING and not self._writable:
-            return Error.EPERM
-        if offset + length > size:
-            return Error.ENOSPC if command in _ENOSPC_PAST_END else Error.EINVAL
-        if length > MAX_PAYLOAD and command in (_READ, _WRITE):
-            return Error.EINVAL
-        if not length and command == _BLOCK_STATUS:
-            return Error.EINVAL
-        return 0
-
     def _serve(
         self, node: Node, command: int, flags: int, cookie: int, offset: int, length: int, data: memoryview
     ) -> bool:
@@ -263,34 +226,34 @@ class Connection:
         replies, counters = self._replies, self._counters
         started = monotonic_ns()
         try:
-            if command == _READ and length:
+            if command == READ and length:
                 if not replies.has_room(length):
                     return False
                 node.read_into(offset, replies.space(length))
                 replies.add_data(cookie, offset, length)
                 counters.count_read(length, started)
                 return True
-            if command == _BLOCK_STATUS:
+            if command == BLOCK_STATUS:
                 extents = self._extents(node, flags, offset, length)
                 if not replies.has_room(8 * len(extents)):
                     return False
                 replies.add_extents(cookie, ALLOCATION_CONTEXT_ID, extents)
                 return True
             if length:
-                if command == _WRITE:
+                if command == WRITE:
                     node.write(offset, data)
                     counters.count_write(length, started)
-                elif command == _WRITE_ZEROES:
-                    node.zero(offset, length, unmap=not flags & _NO_HOLE)
+                elif command == WRITE_ZEROES:
+                    node.zero(offset, length, unmap=not flags & NO_HOLE)
                     counters.count_write(length, started)
-                elif command == _TRIM:
+                elif command == TRIM:
                     node.discard(offset, length)
                     counters.count_discard(length, started)
         except (OSError, MemoryError) as failure:
             replies.add_error(cookie, command, self._failures.tell(failure, command, offset, length))
             return True
         place = replies.add_done(cookie, command)
-        if command == _FLUSH or (flags & _FUA and command != _READ):
+        if command == FLUSH or (flags & FUA and command != READ):
             self._unflushed.append(place)
         return True
 
@@ -301,7 +264,7 @@ class Connection:
             node.flush()
             self._counters.count_flush(started)
         except (OSError, MemoryError) as failure:
-            error = self._failures.tell(failure, _FLUSH, 0, 0)
+            error = self._failures.tell(failure, FLUSH, 0, 0)
             for place in self._unflushed:
                 self._replies.fail(place, error)
         finally:
@@ -309,7 +272,7 @@ class Connection:
 
     def _extents(self, node: Node, flags: int, offset: int, length: int) -> list[tuple[int, int]]:
         """Pairs of length and status from ``offset`` on, the first at least. Raises OSError."""
-        only_one = bool(flags & _REQ_ONE)
+        only_one = bool(flags & REQ_ONE)
         found: list[tuple[int, int]] = []
         most = min(MAX_EXTENTS, self._replies.room // 8)
         for extent in islice(visible_extents(node, offset, length), most):
@@ -327,7 +290,7 @@ class Connection:
 
         A failed one is taken to its end too: only there the next request begins.
         """
-        self._trace(flags, _WRITE, cookie, offset, length)
+        self._trace(flags, WRITE, cookie, offset, length)
         view = self._requests
         started = monotonic_ns()
         have = self._end - self._start - _HEADER
@@ -343,27 +306,27 @@ class Connection:
                     raise ConnectionResetError(errno.ECONNRESET, "the client left within a request")
                 have += received
             if not error:
-                error = self._serve_piece(_WRITE, flags, offset, length, done, view[:piece])
+                error = self._serve_piece(WRITE, flags, offset, length, done, view[:piece])
             done += piece
             have -= piece
             view[:have] = view[piece : piece + have]
         if error:
-            self._replies.add_error(cookie, _WRITE, error)
+            self._replies.add_error(cookie, WRITE, error)
         else:
-            self._replies.add_done(cookie, _WRITE)
+            self._replies.add_done(cookie, WRITE)
             self._counters.count_write(length, started)
 
     def _serve_long_read(self, flags: int, cookie: int, offset: int, length: int) -> None:
         """Serve a read that is larger than the buffer, each piece to the socket outside the gate."""
-        self._trace(flags, _READ, cookie, offset, length)
+        self._trace(flags, READ, cookie, offset, length)
         self._start += _HEADER
         started = monotonic_ns()
-        if self._replies.structured and not flags & _DF:
+        if self._replies.structured and not flags & DF:
             error = self._send_in_chunks(flags, cookie, offset, length)
         else:
             error = self._send_as_a_whole(flags, cookie, offset, length)
         if error:
-            self._replies.add_error(cookie, _READ, error)
+            self._replies.add_error(cookie, READ, error)
         else:
             self._counters.count_read(length, started)
 
@@ -371,7 +334,7 @@ class Connection:
         """Answer with a chunk for each piece; return the error that is to be told by one more."""
         for done, size in self._pieces(length):
             space = self._replies.space(size)
-            if error := self._serve_piece(_READ, flags, offset, length, done, space):
+            if error := self._serve_piece(READ, flags, offset, length, done, space):
                 return error
             self._replies.add_data(cookie, offset + done, size, is_last=done + size == length)
             self._socket.sendall(self._replies.take())
@@ -384,11 +347,11 @@ class Connection:
         what does not fit the buffer is read twice, and sent when it could be read to its end.
         """
         for done, size in self._pieces(length):
-            if error := self._serve_piece(_READ, flags, offset, length, done, self._replies.rest(size)):
+            if error := self._serve_piece(READ, flags, offset, length, done, self._replies.rest(size)):
                 return error
         self._replies.begin_data(cookie, offset, length)
         for done, size in self._pieces(length):
-            if self._serve_piece(_READ, flags, offset, length, done, self._replies.rest(size)):
+            if self._serve_piece(READ, flags, offset, length, done, self._replies.rest(size)):
                 raise ConnectionAbortedError(errno.ECONNABORTED, "a read failed whose reply had begun")
             self._replies.filled += size
             self._socket.sendall(self._replies.take())
@@ -407,11 +370,11 @@ class Connection:
             return _ESHUTDOWN
         try:
             error = self._refusal(command, flags, offset, length, node.size)
-            if not error and command == _READ:
+            if not error and command == READ:
                 node.read_into(offset + done, piece)
             elif not error:
                 node.write(offset + done, piece)
-                if flags & _FUA and done + len(piece) == length:
+                if flags & FUA and done + len(piece) == length:
                     node.flush()
         except (OSError, MemoryError) as failure:
             error = self._failures.tell(failure, command, offset, length)
