@@ -10,7 +10,7 @@ DEFHEADING(General)
         .name       = "help|?",
         .args_type  = "name:S?",
         .params     = "[cmd]",
-        .help       = "say what commands there are, or how one of them is written",
+        .help       = "list the commands, or show how to write one",
         .cmd        = hmp_help,
         .command_completion = help_completion,
         .flags      = "p",
@@ -18,8 +18,9 @@ DEFHEADING(General)
 
 SRST
 ``help`` or ``?`` [*cmd*]
-  List every command with its arguments, or only *cmd*. ``help info`` lists what ``info`` can
-  show, ``help info block`` one of these.
+  List every command with its arguments, or only *cmd*. ``help info`` lists the subjects of
+  ``info``, and ``help info block`` shows one of them. ``help -v`` *cmd* shows the manual entry of
+  *cmd*; QEMU has no ``-v``.
 
   ::
 
@@ -38,7 +39,7 @@ ERST
         .name       = "info",
         .args_type  = "item:s?",
         .params     = "[subcommand]",
-        .help       = "show one side of the machine's state",
+        .help       = "show part of the machine's state",
         .cmd        = hmp_info_help,
         .sub_table  = hmp_info_cmds,
         .flags      = "p",
@@ -46,7 +47,8 @@ ERST
 
 SRST
 ``info`` *subcommand*
-  Show what *subcommand* names; without one, list them all.
+  Show the part of the machine's state that *subcommand* names. Without *subcommand*, list all of
+  them.
 
   ::
 
@@ -68,9 +70,9 @@ ERST
 
 SRST
 ``quit`` or ``q``
-  End the program. Drives are flushed and their images released first. A migration that is under
-  way is cancelled, unless the destination has been told to take over. At a terminal it first names
-  that migration, and the clients of exports, and asks.
+  End the program. qmon flushes the drives and releases their images first. A migration that is
+  under way is cancelled, unless the destination has already been told to take over. At a terminal,
+  ``quit`` first names that migration and any connected NBD clients, and asks for confirmation.
 
   ::
 
@@ -88,8 +90,8 @@ ERST
 SRST
 ``print`` or ``p/``\ *fmt* *expr*
   Show the value of *expr*, a 64-bit integer expression. *fmt* is ``x`` (hexadecimal), ``d``
-  (decimal), ``u`` (unsigned decimal), ``o`` (octal) or ``c`` (character), and stays in force for
-  lines that give none.
+  (decimal), ``u`` (unsigned decimal), ``o`` (octal) or ``c`` (character). A line that gives no
+  *fmt* uses the last one given.
 
   ::
 
@@ -107,7 +109,7 @@ ERST
         .name       = "sync-profile",
         .args_type  = "op:s?",
         .params     = "[on|off|reset]",
-        .help       = "tell whether the waiting for locks is measured, or switch that",
+        .help       = "show or set whether lock waits are measured",
         .cmd        = hmp_sync_profile,
     },
 
@@ -129,15 +131,15 @@ ERST
         .name       = "exit_preconfig",
         .args_type  = "",
         .params     = "",
-        .help       = "end the time before the machine is made",
+        .help       = "leave the configuration phase of -preconfig",
         .cmd        = hmp_exit_preconfig,
         .flags      = "p",
     },
 
 SRST
 ``exit_preconfig``
-  End the time in which a QEMU that was started with ``-preconfig`` can still be configured. There is
-  no such time here::
+  Leave the phase in which a QEMU started with ``-preconfig`` can still be configured. qmon has no
+  such phase and refuses the command::
 
     (qemu) exit_preconfig
     Error: The command is permitted only before machine initialization
@@ -147,17 +149,20 @@ ERST
         .name       = "log",
         .args_type  = "items:s",
         .params     = "item1[,...]",
-        .help       = "choose what is logged in detail",
+        .help       = "choose which items the log records in detail",
         .cmd        = hmp_log,
     },
 
 SRST
 ``log`` *item*\ [``,``\ *item*...]
-  Log these items in detail, and no others: ``guest_errors`` is what clients do wrong with exports,
-  ``unimp`` why a monitor's client was not served, ``all`` everything, ``none`` nothing of it.
-  ``trace:``\ *pattern* switches trace events on besides, as ``trace-event`` does, and they stay on.
-  QEMU's other items are taken, and concern guest code that is not there. A name that is no item
-  lists them all; ``trace:help`` lists the trace events.
+  Log these items in detail, and no others. ``guest_errors`` logs the protocol errors of NBD
+  clients, ``unimp`` logs why the client of a monitor was not served, ``all`` logs everything, and
+  ``none`` switches detailed logging off. An unknown item prints the list of items.
+
+  ``trace:``\ *pattern* also switches trace events on, as ``trace-event`` does. They stay on until
+  ``trace-event`` switches them off. ``trace:help`` lists the trace events.
+
+  QEMU's other items are accepted without effect, because no guest code runs here.
 
   ::
 
@@ -172,15 +177,15 @@ ERST
         .name       = "logfile",
         .args_type  = "filename:F",
         .params     = "filename",
-        .help       = "send the log to a file",
+        .help       = "write the log to a file",
         .cmd        = hmp_logfile,
     },
 
 SRST
 ``logfile`` *filename*
-  Write the log to *filename* from now on. ``%d`` in the name stands for the process id, once; any
-  other ``%`` is refused. What the file holds stays, where QEMU empties it, and a disk image that
-  is in use is refused. When the file can't be opened the log goes on where it was.
+  Write the log to *filename* from now on. ``%d`` in the name stands for the process id and may
+  occur once; any other ``%`` is refused. A disk image in use is refused. If the file can't be
+  opened, the log stays where it was. qmon appends to an existing file; QEMU empties it.
 
   ::
 
@@ -202,10 +207,10 @@ ERST
 
 SRST
 ``trace-event`` *name* ``on``\|\ ``off`` [*vcpu*]
-  Switch a trace event on or off; *name* may be a pattern with ``*``. An event that is on
-  tells the log each time it happens. The events are qmon's own, under QEMU's names where QEMU has
-  one; ``info trace-events`` lists them. Lines and commands are logged whole, with any password in
-  them. A *vcpu* is refused: there is none.
+  Switch a trace event on or off. *name* may be a pattern with ``*``. Each time an event that is on
+  happens, qmon writes a line to the log. Input lines and commands are logged in full, including any
+  password in them. ``info trace-events`` lists the events. They are qmon's own, and have QEMU's
+  name where QEMU has the same event. *vcpu* is refused, because the machine has no CPU.
 
   ::
 
@@ -222,30 +227,31 @@ ERST
         .name       = "trace-file",
         .args_type  = "op:s?,arg:F?",
         .params     = "on|off|flush|set [arg]",
-        .help       = "say where trace events are written",
+        .help       = "set where trace events are written",
         .cmd        = hmp_trace_file,
     },
 
 SRST
 ``trace-file`` ``on``\|\ ``off``\|\ ``flush``\|\ ``set`` [*arg*]
-  In a QEMU that was built so, write trace events to a file of their own. Those of qmon go to its
-  log, which ``logfile`` sends to a file.
+  Control the file that trace events are written to. Only a QEMU that was built with such files has
+  one. qmon writes trace events to its log and refuses the command. ``logfile`` sends the log to a
+  file.
 ERST
 
     {
         .name       = "getfd",
         .args_type  = "fdname:s",
         .params     = "getfd name",
-        .help       = "name a file descriptor that comes with this line",
+        .help       = "store a file descriptor that was sent with this line",
         .cmd        = hmp_getfd,
         .flags      = "p",
     },
 
 SRST
 ``getfd`` *name*
-  Keep the file descriptor that the client sent with this line (``SCM_RIGHTS``, on a Unix socket)
-  under *name*, which must not begin with a digit. One of that name that was there is closed. The
-  names are the same in all monitors, where in QEMU each has its own.
+  Store the file descriptor that the client sent with this line (``SCM_RIGHTS``, on a Unix socket)
+  under *name*. *name* must not begin with a digit. If *name* is already in use, its old descriptor
+  is closed. All monitors share these names; in QEMU each monitor has its own.
 
   ::
 
@@ -257,14 +263,15 @@ ERST
         .name       = "closefd",
         .args_type  = "fdname:s",
         .params     = "closefd name",
-        .help       = "close a named file descriptor",
+        .help       = "close a stored file descriptor",
         .cmd        = hmp_closefd,
         .flags      = "p",
     },
 
 SRST
 ``closefd`` *name*
-  Close the file descriptor that ``getfd`` named, which nothing has used yet.
+  Close the file descriptor that ``getfd`` stored under *name*. A descriptor that a command has used
+  is no longer stored.
 
   ::
 
@@ -278,15 +285,15 @@ DEFHEADING(Running)
         .name       = "cont|c",
         .args_type  = "force:-f",
         .params     = "[-f]",
-        .help       = "let the machine run on (-f: also with disks that were handed over)",
+        .help       = "resume the machine (-f: even if its disks have moved to another host)",
         .cmd        = hmp_cont,
     },
 
 SRST
 ``cont`` or ``c`` [``-f``]
-  Let a paused machine run on. After a migration the disks are another machine's, and ``cont`` is
-  refused; ``-f`` runs on with them all the same. Give it only when the other machine is sure never
-  to run with them again: two machines on one disk destroy it. QEMU has no such flag.
+  Resume a paused machine. After a migration the disks belong to the destination, and ``cont`` is
+  refused. ``-f`` resumes anyway. First make sure that the destination will never run with these
+  disks again: two machines that write to one disk destroy it. QEMU has no ``-f``.
 
   ::
 
@@ -300,13 +307,13 @@ ERST
         .name       = "stop|s",
         .args_type  = "",
         .params     = "",
-        .help       = "pause the machine: its drives hold every request until it continues",
+        .help       = "pause the machine; requests to its drives wait",
         .cmd        = hmp_stop,
     },
 
 SRST
 ``stop`` or ``s``
-  Pause the machine. Requests that are under way end first; later ones wait.
+  Pause the machine. Requests that are under way finish first; later requests wait until ``cont``.
 
   ::
 
@@ -319,15 +326,15 @@ ERST
         .name       = "system_reset",
         .args_type  = "",
         .params     = "",
-        .help       = "reset the machine, as its reset button would",
+        .help       = "reset the machine",
         .cmd        = hmp_system_reset,
     },
 
 SRST
 ``system_reset``
-  Reset the machine. There is no guest that would start again: the event ``RESET`` is sent, guests
-  of the exports notice nothing, and a machine that was paused counts as not yet begun. A machine
-  whose disks a migration has handed over stays one, where QEMU forgets that.
+  Reset the machine. There is no guest to restart: qmon sends the event ``RESET``, and clients of
+  the exports notice nothing. A paused machine changes to ``prelaunch``. If a migration has handed
+  over the disks, the state stays ``postmigrate``; QEMU changes it to ``prelaunch``.
 
   ::
 
@@ -343,14 +350,14 @@ ERST
         .name       = "system_powerdown",
         .args_type  = "",
         .params     = "",
-        .help       = "press the power button",
+        .help       = "ask the guest to power off",
         .cmd        = hmp_system_powerdown,
     },
 
 SRST
 ``system_powerdown``
-  Ask the guest to switch itself off. There is none that could: the event ``POWERDOWN`` is sent, and
-  the machine stays as it is. ``quit`` ends the program.
+  Ask the guest to power off. There is no guest: qmon sends the event ``POWERDOWN``, and the machine
+  does not change. Use ``quit`` to end the program.
 
   ::
 
@@ -363,13 +370,13 @@ ERST
         .name       = "system_wakeup",
         .args_type  = "",
         .params     = "",
-        .help       = "wake the guest from its sleep",
+        .help       = "wake a suspended guest",
         .cmd        = hmp_system_wakeup,
     },
 
 SRST
 ``system_wakeup``
-  Wake a guest that sleeps. A machine without a guest refuses::
+  Wake a suspended guest. A machine without a guest refuses the command::
 
     (qemu) system_wakeup
     Error: wake-up from suspend is not supported by this guest
@@ -379,14 +386,14 @@ ERST
         .name       = "boot_set",
         .args_type  = "bootdevice:s",
         .params     = "bootdevice",
-        .help       = "say what the guest starts from next time",
+        .help       = "set the order of the guest's boot devices",
         .cmd        = hmp_boot_set,
     },
 
 SRST
 ``boot_set`` *bootdevice*
-  Set the order in which a guest tries its devices for one to start from. The embedded machine has no
-  firmware that would ask::
+  Set the order in which the guest tries its boot devices. The embedded machine has no firmware and
+  refuses the command::
 
     (qemu) boot_set n
     no function defined to set boot device list for this architecture
@@ -396,7 +403,7 @@ ERST
         .name       = "watchdog_action",
         .args_type  = "action:s",
         .params     = "[reset|shutdown|poweroff|pause|debug|none]",
-        .help       = "say what is done when the watchdog runs out",
+        .help       = "choose what happens when the guest's watchdog expires",
         .cmd        = hmp_watchdog_action,
         .command_completion = watchdog_action_completion,
     },
@@ -418,7 +425,7 @@ ERST
         .name       = "nmi",
         .args_type  = "",
         .params     = "",
-        .help       = "send the processor a non-maskable interrupt",
+        .help       = "send the CPU a non-maskable interrupt",
         .cmd        = hmp_nmi,
     },
 
