@@ -447,20 +447,23 @@ DEFHEADING(Drives and images)
                       "[,unit=m][,media=d][,index=i]\n"
                       "[,snapshot=on|off][,cache=on|off]\n"
                       "[,readonly=on|off][,copy-on-read=on|off]",
-        .help       = "open an image as a new drive",
+        .help       = "add a drive",
         .cmd        = hmp_drive_add,
     },
 
 SRST
 ``drive_add`` *addr* ``file=``\ *file*\ ``,if=none``\ [``,id=``\ *id*][``,format=``\ *format*][``,readonly=on``]
-  Open *file* as a new drive, or without ``file`` add one that is empty, for ``change`` to put an
-  image in. The options are those of ``-drive``; without ``id`` the drive is called ``none`` and
-  its number, and without ``node-name`` its node gets a name that is made. *addr* was the address
-  of a PCI controller and is not looked at: write ``0``. A
-  machine without buses takes ``if=none`` alone. ``bps=``, ``iops=`` and their like set the limits
-  that ``block_set_io_throttle`` changes; options about caches and errors are checked, and have no
-  effect. A second drive on an image that another one writes to is added, and refused to whatever
-  would use it until the first has gone. ``-n``, a node without a drive, is refused.
+  Open the image *file* as a new drive. Without ``file`` the drive is empty, and ``change`` inserts
+  an image later. The options are those of ``-drive``. Without ``id`` the drive is named ``none``
+  and a number. Without ``node-name`` its node gets a generated name. *addr* is ignored: write
+  ``0``. In QEMU it is the address of a PCI controller.
+
+  The machine has no buses and accepts only ``if=none``. ``bps=``, ``iops=`` and similar options set
+  the limits that ``block_set_io_throttle`` changes. Options about caches and errors are checked but
+  have no effect. ``-n``, which adds a node without a drive, is refused.
+
+  If another drive already writes to the same image, the new drive is added, but nothing can use it
+  until the other drive is removed.
 
   ::
 
@@ -478,14 +481,15 @@ ERST
         .name       = "drive_del",
         .args_type  = "id:B",
         .params     = "device",
-        .help       = "remove a drive and release its image",
+        .help       = "remove a drive",
         .cmd        = hmp_drive_del,
     },
 
 SRST
 ``drive_del`` *device*
-  Remove the drive *device*, and its exports with it. Requests that are under way end first, and
-  its image is flushed. Refused while a migration or another command uses the drive.
+  Remove the drive *device* and its exports. Requests that are under way finish first; then the
+  image is flushed and closed. At a terminal you are asked for confirmation while NBD clients use
+  the drive. The command is refused while a migration or another command uses the drive.
 
   ::
 
@@ -498,17 +502,18 @@ ERST
         .name       = "block_resize",
         .args_type  = "device:B,size:o",
         .params     = "device size",
-        .help       = "change the size of a drive",
+        .help       = "change a drive's size",
         .cmd        = hmp_block_resize,
         .flags      = "p",
     },
 
 SRST
 ``block_resize`` *device* *size*
-  Make the drive's image larger or smaller; *size* is in MiB unless a suffix says otherwise.
-  What is new reads as zeros, and what is cut off is lost. Guests' requests wait meanwhile.
-  Refused for a read-only drive, while a migration uses the drive, and while it is exported, since
-  the clients of an export rely on the size that they were told.
+  Grow or shrink the drive's image to *size*, in MiB unless a suffix says otherwise. New space reads
+  as zeros. Data beyond the new end is lost; at a terminal you are asked for confirmation first.
+  Guests' requests wait meanwhile. The command is refused for a read-only drive, while a migration
+  uses the drive, and while the drive is exported, because NBD clients rely on the size they were
+  given.
 
   ::
 
@@ -523,17 +528,20 @@ ERST
         .name       = "commit",
         .args_type  = "device:B",
         .params     = "device|all",
-        .help       = "write what an overlay holds to its backing image",
+        .help       = "write an overlay's data to its backing image",
         .cmd        = hmp_commit,
     },
 
 SRST
 ``commit`` *device*\ \|\ ``all``
-  Write what the drive's overlay holds to the image behind it, which grows to the drive's size, and
-  leave the overlay empty; ``all`` does so for each drive that has an image behind its own. Guests'
-  requests wait. The overlay gives up nothing before all of it is on stable storage below, so that a
-  failure loses nothing. Refused, other than by QEMU, while somebody else has the image behind it
-  open in a way that excludes writing, and for an overlay with snapshots inside: they would change.
+  Write the data of the drive's overlay to its backing image, and empty the overlay. The backing
+  image grows to the drive's size. ``all`` does this for every drive that has a backing image.
+  Guests' requests wait meanwhile. The overlay is emptied only when all of its data is on stable
+  storage in the backing image, so a failure loses nothing.
+
+  The command is refused for a drive without a backing image. Unlike QEMU, qmon also refuses an
+  overlay with internal snapshots, which would change, and a backing image that another program has
+  locked against writing.
 
   ::
 
@@ -552,16 +560,16 @@ ERST
         .name       = "change",
         .args_type  = "device:B,force:-f,target:F,arg:s?,read-only-mode:s?",
         .params     = "device [-f] filename [format [read-only-mode]]",
-        .help       = "put another image into a drive",
+        .help       = "replace a drive's image",
         .cmd        = hmp_change,
     },
 
 SRST
 ``change`` *device* [``-f``] *filename* [*format* [*read-only-mode*]]
   Close the image of the drive *device*, if there is one, and open *filename* in its place. The
-  image's exports go away, as with ``eject``. When the new image can't be had, the old one stays.
-  *read-only-mode* is ``retain`` (as it was, which is meant if nothing is given), ``read-only`` or
-  ``read-write``. No guest can lock a drive here, so that ``-f`` changes nothing.
+  exports of the drive are removed, as by ``eject``. If the new image can't be opened, the old one
+  stays. *read-only-mode* is ``retain`` (as before; the default), ``read-only`` or ``read-write``.
+  ``-f`` has no effect, because no guest can lock a drive here.
 
   ::
 
@@ -577,14 +585,14 @@ ERST
         .name       = "eject",
         .args_type  = "force:-f,device:B",
         .params     = "[-f] device",
-        .help       = "take the image out of a drive",
+        .help       = "remove a drive's image and keep the drive",
         .cmd        = hmp_eject,
     },
 
 SRST
 ``eject`` [``-f``] *device*
-  Flush and close the image of the drive *device*, and take its exports away. The drive stays, and
-  is empty. No guest can lock a drive here, so that ``-f`` changes nothing.
+  Flush and close the image of the drive *device*, and remove the drive's exports. The drive stays,
+  and is empty. ``-f`` has no effect, because no guest can lock a drive here.
 
   ::
 
@@ -598,17 +606,18 @@ ERST
         .name       = "block_set_io_throttle",
         .args_type  = "device:B,bps:l,bps_rd:l,bps_wr:l,iops:l,iops_rd:l,iops_wr:l",
         .params     = "device bps bps_rd bps_wr iops iops_rd iops_wr",
-        .help       = "limit what guests read and write in a second",
+        .help       = "limit a drive's bytes and requests per second",
         .cmd        = hmp_block_set_io_throttle,
         .flags      = "p",
     },
 
 SRST
 ``block_set_io_throttle`` *device* *bps* *bps_rd* *bps_wr* *iops* *iops_rd* *iops_wr*
-  Limit the bytes (*bps*) and the requests (*iops*) that guests of *device* get through in a second,
-  in all, of reads and of writes; 0 is no limit. A tenth of a second's worth may pass at once. The
-  limits hold for NBD clients and ``qemu-io``. A migration's own reading is not held back, nor are
-  requests that have to end for a machine to stop or a disk to be handed over.
+  Limit how many bytes (*bps*) and requests (*iops*) per second the guests of *device* can transfer:
+  in total, by reads (``_rd``) or by writes (``_wr``). 0 sets no limit. A total can't be combined
+  with a limit on reads or writes. A burst may use the allowance of a tenth of a second at once. The
+  limits apply to NBD clients and ``qemu-io``. They do not slow down the reads of a migration, nor
+  requests that must finish before the machine stops or a disk is handed over.
 
   ::
 
@@ -624,7 +633,7 @@ ERST
         .name       = "qemu-io",
         .args_type  = "qdev:-d,device:B,command:s",
         .params     = "[-d] [device] \"[command]\"",
-        .help       = "make a request to a drive",
+        .help       = "read, write or inspect a drive by a qemu-io command",
         .cmd        = hmp_qemu_io,
     },
 
@@ -632,15 +641,18 @@ SRST
 ``qemu-io`` *device* ``"``\ *command*\ ``"``
   Run one command of QEMU's ``qemu-io`` program on a drive: ``read``, ``readv``, ``aio_read``,
   ``write``, ``writev``, ``aio_write``, ``flush``, ``aio_flush``, ``discard``, ``length``,
-  ``alloc``, ``map``, ``info`` or ``help``. ``-P`` gives the byte to write, or to compare with what
-  is read; ``-v`` shows what was read, up to 1 MiB; ``-z`` writes zeros, with ``-u`` they may become
-  a hole; ``-q`` says less. Numbers are in bytes, and take the suffixes ``K M G T P E``.
+  ``alloc``, ``map``, ``info`` or ``help``. ``-P`` sets the byte to write, or the byte that a read
+  expects. ``-v`` prints the data read, up to 1 MiB. ``-z`` writes zeros; ``-z -u`` may turn the
+  range into a hole. ``-q`` prints less. Numbers are in bytes, and take the suffixes ``K M G T P
+  E``.
 
-  It is made as a guest's request, so that a migration sees it, but also while the machine is
-  stopped. While it waits for a migration, or one comes in, nothing is written. The answer is
-  printed here, not on the program's standard output, as QEMU's is; complaints about an unknown
-  command go to a terminal, or else to the log. The ``aio_`` commands are done when the prompt
-  comes back. ``-d`` would name a guest's device: there is none.
+  The command is a guest's request, so a migration also sends what it writes. It works while the
+  machine is stopped, too. Writes are refused while a migration is awaited or comes in. The prompt
+  returns when an ``aio_`` command has finished. ``-d`` selects a guest's device by its id; this
+  machine has none.
+
+  The result is printed on this monitor; QEMU prints it on its standard output. A message about an
+  unknown command is printed at a terminal, and logged otherwise.
 
   ::
 
