@@ -677,16 +677,16 @@ DEFHEADING(Snapshots)
         .name       = "savevm",
         .args_type  = "name:s?",
         .params     = "tag",
-        .help       = "save the machine in a snapshot",
+        .help       = "make a snapshot of the machine",
         .cmd        = hmp_savevm,
     },
 
 SRST
 ``savevm`` [*tag*]
-  Make a snapshot of all writable drives, in the same moment, inside their images, which must be
-  qcow2. Without *tag* it is named by the time. A snapshot of this name that is there already is
-  replaced. A machine of disks has no other state, so its size is 0. Guests' requests wait
-  meanwhile; when one image can't take it, none has it.
+  Make a snapshot of all writable drives at the same moment, inside their images, which must be
+  qcow2. Without *tag* its name is made from the time. An existing snapshot of this name is
+  replaced. The machine has no state besides its disks, so the snapshot's size is shown as 0.
+  Guests' requests wait meanwhile. If one image can't take the snapshot, no image keeps it.
 
   ::
 
@@ -704,18 +704,20 @@ ERST
         .name       = "loadvm",
         .args_type  = "name:s",
         .params     = "tag",
-        .help       = "go back to a snapshot of the machine",
+        .help       = "restore a snapshot of the machine",
         .cmd        = hmp_loadvm,
         .command_completion = loadvm_completion,
     },
 
 SRST
 ``loadvm`` *tag*
-  Have all writable drives hold what they did when the snapshot *tag* was made, by ``savevm`` here or
-  by QEMU, and have the size that they had then. What they hold now is lost, and NBD clients are not
-  told: at a terminal you are asked while there are any. An exported drive keeps its size, or this is
-  refused. Of QEMU's snapshots the disks are taken and the rest is left alone; QEMU itself takes none
-  that is of disks only.
+  Set all writable drives back to their content and size in the snapshot *tag*, made by ``savevm``
+  here or in QEMU. The present content is lost. NBD clients are not notified: at a terminal you are
+  asked for confirmation while any are connected. If the size of an exported drive would change, the
+  command is refused. If one drive fails after another has been restored, the machine is stopped.
+
+  From a snapshot that QEMU made, only the disks are restored. QEMU refuses to load a snapshot that
+  qmon made, because it holds only disks.
 
   ::
 
@@ -739,7 +741,8 @@ ERST
 
 SRST
 ``delvm`` *tag*
-  Delete the snapshot *tag* in all writable drives that have it. Refused where ``savevm`` is.
+  Delete the snapshot *tag* from every writable drive that has it. The command is refused if a
+  writable drive's image is not qcow2.
 
   ::
 
@@ -756,16 +759,18 @@ ERST
         .name       = "snapshot_blkdev",
         .args_type  = "reuse:-n,device:B,snapshot-file:s?,format:s?",
         .params     = "[-n] device [new-image-file] [format]",
-        .help       = "go on in an overlay on the drive's image",
+        .help       = "snapshot a drive: continue in a new overlay",
         .cmd        = hmp_snapshot_blkdev,
     },
 
 SRST
 ``snapshot_blkdev`` [``-n``] *device* *new-image-file* [*format*]
-  Have *device* go on in a new overlay, while guests use it, so that its image stays as it is now
-  and is only read. With ``-n`` the overlay is there already: it must be qcow2, empty, of the
-  drive's size, and name that image as its backing file. QEMU takes any, and overwrites a file that
-  is there; here ``-n`` is needed for one that is not empty. Limits, figures and exports stay.
+  Create an overlay on the drive's image and continue in it, while guests use the drive. The old
+  image keeps its present content and becomes the backing image. The drive keeps its throttle
+  limits, statistics and exports. Without ``-n`` an existing file is refused unless it is empty.
+  With ``-n`` the overlay must exist already: it must be qcow2, have the drive's size, hold no data
+  and name the present image as its backing file. QEMU overwrites an existing file, and accepts any
+  overlay with ``-n``.
 
   ::
 
@@ -786,14 +791,14 @@ ERST
         .name       = "snapshot_blkdev_internal",
         .args_type  = "device:B,name:s",
         .params     = "device name",
-        .help       = "make a snapshot inside a drive's image",
+        .help       = "snapshot a drive inside its image",
         .cmd        = hmp_snapshot_blkdev_internal,
     },
 
 SRST
 ``snapshot_blkdev_internal`` *device* *name*
-  Make a snapshot of one drive inside its image, which must be qcow2 and have none of this name.
-  Guests' requests wait meanwhile.
+  Make a snapshot of one drive inside its image, which must be qcow2. Guests' requests wait
+  meanwhile. The command is refused if the image already has a snapshot of this name.
 
   ::
 
@@ -815,8 +820,8 @@ ERST
 
 SRST
 ``snapshot_delete_blkdev_internal`` *device* *name* [*id*]
-  Delete a snapshot inside a drive's image, by its name and, where *id* is given, that too. The room
-  that nothing else uses goes back to the file system.
+  Delete the snapshot *name* inside a drive's image. If *id* is given, it must match too. Space that
+  nothing else uses is returned to the file system.
 
   ::
 
