@@ -838,15 +838,16 @@ DEFHEADING(Block jobs)
         .name       = "block_stream",
         .args_type  = "device:B,speed:o?,base:s?",
         .params     = "device [speed [base]]",
-        .help       = "copy what backs an overlay into it",
+        .help       = "copy the backing images' data into a drive's overlay",
         .cmd        = hmp_block_stream,
         .flags      = "p",
     },
 
 SRST
 ``block_stream`` *device* [*speed* [*base*]]
-  Copy into the drive's overlay what its backing images hold. A raw image has all of its content
-  already: the job ends as soon as it is begun. Overlays are not streamed yet.
+  Copy into the drive's overlay the data that only its backing images hold. A drive without a
+  backing image has nothing to copy, and the job ends at once. A drive with one is refused here:
+  qmon does not stream overlays yet.
 
   ::
 
@@ -866,7 +867,7 @@ ERST
 
 SRST
 ``block_job_set_speed`` *device* *speed*
-  Limit what the job on *device* copies in a second; 0 is no limit.
+  Limit how many bytes per second the job on *device* copies. 0 sets no limit.
 
   ::
 
@@ -878,14 +879,15 @@ ERST
         .name       = "block_job_cancel",
         .args_type  = "force:-f,device:B",
         .params     = "[-f] device",
-        .help       = "end a block job",
+        .help       = "cancel a block job",
         .cmd        = hmp_block_job_cancel,
         .flags      = "p",
     },
 
 SRST
 ``block_job_cancel`` [``-f``] *device*
-  End the job on *device*; a mirror that is ready ends with a whole copy, unless ``-f`` is given.
+  Cancel the job on *device*. A mirror that is ready ends with a complete copy, unless ``-f`` is
+  given.
 
   ::
 
@@ -897,14 +899,14 @@ ERST
         .name       = "block_job_pause",
         .args_type  = "device:B",
         .params     = "device",
-        .help       = "have a block job wait",
+        .help       = "pause a block job",
         .cmd        = hmp_block_job_pause,
         .flags      = "p",
     },
 
 SRST
 ``block_job_pause`` *device*
-  Have the job on *device* wait until ``block_job_resume``.
+  Pause the job on *device* until ``block_job_resume``.
 
   ::
 
@@ -916,14 +918,14 @@ ERST
         .name       = "block_job_resume",
         .args_type  = "device:B",
         .params     = "device",
-        .help       = "let a block job go on",
+        .help       = "resume a block job",
         .cmd        = hmp_block_job_resume,
         .flags      = "p",
     },
 
 SRST
 ``block_job_resume`` *device*
-  Let a job that was paused go on.
+  Resume a job that ``block_job_pause`` has paused.
 
   ::
 
@@ -935,14 +937,14 @@ ERST
         .name       = "block_job_complete",
         .args_type  = "device:B",
         .params     = "device",
-        .help       = "have a block job do its last step",
+        .help       = "complete a block job that is ready",
         .cmd        = hmp_block_job_complete,
         .flags      = "p",
     },
 
 SRST
 ``block_job_complete`` *device*
-  Have a job that is ready do its last step: for a mirror, go over to the copy.
+  Complete a job that is ready. A mirror then switches the drive to the copy.
 
   ::
 
@@ -954,14 +956,15 @@ ERST
         .name       = "drive_mirror",
         .args_type  = "reuse:-n,full:-f,device:B,target:s,format:s?",
         .params     = "[-n] [-f] device target [format]",
-        .help       = "copy a drive while it is written",
+        .help       = "copy a drive and keep the copy up to date",
         .cmd        = hmp_drive_mirror,
     },
 
 SRST
 ``drive_mirror`` [``-n``] [``-f``] *device* *target* [*format*]
-  Copy *device* to *target* and keep the copy up to date. What QEMU checks is checked, and then it
-  is refused, with nothing created: no block job copies a disk here yet. ``migrate blk`` moves one.
+  Copy *device* to *target*, and apply later writes to the copy as well. qmon makes QEMU's checks,
+  then refuses the command and creates nothing, because its block jobs can't copy a disk yet.
+  ``migrate blk`` copies a drive to another host.
 
   ::
 
@@ -975,14 +978,14 @@ ERST
         .name       = "drive_backup",
         .args_type  = "reuse:-n,full:-f,compress:-c,device:B,target:s,format:s?",
         .params     = "[-n] [-f] [-c] device target [format]",
-        .help       = "copy a drive as it is now",
+        .help       = "copy a drive's present content",
         .cmd        = hmp_drive_backup,
     },
 
 SRST
 ``drive_backup`` [``-n``] [``-f``] [``-c``] *device* *target* [*format*]
-  Copy *device* to *target* as it was when the command began. What QEMU checks is checked, and then
-  it is refused, with nothing created: no block job copies a disk here yet.
+  Copy to *target* what *device* holds when the command begins. qmon makes QEMU's checks, then
+  refuses the command and creates nothing, because its block jobs can't copy a disk yet.
 
   ::
 
