@@ -999,16 +999,16 @@ DEFHEADING(NBD exports)
         .name       = "nbd_server_start",
         .args_type  = "all:-a,writable:-w,uri:s",
         .params     = "nbd_server_start [-a] [-w] host:port",
-        .help       = "listen for NBD clients, with -a export every drive at once (-w: writable)",
+        .help       = "start the NBD server (-a: export every drive; -w: writable)",
         .cmd        = hmp_nbd_server_start,
         .flags      = "p",
     },
 
 SRST
 ``nbd_server_start`` [``-a``] [``-w``] *host*:*port*
-  Listen for NBD clients on *host*:*port* or ``unix:``\ *path*. With ``-a`` every drive that has an
-  image is exported under its own name, with ``-w`` too for writing as well. Where no host is named
-  it is loopback, and not the network as with QEMU.
+  Listen for NBD clients on *host*:*port* or ``unix:``\ *path*. ``-a`` also exports every drive that
+  has an image, under its own name; ``-a -w`` makes these exports writable. If *host* is empty, the
+  server listens on 127.0.0.1; QEMU listens on every network.
 
   ::
 
@@ -1023,15 +1023,16 @@ ERST
         .name       = "nbd_server_add",
         .args_type  = "writable:-w,device:B,name:s?",
         .params     = "nbd_server_add [-w] device [name]",
-        .help       = "export a drive to NBD clients (-w: for writing too)",
+        .help       = "export a drive to NBD clients (-w: writable)",
         .cmd        = hmp_nbd_server_add,
         .flags      = "p",
     },
 
 SRST
 ``nbd_server_add`` [``-w``] *device* [*name*]
-  Export the drive *device* as *name*, or under its own name. It is read-only without ``-w``, and
-  so is the export of a read-only drive. A drive that is exported keeps its size.
+  Export the drive *device* to NBD clients. The export is named *name*, or by default like the
+  drive. It is read-only unless ``-w`` is given; the export of a read-only drive is always
+  read-only. An exported drive can't be resized.
 
   ::
 
@@ -1045,7 +1046,7 @@ ERST
         .name       = "nbd_server_remove",
         .args_type  = "force:-f,name:s",
         .params     = "nbd_server_remove [-f] name",
-        .help       = "take an export away from NBD clients (-f: from connected ones too)",
+        .help       = "remove an NBD export (-f: even if clients are connected)",
         .cmd        = hmp_nbd_server_remove,
         .command_completion = nbd_server_remove_completion,
         .flags      = "p",
@@ -1053,8 +1054,8 @@ ERST
 
 SRST
 ``nbd_server_remove`` [``-f``] *name*
-  Take the export *name* away. While clients are connected to it, it stays, unless ``-f`` is
-  given, which closes their connections.
+  Remove the export *name*. The command is refused while clients are connected to the export. ``-f``
+  closes their connections; at a terminal you are asked for confirmation first.
 
   ::
 
@@ -1068,14 +1069,15 @@ ERST
         .name       = "nbd_server_stop",
         .args_type  = "",
         .params     = "nbd_server_stop",
-        .help       = "close the NBD server and every connection to it",
+        .help       = "stop the NBD server and disconnect its clients",
         .cmd        = hmp_nbd_server_stop,
         .flags      = "p",
     },
 
 SRST
 ``nbd_server_stop``
-  Take all exports away, close the connections and stop listening.
+  Remove all exports, close all connections and stop listening. At a terminal you are asked for
+  confirmation while clients are connected.
 
   ::
 
