@@ -1008,7 +1008,7 @@ SRST
 ``nbd_server_start`` [``-a``] [``-w``] *host*:*port*
   Listen for NBD clients on *host*:*port* or ``unix:``\ *path*. ``-a`` also exports every drive that
   has an image, under its own name; ``-a -w`` makes these exports writable. If *host* is empty, the
-  server listens on 127.0.0.1; QEMU listens on every network.
+  server listens on 127.0.0.1; QEMU listens on all addresses.
 
   ::
 
@@ -1091,27 +1091,29 @@ DEFHEADING(Migration)
         .name       = "migrate",
         .args_type  = "detach:-d,blk:-b|blk,inc:-i|inc,resume:-r,uri:s",
         .params     = "[-d] [-b] [-i] [-r] uri",
-        .help       = "move the machine to another host (-d: do not wait for the end)\n"
-                      "\t\t\t -b or blk: copy its disks completely\n"
-                      "\t\t\t -i or inc: copy what its disks hold above their backing images\n"
-                      "\t\t\t -r: take up a migration that was paused",
+        .help       = "move the machine to another host (-d: in the background)\n"
+                      "\t\t\t -b or blk: also copy its disks\n"
+                      "\t\t\t -i or inc: also copy its disks, but not their backing images\n"
+                      "\t\t\t -r: resume a paused migration",
         .cmd        = hmp_migrate,
     },
 
 SRST
 ``migrate`` [``-d``] [``-b``] [``-i``] [``-r``] *uri*
-  Move the machine to where *uri* leads: ``tcp:``\ *host*:*port* or ``unix:``\ *path*. With
-  ``-d`` it goes on in the background.
+  Move the machine to the host at *uri*: ``tcp:``\ *host*:*port* or ``unix:``\ *path*. ``migrate``
+  waits for the end and shows the progress. At a terminal, Ctrl-C returns to the prompt and the
+  migration continues. ``-d`` starts the migration and returns to the prompt.
 
-  ``-b``, or the word ``blk``, also copies the disks, which the two hosts need not share.
-  ``-i``, or the word ``inc``, copies only what they hold above their backing images; the
-  destination needs an empty overlay over the same backing image, and refuses another before any
-  data travel. Disks without a backing image are copied in full. Read-only drives are compared, and
-  copied only where the destination's image holds nothing. Without either both sides must have
-  the same disks, on shared storage; others are refused.
+  ``-b``, or the word ``blk``, also copies the disks; the hosts need no shared storage. ``-i``, or
+  the word ``inc``, also copies the disks, but only the data above their backing images. The
+  destination then needs an empty overlay on the same backing image, and refuses anything else
+  before data is sent. A disk without a backing image is copied in full. Read-only drives are
+  compared with the destination's, and copied only if its image holds no data. Without ``-b`` and
+  ``-i`` both hosts must use the same disks on shared storage; other disks are refused.
 
-  A copy is of what the disks hold. Internal snapshots and persistent bitmaps of qcow2 images stay
-  behind; how many is said at the beginning and at the end, and by ``info migrate``.
+  Internal snapshots and persistent bitmaps of qcow2 images are not copied. Their number is printed
+  at the beginning and the end, and by ``info migrate``. ``-r`` resumes a paused migration of QEMU;
+  a migration here can't be paused, so ``-r`` is refused.
 
   ::
 
@@ -1126,14 +1128,14 @@ ERST
         .name       = "migrate_cancel",
         .args_type  = "",
         .params     = "",
-        .help       = "stop the migration that is under way",
+        .help       = "cancel the migration",
         .cmd        = hmp_migrate_cancel,
     },
 
 SRST
 ``migrate_cancel``
-  Stop the migration that is under way; the source runs on. It is refused once the destination
-  has been told to take over.
+  Cancel the migration that is under way. The source keeps running. The command is refused once the
+  destination has been told to take over.
 
   ::
 
@@ -1148,15 +1150,15 @@ ERST
         .name       = "migrate_continue",
         .args_type  = "state:s",
         .params     = "state",
-        .help       = "let a migration go on that stands still at the switchover",
+        .help       = "continue a migration that has paused before the switchover",
         .cmd        = hmp_migrate_continue,
     },
 
 SRST
 ``migrate_continue`` *state*
-  End the pause that the capability ``pause-before-switchover`` makes. *state* is the one that the
-  migration must be in, ``pre-switchover``, so that the line does nothing to another one. Refused
-  with the state that there is instead.
+  Continue a migration that the capability ``pause-before-switchover`` has paused. *state* is the
+  state that the migration must be in: ``pre-switchover``. In another state the command is refused,
+  and the message names that state.
 
   ::
 
@@ -1168,14 +1170,14 @@ ERST
         .name       = "migrate_incoming",
         .args_type  = "uri:s",
         .params     = "uri",
-        .help       = "wait for a migration, after a start with -incoming defer",
+        .help       = "listen for a migration, after a start with -incoming defer",
         .cmd        = hmp_migrate_incoming,
     },
 
 SRST
 ``migrate_incoming`` *uri*
-  Wait at *uri* for a migration to come in. The program must have been started with
-  ``-incoming defer``.
+  Listen at *uri* for a migration. qmon must have been started with ``-incoming defer``. After an
+  incoming migration has failed, the command can be given again.
 
   ::
 
@@ -1187,15 +1189,15 @@ ERST
         .name       = "migrate_recover",
         .args_type  = "uri:s",
         .params     = "uri",
-        .help       = "go on with an incoming migration that was paused",
+        .help       = "listen again for a paused incoming migration",
         .cmd        = hmp_migrate_recover,
     },
 
 SRST
 ``migrate_recover`` *uri*
-  For a migration of guest RAM that has lost its connection after the switchover: listen for it
-  again at *uri*. This machine has no RAM, so it is always refused. Disks need no such command: a
-  source that has lost the connection at the end reconnects by itself.
+  Listen at *uri* for a postcopy migration that has lost its connection. Postcopy is for guest RAM,
+  which this machine does not have, so the command is always refused. Disks do not need it: if a
+  source loses the connection at the end of a migration, it reconnects automatically.
 
   ::
 
@@ -1207,13 +1209,13 @@ ERST
         .name       = "migrate_pause",
         .args_type  = "",
         .params     = "",
-        .help       = "interrupt a migration, to go on with it by another connection",
+        .help       = "pause a postcopy migration",
         .cmd        = hmp_migrate_pause,
     },
 
 SRST
 ``migrate_pause``
-  For a migration of guest RAM that goes on after the switchover. This machine has no RAM, so it is
+  Pause a migration of guest RAM in its postcopy phase. This machine has no RAM, so the command is
   always refused.
 
   ::
@@ -1226,30 +1228,32 @@ ERST
         .name       = "migrate_set_capability",
         .args_type  = "capability:s,state:b",
         .params     = "capability state",
-        .help       = "turn a capability of migrations on or off",
+        .help       = "turn a migration capability on or off",
         .cmd        = hmp_migrate_set_capability,
         .command_completion = migrate_set_capability_completion,
     },
 
 SRST
 ``migrate_set_capability`` *capability* ``on``\ \|\ ``off``
-  Turn one capability on or off for the migrations to come; refused while one is under way, and for
-  combinations that are not possible.
+  Turn one capability on or off for later migrations. The command is refused while a migration is
+  under way, and for a combination of capabilities that can't work.
 
-  ``block`` copies the disks, as ``migrate -b`` does, with the parameter ``block-incremental`` as
-  ``migrate -i``. ``events`` tells QMP's clients by MIGRATION events how it goes.
-  ``pause-before-switchover`` stands still at the switchover until ``migrate_continue``.
-  ``validate-uuid`` has the destination refuse a machine of another UUID; unlike in QEMU, one that
-  was started without ``-uuid`` refuses too.
+  ``block`` copies the disks, as ``migrate -b`` does; if the parameter ``block-incremental`` is on
+  too, as ``migrate -i`` does. ``events`` sends a MIGRATION event to QMP clients at each change of
+  state. ``pause-before-switchover`` pauses the migration at the switchover until
+  ``migrate_continue``. ``validate-uuid`` makes the destination refuse a machine with a different
+  UUID. Unlike in QEMU, a destination that was started without ``-uuid`` refuses too.
 
-  While ``x-colo``, ``background-snapshot`` or ``dirty-bitmaps`` is on, migrations are refused, since
-  what they promise can't be kept; with ``late-block-activate`` none comes in. Of QEMU 10's,
-  ``mapped-ram`` refuses them as well, and ``dirty-limit`` can't be turned on.
+  Some capabilities promise what qmon can't do. While ``x-colo``, ``background-snapshot``,
+  ``dirty-bitmaps`` or QEMU 10's ``mapped-ram`` is on, outgoing migrations are refused. While
+  ``late-block-activate`` or ``mapped-ram`` is on, incoming migrations are refused. QEMU 10's
+  ``dirty-limit`` can't be turned on.
 
-  What is about guest RAM and processors is kept and has no effect: ``xbzrle``, ``rdma-pin-all``,
+  Capabilities about guest RAM and CPUs are stored and have no effect: ``xbzrle``, ``rdma-pin-all``,
   ``auto-converge``, ``compress``, ``postcopy-ram``, ``release-ram``, ``multifd``,
-  ``postcopy-blocktime``, ``x-ignore-shared``, ``zero-copy-send``, ``postcopy-preempt``. What
-  ``zero-blocks``, ``return-path`` and QEMU 10's ``switchover-ack`` ask for is always done.
+  ``postcopy-blocktime``, ``x-ignore-shared``, ``zero-copy-send``, ``postcopy-preempt``.
+  ``zero-blocks``, ``return-path`` and QEMU 10's ``switchover-ack`` have no effect either, because
+  qmon always does what they ask for.
 
   ::
 
@@ -1263,32 +1267,32 @@ ERST
         .name       = "migrate_set_parameter",
         .args_type  = "parameter:s,value:s",
         .params     = "parameter value",
-        .help       = "set one parameter of migrations",
+        .help       = "set a migration parameter",
         .cmd        = hmp_migrate_set_parameter,
         .command_completion = migrate_set_parameter_completion,
     },
 
 SRST
 ``migrate_set_parameter`` *parameter* *value*
-  Set one parameter, also while a migration is under way. ``max-bandwidth`` takes a size to send
-  in each second, in MiB without a suffix; ``downtime-limit`` a time in milliseconds.
-  ``block-incremental`` goes with the capability ``block``. qmon's own ``x-qmon-verify-backing``
-  says how copies compare what is not copied, read-only drives and the backing images of incremental
-  copies: by samples of them (``sample``), all of them (``full``), or only their size (``off``).
+  Set one migration parameter. This works while a migration is under way, too. ``max-bandwidth`` is
+  the most data to send per second, in MiB without a suffix. ``downtime-limit`` is in milliseconds.
+  ``block-incremental`` is for the capability ``block``. ``x-qmon-verify-backing``, which is qmon's
+  own, sets how the two hosts compare data that is not copied (read-only drives, and the backing
+  images of incremental copies): by samples (``sample``), completely (``full``) or by size only
+  (``off``).
 
-  While ``tls-creds`` is set, migrations are refused rather than sent in clear text: there is no TLS
-  yet. ``tls-hostname`` and ``tls-authz`` mean nothing without it. ``block-bitmap-mapping`` is set by
-  QMP only.
+  There is no TLS yet. While ``tls-creds`` is set, migrations are refused rather than sent
+  unencrypted. ``tls-hostname`` and ``tls-authz`` have no effect. ``block-bitmap-mapping`` can be
+  set by QMP only.
 
-  What is about guest RAM, processors, COLO and network cards is kept and has no effect: all that
-  begins with ``announce``, ``compress``, ``decompress``, ``cpu-throttle``, ``multifd``,
-  ``throttle`` and ``xbzrle``, and ``max-cpu-throttle``, ``max-postcopy-bandwidth``,
-  ``x-checkpoint-delay``.
+  Parameters about guest RAM, CPUs, COLO and network cards are stored and have no effect: all that
+  begin with ``announce``, ``compress``, ``decompress``, ``cpu-throttle``, ``multifd``, ``throttle``
+  and ``xbzrle``, and ``max-cpu-throttle``, ``max-postcopy-bandwidth``, ``x-checkpoint-delay``.
 
-  QEMU 10's parameters are taken too, and listed once they are set: ``avail-switchover-bandwidth``,
-  the rate by which the switchover is planned; ``mode``, of which only ``normal`` migrates; and,
-  without effect, ``direct-io``, ``zero-page-detection``, ``vcpu-dirty-limit`` and
-  ``x-vcpu-dirty-limit-period``.
+  QEMU 10's parameters are accepted too, and listed once they are set.
+  ``avail-switchover-bandwidth`` is the rate assumed for the switchover. ``mode`` must be
+  ``normal``, or migrations are refused. ``direct-io``, ``zero-page-detection``,
+  ``vcpu-dirty-limit`` and ``x-vcpu-dirty-limit-period`` have no effect.
 
   ::
 
@@ -1302,15 +1306,14 @@ ERST
         .name       = "migrate_start_postcopy",
         .args_type  = "",
         .params     = "",
-        .help       = "let the guest run on the other host before its RAM has arrived",
+        .help       = "switch over before the guest's RAM has arrived",
         .cmd        = hmp_migrate_start_postcopy,
     },
 
 SRST
 ``migrate_start_postcopy``
-  Switch over now, and fetch guest RAM when it is asked for. This machine has no RAM, and its disks
-  are whole before the destination runs with them, so it is always refused while a migration is
-  under way.
+  Switch over now and copy guest RAM afterwards. This machine has no RAM, and its disks are always
+  complete before the destination runs, so the command is refused while a migration is under way.
 
   ::
 
@@ -1322,18 +1325,19 @@ ERST
         .name       = "migrate_resolve",
         .args_type  = "action:s",
         .params     = "keep|release",
-        .help       = "decide which side has the disks when a handover is in doubt",
+        .help       = "decide which host keeps the disks of an unconfirmed handover",
         .cmd        = hmp_migrate_resolve,
         .command_completion = migrate_resolve_completion,
     },
 
 SRST
 ``migrate_resolve`` ``keep``\ \|\ ``release``
-  Decide about disks of which this side does not know whether the other side runs with them,
-  because the connection was lost while they were handed over. ``keep`` says that they are this
-  side's: it may run with them. ``release`` says that they are the other side's: this side leaves
-  them alone. Look at the other side first, and give the opposite answer there; ``keep`` on both
-  sides destroys the disks. QEMU has no such command.
+  Decide which host keeps the disks when the connection was lost during the handover. This host then
+  does not know whether the other runs. ``keep``: the disks belong to this host, and the machine may
+  run here. ``release``: the disks belong to the other host, and this one does not use them.
+
+  First check whether the machine runs on the other host. Then give the opposite answer there.
+  ``keep`` on both hosts destroys the disks. QEMU has no such command.
 
   ::
 
@@ -1348,13 +1352,14 @@ ERST
         .name       = "migrate_set_speed",
         .args_type  = "value:o",
         .params     = "value",
-        .help       = "limit what a migration sends in a second (in MiB without a suffix)",
+        .help       = "limit a migration's speed, in MiB per second",
         .cmd        = hmp_migrate_set_speed,
     },
 
 SRST
 ``migrate_set_speed`` *value*
-  The older way to write ``migrate_set_parameter max-bandwidth`` *value*.
+  Set ``max-bandwidth`` to *value*, in MiB per second unless a suffix says otherwise. This is the
+  older form of ``migrate_set_parameter max-bandwidth``.
 
   ::
 
@@ -1369,14 +1374,14 @@ ERST
         .name       = "migrate_set_downtime",
         .args_type  = "value:T",
         .params     = "value",
-        .help       = "limit how long a migration may stop the machine (in seconds)",
+        .help       = "limit a migration's downtime, in seconds",
         .cmd        = hmp_migrate_set_downtime,
     },
 
 SRST
 ``migrate_set_downtime`` *value*
-  The older way to write ``migrate_set_parameter downtime-limit``: in seconds, or with ``ms``,
-  ``us`` or ``ns`` behind the number.
+  Set ``downtime-limit`` to *value*, in seconds, or in the unit ``ms``, ``us`` or ``ns`` that
+  follows the number. This is the older form of ``migrate_set_parameter downtime-limit``.
 
   ::
 
