@@ -1666,19 +1666,20 @@ DEFHEADING(Character devices)
         .name       = "chardev-add",
         .args_type  = "args:s",
         .params     = "args",
-        .help       = "make a character device",
+        .help       = "add a character device",
         .cmd        = hmp_chardev_add,
         .command_completion = chardev_add_completion,
     },
 
 SRST
 ``chardev-add`` *args*
-  Make a character device. *args* are what ``-chardev`` takes: a kind, ``id=``\ *ID* and the kind's
-  options. The kinds are ``null``, ``file`` (``path``, ``append``), ``pipe`` (``path``), ``pty``,
-  ``stdio``, ``ringbuf`` (``size``), ``udp`` (``host``, ``port``, ``localaddr``, ``localport``) and
-  ``socket`` (``path`` or ``host`` and ``port``, ``server``, ``wait``, ``telnet``, ``reconnect``);
-  ``chardev-add help`` lists them. All take ``logfile`` and ``logappend``. A server that waits for
-  its first client keeps this monitor only, where QEMU stands still as a whole.
+  Add a character device. *args* has the form of ``-chardev``: the kind, ``id=``\ *ID* and the
+  kind's options. The kinds are ``null``, ``file`` (``path``, ``append``), ``pipe`` (``path``),
+  ``pty``, ``stdio``, ``ringbuf`` (``size``), ``udp`` (``host``, ``port``, ``localaddr``,
+  ``localport``) and ``socket`` (``path`` or ``host`` and ``port``, ``server``, ``wait``,
+  ``telnet``, ``reconnect``). All kinds take ``logfile`` and ``logappend``. ``chardev-add help``
+  lists the kinds. A server socket with ``wait=on`` keeps this monitor waiting for its first client;
+  in QEMU the whole machine waits.
 
   ::
 
@@ -1694,14 +1695,15 @@ ERST
         .name       = "chardev-change",
         .args_type  = "id:s,args:s",
         .params     = "id args",
-        .help       = "put another character device in the place of one",
+        .help       = "replace a character device",
         .cmd        = hmp_chardev_change,
     },
 
 SRST
 ``chardev-change`` *id* *args*
-  Make a character device of *args*, which name no id, and put it in the place of *id*. One that a
-  monitor speaks on can't be changed. When the new one can't be made, the old one stays.
+  Replace the character device *id* by a new one. *args* describes the new one as for
+  ``chardev-add``, but without ``id``. A device that a monitor uses can't be replaced. If the new
+  device can't be opened, the old one stays.
 
   ::
 
@@ -1724,7 +1726,7 @@ ERST
 
 SRST
 ``chardev-remove`` *id*
-  Close the character device *id* and forget it. One that a monitor speaks on stays.
+  Close and remove the character device *id*. A device that a monitor uses is refused.
 
   ::
 
@@ -1745,8 +1747,8 @@ ERST
 
 SRST
 ``chardev-send-break`` *id*
-  Send a break on the character device *id*. No kind that there is here has a line on which a break
-  could be seen, so nothing happens.
+  Send a break on the character device *id*. None of the kinds here has a line that carries a break,
+  so the command has no effect.
 
   ::
 
@@ -1758,14 +1760,14 @@ ERST
         .name       = "ringbuf_write",
         .args_type  = "device:s,data:s",
         .params     = "device data",
-        .help       = "put text into a ring buffer",
+        .help       = "write text to a ring buffer",
         .cmd        = hmp_ringbuf_write,
         .command_completion = ringbuf_write_completion,
     },
 
 SRST
 ``ringbuf_write`` *device* *data*
-  Write *data* to the ring buffer *device*; what does not fit any more pushes out the oldest.
+  Write *data* to the ring buffer *device*. If the buffer is full, the oldest bytes are dropped.
 
   ::
 
@@ -1779,15 +1781,15 @@ ERST
         .name       = "ringbuf_read",
         .args_type  = "device:s,size:i",
         .params     = "device size",
-        .help       = "take text out of a ring buffer",
+        .help       = "read and remove text from a ring buffer",
         .cmd        = hmp_ringbuf_read,
         .command_completion = ringbuf_write_completion,
     },
 
 SRST
 ``ringbuf_read`` *device* *size*
-  Take the oldest bytes out of the ring buffer *device*, at most *size*, and print them. Control
-  characters but tab and newline are shown by their codes, a backslash is doubled.
+  Read at most *size* bytes from the ring buffer *device*, oldest first, print them and remove them.
+  Control characters other than tab and newline are printed as codes. A backslash is printed twice.
 
   ::
 
