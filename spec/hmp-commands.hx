@@ -633,7 +633,7 @@ ERST
         .name       = "qemu-io",
         .args_type  = "qdev:-d,device:B,command:s",
         .params     = "[-d] [device] \"[command]\"",
-        .help       = "read, write or inspect a drive by a qemu-io command",
+        .help       = "read, write or inspect a drive with a qemu-io command",
         .cmd        = hmp_qemu_io,
     },
 
@@ -2516,16 +2516,17 @@ DEFHEADING(The console)
         .name       = "events",
         .args_type  = "option:b?",
         .params     = "[on|off]",
-        .help       = "choose whether events are told on the terminal",
+        .help       = "show or hide events at this terminal",
         .cmd        = hmp_events,
     },
 
 SRST
 ``events`` [``on``\|\ ``off``]
-  Say, above the line being typed, how migrations and block jobs go on and end, on which drives guests'
-  requests fail, and which NBD clients come and go; or don't. On a terminal that is ``on`` at first, and
-  for that terminal alone; without an argument the command tells which. Elsewhere nothing is told
-  between answers, and ``events on`` is refused. qmon's own.
+  Show or hide events above the line you type: the progress and end of migrations and block jobs,
+  failed requests of guests, and NBD clients that connect and disconnect. At a terminal they are
+  shown (``on``) at first. The setting belongs to this terminal. Without an argument the command
+  prints the setting. In scripts and on sockets events are never shown, and ``events on`` is
+  refused. QEMU has no such command.
 
   In a script::
 
@@ -2540,15 +2541,16 @@ ERST
         .name       = "keys",
         .args_type  = "mode:s?",
         .params     = "[emacs|vi]",
-        .help       = "choose the keys that edit the line",
+        .help       = "choose the line editor's keys",
         .cmd        = hmp_keys,
     },
 
 SRST
 ``keys`` [``emacs``\|\ ``vi``]
-  Edit the line with the keys of Emacs, which are there at first, or those of vi; the row below the
-  prompt then says which mode vi is in. It holds for this terminal, until the program ends. Without an
-  argument the command tells which. Elsewhere it is refused. qmon's own.
+  Edit lines with the keys of Emacs (the default) or of vi. For vi, the row below the prompt shows
+  the mode. The setting belongs to this terminal and lasts until the program ends. Without an
+  argument the command shows the setting. In scripts and on sockets it is refused. QEMU has no such
+  command.
 ERST
 
 DEFHEADING(Scripts and tools)
