@@ -2565,9 +2565,9 @@ DEFHEADING(Scripts and tools)
 
 SRST
 ``include`` *filename*
-  Run the lines of the file *filename*, as if they stood here, up to the first that fails; that one is
-  named by file and number. In a script a relative name is meant from the folder of the file that the
-  line is in. A file that is being run already is refused. qmon's own.
+  Run the lines of the file *filename*, and stop at the first line that fails. The message names the
+  file and the number of that line. In a script, a relative name starts from the folder of the
+  script. A file that is already running is refused. QEMU has no such command.
 
   With a file ``lines.hmp`` of two lines, ``info status`` and ``nosuch``::
 
@@ -2590,10 +2590,10 @@ ERST
 
 SRST
 ``wait migrate`` [*timeout*] or ``wait job`` *id* [*timeout*]
-  Wait until the migration, out or in, has ended, or the block job *id* has: one that is completed by
-  hand is waited for until it is ready for that. It fails, with the reason, when that fails or is
-  cancelled, or when *timeout* seconds have passed. What has ended already is not waited for. Ctrl-C
-  ends the waiting alone. qmon's own.
+  Wait until the outgoing or incoming migration, or the block job *id*, has ended. For a job that
+  you must complete by a command, wait until it is ready. If it has ended already, the command
+  returns at once. The command fails, with the reason, if the migration or job fails or is
+  cancelled, or after *timeout* seconds. Ctrl-C stops only the waiting. QEMU has no such command.
 
   ::
 
@@ -2609,15 +2609,16 @@ ERST
         .name       = "watch",
         .args_type  = "count:-ns,interval:T,line:S",
         .params     = "[-n count] interval line",
-        .help       = "run a line again and again",
+        .help       = "repeat a line at an interval",
         .cmd        = hmp_watch,
         .command_completion = line_completion,
     },
 
 SRST
 ``watch`` [``-n`` *count*] *interval* *line*
-  Run *line* every *interval* seconds, at least 0.1, with the time of day before each answer: *count*
-  times, or, on a terminal only, until Ctrl-C. It ends when the line fails. qmon's own.
+  Run *line* every *interval* seconds, at least 0.1, and print the time of day before each answer.
+  It runs *count* times, or until Ctrl-C; without *count* the command works only at a terminal. It
+  stops if *line* fails. QEMU has no such command.
 
   ::
 
@@ -2632,14 +2633,15 @@ ERST
         .name       = "time",
         .args_type  = "line:S",
         .params     = "line",
-        .help       = "run a line and say how long it took",
+        .help       = "run a line and print how long it took",
         .cmd        = hmp_time,
         .command_completion = line_completion,
     },
 
 SRST
 ``time`` *line*
-  Run *line*, then say how long it took. It fails when the line does. qmon's own.
+  Run *line*, then print how long it took. The command fails if *line* fails. QEMU has no such
+  command.
 
   ::
 
@@ -2651,17 +2653,16 @@ ERST
         .name       = "transcript",
         .args_type  = "filename:F",
         .params     = "filename|off",
-        .help       = "write down what is given and answered, with times",
+        .help       = "record input, answers and events in a file",
         .cmd        = hmp_transcript,
     },
 
 SRST
 ``transcript`` *filename*\ \|\ ``off``
-  Write each line that is given on any of the program's monitors, each answer and each event to the
-  file *filename* from now on, with the time of each, behind what the file holds; or no more. Passwords
-  and the data of secrets are written as ``***``. A disk image that is in use is refused; a file by the
-  name of ``off`` is written ``./off``. qmon's own; it has this name since ``log`` is QEMU's, and about
-  something else.
+  Append to the file *filename* every line given on any of the program's monitors, every answer and
+  every event, each with its time. ``off`` ends the recording. Passwords and the data of secrets are
+  recorded as ``***``. A disk image in use is refused. For a file named ``off``, write ``./off``.
+  QEMU has no such command; QEMU's ``log`` is something else.
 
   ::
 
@@ -2686,8 +2687,8 @@ ERST
 
 SRST
 ``qmp`` *name* [*json*]
-  Run the QMP command *name* with the arguments in the JSON object *json*, and print what it returns
-  as JSON: laid out on a terminal, else in one line. qmon's own.
+  Run the QMP command *name* with the arguments in the JSON object *json*, and print the result as
+  JSON: indented at a terminal, otherwise on one line. QEMU has no such command.
 
   ::
 
