@@ -6,14 +6,14 @@ DEFHEADING(The program and the machine)
         .name       = "version",
         .args_type  = "",
         .params     = "",
-        .help       = "tell the program's version",
+        .help       = "show the program's version",
         .cmd        = hmp_info_version,
         .flags      = "p",
     },
 
 SRST
 ``info version``
-  Tell the program's version.
+  Show the program's version.
 
   ::
 
@@ -25,14 +25,14 @@ ERST
         .name       = "name",
         .args_type  = "",
         .params     = "",
-        .help       = "tell the machine's name, if it has one",
+        .help       = "show the machine's name",
         .cmd        = hmp_info_name,
         .flags      = "p",
     },
 
 SRST
 ``info name``
-  Tell the name that was given by ``-name``.
+  Show the name given by ``-name``. Without ``-name``, nothing is printed.
 
   ::
 
@@ -43,14 +43,14 @@ ERST
         .name       = "uuid",
         .args_type  = "",
         .params     = "",
-        .help       = "tell the machine's UUID",
+        .help       = "show the machine's UUID",
         .cmd        = hmp_info_uuid,
         .flags      = "p",
     },
 
 SRST
 ``info uuid``
-  Tell the UUID that was given by ``-uuid``, else one of zeros.
+  Show the UUID given by ``-uuid``, or a UUID of zeros.
 
   ::
 
@@ -62,14 +62,14 @@ ERST
         .name       = "status",
         .args_type  = "",
         .params     = "",
-        .help       = "tell whether the machine runs, and why not",
+        .help       = "show whether the machine runs",
         .cmd        = hmp_info_status,
         .flags      = "p",
     },
 
 SRST
 ``info status``
-  Tell whether the machine runs or is paused, and why it is paused.
+  Show whether the machine runs or is paused, and why it is paused.
 
   ::
 
@@ -81,14 +81,14 @@ ERST
         .name       = "history",
         .args_type  = "",
         .params     = "",
-        .help       = "list the lines that this monitor was given",
+        .help       = "list the lines typed into this monitor",
         .cmd        = hmp_info_history,
         .flags      = "p",
     },
 
 SRST
 ``info history``
-  List the lines that were typed into this monitor, numbered, oldest first.
+  List the lines typed into this monitor, numbered from the oldest.
 
   ::
 
