@@ -217,16 +217,16 @@ DEFHEADING(Drives)
         .name       = "block",
         .args_type  = "nodes:-n,verbose:-v,device:B?",
         .params     = "[-n] [-v] [device]",
-        .help       = "list drives, or only one (-n: nodes instead; -v: images in detail)",
+        .help       = "list drives (-n: nodes; -v: with details of their images)",
         .cmd        = hmp_info_block,
         .flags      = "p",
     },
 
 SRST
 ``info block`` [``-n``] [``-v``] [*device*]
-  List the drives with their images, or only *device*. ``-n`` lists nodes instead: of each image
-  the node of its format and that of its file, newest first. ``-v`` adds size and format of each
-  image and of those behind it.
+  List the drives and their images, or only *device*. ``-n`` lists nodes instead: for each image the
+  node of its format and the node of its file, newest first. ``-v`` adds the size and the format of
+  each image and of its backing images.
 
   ::
 
@@ -246,15 +246,16 @@ ERST
         .name       = "blockstats",
         .args_type  = "",
         .params     = "",
-        .help       = "tell what guests have read and written",
+        .help       = "show how much guests have read and written",
         .cmd        = hmp_info_blockstats,
     },
 
 SRST
 ``info blockstats``
-  Tell for each drive how much its guests have read and written, in how many requests, and how many
-  nanoseconds these took; ``idle_time_ns`` is how long the last one is ago. The guests are NBD
-  clients and the ``aio_`` commands of ``qemu-io``. An emptied drive keeps its figures.
+  Show for each drive the number of its guests' requests, the bytes they read and wrote, and the
+  time they took in nanoseconds. ``idle_time_ns`` is the time since the last request. The guests are
+  NBD clients and the ``aio_`` commands of ``qemu-io``. A drive keeps its figures when its image is
+  ejected.
 
   ::
 
@@ -268,13 +269,13 @@ ERST
         .name       = "block-jobs",
         .args_type  = "",
         .params     = "",
-        .help       = "list the block jobs that are under way",
+        .help       = "list the running block jobs",
         .cmd        = hmp_info_block_jobs,
     },
 
 SRST
 ``info block-jobs``
-  List the block jobs that are under way.
+  List the running block jobs.
 
   ::
 
@@ -292,8 +293,8 @@ ERST
 
 SRST
 ``info snapshots``
-  List the snapshots that the machine can go back to: those that all writable drives have that can
-  hold one. Then, for each drive, what it alone has. Raw images have room for none.
+  List the snapshots that all writable qcow2 drives have; ``loadvm`` restores these. Then list, for
+  each drive, its other snapshots. Raw images can't hold snapshots.
 
   ::
 
