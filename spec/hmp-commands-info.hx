@@ -308,15 +308,16 @@ DEFHEADING(Migration)
         .name       = "migrate",
         .args_type  = "",
         .params     = "",
-        .help       = "tell how far a migration is, or how it ended",
+        .help       = "show the progress or the result of a migration",
         .cmd        = hmp_info_migrate,
     },
 
 SRST
 ``info migrate``
-  Tell the state of the migration, its times, and how much of the disks was and is to be sent.
-  On the destination: where it is awaited, and what has arrived. The figures of RAM are there as in
-  QEMU; all but the throughput and the number of passes are of nothing.
+  Show the state of the migration, its times, and how many bytes of the disks have been sent and are
+  left to send. On a destination, show the address it listens on and what has arrived. The figures
+  of RAM are printed as in QEMU. Only the throughput and the number of passes (``dirty sync count``)
+  are measured, because the machine has no RAM.
 
   ::
 
@@ -329,14 +330,14 @@ ERST
         .name       = "migrate_capabilities",
         .args_type  = "",
         .params     = "",
-        .help       = "list the capabilities of migrations",
+        .help       = "list the migration capabilities",
         .cmd        = hmp_info_migrate_capabilities,
     },
 
 SRST
 ``info migrate_capabilities``
-  List what ``migrate_set_capability`` turns on and off: those of QEMU 7.2, and of QEMU 10's those
-  that are on. ``migrate -b`` is seen here as ``block`` while it lasts.
+  List the capabilities that ``migrate_set_capability`` turns on and off: those of QEMU 7.2, and
+  those of QEMU 10 that are on. ``migrate -b`` turns on ``block`` until the migration ends.
 
   ::
 
@@ -352,14 +353,14 @@ ERST
         .name       = "migrate_parameters",
         .args_type  = "",
         .params     = "",
-        .help       = "list the parameters of migrations with their values",
+        .help       = "list the migration parameters",
         .cmd        = hmp_info_migrate_parameters,
     },
 
 SRST
 ``info migrate_parameters``
-  List the parameters that ``migrate_set_parameter`` sets: those of QEMU 7.2, and of QEMU 10's those
-  that were set.
+  List the parameters that ``migrate_set_parameter`` sets, with their values: those of QEMU 7.2, and
+  those of QEMU 10 that have been changed.
 
   ::
 
