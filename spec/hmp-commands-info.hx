@@ -435,15 +435,15 @@ DEFHEADING(Objects and character devices)
         .name       = "chardev",
         .args_type  = "",
         .params     = "",
-        .help       = "list the character devices and what they are connected to",
+        .help       = "list the character devices",
         .cmd        = hmp_info_chardev,
         .flags      = "p",
     },
 
 SRST
 ``info chardev``
-  Show each character device with what is behind it. ``disconnected:`` stands before a socket that
-  nobody is connected to. A monitor's socket takes many clients here, of which one is named.
+  List the character devices and what each is connected to. ``disconnected:`` marks a socket without
+  a client. A monitor's socket takes several clients here; one of them is named.
 
   ::
 
