@@ -56,8 +56,8 @@ class Options(SphinxDirective):
                 head = f"``-{option.name}``" + (f" ``{option.argument}``" if option.argument else "")
                 lines += [head, f"  {_literal_words(option.help)}", ""]
         for title, treatment in (
-            ("Taken for QEMU's sake and ignored, with one line that says so:", Treatment.IGNORED),
-            ("QEMU's, but refused:", Treatment.REFUSED),
+            ("QEMU's options that are accepted and ignored, with a note:", Treatment.IGNORED),
+            ("QEMU's options that are refused:", Treatment.REFUSED),
         ):
             names = sorted(
                 (name for name, row in OPTIONS.items() if row.treatment is treatment), key=str.lower
