@@ -40,37 +40,35 @@ CAPABILITIES = (
     Capability("xbzrle", NO_MEMORY),
     Capability("rdma-pin-all", NO_MEMORY),
     Capability("auto-converge", NO_PROCESSORS),
-    Capability("zero-blocks", "No effect: what reads as zero never travels as data"),
+    Capability("zero-blocks", "No effect: zeros are never sent as data"),
     Capability("compress", NO_MEMORY),
-    Capability("events", "Tell by MIGRATION events how a migration goes"),
+    Capability("events", "Send a MIGRATION event at each change of state"),
     Capability("postcopy-ram", f"{NO_MEMORY}; migrate_start_postcopy is refused"),
     Capability(
-        "x-colo", "Keep a second machine in step; while this is on, migrations are refused", refuses_out=_COLO
+        "x-colo", "Keep a second machine in step. While this is on, migrations are refused", refuses_out=_COLO
     ),
     Capability("release-ram", NO_MEMORY),
-    Capability(
-        "block", "Copy the disks completely, as migrate -b does; with block-incremental, as migrate -i"
-    ),
+    Capability("block", "Copy the disks, as migrate -b does; with block-incremental, as migrate -i"),
     Capability("return-path", "No effect: the destination always answers"),
-    Capability("pause-before-switchover", "At the switchover, stand still until migrate_continue"),
+    Capability("pause-before-switchover", "Pause before the switchover until migrate_continue"),
     Capability("multifd", NO_MEMORY),
     Capability(
         "dirty-bitmaps",
-        "Take the disks' dirty bitmaps along; not possible yet, and while this is on migrations are refused",
+        "Send the disks' dirty bitmaps. Not possible yet: while this is on, migrations are refused",
         refuses_out=_BITMAPS,
     ),
     Capability("postcopy-blocktime", NO_MEMORY),
     Capability(
         "late-block-activate",
-        "On the destination: leave the images alone until the machine runs. They are locked when a migration"
-        " begins, so while this is on none comes in; at the source it has no effect",
+        "Lock the destination's images only when the machine runs. qmon locks them before: while this is on,"
+        " incoming migrations are refused",
         refuses_in=_LATE,
     ),
     Capability("x-ignore-shared", NO_MEMORY),
-    Capability("validate-uuid", "Refuse a destination whose UUID is another than the source's"),
+    Capability("validate-uuid", "Refuse a destination with a different UUID"),
     Capability(
         "background-snapshot",
-        "Save guest RAM while the machine runs; while this is on, migrations are refused",
+        "Save guest RAM while the machine runs. While this is on, migrations are refused",
         refuses_out=_SNAPSHOT,
     ),
     Capability("zero-copy-send", NO_MEMORY),
@@ -81,7 +79,7 @@ CAPABILITIES = (
     Capability("dirty-limit", NO_PROCESSORS, later=True),
     Capability(
         "mapped-ram",
-        "Migrate into a file with a fixed place for each page; migrations to anywhere else are refused",
+        "Migrate into a file with a fixed place for each page. While this is on, migrations are refused",
         refuses_out=_SEEKABLE,
         refuses_in=_SEEKABLE,
         later=True,

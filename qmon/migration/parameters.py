@@ -17,13 +17,13 @@ Values = Mapping[str, Any]
 class Kind(enum.Enum):
     """What a parameter's value is."""
 
-    UINT8 = "a number to 255"
-    UINT32 = "a number to 4294967295"
+    UINT8 = "a number up to 255"
+    UINT32 = "a number up to 4294967295"
     UINT64 = "a number"
     SWITCH = "on or off"
     TEXT = "text"
     CHOICE = "one of its words"
-    MAPPING = "node and bitmap names to aliases"
+    MAPPING = "aliases of node and bitmap names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ def _is_greatest_throttle(value: int, others: Values) -> bool:
 
 PAGE_SIZE = 4096
 UINT64_MAX = (1 << 64) - 1
-NO_CARDS = "No effect: announces network cards after a migration"
-NO_PROCESSORS = "No effect: slows the guest's processors down"
-NO_MEMORY = "No effect: is about guest RAM"
+NO_CARDS = "No effect: the machine has no network cards"
+NO_PROCESSORS = "No effect: the machine has no CPU"
+NO_MEMORY = "No effect: the machine has no RAM"
 _THOUSANDS = "a value between 0 and 100000"
 _LEVEL = "a value between 0 and 9"
 _COUNT = "a value between 1 and 255"
@@ -98,16 +98,15 @@ PARAMETERS = (
         "tls-creds",
         Kind.TEXT,
         "",
-        "The TLS credentials to migrate with. There is no TLS yet: while this is set, migrations are refused"
-        " rather than sent in clear text",
+        "TLS credentials of migrations. There is no TLS yet: while this is set, migrations are refused",
     ),
-    Parameter("tls-hostname", Kind.TEXT, "", "The name that the destination's certificate must have"),
-    Parameter("tls-authz", Kind.TEXT, "", "The object that decides whose certificates are taken"),
+    Parameter("tls-hostname", Kind.TEXT, "", "Host name that the destination's certificate must contain"),
+    Parameter("tls-authz", Kind.TEXT, "", "Authorization object that accepts or refuses certificates"),
     Parameter(
         "max-bandwidth",
         Kind.UINT64,
         128 << 20,
-        "Most bytes a second that a migration sends; 0 sets no limit",
+        "Most bytes to send per second; 0: no limit",
         "bytes/second",
         f"an integer in the range of 0 to {UINT64_MAX} bytes/second",
         _between(0, UINT64_MAX),
@@ -116,8 +115,7 @@ PARAMETERS = (
         "avail-switchover-bandwidth",
         Kind.UINT64,
         0,
-        "The rate at which the rest can be sent at the switchover, by which it is decided when that begins;"
-        " 0 takes the measured one",
+        "Bytes per second assumed for the switchover when planning it; 0: the measured rate",
         "bytes/second",
         f"an integer in the range of 0 to {UINT64_MAX} bytes/second",
         _between(0, UINT64_MAX),
@@ -127,17 +125,17 @@ PARAMETERS = (
         "downtime-limit",
         Kind.UINT64,
         300,
-        "Longest time that the machine may stand still at the switchover",
+        "Longest time to stop the machine at the switchover",
         "ms",
         "an integer in the range of 0 to (2000 * 1000) ms",
         _between(0, 2_000_000),
     ),
-    Parameter("x-checkpoint-delay", Kind.UINT32, 20_000, "No effect: is about COLO", "ms"),
+    Parameter("x-checkpoint-delay", Kind.UINT32, 20_000, "No effect: there is no COLO", "ms"),
     Parameter(
         "block-incremental",
         Kind.SWITCH,
         False,
-        "With the capability block: copy what the disks hold above their backing images, as migrate -i does",
+        "With the capability block: copy the disks, but not their backing images, as migrate -i does",
     ),
     Parameter("multifd-channels", Kind.UINT8, 2, NO_MEMORY, "", _COUNT, _between(1, 255)),
     Parameter(
@@ -176,7 +174,7 @@ PARAMETERS = (
         "block-bitmap-mapping",
         Kind.MAPPING,
         None,
-        "Names under which dirty bitmaps travel; they don't yet, and the capability dirty-bitmaps is refused",
+        "Aliases of dirty bitmaps, for the capability dirty-bitmaps, which is not possible yet",
     ),
     Parameter(
         "x-vcpu-dirty-limit-period",
@@ -202,7 +200,7 @@ PARAMETERS = (
         "mode",
         Kind.CHOICE,
         "normal",
-        "How a migration is done; only the normal one is, and in any other mode migrations are refused",
+        "How to migrate. In any mode but normal, migrations are refused",
         choices=("normal", "cpr-reboot", "cpr-transfer"),
         later=True,
     ),
@@ -214,13 +212,13 @@ PARAMETERS = (
         choices=("none", "legacy", "multifd"),
         later=True,
     ),
-    Parameter("direct-io", Kind.SWITCH, False, "No effect: is about migrations into a file", later=True),
+    Parameter("direct-io", Kind.SWITCH, False, "No effect: there are no migrations into a file", later=True),
     Parameter(
         "x-qmon-verify-backing",
         Kind.CHOICE,
         "sample",
-        "How an incremental copy makes sure that the backing images are the same on both sides: by what"
-        " samples of them hold (sample), by all that they hold (full), or only by their size (off)",
+        "How to compare data that is not copied (backing images, read-only drives): by samples (sample),"
+        " completely (full) or by size only (off)",
         choices=("off", "sample", "full"),
         later=True,
     ),

@@ -129,11 +129,11 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
         "migrate -d -": "-b: copy the disks in full",
         "object_add sec": "secret: ",
         "migrate_set_parameter downt": (
-            "downtime-limit: 300 ms: Longest time that the machine may stand still at the switchover"
+            "downtime-limit: 300 ms: Longest time to stop the machine at the switchover"
         ),
         "migrate_set_parameter multifd-compression zl": "zlib: ",
         "migrate_set_capability pause": (
-            "pause-before-switchover: off: At the switchover, stand still until migrate_continue"
+            "pause-before-switchover: off: Pause before the switchover until migrate_continue"
         ),
         "qom-list /mach": "/machine: child<none-machine>",
         "info trace-events nbd_rec": "nbd_receive_request: disabled",
