@@ -10,17 +10,17 @@ Words = Mapping[str, str]
 FLAGS: Mapping[str, Words] = {
     "block_job_cancel": {"f": "cancel even a job that is ready"},
     "calc_dirty_rate": {"r": "count by the dirty ring", "b": "count by the dirty bitmap"},
-    "change": {"f": "open the tray even when it is locked"},
-    "cont": {"f": "run even disks that were handed over"},
-    "drive_add": {"n": "a node alone, without a drive"},
+    "change": {"f": "open the tray even if it is locked"},
+    "cont": {"f": "resume even if the disks have moved"},
+    "drive_add": {"n": "add a node without a drive"},
     "drive_backup": {
-        "n": "write into an image that is there",
-        "f": "the whole disk, backing images and all",
-        "c": "compress what is written",
+        "n": "use an existing image",
+        "f": "copy the backing images' data too",
+        "c": "compress the copy",
     },
     "drive_mirror": {
-        "n": "write into an image that is there",
-        "f": "the whole disk, backing images and all",
+        "n": "use an existing image",
+        "f": "copy the backing images' data too",
     },
     "dump-guest-memory": {
         "p": "with the guest's page tables",
@@ -30,9 +30,9 @@ FLAGS: Mapping[str, Words] = {
         "l": "compressed by lzo",
         "s": "compressed by snappy",
     },
-    "eject": {"f": "even when the tray is locked"},
+    "eject": {"f": "open the tray even if it is locked"},
     "expire_password": {"d": "of this display"},
-    "info block": {"n": "named nodes, not drives", "v": "with the images' own details"},
+    "info block": {"n": "list nodes, not drives", "v": "show details of the images"},
     "info mtree": {
         "f": "flat views",
         "d": "with dispatch trees",
@@ -43,31 +43,31 @@ FLAGS: Mapping[str, Words] = {
     "info sync-profile": {"m": "sorted by the mean", "n": "each place alone"},
     "mce": {"b": "to every CPU"},
     "migrate": {
-        "d": "do not wait for the end",
-        "b": "copy the disks in full",
-        "i": "copy what the disks hold above their backing images",
-        "r": "go on with a paused migration",
+        "d": "migrate in the background",
+        "b": "copy the disks",
+        "i": "copy the disks, but not their backing images",
+        "r": "resume a paused migration",
     },
-    "nbd_server_add": {"w": "clients may write"},
-    "nbd_server_remove": {"f": "throw the clients out"},
-    "nbd_server_start": {"a": "export every drive", "w": "clients may write"},
+    "nbd_server_add": {"w": "let clients write"},
+    "nbd_server_remove": {"f": "disconnect its clients"},
+    "nbd_server_start": {"a": "export every drive", "w": "let clients write"},
     "pcie_aer_inject_error": {"a": "an advisory error", "c": "a correctable error"},
-    "qemu-io": {"d": "the device is given by its id"},
-    "qom-set": {"j": "the value is JSON"},
+    "qemu-io": {"d": "name a guest's device by its id"},
+    "qom-set": {"j": "read the value as JSON"},
     "screendump": {"f": "in this format"},
     "set_password": {"d": "of this display"},
-    "snapshot_blkdev": {"n": "on an image that is there"},
-    "watch": {"n": "so many times"},
+    "snapshot_blkdev": {"n": "use an existing overlay"},
+    "watch": {"n": "stop after this many runs"},
 }
 """By the command as it is typed, then the letter."""
 
 SWITCH = {"off": "", "on": ""}
 
-_FORMATS = {"qcow2": "an image that may have a backing image", "raw": "the bytes as they are"}
+_FORMATS = {"qcow2": "may have a backing image", "raw": "plain bytes"}
 _PROTOCOLS = {"spice": "SPICE's viewers", "vnc": "VNC's viewers"}
 _ADDRESSES = {
-    "exec:": "a command's standard input and output",
-    "fd:": "a descriptor named by getfd",
+    "exec:": "standard input and output of a command",
+    "fd:": "a descriptor stored by getfd",
     "file:": "a file",
     "tcp:": "HOST:PORT",
     "unix:": "a Unix socket's path",
@@ -77,22 +77,22 @@ _SINGLE = {"off": "", "on": "one instruction at a time"}
 ARGUMENTS: Mapping[tuple[str, str], Words] = {
     ("boot_set", "bootdevice"): {"c": "the first disk", "d": "the CD-ROM", "n": "the network"},
     ("change", "read-only-mode"): {
-        "read-only": "nobody may write",
-        "read-write": "guests may write",
-        "retain": "as it was",
+        "read-only": "open the image read-only",
+        "read-write": "open the image for writing",
+        "retain": "as before",
     },
     ("change", "arg"): _FORMATS,
     ("client_migrate_info", "protocol"): {"spice": "SPICE's viewers"},
-    ("drive_add", "pci_addr"): {"dummy": "a slot, which nothing looks at"},
+    ("drive_add", "pci_addr"): {"dummy": "any word; it is ignored"},
     ("drive_backup", "format"): _FORMATS,
     ("drive_mirror", "format"): _FORMATS,
     ("expire_password", "protocol"): _PROTOCOLS,
     ("expire_password", "time"): {"never": "it stays good", "now": "at once", "+": "in so many seconds"},
     ("gdbserver", "device"): {"none": "stop it", "tcp::1234": "on this port"},
     ("info stats", "target"): {"vcpu": "of the CPUs", "vm": "of the machine"},
-    ("keys", "mode"): {"emacs": "Ctrl-A, Ctrl-E, Ctrl-R and so on", "vi": "commands behind Escape"},
+    ("keys", "mode"): {"emacs": "Ctrl-A, Ctrl-E, Ctrl-R and so on", "vi": "vi's modes; Escape for commands"},
     ("migrate", "uri"): _ADDRESSES,
-    ("migrate_continue", "state"): {"pre-switchover": "go on with the switchover"},
+    ("migrate_continue", "state"): {"pre-switchover": "continue with the switchover"},
     ("migrate_incoming", "uri"): _ADDRESSES,
     ("migrate_recover", "uri"): _ADDRESSES,
     ("nbd_server_start", "uri"): {"unix:": "a Unix socket's path", "127.0.0.1:": "a port of this host"},
@@ -106,9 +106,12 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
     },
     ("singlestep", "option"): _SINGLE,
     ("snapshot_blkdev", "format"): _FORMATS,
-    ("sync-profile", "op"): {"off": "", "on": "", "reset": "begin anew"},
+    ("sync-profile", "op"): {"off": "", "on": "", "reset": "reset the figures"},
     ("trace-file", "op"): {"off": "", "on": "", "flush": "write what waits", "set": "another file"},
-    ("wait", "what"): {"job": "until a block job has ended", "migrate": "until the migration has ended"},
+    ("wait", "what"): {
+        "job": "wait until a block job has ended",
+        "migrate": "wait until the migration has ended",
+    },
     ("watchdog_action", "action"): {
         "debug": "tell the log",
         "inject-nmi": "interrupt the guest",
@@ -123,12 +126,12 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
 
 DRIVE_OPTIONS = {
     "cache=": "writeback, none, directsync, unsafe or writethrough",
-    "file=": "the image",
+    "file=": "path of the image",
     "format=": "raw or qcow2",
-    "id=": "the drive's name",
+    "id=": "name of the drive",
     "if=": "none",
     "readonly=": "on or off",
 }
 """What ``drive_add`` takes behind one another, with commas."""
 
-RESOLUTIONS = {"keep": "the disks are this side's", "release": "the disks are the other side's"}
+RESOLUTIONS = {"keep": "the disks stay here", "release": "the disks belong to the other host"}

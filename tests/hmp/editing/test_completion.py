@@ -126,7 +126,7 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
         "drive_del d": "d0: raw, 1 MiB, d0.img",
         "nbd_server_remove d": "d0: node #block102, 0 clients",
         "logfile d": "d0.img: 1 MiB",
-        "migrate -d -": "-b: copy the disks in full",
+        "migrate -d -": "-b: copy the disks",
         "object_add sec": "secret: ",
         "migrate_set_parameter downt": (
             "downtime-limit: 300 ms: Longest time to stop the machine at the switchover"
