@@ -1,8 +1,8 @@
 HXCOMM The commands of the monitor. Parsing, help, completion, highlighting and the reference
-HXCOMM manual all come from this table. The format is QEMU's; a flag may also name a bare word
-HXCOMM that means the same (blk:-b|blk).
-HXCOMM Text between SRST and ERST documents the entry before it and goes to the manual.
-HXCOMM DEFHEADING starts a group of commands, a section of the manual.
+HXCOMM manual all read this table. The format is QEMU's, with one addition: a flag may name a bare
+HXCOMM word that means the same (blk:-b|blk).
+HXCOMM Text between SRST and ERST is the manual entry of the command above it.
+HXCOMM DEFHEADING starts a section of the manual.
 
 DEFHEADING(General)
 
@@ -279,7 +279,7 @@ SRST
     Error: File descriptor named 'fd1' not found
 ERST
 
-DEFHEADING(Running)
+DEFHEADING(Running and stopping)
 
     {
         .name       = "cont|c",
@@ -2510,7 +2510,7 @@ SRST
     Audiodev 'snd0' not found
 ERST
 
-DEFHEADING(The console)
+DEFHEADING(Console settings)
 
     {
         .name       = "events",
