@@ -103,7 +103,7 @@ ERST
         .name       = "kvm",
         .args_type  = "",
         .params     = "",
-        .help       = "tell whether the processor's virtualization is used",
+        .help       = "show whether the guest runs with KVM",
         .cmd        = hmp_info_kvm,
     },
 
@@ -119,7 +119,7 @@ ERST
         .name       = "numa",
         .args_type  = "",
         .params     = "",
-        .help       = "tell the nodes that memory and processors are divided into",
+        .help       = "show the NUMA nodes",
         .cmd_info_hrt= qmp_x_query_numa,
     },
 
@@ -135,7 +135,7 @@ ERST
         .name       = "sev",
         .args_type  = "",
         .params     = "",
-        .help       = "tell how AMD's memory encryption is set up",
+        .help       = "show the state of AMD's memory encryption (SEV)",
         .cmd        = hmp_info_sev,
     },
 
@@ -151,7 +151,7 @@ ERST
         .name       = "sgx",
         .args_type  = "",
         .params     = "",
-        .help       = "tell about Intel's enclaves",
+        .help       = "show the guest's Intel SGX enclaves",
         .cmd        = hmp_info_sgx,
     },
 
@@ -167,7 +167,7 @@ ERST
         .name       = "vm-generation-id",
         .args_type  = "",
         .params     = "",
-        .help       = "tell the number that says which copy of a machine this is",
+        .help       = "show the machine's generation ID",
         .cmd        = hmp_info_vm_generation_id,
     },
 
@@ -184,7 +184,7 @@ ERST
         .name       = "via",
         .args_type  = "",
         .params     = "",
-        .help       = "show the counters of a VIA chip",
+        .help       = "show the registers of the VIA chips",
         .cmd        = hmp_info_via,
     },
 #endif
@@ -376,7 +376,7 @@ ERST
         .name       = "dirty_rate",
         .args_type  = "",
         .params     = "",
-        .help       = "tell what calc_dirty_rate has measured",
+        .help       = "show the result of calc_dirty_rate",
         .cmd        = hmp_info_dirty_rate,
     },
 
@@ -396,7 +396,7 @@ ERST
         .name       = "vcpu_dirty_limit",
         .args_type  = "",
         .params     = "",
-        .help       = "tell the limits of set_vcpu_dirty_limit",
+        .help       = "show the limits set by set_vcpu_dirty_limit",
         .cmd        = hmp_info_vcpu_dirty_limit,
     },
 
@@ -414,7 +414,7 @@ ERST
         .name       = "dump",
         .args_type  = "",
         .params     = "",
-        .help       = "tell how far a dump of the guest's memory is",
+        .help       = "show the progress of a memory dump",
         .cmd        = hmp_info_dump,
     },
 
@@ -458,7 +458,7 @@ ERST
         .name       = "qom-tree",
         .args_type  = "path:s?",
         .params     = "[path]",
-        .help       = "show the tree of objects",
+        .help       = "show the object tree",
         .cmd        = hmp_info_qom_tree,
         .flags      = "p",
     },
@@ -479,7 +479,7 @@ ERST
         .name       = "memdev",
         .args_type  = "",
         .params     = "",
-        .help       = "tell size and policy of each memory backend",
+        .help       = "list the memory backends",
         .cmd        = hmp_info_memdev,
         .flags      = "p",
     },
@@ -502,7 +502,7 @@ ERST
         .name       = "iothreads",
         .args_type  = "",
         .params     = "",
-        .help       = "show the I/O threads",
+        .help       = "list the I/O threads",
         .cmd        = hmp_info_iothreads,
         .flags      = "p",
     },
@@ -527,7 +527,7 @@ ERST
         .name       = "cryptodev",
         .args_type  = "",
         .params     = "",
-        .help       = "show the devices that encrypt for a guest",
+        .help       = "list the crypto devices",
         .cmd        = hmp_info_cryptodev,
         .flags      = "p",
     },
@@ -561,7 +561,7 @@ ERST
         .name       = "registers",
         .args_type  = "cpustate_all:-a,vcpu:i?",
         .params     = "[-a|vcpu]",
-        .help       = "show the registers of a CPU",
+        .help       = "show a CPU's registers",
         .cmd        = hmp_info_registers,
     },
 
@@ -579,7 +579,7 @@ ERST
         .name       = "lapic",
         .args_type  = "apic-id:i?",
         .params     = "[apic-id]",
-        .help       = "show a CPU's interrupt controller",
+        .help       = "show a CPU's local APIC",
         .cmd        = hmp_info_local_apic,
     },
 
@@ -595,7 +595,7 @@ ERST
         .name       = "mem",
         .args_type  = "",
         .params     = "",
-        .help       = "show which virtual memory is mapped",
+        .help       = "list the memory ranges that the page tables map",
         .cmd        = hmp_info_mem,
     },
 
@@ -611,7 +611,7 @@ ERST
         .name       = "tlb",
         .args_type  = "",
         .params     = "",
-        .help       = "show the virtual memory's translations",
+        .help       = "list the pages that the page tables map",
         .cmd        = hmp_info_tlb,
     },
 
@@ -627,7 +627,7 @@ ERST
         .name       = "mtree",
         .args_type  = "flatview:-f,dispatch_tree:-d,owner:-o,disabled:-D",
         .params     = "[-f][-d][-o][-D]",
-        .help       = "show what is at which address",
+        .help       = "show the memory map",
         .cmd        = hmp_info_mtree,
     },
 
@@ -665,7 +665,7 @@ ERST
         .name       = "memory_size_summary",
         .args_type  = "",
         .params     = "",
-        .help       = "tell how much memory there is",
+        .help       = "show the size of the machine's memory",
         .cmd        = hmp_info_memory_size_summary,
     },
 
@@ -682,7 +682,7 @@ ERST
         .name       = "hotpluggable-cpus",
         .args_type  = "",
         .params     = "",
-        .help       = "list the CPUs that could be plugged in",
+        .help       = "list the CPUs that can be plugged in",
         .cmd        = hmp_hotpluggable_cpus,
         .flags      = "p",
     },
@@ -699,7 +699,7 @@ ERST
         .name       = "ramblock",
         .args_type  = "",
         .params     = "",
-        .help       = "list the blocks of host memory that are guest memory",
+        .help       = "list the RAM blocks",
         .cmd_info_hrt= qmp_x_query_ramblock,
     },
 
@@ -718,7 +718,7 @@ ERST
         .name       = "roms",
         .args_type  = "",
         .params     = "",
-        .help       = "list the firmware that is loaded",
+        .help       = "list the loaded ROMs",
         .cmd_info_hrt= qmp_x_query_roms,
     },
 
@@ -735,7 +735,7 @@ ERST
         .name       = "jit",
         .args_type  = "",
         .params     = "",
-        .help       = "tell about the translator of guest code",
+        .help       = "show statistics of the code translator",
         .cmd_info_hrt= qmp_x_query_jit,
     },
 
@@ -754,7 +754,7 @@ ERST
         .name       = "opcount",
         .args_type  = "",
         .params     = "",
-        .help       = "count the operations of translated guest code",
+        .help       = "show operation counts of the code translator",
         .cmd_info_hrt= qmp_x_query_opcount,
     },
 
@@ -770,7 +770,7 @@ ERST
         .name       = "profile",
         .args_type  = "",
         .params     = "",
-        .help       = "tell how long what took in the translator",
+        .help       = "show profiling times of the code translator",
         .cmd_info_hrt= qmp_x_query_profile,
     },
 
@@ -786,7 +786,7 @@ ERST
         .name       = "sync-profile",
         .args_type  = "mean:-m,no_coalesce:-n,max:i?",
         .params     = "[-m] [-n] [max]",
-        .help       = "tell where threads waited for each other",
+        .help       = "show how long threads waited for locks",
         .cmd        = hmp_info_sync_profile,
     },
 
@@ -806,7 +806,7 @@ ERST
         .name       = "replay",
         .args_type  = "",
         .params     = "",
-        .help       = "tell whether a run is recorded or replayed",
+        .help       = "show whether a run is recorded or replayed",
         .cmd        = hmp_info_replay,
     },
 
@@ -822,7 +822,7 @@ ERST
         .name       = "balloon",
         .args_type  = "",
         .params     = "",
-        .help       = "tell how much memory the guest has kept",
+        .help       = "show how much memory the guest may use",
         .cmd        = hmp_info_balloon,
     },
 
@@ -839,7 +839,7 @@ ERST
         .name       = "skeys",
         .args_type  = "addr:l",
         .params     = "address",
-        .help       = "show the storage key of an S390 guest's page",
+        .help       = "show the s390 storage key of a guest's page",
         .cmd        = hmp_info_skeys,
     },
 #endif
@@ -854,7 +854,7 @@ ERST
         .name       = "cmma",
         .args_type  = "addr:l,count:l?",
         .params     = "address [count]",
-        .help       = "show what an S390 guest says of its pages",
+        .help       = "show the s390 memory attributes of the guest's pages",
         .cmd        = hmp_info_cmma,
     },
 #endif
@@ -869,7 +869,7 @@ ERST
         .name       = "stats",
         .args_type  = "target:s,names:s?,provider:s?",
         .params     = "target [names] [provider]",
-        .help       = "show statistics of the processor's virtualization",
+        .help       = "show KVM statistics",
         .cmd        = hmp_info_stats,
     },
 
@@ -889,7 +889,7 @@ ERST
         .name       = "trace-events",
         .args_type  = "name:s?,vcpu:i?",
         .params     = "[name] [vcpu]",
-        .help       = "list the trace events, and which are switched on",
+        .help       = "list the trace events and whether each is on",
         .cmd        = hmp_info_trace_events,
         .command_completion = info_trace_events_completion,
     },
@@ -911,7 +911,7 @@ ERST
         .name       = "irq",
         .args_type  = "",
         .params     = "",
-        .help       = "count the interrupts",
+        .help       = "show interrupt counts",
         .cmd_info_hrt= qmp_x_query_irq,
     },
 
@@ -965,7 +965,7 @@ ERST
         .name       = "qdm",
         .args_type  = "",
         .params     = "",
-        .help       = "list the models of devices",
+        .help       = "list the device models",
         .cmd        = hmp_info_qdm,
     },
 
@@ -979,7 +979,7 @@ ERST
         .name       = "pci",
         .args_type  = "",
         .params     = "",
-        .help       = "list what is on the PCI buses",
+        .help       = "list the PCI devices",
         .cmd        = hmp_info_pci,
     },
 
@@ -1008,7 +1008,7 @@ ERST
         .name       = "usbhost",
         .args_type  = "",
         .params     = "",
-        .help       = "list the host's USB devices that a guest could have",
+        .help       = "list the host's USB devices",
         .cmd        = hmp_info_usbhost,
     },
 
@@ -1083,7 +1083,7 @@ ERST
         .name       = "virtio-queue-element",
         .args_type  = "path:s,queue:i,index:i?",
         .params     = "path queue [index]",
-        .help       = "show one element of a virtio device's queue",
+        .help       = "show an element of a virtio device's queue",
         .cmd        = hmp_virtio_queue_element,
         .flags      = "p",
     },
@@ -1098,7 +1098,7 @@ ERST
         .name       = "rdma",
         .args_type  = "",
         .params     = "",
-        .help       = "show the state of RDMA devices",
+        .help       = "show the RDMA devices' counters",
         .cmd_info_hrt= qmp_x_query_rdma,
     },
 
@@ -1113,7 +1113,7 @@ DEFHEADING(Networks)
         .name       = "network",
         .args_type  = "",
         .params     = "",
-        .help       = "list network cards and back ends",
+        .help       = "list the network cards and backends",
         .cmd        = hmp_info_network,
     },
 
@@ -1127,7 +1127,7 @@ ERST
         .name       = "usernet",
         .args_type  = "",
         .params     = "",
-        .help       = "list the connections of user networks",
+        .help       = "list the connections of user-mode networks",
         .cmd        = hmp_info_usernet,
     },
 
@@ -1141,7 +1141,7 @@ ERST
         .name       = "rocker",
         .args_type  = "name:s",
         .params     = "name",
-        .help       = "tell what a rocker switch is",
+        .help       = "show the ID and port count of a rocker switch",
         .cmd        = hmp_rocker,
     },
 
@@ -1200,7 +1200,7 @@ DEFHEADING(Screens, mice and sound)
         .name       = "mice",
         .args_type  = "",
         .params     = "",
-        .help       = "list the mice, and which of them is in use",
+        .help       = "list the mice",
         .cmd        = hmp_info_mice,
     },
 
@@ -1217,7 +1217,7 @@ ERST
         .name       = "vnc",
         .args_type  = "",
         .params     = "",
-        .help       = "show the VNC servers and their viewers",
+        .help       = "list the VNC servers and their clients",
         .cmd        = hmp_info_vnc,
     },
 
@@ -1233,7 +1233,7 @@ ERST
         .name       = "spice",
         .args_type  = "",
         .params     = "",
-        .help       = "show the SPICE server and its viewers",
+        .help       = "show the SPICE server and its clients",
         .cmd        = hmp_info_spice,
     },
 
@@ -1249,7 +1249,7 @@ ERST
         .name       = "capture",
         .args_type  = "",
         .params     = "",
-        .help       = "list the recordings of sound",
+        .help       = "list the audio recordings",
         .cmd        = hmp_info_capture,
     },
 

@@ -1396,7 +1396,7 @@ ERST
         .name       = "x_colo_lost_heartbeat",
         .args_type  = "",
         .params     = "",
-        .help       = "tell COLO that the other machine does not answer any more",
+        .help       = "take over from a COLO partner that stopped answering",
         .cmd        = hmp_x_colo_lost_heartbeat,
     },
 
@@ -1415,7 +1415,7 @@ ERST
         .name       = "calc_dirty_rate",
         .args_type  = "dirty_ring:-r,dirty_bitmap:-b,second:l,sample_pages_per_GB:l?",
         .params     = "[-r] [-b] second [sample_pages_per_GB]",
-        .help       = "measure how fast the guest writes its memory",
+        .help       = "measure how fast the guest writes to memory",
         .cmd        = hmp_calc_dirty_rate,
     },
 
@@ -1438,7 +1438,7 @@ ERST
         .name       = "set_vcpu_dirty_limit",
         .args_type  = "dirty_rate:l,cpu_index:l?",
         .params     = "dirty_rate [cpu_index]",
-        .help       = "limit how fast a virtual CPU may write memory",
+        .help       = "limit how fast a virtual CPU writes to memory",
         .cmd        = hmp_set_vcpu_dirty_limit,
     },
 
@@ -1456,7 +1456,7 @@ ERST
         .name       = "cancel_vcpu_dirty_limit",
         .args_type  = "cpu_index:l?",
         .params     = "[cpu_index]",
-        .help       = "take the limit of set_vcpu_dirty_limit away",
+        .help       = "remove the limit set by set_vcpu_dirty_limit",
         .cmd        = hmp_cancel_vcpu_dirty_limit,
     },
 
@@ -1474,7 +1474,7 @@ ERST
         .name       = "client_migrate_info",
         .args_type  = "protocol:s,hostname:s,port:i?,tls-port:i?,cert-subject:s?",
         .params     = "protocol hostname port tls-port cert-subject",
-        .help       = "tell the clients of a screen where it moves to",
+        .help       = "tell SPICE clients where to reconnect after a migration",
         .cmd        = hmp_client_migrate_info,
     },
 
@@ -1494,7 +1494,7 @@ ERST
         .name       = "migration_mode",
         .args_type  = "mode:i",
         .params     = "mode",
-        .help       = "have an s390 machine track what its guest writes",
+        .help       = "turn tracking of s390 storage attributes on or off",
         .cmd        = hmp_migrationmode,
     },
 #endif
@@ -1514,7 +1514,7 @@ ERST
         .name       = "announce_self",
         .args_type  = "interfaces:s?,id:s?",
         .params     = "[interfaces] [id]",
-        .help       = "have the network cards say where they are now",
+        .help       = "announce the network cards on the network",
         .cmd        = hmp_announce_self,
     },
 
@@ -1535,7 +1535,7 @@ DEFHEADING(Objects)
         .name       = "object_add",
         .args_type  = "object:S",
         .params     = "[qom-type=]type,id=str[,prop=value][,...]",
-        .help       = "make an object that other commands can name",
+        .help       = "add an object",
         .cmd        = hmp_object_add,
         .command_completion = object_add_completion,
         .flags      = "p",
@@ -1569,7 +1569,7 @@ ERST
         .name       = "object_del",
         .args_type  = "id:s",
         .params     = "id",
-        .help       = "delete an object",
+        .help       = "remove an object",
         .cmd        = hmp_object_del,
         .command_completion = object_del_completion,
         .flags      = "p",
@@ -1591,7 +1591,7 @@ ERST
         .name       = "qom-list",
         .args_type  = "path:s?",
         .params     = "path",
-        .help       = "list the properties of an object, and the objects below it",
+        .help       = "list an object's properties and children",
         .cmd        = hmp_qom_list,
         .flags      = "p",
     },
@@ -1617,7 +1617,7 @@ ERST
         .name       = "qom-get",
         .args_type  = "path:s,property:s",
         .params     = "path property",
-        .help       = "show a property of an object",
+        .help       = "show an object's property",
         .cmd        = hmp_qom_get,
         .flags      = "p",
     },
@@ -1638,7 +1638,7 @@ ERST
         .name       = "qom-set",
         .args_type  = "json:-j,path:s,property:s,value:S",
         .params     = "[-j] path property value",
-        .help       = "set a property of an object",
+        .help       = "set an object's property",
         .cmd        = hmp_qom_set,
         .flags      = "p",
     },
@@ -1807,7 +1807,7 @@ DEFHEADING(CPU and memory)
         .name       = "cpu",
         .args_type  = "index:i",
         .params     = "index",
-        .help       = "choose the CPU that later commands mean",
+        .help       = "select the CPU for later commands",
         .cmd        = hmp_cpu,
     },
 
@@ -1858,7 +1858,7 @@ ERST
         .name       = "gpa2hva",
         .args_type  = "addr:l",
         .params     = "addr",
-        .help       = "find a guest-physical address in the host's memory",
+        .help       = "translate a guest-physical address to a host virtual address",
         .cmd        = hmp_gpa2hva,
     },
 
@@ -1874,7 +1874,7 @@ ERST
         .name       = "gpa2hpa",
         .args_type  = "addr:l",
         .params     = "addr",
-        .help       = "find a guest-physical address in physical memory",
+        .help       = "translate a guest-physical address to a host physical address",
         .cmd        = hmp_gpa2hpa,
     },
 
@@ -1891,7 +1891,7 @@ ERST
         .name       = "gva2gpa",
         .args_type  = "addr:l",
         .params     = "addr",
-        .help       = "find the physical address of a virtual one",
+        .help       = "translate a guest-virtual address to a guest-physical address",
         .cmd        = hmp_gva2gpa,
     },
 
@@ -1907,7 +1907,7 @@ ERST
         .name       = "i",
         .args_type  = "fmt:/,addr:i,index:i.",
         .params     = "/fmt addr",
-        .help       = "read from an I/O port",
+        .help       = "read an I/O port",
         .cmd        = hmp_ioport_read,
     },
 
@@ -1943,7 +1943,7 @@ ERST
         .name       = "memsave",
         .args_type  = "val:l,size:i,filename:s",
         .params     = "addr size file",
-        .help       = "save memory at a virtual address to a file",
+        .help       = "write memory at a virtual address to a file",
         .cmd        = hmp_memsave,
     },
 
@@ -1960,7 +1960,7 @@ ERST
         .name       = "pmemsave",
         .args_type  = "val:l,size:i,filename:s",
         .params     = "addr size file",
-        .help       = "save memory at a physical address to a file",
+        .help       = "write memory at a physical address to a file",
         .cmd        = hmp_pmemsave,
     },
 
@@ -2015,7 +2015,7 @@ ERST
         .name       = "dumpdtb",
         .args_type  = "filename:F",
         .params     = "filename",
-        .help       = "save the device tree",
+        .help       = "write the device tree to a file",
         .cmd        = hmp_dumpdtb,
     },
 
@@ -2031,7 +2031,7 @@ ERST
         .name       = "sum",
         .args_type  = "start:i,size:i",
         .params     = "addr size",
-        .help       = "add up the bytes of memory",
+        .help       = "show the checksum of a range of memory",
         .cmd        = hmp_sum,
     },
 
@@ -2048,7 +2048,7 @@ ERST
         .name       = "mce",
         .args_type  = "broadcast:-b,cpu_index:i,bank:i,status:l,mcg_status:l,addr:l,misc:l",
         .params     = "[-b] cpu bank status mcgstatus addr misc",
-        .help       = "inject a machine check",
+        .help       = "inject a machine-check error into a CPU",
         .cmd        = hmp_mce,
     },
 
@@ -2065,7 +2065,7 @@ ERST
         .name       = "balloon",
         .args_type  = "value:M",
         .params     = "target",
-        .help       = "ask the guest to make do with less memory",
+        .help       = "set how much memory the guest may use",
         .cmd        = hmp_balloon,
     },
 
@@ -2081,7 +2081,7 @@ ERST
         .name       = "singlestep",
         .args_type  = "option:s?",
         .params     = "[on|off]",
-        .help       = "run one instruction at a time",
+        .help       = "turn single-instruction translation on or off",
         .cmd        = hmp_singlestep,
     },
 
@@ -2102,7 +2102,7 @@ ERST
         .name       = "one-insn-per-tb",
         .args_type  = "option:s?",
         .params     = "[on|off]",
-        .help       = "run one instruction at a time",
+        .help       = "turn single-instruction translation on or off",
         .cmd        = hmp_one_insn_per_tb,
     },
 
@@ -2123,7 +2123,7 @@ ERST
         .name       = "gdbserver",
         .args_type  = "device:s?",
         .params     = "[device]",
-        .help       = "let a debugger attach to the guest",
+        .help       = "wait for a gdb connection",
         .cmd        = hmp_gdbserver,
     },
 
@@ -2140,7 +2140,7 @@ ERST
         .name       = "replay_break",
         .args_type  = "icount:l",
         .params     = "icount",
-        .help       = "stop a replay at an instruction",
+        .help       = "set a breakpoint in a replay",
         .cmd        = hmp_replay_break,
     },
 
@@ -2156,7 +2156,7 @@ ERST
         .name       = "replay_delete_break",
         .args_type  = "",
         .params     = "",
-        .help       = "forget where a replay is to stop",
+        .help       = "remove the breakpoint of a replay",
         .cmd        = hmp_replay_delete_break,
     },
 
@@ -2211,7 +2211,7 @@ ERST
         .name       = "device_del",
         .args_type  = "id:s",
         .params     = "device",
-        .help       = "ask the guest to give a device up, and remove it",
+        .help       = "unplug a device",
         .cmd        = hmp_device_del,
         .command_completion = device_del_completion,
     },
@@ -2228,7 +2228,7 @@ ERST
         .name       = "pcie_aer_inject_error",
         .args_type  = "advisory_non_fatal:-a,correctable:-c,id:s,error_status:s,header0:i?,header1:i?,header2:i?,header3:i?,prefix0:i?,prefix1:i?,prefix2:i?,prefix3:i?",
         .params     = "[-a] [-c] id <error_status> [<tlp header> [<tlp header prefix>]]",
-        .help       = "have a PCIe device report an error",
+        .help       = "make a PCIe device report an error",
         .cmd        = hmp_pcie_aer_inject_error,
     },
 
@@ -2277,7 +2277,7 @@ DEFHEADING(Networks)
         .name       = "netdev_add",
         .args_type  = "netdev:O",
         .params     = "[user|tap|socket|stream|dgram|vde|bridge|hubport|netmap|vhost-user],id=str[,prop=value][,...]",
-        .help       = "add the host's end of a network",
+        .help       = "add a network backend",
         .cmd        = hmp_netdev_add,
         .command_completion = netdev_add_completion,
         .flags      = "p",
@@ -2301,7 +2301,7 @@ ERST
         .name       = "netdev_del",
         .args_type  = "id:s",
         .params     = "id",
-        .help       = "remove the host's end of a network",
+        .help       = "remove a network backend",
         .cmd        = hmp_netdev_del,
         .command_completion = netdev_del_completion,
         .flags      = "p",
@@ -2316,7 +2316,7 @@ ERST
         .name       = "set_link",
         .args_type  = "name:s,up:b",
         .params     = "name on|off",
-        .help       = "plug a network card's cable in or pull it out",
+        .help       = "connect or disconnect a network card's link",
         .cmd        = hmp_set_link,
         .command_completion = set_link_completion,
     },
@@ -2333,7 +2333,7 @@ ERST
         .name       = "hostfwd_add",
         .args_type  = "arg1:s,arg2:s?",
         .params     = "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
-        .help       = "lead a port of the host to the guest",
+        .help       = "forward a host port to the guest",
         .cmd        = hmp_hostfwd_add,
     },
 
@@ -2350,7 +2350,7 @@ ERST
         .name       = "hostfwd_remove",
         .args_type  = "arg1:s,arg2:s?",
         .params     = "[netdev_id] [tcp|udp]:[hostaddr]:hostport",
-        .help       = "lead a port of the host to the guest no more",
+        .help       = "stop forwarding a host port",
         .cmd        = hmp_hostfwd_remove,
     },
 
@@ -2365,7 +2365,7 @@ DEFHEADING(Screens, keyboards and sound)
         .name       = "screendump",
         .args_type  = "filename:F,format:-fs,device:s?,head:i?",
         .params     = "filename [-f format] [device [head]]",
-        .help       = "write a picture of the screen to a file",
+        .help       = "save the screen as an image file",
         .cmd        = hmp_screendump,
     },
 
@@ -2418,7 +2418,7 @@ ERST
         .name       = "mouse_button",
         .args_type  = "button_state:i",
         .params     = "state",
-        .help       = "press and release the guest's mouse buttons",
+        .help       = "set which mouse buttons are pressed",
         .cmd        = hmp_mouse_button,
     },
 
@@ -2432,7 +2432,7 @@ ERST
         .name       = "mouse_set",
         .args_type  = "index:i",
         .params     = "index",
-        .help       = "choose the mouse that gets the events",
+        .help       = "select the mouse to use",
         .cmd        = hmp_mouse_set,
     },
 
@@ -2449,7 +2449,7 @@ ERST
         .name       = "set_password",
         .args_type  = "protocol:s,password:s,display:-ds,connected:s?",
         .params     = "protocol password [-d display] [action-if-connected]",
-        .help       = "set the password of VNC or SPICE",
+        .help       = "set the password of VNC or SPICE clients",
         .cmd        = hmp_set_password,
     },
 
@@ -2469,7 +2469,7 @@ ERST
         .name       = "expire_password",
         .args_type  = "protocol:s,time:s,display:-ds",
         .params     = "protocol time [-d display]",
-        .help       = "say until when a password holds",
+        .help       = "set when a VNC or SPICE password expires",
         .cmd        = hmp_expire_password,
     },
 
@@ -2483,7 +2483,7 @@ ERST
         .name       = "stopcapture",
         .args_type  = "n:i",
         .params     = "capture index",
-        .help       = "end a recording of sound",
+        .help       = "stop an audio recording",
         .cmd        = hmp_stopcapture,
     },
 
@@ -2497,7 +2497,7 @@ ERST
         .name       = "wavcapture",
         .args_type  = "path:F,audiodev:s,freq:i?,bits:i?,nchannels:i?",
         .params     = "path audiodev [frequency [bits [channels]]]",
-        .help       = "record the guest's sound into a file",
+        .help       = "record the guest's audio to a file",
         .cmd        = hmp_wavcapture,
     },
 
