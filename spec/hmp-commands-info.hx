@@ -420,8 +420,7 @@ ERST
 
 SRST
 ``info dump``
-  Tell the state of ``dump-guest-memory``: ``none``, or ``failed`` once it was tried, for there is no
-  memory to dump.
+  Tell the state of ``dump-guest-memory``. The embedded machine has no memory to dump.
 
   ::
 
@@ -465,14 +464,12 @@ ERST
 
 SRST
 ``info qom-tree`` [*path*]
-  Show an object and all below it, each with its type; without *path*, ``/machine``.
+  Show an object of a QEMU's object tree and all below it. The embedded machine has no object tree.
 
   ::
 
-    (qemu) object_add secret,id=key0,data=letmein
-    (qemu) info qom-tree /objects
-    /objects (container)
-      /key0 (secret)
+    (qemu) info qom-tree
+    this machine has no object tree
 ERST
 
     {
@@ -486,16 +483,12 @@ ERST
 
 SRST
 ``info memdev``
-  Show the memory backends that ``object_add`` made, with their sizes in bytes and their policies. No
-  guest has their memory, and none is allocated.
+  Show the size and the policy of each memory backend. The embedded machine has no memory and shows
+  none.
 
   ::
 
-    (qemu) object_add memory-backend-ram,id=mem0,size=64M
     (qemu) info memdev
-    memory backend: mem0
-      size:  67108864
-    ...
 ERST
 
     {
@@ -509,18 +502,12 @@ ERST
 
 SRST
 ``info iothreads``
-  Show the I/O threads that ``object_add`` made. They are kept and have no effect: each drive is
-  served by threads of its own. All of them are shown with the number of the thread that runs the
-  monitor.
+  Show the I/O threads of a QEMU. qmon takes an object ``iothread`` for its name alone, and serves each
+  drive by threads of its own: it shows none.
 
   ::
 
-    (qemu) object_add iothread,id=io0
     (qemu) info iothreads
-    io0:
-      thread_id=...
-      poll-max-ns=32768
-    ...
 ERST
 
     {
@@ -567,12 +554,13 @@ ERST
 
 SRST
 ``info registers`` [``-a``\|\ *vcpu*]
-  Show the registers of the chosen CPU, of *vcpu*, or of all of them (``-a``). There is none::
+  Show the registers of the chosen CPU, of *vcpu*, or of all of them (``-a``). The embedded machine has no
+  CPU.
+
+  ::
 
     (qemu) info registers
     No CPU available
-    (qemu) info registers 0
-    CPU#0 not available
 ERST
 
     {
@@ -633,15 +621,12 @@ ERST
 
 SRST
 ``info mtree`` [``-f``] [``-d``] [``-o``] [``-D``]
-  Show the address spaces and what is in them: nothing but the spaces. ``-f`` shows what a CPU would
-  see, with ``-d`` also how it is looked up, ``-o`` owners, ``-D`` what is switched off.
+  Show the address spaces and what is in them. The embedded machine has no memory.
 
   ::
 
     (qemu) info mtree
-    address-space: memory
-      0000000000000000-ffffffffffffffff (prio 0, i/o): system
-    ...
+    this machine has no memory
 ERST
 
     {
@@ -792,14 +777,12 @@ ERST
 
 SRST
 ``info sync-profile`` [``-m``] [``-n``] [*max*]
-  Tell how long threads waited for which lock, at most *max* lines, by mean times with ``-m``, each
-  object by itself with ``-n``. qmon measures none, so the table is empty.
+  Tell how long threads waited for which lock. qmon does not measure that.
 
   ::
 
     (qemu) info sync-profile
-    Type               Object  Call site  Wait Time (s)         Count  Average (us)
-    ...
+    qmon does not measure how long it waits for locks
 ERST
 
     {
@@ -876,13 +859,11 @@ ERST
 SRST
 ``info stats`` *target* [*names*] [*provider*]
   Show the statistics of a *target*, ``vm`` or ``vcpu``, or those of the given *names*, or what a
-  *provider* such as ``kvm`` counts. Nothing is counted for the machine, and it has no CPU.
+  *provider* such as ``kvm`` counts. The embedded machine counts nothing.
 
   ::
 
     (qemu) info stats vm
-    (qemu) info stats nosuch
-    invalid stats target nosuch
 ERST
 
     {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -27,12 +27,10 @@ KINDS = {
 
 
 class Chardevs:
-    """``held`` is where they are kept, in whose order they are listed; ``create`` opens files to write."""
+    """``create`` opens files to write."""
 
-    def __init__(
-        self, held: MutableMapping[str, Chardev] | None = None, create: Create = create_file
-    ) -> None:
-        self._by_label = {} if held is None else held
+    def __init__(self, create: Create = create_file) -> None:
+        self._by_label: dict[str, Chardev] = {}
         self._create = create
         self._being_made: set[str] = set()
 
@@ -108,7 +106,6 @@ class Chardevs:
             raise CommandError("Chardev user does not support chardev hotswap")
         new = self._make(label, kind, data)
         await new.open()
-        del self._by_label[label]  # where it is listed may change by that, as in QEMU
         self._by_label[label] = new
         await old.close()
         return new

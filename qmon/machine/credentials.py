@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar
 
 from qmon.errors import CommandError, reason
 from qmon.host.small_file import read_file
-from qmon.machine.qom import Tree
 from qmon.machine.secret import find_secret
 from qmon.machine.user_object import UserObject
 
@@ -20,28 +18,15 @@ DEFAULT_PSK_USER = "qemu"
 class Credentials(UserObject):
     """``tls-creds-anon``, and what the others add to."""
 
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "endpoint": "client",
-        "verify-peer": True,
-        "sanity-check": True,
-        **dict.fromkeys(("dir", "username", "passwordid", "priority")),
-    }
-
-    def show(self, name: str) -> Any:
-        if name == "loaded":
-            return self.completed
-        value = super().show(name)
-        return "" if value is None else value
-
     @property
     def is_server(self) -> bool:
-        return bool(self.values["endpoint"] == "server")
+        return bool(self.options.get("endpoint") == "server")
 
     def file(self, name: str) -> str | None:
         """The path of a file in the folder; None when there is none. Raises CommandError."""
-        if self.values["dir"] is None:
+        if "dir" not in self.options:
             raise CommandError("Missing 'dir' property value")
-        path = f"{self.values['dir']}/{name}"
+        path = f"{self.options['dir']}/{name}"
         try:
             os.stat(path)
         except FileNotFoundError:
@@ -54,7 +39,7 @@ class Credentials(UserObject):
         """The path of a file that must be there. Raises CommandError."""
         path = self.file(name)
         if path is None:
-            missing = f"{self.values['dir']}/{name}"
+            missing = f"{self.options['dir']}/{name}"
             raise CommandError(f"Unable to access credentials {missing}: No such file or directory")
         return path
 
@@ -64,7 +49,7 @@ class PskCredentials(Credentials):
 
     def complete(self) -> None:
         path = self.needed_file(PSK_FILE)
-        user = self.values["username"]
+        user = self.options.get("username")
         if self.is_server:
             if user is not None:
                 raise CommandError("username should not be set when endpoint=server")
@@ -81,16 +66,14 @@ class PskCredentials(Credentials):
 class X509Credentials(Credentials):
     """``tls-creds-x509``: an authority's certificate, and this side's with its key."""
 
-    def __init__(self, type_name: str, tree: Tree) -> None:
-        super().__init__(type_name, tree)
-        self._password: bytes | CommandError = b""
+    _password: bytes | CommandError = b""
 
-    def check(self) -> None:
-        secret_id = self.values["passwordid"]
+    def check(self, objects: Mapping[str, UserObject]) -> None:
+        secret_id = self.options.get("passwordid")
         if secret_id is None:
             return
         try:
-            self._password = find_secret(self.tree, secret_id)
+            self._password = find_secret(objects, secret_id)
         except CommandError as error:
             self._password = error  # it matters only where there is a key
 
@@ -121,13 +104,3 @@ class X509Credentials(Credentials):
             if isinstance(error, FileNotFoundError | PermissionError):
                 said = reason(error)
             raise CommandError(f"Unable to import certificate {certificate} and key {key}: {said}") from error
-
-
-def credentials(tree: Tree, id: str) -> Credentials:
-    """The credentials by an id. Raises CommandError in QEMU's words."""
-    node = tree.objects.children.get(id)
-    if node is None:
-        raise CommandError(f"No TLS credentials with id '{id}'")
-    if not isinstance(node, Credentials):
-        raise CommandError(f"Object with id '{id}' is not TLS credentials")
-    return node

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qmon.chardev.chardevs import Chardevs
 from qmon.errors import CommandError
 from qmon.host.logs import Log
 from qmon.host.paths import why_unwritable
-from qmon.machine.commands.absent import AbsentCommands
+from qmon.machine.commands.absent import register_absent
 from qmon.machine.commands.block import BlockCommands
 from qmon.machine.commands.block_jobs import BlockJobCommands
 from qmon.machine.commands.chardevs import ChardevCommands
 from qmon.machine.commands.debugging import DebugCommands
-from qmon.machine.commands.devices import DeviceCommands
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.commands.faults import FaultCommands
 from qmon.machine.commands.fds import DescriptorCommands
 from qmon.machine.commands.general import GeneralCommands
 from qmon.machine.commands.media import MediaCommands
-from qmon.machine.commands.memory import MemoryCommands, image_files
 from qmon.machine.commands.migration import MigrationCommands
-from qmon.machine.commands.migration_absent import MigrationAbsentCommands
 from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.running import RunningCommands
-from qmon.machine.commands.screens import ScreenCommands
 from qmon.machine.commands.snapshots import SnapshotCommands
 from qmon.machine.machine import Machine
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io.command import QemuIoCommands
-from qmon.machine.qom import Tree
 from qmon.machine.restart import find_record
 from qmon.machine.runstate import RunState
-from qmon.machine.shown_chardevs import ShownChardevs
+from qmon.machine.user_object import UserObject
 from qmon.migration.journal import Journal, JournalError
 from qmon.migration.phases import Stand
 from qmon.notation.drive_options import DriveOptions
@@ -73,11 +68,9 @@ class EmbeddedMachine:
         self._descriptors = DescriptorCommands()
         self._log = Log() if log is None else log
         self._owns_log = log is None
-        self.chardevs = Chardevs(
-            ShownChardevs(self._machine.qom), lambda path: open_output_file(path, image_files(self._machine))
-        )
+        self.chardevs = Chardevs(lambda path: open_output_file(path, self._machine.image_files()))
         """What monitors speak on, and whatever else is made of their kind."""
-        AbsentCommands().register(self.registry)
+        register_absent(self.registry)
         self._migration.settings.register(self.registry)
         for family in (
             GeneralCommands(self._machine),
@@ -89,16 +82,12 @@ class EmbeddedMachine:
             BlockJobCommands(self._machine),
             QemuIoCommands(self._machine),
             self._migration,
-            MigrationAbsentCommands(),
             FaultCommands(self._machine),
             ObjectCommands(self._machine),
             self._descriptors,
             ChardevCommands(self.chardevs),
-            MemoryCommands(self._machine, self._descriptors),
             DebugCommands(self._machine, self._log),
             RunningCommands(self._machine),
-            DeviceCommands(self._machine),
-            ScreenCommands(),
         ):
             self.registry.add_from(family)
 
@@ -108,9 +97,9 @@ class EmbeddedMachine:
         return self._machine.registry
 
     @property
-    def qom(self) -> Tree:
-        """The tree of the machine's objects."""
-        return self._machine.qom
+    def objects(self) -> Mapping[str, UserObject]:
+        """The objects that a user has made, by their ids."""
+        return self._machine.objects
 
     async def start(self, drives: Sequence[DriveOptions]) -> None:
         """Open the drives, and run, wait for the migration or stand still. Raises CommandError.
@@ -169,7 +158,7 @@ class EmbeddedMachine:
 
         Raises OSError, also for a disk image in use, or ValueError.
         """
-        return open_output_file(path, image_files(self._machine), os.O_APPEND)
+        return open_output_file(path, self._machine.image_files(), os.O_APPEND)
 
     async def close(self) -> None:
         """End monitors, migration, exports and drives, in this order."""

@@ -20,9 +20,9 @@ from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.host.threads import Workers
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
-from qmon.machine.machine_tree import machine_tree
 from qmon.machine.runstate import RunState
 from qmon.machine.throttle_limits import read_limits
+from qmon.machine.user_object import UserObject
 from qmon.migration.drive import flushing
 from qmon.notation.drive_options import DriveOptions
 from qmon.notation.file_names import without_protocol
@@ -46,15 +46,13 @@ class Machine:
         self.name = name
         self.uuid = uuid or NO_UUID
         self.registry = Registry()
-        self.qom = machine_tree()
+        self.objects: dict[str, UserObject] = {}
         self.devices: dict[str, Device] = {}
         self.drives: dict[str, Drive] = {}
         """The devices that have a medium."""
         self.state = RunState.PRELAUNCH
         self.autostart = True
         """Whether the machine runs as soon as the migration that it waits for has brought its disks."""
-        self.single_step = False
-        """Whether a CPU would run step by step, which ``query-status`` tells."""
         self.quit_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         self._changing = asyncio.Lock()  # stop and cont, from two monitors, one after the other
@@ -118,6 +116,10 @@ class Machine:
             yield
         finally:
             del self._changing_drives[drive.id]
+
+    def image_files(self) -> list[str]:
+        """The files that the drives were opened by."""
+        return [drive.settings.file for drive in self.drives.values()]
 
     def drive(self, name: str) -> Drive:
         """A drive by its id or its node's name. Raises CommandError with QEMU's words."""

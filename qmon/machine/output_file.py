@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from qmon.block.locks import is_image_in_use
 
 _MODE = 0o600
 """Most hold what was said at a monitor."""
-
-
-@contextlib.contextmanager
-def open_output(path: str, images: Iterable[str]) -> Iterator[int]:
-    """Open a file as ``open_output_file`` does; close it in the end."""
-    descriptor = open_output_file(path, images)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
@@ -43,15 +32,6 @@ def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def check_writable(path: str, images: Iterable[str]) -> None:
-    """See whether a file could be written; nothing changes and none is left. Raises as above."""
-    existed = os.path.lexists(path)
-    with open_output(path, images):
-        pass
-    if not existed:
-        os.unlink(path)
 
 
 def _is_same(status: os.stat_result, image: str) -> bool:

@@ -219,10 +219,14 @@ class _Reader:
                 self._switches.add(name)
 
     def _take_object(self, argument: str) -> None:
-        from qmon.notation.object_options import HelpWanted, parse_object
+        from qmon.notation.object_options import HelpWanted, OtherTypeError, parse_object
         from qmon.notation.visit import Form
 
-        wanted = parse_object(argument, Form.OPTION)
+        try:
+            wanted = parse_object(argument, Form.OPTION)
+        except OtherTypeError as error:
+            self._ignored.append(f"-object {error.type_name}")
+            return
         if isinstance(wanted, HelpWanted):
             self.show, self.object_type = Show.OBJECTS, wanted.type_name
             return

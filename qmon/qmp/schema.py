@@ -147,14 +147,15 @@ class Signature:
         self.required = frozenset(required)
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Signature:
+    def of(cls, fields: Mapping[str, Any], *, is_open: bool = False) -> Signature:
         """The signature of a function that takes what a table names: QMP names to annotations.
 
-        The function gets the arguments under their QMP names; ``T | None`` may be left out.
+        The function gets the arguments under their QMP names; ``T | None`` may be left out. With
+        ``is_open`` it takes every other argument too, unchecked.
         """
         signature = cls.__new__(cls)
         signature.fields = dict(fields)
-        signature._open = False
+        signature._open = is_open
         signature._names = {name: name for name in fields}
         signature.required = frozenset(name for name, hint in fields.items() if not _is_optional(hint))
         return signature

@@ -1,4 +1,4 @@
-"""The small readers behind objects: nested option strings, JSON as a person writes it, and AES."""
+"""The small readers behind objects: nested option strings, and JSON as a person writes it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.errors import UsageError
-from qmon.notation.aes import decrypt_cbc
 from qmon.notation.json_text import parse_json, pretty_json
 from qmon.notation.keyval_tree import parse_tree
 from qmon.notation.object_options import parse_object
-from qmon.notation.visit import Form, parse_ranges, struct
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
 TREES = st.dictionaries(
@@ -104,27 +102,3 @@ def test_any_text_is_json_or_refused(text: str) -> None:
 def test_what_is_nested_too_deep_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="nesting depth"):
         parse_json(text)
-
-
-def test_lists_may_be_ranges_on_the_command_line_alone() -> None:
-    kind = struct("nodes:[uint16]")
-    assert kind.read({"nodes": "0,2-4"}, Form.OPTION) == {"nodes": [0, 2, 3, 4]}
-    for text in ("", "3-1", "1,,2", "0-99999999999", "x", "-1"):
-        with pytest.raises(ValueError, match=r"range|integer"):
-            parse_ranges(text)
-    with pytest.raises(UsageError, match="expected: array"):
-        kind.read({"nodes": "0,2-4"}, Form.KEYVAL)
-
-
-def test_aes_decrypts_what_its_standard_shows() -> None:
-    """NIST SP 800-38A, F.2.6."""
-    key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
-    encrypted = bytes.fromhex(
-        "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d"
-        "39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b"
-    )
-    plain = (
-        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
-        "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
-    )
-    assert decrypt_cbc(key, bytes(range(16)), encrypted).hex() == plain

@@ -387,14 +387,21 @@ def test_reading_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_objects_are_kept_in_their_order_with_values_of_their_types() -> None:
-    argv = ["-object", "iothread,id=b,poll-max-ns=0x10", "-object", "{'qom-type': 'can-bus', 'id': 'a'}"]
+    argv = ["-object", "iothread,id=b,poll-max-ns=0x10", "-object", "{'qom-type': 'iothread', 'id': 'a'}"]
     assert parse(argv).objects == (
         {"qom-type": "iothread", "id": "b", "poll-max-ns": 16},
-        {"qom-type": "can-bus", "id": "a"},
+        {"qom-type": "iothread", "id": "a"},
     )
-    assert refusal("-object", "can-bus,id=a", "-object", "can-bus,id=a").endswith(
+    assert refusal("-object", "iothread,id=a", "-object", "iothread,id=a").endswith(
         "Duplicate ID 'a' for object"
     )
+
+
+def test_an_object_without_effect_is_taken_and_named() -> None:
+    options = parse(["-object", "memory-backend-ram,id=m,size=1G", "-object", "{'qom-type': 'can-bus'}"])
+    assert options.objects == ()
+    assert options.note == "these options are ignored: -object memory-backend-ram, -object can-bus"
+    assert refusal("-object", "nosuch,id=a").endswith("Parameter 'qom-type' does not accept value 'nosuch'")
 
 
 def test_help_for_objects_is_shown_instead_of_running() -> None:

@@ -39,19 +39,6 @@ Answer = tuple[str, ...]
 """The lines that a command printed; one that printed nothing has none."""
 
 
-_SPACES = ("address-space: ", "FlatView #")
-
-
-def _in_order(lines: list[str]) -> Answer:
-    """An answer, with address spaces in the order of their text: QEMU has them in one that changes."""
-    if not lines or not lines[0].startswith(_SPACES):
-        return tuple(lines)
-    spaces = "\n".join(lines).removesuffix("\n").split("\n\n")
-    return tuple(
-        "\n\n".join(sorted(re.sub("FlatView #.", "FlatView #N", each) for each in spaces)).split("\n")
-    )
-
-
 class Program:
     """A QEMU or a qmon in a folder of its own, with a monitor and QMP; started again once it has ended."""
 
@@ -106,7 +93,7 @@ class Program:
             return CLOSED
         for pattern, mark in _NOISE:
             text = pattern.sub(mark, text)
-        return _in_order(text.split("\n")[1:-1])
+        return tuple(text.split("\n")[1:-1])
 
     def start_again(self) -> None:
         self.close()

@@ -12,12 +12,6 @@ from qmon.qmp.target import Arguments
 _REFUSED = re.compile(r"Parameter '[^']*' does not accept value '(.*)'", re.DOTALL)
 
 
-def refused_value(error: CommandError) -> str | None:
-    """The value that is none of an enumeration's, if that is what the error says."""
-    match = _REFUSED.fullmatch(str(error))
-    return match[1] if match else None
-
-
 async def execute_choice(call: Call, command: str, arguments: Arguments) -> Any:
     """Run a QMP command; a value that is none of an enumeration's is refused in the monitor's words.
 
@@ -26,7 +20,7 @@ async def execute_choice(call: Call, command: str, arguments: Arguments) -> Any:
     try:
         return await call.execute(command, arguments)
     except CommandError as error:
-        value = refused_value(error)
-        if value is None:
+        match = _REFUSED.fullmatch(str(error))
+        if match is None:
             raise
-        raise CommandError(f"invalid parameter value: {value}") from error
+        raise CommandError(f"invalid parameter value: {match[1]}") from error

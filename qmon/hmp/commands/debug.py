@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 from qmon.host.logs import (
@@ -13,8 +12,6 @@ from qmon.host.logs import (
     NONE,
     TRACE_PREFIX,
 )
-
-_PROFILE_COLUMNS = "Type               Object  Call site  Wait Time (s)         Count  Average (us)"
 
 
 @handler("hmp_log")
@@ -76,30 +73,6 @@ def _event_arguments(call: Call) -> dict[str, Any]:
 @handler("hmp_trace_file")
 async def trace_file(call: Call) -> None:
     await call.pass_on("trace-file: trace events have no file of their own, they go to the log: use logfile")
-
-
-@handler("hmp_sync_profile")
-async def sync_profile(call: Call) -> None:
-    action = call.text("op")
-    if "op" in call.values and action not in ("on", "off", "reset"):
-        raise CommandError(f"Invalid parameter '{action}'")
-    if not call.has("x-qmon-sync-profile"):
-        await call.pass_on("sync-profile: this target measures nothing")
-        return
-    answer = await call.execute("x-qmon-sync-profile", {"action": action} if action else {})
-    if not action:
-        call.print(f"sync-profile is {'on' if answer['enabled'] else 'off'}")
-
-
-@handler("hmp_info_sync_profile")
-async def info_sync_profile(call: Call) -> None:
-    rule = "-" * len(_PROFILE_COLUMNS)
-    await call.pass_on("\n".join([_PROFILE_COLUMNS, rule, rule]), fails=False)
-
-
-@handler("hmp_exit_preconfig")
-async def exit_preconfig(call: Call) -> None:
-    await call.execute("x-exit-preconfig")
 
 
 @handler("hmp_getfd")

@@ -125,40 +125,9 @@ async def migrate_continue(call: Call) -> None:
     await execute_choice(call, "migrate-continue", {"state": call.text("state")})
 
 
-@handler("hmp_migrate_pause")
-async def migrate_pause(call: Call) -> None:
-    await call.execute("migrate-pause")
-
-
-@handler("hmp_migrate_recover")
-async def migrate_recover(call: Call) -> None:
-    await call.execute("migrate-recover", {"uri": call.text("uri")})
-
-
 @handler("hmp_migrate_start_postcopy")
 async def migrate_start_postcopy(call: Call) -> None:
     await call.execute("migrate-start-postcopy")
-
-
-@handler("hmp_x_colo_lost_heartbeat")
-async def x_colo_lost_heartbeat(call: Call) -> None:
-    await call.execute("x-colo-lost-heartbeat")
-
-
-@handler("hmp_migrationmode")
-async def migration_mode(call: Call) -> None:
-    await call.pass_on("migration_mode: this machine has no storage attributes device")
-
-
-@handler("hmp_announce_self")
-async def announce_self(call: Call) -> None:
-    parameters = await call.execute("query-migrate-parameters")
-    arguments = {each: parameters[f"announce-{each}"] for each in ("initial", "max", "rounds", "step")}
-    if "interfaces" in call.values:
-        arguments["interfaces"] = [name for name in call.text("interfaces").split(",") if name]
-    if "id" in call.values:
-        arguments["id"] = call.text("id")
-    await call.execute("announce-self", arguments)
 
 
 @handler("hmp_info_migrate")

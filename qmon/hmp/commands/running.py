@@ -20,22 +20,7 @@ async def system_powerdown(call: Call) -> None:
     await call.execute("system_powerdown")
 
 
-@handler("hmp_system_wakeup")
-async def system_wakeup(call: Call) -> None:
-    await call.execute("system_wakeup")
-
-
-@handler("hmp_boot_set")
-async def boot_set(call: Call) -> None:
-    await call.pass_on("no function defined to set boot device list for this architecture")
-
-
 @handler("hmp_watchdog_action")
 async def watchdog_action(call: Call) -> None:
     action = call.text("action").translate(_ASCII_LOWER)
     await execute_choice(call, "watchdog-set-action", {"action": action})
-
-
-@handler("hmp_nmi")
-async def nmi(call: Call) -> None:
-    await call.execute("inject-nmi")

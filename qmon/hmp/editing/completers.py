@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmon.errors import CommandError
 from qmon.hmp.commands.migration_parameters import PARAMETERS
 from qmon.hmp.editing.word_lists import (
     ARGUMENTS,
@@ -23,7 +22,6 @@ from qmon.host.logs import (
     NONE,
     TRACE_PREFIX,
 )
-from qmon.notation.keycodes import KEY_NAMES
 from qmon.notation.units import human_size
 from qmon.qmp.target import Arguments, Target
 
@@ -222,20 +220,14 @@ async def _snapshots(place: Place) -> list[Choice]:
 async def _new_object(place: Place) -> list[Choice]:
     if place.before.strip():
         return []
-    from qmon.notation.object_options import (
-        TYPES,  # large, and seldom needed: the first prompt does not wait for it
-    )
+    from qmon.notation.object_options import TYPES  # the first prompt does not wait for it
 
     kind, comma, _ = place.typed.partition(",")
-    if comma:
-        row = TYPES.get(kind)
-        options = [piece.partition(":") for piece in row.options.split()] if row else []
-        keys = [("id=", "its name"), *((f"{name}=", form.rstrip("!")) for name, _, form in options)]
-        return _behind(",", place.typed, _unused(keys, place.typed))
-    wanted = {"implements": "user-creatable", "abstract": False}
-    types: list[dict[str, Any]] = await place.ask("qom-list-types", wanted)
-    absent = {name: f"needs a machine with {row.absent}" for name, row in TYPES.items() if row.absent}
-    return sorted((row["name"], absent.get(row["name"], "")) for row in types)
+    if not comma:
+        return sorted((name, "") for name in TYPES)
+    options = [piece.partition(":") for piece in TYPES.get(kind, "").split()]
+    keys = [("id=", "its name"), *((f"{name}=", form.rstrip("!")) for name, _, form in options)]
+    return _behind(",", place.typed, _unused(keys, place.typed))
 
 
 def _unused(keys: Iterable[Choice], typed: str) -> list[Choice]:
@@ -261,46 +253,9 @@ async def _log_items(place: Place) -> list[Choice]:
     return _behind(",", place.typed, _sorted(items | words))
 
 
-async def _keys(place: Place) -> list[Choice]:
-    return _behind("-", place.typed, ((name, "") for name in sorted(KEY_NAMES)))
-
-
 async def _objects(place: Place) -> list[Choice]:
-    try:
-        rows: list[dict[str, Any]] = await place.ask("qom-list", {"path": "/objects"})
-    except CommandError:
-        return []  # nobody has made one
-    found = [(row["name"], row["type"]) for row in rows if row["type"].startswith("child<")]
-    return sorted((name, shown.removeprefix("child<").removesuffix(">")) for name, shown in found)
-
-
-async def _tree_paths(place: Place) -> list[Choice]:
-    folder = place.typed.rpartition("/")[0]
-    if not place.typed.startswith("/"):
-        return [("/", "the root of all objects")]
-    try:
-        rows: list[dict[str, Any]] = await place.ask("qom-list", {"path": folder or "/"})
-    except CommandError:
-        return []  # no such object: nothing is below it
-    found = [(row["name"], row["type"]) for row in rows if row["type"].startswith(("child<", "link<"))]
-    return sorted((f"{folder}/{name}", kind) for name, kind in found)
-
-
-async def _properties(place: Place) -> list[Choice]:
-    try:
-        rows: list[dict[str, Any]] = await place.ask("qom-list", {"path": place.before.split()[-1]})
-    except CommandError:
-        return []  # no such object: it has no properties
-    return sorted((row["name"], row["type"]) for row in rows if not row["type"].startswith("child<"))
-
-
-async def _devices(place: Place) -> list[Choice]:
-    if place.before.strip() or "," in place.typed:
-        return []
-    types: list[dict[str, Any]] = await place.ask(
-        "qom-list-types", {"implements": "device", "abstract": False}
-    )
-    return sorted((row["name"], "") for row in types)
+    made: list[dict[str, Any]] = await place.ask("x-qmon-query-objects")
+    return sorted((each["id"], each["qom-type"]) for each in made)
 
 
 async def _chardevs(place: Place) -> list[Choice]:
@@ -334,7 +289,6 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("chardev_remove_completion", "id"): _chardevs,
     ("chardev_remove_completion", None): _nothing,
     ("delvm_completion", None): _snapshots,
-    ("device_add_completion", None): _devices,
     ("info_trace_events_completion", "name"): _trace_events,
     ("loadvm_completion", None): _snapshots,
     ("migrate_resolve_completion", None): _resolutions,
@@ -347,7 +301,6 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("object_del_completion", None): _objects,
     ("qmp_completion", "name"): _qmp_commands,
     ("ringbuf_write_completion", "device"): _ring_buffers,
-    ("sendkey_completion", "keys"): _keys,
     ("trace_event_completion", "name"): _trace_events,
     ("wait_completion", "id"): _awaited_jobs,
 }
@@ -357,13 +310,7 @@ _BY_KEY: dict[tuple[str, str], Completer] = {
     **{(f"block_job_{verb}", "device"): _jobs for verb in ("cancel", "complete", "pause", "resume")},
     ("block_job_set_speed", "device"): _jobs,
     ("drive_add", "opts"): _drive_options,
-    ("info qom-tree", "path"): _tree_paths,
     ("log", "items"): _log_items,
-    ("qom-get", "path"): _tree_paths,
-    ("qom-get", "property"): _properties,
-    ("qom-list", "path"): _tree_paths,
-    ("qom-set", "path"): _tree_paths,
-    ("qom-set", "property"): _properties,
     ("snapshot_delete_blkdev_internal", "name"): _snapshots,
 }
 """The same for commands to whose arguments the table gives no completion."""

@@ -87,10 +87,9 @@ class ChardevCommands:
 
     @command("query-chardev")
     async def query(self) -> list[dict[str, Any]]:
-        """In QEMU's order, which is that of the tree turned round."""
         return [
             {"frontend-open": each.frontend_open, "filename": each.filename, "label": each.label}
-            for each in reversed(list(self._chardevs))
+            for each in self._chardevs
         ]
 
     @command("query-chardev-backends")

@@ -1,10 +1,10 @@
-"""What helps to see what the program does: its log, its trace events, and switches that QEMU acts upon."""
+"""The log and the trace events of the program."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from qmon.errors import CommandError
 from qmon.host.logs import (
@@ -16,19 +16,17 @@ from qmon.host.logs import (
     LogError,
 )
 from qmon.host.trace import TraceEvent, find_events, is_pattern
-from qmon.machine.commands.memory import image_files
 from qmon.machine.machine import Machine
 from qmon.machine.output_file import open_output_file
 from qmon.qmp.registry import command
 
 
 class DebugCommands:
-    """Commands of QAPI's trace.json and stats.json, and those that QMP has no name for."""
+    """Commands of QAPI's trace.json, and those that QMP has no name for."""
 
     def __init__(self, machine: Machine, log: Log) -> None:
         self._machine = machine
         self._log = log
-        self._profiles_locks = False
 
     @command("trace-event-get-state")
     async def get_state(self, name: str, vcpu: int | None = None) -> list[dict[str, Any]]:
@@ -68,33 +66,7 @@ class DebugCommands:
         return {}
 
     def _open_log(self, path: str) -> int:
-        return open_output_file(path, image_files(self._machine), os.O_APPEND)
-
-    @command("x-qmon-singlestep")
-    async def singlestep(self, enable: bool) -> dict[str, Any]:
-        """``query-status`` tells of it; there is no CPU to do it."""
-        self._machine.single_step = enable
-        return {}
-
-    @command("x-qmon-sync-profile")
-    async def sync_profile(self, action: Literal["on", "off", "reset"] | None = None) -> dict[str, Any]:
-        """Tell whether the waiting for locks is measured, or change that; none of ours is."""
-        if action in ("on", "off"):
-            self._profiles_locks = action == "on"
-        return {"enabled": self._profiles_locks}
-
-    @command("query-stats")
-    async def query_stats(
-        self,
-        target: Literal["vm", "vcpu"],
-        vcpus: list[str] | None = None,
-        providers: list[dict[str, Any]] | None = None,
-    ) -> list[dict[str, Any]]:
-        return []
-
-    @command("query-stats-schemas")
-    async def query_stats_schemas(self, provider: Literal["kvm"] | None = None) -> list[dict[str, Any]]:
-        return []
+        return open_output_file(path, self._machine.image_files(), os.O_APPEND)
 
 
 def _told(function: Callable[[], None]) -> None:

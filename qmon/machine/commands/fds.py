@@ -25,12 +25,6 @@ class DescriptorCommands:
         self._named: dict[str, int] = {}
         self._sets: dict[int, list[_Member]] = {}
 
-    def take(self, name: str) -> int:
-        """Give a named descriptor away. Raises CommandError in QEMU's words where there is none."""
-        if name not in self._named:
-            raise CommandError(f"File descriptor named '{name}' has not been found")
-        return self._named.pop(name)
-
     def close(self) -> None:
         """Close them all."""
         for descriptor in self._named.values():

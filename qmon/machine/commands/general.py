@@ -23,7 +23,7 @@ class GeneralCommands:
         return {
             "status": machine.state.value,
             "running": machine.is_running,
-            "singlestep": machine.single_step,
+            "singlestep": False,
         }
 
     @command("query-name")

@@ -10,8 +10,7 @@ from qmon.block.accounts import Accounts
 from qmon.block.gate import GateShutError
 from qmon.block.inactive import InactiveNode
 from qmon.block.node import Filter
-from qmon.errors import CommandError
-from qmon.machine.commands.devices import no_device
+from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine.drive import Drive, GuestDisk
 from qmon.machine.images import image_info
 from qmon.machine.machine import STOPPED, Machine
@@ -44,7 +43,7 @@ class QemuIoCommands:
         """
         machine = self._machine
         if qdev:
-            raise no_device(machine.qom, device)
+            raise DeviceNotFoundError(device)
         if device in machine.devices and device not in machine.drives:
             nothing = OSError(errno.ENOMEDIUM, os.strerror(errno.ENOMEDIUM))
             medium = Medium(InactiveNode(ENDLESS, False, nothing), Accounts().open(), {})

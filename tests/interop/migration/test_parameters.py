@@ -228,21 +228,12 @@ migrate_start_postcopy
 migrate_set_capability postcopy-ram off
 x_colo_lost_heartbeat
 info dirty_rate
-calc_dirty_rate 0
-calc_dirty_rate 61
-calc_dirty_rate (-1)
-calc_dirty_rate -r -b 1
-calc_dirty_rate 1 0
-calc_dirty_rate 1 127
-calc_dirty_rate 1 16385
-calc_dirty_rate 1 16384
 set_vcpu_dirty_limit 1
 set_vcpu_dirty_limit 1 0
 cancel_vcpu_dirty_limit
 cancel_vcpu_dirty_limit 0
 info vcpu_dirty_limit
 client_migrate_info spice localhost
-client_migrate_info vnc localhost 1 2 x
 announce_self
 announce_self a,b id
 migrate_set_capability block on

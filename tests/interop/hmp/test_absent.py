@@ -1,0 +1,424 @@
+"""CPU, memory, devices, networks, screens: qmon has none and says so. A reset and a power-off are answered.
+
+And a QEMU that has them, driven by qmon's monitor, answers as its own monitor does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmon.hmp.monitor import Monitor
+from tests.interop.hmp.test_hmp import (
+    Hmp,
+    QmpTarget,
+    compare,
+    end,
+    ours,
+    start_qemu,
+)
+from tests.interop.qmp.test_qmp import Qmp
+from tests.support.not_imitated import NOT_IMITATED, is_not_imitated
+from tests.support.peers import require
+from tests.support.two_monitors import TwoMonitors, differing, told
+
+LINES = r"""
+watchdog_action reset
+watchdog_action inject-nmi
+watchdog_action ""
+watchdog_action RESET
+watchdog_action NoSuch
+watchdog_action ÄRGER
+system_reset
+info status
+system_powerdown
+info status
+stop
+info status
+system_powerdown
+system_reset
+info status
+system_reset
+cont
+info status
+system_wakeup
+nmi
+boot_set n
+boot_set ""
+device_del d0
+device_del /nosuch
+device_del machine
+pcie_aer_inject_error a b
+pcie_aer_inject_error -a -c a UNCOR 1 2 3 4 5 6 7 8
+pcie_aer_inject_error a b c
+netdev_del d0
+set_link a on
+set_link a off
+set_link a no
+hostfwd_add tcp::1-:1
+hostfwd_add a b c
+hostfwd_remove tcp::1
+screendump ""
+screendump x -f png
+screendump x nosuch -f png
+sendkey a -1
+sendkey a x
+set_password vnc x
+set_password vnc 12345678901
+set_password vnc x keep
+set_password vnc x -d y
+set_password vnc x -d y keep
+set_password vnc x -d
+expire_password vnc now
+expire_password vnc nosuch
+expire_password vnc now -d y
+client_migrate_info spice h
+client_migrate_info spice h 1 2 c
+wavcapture x nosuch
+wavcapture x nosuch 1 2 3
+info virtio-status /machine
+info virtio-queue-status x 0
+info virtio-queue-status x 70000
+info virtio-vhost-queue-status x 0
+info virtio-queue-element x 0
+info virtio-queue-element x 0 70000
+info rocker ""
+info rocker-of-dpa-flows x 1
+info rocker-of-dpa-groups x 256
+info mtree -x
+info mtree x
+x 0
+x/4xb 0
+x/i 0
+x/0x 0
+x/q 0
+xp/x 1 2
+gpa2hva 1 2
+gva2gpa 0
+gva2gpa -1
+i/x 7 8
+i/b 7 . 8 9
+i/b 7 .
+i -1
+o 0x80
+o 0x80 -1
+o 0x80 1 1
+sum 0
+sum 0 -1
+memsave 0 10 "x"
+memsave -1 10 x
+memsave 0 10
+memsave 0 10 x y
+memsave 0 -1 x
+pmemsave 0 10
+pmemsave 0 4294967296 "saved"
+dump-guest-memory x
+dump-guest-memory -p x
+dump-guest-memory -d x
+dump-guest-memory -z x
+dump-guest-memory -w x
+dump-guest-memory x 0 10
+dump-guest-memory x 0 10 20
+dump-guest-memory x a
+info dump x
+dumpdtb x
+dumpdtb /nosuch/x
+dumpdtb x y
+balloon 0
+balloon 100
+balloon -1
+balloon 99999999999999
+balloon 8796093022207
+balloon 8796093022208
+balloon 17592186044416
+info balloon
+cpu 0
+cpu 4294967295
+cpu -1
+cpu 1 2
+mce 0 0 0 0 0
+mce 0 0 0 0 0 0 0
+mce -x 0 0 0 0 0 0
+singlestep on off
+gdbserver none x
+replay_break 1
+replay_break -1
+replay_break x
+replay_delete_break
+replay_delete_break 1
+replay_seek 1
+replay_seek -1
+replay_seek
+info replay
+info registers
+info registers 4294967295
+info registers 0 1
+info registers -x
+info lapic
+info lapic 0
+info lapic x
+info mem
+info tlb
+info memory-devices
+info memory_size_summary
+info hotpluggable-cpus
+info ramblock
+info roms
+info opcount
+info profile
+info cpus
+info kvm
+info numa
+info sev
+info sgx
+info vm-generation-id
+info tpm
+info irq
+info pic
+info sync-profile -x
+info sync-profile 1 2
+sync-profile on off
+info stats vm
+info stats vm x
+info stats vm x kvm
+info stats vm a,b, kvm
+info stats vm x kvm y
+exit_preconfig
+exit_preconfig x
+""".strip().split("\n")
+
+QMP: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("system_reset", {}),
+    ("query-status", {}),
+    ("system_powerdown", {}),
+    ("stop", {}),
+    ("system_reset", {}),
+    ("query-status", {}),
+    ("cont", {}),
+    ("system_wakeup", {}),
+    ("inject-nmi", {}),
+    ("watchdog-set-action", {"action": "reset"}),
+    ("watchdog-set-action", {"action": "nosuch"}),
+    ("watchdog-set-action", {}),
+    ("device_del", {"id": "nosuch"}),
+    ("netdev_del", {"id": "nosuch"}),
+    ("set_link", {"name": "x", "up": True}),
+    ("query-rx-filter", {}),
+    ("query-rocker", {"name": "x"}),
+    ("query-rocker", {}),
+    ("query-rocker-ports", {"name": "x"}),
+    ("query-rocker-of-dpa-flows", {"name": "x"}),
+    ("query-rocker-of-dpa-groups", {"name": "x", "type": 255}),
+    ("query-pci", {}),
+    ("x-query-usb", {}),
+    ("x-query-rdma", {}),
+    ("x-query-virtio", {}),
+    ("x-query-virtio-status", {"path": "x"}),
+    ("x-query-virtio-queue-status", {"path": "x", "queue": 1}),
+    ("x-query-virtio-vhost-queue-status", {"path": "x", "queue": 1}),
+    ("x-query-virtio-queue-element", {"path": "x", "queue": 1}),
+    ("query-mice", {}),
+    ("query-vnc", {}),
+    ("query-vnc-servers", {}),
+    ("query-spice", {}),
+    ("query-display-options", {}),
+    ("change-vnc-password", {"password": "x"}),
+    ("set_password", {"protocol": "vnc", "password": "x"}),
+    ("set_password", {"protocol": "vnc", "password": "x", "display": "y"}),
+    ("expire_password", {"protocol": "vnc", "time": "now"}),
+    ("screendump", {"filename": "x"}),
+    ("client_migrate_info", {"protocol": "spice", "hostname": "x"}),
+    ("balloon", {"value": 1 << 20}),
+    ("query-balloon", {}),
+    ("memsave", {"val": 0, "size": 1, "filename": "x"}),
+    ("memsave", {"val": 0, "size": 1, "filename": "x", "cpu-index": 0}),
+    ("dumpdtb", {"filename": "x"}),
+    ("query-dump-guest-memory-capability", {}),
+    ("query-cpus-fast", {}),
+    ("query-hotpluggable-cpus", {}),
+    ("query-current-machine", {}),
+    ("query-kvm", {}),
+    ("query-memory-devices", {}),
+    ("query-memory-size-summary", {}),
+    ("query-replay", {}),
+    ("replay-break", {"icount": 1}),
+    ("replay-delete-break", {}),
+    ("replay-seek", {"icount": 1}),
+    ("query-sev", {}),
+    ("query-sev-capabilities", {}),
+    ("query-sev-launch-measure", {}),
+    ("query-sev-attestation-report", {"mnonce": "x"}),
+    ("sev-inject-launch-secret", {"packet-header": "x", "secret": "y"}),
+    ("query-sgx", {}),
+    ("query-sgx-capabilities", {}),
+    ("query-stats", {"target": "vm"}),
+    ("query-stats", {"target": "vm", "providers": [{"provider": "kvm"}]}),
+    ("query-stats-schemas", {}),
+    ("query-stats-schemas", {"provider": "kvm"}),
+    ("query-tpm", {}),
+    ("query-vm-generation-id", {}),
+    ("query-acpi-ospm-status", {}),
+    ("x-exit-preconfig", {}),
+    ("x-query-irq", {}),
+    ("x-query-numa", {}),
+    ("x-query-opcount", {}),
+    ("x-query-profile", {}),
+    ("x-query-ramblock", {}),
+    ("x-query-roms", {}),
+)
+
+ON_A_PC = """\
+info mice
+mouse_set 0
+mouse_set 7
+mouse_move 1 1
+mouse_button 1
+info pci
+info qtree
+info usb
+info virtio
+info virtio-status /machine/peripheral/r0
+info vnc
+info spice
+info network
+device_add virtio-rng-pci,id=r0,bus=pci.0,addr=4
+info pci
+info virtio
+device_add virtio-rng-pci,max-bytes=nosuch
+device_add id=a
+device_del nosuch
+netdev_add hubport,id=h0,hubid=3
+netdev_add hubport,id=h1,hubid=x
+netdev_add nosuch,id=h1
+info network
+set_link h0 off
+set_link nosuch on
+netdev_del h0
+info network
+sendkey ctrl-alt-nosuch
+sendkey ctrl-alt-f1 1
+sendkey 0x1e
+boot_set nosuch
+boot_set c
+nmi
+pcie_aer_inject_error a b
+hostfwd_add tcp::1-:1
+stopcapture 0
+info capture
+info usernet
+screendump x
+screendump x -f nosuch
+set_password vnc x keep
+watchdog_action nosuch
+watchdog_action pause
+system_powerdown
+system_reset
+info status
+system_wakeup
+info registers 7
+info registers 0
+info registers
+info lapic
+info lapic 9
+info mem
+info tlb
+x/2xb 0
+x/2i 0xfff0
+xp/4xb 0x1000
+xp/2i 0xffff0
+gva2gpa 0x1000
+gpa2hva 0xffffffffffff
+i/b 0x60
+o/b 0x80 1
+sum 0 1000
+cpu 0
+cpu 5
+memsave 0 10 saved
+pmemsave 0 10 saved
+info memory-devices
+info memory_size_summary
+info hotpluggable-cpus
+info numa
+info roms
+info ramblock
+info balloon
+balloon 100
+info kvm
+info sev
+info sgx
+info vm-generation-id
+info tpm
+info irq
+info pic
+info replay
+replay_break 1
+info stats vm
+info stats vcpu
+info dump
+dumpdtb x
+singlestep
+info status
+singlestep off
+sync-profile
+info sync-profile
+sync-profile nosuch
+info opcount
+info mtree -f -x
+exit_preconfig
+""".splitlines()
+
+
+@pytest.fixture(scope="module")
+def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
+    require("qemu-system-x86_64")
+    with TwoMonitors(tmp_path_factory.mktemp("absent")) as monitors:
+        yield monitors
+
+
+def test_lines_are_answered_as_by_a_qemu_that_has_none_of_it(monitors: TwoMonitors) -> None:
+    differences = [text for line in LINES if (text := told(differing(monitors, [line])))]
+    assert not differences, "\n".join(differences)
+
+
+def test_what_is_not_imitated_differs(monitors: TwoMonitors) -> None:
+    monitors.ask("dump-guest-memory x")
+    for line in NOT_IMITATED:
+        (found,) = differing(monitors, [line]).values()
+        assert is_not_imitated(line, found[1]), line
+
+
+def test_the_same_by_qmp(monitors: TwoMonitors) -> None:
+    sides = [Qmp(program.folder / "qmp") for program in (monitors.theirs, monitors.ours)]
+    try:
+        for side in sides:
+            side.ask("qmp_capabilities")
+        for command, arguments in QMP:
+            theirs, ours = (side.ask(command, arguments) for side in sides)
+            assert ours == theirs, (command, arguments)
+        theirs_told, ours_told = (side.events for side in sides)
+        assert ours_told == theirs_told
+    finally:
+        for side in sides:
+            side.close()
+
+
+def test_a_qemu_with_devices_answers_as_by_its_own_monitor(tmp_path: Path) -> None:
+    require("qemu-system-x86_64", "qemu-img")
+    machine = ("-M", "pc", "-S", "-m", "16", "-device", "qemu-xhci,id=usb", "-device", "usb-tablet")
+    processes = []
+    try:
+        processes.append(start_qemu(tmp_path / "hmp", "-monitor", "unix:m,server,nowait", *machine))
+        processes.append(start_qemu(tmp_path / "qmp", "-qmp", "unix:m,server,nowait", *machine))
+        hmp, qmp = Hmp(tmp_path / "hmp" / "m"), QmpTarget(tmp_path / "qmp" / "m")
+        compare(hmp, Monitor(qmp), ON_A_PC)
+        cpus = [hmp.answer("info cpus"), *ours(Monitor(qmp), ["info cpus"])]
+        assert [re.sub(r"\d+$", "N", answer) for answer in cpus] == ["* CPU #0: thread_id=N"] * 2
+        hmp.close()
+        qmp.close()
+    finally:
+        for process in processes:
+            end(process)
