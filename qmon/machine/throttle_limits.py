@@ -11,9 +11,13 @@ from typing import Any
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError
 from qmon.notation.object_options import LIMIT_NAMES
+from qmon.notation.visit import Form, struct
 
 VALUE_MAX = 1_000_000_000_000_000
 LENGTH = "-max-length"
+
+_KINDS = struct(" ".join(f"{name}:uint64" for name in LIMIT_NAMES))
+"""A drive's limits are unsigned, those of an object are not."""
 
 UNLIMITED: Mapping[str, int] = {name: int(name.endswith(LENGTH)) for name in LIMIT_NAMES}
 
@@ -30,15 +34,11 @@ _FIELDS = {
 
 
 def read_limits(given: Mapping[str, Any]) -> Limits:
-    """A disk's limits of a ThrottleLimits. Raises CommandError with QEMU's words.
+    """A disk's limits of a ThrottleLimits. Raises UsageError or CommandError with QEMU's words.
 
     For how long a burst may last is checked, and not kept.
     """
-    for name, value in given.items():
-        if name not in UNLIMITED:
-            raise CommandError(f"Parameter 'throttling.{name}' is unexpected")
-        if type(value) is not int:
-            raise CommandError(f"Invalid parameter type for 'throttling.{name}', expected: integer")
+    _KINDS.read(given, Form.JSON, ("throttling",))
     check_limits({**UNLIMITED, **given})
     return Limits(**{_FIELDS[name]: value for name, value in given.items() if name in _FIELDS})
 

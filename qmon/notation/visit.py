@@ -1,28 +1,20 @@
 """Values read by their kind, from the strings of an option string or from JSON, with QEMU's errors.
 
 A kind is what QAPI calls a type. The two forms differ in what a scalar is (always a string in the one) and in
-how an error names it (QEMU: qapi/qobject-input-visitor.c).
+how an error names it (QEMU: qapi/qobject-input-visitor.c). QMP's arguments are checked here too:
+``qmon.qmp.schema`` makes kinds of a function's annotations.
 """
 
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from qmon.errors import UsageError
 from qmon.notation.keyval import FALSE_WORDS, TRUE_WORDS
-from qmon.notation.units import parse_size
-
-INT64_MAX = (1 << 63) - 1
-UINT64_MAX = (1 << 64) - 1
-_RANGE_MAX = 1 << 16
-"""So many numbers a range may have: what takes one takes far fewer."""
-
-_C_SPACE = " \t\n\v\f\r"
-_C_INTEGER = re.compile(rf"[{_C_SPACE}]*([-+]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
+from qmon.notation.units import INT64_MAX, UINT64_MAX, read_integer
 
 
 class Form(enum.Enum):
@@ -31,7 +23,9 @@ class Form(enum.Enum):
     KEYVAL = "keyval"
     """Every scalar is a string: ``limits.iops-total=5``."""
     OPTION = "option"
-    """The same on a command line, where a list may be written ``host-nodes=0-3`` and errors are others."""
+    """The same on a command line, with other errors."""
+    STRING = "string"
+    """A scalar alone, as a monitor command takes it: ``migrate_set_parameter x-checkpoint-delay 5``."""
     JSON = "json"
 
 
@@ -55,32 +49,6 @@ def _bare_name(path: Path) -> str:
     return path[-1] if path and isinstance(path[-1], str) else "null"
 
 
-def parse_integer(text: str) -> int:
-    """Read an integer as C's ``strtoll`` with base 0 does. Raises ValueError when it is none."""
-    match = _C_INTEGER.fullmatch(text)
-    if match is None:
-        raise ValueError("not an integer")
-    sign, digits = match.groups()
-    if len(digits) > 100:
-        raise ValueError("not in any range")
-    base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
-    value = int(digits, base)
-    return -value if sign == "-" else value
-
-
-def parse_ranges(text: str) -> list[int]:
-    """Read numbers and ranges, ``1,3-5``. Raises ValueError."""
-    found: list[int] = []
-    for piece in text.split(","):
-        first, dash, last = piece.partition("-")
-        start = parse_integer(first)
-        end = parse_integer(last) if dash else start
-        if not 0 <= start <= end <= UINT64_MAX or end - start >= _RANGE_MAX:
-            raise ValueError("not a range")
-        found += range(start, end + 1)
-    return found
-
-
 class Kind(Protocol):
     """What a value may be."""
 
@@ -92,13 +60,17 @@ def _wrong_type(path: Path, form: Form, expected: str) -> UsageError:
     return UsageError(f"Invalid parameter type for '{show_path(path, form)}', expected: {expected}")
 
 
-_ON_COMMAND_LINE = {"int": "an int64 value", "uint": "a uint64 value", "size": "a size value"}
-_BELOW = {"int": "integer", "uint": "integer"}
+_EXPECTED = {
+    Form.KEYVAL: {"int": "integer", "uint": "integer"},
+    Form.OPTION: {"int": "an int64 value", "uint": "a uint64 value"},
+    Form.STRING: {"int": "int64", "uint": "uint64"},
+    Form.JSON: {},
+}
+"""What an error calls a kind that is not called so itself."""
 
 
 def _expects(path: Path, form: Form, expected: str) -> UsageError:
-    if form is not Form.JSON:
-        expected = (_ON_COMMAND_LINE if form is Form.OPTION else _BELOW).get(expected, expected)
+    expected = _EXPECTED[form].get(expected, expected)
     return UsageError(f"Parameter '{show_path(path, form)}' expects {expected}")
 
 
@@ -111,10 +83,14 @@ def _scalar(value: Any, form: Form, path: Path) -> str:
 
 def _parse(value: Any, form: Form, path: Path, expected: str) -> int:
     """The number of an option string. Raises UsageError."""
+    text = _scalar(value, form, path)
     try:
-        return parse_integer(_scalar(value, form, path))
+        number, end = read_integer(text)
     except ValueError as error:
         raise _expects(path, form, expected) from error
+    if end != len(text):
+        raise _expects(path, form, expected)
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +124,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A signed integer of ``bits`` bits."""
-
-    bits: int = 64
+    """A signed integer of 64 bits."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is not Form.JSON:
@@ -159,8 +133,6 @@ class Integer:
                 raise _expects(path, form, "int")
         elif type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
             raise _wrong_type(path, form, "integer")
-        if not -(1 << self.bits - 1) <= value < 1 << self.bits - 1:
-            raise UsageError(f"Parameter '{_bare_name(path)}' expects int{self.bits}_t")
         return value
 
 
@@ -184,16 +156,23 @@ class Unsigned:
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """Bytes; in an option string maybe with a suffix."""
+class Number:
+    """A number with or without a fraction; in JSON alone."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.JSON:
-            return Unsigned().read(value, form, path)
-        try:
-            return parse_size(_scalar(value, form, path).lstrip(_C_SPACE).removeprefix("+"))
-        except ValueError as error:
-            raise _expects(path, form, "size") from error
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _wrong_type(path, form, "number")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class TextOrNull:
+    """QAPI's StrOrNull; null in JSON alone."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if form is Form.JSON and not isinstance(value, str | None):
+            raise _wrong_type(path, form, "StrOrNull")
+        return value if value is None else Text().read(value, form, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,11 +195,6 @@ class ListOf:
     member: Kind
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.OPTION and isinstance(value, str) and isinstance(self.member, Unsigned):
-            try:
-                value = [str(number) for number in parse_ranges(value)]
-            except ValueError as error:
-                raise _expects(path, form, "a uint64 value or range") from error
         if not isinstance(value, list):
             raise _wrong_type(path, form, "array")
         return [self.member.read(item, form, (*path, number)) for number, item in enumerate(value)]
@@ -252,6 +226,32 @@ class Struct:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeAndData:
+    """A union that is written as ``{type, data}``: the type says which kind the data has."""
+
+    kinds: Mapping[str, Kind]
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong_type(path, form, "object")
+        if "type" not in value:
+            raise UsageError(f"Parameter '{show_path((*path, 'type'), form)}' is missing")
+        name = Choice(tuple(self.kinds)).read(value["type"], form, (*path, "type"))
+        members = {"type": Text(), "data": self.kinds[name]}
+        return Struct(members, frozenset(members)).read(value, form, path)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyObject:
+    """An object whose members are checked elsewhere."""
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong_type(path, form, "object")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Anything:
     """A value that nobody looks at."""
 
@@ -263,17 +263,13 @@ _KINDS: dict[str, Kind] = {
     "str": Text(),
     "bool": Switch(),
     "int": Integer(),
-    "int32": Integer(32),
-    "uint16": Unsigned(16),
     "uint32": Unsigned(32),
     "uint64": Unsigned(),
-    "size": Size(),
-    "any": Anything(),
 }
 
 
 def struct(text: str, others: Mapping[str, Kind] | None = None) -> Struct:
-    """A Struct from a line like ``match:str! policy:deny|allow nodes:[uint16]``; ``!`` is required.
+    """A Struct from a line like ``match:str! policy:deny|allow names:[str]``; ``!`` is required.
 
     ``others`` are kinds by further names.
     """

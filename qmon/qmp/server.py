@@ -12,7 +12,7 @@ from qmon.host.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.json_pieces import json_pieces
 from qmon.qmp.peer import Peer
-from qmon.qmp.schema import check_members
+from qmon.qmp.schema import Signature
 from qmon.qmp.target import Event, Target
 from qmon.version import version_info
 
@@ -25,6 +25,7 @@ HELD_MAX = 4 << 20
 """A client that lets so many events wait behind an answer is given up."""
 
 _MEMBERS = ("execute", "arguments", "id")
+_NEGOTIATION = Signature.of({"enable": list[str] | None})
 
 
 def greeting() -> dict[str, Any]:
@@ -102,7 +103,7 @@ class _Session:
                 "Capabilities negotiation is already complete, command ignored",
                 CommandNotFoundError.error_class,
             )
-        check_members(arguments, {"enable": list[str]}, frozenset())
+        _NEGOTIATION.bind(arguments)
         for capability in arguments.get("enable", []):
             raise CommandError(f"Capability '{capability}' is not offered: this server offers none")
         self.negotiated = True

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.notation.keyval import parse_size_option, parse_switch
-from qmon.notation.units import INT64_MAX, parse_size, parse_unsigned
+from qmon.notation.keyval import parse_size_option
+from qmon.notation.units import INT64_MAX, parse_size
+from qmon.notation.visit import Form, Kind, Switch, Unsigned
 
 _SCALED_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0[xX][0-9a-fA-F]+[kKmMgGtTpP]")
 
@@ -33,25 +34,13 @@ def _bandwidth(name: str, text: str) -> int:
     return value
 
 
-def _unsigned(bits: int) -> Callable[[str, str], int]:
-    def read(name: str, text: str) -> int:
-        try:
-            value = parse_unsigned(text)
-        except ValueError:
-            raise CommandError(f"Parameter '{name}' expects uint64") from None
-        if value >= 1 << bits:
-            raise CommandError(f"Parameter '{name}' expects uint{bits}_t")
-        return value
-
-    return read
+def _by_kind(kind: Kind) -> Callable[[str, str], Any]:
+    return lambda name, text: kind.read(text, Form.STRING, (name,))
 
 
-_small = _unsigned(8)
-_number = _unsigned(32)
-
-
-def _switch(name: str, text: str) -> bool:
-    return parse_switch(name, text)
+_small = _by_kind(Unsigned(8))
+_number = _by_kind(Unsigned(32))
+_switch = _by_kind(Switch())
 
 
 def _text(name: str, text: str) -> str:

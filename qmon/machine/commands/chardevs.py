@@ -4,79 +4,49 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal
 
 from qmon.chardev.chardevs import Chardevs
 from qmon.chardev.ringbuf import RingbufChardev
 from qmon.errors import CommandError
 from qmon.notation.chardev_options import KINDS
+from qmon.notation.visit import TypeAndData, struct
 from qmon.qmp.registry import command
-from qmon.qmp.schema import Uint32, check_members, check_value
 
 Format = Literal["utf8", "base64"]
 
 
-class UnixData(TypedDict):
-    """QAPI: UnixSocketAddress."""
+_ADDRESS = TypeAndData(
+    {
+        "inet": struct("host:str! port:str! numeric:bool to:uint32 ipv4:bool ipv6:bool"),
+        "unix": struct("path:str! abstract:bool tight:bool"),
+        "fd": struct("str:str!"),
+    }
+)
+"""QAPI: SocketAddressLegacy."""
 
-    path: str
-    abstract: NotRequired[bool]
-    tight: NotRequired[bool]
-
-
-class InetData(TypedDict):
-    """QAPI: InetSocketAddress."""
-
-    host: str
-    port: str
-    numeric: NotRequired[bool]
-    to: NotRequired[Uint32]
-    ipv4: NotRequired[bool]
-    ipv6: NotRequired[bool]
-
-
-class StringData(TypedDict):
-    """QAPI: String."""
-
-    str: str
-
-
-_ADDRESSES: dict[str, Any] = {"inet": InetData, "unix": UnixData, "fd": StringData}
-"""The data of a SocketAddressLegacy by its type."""
-
-_ADDRESS = object()
-"""Stands for a SocketAddressLegacy in the table below."""
-
-_COMMON = {"logfile": str, "logappend": bool}
-
-_FIELDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "file": ("out", {"in": str, "out": str, "append": bool}),
-    "memory": ("", {"size": int}),
-    "mux": ("chardev", {"chardev": str}),
-    "null": ("", {}),
-    "pipe": ("device", {"device": str}),
-    "pty": ("", {}),
-    "ringbuf": ("", {"size": int}),
-    "socket": (
-        "addr",
-        {
-            "addr": _ADDRESS,
-            "tls-creds": str,
-            "tls-authz": str,
-            "server": bool,
-            "wait": bool,
-            "nodelay": bool,
-            "telnet": bool,
-            "tn3270": bool,
-            "websocket": bool,
-            "reconnect": int,
-        },
-    ),
-    "stdio": ("", {"signal": bool}),
-    "udp": ("remote", {"remote": _ADDRESS, "local": _ADDRESS}),
+_BACKENDS = {
+    "file": "in:str out:str! append:bool",
+    "memory": "size:int",
+    "mux": "chardev:str!",
+    "null": "",
+    "pipe": "device:str!",
+    "pty": "",
+    "ringbuf": "size:int",
+    "socket": """addr:address! tls-creds:str tls-authz:str server:bool wait:bool nodelay:bool telnet:bool
+        tn3270:bool websocket:bool reconnect:int""",
+    "stdio": "signal:bool",
+    "udp": "remote:address! local:address",
 }
-"""The data of a ChardevBackend by its type: what it must have, and what it may have."""
+_BACKEND = TypeAndData(
+    {
+        name: struct(f"logfile:str logappend:bool {options}", {"address": _ADDRESS})
+        for name, options in _BACKENDS.items()
+    }
+)
+"""QAPI: ChardevBackend."""
+
+Backend = Annotated[dict[str, Any], _BACKEND]
 
 
 class ChardevCommands:
@@ -97,9 +67,9 @@ class ChardevCommands:
         return [{"name": kind} for kind in KINDS]
 
     @command("chardev-add")
-    async def add(self, id: str, backend: dict[str, Any]) -> dict[str, Any]:
+    async def add(self, id: str, backend: Backend) -> dict[str, Any]:
         """Make one; a server that is to wait for a client is complete when one has come."""
-        kind, data = _check_backend(backend)
+        kind, data = backend["type"], backend["data"]
         self._chardevs.check_is_free(id)
         try:
             chardev = await self._chardevs.add(id, kind, data)
@@ -108,8 +78,8 @@ class ChardevCommands:
         return _made(chardev.filename)
 
     @command("chardev-change")
-    async def change(self, id: str, backend: dict[str, Any]) -> dict[str, Any]:
-        kind, data = _check_backend(backend)
+    async def change(self, id: str, backend: Backend) -> dict[str, Any]:
+        kind, data = backend["type"], backend["data"]
         return _made((await self._chardevs.change(id, kind, data)).filename)
 
     @command("chardev-remove")
@@ -167,37 +137,3 @@ def _made(filename: str) -> dict[str, Any]:
     """QAPI's ChardevReturn."""
     kind, _, path = filename.partition(":")
     return {"pty": path} if kind == "pty" else {}
-
-
-def _check_backend(backend: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind and the data of a ChardevBackend. Raises CommandError."""
-    kind = _type_of(backend, "backend")
-    if kind not in _FIELDS:
-        raise CommandError(f"Parameter 'type' does not accept value '{kind}'")
-    check_members(backend, {"type": str, "data": dict}, frozenset({"type", "data"}), "backend.")
-    required, fields = _FIELDS[kind]
-    data = backend["data"]
-    addresses = [name for name, field in fields.items() if field is _ADDRESS]
-    plain = {name: Any if field is _ADDRESS else field for name, field in fields.items()}
-    check_members(data, _COMMON | plain, frozenset(filter(None, [required])), "backend.data.")
-    for name in addresses:
-        if name in data:
-            _check_address(data[name], f"backend.data.{name}")
-    return kind, data
-
-
-def _type_of(union: Mapping[str, Any], path: str) -> str:
-    """What a union says that it is: looked at before all else. Raises CommandError."""
-    given = {name: value for name, value in union.items() if name == "type"}
-    check_members(given, {"type": str}, frozenset({"type"}), f"{path}.")
-    return str(given["type"])
-
-
-def _check_address(address: Any, path: str) -> None:
-    """A SocketAddressLegacy. Raises CommandError."""
-    check_value(address, dict, path)
-    kind = _type_of(address, path)
-    if kind not in _ADDRESSES:
-        raise CommandError(f"Parameter 'type' does not accept value '{kind}'")
-    check_members(address, {"type": str, "data": dict}, frozenset({"type", "data"}), f"{path}.")
-    check_value(address["data"], _ADDRESSES[kind], f"{path}.data")
