@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from qmon.errors import UsageError
-from qmon.notation.keyval import FALSE_WORDS, TRUE_WORDS
+from qmon.notation.keyval import parse_switch
 from qmon.notation.units import INT64_MAX, UINT64_MAX, read_integer
 
 
@@ -111,12 +111,7 @@ class Switch:
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is not Form.JSON:
-            word = _scalar(value, form, path)
-            if word in TRUE_WORDS:
-                return True
-            if word in FALSE_WORDS:
-                return False
-            raise _expects(path, form, "'on' or 'off'")
+            return parse_switch(show_path(path, form), _scalar(value, form, path))
         if not isinstance(value, bool):
             raise _wrong_type(path, form, "boolean")
         return value
