@@ -357,7 +357,8 @@ class GuestDisk:
         """A migration's own requests go to the drive's node and are not throttled, as with QEMU."""
         drive = self._drive
         throttle = drive.device.throttle
-        return ThrottleFilter(drive.node, throttle, drive.gate) if throttle.limits else drive.node
+        top = drive.stack.top
+        return ThrottleFilter(top, throttle, drive.gate) if throttle.limits else top
 
     @property
     def gate(self) -> Gate:
