@@ -11,16 +11,33 @@ from qmon.notation.object_options import LIMIT_NAMES
 THROTTLING = "throttling."
 
 _OURS = frozenset(
-    (
-        *("file", "id", "format", "driver", "if", "readonly", "read-only", "index", "bus", "unit", "media"),
-        *("snapshot", "node-name", "group", f"{THROTTLING}group"),
-    )
+    [
+        "file",
+        "id",
+        "format",
+        "driver",
+        "if",
+        "read-only",
+        "index",
+        "bus",
+        "unit",
+        "media",
+        "snapshot",
+        "node-name",
+        "throttling.group",
+    ]
 )
 _SWITCHES = frozenset(
-    (
-        *("cache.direct", "cache.no-flush", "cache.writeback", "copy-on-read", "auto-read-only"),
-        *("force-share", "stats-account-failed", "stats-account-invalid"),
-    )
+    [
+        "cache.direct",
+        "cache.no-flush",
+        "cache.writeback",
+        "copy-on-read",
+        "auto-read-only",
+        "force-share",
+        "stats-account-failed",
+        "stats-account-invalid",
+    ]
 )
 _LIMITS = frozenset(f"{THROTTLING}{name}" for name in LIMIT_NAMES)
 _WITHOUT_EFFECT = _SWITCHES | {"cache", "aio", "discard", "detect-zeroes", "rerror", "werror"}
@@ -34,8 +51,9 @@ _ALIASES = {
         for short, what in (("", "total"), ("_rd", "read"), ("_wr", "write"))
         for end in ("", "_max")
     },
+    "readonly": "read-only",
 }
-"""QEMU's older names of the limits."""
+"""QEMU's older names."""
 
 _CHOICES = {
     "cache": ("none off directsync writeback unsafe writethrough", "invalid cache option"),
@@ -45,7 +63,7 @@ _CHOICES = {
     "rerror": ("ignore stop report", "'{}' invalid read error action"),
     "discard": ("ignore off unmap on", "Invalid discard option"),
 }
-"""By key its values, and what QEMU says of another one; in the order in which QEMU looks at them."""
+"""By key its values, and what QEMU says of another one."""
 
 
 def is_known_key(key: str) -> bool:
@@ -62,24 +80,20 @@ def _is_without_effect(key: str) -> bool:
     return key in _WITHOUT_EFFECT or key.startswith("stats-intervals.")
 
 
-def check_values(keys: Mapping[str, str]) -> None:
-    """Check what is not a drive's own: switches, numbers and choices. Raises UsageError with QEMU's words."""
+def check_aliases(keys: Mapping[str, str]) -> None:
+    """Raises UsageError where a key is given by both its names."""
     for alias, name in _ALIASES.items():
         if alias in keys and name in keys:
             raise UsageError(f"'{name}' and its alias '{alias}' can't be used at the same time")
-    _check_choice("cache", keys)
-    for key, value in keys.items():
-        if key in _SWITCHES:
-            parse_switch(key, value)
-    read_limits(keys)
-    for key in _CHOICES:
-        _check_choice(key, keys)
 
 
-def _check_choice(key: str, keys: Mapping[str, str]) -> None:
-    values, refusal = _CHOICES[key]
-    if key in keys and keys[key] not in values.split():
-        raise UsageError(refusal.format(keys[key]))
+def check_values(keys: Mapping[str, str], *names: str) -> None:
+    """Check the values of switches and choices, where they are given. Raises UsageError with QEMU's words."""
+    for name in names:
+        if name in _SWITCHES and name in keys:
+            parse_switch(name, keys[name])
+        elif name in keys and keys[name] not in _CHOICES[name][0].split():
+            raise UsageError(_CHOICES[name][1].format(keys[name]))
 
 
 def read_limits(keys: Mapping[str, str]) -> dict[str, int]:

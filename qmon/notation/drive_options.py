@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from qmon.errors import UsageError
 from qmon.notation.drive_keys import (
+    check_aliases,
     check_values,
     is_known_key,
     read_group,
@@ -70,23 +71,29 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
     name = keys.get("id")
     if name is not None and not is_identifier(name):
         raise UsageError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
-    if "readonly" in keys and "read-only" in keys:
-        raise UsageError("'read-only' and its alias 'readonly' can't be used at the same time")
+    check_aliases(keys)
+    check_values(keys, "cache")
+    bus, unit, index = (_read_number(key, keys) for key in ("bus", "unit", "index"))
+    read_only = parse_switch("read-only", keys.get("readonly", keys.get("read-only", "off")))
+    check_values(keys, "copy-on-read")
     media = keys.get("media", "disk")
     if media not in ("disk", "cdrom"):
         raise UsageError(f"'{media}' invalid media")
     interface = keys.get("if", interface)
     if interface not in UNITS_PER_BUS:
         raise UsageError(f"unsupported bus type '{interface}'")
-    index, bus, unit = (_read_number(key, keys) for key in ("index", "bus", "unit"))
     if index is not None and (bus or unit is not None):
         raise UsageError("index cannot be used with bus and unit")
-    read_only = parse_switch("read-only", keys.get("readonly", keys.get("read-only", "off")))
-    check_values(keys)
-    if "format" in keys and "driver" in keys:
-        raise UsageError("Cannot specify both 'driver' and 'format'")
+    check_values(keys, "stats-account-invalid")
     if parse_switch("snapshot", keys.get("snapshot", "off")):
         raise UsageError("snapshot=on is not supported: put an overlay on the image and name it")
+    check_values(keys, "stats-account-failed")
+    limits = read_limits(keys)
+    check_values(keys, "aio", "detect-zeroes")
+    if "format" in keys and "driver" in keys:
+        raise UsageError("Cannot specify both 'driver' and 'format'")
+    check_values(keys, "werror", "rerror", "cache.no-flush", "cache.writeback", "auto-read-only")
+    check_values(keys, "cache.direct", "force-share", "discard")
     file, format = keys.get("file", ""), keys.get("format", keys.get("driver"))
     unknown = next((key for key in keys if not is_known_key(key)), None)
     if unknown is not None:
@@ -99,7 +106,7 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         format=format,
         interface=interface,
         read_only=read_only or media == "cdrom",
-        limits=read_limits(keys),
+        limits=limits,
         group=read_group(keys),
         node_name=keys.get("node-name"),
         is_cdrom=media == "cdrom",

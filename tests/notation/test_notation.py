@@ -166,6 +166,52 @@ class TestAddresses:
         assert file.read_text() == "precious"
 
 
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("text", "value", "end"),
+        [
+            ("0x1fg", 31, 4),
+            ("0xg", 0, 1),
+            ("010", 8, 3),
+            ("08", 0, 1),
+            (" \t-5x", -5, 4),
+            ("+7", 7, 2),
+        ],
+    )
+    def test_an_integer_ends_where_c_ends_it(self, text: str, value: int, end: int) -> None:
+        assert units.read_integer(text) == (value, end)
+
+    @pytest.mark.parametrize("text", ["", "-", "x1", "\xa05", "\u0661"])
+    def test_what_does_not_begin_as_an_integer_is_none(self, text: str) -> None:
+        with pytest.raises(ValueError, match="invalid number"):
+            units.read_integer(text)
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("08", "Parameter 'n' expects a number"),
+            ("99999999999999999999", "Value '99999999999999999999' is too large for parameter 'n'"),
+            ("9" * 5000 + "x", "Parameter 'n' expects a number"),
+        ],
+    )
+    def test_an_option_that_is_no_number_is_refused_in_qemus_words(self, value: str, message: str) -> None:
+        assert refusal(lambda text: keyval.parse_number("n", text), value) == message
+
+    def test_a_negative_number_counts_down_from_the_top(self) -> None:
+        assert keyval.parse_number("n", "-1") == (1 << 64) - 1
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("16E", "Value '16E' is out of range for parameter 'n'"),
+            ("99999999999999999999x", f"Parameter 'n' {units.SIZE_HINT}"),
+            ("++1", f"Parameter 'n' {units.SIZE_HINT}"),
+        ],
+    )
+    def test_an_option_that_is_no_size_is_refused_in_qemus_words(self, value: str, message: str) -> None:
+        assert refusal(lambda text: keyval.parse_size_option("n", text), value) == message
+
+
 class TestSizes:
     @given(st.integers(0, (1 << 64) - 1))
     def test_bytes_are_read_exactly(self, size: int) -> None:

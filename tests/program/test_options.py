@@ -175,6 +175,9 @@ def test_ids_are_those_that_qemu_gives(argv: list[str], ids: list[str]) -> None:
         (["file=a,id=d,if=none", "file=b,node-name=d"], "node-name=d is conflicting with a device id"),
         (["if=none,file=a,id=n,node-name=n"], "Device name 'n' conflicts with an existing node name"),
         (["file=a,node-name=n", "file=b,id=n"], "Device name 'n' conflicts with an existing node name"),
+        (["file=a,media=tape,cache=x"], "invalid cache option"),
+        (["file=a,discard=x,format=raw,driver=raw"], "Cannot specify both 'driver' and 'format'"),
+        (["if=none,id=d,colour=red"], "Must specify either driver or file"),
         (["if=none,id=d"], "a drive without an image is not supported: add file=FILE"),
     ],
 )  # fmt: skip
