@@ -1535,15 +1535,16 @@ DEFHEADING(Objects)
 
 SRST
 ``object_add`` [``qom-type=``]\ *type*\ ``,id=``\ *id*\ [``,``\ *property*\ ``=``\ *value*]...
-  Make the object *id* of a type. A comma in a value is written twice. A property within another is
-  written with a dot, a member of a list with its number: ``limits.iops-total=500``,
-  ``rules.0.match=fred``. The whole can be JSON too. ``object_add help`` lists the types,
+  Add the object *id* of the type *type*. In a value, write a comma twice. Write a property of a
+  property with a dot, and a member of a list with its number: ``limits.iops-total=500``,
+  ``rules.0.match=fred``. The argument can also be JSON. ``object_add help`` lists the types,
   ``object_add`` *type*\ ``,help`` the properties of one.
 
-  The types are ``secret`` (a password or a key), ``tls-creds-*`` (the folder of certificates or keys),
-  ``authz-*`` (who may connect), ``throttle-group`` (limits) and ``iothread`` (a name alone). QEMU's other
-  types are refused. Encrypted secrets (``keyid``, ``iv``) are refused too. Unlike QEMU,
-  ``authz-list-file`` can be made.
+  A ``secret`` holds a password or a key. ``tls-creds-*`` names the folder of certificates or keys.
+  ``authz-*`` says who may connect. A ``throttle-group`` holds limits. An ``iothread`` is only a
+  name: qmon serves drives with threads of its own. QEMU's other types are refused, and so are
+  encrypted secrets (``keyid``, ``iv``). ``authz-list-file`` is accepted here; QEMU's monitor
+  refuses it.
 
   ::
 
@@ -1569,7 +1570,8 @@ ERST
 
 SRST
 ``object_del`` *id*
-  Delete an object that ``object_add`` or ``-object`` made. One that is still being made is refused.
+  Remove an object that ``object_add`` or ``-object`` added. The command is refused while the object
+  is still being made.
 
   ::
 
