@@ -115,7 +115,7 @@ ERST
 
 SRST
 ``sync-profile`` [``on``\|\ ``off``\|\ ``reset``]
-  Measure how long threads wait for locks. qmon does not.
+  Measure how long threads wait for locks. qmon has no such measurement.
 
   ::
 
@@ -406,9 +406,9 @@ ERST
 
 SRST
 ``watchdog_action`` *action*
-  Set what happens when the guest's watchdog runs out: ``reset``, ``shutdown``, ``poweroff``,
-  ``pause``, ``debug``, ``none`` or ``inject-nmi``. The embedded machine has no watchdog: any of these
-  is taken, and nothing comes of it.
+  Choose what happens when the guest's watchdog expires: ``reset``, ``shutdown``, ``poweroff``,
+  ``pause``, ``debug``, ``none`` or ``inject-nmi``. The embedded machine has no watchdog: it accepts
+  any of these without effect.
 
   ::
 
@@ -427,7 +427,7 @@ ERST
 
 SRST
 ``nmi``
-  Send the processor a non-maskable interrupt. The embedded machine has no processor and refuses::
+  Send the CPU a non-maskable interrupt. The embedded machine has no CPU and refuses the command::
 
     (qemu) nmi
     Error: this feature or command is not currently supported
@@ -1398,8 +1398,8 @@ ERST
 
 SRST
 ``x_colo_lost_heartbeat``
-  Take over from a machine with which this one is kept in step by COLO. There is no COLO here, so it
-  is always refused.
+  Take over from a COLO partner that stopped answering. qmon has no COLO, so the command is always
+  refused.
 
   ::
 
@@ -1417,8 +1417,8 @@ ERST
 
 SRST
 ``calc_dirty_rate`` [``-r``] [``-b``] *second* [*sample_pages_per_GB*]
-  Measure for *second* seconds how fast a guest writes its memory; ``info dirty_rate`` shows the result.
-  The embedded machine has no memory.
+  Measure for *second* seconds how fast the guest writes to its memory. ``info dirty_rate`` shows
+  the result. The embedded machine has no memory.
 
   ::
 
@@ -1436,7 +1436,8 @@ ERST
 
 SRST
 ``set_vcpu_dirty_limit`` *dirty_rate* [*cpu_index*]
-  Limit one virtual CPU, or all, to *dirty_rate* MB a second. It needs KVM, so it is always refused.
+  Limit one virtual CPU, or all of them, to *dirty_rate* MB per second. The command needs KVM, so it
+  is always refused.
 
   ::
 
@@ -1454,7 +1455,8 @@ ERST
 
 SRST
 ``cancel_vcpu_dirty_limit`` [*cpu_index*]
-  Take the limit of one virtual CPU, or of all, away. There is none here, which is no error.
+  Remove the limit of one virtual CPU, or of all of them. The embedded machine has no such limit,
+  which is not an error.
 
   ::
 
@@ -1472,8 +1474,8 @@ ERST
 
 SRST
 ``client_migrate_info`` *protocol* *hostname* [*port* [*tls-port* [*cert-subject*]]]
-  Have the viewers of a remote screen reconnect to *hostname* when a migration is over. Only SPICE
-  knows that, and this machine has no screen, so it is always refused.
+  Tell the clients of a remote screen to reconnect to *hostname* after a migration. Only SPICE
+  supports this, and the embedded machine has no screen, so the command is always refused.
 
   ::
 
@@ -1493,8 +1495,8 @@ ERST
 
 SRST
 ``migration_mode`` *mode*
-  Turn the tracking of storage attributes on (1) or off (0), on IBM Z machines alone: anywhere else
-  it is refused.
+  Turn the tracking of storage attributes on (1) or off (0). Only IBM Z machines have it; the
+  embedded machine refuses the command.
 
   ::
 
@@ -1512,9 +1514,9 @@ ERST
 
 SRST
 ``announce_self`` [*interfaces* [*id*]]
-  Send announcements from all network cards, or from those in the list *interfaces*, as often as the
-  parameters ``announce-rounds`` and so on say; with *id* the announcing can be named. This machine
-  has no network card, so nothing is sent.
+  Send announcements from all network cards, or from those in the comma-separated list *interfaces*.
+  The parameters that begin with ``announce`` set how often. *id* names the announcement. The
+  embedded machine has no network card, so nothing is sent.
 
   ::
 
@@ -1592,7 +1594,8 @@ ERST
 
 SRST
 ``qom-list`` [*path*]
-  List the properties of an object in a QEMU's object tree. The embedded machine has no object tree.
+  List the properties and the children of an object in QEMU's object tree. The embedded machine has
+  no object tree.
 
   ::
 
@@ -1611,7 +1614,7 @@ ERST
 
 SRST
 ``qom-get`` *path* *property*
-  Show a property of an object in a QEMU's object tree. The embedded machine has no object tree.
+  Show a property of an object in QEMU's object tree. The embedded machine has no object tree.
 
   ::
 
@@ -1630,8 +1633,8 @@ ERST
 
 SRST
 ``qom-set`` [``-j``] *path* *property* *value*
-  Set a property of an object in a QEMU's object tree; with ``-j`` *value* is JSON. The embedded machine
-  has no object tree.
+  Set a property of an object in QEMU's object tree. With ``-j``, *value* is JSON. The embedded
+  machine has no object tree.
 
   ::
 
@@ -1792,7 +1795,7 @@ DEFHEADING(CPU and memory)
 
 SRST
 ``cpu`` *index*
-  Choose the CPU that commands about one mean by default. The machine has none::
+  Select the CPU that later commands act on by default. The embedded machine has no CPU::
 
     (qemu) cpu 0
     invalid CPU index
@@ -1809,8 +1812,9 @@ ERST
 SRST
 ``x/``\ *fmt* *addr*
   Show guest memory from the virtual address *addr* on. *fmt* is a count, a format (``x d u o c``,
-  ``i`` for instructions) and a size (``b h w g`` for 1, 2, 4 and 8 bytes), each optional; format
-  and size stay in force. An address is virtual to a CPU, and the machine has none::
+  or ``i`` for instructions) and a size (``b h w g`` for 1, 2, 4 and 8 bytes). Each is optional; a
+  format and a size hold for later lines too. A CPU translates virtual addresses, and the embedded
+  machine has no CPU::
 
     (qemu) x/4xb 0x1000
     Can not dump without CPU
@@ -1826,8 +1830,8 @@ ERST
 
 SRST
 ``xp/``\ *fmt* *addr*
-  Show guest memory from the physical address *addr* on, with the formats of ``x``. The embedded machine
-  has no memory.
+  Show guest memory from the physical address *addr* on, in the formats of ``x``. The embedded
+  machine has no memory.
 
   ::
 
@@ -1845,7 +1849,8 @@ ERST
 
 SRST
 ``gpa2hva`` *addr*
-  Show where in QEMU's process the guest-physical address *addr* is. The embedded machine has no memory.
+  Show the address in QEMU's process of the guest-physical address *addr*. The embedded machine has
+  no memory.
 
   ::
 
@@ -1863,8 +1868,8 @@ ERST
 
 SRST
 ``gpa2hpa`` *addr*
-  Show where in the host's physical memory the guest-physical address *addr* is. The embedded machine
-  has no memory.
+  Show the address in the host's physical memory of the guest-physical address *addr*. The embedded
+  machine has no memory.
 
   ::
 
@@ -1882,7 +1887,8 @@ ERST
 
 SRST
 ``gva2gpa`` *addr*
-  Translate the virtual address *addr* as the CPU would. The machine has none::
+  Translate the virtual address *addr* to a physical one, as the CPU does. The embedded machine has
+  no CPU::
 
     (qemu) gva2gpa 0x1000
     No cpu
@@ -1898,8 +1904,8 @@ ERST
 
 SRST
 ``i/``\ *fmt* *addr*\ [``.``\ *index*]
-  Read from the I/O port *addr*; with *index*, write that to it first and read from the next one.
-  The format's size is the port's. The embedded machine has no I/O ports.
+  Read the I/O port *addr*. With *index*, first write *index* to that port, then read the next port.
+  The size in *fmt* is the size of the port. The embedded machine has no I/O ports.
 
   ::
 
@@ -1935,8 +1941,8 @@ ERST
 
 SRST
 ``memsave`` *addr* *size* *file*
-  Save *size* bytes from the virtual address *addr* on. An address is virtual to a CPU, and the
-  machine has none::
+  Write *size* bytes of memory from the virtual address *addr* on to *file*. A CPU translates
+  virtual addresses, and the embedded machine has no CPU::
 
     (qemu) memsave 0 4096 "memory.bin"
     No CPU available
@@ -1952,7 +1958,8 @@ ERST
 
 SRST
 ``pmemsave`` *addr* *size* *file*
-  Save *size* bytes from the physical address *addr* on to *file*. The embedded machine has no memory.
+  Write *size* bytes of memory from the physical address *addr* on to *file*. The embedded machine
+  has no memory.
 
   ::
 
@@ -1970,9 +1977,9 @@ ERST
 
 SRST
 ``dump-guest-memory`` [``-p``] [``-d``] [``-z``\|\ ``-l``\|\ ``-s``\|\ ``-w``] *filename* [*begin* *length*]
-  Write guest memory as an ELF core, or compressed by zlib (``-z``), lzo (``-l``) or snappy (``-s``),
-  or for Windows' debugger (``-w``). The machine has none to write. No file is made, where QEMU
-  leaves an empty one.
+  Write guest memory to *filename*: as an ELF core, compressed by zlib (``-z``), lzo (``-l``) or
+  snappy (``-s``), or in the format of Windows' debugger (``-w``). The embedded machine has no
+  memory. No file is made; QEMU leaves an empty one.
 
   ::
 
@@ -1992,7 +1999,7 @@ ERST
 
 SRST
 ``dump-skeys`` *filename*
-  Save the storage keys of an S390 guest to *filename*. This machine is no S390 one.
+  Save the storage keys of an S390 guest to *filename*. The embedded machine is not an S390 machine.
 ERST
 
     {
@@ -2005,7 +2012,7 @@ ERST
 
 SRST
 ``dumpdtb`` *filename*
-  Save the flattened device tree of a machine that is described by one. This one is not::
+  Write the machine's flattened device tree to *filename*. The embedded machine has no device tree::
 
     (qemu) dumpdtb tree.dtb
     Error: This machine doesn't have a FDT
@@ -2021,7 +2028,7 @@ ERST
 
 SRST
 ``sum`` *addr* *size*
-  Show the sum of *size* bytes of physical memory from *addr* on, in 16 bits. The embedded machine has no
+  Show the 16-bit sum of *size* bytes of physical memory from *addr* on. The embedded machine has no
   memory.
 
   ::
@@ -2040,7 +2047,7 @@ ERST
 
 SRST
 ``mce`` [``-b``] *cpu* *bank* *status* *mcgstatus* *addr* *misc*
-  Have a CPU see a hardware error. The embedded machine has no CPU.
+  Inject a machine-check error into a CPU. The embedded machine has no CPU.
 
   ::
 
@@ -2058,7 +2065,8 @@ ERST
 
 SRST
 ``balloon`` *target*
-  Ask the guest to give memory back until it has *target* MiB. That takes a balloon device::
+  Ask the guest to return memory until it uses *target* MiB. The embedded machine has no balloon
+  device::
 
     (qemu) balloon 512
     Error: No balloon device has been activated
@@ -2074,8 +2082,8 @@ ERST
 
 SRST
 ``singlestep`` [``on``\|\ ``off``]
-  Have the CPU translate one instruction at a time; ``on`` unless ``off`` is given. The embedded machine
-  has no CPU.
+  Make the CPU translate one instruction at a time, or with ``off`` stop doing so. The embedded
+  machine has no CPU.
 
   ::
 
@@ -2093,8 +2101,8 @@ ERST
 
 SRST
 ``one-insn-per-tb`` [``on``\|\ ``off``]
-  Have the CPU translate one instruction at a time; ``on`` unless ``off`` is given. The embedded machine
-  has no CPU.
+  Make the CPU translate one instruction at a time, or with ``off`` stop doing so. The embedded
+  machine has no CPU.
 
   ::
 
@@ -2112,7 +2120,7 @@ ERST
 
 SRST
 ``gdbserver`` [*device*]
-  Wait for gdb on *device*, ``tcp::1234`` unless told otherwise. The embedded machine has no CPU.
+  Wait for gdb on *device*, by default ``tcp::1234``. The embedded machine has no CPU.
 
   ::
 
@@ -2130,7 +2138,7 @@ ERST
 
 SRST
 ``replay_break`` *icount*
-  Stop when a recorded run that is replayed has done *icount* instructions. None is::
+  Stop a replay after *icount* instructions. The embedded machine has no replay::
 
     (qemu) replay_break 1000
     setting the breakpoint is allowed only in play mode
@@ -2146,7 +2154,7 @@ ERST
 
 SRST
 ``replay_delete_break``
-  Take back what ``replay_break`` said::
+  Remove the breakpoint that ``replay_break`` has set. The embedded machine has no replay::
 
     (qemu) replay_delete_break
     replay breakpoints are allowed only in play mode
@@ -2162,7 +2170,7 @@ ERST
 
 SRST
 ``replay_seek`` *icount*
-  Go to where a recorded run had done *icount* instructions. None is replayed::
+  Go to the point of a replay after *icount* instructions. The embedded machine has no replay::
 
     (qemu) replay_seek 1000
     replay must be enabled to seek
@@ -2181,8 +2189,8 @@ DEFHEADING(Devices)
 
 SRST
 ``device_add`` *driver*\ [``,``\ *prop*\ ``=``\ *value*]...
-  Plug a device of the model *driver* into the machine. The embedded machine has no device bus: to have a
-  guest reach a drive, export it (see ``nbd_server_add``).
+  Plug a device of the model *driver* into the machine. The embedded machine has no device bus. To
+  let a guest use a drive, export the drive (see ``nbd_server_add``).
 
   ::
 
@@ -2201,7 +2209,7 @@ ERST
 
 SRST
 ``device_del`` *device*
-  Remove the device *device*, once the guest has let go of it. The embedded machine has no devices::
+  Unplug the device *device*, once the guest has released it. The embedded machine has no devices::
 
     (qemu) device_del net0
     Error: Device 'net0' not found
@@ -2217,8 +2225,8 @@ ERST
 
 SRST
 ``pcie_aer_inject_error`` [``-a``] [``-c``] *id* *error_status* [*header*...] [*prefix*...]
-  Have the PCIe device *id* report an error, named or numbered: ``-a`` one that is not fatal and only to
-  be noted, ``-c`` one that was corrected. The embedded machine has no bus and no such device::
+  Make the PCIe device *id* report an error, given by name or number. ``-a`` reports it as advisory,
+  ``-c`` as corrected. The embedded machine has no device bus::
 
     (qemu) pcie_aer_inject_error port0 0x4000
     id or pci device path is invalid or device not found. port0
@@ -2234,8 +2242,8 @@ ERST
 
 SRST
 ``xen-event-inject`` *port*
-  Signal the event channel *port* of a guest that is run as Xen would run it. The embedded machine runs
-  none::
+  Signal the event channel *port* of a guest that QEMU runs in place of Xen. The embedded machine
+  runs no guest::
 
     (qemu) xen-event-inject 1
     Error: Xen event channel emulation not enabled
@@ -2251,7 +2259,8 @@ ERST
 
 SRST
 ``xen-event-list``
-  List the event channels of a guest that is run as Xen would run it. The embedded machine runs none.
+  List the event channels of a guest that QEMU runs in place of Xen. The embedded machine runs no
+  guest.
 ERST
 
 DEFHEADING(Networks)
@@ -2268,8 +2277,8 @@ DEFHEADING(Networks)
 
 SRST
 ``netdev_add`` *type*\ ``,id=``\ *id*\ [``,``\ *prop*\ ``=``\ *value*]...
-  Make a network back end of the type *type*, for a network card to be connected to. The embedded machine
-  has no network.
+  Add a network backend of the type *type*, for a network card to use. The embedded machine has no
+  network.
 
   ::
 
@@ -2289,7 +2298,7 @@ ERST
 
 SRST
 ``netdev_del`` *id*
-  Remove the network back end *id*. The embedded machine has none.
+  Remove the network backend *id*. The embedded machine has no network.
 ERST
 
     {
@@ -2303,7 +2312,8 @@ ERST
 
 SRST
 ``set_link`` *name* ``on``\ \|\ ``off``
-  Connect the network card or back end *name* or cut it off. The embedded machine has none::
+  Connect or disconnect the link of the network card or backend *name*. The embedded machine has no
+  network::
 
     (qemu) set_link n0 off
     Error: Device 'n0' not found
@@ -2319,8 +2329,8 @@ ERST
 
 SRST
 ``hostfwd_add`` [*netdev_id*] [``tcp``\ \|\ ``udp``]\ ``:``\ [*hostaddr*]\ ``:``\ *hostport*\ ``-``\ [*guestaddr*]\ ``:``\ *guestport*
-  Lead connections to a port of the host on to the guest, by the back end *netdev_id* of the type
-  ``user``. The embedded machine has no such network and opens no port::
+  Forward connections to a host port to the guest, through the network backend *netdev_id* of the
+  type ``user``. The embedded machine has no network and opens no port::
 
     (qemu) hostfwd_add tcp::2222-:22
     user mode network stack not in use
@@ -2336,7 +2346,7 @@ ERST
 
 SRST
 ``hostfwd_remove`` [*netdev_id*] [``tcp``\ \|\ ``udp``]\ ``:``\ [*hostaddr*]\ ``:``\ *hostport*
-  Take back what ``hostfwd_add`` did. The embedded machine has no such network.
+  Stop forwarding the host port that ``hostfwd_add`` forwards. The embedded machine has no network.
 ERST
 
 DEFHEADING(Screens, keyboards and sound)
@@ -2351,8 +2361,8 @@ DEFHEADING(Screens, keyboards and sound)
 
 SRST
 ``screendump`` *filename* [``-f`` *format*] [*device* [*head*]]
-  Write what the screen *head* of *device* shows to *filename*, as ``ppm`` or ``png``. The embedded
-  machine has no screen, and writes no file::
+  Save the picture of the screen *head* of *device* to *filename*, as ``ppm`` or ``png``. The
+  embedded machine has no screen and writes no file::
 
     (qemu) screendump screen.ppm
     Error: There is no console to take a screendump from
@@ -2369,8 +2379,8 @@ ERST
 
 SRST
 ``sendkey`` *keys* [*hold_ms*]
-  Press the keys *keys* together and let go of them after *hold_ms* milliseconds. Keys are joined by
-  ``-`` and are names of QAPI's ``QKeyCode`` (``ctrl-alt-delete``) or hexadecimal scan codes
+  Press the keys *keys* together, and release them after *hold_ms* milliseconds. Keys are joined by
+  ``-``. Each is a name of QAPI's ``QKeyCode`` (``ctrl-alt-delete``) or a hexadecimal scan code
   (``0x1d-0x38-0x53``). The embedded machine has no keyboard.
 
   ::
@@ -2389,8 +2399,8 @@ ERST
 
 SRST
 ``mouse_move`` *dx* *dy* [*dz*]
-  Move the mouse that is in use to the right by *dx* and down by *dy*, and turn its wheel by *dz*. The
-  embedded machine has no mouse and says nothing, as QEMU without one.
+  Move the guest's mouse right by *dx* and down by *dy*, and turn its wheel by *dz*. The embedded
+  machine has no mouse.
 ERST
 
     {
@@ -2403,8 +2413,8 @@ ERST
 
 SRST
 ``mouse_button`` *state*
-  Hold those buttons of the mouse down whose bits are set in *state*: 1 left, 2 right, 4 middle. The
-  embedded machine has no mouse and says nothing, as QEMU without one.
+  Press the mouse buttons whose bits are set in *state*, and release the others: 1 is left, 2 is
+  right, 4 is middle. The embedded machine has no mouse.
 ERST
 
     {
@@ -2417,7 +2427,8 @@ ERST
 
 SRST
 ``mouse_set`` *index*
-  Have the mouse *index*, as ``info mice`` numbers them, get the events. The embedded machine has no mouse.
+  Select the mouse that receives mouse events, by its number in ``info mice``. The embedded machine
+  has no mouse.
 
   ::
 
@@ -2435,8 +2446,9 @@ ERST
 
 SRST
 ``set_password`` *protocol* *password* [``-d`` *display*] [*action-if-connected*]
-  Set the password for viewers by ``vnc`` or ``spice``; with ``fail``, ``disconnect`` or ``keep`` (the
-  only one for ``vnc``) say what becomes of those that are connected. The embedded machine has no screen.
+  Set the password of ``vnc`` or ``spice`` clients. *action-if-connected* says what happens to
+  clients that are connected: ``fail``, ``disconnect`` or ``keep``; ``vnc`` accepts only ``keep``.
+  The embedded machine has no screen.
 
   ::
 
@@ -2454,8 +2466,9 @@ ERST
 
 SRST
 ``expire_password`` *protocol* *time* [``-d`` *display*]
-  Say until when the password of ``vnc`` or ``spice`` holds: ``now``, ``never``, ``+``\ *seconds* from
-  now, or seconds since 1970. The embedded machine serves no viewers and refuses.
+  Set when the password of ``vnc`` or ``spice`` clients expires: ``now``, ``never``, after ``+``\
+  *seconds*, or at a time in seconds since 1970. The embedded machine has no screen and refuses the
+  command.
 ERST
 
     {
@@ -2468,8 +2481,8 @@ ERST
 
 SRST
 ``stopcapture`` *index*
-  End the recording *index*, as ``info capture`` numbers them. The embedded machine has none; as with
-  QEMU, an index that is not there is no error.
+  Stop the audio recording *index*, as numbered by ``info capture``. The embedded machine has no
+  sound.
 ERST
 
     {
@@ -2482,7 +2495,7 @@ ERST
 
 SRST
 ``wavcapture`` *path* *audiodev* [*frequency* [*bits* [*channels*]]]
-  Record what *audiodev* plays into the file *path*. The embedded machine plays nothing, and writes no
+  Record the audio of *audiodev* to the file *path*. The embedded machine has no sound and writes no
   file::
 
     (qemu) wavcapture sound.wav snd0
