@@ -109,7 +109,7 @@ ERST
 
 SRST
 ``info kvm``
-  Tell whether the guest runs by KVM. There is no guest::
+  Show whether the guest runs with KVM. The embedded machine runs no guest::
 
     (qemu) info kvm
     kvm support: disabled
@@ -125,7 +125,7 @@ ERST
 
 SRST
 ``info numa``
-  Tell the machine's NUMA nodes, of which it has none::
+  Show the NUMA nodes. The embedded machine has none::
 
     (qemu) info numa
     0 nodes
@@ -141,7 +141,7 @@ ERST
 
 SRST
 ``info sev``
-  Tell the state of AMD's Secure Encrypted Virtualization::
+  Show the state of AMD's Secure Encrypted Virtualization. The embedded machine does not have it::
 
     (qemu) info sev
     SEV is not enabled
@@ -157,7 +157,7 @@ ERST
 
 SRST
 ``info sgx``
-  Tell which of Intel's SGX the guest has::
+  Show the guest's Intel SGX enclaves. The embedded machine has none::
 
     (qemu) info sgx
     SGX is only supported on PC machines
@@ -173,7 +173,7 @@ ERST
 
 SRST
 ``info vm-generation-id``
-  Tell the GUID of the VM generation ID device. There is none::
+  Show the GUID of the VM generation ID device. The embedded machine has no such device::
 
     (qemu) info vm-generation-id
     Error: VM Generation ID device not found
@@ -191,7 +191,7 @@ ERST
 
 SRST
 ``info via``
-  Show the registers of the VIA chips of a Macintosh. This machine has none.
+  Show the registers of the VIA chips of a Macintosh. The embedded machine has none.
 ERST
 
     {
@@ -204,7 +204,7 @@ ERST
 
 SRST
 ``info tpm``
-  List the TPM devices, of which there are none.
+  List the TPM devices. The embedded machine has none.
 
   ::
 
@@ -382,7 +382,7 @@ ERST
 
 SRST
 ``info dirty_rate``
-  Tell the result of the last ``calc_dirty_rate``.
+  Show the result of the last ``calc_dirty_rate``.
 
   ::
 
@@ -402,7 +402,7 @@ ERST
 
 SRST
 ``info vcpu_dirty_limit``
-  Tell how fast each virtual CPU may write memory. There are none here, nor limits.
+  Show how fast each virtual CPU may write to memory. The embedded machine has no CPU.
 
   ::
 
@@ -420,7 +420,7 @@ ERST
 
 SRST
 ``info dump``
-  Tell the state of ``dump-guest-memory``. The embedded machine has no memory to dump.
+  Show the state of ``dump-guest-memory``. The embedded machine has no memory to dump.
 
   ::
 
@@ -464,7 +464,8 @@ ERST
 
 SRST
 ``info qom-tree`` [*path*]
-  Show an object of a QEMU's object tree and all below it. The embedded machine has no object tree.
+  Show an object of QEMU's object tree and all objects below it. The embedded machine has no object
+  tree.
 
   ::
 
@@ -483,8 +484,7 @@ ERST
 
 SRST
 ``info memdev``
-  Show the size and the policy of each memory backend. The embedded machine has no memory and shows
-  none.
+  Show the size and the policy of each memory backend. The embedded machine has none.
 
   ::
 
@@ -502,8 +502,8 @@ ERST
 
 SRST
 ``info iothreads``
-  Show the I/O threads of a QEMU. qmon takes an object ``iothread`` for its name alone, and serves each
-  drive by threads of its own: it shows none.
+  List the I/O threads. qmon has none to show: an ``iothread`` object is only a name here, and
+  drives are served by threads of their own.
 
   ::
 
@@ -521,8 +521,7 @@ ERST
 
 SRST
 ``info cryptodev``
-  Show the devices that encrypt for a guest. There is no guest here, so there are none; a QEMU of
-  version 8.0 or later shows its own.
+  List the crypto devices. The embedded machine has none. QEMU has the command since version 8.0.
 ERST
 
 DEFHEADING(CPU and memory)
@@ -537,7 +536,7 @@ DEFHEADING(CPU and memory)
 
 SRST
 ``info cpus``
-  List the CPUs with the ids of their threads. The machine has none, and prints nothing.
+  List the CPUs with the ids of their threads. The embedded machine has no CPU and prints nothing.
 
   ::
 
@@ -554,8 +553,8 @@ ERST
 
 SRST
 ``info registers`` [``-a``\|\ *vcpu*]
-  Show the registers of the chosen CPU, of *vcpu*, or of all of them (``-a``). The embedded machine has no
-  CPU.
+  Show the registers of the selected CPU, of the CPU *vcpu*, or of all CPUs (``-a``). The embedded
+  machine has no CPU.
 
   ::
 
@@ -573,7 +572,7 @@ ERST
 
 SRST
 ``info lapic`` [*apic-id*]
-  Show the state of a CPU's local APIC. There is no CPU::
+  Show the state of a CPU's local APIC. The embedded machine has no CPU::
 
     (qemu) info lapic
     No CPU available
@@ -589,7 +588,7 @@ ERST
 
 SRST
 ``info mem``
-  Show the ranges that the CPU's page tables map. There is no CPU::
+  List the memory ranges that the CPU's page tables map. The embedded machine has no CPU::
 
     (qemu) info mem
     No CPU available
@@ -605,7 +604,7 @@ ERST
 
 SRST
 ``info tlb``
-  Show each page that the CPU's page tables map. There is no CPU::
+  List every page that the CPU's page tables map. The embedded machine has no CPU::
 
     (qemu) info tlb
     No CPU available
@@ -621,7 +620,7 @@ ERST
 
 SRST
 ``info mtree`` [``-f``] [``-d``] [``-o``] [``-D``]
-  Show the address spaces and what is in them. The embedded machine has no memory.
+  Show the address spaces and their memory regions. The embedded machine has no memory.
 
   ::
 
@@ -639,7 +638,7 @@ ERST
 
 SRST
 ``info memory-devices``
-  List the memory that was plugged in as devices: none.
+  List the memory devices that were plugged in. The embedded machine has none.
 
   ::
 
@@ -656,7 +655,8 @@ ERST
 
 SRST
 ``info memory_size_summary``
-  Tell in bytes how much memory the machine began with, and how much was plugged in::
+  Show in bytes how much memory the machine started with, and how much was plugged in. The embedded
+  machine has no memory::
 
     (qemu) info memory_size_summary
     base memory: 0
@@ -674,7 +674,7 @@ ERST
 
 SRST
 ``info hotpluggable-cpus``
-  List the sockets for CPUs. The machine has none::
+  List the CPUs that can be plugged in. The embedded machine has no CPU sockets::
 
     (qemu) info hotpluggable-cpus
     Error: The feature 'query-hotpluggable-cpus' is not enabled
@@ -690,8 +690,8 @@ ERST
 
 SRST
 ``info ramblock``
-  List the blocks of this process's memory that hold the guest's, page size, place and length: the
-  table is empty.
+  List the blocks of QEMU's process that hold guest memory. The embedded machine has no memory, so
+  the table is empty.
 
   ::
 
@@ -709,7 +709,7 @@ ERST
 
 SRST
 ``info roms``
-  List the ROMs and other images that were loaded into memory: none.
+  List the ROMs and other images that were loaded into memory. The embedded machine has none.
 
   ::
 
@@ -726,8 +726,8 @@ ERST
 
 SRST
 ``info jit``
-  Tell how much guest code was translated. There is no translator, which qmon says in the words of
-  a QEMU that uses none; one that does tells figures of its own memory even without a guest.
+  Show statistics of the code translator. qmon has none, and answers like a QEMU that does not use
+  its translator.
 
   ::
 
@@ -745,7 +745,7 @@ ERST
 
 SRST
 ``info opcount``
-  Count what guest code was translated into. Nothing is counted::
+  Show how many operations of each kind the code translator has made. qmon has no code translator::
 
     (qemu) info opcount
     [TCG profiler not compiled]
@@ -761,7 +761,8 @@ ERST
 
 SRST
 ``info profile``
-  Tell the times of an internal profiler that later QEMUs don't have. It is not there::
+  Show the times of the code translator's profiler. Later QEMUs no longer have it, and qmon does not
+  either::
 
     (qemu) info profile
     Error: Internal profiler not compiled
@@ -777,7 +778,7 @@ ERST
 
 SRST
 ``info sync-profile`` [``-m``] [``-n``] [*max*]
-  Tell how long threads waited for which lock. qmon does not measure that.
+  Show how long threads waited for locks. qmon does not measure this.
 
   ::
 
@@ -795,7 +796,7 @@ ERST
 
 SRST
 ``info replay``
-  Tell whether execution is recorded or replayed, and how far it is::
+  Show whether a run is recorded or replayed, and its position. The embedded machine has no replay::
 
     (qemu) info replay
     Record/replay is not active
@@ -811,7 +812,7 @@ ERST
 
 SRST
 ``info balloon``
-  Tell how much memory the balloon has left the guest. There is none::
+  Show how much memory the balloon leaves to the guest. The embedded machine has no balloon device::
 
     (qemu) info balloon
     Error: No balloon device has been activated
@@ -829,7 +830,7 @@ ERST
 
 SRST
 ``info skeys`` *address*
-  Show the storage key at *address* of an S390 guest. This machine is no S390 one.
+  Show the storage key at *address* of an S390 guest. The embedded machine is not an S390 machine.
 ERST
 
 #if defined(TARGET_S390X)
@@ -844,8 +845,8 @@ ERST
 
 SRST
 ``info cmma`` *address* [*count*]
-  Show the collaborative memory attributes of *count* pages from *address* on. This machine is no
-  S390 one.
+  Show the collaborative memory attributes of *count* pages from *address* on, of an S390 guest. The
+  embedded machine is not an S390 machine.
 ERST
 
     {
@@ -858,8 +859,8 @@ ERST
 
 SRST
 ``info stats`` *target* [*names*] [*provider*]
-  Show the statistics of a *target*, ``vm`` or ``vcpu``, or those of the given *names*, or what a
-  *provider* such as ``kvm`` counts. The embedded machine counts nothing.
+  Show the statistics of a *target*: ``vm`` or ``vcpu``. *names* selects some of them, *provider*
+  (such as ``kvm``) those of one source. The embedded machine counts nothing.
 
   ::
 
@@ -877,9 +878,9 @@ ERST
 
 SRST
 ``info trace-events`` [*name*] [*vcpu*]
-  List the trace events, or those that *name* means, a name or a pattern; ``state 1`` is on. There
-  are two for each QMP command, when it begins and when it ends, and some for what monitors, guests
-  and migrations do.
+  List the trace events, or those that match *name*, a name or a pattern. ``state 1`` marks an event
+  that is on. There are two events for each QMP command, at its start and its end, and some for the
+  activity of monitors, guests and migrations.
 
   ::
 
@@ -898,7 +899,7 @@ ERST
 
 SRST
 ``info irq``
-  Count the interrupts by the controllers that do so: there are none.
+  Show the interrupt counts of each interrupt controller. The embedded machine has none.
 
   ::
 
@@ -915,7 +916,7 @@ ERST
 
 SRST
 ``info pic``
-  Show the state of the interrupt controllers: there are none.
+  Show the state of the interrupt controllers. The embedded machine has none.
 
   ::
 
@@ -934,8 +935,8 @@ DEFHEADING(Devices)
 
 SRST
 ``info qtree``
-  Show the buses, the devices on them and their properties. The embedded machine has the bus that each
-  machine has, and nothing on it::
+  Show the buses, the devices on them and their properties. The embedded machine has only the main
+  system bus, without devices::
 
     (qemu) info qtree
     bus: main-system-bus
@@ -952,8 +953,7 @@ ERST
 
 SRST
 ``info qdm``
-  List the device models that the program has. The embedded machine has none, and prints nothing where a
-  QEMU lists its own.
+  List the device models. The embedded machine has none and prints nothing.
 ERST
 
     {
@@ -995,7 +995,8 @@ ERST
 
 SRST
 ``info usbhost``
-  List the host's USB devices. The embedded machine could hand none of them on and prints nothing.
+  List the host's USB devices that a guest can use. The embedded machine has no USB and prints
+  nothing.
 ERST
 
     {
@@ -1009,7 +1010,7 @@ ERST
 
 SRST
 ``info virtio``
-  List the virtio devices by their paths::
+  List the virtio devices with their paths. The embedded machine has none::
 
     (qemu) info virtio
     No VirtIO devices
@@ -1085,7 +1086,7 @@ ERST
 
 SRST
 ``info rdma``
-  Show counters of the guest's RDMA devices. The embedded machine has none and prints nothing.
+  Show the counters of the guest's RDMA devices. The embedded machine has none and prints nothing.
 ERST
 
 DEFHEADING(Networks)
@@ -1100,7 +1101,7 @@ DEFHEADING(Networks)
 
 SRST
 ``info network``
-  List the network cards and the back ends that they are connected to. The embedded machine has neither
+  List the network cards and the backends they are connected to. The embedded machine has no network
   and prints nothing.
 ERST
 
@@ -1114,8 +1115,8 @@ ERST
 
 SRST
 ``info usernet``
-  List the connections through back ends of the type ``user``. The embedded machine has none and prints
-  nothing.
+  List the connections through network backends of the type ``user``. The embedded machine has no
+  network and prints nothing.
 ERST
 
     {
@@ -1128,7 +1129,7 @@ ERST
 
 SRST
 ``info rocker`` *name*
-  Show the rocker switch *name*. The embedded machine has none::
+  Show the ID and the number of ports of the rocker switch *name*. The embedded machine has none::
 
     (qemu) info rocker sw1
     Error: rocker sw1 not found
@@ -1187,8 +1188,8 @@ DEFHEADING(Screens, mice and sound)
 
 SRST
 ``info mice``
-  List the guest's mice, with ``*`` before the one that is in use, and ``(absolute)`` behind those that
-  tell a place rather than a movement::
+  List the guest's mice. ``*`` marks the one in use, and ``(absolute)`` one that reports positions
+  instead of movements. The embedded machine has none::
 
     (qemu) info mice
     No mouse devices connected
@@ -1204,7 +1205,7 @@ ERST
 
 SRST
 ``info vnc``
-  Show the VNC servers and who is connected to them::
+  Show the VNC servers and their clients. The embedded machine has none::
 
     (qemu) info vnc
     None
@@ -1220,7 +1221,7 @@ ERST
 
 SRST
 ``info spice``
-  Show the SPICE server and who is connected to it::
+  Show the SPICE server and its clients. The embedded machine has none::
 
     (qemu) info spice
     Server: disabled
@@ -1236,5 +1237,6 @@ ERST
 
 SRST
 ``info capture``
-  List the recordings that ``wavcapture`` began. The embedded machine has none and prints nothing.
+  List the audio recordings started by ``wavcapture``. The embedded machine has no sound and prints
+  nothing.
 ERST
