@@ -25,20 +25,14 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path:
 class CommandHistory(History):
     """The history of a prompt, in a file that only its owner can read.
 
-    Several consoles may share it: each appends whole lines, but none that ``is_secret``. When the file can't
-    be used, ``complain`` is told once and the history lives on in memory.
+    Several consoles may share it: each appends whole lines. When the file can't be used, ``complain`` is told
+    once and the history lives on in memory.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        complain: Callable[[str], None],
-        is_secret: Callable[[str], bool] = lambda line: False,
-    ) -> None:
+    def __init__(self, path: Path | None, complain: Callable[[str], None]) -> None:
         super().__init__()
         self._path = path
         self._complain = complain
-        self._is_secret = is_secret
 
     def prepare(self) -> None:
         """Make folder and file, if need be."""
@@ -59,13 +53,15 @@ class CommandHistory(History):
         lines = data.decode(errors="replace").split("\n")
         return [line for line in reversed(lines[1:] if size > _TAIL_BYTES else lines) if line]
 
-    def append_string(self, string: str) -> None:
+    def append_string(self, string: str, is_secret: bool = False) -> None:
+        """Take a line; one that is secret is in memory only."""
         if self._loaded_strings[:1] != [string]:
-            super().append_string(string)
+            self._loaded_strings.insert(0, string)
+            if not is_secret:
+                self.store_string(string)
 
     def store_string(self, string: str) -> None:
-        if not self._is_secret(string):
-            self._append(string + "\n")
+        self._append(string + "\n")
 
     def _append(self, text: str) -> None:
         if self._path is None:

@@ -10,6 +10,7 @@ from pygments.lexer import Lexer
 from pygments.token import Comment, Error, Keyword, Name, Number, String, Text
 
 from qmon.hmp.editing.highlight import Role, classify
+from qmon.hmp.line.reading import read_typed
 from qmon.hmp.tables.table import Tables
 
 TOKENS = {
@@ -35,7 +36,7 @@ class HmpLexer(Lexer):
         offset = 0
         for line in text.splitlines(keepends=True):
             body = line.rstrip("\r\n")
-            for role, piece in classify(self.tables, body):
+            for role, piece in classify(read_typed(self.tables, body)):
                 yield offset, TOKENS[role], piece
                 offset += len(piece)
             if body != line:

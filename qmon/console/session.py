@@ -33,11 +33,12 @@ from qmon.errors import QmonError
 from qmon.hmp.editing.hint import hint
 from qmon.hmp.editing.judge import complaint
 from qmon.hmp.editing.nearest import nearest
-from qmon.hmp.fronts.script_person import unrun
-from qmon.hmp.line.secrets import has_secrets
+from qmon.hmp.line.reading import Reading, read_typed
+from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.line.transcript import does_nothing
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.person import Progress
+from qmon.hmp.scripts import unrun
 from qmon.notation.plain_text import plain
 from qmon.qmp.target import Event
 
@@ -92,9 +93,7 @@ class Console:
         term = os.environ.get("TERM")
         plain = is_dumb(term)
         self._pages = None if plain else pager_command()
-        self._history = CommandHistory(
-            history_path, self.notify, lambda line: has_secrets(monitor.tables, line)
-        )
+        self._history = CommandHistory(history_path, self.notify)
         self._buffer = Buffer(
             history=self._history,
             completer=HmpCompleter(monitor),
@@ -102,11 +101,12 @@ class Console:
             auto_suggest=None if plain else AutoSuggestFromHistory(),
             multiline=False,
         )
+        self._last_reading = read_typed(monitor.tables, "")
         lexer = prompt_lexer(monitor.tables)
         keys = build_keys(self, self._buffer, self._is_asking)
         output = open_output(sys.stdout, term)
         self._status.toolbar = self._below
-        self._status.hint = lambda: hint(monitor.tables, self._buffer.document.current_line)
+        self._status.hint = lambda: hint(self._reading)
         self._application = build_application(self._status, self._buffer, lexer, keys, open_input(), output)
         self._screen: Screen = (
             PlainScreen(sys.stdout, self._status, self._buffer)
@@ -163,11 +163,19 @@ class Console:
 
     def _below(self) -> StyleAndTextTuples:
         """The row below the prompt."""
-        wrong = complaint(self._monitor.tables, self._buffer.document.current_line)
+        wrong = complaint(self._reading)
         fields = [f"! {wrong}"] if wrong else [f" {self._toolbar.text}"] if self._toolbar is not None else []
         if self._application.editing_mode is EditingMode.VI:
             fields.append(f"vi: {VI_MODES.get(self._application.vi_state.input_mode, 'insert')}")
         return [("class:toolbar.complaint" if wrong else "", SEPARATOR.join(fields))]
+
+    @property
+    def _reading(self) -> Reading:
+        """The line being typed."""
+        text = self._buffer.document.current_line
+        if self._last_reading.text != text:
+            self._last_reading = read_typed(self._monitor.tables, text)
+        return self._last_reading
 
     @property
     def keys(self) -> str:
@@ -313,29 +321,32 @@ class Console:
         while self._running is None and self._waiting and not self._over:
             line = self._waiting.next()
             self._screen.echo(line)
-            if not does_nothing(line):
+            reading = self._monitor.read(line)
+            if not reading.does_nothing:
                 self.lines.append(line)
-                self._history.append_string(line)
+                self._history.append_string(line, is_secret=bool(without_secrets(reading).secrets))
                 self._status.busy = True
                 pages = self._pages if self._typed else None
-                self._running = asyncio.create_task(self._run(line, pages))
+                self._running = asyncio.create_task(self._run(reading, pages))
                 self._running.add_done_callback(self._finish)
         if self._running is None and not self._over:
             self._buffer.reset(self._buffer.document)  # which makes it know what has come to the history
             self._status.busy = False
         self._screen.refresh()
 
-    async def _run(self, line: str, pager: list[str] | None) -> bool:
+    async def _run(self, reading: Reading, pager: list[str] | None) -> bool:
         answer = self._answer_shown = Answer(self.notify, whole=pager is not None)
         try:
-            good = await self._monitor.run_line(line, self._person)
-            if not good and (near := await nearest(self._monitor, line)) is not None:
+            error = await self._monitor.run(reading, self._person)
+            if error:
+                self._person.print(error)
+            if error is not None and (near := await nearest(self._monitor, reading)) is not None:
                 self._person.print(f"Did you mean '{near}'?")
             if pager is not None:
                 await self._page(answer, pager)
         finally:
             answer.release()
-        return good
+        return error is None
 
     async def _page(self, answer: Answer, pager: list[str]) -> None:
         """Have the pager show an answer that is longer than the screen."""

@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from qmon.errors import CommandError
+from qmon.hmp.jobs import EndedJobs
+from qmon.hmp.line.reading import Reading
+from qmon.hmp.line.secrets import MASK
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import LineError, Person
+from qmon.hmp.record import Transcript
 from qmon.hmp.tables.signature import Values
-from qmon.hmp.tables.table import Command, Tables
+from qmon.hmp.tables.table import Tables
 from qmon.notation.plain_text import in_one_line, one_line
-from qmon.qmp.target import Arguments
-
-if TYPE_CHECKING:
-    from qmon.hmp.monitor import Monitor
-
+from qmon.qmp.target import Arguments, Target
 
 MULTI_LINE = "human-readable-text"
 """The member of a result that is a text of several lines (qapi/common.json)."""
 
 
+class LineRunner(Protocol):
+    """What a command has of the monitor that runs it (``qmon.hmp.monitor``)."""
+
+    target: Target
+    line_target: Target
+    """Where the QMP commands go that a line becomes: to ``target``, maybe by way of who tells of them."""
+    quitting: bool
+    """Whether a ``quit`` succeeded: who reads lines stops."""
+    transcript: Transcript | None
+    """Where what is given and answered is written down."""
+    open_output: Callable[[str], int]
+    """Opens a file that a command appends to; may block. Raises OSError or ValueError."""
+    jobs: EndedJobs
+
+    @property
+    def tables(self) -> Tables:
+        """The command tables. Raises HxError."""
+
+    def read(self, line: str, *, comments: bool = True) -> Reading:
+        """Read a line. Raises HxError."""
+
+    async def run(self, reading: Reading, person: Person, origin: Origin | None = None) -> str | None:
+        """Run a line; return what a failing one says, maybe "", and None for another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One line that was read: the command, its arguments by key, and who gave it."""
+    """A line that is run: its arguments by key, and who gave it."""
 
-    monitor: Monitor
+    monitor: LineRunner
     person: Person
-    command: Command
-    typed: str
-    """The command as it was typed, sub-command included: ``info block``."""
+    reading: Reading
     values: Values
-    line: str = ""
-    """The whole line, for a target whose own monitor is to run it."""
     origin: Origin | None = None
     """Where the line stands in a script; None for one that was typed."""
     hides_answer: bool = False
     """Whether the answer is a secret, and is not written down."""
+
+    @property
+    def typed(self) -> str:
+        """The command as it was typed, sub-command included: ``info block``."""
+        return self.reading.typed
 
     def has(self, qmp_command: str) -> bool:
         """Whether the target has a QMP command."""
@@ -85,7 +111,7 @@ class Call:
             if absent:
                 self.print(absent)
             return
-        answer = await self.execute("human-monitor-command", {"command-line": self.line})
+        answer = await self.execute("human-monitor-command", {"command-line": self.reading.line.strip()})
         if answer:
             self.print(answer.replace("\r\n", "\n").removesuffix("\n"))
 
@@ -105,60 +131,17 @@ class Call:
 
 Handler = Callable[[Call], Awaitable[None]]
 
-MASK = "***"
-"""Stands for a secret wherever a line is written down."""
-ANSWER = ""
-"""The key by which a Conceal says that the command's answer is a secret."""
-
-Conceal = Callable[[Tables, Values], Mapping[str, str]]
-"""From a line's arguments to what is written down in place of those that are secrets, by their keys."""
-
-_handlers: dict[str, Handler] = {}
-_conceals: dict[str, Conceal] = {}
-_inner: dict[str, str] = {}
+HANDLERS: dict[str, Handler] = {}
+"""By the table's ``.cmd``; ``qmon.hmp.commands`` has them all."""
 
 
-def handler(
-    c_name: str, *, conceal: Conceal | None = None, inner: str | None = None
-) -> Callable[[Handler], Handler]:
-    """Mark the function that does what a table names by ``.cmd = c_name``.
-
-    ``inner`` is the key of an argument that is a line of its own, up to the end of the line.
-    """
+def handler(c_name: str) -> Callable[[Handler], Handler]:
+    """Mark the function that does what a table names by ``.cmd = c_name``."""
 
     def mark(function: Handler) -> Handler:
-        if c_name in _handlers:
+        if c_name in HANDLERS:
             raise ValueError(f"the function '{c_name}' is there already")
-        _handlers[c_name] = function
-        if conceal is not None:
-            _conceals[c_name] = conceal
-        if inner is not None:
-            _inner[c_name] = inner
+        HANDLERS[c_name] = function
         return function
 
     return mark
-
-
-def load_handlers() -> None:
-    """Import all commands; from any thread."""
-    from qmon.hmp import commands
-
-    commands.load()
-
-
-def find_handler(c_name: str) -> Handler | None:
-    """The function for a ``.cmd``; None when nobody wrote one."""
-    load_handlers()
-    return _handlers.get(c_name)
-
-
-def find_conceal(c_name: str) -> Conceal | None:
-    """What tells the secrets of a ``.cmd``; None where it has none."""
-    load_handlers()
-    return _conceals.get(c_name)
-
-
-def find_inner(c_name: str) -> str | None:
-    """The key of a ``.cmd``'s argument that is a line of its own; None where it has none."""
-    load_handlers()
-    return _inner.get(c_name)

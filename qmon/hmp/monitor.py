@@ -8,22 +8,18 @@ from collections.abc import Callable
 from functools import cached_property
 
 from qmon.errors import QmonError, reason
-from qmon.hmp.handlers import MULTI_LINE, Call, find_handler, load_handlers
+from qmon.hmp import commands
+from qmon.hmp.handlers import MULTI_LINE, Call
 from qmon.hmp.jobs import EndedJobs
-from qmon.hmp.line.arguments import NUL, FormatDefaults, read_arguments
+from qmon.hmp.line.arguments import NUL, FormatDefaults
+from qmon.hmp.line.reading import Reading, read_line
 from qmon.hmp.line.secrets import without_secrets
-from qmon.hmp.line.words import comment_start
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import InnerLineError, LineError, Person
 from qmon.hmp.qmp_trace import TracedTarget
 from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.tables.hx import HxError
-from qmon.hmp.tables.table import (
-    Lookup,
-    Tables,
-    default_tables,
-    look_up,
-)
+from qmon.hmp.tables.table import Command, Tables, default_tables
 from qmon.host.trace import HANDLE_HMP_COMMAND
 from qmon.qmp.target import Target
 
@@ -31,19 +27,18 @@ _logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Runs lines for any number of persons. What lines leave behind for later ones is here, not with them."""
+    """Runs lines for any number of persons. What lines leave behind for later ones is here, not with them.
+
+    Its attributes are those of ``LineRunner`` (``qmon.hmp.handlers``).
+    """
 
     def __init__(self, target: Target, tables: Tables | None = None) -> None:
         self.target = target
         self.line_target: Target = target
-        """Where the QMP commands go that a line becomes: to ``target``, maybe by way of who tells of them."""
         self.formats = FormatDefaults()
         self.quitting = False
-        """Whether a ``quit`` succeeded: who reads lines stops."""
         self.transcript: Transcript | None = None
-        """Where what is given and answered is written down."""
         self.open_output: Callable[[str], int] = open_appending
-        """Opens a file that a command appends to; may block. Raises OSError or ValueError."""
         self.jobs = EndedJobs(target)
         self._given_tables = tables
 
@@ -55,7 +50,7 @@ class Monitor:
     def prepare(self) -> None:
         """Read what the first line needs, so that it need not wait for that; on a thread of its own."""
         with contextlib.suppress(HxError, OSError, MemoryError):  # the first line says so, or has more luck
-            load_handlers()
+            commands.load()
             if self._given_tables is None:
                 default_tables()
 
@@ -63,30 +58,34 @@ class Monitor:
         """Tell each QMP command that a line becomes, and its answer, from now on."""
         self.line_target = TracedTarget(self.target, self.tables, tell)
 
+    def read(self, line: str, *, comments: bool = True) -> Reading:
+        """Read a line with this monitor's tables. Raises HxError."""
+        return read_line(self.tables, line, comments=comments)
+
     async def run_line(self, line: str, person: Person) -> bool:
-        """Run one line and print its answer through ``person``; False when it failed.
+        """Read a line, run it and print its answer through ``person``; False when it failed.
 
         Nothing that the line holds raises. A comment is taken off where the person may write one. Cancelling
         stops the waiting for the answer, not what the line has started.
         """
-        error = await self.try_line(line, person)
+        try:
+            error = await self.run(self.read(line, comments=person.comments), person)
+        except (QmonError, OSError, MemoryError) as unreadable:  # of the tables
+            error = f"Error: {reason(unreadable)}"
         if error:
             person.print(error)
         return error is None
 
-    async def try_line(self, line: str, person: Person, origin: Origin | None = None) -> str | None:
-        """The same, but return what a failing line says, maybe "", instead of printing it; None otherwise.
+    async def run(self, reading: Reading, person: Person, origin: Origin | None = None) -> str | None:
+        """Run a line, and return what it says when it fails, maybe "", instead of printing it; else None.
 
         ``origin`` is where the line stands, when it was not typed.
         """
-        if person.comments or origin is not None:
-            line = line[: comment_start(line)]
+        if not reading.names:
+            return None
         try:
-            found = look_up(self.tables.main, line)
-            if found is None:
-                return None
-            HANDLE_HMP_COMMAND("cmdline: %s", line)
-            await self._run(line, found, person, origin)
+            HANDLE_HMP_COMMAND("cmdline: %s", reading.line)
+            await self._run(reading, person, origin)
         except InnerLineError as inner:
             return str(inner)
         except LineError as line_error:
@@ -96,46 +95,47 @@ class Monitor:
         except (OSError, MemoryError) as short:
             error = f"Error: {reason(short)}"
         except Exception as unexpected:
+            line = reading.line
             _logger.exception("the line %r failed unexpectedly", line)
             kind = type(unexpected).__name__
             error = f"Error: internal error in '{line.strip()}' ({kind}: {reason(unexpected)}); see the log"
         else:
             return None
         if error and self.transcript is not None:
-            self.transcript.answer(without_secrets(self.tables, line).clean(error))
+            self.transcript.answer(without_secrets(reading).clean(error))
         return error
 
-    async def _run(self, line: str, found: Lookup, person: Person, origin: Origin | None) -> None:
+    async def _run(self, reading: Reading, person: Person, origin: Origin | None) -> None:
         hides_answer = False
         if self.transcript is not None:
-            shown = without_secrets(self.tables, line)
+            shown = without_secrets(reading)
             self.transcript.line(shown.line)
             hides_answer = not shown.answer
-        typed = line[: found.end]
-        if found.command is None:
-            raise LineError(f"unknown command: '{typed}'")
-        entry = found.command.entry
-        if not found.command.available:
-            raise LineError(f'Command "{line[: found.start]}" is not available.')
-        try:
-            values = read_arguments(found.command, line, found.start, self.formats)
-        except LineError as error:
-            said, _, _ = f"{error}\n".partition(NUL) if str(error) else ("", "", "")
-            raise LineError(f'{said}Try "help {typed}" for more information') from error
-        typed_names = " ".join(found.path)
-        call = Call(self, person, found.command, typed_names, values, line.strip(), origin, hides_answer)
-        if entry.handler is None:
-            await _print_human_readable(call)
+        command, arguments = reading.command, reading.arguments
+        if command is None:
+            raise LineError(reading.error or "")
+        if not command.available:
+            raise LineError(f'Command "{reading.text[: reading.start]}" is not available.')
+        values = arguments.values
+        if arguments.format is not None:
+            values = values | self.formats.fill(arguments.format)
+        if arguments.error is not None:
+            said, _, _ = f"{arguments.error}\n".partition(NUL) if arguments.error else ("", "", "")
+            typed = reading.text[: reading.names[-1].end]
+            raise LineError(f'{said}Try "help {typed}" for more information')
+        call = Call(self, person, reading, values, origin, hides_answer)
+        if command.entry.handler is None:
+            await _print_human_readable(call, command)
             return
-        function = find_handler(entry.handler)
+        function = commands.find_handler(command.entry.handler)
         if function is None:
             raise LineError(f'Command "{call.typed}" is not available.')
         await function(call)
 
 
-async def _print_human_readable(call: Call) -> None:
+async def _print_human_readable(call: Call, command: Command) -> None:
     """An entry with ``.cmd_info_hrt``: a QMP command whose answer is the text to print."""
-    function = call.command.entry.others["cmd_info_hrt"]
+    function = command.entry.others["cmd_info_hrt"]
     answer = await call.execute(function.removeprefix("qmp_").replace("_", "-"))
     text = str(answer[MULTI_LINE]).removesuffix("\n")
     if text:

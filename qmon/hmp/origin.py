@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from qmon.hmp.line.reading import Reading
 from qmon.hmp.line.transcript import LeftOut
 
 
@@ -28,7 +29,7 @@ class Origin:
     file: str
     """What messages call the script."""
     number: int
-    line: str
+    reading: Reading
     report: Report
     paths: tuple[str, ...] = ()
     """The absolute paths of the files that are being run, each included by the one before it."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.handlers import MASK
-from qmon.hmp.line.secrets import request_without_secrets
+from qmon.hmp.line.secrets import MASK, request_without_secrets
 from qmon.hmp.tables.table import Tables
 from qmon.qmp.target import Arguments, Listener, Target
 

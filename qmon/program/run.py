@@ -122,7 +122,7 @@ class Program:
         stays = options.other_monitors or options.daemonize or on_terminal
         status = 0
         if options.scripts or (options.stdin_monitor and not on_terminal):
-            from qmon.hmp.fronts.script import Script
+            from qmon.hmp.scripts import Script
             from qmon.program.script_run import ScriptRun, open_scripts
 
             scripts = await asyncio.to_thread(open_scripts, options.scripts)

@@ -12,10 +12,10 @@ from typing import Any
 from qmon.errors import QmonError, reason
 from qmon.hmp.commands.migration import POLL_SECONDS, UNDER_WAY
 from qmon.hmp.ending import cut_off
-from qmon.hmp.fronts.script import Script, run_script
 from qmon.hmp.fronts.script_person import JsonPerson, OutputGoneError, ScriptPerson
 from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.scripts import Script, run_script
 from qmon.machine.embedded import DEFER, EmbeddedMachine
 from qmon.program.options import STDIN, Options, ScriptOption
 
@@ -75,8 +75,7 @@ class ScriptRun:
         origin = self._person.origin
         if origin is not None:
             self._cut_off = True
-            line = without_secrets(self._monitor.tables, origin.line).line
-            self._say(f"told to end at {origin}: {line}")
+            self._say(f"told to end at {origin}: {without_secrets(origin.reading)}")
 
     def sum_up(self) -> None:
         """Say how many lines failed, where that did not end the script."""
@@ -154,7 +153,7 @@ def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a FIFO before anybody writes to it; reading waits for that (``qmon.hmp.fronts.script``)."""
+    """Open a FIFO before anybody writes to it; reading waits for that (``qmon.hmp.scripts``)."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor

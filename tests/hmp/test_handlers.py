@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qmon.hmp.handlers import Call, find_handler, handler
+from qmon.hmp.commands import find_handler
+from qmon.hmp.handlers import Call, handler
 
 
 def test_a_function_that_is_there_already_is_not_replaced() -> None:

@@ -19,7 +19,9 @@ from typing import Any, Literal
 
 from qmon.console.session import Console
 from qmon.errors import CommandError
+from qmon.hmp.line.reading import Reading
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.origin import Origin
 from qmon.hmp.person import Person
 from qmon.qmp.registry import Registry, command
 
@@ -84,12 +86,13 @@ class Machine:
 class AskingMonitor(Monitor):
     """Has a command that is in no table, since none in it asks."""
 
-    async def run_line(self, line: str, person: Person) -> bool:
-        if line != "ask":
-            return await super().run_line(line, person)
+    async def run(self, reading: Reading, person: Person, origin: Origin | None = None) -> str | None:
+        if reading.text != "ask":
+            return await super().run(reading, person, origin)
         answer = await person.ask("Throw it away?")
-        person.print("thrown away" if answer else "kept")
-        return answer
+        if answer:
+            person.print("thrown away")
+        return None if answer else "kept"
 
 
 async def watch(folder: Path, machine: Machine) -> None:

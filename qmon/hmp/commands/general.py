@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.ending import cut_off
-from qmon.hmp.handlers import ANSWER, MASK, Call, handler
-from qmon.hmp.line.words import read_word
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.line.words import read_word, skip_space
 from qmon.hmp.person import LineError
 from qmon.hmp.tables.manual import page
-from qmon.hmp.tables.table import (
-    Command,
-    Table,
-    look_up,
-    skip_space,
-)
+from qmon.hmp.tables.table import Command, Table
 
 HELP_WORDS_MAX = 16
 """QEMU's limit: a help line of more words prints nothing."""
@@ -63,8 +58,8 @@ def _print_page(call: Call, words: list[str]) -> None:
     """Print the manual's page of the command that the words name."""
     if not words:
         raise LineError(f"help {PAGES}: name a command, as in 'help {PAGES} migrate'")
-    found = look_up(call.monitor.tables.main, " ".join(words))
-    if found is None or found.command is None or len(found.path) < len(words):
+    found = call.monitor.read(" ".join(words), comments=False)
+    if found.command is None or len(found.names) < len(words):
         raise LineError(f"unknown command: '{' '.join(words)}'")
     call.print(page(found.command) or help_line(found.command, words[:-1]))
 
@@ -84,7 +79,7 @@ async def quit_(call: Call) -> None:
     call.monitor.quitting = True
 
 
-@handler("hmp_info_history", conceal=lambda tables, values: {ANSWER: MASK})
+@handler("hmp_info_history")
 async def info_history(call: Call) -> None:
     for number, line in enumerate(call.person.history):
         call.print(f"{number}: '{line}'")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
-from qmon.hmp.handlers import MASK, Call, handler
+from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
-from qmon.hmp.tables.signature import Values
-from qmon.hmp.tables.table import Tables
 from qmon.notation.units import human_size
 
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
@@ -42,11 +39,7 @@ async def eject(call: Call) -> None:
     await call.execute("eject", {"device": call.text("device"), "force": call.flag("force")})
 
 
-def _conceal_password(tables: Tables, values: Values) -> Mapping[str, str]:
-    return {"arg": MASK} if values["device"] == "vnc" else {}
-
-
-@handler("hmp_change", conceal=_conceal_password)
+@handler("hmp_change")
 async def change(call: Call) -> None:
     device, target = call.text("device"), call.text("target")
     if device == "vnc":

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from qmon.errors import CommandError, UsageError, reason
-from qmon.hmp.handlers import ANSWER, MASK, Call, handler
-from qmon.hmp.line.nesting import DEPTH_MAX, find_innermost
-from qmon.hmp.line.secrets import answers_a_secret, arguments_without_secrets
+from qmon.hmp import scripts
+from qmon.hmp.handlers import Call, handler
+from qmon.hmp.line.reading import DEPTH_MAX
 from qmon.hmp.person import InnerLineError, LineError
 from qmon.hmp.record import Transcript
-from qmon.hmp.tables.signature import Values
-from qmon.hmp.tables.table import Tables
 from qmon.notation.json_text import parse_json, pretty_json
 
 INTERVAL_LEAST_SECONDS = 0.1
@@ -24,21 +21,20 @@ INTERVAL_LEAST_SECONDS = 0.1
 
 @handler("hmp_include")
 async def include(call: Call) -> None:
-    from qmon.hmp.fronts.script import include as include_file  # which knows of migrations by their commands
-
-    await include_file(call.monitor, call.person, call.text("filename"), call.origin)
+    await scripts.include(call.monitor, call.person, call.text("filename"), call.origin)
 
 
 async def _run_inner(call: Call) -> None:
     """Run the line that is within this one. Raises LineError."""
-    if find_innermost(call.monitor.tables, call.line).depth > DEPTH_MAX:
+    inner = call.reading.inner
+    if inner is None or call.reading.is_too_deep:
         raise LineError(f"{call.typed}: at most {DEPTH_MAX} lines may stand within each other")
-    error = await call.monitor.try_line(call.text("line"), call.person, call.origin)
+    error = await call.monitor.run(inner, call.person, call.origin)
     if error is not None:
         raise InnerLineError(error)
 
 
-@handler("hmp_time", inner="line")
+@handler("hmp_time")
 async def time_(call: Call) -> None:
     began = time.perf_counter()
     try:
@@ -53,7 +49,7 @@ def _took(began: float) -> str:
     return f"Took {time.perf_counter() - began:.3f} s"
 
 
-@handler("hmp_watch", inner="line")
+@handler("hmp_watch")
 async def watch(call: Call) -> None:
     count = _count(call)
     interval = float(call.values["interval"])
@@ -83,20 +79,7 @@ def _count(call: Call) -> int | None:
     return int(text)
 
 
-def _conceal_qmp(tables: Tables, values: Values) -> Mapping[str, str]:
-    if "arguments" not in values:
-        return {}
-    try:
-        arguments = _read_arguments(str(values["arguments"]))
-    except LineError:
-        return {"arguments": MASK}
-    name = str(values["name"])
-    shown = arguments_without_secrets(tables, name, arguments)
-    hidden = {"arguments": json.dumps(shown)} if shown != arguments else {}
-    return {**hidden, ANSWER: MASK} if answers_a_secret(tables, name, arguments) else hidden
-
-
-@handler("hmp_qmp", conceal=_conceal_qmp)
+@handler("hmp_qmp")
 async def qmp(call: Call) -> None:
     name = call.text("name")
     arguments = _read_arguments(call.text("arguments")) if "arguments" in call.values else {}

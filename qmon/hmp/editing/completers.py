@@ -15,7 +15,7 @@ from qmon.hmp.editing.word_lists import (
     SWITCH,
     Words,
 )
-from qmon.hmp.tables.signature import Parameter
+from qmon.hmp.tables.signature import Parameter, Values
 from qmon.host.logs import (
     ALL,
     LOG_ITEMS,
@@ -34,13 +34,13 @@ Choice = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something could stand: ``typed`` of it is there, behind ``before``, the arguments up to there."""
+    """Where something could stand: ``typed`` of it is there, behind arguments with these ``values``."""
 
     target: Target
     command: str
     """As it is typed: ``info block``."""
     parameter: Parameter
-    before: str
+    values: Values
     typed: str
 
     @property
@@ -181,7 +181,7 @@ def _with_meaning(value: str, row: dict[str, Any] | None) -> str:
 
 async def _parameter_values(place: Place) -> list[Choice]:
     told = await _settings(place, "parameters")
-    row = told.get(place.before.strip(), {})
+    row = told.get(str(place.values.get("parameter")), {})
     return [(word, "") for word in row.get("values", ())]
 
 
@@ -218,7 +218,7 @@ async def _snapshots(place: Place) -> list[Choice]:
 
 
 async def _new_object(place: Place) -> list[Choice]:
-    if place.before.strip():
+    if place.values:
         return []
     from qmon.notation.object_options import TYPES  # the first prompt does not wait for it
 
@@ -277,7 +277,7 @@ async def _qmp_commands(place: Place) -> list[Choice]:
 
 
 async def _awaited_jobs(place: Place) -> list[Choice]:
-    return await _jobs(place) if place.before.strip() == "job" else []
+    return await _jobs(place) if place.values.get("what") == "job" else []
 
 
 async def _nothing(place: Place) -> list[Choice]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from qmon.hmp.editing.completers import Choice, Place, choices_at
 from qmon.hmp.editing.word_lists import FLAGS
-from qmon.hmp.line.arguments import Outline, outline_arguments
-from qmon.hmp.line.nesting import DEPTH_MAX, find_innermost
-from qmon.hmp.line.words import comment_start, read_word
+from qmon.hmp.line.reading import DEPTH_MAX, Reading, read_typed
+from qmon.hmp.line.words import comment_start, read_word, skip_space
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.signature import Parameter
-from qmon.hmp.tables.table import (
-    Lookup,
-    Table,
-    look_up,
-    skip_space,
-)
+from qmon.hmp.tables.table import Table
 
-_NAMES, _LINE = "help_completion", "line_completion"
-"""The table's ``.command_completion`` of arguments that are commands' names, and of one that is a line."""
+_NAMES = "help_completion"
+"""The table's ``.command_completion`` of arguments that are commands' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +32,38 @@ async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
 
     Raises CommandError when the target was asked what it has and failed.
     """
-    if comment_start(text) < len(text) or find_innermost(monitor.tables, text).depth > DEPTH_MAX:
+    if comment_start(text) < len(text):
         return []
     start = _last_word(text)
-    before, typed = text[:start], text[start:]
-    table = _table_for(monitor, before)
-    choices: Iterable[Choice]
-    flags: list[Choice] = []
-    if table is not None:
-        choices = _names(table)
-    else:
-        found = look_up(monitor.tables.main, before)
-        if found is None or found.command is None or found.end == len(before):
-            return []
-        outline = outline_arguments(found.command, before, found.start)
-        command = _shown_name(found)
-        flags = _flags(command, outline.flags)
-        choices = []
-        if outline.awaited is not None and outline.bad is None:
-            completer = found.command.entry.completion
-            arguments = before[found.start :]
-            if completer == _NAMES:
-                choices = _help(monitor, arguments)
-            elif completer == _LINE and outline.awaited.kind == "S":
-                inner = _behind_pieces(outline, before)
-                return [_moved(each, len(inner)) for each in await complete(monitor, text[len(inner) :])]
-            else:
-                place = Place(monitor.target, command, outline.awaited, arguments, typed)
-                choices = await choices_at(place, completer)
+    typed = text[start:]
+    flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed)
     suggestions = [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
     suggestions += [Suggestion(text, start, meaning) for text, meaning in choices]
     return [suggestion for suggestion in suggestions if suggestion.text.startswith(typed)]
 
 
-def _shown_name(found: Lookup) -> str:
-    """A command by the first of its names, behind those of the tables above it."""
-    assert found.command is not None
-    return " ".join([*found.path[:-1], found.command.entry.names[0]])
-
-
-def _behind_pieces(outline: Outline, before: str) -> str:
-    """The text before the argument that is a line of its own."""
-    line = next((piece.start for piece in outline.pieces if piece.parameter == outline.awaited), len(before))
-    return before[:line]
-
-
-def _moved(suggestion: Suggestion, by: int) -> Suggestion:
-    return replace(suggestion, start=suggestion.start + by)
+async def _choices(
+    monitor: Monitor, before: Reading, typed: str
+) -> tuple[Sequence[Choice], Sequence[Choice]]:
+    """The flags, and what else could stand behind a line, where ``typed`` is."""
+    *around, reading = before.nested
+    if reading.awaits_line and len(around) == DEPTH_MAX:
+        return [], []
+    table = monitor.tables.main if reading.awaits_line else reading.next_table
+    if table is not None:
+        return [], _names(table)
+    if reading.command is None:
+        return [], []
+    arguments, entry = reading.arguments, reading.command.entry
+    shown_name = " ".join([*(name.text for name in reading.names[:-1]), entry.names[0]])
+    flags = _flags(shown_name, arguments.flags)
+    if arguments.awaited is None or arguments.bad is not None:
+        return flags, []
+    if entry.completion == _NAMES:
+        table = read_typed(monitor.tables, reading.text[reading.start :]).next_table
+        return flags, _names(table) if table is not None else []
+    place = Place(monitor.target, shown_name, arguments.awaited, arguments.values, typed)
+    return flags, await choices_at(place, entry.completion)
 
 
 def _last_word(text: str) -> int:
@@ -98,16 +77,6 @@ def _last_word(text: str) -> int:
     return position
 
 
-def _table_for(monitor: Monitor, before: str) -> Table | None:
-    """The table in which the next word is looked up; None when arguments come next."""
-    found = look_up(monitor.tables.main, before)
-    if found is None:
-        return monitor.tables.main
-    if found.command is not None and found.end < found.start == len(before):
-        return found.command.sub_table
-    return None
-
-
 def _names(table: Table) -> list[Choice]:
     choices = []
     for name in table.names():
@@ -117,12 +86,7 @@ def _names(table: Table) -> list[Choice]:
     return choices
 
 
-def _flags(command: str, flags: list[Parameter]) -> list[Choice]:
+def _flags(command: str, flags: Sequence[Parameter]) -> list[Choice]:
     meanings = FLAGS.get(command, {})
     choices = [(f"-{flag.letter}", meanings.get(flag.letter, flag.key)) for flag in flags]
     return choices + [(flag.word, f"the same as -{flag.letter}") for flag in flags if flag.word]
-
-
-def _help(monitor: Monitor, arguments: str) -> list[Choice]:
-    table = _table_for(monitor, arguments)
-    return _names(table) if table is not None else []

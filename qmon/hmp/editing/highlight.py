@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 
-from qmon.hmp.editing.judge import is_curable, may_become_a_name
-from qmon.hmp.line.arguments import Piece, PieceKind, outline_arguments
-from qmon.hmp.line.transcript import prompt_end
-from qmon.hmp.line.words import comment_start
-from qmon.hmp.tables.table import Tables, look_up, skip_space
+from qmon.hmp.line.arguments import Piece, PieceKind
+from qmon.hmp.line.reading import Reading
 
 
 class Role(enum.Enum):
@@ -25,20 +23,15 @@ class Role(enum.Enum):
 _ROLES = {"/": Role.FLAG, "b": Role.WORD} | dict.fromkeys("ilMoT", Role.NUMBER)
 
 
-def classify(tables: Tables, line: str) -> list[tuple[Role, str]]:
-    """Divide a line into pieces with their roles; the pieces join to the line.
+def classify(reading: Reading) -> list[tuple[Role, str]]:
+    """Divide a line that is being typed into pieces with their roles; the pieces join to the line.
 
-    A ``(qemu)`` prompt at its start, white space before it aside, is text. What can't be read is an
-    error, with all that is behind it.
+    A ``(qemu)`` prompt at its start is text. What can't be read is an error, with all that is behind it.
     """
-    start = prompt_end(line)
-    text = line[start:]
-    comment = comment_start(text)
-    marks = [(start + begin, start + end, role) for begin, end, role in _marks(tables, text[:comment])]
-    marks.append((start + comment, len(line), Role.COMMENT))
+    line = reading.text
     pieces = []
     position = 0
-    for begin, end, role in marks:
+    for begin, end, role in [*_marks(reading), (reading.end, len(line), Role.COMMENT)]:
         if begin > position:
             pieces.append((Role.TEXT, line[position:begin]))
         if end > begin:
@@ -47,27 +40,15 @@ def classify(tables: Tables, line: str) -> list[tuple[Role, str]]:
     return pieces
 
 
-def _marks(tables: Tables, text: str) -> list[tuple[int, int, Role]]:
-    found = look_up(tables.main, text)
-    if found is None:
-        return []
-    marks = []
-    position = 0
-    unknown = Role.ERROR
-    if found.command is None and found.end == len(text) and may_become_a_name(tables, found):
-        unknown = Role.TEXT
-    for number, name in enumerate(found.path, 1):
-        position = skip_space(text, position)
-        known = found.command is not None or number < len(found.path)
-        marks.append((position, position + len(name), Role.COMMAND if known else unknown))
-        position += len(name)
-    if found.command is None:
-        return marks
-    outline = outline_arguments(found.command, text, found.start)
-    marks += [(piece.start, piece.end, _role(piece, text)) for piece in outline.pieces]
-    if outline.bad is not None and not is_curable(found.command, text, found.start):
-        marks.append((outline.bad, len(text.rstrip()), Role.ERROR))
-    return marks
+def _marks(reading: Reading) -> Iterator[tuple[int, int, Role]]:
+    for number, name in enumerate(reading.names, 1):
+        is_known = reading.command is not None or number < len(reading.names)
+        unknown = Role.TEXT if not is_known and reading.is_curable else Role.ERROR
+        yield name.start, name.end, Role.COMMAND if is_known else unknown
+    for piece in reading.arguments.pieces:
+        yield piece.start, piece.end, _role(piece, reading.text)
+    if reading.arguments.bad is not None and not reading.is_curable:
+        yield reading.arguments.bad, len(reading.text[: reading.end].rstrip()), Role.ERROR
 
 
 def _role(piece: Piece, text: str) -> Role:

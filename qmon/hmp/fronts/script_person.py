@@ -14,44 +14,13 @@ from qmon.hmp.line.transcript import LeftOut
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.origin import Origin
 from qmon.hmp.person import Person, Progress
+from qmon.hmp.scripts import failure, unrun
 from qmon.notation.plain_text import plain
 from qmon.notation.units import human_size
 
 
 class OutputGoneError(QmonError):
     """Nobody reads what a script prints."""
-
-
-class PersonReport:
-    """A Report to somebody who typed ``include``: the first failing line ends it."""
-
-    def __init__(self, monitor: Monitor, person: Person) -> None:
-        self._monitor = monitor
-        self._person = person
-
-    def begin(self, origin: Origin) -> None:
-        pass
-
-    def end(self, origin: Origin, error: str | None) -> bool:
-        if error is None:
-            return True
-        if error:
-            self._person.print(error)
-        self._person.print(failure(self._monitor, origin))
-        return False
-
-    def left_out(self, file: str, lines: LeftOut) -> None:
-        self._person.print(f"{file}: {unrun(self._monitor, lines)}")
-
-
-def failure(monitor: Monitor, origin: Origin) -> str:
-    """Say which line failed."""
-    return f"{origin}: failed: {without_secrets(monitor.tables, origin.line).line}"
-
-
-def unrun(monitor: Monitor, lines: LeftOut) -> str:
-    """Say of a transcript's lines without a prompt that they were not run."""
-    return lines.tell(without_secrets(monitor.tables, lines.line).line)
 
 
 class ScriptPerson:
@@ -97,7 +66,7 @@ class ScriptPerson:
         if error:
             self.print(error)
         self.failed += 1
-        print(failure(self._monitor, origin), file=sys.stderr, flush=True)
+        print(failure(origin), file=sys.stderr, flush=True)
         return self._keep_going
 
     def left_out(self, file: str, lines: LeftOut) -> None:
@@ -119,11 +88,11 @@ class JsonPerson(ScriptPerson):
         self._printed.append([])
 
     def end(self, origin: Origin, error: str | None) -> bool:
-        shown = without_secrets(self._monitor.tables, origin.line)
+        shown = without_secrets(origin.reading)
         found = {
             "file": origin.file,
             "number": origin.number,
-            "line": shown.line,
+            "line": str(shown),
             "ok": error is None,
             "output": "\n".join(self._printed[-1]),
         }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import enum
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from qmon.hmp.line.expressions import evaluate, wrap
+from qmon.hmp.line.numbers import SCALES, SECONDS, is_half_hex, read_bytes, read_double
 from qmon.hmp.line.option_group import read_options
-from qmon.hmp.line.words import first_byte, read_word
-from qmon.hmp.person import LineError
+from qmon.hmp.line.words import SPACE, ReadError, first_byte, is_half_word, read_word, skip_space
 from qmon.hmp.tables.signature import (
     EXPRESSION_KINDS,
     WORD_KINDS,
@@ -19,42 +18,44 @@ from qmon.hmp.tables.signature import (
     Value,
     Values,
 )
-from qmon.hmp.tables.table import SPACE, Command, skip_space
-from qmon.notation.units import INT64_MAX, MIB, read_size
+from qmon.hmp.tables.table import Command
+from qmon.notation.units import MIB
 
 _EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
 _FORMAT = re.compile(r"/(?P<count>[0-9]*)(?P<letters>[oduxicbhwgL]*)")
 _SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
-_DOUBLE = re.compile(
-    r"[+-]?(?:inf(?:inity)?|nan|0x[0-9a-f]+|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE | re.ASCII
-)
-_SECONDS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_SCALES = {"k": 1 << 10, "K": 1 << 10, "m": 1 << 20, "M": 1 << 20, "g": 1 << 30, "G": 1 << 30}
 NUL = "\0"
 """What QEMU finds at the end of a line; of a message that names it, nothing that follows is printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A ``/`` argument; "" and 0 stand for what it leaves out."""
+
+    count: int = 1
+    letter: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(slots=True)
 class FormatDefaults:
     """The format and size that a line without them gets: those of the last line that had them."""
 
-    format: str = "x"
+    letter: str = "x"
     size_bytes: int = 4
+
+    def fill(self, written: Format) -> Values:
+        """The values of a format, complete; they are the defaults from now on."""
+        self.letter = written.letter or self.letter
+        size_bytes = written.size_bytes
+        if self.letter != "i":
+            self.size_bytes = size_bytes = size_bytes or self.size_bytes
+        return {"count": written.count, "format": self.letter, "size": size_bytes or -1}
 
 
 def _wrap32(value: int) -> int:
     """A value as a C ``int`` holds it; digits above the lowest 32 decimal ones don't count in it."""
     return ((value + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
-
-
-def read_arguments(command: Command, text: str, start: int, formats: FormatDefaults) -> Values:
-    """Read what stands in ``text`` from ``start`` on as the command's arguments.
-
-    Returns them by key: str for F B s S and each option of O, int for i l M o (bytes), float for f and T
-    (seconds), bool for b and flags; ``/`` gives ``count``, ``format`` and ``size``. What was left out has no
-    key. Raises LineError with QEMU's words.
-    """
-    return _Reader(command, text, start, formats).read()
 
 
 class PieceKind(enum.Enum):
@@ -73,51 +74,74 @@ class Piece:
     parameter: Parameter
 
 
-@dataclass(slots=True)
-class Outline:
-    """How far a line's arguments could be read.
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """How far a line's arguments could be read."""
 
-    ``pieces`` were read; ``bad`` is where reading failed, None when it did not before the end of the text.
-    At the end of the text one of the ``flags`` could follow, or the ``awaited`` parameter.
-    """
-
-    pieces: list[Piece] = field(default_factory=list)
+    values: Values
+    """By key: str for F B s S and each option of O, int for i l M o (bytes), float for f and T (seconds),
+    bool for b and flags. What was left out has no key."""
+    pieces: tuple[Piece, ...] = ()
+    format: Format | None = None
+    """What the parameter ``/`` reads; FormatDefaults makes values of it."""
+    error: str | None = None
+    """What QEMU says of them, maybe "", if they can't be read."""
     bad: int | None = None
-    flags: list[Parameter] = field(default_factory=list)
+    """Where reading failed; None when it did not before the end of the text."""
+    is_curable: bool = False
+    """Whether they could be read with more text behind them."""
+    flags: tuple[Parameter, ...] = ()
+    """Those of which one could follow at the end of the text."""
     awaited: Parameter | None = None
+    """What else could follow there."""
 
 
-def outline_arguments(command: Command, text: str, start: int) -> Outline:
-    """Read as ``read_arguments`` does, a line that may be wrong or unfinished. Raises HxError alone."""
-    reader = _Reader(command, text, start, FormatDefaults(), unfinished=True)
-    try:
-        reader.read()
-    except LineError:
-        position = skip_space(text, reader.started)
-        if position < len(text):
-            reader.outline.bad = position
-    return reader.outline
+NO_ARGUMENTS = Arguments({})
+
+
+def read_arguments(command: Command, text: str, start: int, *, is_typed: bool = False) -> Arguments:
+    """Read what stands in ``text`` from ``start`` on as the command's arguments. Raises HxError alone.
+
+    ``is_typed``: the line goes on behind the text, so that a bare word with a space behind it is a flag.
+    """
+    return _Reader(command, text, start, is_typed).read()
 
 
 class _Reader:
-    def __init__(
-        self,
-        command: Command,
-        text: str,
-        position: int,
-        formats: FormatDefaults,
-        unfinished: bool = False,
-    ) -> None:
-        self._unfinished = unfinished
+    def __init__(self, command: Command, text: str, position: int, is_typed: bool) -> None:
+        self._is_typed = is_typed
         self._command = command
         self._text = text
-        self._position = position
-        self._formats = formats
+        self._position = self._started = position
         self._values: Values = {}
-        self.outline = Outline()
-        self.started = position
+        self._pieces: list[Piece] = []
+        self._format_read: Format | None = None
+        self._free_flags: list[Parameter] = []
+        self._awaited: Parameter | None = None
+        self._may_differ = False
+        """Whether what the text ends with may be read otherwise with more behind it."""
 
-    def read(self) -> Values:
+    def read(self) -> Arguments:
+        error = bad = None
+        is_curable = False
+        try:
+            self._read()
+        except ReadError as problem:
+            error = str(problem)
+            is_curable = problem.is_curable or self._may_differ
+            bad = skip_space(self._text, self._started)
+        return Arguments(
+            self._values,
+            tuple(self._pieces),
+            self._format_read,
+            error,
+            None if bad == len(self._text) else bad,
+            is_curable,
+            tuple(self._free_flags),
+            self._awaited,
+        )
+
+    def _read(self) -> None:
         parameters = self._command.parameters
         number = 0
         while number < len(parameters):
@@ -127,24 +151,23 @@ class _Reader:
                 self._argument(parameters[number])
                 number += 1
         self._skip_space()
-        self.started = self._position
+        self._started = self._position
         if self._position < len(self._text):
             raise self._error("extraneous characters at the end of line")
-        return self._values
 
     def _argument(self, parameter: Parameter) -> None:
         self._skip_space()
-        self.started = self._position
+        self._started = self._position
         if parameter.dotted:
             if self._ahead() != ".":
                 return
             self._position += 1
-        if self.started == len(self._text) and parameter.kind != "/":
-            self.outline.awaited = self.outline.awaited or parameter
+        if self._started == len(self._text) and parameter.kind != "/":
+            self._awaited = self._awaited or parameter
             if parameter.optional:
                 return
         if parameter.kind == "/":
-            self._format()
+            self._format_read = self._format()
         elif parameter.kind == "O":
             self._options(parameter)
         elif parameter.kind == "S":
@@ -156,8 +179,8 @@ class _Reader:
         else:
             readers: dict[str, Callable[[], Value]] = {
                 "o": self._size,
-                "T": lambda: self._number(_SECONDS),
-                "f": lambda: self._number(_SCALES),
+                "T": lambda: self._number(SECONDS),
+                "f": lambda: self._number(SCALES),
                 "b": self._switch,
             }
             self._values[parameter.key] = readers[parameter.kind]()
@@ -166,9 +189,9 @@ class _Reader:
     def _note(self, kind: PieceKind, parameter: Parameter) -> None:
         """Keep what was read since ``started`` as a piece, white space behind it not included."""
         end = len(self._text[: self._position].rstrip(SPACE))
-        if end > self.started:
-            self.outline.pieces.append(Piece(self.started, end, kind, parameter))
-        self.started = self._position
+        if end > self._started:
+            self._pieces.append(Piece(self._started, end, kind, parameter))
+        self._started = self._position
 
     def _flags(self, number: int) -> int:
         """Take flags and their bare words from parameter ``number`` on; return that of the first argument.
@@ -182,18 +205,19 @@ class _Reader:
         free = list(parameters[number:end])
         while free:
             self._skip_space()
-            self.started = self._position
-            if self.started == len(self._text):
-                self.outline.flags += free
+            self._started = self._position
+            if self._started == len(self._text):
+                self._free_flags += free
                 break
             if self._ahead() != "-":
-                flag = self._bare_word(free)
+                flag = self._bare_word(free, goes_on=len(free) > 1 or end < len(parameters))
                 if flag is None:
                     break
                 self._take_flag(flag, PieceKind.BARE_WORD)
                 free.remove(flag)
                 continue
             letter = self._text[self._position + 1 : self._position + 2]
+            self._may_differ |= not letter
             flag = next((flag for flag in free if flag.letter == letter), None)
             if number < end and parameters[number] is not flag:
                 if f"-{letter}" in self._behind(number):
@@ -220,15 +244,22 @@ class _Reader:
             self._values[flag.key] = True
             return
         self._values[flag.key] = self._word(f"value expected for -{flag.letter}")
-        self.started = skip_space(self._text, self.started)
+        self._started = skip_space(self._text, self._started)
         self._note(PieceKind.ARGUMENT, flag)
 
-    def _bare_word(self, free: list[Parameter]) -> Parameter | None:
+    def _bare_word(self, free: list[Parameter], goes_on: bool) -> Parameter | None:
+        """Take the flag that a word stands for. At the end of the text a word is an argument.
+
+        ``goes_on``: whether anything may stand behind the word.
+        """
         word = read_word(self._text, self._position)
         if word is None or word.quoted:
             return None
-        behind = word.end if self._unfinished else skip_space(self._text, word.end)
-        if behind == len(self._text):
+        if (word.end if self._is_typed else skip_space(self._text, word.end)) == len(self._text):
+            is_whole = word.end < len(self._text)
+            self._may_differ = goes_on and any(
+                flag.word == word.text if is_whole else flag.word.startswith(word.text) for flag in free
+            )
             return None
         flag = next((flag for flag in free if flag.word == word.text), None)
         if flag is not None:
@@ -238,15 +269,15 @@ class _Reader:
     def _word(self, problem: str) -> str:
         word = read_word(self._text, self._position)
         if word is None:
-            raise self._error(problem)
+            raise self._error(problem, is_curable=is_half_word(self._text, self._position))
         self._position = word.end
         return word.text
 
     def _rest(self, parameter: Parameter) -> str:
-        self.outline.awaited = parameter  # whatever it holds already, more could follow
+        self._awaited = parameter  # whatever it holds already, more could follow
         rest = self._text[self._position :]
         if not rest:
-            raise self._error("string expected")
+            raise self._error("string expected", is_curable=True)
         self._position = len(self._text)
         return rest
 
@@ -255,46 +286,34 @@ class _Reader:
             return
         word = read_word(self._text, self._position)
         if word is None:
-            raise LineError("")
+            raise ReadError("", is_curable=is_half_word(self._text, self._position))
         self._position = word.end
-        self._values.update(read_options(word.text, parameter.key))
+        try:
+            self._values.update(read_options(word.text, parameter.key))
+        except ReadError as error:
+            error.is_curable = error.is_curable and word.end == len(self._text) and not word.quoted
+            raise
 
     def _integer(self, kind: str) -> int:
         value, self._position = evaluate(self._text, self._position)
+        self._may_differ |= is_half_hex(self._text, self._position)
+        goes_on = self._position == len(self._text)  # an operator may follow, and make another value of it
         if kind == "i" and value >> 32:
-            raise LineError(f"'{self._command.name}' has failed: integer is for 32-bit values")
+            problem = f"'{self._command.name}' has failed: integer is for 32-bit values"
+            raise ReadError(problem, is_curable=goes_on)
         if kind == "M":
             if value < 0:
-                raise LineError("enter a positive value")
+                raise ReadError("enter a positive value", is_curable=goes_on)
             value = wrap(value * MIB)
         return value
 
     def _size(self) -> int:
-        try:
-            value, end = read_size(self._text, self._position, "M")
-        except ValueError as error:
-            raise LineError("invalid size") from error
-        if value > INT64_MAX:
-            raise LineError("invalid size")
-        self._position = end
+        value, self._position = read_bytes(self._text, self._position)
+        self._may_differ |= is_half_hex(self._text, self._position)
         return value
 
     def _number(self, units: Mapping[str, float]) -> float:
-        """A floating-point number, maybe with one of the units, all of one length, right behind it."""
-        match = _DOUBLE.match(self._text, self._position)
-        if match is None:
-            raise LineError("Number expected")
-        digits = match[0]
-        value = float(int(digits, 16)) if "x" in digits.lower() else float(digits)
-        if not math.isfinite(value):
-            raise LineError("Bad number")
-        self._position = match.end()
-        unit = self._text[self._position : self._position + len(next(iter(units)))]
-        if unit in units:
-            value *= units[unit]
-            self._position += len(unit)
-        if self._ahead() not in SPACE:
-            raise LineError("Unknown unit suffix")
+        value, self._position = read_double(self._text, self._position, units)
         return value
 
     def _switch(self) -> bool:
@@ -303,30 +322,26 @@ class _Reader:
             end += 1
         word = self._text[self._position : end]
         if word not in ("on", "off"):
-            raise LineError("Expected 'on' or 'off'")
+            is_half = end == len(self._text) and ("on".startswith(word) or "off".startswith(word))
+            raise ReadError("Expected 'on' or 'off'", is_curable=is_half)
         self._position = end
         return word == "on"
 
-    def _format(self) -> None:
-        count, format_, size = 1, "", 0
-        if self._ahead() == "/":
-            match = _FORMAT.match(self._text, self._position)
-            assert match is not None
-            self._position = match.end()
-            if self._ahead() not in SPACE:
-                raise LineError(f"invalid char in format: '{first_byte(self._ahead())}'")
-            count = _wrap32(int(match["count"][-32:] or 1))
-            for letter in match["letters"]:
-                if letter in _SIZE_BYTES:
-                    size = _SIZE_BYTES[letter]
-                else:
-                    format_ = letter
-        format_ = format_ or self._formats.format
-        if format_ != "i":
-            size = size or self._formats.size_bytes
-            self._formats.size_bytes = size
-        self._formats.format = format_
-        self._values.update(count=count, format=format_, size=size or -1)
+    def _format(self) -> Format:
+        if self._ahead() != "/":
+            return Format()
+        match = _FORMAT.match(self._text, self._position)
+        assert match is not None
+        self._position = match.end()
+        if self._ahead() not in SPACE:
+            raise ReadError(f"invalid char in format: '{first_byte(self._ahead())}'")
+        letter, size_bytes = "", 0
+        for each in match["letters"]:
+            if each in _SIZE_BYTES:
+                size_bytes = _SIZE_BYTES[each]
+            else:
+                letter = each
+        return Format(_wrap32(int(match["count"][-32:] or 1)), letter, size_bytes)
 
     def _skip_space(self) -> None:
         self._position = skip_space(self._text, self._position)
@@ -334,5 +349,5 @@ class _Reader:
     def _ahead(self) -> str:
         return self._text[self._position : self._position + 1]
 
-    def _error(self, problem: str) -> LineError:
-        return LineError(f"{self._command.name}: {problem}")
+    def _error(self, problem: str, *, is_curable: bool = False) -> ReadError:
+        return ReadError(f"{self._command.name}: {problem}", is_curable=is_curable)

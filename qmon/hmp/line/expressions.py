@@ -11,9 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from qmon.hmp.line.words import first_byte
-from qmon.hmp.person import LineError
-from qmon.hmp.tables.table import skip_space
+from qmon.hmp.line.words import ReadError, first_byte, skip_space
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 
@@ -46,7 +44,7 @@ _SIGNS: dict[str, Callable[[int], int]] = {"+": lambda n: n, "-": lambda n: wrap
 def evaluate(text: str, position: int) -> tuple[int, int]:
     """Read one expression at ``position``; return its value and where it ends, white space taken.
 
-    What can't belong to it ends it: ``1 2`` is 1, and the rest is the caller's. Raises LineError.
+    What can't belong to it ends it: ``1 2`` is 1, and the rest is the caller's. Raises ReadError.
     """
     return _Reader(text, position).read()
 
@@ -79,7 +77,7 @@ class _Chain:
         while self._operators and _LEVELS[self._operators[-1]] >= level:
             operator, right, left = self._operators.pop(), self._values.pop(), self._values.pop()
             if operator in "/%" and right == 0:
-                raise LineError("division by zero")
+                raise ReadError("division by zero")
             self._values.append(wrap(_OPERATORS[operator](left, right)))
 
 
@@ -89,8 +87,17 @@ class _Reader:
     def __init__(self, text: str, position: int) -> None:
         self._text = text
         self._position = skip_space(text, position)
+        self._may_grow = False
+        """Whether the last number, with which the text ends, may be another one with more digits."""
 
     def read(self) -> tuple[int, int]:
+        try:
+            return self._read()
+        except ReadError as error:
+            error.is_curable = error.is_curable or self._may_grow
+            raise
+
+    def _read(self) -> tuple[int, int]:
         chains = [_Chain()]
         while True:
             ahead = self._ahead()
@@ -108,7 +115,7 @@ class _Reader:
                 if not chains:
                     return value, self._position
                 if ahead != ")":
-                    raise LineError("')' expected")
+                    raise ReadError("')' expected", is_curable=not ahead)
                 self._next()
                 chains[-1].add(value)
             chains[-1].add_operator(ahead)
@@ -117,39 +124,40 @@ class _Reader:
     def _operand(self, ahead: str) -> int:
         match ahead:
             case "":
-                raise LineError("unexpected end of expression")
+                raise ReadError("unexpected end of expression", is_curable=True)
             case "'":
                 return self._character()
             case "$":
-                raise LineError("unknown register")
+                raise ReadError("unknown register")
         return self._number()
 
     def _character(self) -> int:
         """A constant of one byte, which is signed; one that is no character of its own is a surrogate."""
         character = self._text[self._position + 1 : self._position + 2]
         if not character:
-            raise LineError("character constant expected")
+            raise ReadError("character constant expected", is_curable=True)
         code = character.encode("utf-8", "surrogateescape")
         self._position += 2
         if len(code) > 1 or self._ahead() != "'":
-            raise LineError("missing terminating ' character")
+            is_curable = len(code) == 1 and not self._ahead()
+            raise ReadError("missing terminating ' character", is_curable=is_curable)
         self._next()
         return int.from_bytes(code, signed=True)
 
     def _number(self) -> int:
         match = _NUMBER.match(self._text, self._position)
         if match is None:
-            raise LineError(f"invalid char '{first_byte(self._ahead())}' in expression")
+            raise ReadError(f"invalid char '{first_byte(self._ahead())}' in expression")
         digits = match[0]
-        if digits[:2] in ("0x", "0X"):
-            value = int(digits, 16)
-        else:
-            # more digits than 64 bits have in any base; int() would refuse very long ones in its own words
-            if len(digits.lstrip("0")) > 22:
-                raise LineError("number too large")
-            value = int(digits, 8 if digits[0] == "0" else 10)
+        base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
+        # more digits than 64 bits have in any base; int() would refuse very long ones in its own words
+        if base < 16 and len(digits.lstrip("0")) > 22:
+            raise ReadError("number too large")
+        value = int(digits, base)
         if value >= 1 << 64:
-            raise LineError("number too large")
+            raise ReadError("number too large")
+        behind = self._text[match.end() : match.end() + 2]
+        self._may_grow = (not behind and value * base < 1 << 64) or (digits == "0" and behind in ("x", "X"))
         self._position = skip_space(self._text, match.end())
         return wrap(value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qmon.hmp.person import LineError
+from qmon.hmp.line.words import ReadError
 from qmon.notation.keyval import is_identifier
 
 _IMPLIED_KEYS = {"device": "driver", "netdev": "type", "object": "qom-type", "chardev": "backend"}
@@ -16,14 +16,16 @@ def read_options(text: str, group: str) -> dict[str, str]:
     """Read the options of a group such as ``netdev``: the ``id`` first, of several equal keys the last value.
 
     A first part without ``=`` is the value of the group's implied key, any other is a switch: ``x`` is
-    ``x=on``, ``nox`` is ``x=off``. Raises LineError, without words as in QEMU, for an id that can't be one.
+    ``x=on``, ``nox`` is ``x=off``. Raises ReadError, without words as in QEMU, for an id that can't be one.
     """
     options = {}
     # the id is looked for before the rest is read, and then the first part's key is not implied
-    given = next((value for key, value in _parts(text, None) if key == "id"), None)
+    parts = _parts(text, None)
+    given = next((value for key, value in parts if key == "id"), None)
     if given is not None:
         if not is_identifier(given):
-            raise LineError("")
+            is_to_come = text.endswith("=") and [key for key, _ in parts].index("id") == len(parts) - 1
+            raise ReadError("", is_curable=not given and is_to_come)
         options["id"] = given
     options.update((key, value) for key, value in _parts(text, _IMPLIED_KEYS.get(group)) if key != "id")
     return options

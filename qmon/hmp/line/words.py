@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from qmon.hmp.tables.table import SPACE, skip_space
+from qmon.errors import QmonError
 
+SPACE = " \t\n\v\f\r"
+"""White space as C's ``isspace`` has it."""
 WORD_BYTES_MAX = 1023
+
+_SPACES = re.compile(rf"[{SPACE}]*")
+_BARE_WORD = re.compile(rf"[^{SPACE}]+")
 _ESCAPES = {"n": "\n", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
+_HALF_WORD = re.compile(rf"""[{SPACE}]*(?:"(?:[^"\\]|\\[nr\\'"])*\\?)?""")
+
+
+class ReadError(QmonError):
+    """Text that can't be read; ``str()`` is what QEMU says of it, maybe nothing.
+
+    ``is_curable``: whether it could be read with more text behind it.
+    """
+
+    def __init__(self, problem: str, *, is_curable: bool = False) -> None:
+        super().__init__(problem)
+        self.is_curable = is_curable
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +37,12 @@ class Word:
     quoted: bool
 
 
+def skip_space(text: str, position: int) -> int:
+    """The first position from ``position`` on that holds no white space."""
+    match = _SPACES.match(text, position)
+    return match.end() if match is not None else position
+
+
 def read_word(text: str, position: int) -> Word | None:
     """Read a word or a ``"quoted string"`` at ``position``; what is past 1023 bytes is cut off.
 
@@ -28,10 +52,9 @@ def read_word(text: str, position: int) -> Word | None:
     if position == len(text):
         return None
     if text[position] != '"':
-        end = position
-        while end < len(text) and text[end] not in SPACE:
-            end += 1
-        return Word(_cut(text[position:end]), end, False)
+        match = _BARE_WORD.match(text, position)
+        assert match is not None
+        return Word(_cut(match[0]), match.end(), False)
     position += 1
     pieces: list[str] = []
     while position < len(text):
@@ -48,6 +71,11 @@ def read_word(text: str, position: int) -> Word | None:
     return None
 
 
+def is_half_word(text: str, position: int) -> bool:
+    """Whether what ``read_word`` can't read there is the beginning of a word: nothing, or an open quote."""
+    return _HALF_WORD.fullmatch(text, position) is not None
+
+
 def first_byte(text: str) -> str:
     """The first byte of a text, as QEMU's messages name a character; "" of none.
 
@@ -62,16 +90,18 @@ def _cut(text: str) -> str:
     return text.encode("utf-8", "surrogateescape")[:WORD_BYTES_MAX].decode("utf-8", "surrogateescape")
 
 
-def comment_start(text: str) -> int:
-    """Where a ``#`` starts a comment; the line's end if nowhere.
+def comment_start(text: str, begin: int = 0) -> int:
+    """Where a ``#`` starts a comment in the line that begins at ``begin``; the text's end if nowhere.
 
     It starts one at the beginning of the line or behind white space, outside quotes. A quote opens a string
     only where a word could begin, as ``read_word`` has it.
     """
-    end = 0
+    if "#" not in text:
+        return len(text)
+    end = begin
     while True:
         position = skip_space(text, end)
-        if position == len(text) or (text[position] == "#" and (position > end or end == 0)):
+        if position == len(text) or (text[position] == "#" and (position > end or end == begin)):
             return position
         word = read_word(text, position)
         if word is None:

@@ -70,7 +70,7 @@ def lay_over(tables: Tables, files: Iterable[GivenFile]) -> Tables:
     for command in main:
         if command.entry.sub_table == _INFO and command.sub_table is not None:
             info = command.sub_table
-    functions = {name: command.parameters for command in (*main, *info) for name in _functions(command.entry)}
+    functions = {name: command for command in (*main, *info) for name in _functions(command.entry)}
     for file in files:
         commands = [
             Command(entry, file.name, _sub_table(entry, file, main))
@@ -105,7 +105,7 @@ def _sub_table(entry: hx.Entry, file: GivenFile, below: Table) -> Table | None:
 
 
 def _with_own_functions(
-    entries: Iterable[hx.Entry], file: str, functions: dict[str, tuple[Parameter, ...]]
+    entries: Iterable[hx.Entry], file: str, functions: dict[str, Command]
 ) -> Iterator[hx.Entry]:
     taken: set[str] = set()
     for entry in entries:
@@ -119,13 +119,15 @@ def _with_own_functions(
             yield entry
             continue
         if parameters and ":" not in entry.args_type:
-            parameters = _with_keys(parameters, own)
-        if not _fits(parameters, own):
+            parameters = _with_keys(parameters, own.parameters)
+        if not _fits(parameters, own.parameters):
             yield replace(entry, handler=None)
         elif called.startswith("qmp_"):
             yield replace(entry, handler=None, others={**entry.others, "cmd_info_hrt": called})
         else:
-            yield replace(entry, handler=called, args_type=",".join(map(str, parameters)))
+            args_type = ",".join(map(str, parameters))
+            completion = entry.completion or own.entry.completion
+            yield replace(entry, handler=called, args_type=args_type, completion=completion)
 
 
 def _sort(parameter: Parameter) -> tuple[str, bool]:

@@ -13,6 +13,8 @@ from qmon.hmp.tables.signature import Parameter, parse_signature
 
 MAIN_FILE = "hmp-commands.hx"
 SUB_TABLE_FILES = {"hmp_info_cmds": "hmp-commands-info.hx"}
+LINE_COMPLETION = "line_completion"
+"""The ``.command_completion`` of a command whose last argument is a line."""
 
 
 class Command:
@@ -35,6 +37,12 @@ class Command:
     def name(self) -> str:
         """The table's whole name: ``quit|q``."""
         return self.entry.name
+
+    @cached_property
+    def inner_line(self) -> Parameter | None:
+        """The argument that is a line of its own, up to the end of the line."""
+        last = self.parameters[-1] if self.entry.completion == LINE_COMPLETION else None
+        return last if last is not None and last.kind == "S" else None
 
     @property
     def available(self) -> bool:
@@ -117,48 +125,3 @@ def default_tables() -> Tables:
         name: ((folder / file).read_text(encoding="utf-8"), file) for name, file in SUB_TABLE_FILES.items()
     }
     return Tables.parse((folder / MAIN_FILE).read_text(encoding="utf-8"), texts)
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """Where a line's command was found: ``end`` is where its name ends, ``start`` where arguments begin.
-
-    ``command`` is None for a name that no table has; ``path`` are the names typed, the last one included.
-    """
-
-    command: Command | None
-    path: tuple[str, ...]
-    end: int
-    start: int
-
-
-SPACE = " \t\n\v\f\r"
-
-
-def skip_space(text: str, position: int) -> int:
-    """The first position from ``position`` on that holds no white space (C's ``isspace``)."""
-    while position < len(text) and text[position] in SPACE:
-        position += 1
-    return position
-
-
-def look_up(table: Table, text: str) -> Lookup | None:
-    """Find the command that a line calls; None for a line of white space.
-
-    A name ends at white space, at ``/`` or at the end. What follows the name of a command with a sub-table
-    is looked up there.
-    """
-    path: list[str] = []
-    position = skip_space(text, 0)
-    if position == len(text):
-        return None
-    while True:
-        end = position
-        while end < len(text) and text[end] != "/" and text[end] not in SPACE:
-            end += 1
-        path.append(text[position:end])
-        start = skip_space(text, end)
-        command = table.find(path[-1])
-        if command is None or command.sub_table is None or start == len(text):
-            return Lookup(command, tuple(path), end, start)
-        table, position = command.sub_table, start

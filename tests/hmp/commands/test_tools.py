@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.hmp.line.secrets import has_secrets, without_secrets
+from qmon.hmp.line.reading import read_line
+from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.table import default_tables
 from qmon.qmp.registry import Registry
@@ -295,8 +296,9 @@ def test_a_target_without_jobs_says_so() -> None:
     ],
 )
 def test_a_line_is_shown_without_its_secrets(line: str, shown: str) -> None:
-    assert without_secrets(default_tables(), line).line == shown
-    assert has_secrets(default_tables(), line) is (shown != line)
+    found = without_secrets(read_line(default_tables(), line))
+    assert found.line == shown
+    assert bool(found.secrets) is (shown != line)
 
 
 PREFIXES = (
@@ -316,4 +318,5 @@ PREFIXES = (
     end=st.text(st.sampled_from(" \t\"'\\#,={}-x"), max_size=12),
 )
 def test_whatever_stands_around_a_secret_it_is_not_shown(prefix: str, begin: str, end: str) -> None:
-    assert "5ezam" not in without_secrets(default_tables(), f"{prefix}{begin}5ezam{end}").line
+    reading = read_line(default_tables(), f"{prefix}{begin}5ezam{end}")
+    assert "5ezam" not in str(without_secrets(reading))

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from qmon.hmp.editing.completion import complete
 from qmon.hmp.editing.word_lists import ARGUMENTS, FLAGS
+from qmon.hmp.line.reading import read_line
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.tables.table import Tables, default_tables, look_up
+from qmon.hmp.tables.table import Tables, default_tables
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.registry import Registry
@@ -86,17 +87,15 @@ def test_the_empty_line_offers_every_name_with_its_meaning() -> None:
 
 
 def test_every_flag_and_every_word_of_a_list_is_one_that_the_tables_have() -> None:
-    main = default_tables().main
+    tables = default_tables()
     for path, letters in FLAGS.items():
-        command = look_up(main, path)
-        assert command is not None
-        assert command.command is not None
-        assert {each.letter for each in command.command.parameters if each.is_flag} == set(letters), path
+        command = read_line(tables, path).command
+        assert command is not None, path
+        assert {each.letter for each in command.parameters if each.is_flag} == set(letters), path
     for path, key in ARGUMENTS:
-        command = look_up(main, path)
-        assert command is not None
-        assert command.command is not None, path
-        assert key in {each.key for each in command.command.parameters}, path
+        command = read_line(tables, path).command
+        assert command is not None, path
+        assert key in {each.key for each in command.parameters}, path
 
 
 def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

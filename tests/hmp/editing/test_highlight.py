@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.hmp.editing.highlight import Role, classify
+from qmon.hmp.line.reading import read_typed
 from qmon.hmp.tables.table import default_tables
 from tests.support.fake_target import one_command
 
 
 def roles(line: str, args_type: str | None = None) -> list[tuple[Role, str]]:
     tables = default_tables() if args_type is None else one_command(args_type)
-    return [(role, text) for role, text in classify(tables, line) if text.strip()]
+    return [(role, text) for role, text in classify(read_typed(tables, line)) if text.strip()]
 
 
 @pytest.mark.parametrize(
@@ -54,4 +55,4 @@ def test_a_flags_value_and_a_switch_have_roles_of_their_own() -> None:
 
 @given(line=st.text() | st.text(st.sampled_from('(qemu) migrate-dblk"#/px1+')))
 def test_the_pieces_join_to_the_line(line: str) -> None:
-    assert "".join(text for _, text in classify(default_tables(), line)) == line
+    assert "".join(text for _, text in classify(read_typed(default_tables(), line))) == line

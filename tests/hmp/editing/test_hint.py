@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.hmp.editing.hint import hint
+from qmon.hmp.line.reading import read_typed
 from qmon.hmp.tables.table import default_tables
 
 TABLES = default_tables()
@@ -37,9 +38,9 @@ TABLES = default_tables()
     ],
 )
 def test_the_arguments_that_may_follow_are_shown(text: str, shown: str) -> None:
-    assert hint(TABLES, text) == shown
+    assert hint(read_typed(TABLES, text)) == shown
 
 
 @given(st.text(st.sampled_from("migrateinfoblock -\"'\\/dx0 (+#"), max_size=20))
 def test_any_beginning_has_a_hint_or_none(text: str) -> None:
-    assert "\n" not in hint(TABLES, text)
+    assert "\n" not in hint(read_typed(TABLES, text))

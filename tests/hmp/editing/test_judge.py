@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from qmon.hmp.editing.highlight import Role, classify
 from qmon.hmp.editing.judge import complaint
-from qmon.hmp.line.arguments import FormatDefaults, read_arguments
-from qmon.hmp.person import LineError
-from qmon.hmp.tables.table import default_tables, look_up
+from qmon.hmp.line.reading import read_line, read_typed
+from qmon.hmp.tables.table import default_tables
 
 TABLES = default_tables()
 
@@ -35,7 +34,7 @@ TABLES = default_tables()
     ],
 )
 def test_what_can_not_become_good_is_said_in_qemus_words(line: str, said: str) -> None:
-    assert complaint(TABLES, line) == said
+    assert complaint(read_typed(TABLES, line)) == said
 
 
 @pytest.mark.parametrize(
@@ -70,8 +69,8 @@ def test_what_can_not_become_good_is_said_in_qemus_words(line: str, said: str) -
     ],
 )
 def test_what_further_typing_may_cure_is_no_error(line: str) -> None:
-    assert complaint(TABLES, line) is None
-    assert Role.ERROR not in [role for role, _ in classify(TABLES, line)]
+    assert complaint(read_typed(TABLES, line)) is None
+    assert Role.ERROR not in [role for role, _ in classify(read_typed(TABLES, line))]
 
 
 GOOD = [
@@ -88,19 +87,11 @@ GOOD = [
 
 @given(st.sampled_from(GOOD), st.data())
 def test_no_beginning_of_a_good_line_is_an_error(line: str, data: st.DataObject) -> None:
-    assert complaint(TABLES, line[: data.draw(st.integers(0, len(line)))]) is None
+    assert complaint(read_typed(TABLES, line[: data.draw(st.integers(0, len(line)))])) is None
 
 
 @given(st.text(st.sampled_from("abdimoprstx01 (+'\"-/%$#"), max_size=12))
 def test_a_line_that_reads_has_no_complaint(text: str) -> None:
     line = f"print {text}"
-    found = look_up(TABLES.main, line)
-    assert found is not None
-    assert found.command is not None
-    if "#" in text:
-        return
-    try:
-        read_arguments(found.command, line, found.start, FormatDefaults())
-    except LineError:
-        return
-    assert complaint(TABLES, line) is None
+    if read_line(TABLES, line).error is None:
+        assert complaint(read_typed(TABLES, line)) is None

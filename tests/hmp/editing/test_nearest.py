@@ -35,4 +35,5 @@ from tests.support.fake_target import FakeMachine
     ],
 )
 def test_the_nearest_name_is_found(line: str, meant: str | None) -> None:
-    assert asyncio.run(nearest(Monitor(FakeMachine().registry), line)) == meant
+    monitor = Monitor(FakeMachine().registry)
+    assert asyncio.run(nearest(monitor, monitor.read(line))) == meant

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.hmp.fronts.script import Script, Stream, run_script
 from qmon.hmp.fronts.script_person import PlainProgress, ScriptPerson
 from qmon.hmp.line.transcript import LineReader, prompt_end
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.scripts import Script, Stream, run_script
 from tests.support.fake_target import FakeMachine, FakePerson
 
 TRANSCRIPT = """\

@@ -4,28 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.hmp.line.arguments import FormatDefaults, outline_arguments, read_arguments
-from qmon.hmp.line.words import comment_start, read_word
-from qmon.hmp.person import LineError
+from qmon.hmp.line.arguments import FormatDefaults
+from qmon.hmp.line.reading import read_line, read_typed
+from qmon.hmp.line.words import SPACE, comment_start, read_word
 from qmon.hmp.tables.signature import Values
-from qmon.hmp.tables.table import SPACE, look_up
 from tests.support.fake_target import one_command
 
 MIGRATE = "detach:-d,blk:-b|blk,inc:-i|inc,resume:-r,uri:s"
 
 
 def read(args_type: str, text: str, formats: FormatDefaults | None = None) -> Values:
-    line = f"cmd {text}"
-    found = look_up(one_command(args_type).main, line)
-    assert found is not None
-    assert found.command is not None
-    return read_arguments(found.command, line, found.start, formats or FormatDefaults())
+    arguments = read_line(one_command(args_type), f"cmd {text}", comments=False).arguments
+    assert arguments.error is None
+    if arguments.format is None:
+        return arguments.values
+    return arguments.values | (formats or FormatDefaults()).fill(arguments.format)
 
 
-def error(args_type: str, text: str) -> str:
-    with pytest.raises(LineError) as caught:
-        read(args_type, text)
-    return str(caught.value)
+def error(args_type: str, text: str) -> str | None:
+    return read_line(one_command(args_type), f"cmd {text}", comments=False).error
 
 
 @pytest.mark.parametrize(
@@ -200,23 +197,14 @@ def test_any_text_survives_in_quotes(words: list[str]) -> None:
 )
 def test_any_line_gives_values_or_one_line_of_error(args_type: str, text: str) -> None:
     line = f"cmd {text}"
-    found = look_up(one_command(args_type).main, line)
-    assert found is not None
-    assert found.command is not None
-    outline = outline_arguments(found.command, line, found.start)
-    ends = [found.start, *(end for piece in outline.pieces for end in (piece.start, piece.end))]
-    assert ends == sorted(ends)
-    said = "one line"
-    try:
-        values = read_arguments(found.command, line, found.start, FormatDefaults())
-    except LineError as problem:
-        said = str(problem)
-        values = {}
-    assert "\n" not in said
-    assert set(values) <= {parameter.key for parameter in found.command.parameters} | {
-        *("count", "format", "size"),
-        *(values if args_type == "device:O" else ()),
-    }
+    for reading in (read_line(one_command(args_type), line), read_typed(one_command(args_type), line)):
+        assert reading.command is not None
+        arguments = reading.arguments
+        ends = [reading.start, *(end for piece in arguments.pieces for end in (piece.start, piece.end))]
+        assert ends == sorted(ends)
+        assert "\n" not in (arguments.error or "")
+        known = {parameter.key for parameter in reading.command.parameters}
+        assert set(arguments.values) <= known or args_type == "device:O"
 
 
 @given(before=st.text(st.sampled_from('ab" \\#'), max_size=12), comment=st.text(max_size=10))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qmon.hmp.commands.general import format_integer
 from qmon.hmp.line.expressions import evaluate
-from qmon.hmp.person import LineError
+from qmon.hmp.line.words import ReadError
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def test_any_text_is_a_value_or_one_of_the_errors(text: str) -> None:
     value, end = 0, len(text)
     try:
         value, end = evaluate(text, 0)
-    except LineError as error:
+    except ReadError as error:
         said = str(error)
     assert said in ERRORS or said.startswith("invalid char '")
     assert -(1 << 63) <= value < 1 << 63
@@ -131,7 +131,7 @@ def test_any_text_is_a_value_or_one_of_the_errors(text: str) -> None:
     ],
 )
 def test_each_error_has_its_words(text: str, error: str) -> None:
-    with pytest.raises(LineError) as caught:
+    with pytest.raises(ReadError) as caught:
         evaluate(text, 0)
     assert str(caught.value) == error
 

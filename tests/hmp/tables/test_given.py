@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qmon.errors import QmonError
-from qmon.hmp.handlers import find_handler
+from qmon.hmp.commands import find_handler
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.given import GivenFile, lay_over, read_given
 from qmon.hmp.tables.hx import HxError
@@ -120,6 +120,11 @@ def test_functions_of_old_tables_are_known_by_their_names_of_then() -> None:
     assert desk.run("migrate -b tcp:x:1").startswith("migrate: unsupported option -b")
     assert desk.run("quit") == ""
     assert desk.machine.calls == [("migrate", {"uri": "tcp:x:1"}), ("quit", {})]
+
+
+def test_a_line_within_a_line_is_one_under_any_name() -> None:
+    desk = Desk(entry("clock", "line:S", "hmp_time"))
+    assert desk.run("clock info status").startswith("VM status: running\nTook ")
 
 
 def test_what_old_functions_are_called_today_is_in_the_tables() -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qmon.errors import reason
-from qmon.hmp.fronts.script_person import PersonReport
-from qmon.hmp.line.transcript import LineReader, does_nothing
-from qmon.hmp.monitor import Monitor
+from qmon.hmp.handlers import LineRunner
+from qmon.hmp.line.secrets import without_secrets
+from qmon.hmp.line.transcript import LeftOut, LineReader
 from qmon.hmp.origin import Origin, Report
 from qmon.hmp.person import InnerLineError, LineError, Person
 from qmon.notation.units import MIB, human_size
@@ -35,6 +35,38 @@ class Stream(Protocol):
         """Its file descriptor."""
 
 
+class PersonReport:
+    """A Report to somebody who typed ``include``: the first failing line ends it."""
+
+    def __init__(self, monitor: LineRunner, person: Person) -> None:
+        self._monitor = monitor
+        self._person = person
+
+    def begin(self, origin: Origin) -> None:
+        pass
+
+    def end(self, origin: Origin, error: str | None) -> bool:
+        if error is None:
+            return True
+        if error:
+            self._person.print(error)
+        self._person.print(failure(origin))
+        return False
+
+    def left_out(self, file: str, lines: LeftOut) -> None:
+        self._person.print(f"{file}: {unrun(self._monitor, lines)}")
+
+
+def failure(origin: Origin) -> str:
+    """Say which line failed."""
+    return f"{origin}: failed: {without_secrets(origin.reading)}"
+
+
+def unrun(monitor: LineRunner, lines: LeftOut) -> str:
+    """Say of a transcript's lines without a prompt that they were not run."""
+    return lines.tell(str(without_secrets(monitor.read(lines.line))))
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """Lines to run: a text, or an open file. ``paths``: see Origin."""
@@ -46,13 +78,13 @@ class Script:
     """The number that all its lines have, where they aren't counted."""
 
 
-async def run_script(monitor: Monitor, script: Script, person: Person, report: Report) -> bool:
+async def run_script(monitor: LineRunner, script: Script, person: Person, report: Report) -> bool:
     """Run a script's lines until its end, ``quit``, or a failing line behind which ``report`` stops.
 
     Returns False only for the last. A line of a pipe runs when it arrives. Text with prompts is a
     transcript, of which only the lines with a prompt run: for a text or a file that is judged of the whole,
     for a pipe of the lines that one read brings, and from the first prompt on for all that follows. Raises
-    OSError when reading fails.
+    OSError when reading fails, HxError for a table that can't be read.
     """
     reader = LineReader()
     source = script.source
@@ -61,18 +93,19 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
     turn_end = clock() + TURN_SECONDS
     try:
         async for number, line in lines:
-            if does_nothing(line):
+            reading = monitor.read(line)
+            if reading.does_nothing:
                 continue
             if len(script.paths) < 2:
                 person.history.append(line)
-            origin = Origin(script.name, script.number or number, line.strip(), report, script.paths)
+            origin = Origin(script.name, script.number or number, reading, report, script.paths)
             report.begin(origin)
             if clock() > turn_end:
                 await asyncio.sleep(0)  # others' turn: lines that wait for nothing would leave them none
                 turn_end = clock() + TURN_SECONDS
                 if monitor.quitting:
                     break
-            if not report.end(origin, await monitor.try_line(line, person, origin)):
+            if not report.end(origin, await monitor.run(reading, person, origin)):
                 return False
             if monitor.quitting:
                 break
@@ -82,7 +115,7 @@ async def run_script(monitor: Monitor, script: Script, person: Person, report: R
     return True
 
 
-async def include(monitor: Monitor, person: Person, name: str, origin: Origin | None) -> None:
+async def include(monitor: LineRunner, person: Person, name: str, origin: Origin | None) -> None:
     """Run the lines of a file; a relative name is meant from the folder of the file that ``origin`` is in.
 
     Raises LineError when it can't be read, or is being run already, or a line of it failed.
