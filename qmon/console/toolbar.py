@@ -10,8 +10,9 @@ from prompt_toolkit.key_binding.vi_state import InputMode
 
 from qmon.console.progress import Pace
 from qmon.errors import QmonError, reason
-from qmon.hmp.commands.migration import UNDER_WAY
-from qmon.qmp.target import Target
+from qmon.hmp.clients import count_clients
+from qmon.hmp.migration_state import is_under_way
+from qmon.qmp.target import Target, ask
 
 REFRESH_SECONDS = 0.5
 SEPARATOR = " | "
@@ -52,30 +53,17 @@ class Toolbar:
             self._changed()
 
     async def _fields(self) -> list[str]:
-        name = await self._query("query-name")
-        status = await self._query("query-status")
+        name = await ask(self._target, "query-name", {})
+        status = await ask(self._target, "query-status", {})
         fields = [name.get("name", "qmon"), status.get("status", "unknown")]
-        migration = await self._query("query-migrate")
-        if migration.get("status") in UNDER_WAY:
+        migration = await ask(self._target, "query-migrate", {})
+        if is_under_way(migration):
             fields.append(self._migration(migration))
         else:
             self._pace = Pace()
-        if clients := await self._clients():
+        if clients := await count_clients(self._target):
             fields.append(f"{clients} client{'s' * (clients != 1)}")
         return fields
-
-    async def _clients(self) -> int:
-        """How many NBD clients are connected, as far as the target tells."""
-        if "query-block-exports" not in self._target.commands():
-            return 0
-        exports: list[dict[str, Any]] = await self._target.execute("query-block-exports")
-        return sum(export.get("x-qmon-clients", 0) for export in exports)
-
-    async def _query(self, command: str) -> dict[str, Any]:
-        if command not in self._target.commands():
-            return {}
-        answer: dict[str, Any] = await self._target.execute(command)
-        return answer
 
     def _migration(self, info: dict[str, Any]) -> str:
         text = f"migration {info['status']}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from qmon.hmp.commands.caution import users
-from qmon.hmp.commands.migration import UNDER_WAY
-from qmon.hmp.commands.migration_info import is_in_doubt
-from qmon.qmp.target import Target
+from qmon.hmp.clients import query_exports, users
+from qmon.hmp.migration_state import is_in_doubt, is_under_way
+from qmon.qmp.target import Target, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +26,14 @@ async def cut_off(target: Target) -> list[CutOff]:
     found = []
     clients = {
         str(export.get("x-qmon-name", export["id"])): export["x-qmon-clients"]
-        for export in await _ask(target, "query-block-exports", [])
+        for export in await query_exports(target)
         if export.get("x-qmon-clients")
     }
     if clients:
         what = f"export '{next(iter(clients))}'" if len(clients) == 1 else f"{len(clients)} exports"
         found.append(CutOff(users(sum(clients.values()), what)))
-    info = await _ask(target, "query-migrate", {})
-    if info.get("status") not in UNDER_WAY:
+    info = await ask(target, "query-migrate", {})
+    if not is_under_way(info):
         return found
     if is_in_doubt(info):
         there_is, outcome = "the migration is in doubt", ": a new start, or migrate_resolve, settles it"
@@ -45,7 +43,3 @@ async def cut_off(target: Target) -> list[CutOff]:
         there_is = "a migration is under way"
         outcome = ", which is cancelled: 'wait migrate' waits for its end"
     return [*found, CutOff(there_is, outcome, is_migration=True)]
-
-
-async def _ask(target: Target, command: str, otherwise: Any) -> Any:
-    return await target.execute(command) if command in target.commands() else otherwise

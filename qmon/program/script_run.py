@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from qmon.errors import QmonError, reason
-from qmon.hmp.commands.migration import POLL_SECONDS, UNDER_WAY
 from qmon.hmp.ending import cut_off
 from qmon.hmp.fronts.script_person import JsonPerson, OutputGoneError, ScriptPerson
 from qmon.hmp.line.secrets import without_secrets
+from qmon.hmp.migration_state import POLL_SECONDS, is_awaited, is_under_way
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.scripts import Script, run_script
 from qmon.machine.embedded import DEFER, EmbeddedMachine
@@ -92,13 +91,13 @@ class ScriptRun:
             return False
         target = self._monitor.target
         info = await target.execute("query-migrate")
-        is_destination = self._options.incoming not in (None, DEFER) or _is_awaited(info)
+        is_destination = self._options.incoming not in (None, DEFER) or is_awaited(info)
         if is_destination and await target.execute("query-block-exports"):
             _logger.warning("the script has ended: qmon serves the disks until a signal ends it")
             return True
-        if _is_awaited(info) and info.get("status") in UNDER_WAY:
+        if is_awaited(info) and is_under_way(info):
             _logger.warning("the script has ended: qmon waits for the migration that comes in, then ends")
-        while _is_awaited(info) and info.get("status") in UNDER_WAY and not self._machine.is_quitting:
+        while is_awaited(info) and is_under_way(info) and not self._machine.is_quitting:
             await asyncio.sleep(POLL_SECONDS)
             info = await target.execute("query-migrate")
         return False
@@ -115,7 +114,7 @@ class ScriptRun:
             return 1
         if self.status or self._machine.is_quitting:
             return self.status
-        if _is_awaited(await self._monitor.target.execute("query-migrate")):
+        if is_awaited(await self._monitor.target.execute("query-migrate")):
             self._say(
                 "the script ends before the migration has come in:"
                 " add -daemonize, a -monitor socket, or 'wait migrate'"
@@ -125,11 +124,6 @@ class ScriptRun:
 
     def _say(self, text: str) -> None:
         print(f"qmon: {text}", file=sys.stderr, flush=True)
-
-
-def _is_awaited(info: Mapping[str, Any]) -> bool:
-    """Whether a MigrationInfo is of a machine that listens for a migration, begun or not."""
-    return "socket-address" in info
 
 
 def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:

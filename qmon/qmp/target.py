@@ -41,3 +41,8 @@ class Target(Protocol):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` for each event, on the loop; what is returned ends that."""
+
+
+async def ask(target: Target, query: str, otherwise: Any, arguments: Arguments | None = None) -> Any:
+    """What a target answers; ``otherwise`` when it has no such query. Raises CommandError."""
+    return await target.execute(query, arguments) if query in target.commands() else otherwise

@@ -1,4 +1,7 @@
-"""The commands, one module for each family: each function is a translation to QMP calls and to text."""
+"""The commands, one module for each family: each function is a translation to QMP calls and to text.
+
+They may import what is below the monitor, which they know as a LineRunner (``qmon.hmp.handlers``).
+"""
 
 from __future__ import annotations
 

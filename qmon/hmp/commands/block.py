@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.commands.caution import confirm, drive_clients, users
+from qmon.hmp.clients import users
+from qmon.hmp.commands.caution import confirm, drive_clients
 from qmon.hmp.commands.image_info import image_info_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError

@@ -6,22 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.errors import CommandError
 from qmon.hmp.commands.choices import execute_choice
-from qmon.hmp.commands.migration_info import is_in_doubt, left_behind_lines, migration_lines
+from qmon.hmp.commands.migration_info import left_behind_lines, migration_lines
 from qmon.hmp.handlers import Call, handler
+from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
 from qmon.notation.units import human_size
 
-POLL_SECONDS = 0.1
 EARLY_END_SECONDS = 0.5
 """How long ``migrate -d`` looks whether the migration ends at once, for somebody at a terminal to see why."""
-
-UNDER_WAY = frozenset(
-    (
-        *("setup", "active", "pre-switchover", "device", "cancelling", "wait-unplug"),
-        *("postcopy-active", "postcopy-recover", "colo"),
-    )
-)
 
 
 @handler("hmp_migrate")
@@ -85,24 +77,6 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
         return info
     finally:
         progress.close()
-
-
-def is_over(info: Mapping[str, Any]) -> bool:
-    """Whether waiting is of no more use: an error at the switchover is doubt, which only a person ends."""
-    return info.get("status") not in UNDER_WAY or is_in_doubt(info)
-
-
-def check_end(info: Mapping[str, Any]) -> None:
-    """Raises CommandError with the reason for a migration whose end is not a good one."""
-    match info.get("status"):
-        case "device":
-            raise CommandError(info["error-desc"])
-        case "failed":
-            raise CommandError(info.get("error-desc") or "the migration failed")
-        case "cancelled":
-            raise CommandError(info.get("error-desc") or "the migration was cancelled")
-        case "postcopy-paused":
-            raise CommandError(info.get("error-desc") or "the migration is paused: go on by 'migrate -r URI'")
 
 
 @handler("hmp_migrate_incoming")

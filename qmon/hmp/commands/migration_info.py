@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qmon.hmp.migration_state import is_in_doubt
 from qmon.notation.left_behind import sentence
 from qmon.notation.units import KIB
 
@@ -70,11 +71,6 @@ _COMPRESSION: tuple[_Row, ...] = (
     ("compressed size: {} kbytes", "compressed-size", KIB),
     ("compression rate: {:.2f}", "compression-rate", 0),
 )
-
-
-def is_in_doubt(info: Mapping[str, Any]) -> bool:
-    """Whether a MigrationInfo is of a side that does not know whether the other runs."""
-    return info.get("status") == "device" and "error-desc" in info
 
 
 def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.commands.caution import confirm, export_clients, users
+from qmon.hmp.clients import count_clients, users
+from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
 from qmon.notation.address import parse_address
 
@@ -42,7 +43,9 @@ async def nbd_server_add(call: Call) -> None:
 async def nbd_server_remove(call: Call) -> None:
     name, force = call.text("name"), call.flag("force")
     if force and call.person.interactive:
-        clients = await export_clients(call, lambda export: export.get("x-qmon-name", export["id"]) == name)
+        clients = await count_clients(
+            call.monitor.line_target, lambda export: export.get("x-qmon-name", export["id"]) == name
+        )
         if clients:
             what = f"export '{name}'"
             await confirm(call, f"{users(clients, what)}: throw them out?", f"{what} stays")
@@ -51,7 +54,7 @@ async def nbd_server_remove(call: Call) -> None:
 
 @handler("hmp_nbd_server_stop")
 async def nbd_server_stop(call: Call) -> None:
-    if call.person.interactive and (clients := await export_clients(call, lambda export: True)):
+    if call.person.interactive and (clients := await count_clients(call.monitor.line_target)):
         question = f"{users(clients, 'the NBD server')}: stop it all the same?"
         await confirm(call, question, "The NBD server goes on")
     await call.execute("nbd-server-stop")

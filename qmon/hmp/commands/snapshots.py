@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.commands.caution import confirm, export_clients, users
+from qmon.hmp.clients import count_clients, users
+from qmon.hmp.commands.caution import confirm
 from qmon.hmp.commands.image_info import snapshot_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
@@ -65,7 +66,7 @@ async def savevm(call: Call) -> None:
 
 @handler("hmp_loadvm")
 async def loadvm(call: Call) -> None:
-    if call.person.interactive and (clients := await export_clients(call, lambda export: True)):
+    if call.person.interactive and (clients := await count_clients(call.monitor.line_target)):
         await confirm(call, f"{users(clients, 'its disks')}: go back all the same?", "nothing has changed")
     await _ours_or_its_own(call, "x-qmon-loadvm", _named(call))
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.commands.migration import check_end, is_over
 from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.jobs import READY
+from qmon.hmp.migration_state import check_end, is_over
 from qmon.hmp.person import LineError, Progress
 from qmon.qmp.target import Event
 

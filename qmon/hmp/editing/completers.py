@@ -23,7 +23,7 @@ from qmon.host.logs import (
     TRACE_PREFIX,
 )
 from qmon.notation.units import human_size
-from qmon.qmp.target import Arguments, Target
+from qmon.qmp.target import Arguments, Target, ask
 
 FILES_MAX = 200
 """So many names of a folder are offered at most."""
@@ -49,9 +49,7 @@ class Place:
 
     async def ask(self, query: str, arguments: Arguments | None = None) -> Any:
         """What the target answers; nothing, as an empty list, when it has no such query."""
-        if query not in self.target.commands():
-            return []
-        return await self.target.execute(query, arguments)
+        return await ask(self.target, query, [], arguments)
 
 
 Completer = Callable[[Place], Awaitable[list[Choice]]]

@@ -1,4 +1,4 @@
-"""One line, read once: words, expressions, arguments, what in it is secret.
+"""One line, read once into a Reading: words, expressions, arguments, what in it is secret.
 
-It may import the tables; it knows no command.
+It may import the tables and nothing else of hmp but the prompt.
 """
