@@ -27,7 +27,7 @@ from qmon.migration.phases import Phase, Role, Stand
 from qmon.migration.source.outgoing import Source
 from qmon.migration.states import Event
 from qmon.migration.wire.offer import Mode
-from qmon.migration.wire.transport import parse_uri
+from qmon.migration.wire.transport import Transport, parse_uri
 from qmon.notation.address import Address, InetAddress, UnixAddress
 from qmon.notation.left_behind import sentence
 from qmon.qmp.registry import command
@@ -109,11 +109,11 @@ class MigrationCommands:
         if not self._machine.drives:
             raise CommandError("This machine has no drives: there is nothing to migrate")
         self._machine.check_may_migrate()
-        parse_uri(uri)
+        transport = parse_uri(uri)
         mode = self.settings.begin(bool(blk), bool(inc))
         self._state_before = self._machine.state
         try:
-            self._source = self._make_source(uri, mode)
+            self._source = self._make_source(transport, mode)
         except MemoryError:
             self.settings.end()
             raise
@@ -124,9 +124,9 @@ class MigrationCommands:
         self._source.start()
         return {}
 
-    def _make_source(self, uri: str, mode: Mode, entry: Entry | None = None) -> Source:
+    def _make_source(self, transport: Transport, mode: Mode, entry: Entry | None = None) -> Source:
         return Source(
-            uri,
+            transport,
             mode,
             list(self._machine.drives.values()),
             self.settings.parameters,
@@ -165,7 +165,7 @@ class MigrationCommands:
             if self._state_before is RunState.RUNNING:
                 drive.gate.open(STOPPED)
         mode = Mode.SHARED if entry.shared else Mode.FULL
-        self._source = self._make_source(entry.peer, mode, entry)
+        self._source = self._make_source(parse_uri(entry.peer), mode, entry)
         self._source_phase = self._source.phase
         if entry.stand is Stand.GONE:
             machine.state = RunState.FINISH_MIGRATE
@@ -259,7 +259,7 @@ class MigrationCommands:
 
     async def start_incoming(self, uri: str) -> None:
         """Listen for a migration. Raises CommandError."""
-        address = parse_uri(uri)
+        address = parse_uri(uri).address
         self.settings.check_incoming()
         try:
             listener = await self._machine.blocking(listen, address)

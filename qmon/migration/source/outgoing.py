@@ -30,7 +30,7 @@ from qmon.migration.states import SOURCE, Action, Event, InvalidTransitionError,
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.offer import Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, go, heard, section_start
-from qmon.migration.wire.transport import parse_uri
+from qmon.migration.wire.transport import Transport
 
 log = logging.getLogger("qmon.migration")
 
@@ -43,7 +43,7 @@ class CancelledError(QmonError):
 
 
 class Source:
-    """A migration to ``uri``. Made and asked on the loop; it works on threads of its own.
+    """A migration by ``transport``. Made and asked on the loop; it works on threads of its own.
 
     ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
     gates closed. Every public call but ``resolve`` returns at once.
@@ -51,7 +51,7 @@ class Source:
 
     def __init__(
         self,
-        uri: str,
+        transport: Transport,
         mode: Mode,
         drives: Sequence[MigratingDrive],
         parameters: Parameters,
@@ -71,8 +71,7 @@ class Source:
         """
         self.id = uuid4() if entry is None else entry.id
         self.mode = mode
-        self.uri = uri
-        self._address = parse_uri(uri)
+        self._transport = transport
         self._drives = list(drives)
         self._parameters = parameters
         self._journal = journal
@@ -100,7 +99,7 @@ class Source:
             is_running=is_running,
             pause=pause,
         )
-        self._handover = Handover(self._address, self._states, self._sender, self.progress, self._finish)
+        self._handover = Handover(transport.address, self._states, self._sender, self.progress, self._finish)
         if phase is Phase.DOUBT:
             self.progress.error = doubt("this side was restarted before it heard an answer")
         self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
@@ -264,7 +263,9 @@ class Source:
     def _record_one(self, drive: MigratingDrive, stand: Stand) -> None:
         is_shared = self.mode is Mode.SHARED
         self._journal.write(
-            Entry(drive.image, self.id.hex, stand, self.uri, self._digest, self._running, is_shared)
+            Entry(
+                drive.image, self.id.hex, stand, self._transport.uri, self._digest, self._running, is_shared
+            )
         )
 
     def _forget(self) -> None:
@@ -298,10 +299,11 @@ class Source:
             raise QmonError(self._switchover.failure)
 
     def _connect(self) -> Link:
+        address = self._transport.address
         try:
-            sock = connect(self._address, CONNECT_TIMEOUT, self._check)
+            sock = connect(address, CONNECT_TIMEOUT, self._check)
         except OSError as error:
-            raise LinkError(f"Failed to connect to '{self._address}': {reason(error)}") from error
+            raise LinkError(f"Failed to connect to '{address}': {reason(error)}") from error
         link = self._sender.link = Link(sock, self.progress)
         self._check()
         return link
