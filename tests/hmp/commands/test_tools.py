@@ -1,4 +1,4 @@
-"""The commands for people, typed: files of lines, watching, timing, waiting, secrets."""
+"""The commands for people, typed: files of lines, watching, timing, waiting."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from qmon.hmp.line.reading import read_line
-from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.tables.table import default_tables
 from qmon.qmp.registry import Registry
 from tests.support.fake_target import FakeMachine, FakePerson
 
@@ -264,59 +259,3 @@ def test_a_job_that_is_ready_or_concluded_is_not_waited_for() -> None:
 
 def test_a_target_without_jobs_says_so() -> None:
     assert run("wait job j0") == (False, "wait: this target has no jobs")
-
-
-# Secrets
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("set_password vnc abc", "set_password vnc ***"),
-        ("  set_password  vnc  abc  -d d  keep # x", "  set_password  vnc  ***  -d ***  keep"),
-        ("set_password -d vnc abc", "set_password *** *** ***"),
-        ('set_password vnc "a b"', "set_password vnc ***"),
-        ('set_password vnc "a b', "set_password ***"),
-        ("change vnc password abc", "change vnc password ***"),
-        ("change d0 d.img raw", "change d0 d.img raw"),
-        ("set_password vnc ***x", "set_password vnc ***"),
-        ("object_add secret,id=s,data=a,,b,format=raw", "object_add secret,id=s,data=***,format=raw"),
-        ("object_add iothread,id=t", "object_add iothread,id=t"),
-        ('object_add {"data": "abc', "object_add ***"),
-        ("qom-set /objects/s data abc", "qom-set /objects/s data ***"),
-        ("time watch 1 set_password vnc abc", "time watch 1 set_password vnc ***"),
-        (
-            'qmp human-monitor-command {"command-line": "set_password vnc abc"}',
-            'qmp human-monitor-command {"command-line": "set_password vnc ***"}',
-        ),
-        ("time " * 5000 + "set_password vnc abc", "time " * 11 + "***"),
-        ("watch x set_password vnc abc", "watch ***"),
-        ("info status", "info status"),
-        ("set_password", "set_password"),
-    ],
-)
-def test_a_line_is_shown_without_its_secrets(line: str, shown: str) -> None:
-    found = without_secrets(read_line(default_tables(), line))
-    assert found.line == shown
-    assert bool(found.secrets) is (shown != line)
-
-
-PREFIXES = (
-    "set_password vnc ",
-    "set_password -d x vnc ",
-    "object_add secret,id=s,data=",
-    "change vnc password ",
-    "qom-set /objects/s data ",
-    "time set_password vnc ",
-    "watch -n 2 1 change vnc passwd ",
-)
-
-
-@given(
-    prefix=st.sampled_from(PREFIXES),
-    begin=st.sampled_from(["", '"', "'", "{", "\\"]),
-    end=st.text(st.sampled_from(" \t\"'\\#,={}-x"), max_size=12),
-)
-def test_whatever_stands_around_a_secret_it_is_not_shown(prefix: str, begin: str, end: str) -> None:
-    reading = read_line(default_tables(), f"{prefix}{begin}5ezam{end}")
-    assert "5ezam" not in str(without_secrets(reading))

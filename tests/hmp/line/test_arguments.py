@@ -83,6 +83,7 @@ def test_each_type_reads_its_argument(args_type: str, text: str, values: Values)
         ("a:-f,b:s", "-é", "cmd: unsupported option -\udcc3"),
         ("a:T", "inf", "Bad number"),
         ("a:T", "5s", "Unknown unit suffix"),
+        ("a:T", "0x" + "f" * 300, "Bad number"),
         ("a:b", "onx", "Expected 'on' or 'off'"),
         ("f:/,a:l", "/q 1", "invalid char in format: 'q'"),
         ("a:F,f:-fs", "x -f", "cmd: value expected for -f"),
