@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prompt_toolkit.lexers import PygmentsLexer
@@ -10,8 +10,7 @@ from pygments.lexer import Lexer
 from pygments.token import Comment, Error, Keyword, Name, Number, String, Text
 
 from qmon.hmp.editing.highlight import Role, classify
-from qmon.hmp.line.reading import read_typed
-from qmon.hmp.tables.table import Tables
+from qmon.hmp.line.reading import Reading
 
 TOKENS = {
     Role.COMMAND: Keyword,
@@ -26,17 +25,17 @@ TOKENS = {
 
 
 class HmpLexer(Lexer):
-    """Lines of the human monitor; ``tables`` are the monitor's command tables."""
+    """Lines of the human monitor, as ``read`` reads them."""
 
     name = "QEMU monitor"
-    tables: Tables
+    read: Callable[[str], Reading]
 
     def get_tokens_unprocessed(self, text: str) -> Iterator[tuple[int, Any, str]]:
         """Yield (offset, token type, text) for each piece of one or more lines."""
         offset = 0
         for line in text.splitlines(keepends=True):
             body = line.rstrip("\r\n")
-            for role, piece in classify(read_typed(self.tables, body)):
+            for role, piece in classify(self.read(body)):
                 yield offset, TOKENS[role], piece
                 offset += len(piece)
             if body != line:
@@ -44,6 +43,6 @@ class HmpLexer(Lexer):
                 offset += len(line) - len(body)
 
 
-def prompt_lexer(tables: Tables) -> PygmentsLexer:
-    """The lexer for a prompt whose monitor has these tables."""
-    return PygmentsLexer(type("BoundHmpLexer", (HmpLexer,), {"tables": tables}))
+def prompt_lexer(read: Callable[[str], Reading]) -> PygmentsLexer:
+    """The lexer for a prompt at which a line that is typed is read so."""
+    return PygmentsLexer(type("BoundHmpLexer", (HmpLexer,), {"read": staticmethod(read)}))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from functools import lru_cache, partial
 from pathlib import Path
 
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
@@ -101,8 +102,9 @@ class Console:
             auto_suggest=None if plain else AutoSuggestFromHistory(),
             multiline=False,
         )
-        self._last_reading = read_typed(monitor.tables, "")
-        lexer = prompt_lexer(monitor.tables)
+        # highlighting, the hint and the row below look at one line; its echo comes a moment later
+        self._read_typed = lru_cache(maxsize=2)(partial(read_typed, monitor.tables))
+        lexer = prompt_lexer(self._read_typed)
         keys = build_keys(self, self._buffer, self._is_asking)
         output = open_output(sys.stdout, term)
         self._status.toolbar = self._below
@@ -172,10 +174,7 @@ class Console:
     @property
     def _reading(self) -> Reading:
         """The line being typed."""
-        text = self._buffer.document.current_line
-        if self._last_reading.text != text:
-            self._last_reading = read_typed(self._monitor.tables, text)
-        return self._last_reading
+        return self._read_typed(self._buffer.document.current_line)
 
     @property
     def keys(self) -> str:

@@ -136,7 +136,10 @@ HANDLERS: dict[str, Handler] = {}
 
 
 def handler(c_name: str) -> Callable[[Handler], Handler]:
-    """Mark the function that does what a table names by ``.cmd = c_name``."""
+    """Mark the function that does what a table names by ``.cmd = c_name``.
+
+    If an argument or the answer may be a secret, ``qmon.hmp.line.secrets`` needs a row for it.
+    """
 
     def mark(function: Handler) -> Handler:
         if c_name in HANDLERS:

@@ -18,6 +18,8 @@ from qmon.qmp.target import Arguments
 
 MASK = "***"
 """Stands for a secret wherever a line is written down."""
+ANSWER = ""
+"""The key by which a _Conceal says that the command's answer is a secret."""
 SECRET_PROPERTIES = frozenset(("data", "rawdata", "password"))
 """Properties of objects that hold a secret."""
 
@@ -28,9 +30,6 @@ _NO_PASSWORDS = (*_NO_PASSWORDS_AT["protocol"], *_NO_PASSWORDS_AT["connected"])
 _PASSWORDS = frozenset(("password", "passwd"))
 _SECRET_OPTION = re.compile(rf"((?:^|,)(?:{'|'.join(sorted(SECRET_PROPERTIES))})=)(?:[^,]|,,)*")
 
-
-ANSWER = ""
-"""The key that says that the command's answer is a secret."""
 _Conceal = Callable[[Tables, Values], Mapping[str, str]]
 """From a line's arguments to what is written down in place of those that are secrets, by their keys."""
 
