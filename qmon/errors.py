@@ -1,6 +1,6 @@
-"""The errors a user can meet: one hierarchy, with QMP's classes.
+"""The errors that a user can see: one hierarchy, with QMP's classes.
 
-A message is one line that names the thing, what was wrong with it and what would be right.
+A message is one line that names the thing, what is wrong with it and what would be right.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 class QmonError(Exception):
-    """Any failure that is told to a user; ``str()`` is the whole line."""
+    """Any failure that is shown to a user; ``str()`` is the whole line."""
 
 
 class CommandError(QmonError):
@@ -37,7 +37,7 @@ class CommandNotFoundError(CommandError):
 
 
 class DeviceNotFoundError(CommandError):
-    """No drive, node or export of that name."""
+    """There is no drive, node or export of that name."""
 
     error_class = "DeviceNotFound"
 
@@ -50,29 +50,29 @@ class UsageError(QmonError):
 
 
 def as_os_error(error: OSError | MemoryError) -> OSError:
-    """The same failure by its number: want of memory is ENOMEM."""
+    """Return the error as an OSError: a MemoryError becomes ENOMEM."""
     return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) if isinstance(error, MemoryError) else error
 
 
 def reason(error: BaseException) -> str:
-    """Say why something failed, in one line, as an operator would read it.
+    """Say why something failed, in one line for an operator.
 
-    An ``OSError`` is its ``strerror`` ("No space left on device"): file and operation are the caller's to
-    name.
+    For an ``OSError`` this is its ``strerror`` ("No space left on device"); the caller names the file and
+    the operation.
     """
     if isinstance(error, MemoryError):
         error = as_os_error(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).strip()
-    if isinstance(error, ValueError) and "embedded null" in text:  # each version of Python has its own words
-        return "the name holds a null byte"
+    if isinstance(error, ValueError) and "embedded null" in text:  # words differ by version of Python
+        return "the name contains a null byte"
     return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextmanager
 def naming(what: str, kind: type[QmonError] = QmonError) -> Iterator[None]:
-    """Turn an OSError into one of ``kind`` that says ``what`` failed, and why."""
+    """Turn an OSError in the block into a ``kind`` whose text is ``what`` and the reason."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Character devices: where a monitor's bytes come from and go to.
+"""Character devices: they carry a monitor's bytes to and from its clients.
 
 It may import host and notation.
 """

@@ -1,4 +1,4 @@
-"""What all character devices share: a name, a log, and a front end that serves whoever is there."""
+"""The base of all character devices: a name, a log, and a front end that serves each client."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from qmon.errors import CommandError, reason
 from qmon.host.descriptors import TAKE_RECEIVED
 
 Create = Callable[[str], int]
-"""Opens a file for writing, made where it is not; returns its descriptor. Raises OSError or ValueError."""
+"""Opens a file for writing, creates it if missing; returns its descriptor. Raises OSError or ValueError."""
 
 Serve = Callable[[Stream], Awaitable[None]]
-"""A front end: it serves one peer, and returns when it has done with it. It may raise OSError."""
+"""A front end: it serves one peer, and returns when the conversation is over. It may raise OSError."""
 
 LAST_WORDS_SECONDS = 1.0
-"""How long a device that ends lets a peer take what was said to it before."""
+"""How long a device that is closed waits for a peer to read what was sent before."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Chardev:
-    """A character device; ``data`` is what QAPI's ChardevBackend holds for its kind (qapi/char.json).
+    """A character device; ``data`` is the part of QAPI's ChardevBackend for its kind (qapi/char.json).
 
     Made and used on the loop.
     """
@@ -41,7 +41,7 @@ class Chardev:
         self.create: Create = create_file
         self.serve: Serve | None = None
         self.users = 0
-        """How many front ends and other devices hold it."""
+        """How many front ends and other devices use it."""
         self.frontend_open = False
         self._log_fd: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,11 +49,11 @@ class Chardev:
 
     @property
     def filename(self) -> str:
-        """How QEMU names what is behind it."""
+        """QEMU's name of the file or address behind the device."""
         return self.kind
 
     async def open(self) -> None:
-        """Begin to exist. Raises CommandError in QEMU's words; then nothing is left."""
+        """Open the device. Raises CommandError with QEMU's message; then nothing stays open."""
         path = self.data.get("logfile")
         if path is not None:
             try:
@@ -67,7 +67,7 @@ class Chardev:
             raise
 
     async def open_output(self, path: str, append: bool) -> int:
-        """Open a file for writing, emptied unless ``append``. Raises OSError or ValueError."""
+        """Open a file for writing; truncate it unless ``append``. Raises OSError or ValueError."""
         descriptor = await asyncio.to_thread(self.create, path)
         if append:
             flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
@@ -77,17 +77,17 @@ class Chardev:
         return descriptor
 
     async def _open(self) -> None:
-        """What its kind needs. Raises CommandError."""
+        """Open what a device of this kind needs. Raises CommandError."""
 
     def attach(self, serve: Serve) -> None:
-        """Have a front end serve each peer, those that are there already included. Raises CommandError."""
+        """Let a front end serve each present and future peer. Raises CommandError if the device is in use."""
         if self.users:
             raise CommandError(f"Device '{self.label}' is in use")
         self.users += 1
         self.begin_serving(serve)
 
     def begin_serving(self, serve: Serve) -> None:
-        """Have a front end serve each peer, whoever else holds the device."""
+        """Let a front end serve each peer, even if something else uses the device."""
         self.serve = serve
         self.frontend_open = True
         for stream in self._streams:
@@ -95,13 +95,13 @@ class Chardev:
         self._attached()
 
     def _attached(self) -> None:
-        """Called when a front end has come."""
+        """Called when a front end was attached."""
 
     def send_break(self) -> None:
-        """Send a break; only a serial line has such a thing."""
+        """Send a break; does nothing, since only a serial line has breaks."""
 
     async def close(self) -> None:
-        """End it, and its peers' connections."""
+        """Close the device and its peers' connections."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -113,39 +113,39 @@ class Chardev:
             self._log_fd = None
 
     def accept(self, stream: Stream) -> None:
-        """Take in a peer: it is served at once, or when there is a front end."""
+        """Add a peer: it is served now, or as soon as a front end is attached."""
         self._streams.append(stream)
         if self.serve is not None:
             self._begin(stream)
 
     def release(self, stream: Stream) -> None:
-        """Let go of a peer."""
+        """Remove a peer."""
         if stream in self._streams:
             self._streams.remove(stream)
             stream.close()
             self._lost(stream)
 
     def _lost(self, stream: Stream) -> None:
-        """Called when a peer is gone."""
+        """Called when a peer has disconnected."""
 
     def log(self, data: bytes) -> None:
-        """Note what was written in the log file, if there is one."""
+        """Append output to the device's log file, if it has one."""
         if self._log_fd is not None:
             try:
                 os.write(self._log_fd, data)
             except OSError as error:
-                _logger.warning("chardev '%s': its log ends here: %s", self.label, reason(error))
+                _logger.warning("chardev '%s': can't write its log any more: %s", self.label, reason(error))
                 os.close(self._log_fd)
                 self._log_fd = None
 
     def spawn(self, work: Awaitable[None], name: str) -> None:
-        """Run something that ends with the device."""
+        """Run a task that is cancelled when the device is closed."""
 
         async def run() -> None:
             try:
                 await work
             except Exception:
-                _logger.exception("chardev '%s': %s failed by a fault of qmon's own", self.label, name)
+                _logger.exception("chardev '%s': %s failed by an internal error", self.label, name)
 
         task = asyncio.create_task(run(), name=f"chardev {self.label}: {name}")
         self._tasks.add(task)
@@ -166,15 +166,15 @@ class Chardev:
                     await stream.drain(0)
             raise
         except OSError as error:
-            _logger.debug("chardev '%s': a client is gone: %s", self.label, error)
+            _logger.debug("chardev '%s': a client has disconnected: %s", self.label, error)
         except MemoryError as error:
-            _logger.warning("chardev '%s': a client is sent away: %s", self.label, reason(error))
+            _logger.warning("chardev '%s': a client was disconnected: %s", self.label, reason(error))
         except Exception:
-            _logger.exception("chardev '%s': a client is sent away by a fault of qmon's own", self.label)
+            _logger.exception("chardev '%s': a client was disconnected by an internal error", self.label)
         finally:
             self.release(stream)
 
 
 def create_file(path: str) -> int:
-    """A Create that knows of no file that it must spare."""
+    """A ``Create`` that may overwrite any file."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

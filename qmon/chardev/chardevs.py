@@ -23,11 +23,11 @@ KINDS = {
     "stdio": ("files", "StdioChardev"),
     "udp": ("files", "UdpChardev"),
 }
-"""Each kind's module and class: a module is read when it is first needed."""
+"""The module and class of each kind; the module is imported when it is first needed."""
 
 
 class Chardevs:
-    """``create`` opens files to write."""
+    """The character devices by label; ``create`` opens files for writing."""
 
     def __init__(self, create: Create = create_file) -> None:
         self._by_label: dict[str, Chardev] = {}
@@ -41,21 +41,21 @@ class Chardevs:
         return self._by_label.get(label)
 
     def get(self, label: str) -> Chardev:
-        """Raises CommandError in QEMU's words."""
+        """Return the device with this label. Raises CommandError."""
         chardev = self._by_label.get(label)
         if chardev is None:
             raise CommandError(f"Chardev '{label}' not found")
         return chardev
 
     def check_is_free(self, label: str) -> None:
-        """Raises CommandError in QEMU's words."""
+        """Raises CommandError if the label is in use."""
         if label in self._by_label or label in self._being_made:
             raise CommandError(f"Chardev with id '{label}' already exists")
 
     async def add(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
         """Make a character device of one of ``KINDS`` and open it. Raises CommandError.
 
-        It is complete, and can be found, when it is open: for a server that waits, with its first client.
+        ``find`` finds it when it is open; a server with ``wait=on`` is, when its first client has connected.
         """
         self.check_is_free(label)
         chardev = self._make(label, kind, data)
@@ -72,7 +72,7 @@ class Chardevs:
         return chardev
 
     async def make(self, options: ChardevOptions) -> Chardev:
-        """Make what options describe, a multiplexer on it included. Raises CommandError."""
+        """Make the device that the options describe, with its multiplexer if any. Raises CommandError."""
         if not options.mux:
             return await self.add(options.id, options.kind, options.data)
         base = f"{options.id}-base"
@@ -80,7 +80,7 @@ class Chardevs:
         return await self.add(options.id, "mux", {"chardev": base})
 
     def reserve_stdio(self, label: str) -> None:
-        """List standard input, which is served by other means. Raises CommandError."""
+        """List standard input as a device without opening it: the console reads it. Raises CommandError."""
         self.check_is_free(label)
         chardev = self._make(label, "stdio", {})
         chardev.users += 1
@@ -88,7 +88,7 @@ class Chardevs:
         self._by_label[label] = chardev
 
     async def remove(self, label: str) -> None:
-        """Raises CommandError for one that is in use, and as in QEMU for any multiplexer."""
+        """Close and remove a device. Raises CommandError if it is in use or, as in QEMU, a multiplexer."""
         chardev = self.get(label)
         if chardev.users or chardev.kind == "mux":
             raise CommandError(f"Chardev '{label}' is busy")
@@ -96,7 +96,7 @@ class Chardevs:
         await chardev.close()
 
     async def change(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
-        """Put another one in the place of one that nobody uses. Raises CommandError, and changes nothing."""
+        """Replace a device that is not in use. Raises CommandError; then nothing has changed."""
         old = self._by_label.get(label)
         if old is None:
             raise CommandError(f"Chardev '{label}' does not exist")
@@ -111,7 +111,7 @@ class Chardevs:
         return new
 
     async def close(self) -> None:
-        """End them all."""
+        """Close all devices."""
         await asyncio.gather(*(chardev.close() for chardev in self))
         self._by_label.clear()
 

@@ -1,4 +1,4 @@
-"""Character devices on files, pipes, terminals and datagrams, and the one on nothing."""
+"""Character devices on files, pipes, terminals and UDP, and the null device."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from qmon.notation.address import InetAddress
 _logger = logging.getLogger(__name__)
 
 PTY_CHECK_SECONDS = 0.1
-"""How often a pseudo-terminal that nobody has opened is looked at."""
+"""How often to check whether a pseudo-terminal has been opened."""
 DATAGRAM_BYTES = 65507
 STDIO_BYTES = 4096
-"""A pipe that can be written to takes so much at once (pipe(7), PIPE_BUF)."""
+"""A writable pipe accepts this much at once (pipe(7), PIPE_BUF)."""
 
 
 class NullChardev(Chardev):
-    """Takes everything, gives nothing."""
+    """Discards what is written; nothing can be read from it."""
 
     kind = "null"
 
@@ -36,7 +36,7 @@ class NullChardev(Chardev):
 
 
 class FileChardev(Chardev):
-    """Writes to ``out``, reads from ``in`` up to its end."""
+    """Writes to the file ``out``; reads the file ``in`` up to its end."""
 
     kind = "file"
 
@@ -57,7 +57,7 @@ class FileChardev(Chardev):
 
 
 class _FileStream(Stream):
-    """What epoll takes no interest in is always ready."""
+    """A stream on a regular file, which epoll does not accept: it is always ready."""
 
     async def _until_ready(self) -> None:
         try:
@@ -95,9 +95,9 @@ class StdioChardev(Chardev):
 
 
 class _StdioStream(Stream):
-    """Never set to non-blocking: others have the same open file, and would find it changed.
+    """Never sets the descriptors to non-blocking: other processes share the open file and would be affected.
 
-    What standard output does not take is lost, and standard input is read on, as by QEMU.
+    Output that standard output can't take is lost; standard input is still read, as by QEMU.
     """
 
     _is_told = False
@@ -119,12 +119,12 @@ class _StdioStream(Stream):
         except OSError as error:
             if not self._is_told:
                 self._is_told = True
-                _logger.warning("standard output takes no more: %s", reason(error))
+                _logger.warning("can't write to standard output any more: %s", reason(error))
             return len(data)
 
 
 class PtyChardev(Chardev):
-    """A pseudo-terminal: whoever opens it is served, and after that one the next."""
+    """A pseudo-terminal. Programs that open it are served one after another."""
 
     kind = "pty"
 
@@ -147,11 +147,11 @@ class PtyChardev(Chardev):
         tty.setraw(slave)
         os.close(slave)
         os.set_blocking(self._master, False)
-        self.spawn(self._watch(self._master), "waiting for someone")
+        self.spawn(self._watch(self._master), "waiting for the terminal to be opened")
 
     async def _watch(self, master: int) -> None:
         while True:
-            while has_hung_up(master):  # noqa: ASYNC110 - nothing tells when somebody opens it
+            while has_hung_up(master):  # noqa: ASYNC110 - the kernel reports no opening
                 await asyncio.sleep(PTY_CHECK_SECONDS)
             self._gone.clear()
             descriptor = os.dup(master)
@@ -169,7 +169,7 @@ class PtyChardev(Chardev):
 
 
 class UdpChardev(Chardev):
-    """Datagrams to ``remote``, and from it to ``local``."""
+    """Sends datagrams to the address ``remote``, and receives datagrams from it on ``local``."""
 
     kind = "udp"
 
@@ -180,7 +180,7 @@ class UdpChardev(Chardev):
 
 
 class _DatagramStream(SocketStream):
-    """That nobody listens there, or says nothing in a datagram, ends no conversation."""
+    """A UDP stream. An empty datagram, or an error because nobody listens there, does not end it."""
 
     def _receive(self, limit: int) -> bytes | None:
         try:
@@ -196,7 +196,7 @@ class _DatagramStream(SocketStream):
 
 
 def _udp_socket(remote: Mapping[str, Any], local: Mapping[str, Any] | None) -> socket.socket:
-    """A connected datagram socket. Raises CommandError."""
+    """Return a connected datagram socket. Raises CommandError."""
     family, target = resolve(InetAddress(remote["host"], remote["port"]), passive=False)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -210,7 +210,7 @@ def _udp_socket(remote: Mapping[str, Any], local: Mapping[str, Any] | None) -> s
 
 
 async def _open_file(path: str, flags: int) -> int:
-    """Raises CommandError."""
+    """Open a file; return its descriptor. Raises CommandError."""
     try:
         return await asyncio.to_thread(os.open, path, flags | os.O_CLOEXEC)
     except (OSError, ValueError) as error:

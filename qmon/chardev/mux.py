@@ -1,4 +1,4 @@
-"""A multiplexer: several front ends name one character device, and the first of them has it."""
+"""A multiplexer: several front ends may name one character device; the first one gets it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qmon.chardev.base import Chardev, Serve
 
 
 class MuxChardev(Chardev):
-    """QEMU switches between the front ends by Ctrl-A c; here only monitors are such, and one is enough."""
+    """QEMU switches front ends by Ctrl-A c. Here all front ends are monitors, so the first is enough."""
 
     kind = "mux"
 

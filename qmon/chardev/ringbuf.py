@@ -1,4 +1,4 @@
-"""A ring buffer: it keeps the last bytes that were written, for a monitor to read."""
+"""A ring buffer: keeps the last bytes that were written, to be read by a monitor command."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qmon.errors import CommandError
 
 DEFAULT_BYTES = 65536
 MAX_BYTES = 256 << 20
-"""QEMU takes any size and dies when the memory is not there."""
+"""A limit of qmon's own. QEMU accepts any size, and aborts if it has not enough memory."""
 
 
 class RingbufChardev(Chardev):
-    """``data['size']`` bytes, a power of two."""
+    """A ring buffer of ``data['size']`` bytes, a power of two."""
 
     kind = "ringbuf"
 
@@ -31,13 +31,13 @@ class RingbufChardev(Chardev):
             raise CommandError(f"size of ringbuf chardev must be at most {MAX_BYTES}")
 
     def write(self, data: bytes) -> None:
-        """Add bytes; the oldest make room."""
+        """Add bytes; if the buffer is full, the oldest are dropped."""
         self.log(data)
         self._held += data[-self._size :]
         del self._held[: -self._size]
 
     def read(self, size: int) -> bytes:
-        """Take out the oldest bytes, at most ``size``."""
+        """Remove and return the oldest bytes, at most ``size``."""
         data = bytes(self._held[:size])
         del self._held[:size]
         return data
@@ -47,13 +47,13 @@ class RingbufChardev(Chardev):
 
 
 class MemoryChardev(RingbufChardev):
-    """The same under its older name."""
+    """``ringbuf`` under its older name ``memory``."""
 
     kind = "memory"
 
 
 class _RingbufStream(Stream):
-    """Where a front end writes: nobody ever answers."""
+    """The stream that a front end writes to; nothing can be read from it."""
 
     def __init__(self, ring: RingbufChardev) -> None:
         super().__init__(None, None)

@@ -1,4 +1,4 @@
-"""Character devices on TCP and Unix sockets: those that listen, and those that connect."""
+"""Character devices on TCP and Unix sockets, listening or connecting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qmon.host.threads import Shortage
 from qmon.notation.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress
 
 ACCEPT_RETRY_SECONDS = 0.5
-"""How long to wait when a client can't be accepted, for want of descriptors mostly."""
+"""How long to wait after a client could not be accepted, mostly for lack of descriptors."""
 HANGUP_CHECK_SECONDS = 0.2
 BACKLOG = 128
 
@@ -27,10 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SocketChardev(Chardev):
-    """With a front end a server takes any number of clients, and without one a single one, as QEMU does.
-
-    ``announce`` is called with the name of a server that waits for its first client before it is open.
-    """
+    """A socket. With a front end a server takes any number of clients, without one only one, as in QEMU."""
 
     kind = "socket"
 
@@ -64,7 +61,7 @@ class SocketChardev(Chardev):
 
     @property
     def waits(self) -> bool:
-        """Whether it is to wait for its first client before all else goes on."""
+        """Whether ``open`` waits for the first client."""
         return self.is_server and bool(self.data.get("wait", False))
 
     async def _open(self) -> None:
@@ -85,7 +82,7 @@ class SocketChardev(Chardev):
             await self._connect(address)
 
     def _check(self) -> None:
-        """Raises CommandError for what does not go together, or is not to be had."""
+        """Raises CommandError for options that exclude each other or are not supported."""
         if self.is_server and self.data.get("reconnect"):
             raise CommandError("'reconnect' option is incompatible with socket in server listen mode")
         if not self.is_server and "wait" in self.data:
@@ -139,7 +136,7 @@ class SocketChardev(Chardev):
         return listener
 
     async def _listen_above(self, address: Address, error: OSError) -> socket.socket:
-        """Try the ports up to ``to``, where there are such. Raises CommandError."""
+        """Listen on the first free port up to ``to``. Raises CommandError."""
         if isinstance(address, InetAddress) and "to" in self.data["addr"]["data"]:
             for port in range(int(address.port) + 1, int(self.data["addr"]["data"]["to"]) + 1):
                 try:
@@ -151,7 +148,7 @@ class SocketChardev(Chardev):
         raise CommandError(bind_failure(address, error)) from error
 
     def _with_family(self, address: Address) -> Address:
-        """An address without a host is that of any IPv6 where only that is wanted."""
+        """Return the address, with ``::`` as host if it has none and only IPv6 is allowed."""
         fields = self.data["addr"]["data"]
         only_ipv6 = fields.get("ipv6") is True and fields.get("ipv4") is not True
         if isinstance(address, InetAddress) and not address.host and only_ipv6:
@@ -171,7 +168,7 @@ class SocketChardev(Chardev):
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
 
     async def _until_there_is_room(self) -> None:
-        """Without a front end nobody reads: a client that is there keeps the others waiting, as in QEMU."""
+        """Without a front end, wait until there is no client: others wait for their turn, as in QEMU."""
         while self.serve is None and self._peers:
             self._changed.clear()
             for stream in list(self._peers):
@@ -205,7 +202,7 @@ class SocketChardev(Chardev):
         self._changed.set()
 
     async def _connect(self, address: Address) -> None:
-        """Raises CommandError."""
+        """Connect and serve the connection. Raises CommandError."""
         loop = asyncio.get_running_loop()
         sock = None
         target: str | tuple[str, int]
@@ -221,7 +218,7 @@ class SocketChardev(Chardev):
             if sock is not None:
                 sock.close()
             if isinstance(error, OSError):
-                why = os.strerror(error.errno) if error.errno else reason(error)  # asyncio has its own words
+                why = os.strerror(error.errno) if error.errno else reason(error)  # not asyncio's text
                 raise CommandError(f"Failed to connect to '{self._local}': {why}") from error
             raise
         self._take(sock)
@@ -250,11 +247,11 @@ class SocketChardev(Chardev):
                 try:
                     os.unlink(self._path)
                 except OSError as error:
-                    _logger.debug("the socket %s is not there any more: %s", self._path, reason(error))
+                    _logger.debug("the socket file %s was already removed: %s", self._path, reason(error))
 
 
 async def _accept(listener: socket.socket) -> socket.socket:
-    """As the loop's ``sock_accept``, which loses a client, and says so, that comes when it is cancelled."""
+    """Accept a client. The loop's ``sock_accept`` loses a client that connects while it is cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -269,10 +266,10 @@ async def _accept(listener: socket.socket) -> socket.socket:
 
 
 def _listen(address: Address) -> socket.socket:
-    """Raises OSError or UsageError."""
+    """Return a listening socket. Raises OSError or UsageError."""
     if not (isinstance(address, UnixAddress) and address.path.startswith("\0")):
         return listen(address)
-    sock = socket.socket(socket.AF_UNIX)  # in the abstract name space: there is no file to look at
+    sock = socket.socket(socket.AF_UNIX)  # in the abstract name space, so there is no old socket file
     try:
         sock.bind(address.path)
         sock.listen(BACKLOG)
@@ -283,14 +280,14 @@ def _listen(address: Address) -> socket.socket:
 
 
 def _ends(sock: socket.socket) -> str:
-    """Both ends of a TCP connection, ours first; the name of a Unix socket's is its path."""
+    """Return both ends of a TCP connection, ours first; for a Unix socket its path."""
     if sock.family == socket.AF_UNIX:
         return str(sock.getsockname())
     shown = []
     for name in (sock.getsockname, sock.getpeername):
         try:
             host, port = name()[:2]
-        except OSError:  # it is gone already
+        except OSError:  # already disconnected
             host, port = "", 0
         shown.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     return " <-> ".join(shown)

@@ -1,4 +1,4 @@
-"""Bytes both ways between the loop and one peer: a socket's, a terminal's or a pipe's."""
+"""A byte stream in both directions between the loop and one peer: a socket, a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from qmon.chardev.telnet import GREETING, TelnetDecoder, encode
 from qmon.host.descriptors import DescriptorSocket
 
 READ_BYTES = 1024
-"""So many at once, for what is done with them to keep the loop for a short time only."""
+"""Bytes of one read. A small number, so that handling them keeps the loop only briefly."""
 UNSENT_LOW = 64 << 10
 UNSENT_MAX = 64 << 20
-"""When all peers together leave so much unread, the one that leaves the most is given up."""
+"""Limit of unread output of all peers together. Above it, the peer with the most is disconnected."""
 
 _logger = logging.getLogger(__name__)
 
 
 _behind: set[Stream] = set()
-"""Those that have not taken all that was sent to them."""
+"""Streams whose peers have not yet read all output."""
 
 
 class Stream:
-    """What serves a peer reads and writes here. Made on the loop; the descriptors are its own from now on.
+    """The stream of one peer, for its front end. Made on the loop; it owns the descriptors.
 
-    ``read_fd`` is None where nothing ever comes from, ``write_fd`` where all is taken at once. ``tee`` is
-    given what is written, for a log.
+    ``read_fd`` is None if nothing can be read, ``write_fd`` if writing never blocks. ``tee`` gets a copy of
+    all output, for a log.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Stream:
         self._waiting: set[asyncio.Future[None]] = set()
         self._ended = False
         self.closed = False
-        """Whether it was closed, or its peer can't be written to any more."""
+        """Whether it was closed, or writing to its peer has failed."""
         self.take_descriptor: Callable[[], int | None] = lambda: None
-        """Takes the file descriptor that the peer has handed over last (``qmon.host.descriptors``)."""
+        """Returns the file descriptor that the peer has sent, or None (``qmon.host.descriptors``)."""
         self.on_break: Callable[[], None] = lambda: None
 
     async def read(self, limit: int = READ_BYTES) -> bytes:
-        """Wait for bytes and return at most ``limit`` of them; nothing at the end, or once it was closed.
+        """Wait for bytes and return at most ``limit`` of them; empty at the end, or when it was closed.
 
         Raises OSError. One task may read at a time.
         """
-        await asyncio.sleep(0)  # others' turn, however fast the peer sends
+        await asyncio.sleep(0)  # let other tasks run, however fast the peer sends
         while not self.closed:
             try:
                 data = self._receive(limit)
@@ -65,7 +65,7 @@ class Stream:
         return b""
 
     def write(self, data: bytes) -> None:
-        """Send as soon as the peer takes it; ``drain`` waits for that. A peer that is gone gets nothing."""
+        """Send bytes as soon as the peer accepts them, without waiting. Does nothing for a closed stream."""
         if self.closed or not data:
             return
         if self._tee is not None:
@@ -79,34 +79,34 @@ class Stream:
             self._unsent += data
             _behind.add(self)
             if sum(len(peer._unsent) for peer in _behind) > UNSENT_MAX:
-                _logger.warning("a client that reads nothing is given up")
+                _logger.warning("a client was disconnected: it does not read its output")
                 max(_behind, key=lambda peer: len(peer._unsent))._lose()
 
     async def drain(self, left: int = UNSENT_LOW) -> None:
-        """Wait until at most ``left`` bytes are still to be sent, or the peer is gone."""
+        """Wait until at most ``left`` bytes remain to be sent, or the peer has disconnected."""
         while len(self._unsent) > left and not self.closed:
             await self._future()
 
     @property
     def hung_up(self) -> bool:
-        """Whether the peer is known to be gone, unread bytes or not."""
+        """Whether the peer has hung up, even if bytes from it are still unread."""
         return self.closed or (self._read_fd is not None and has_hung_up(self._read_fd))
 
     def close(self) -> None:
-        """End it; what the peer did not take yet is lost."""
+        """Close the stream; output that the peer has not accepted yet is lost."""
         if not self._ended:
             self._ended = True
             self._lose()
             self._close_descriptors()
 
     def _receive(self, limit: int) -> bytes | None:
-        """Read what there is; None for what holds no text. Raises BlockingIOError when there is nothing."""
+        """Read available bytes; None if they contain no text. Raises BlockingIOError if there are none."""
         if self._read_fd is None:
             raise BlockingIOError
         return os.read(self._read_fd, limit)
 
     def _send(self, data: bytes | bytearray) -> int:
-        """Give to the peer what it takes now; return how much that was."""
+        """Send what the peer accepts now; return how many bytes."""
         return len(data) if self._write_fd is None else os.write(self._write_fd, data)
 
     def _encode(self, data: bytes) -> bytes:
@@ -128,7 +128,7 @@ class Stream:
                 loop.remove_reader(self._read_fd)
 
     async def _future(self) -> None:
-        """Wait until anything happens."""
+        """Wait until ``_wake`` is called."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -146,7 +146,7 @@ class Stream:
         loop = asyncio.get_running_loop()
         try:
             loop.add_writer(self._write_fd, self._send_more)
-        except PermissionError:  # epoll takes no file that never blocks
+        except PermissionError:  # epoll does not accept a regular file
             loop.call_soon(self._send_steadily)
 
     def _send_steadily(self) -> None:
@@ -169,12 +169,12 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            _logger.debug("nothing more can be sent: %s", error)
+            _logger.debug("the peer has disconnected: %s", error)
             self._lose()
             return 0
 
     def _lose(self) -> None:
-        """Leave the loop alone with it from now on."""
+        """Remove the descriptors from the loop."""
         self.closed = True
         self._unsent.clear()
         _behind.discard(self)
@@ -187,14 +187,14 @@ class Stream:
 
 
 def has_hung_up(descriptor: int) -> bool:
-    """Whether nobody is at the other end any more."""
+    """Whether the other end of a descriptor is closed."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return bool(poll.poll(0))
 
 
 class SocketStream(Stream):
-    """A connection. With ``telnet`` the peer is a telnet client, and hears first what QEMU tells one."""
+    """A socket connection. With ``telnet`` the peer is a telnet client, and gets QEMU's greeting of one."""
 
     def __init__(
         self, sock: socket.socket, *, telnet: bool = False, tee: Callable[[bytes], None] | None = None
@@ -227,6 +227,6 @@ class SocketStream(Stream):
         return encode(data) if self._telnet is not None else data
 
     def _close_descriptors(self) -> None:
-        with contextlib.suppress(OSError):  # not connected any more
+        with contextlib.suppress(OSError):  # already disconnected
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

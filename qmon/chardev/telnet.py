@@ -1,4 +1,4 @@
-"""The telnet protocol (RFC 854), as far as a line of text over it needs it. Pure."""
+"""The part of the telnet protocol (RFC 854) that text lines need. Pure."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ GREETING = bytes((IAC, 0xFB, 1, IAC, 0xFB, 3, IAC, 0xFB, 0, IAC, 0xFD, 0))
 class _State(enum.Enum):
     TEXT = enum.auto()
     COMMAND = enum.auto()
-    """Behind an IAC."""
+    """After an IAC."""
     OPTION = enum.auto()
-    """Behind WILL, WONT, DO or DONT."""
+    """After WILL, WONT, DO or DONT."""
     SUBNEGOTIATION = enum.auto()
     SUBNEGOTIATION_COMMAND = enum.auto()
 
 
 class TelnetDecoder:
-    """Takes what a client sends, in pieces of any size, and leaves the text; ``breaks`` counts its BREAKs."""
+    """Extracts the text from what a client sends, in pieces of any size; ``breaks`` counts BREAK commands."""
 
     def __init__(self) -> None:
         self.breaks = 0
         self._state = _State.TEXT
 
     def feed(self, data: bytes) -> bytes:
-        """The text in ``data``, commands taken out."""
+        """Return the text in ``data`` without telnet commands."""
         if self._state is _State.TEXT and IAC not in data:
             return data
         text = bytearray()
@@ -64,5 +64,5 @@ class TelnetDecoder:
 
 
 def encode(data: bytes) -> bytes:
-    """Text as it is sent: an IAC in it is doubled."""
+    """Return text as it is sent: each IAC byte is doubled."""
     return data.replace(b"\xff", b"\xff\xff")

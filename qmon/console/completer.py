@@ -1,4 +1,4 @@
-"""Completion at the prompt: what ``qmon.hmp.editing.completion`` suggests, each with its meaning."""
+"""Completion at the prompt: offers what ``qmon.hmp.editing.completion`` suggests, with descriptions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qmon.notation.plain_text import one_line
 
 
 class HmpCompleter(Completer):
-    """Completes the line before the cursor. While typing it offers nothing on an empty line."""
+    """Completes the line before the cursor. On an empty line it offers nothing unless asked by TAB."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        return ()  # the target may be a socket away: only the asynchronous form can ask it
+        return ()  # the target may be remote, so only the asynchronous form can ask it
 
     async def get_completions_async(
         self, document: Document, complete_event: CompleteEvent
@@ -31,7 +31,7 @@ class HmpCompleter(Completer):
         try:
             suggestions = await complete(self._monitor, before)
         except QmonError:
-            return  # a target that can't say what it has leaves nothing to offer; running the line tells why
+            return  # the target can't be asked, so offer nothing; running the line shows the error
         for suggestion in suggestions:
             yield Completion(
                 suggestion.text,

@@ -14,11 +14,11 @@ from qmon.errors import reason
 from qmon.host.paths import state_folder
 
 _TAIL_BYTES = 256 << 10
-"""Only so much of the file's end is read: the start must not grow slower with years of use."""
+"""How much of the file's end is read. A bound keeps the start fast after years of use."""
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """``history`` in the state folder."""
+    """Return the path of the file ``history`` in the state folder."""
     return state_folder(environ) / "history"
 
 
@@ -35,7 +35,7 @@ class CommandHistory(History):
         self._complain = complain
 
     def prepare(self) -> None:
-        """Make folder and file, if need be."""
+        """Create the folder and the file if they are missing."""
         self._append("")
 
     def load_history_strings(self) -> Iterable[str]:
@@ -77,14 +77,14 @@ class CommandHistory(History):
             self._give_up(error)
 
     def _open(self, flags: int) -> int:
-        """Raises OSError, also for what would keep the console waiting."""
+        """Raises OSError, also for a FIFO or device, which could block the console."""
         assert self._path is not None
         fd = os.open(self._path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         return fd
 
     def _give_up(self, error: OSError) -> None:
-        self._complain(f"History is not kept: {self._path}: {reason(error)}")
+        self._complain(f"The history is not saved: {self._path}: {reason(error)}")
         self._path = None

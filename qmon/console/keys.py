@@ -1,4 +1,4 @@
-"""The keys that are the console's own; editing keys are prompt_toolkit's."""
+"""Key bindings of the console; prompt_toolkit binds the editing keys."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from prompt_toolkit.search import stop_search
 
 
 class Actions(Protocol):
-    """What keys can have the console do."""
+    """The console's actions that keys can call."""
 
     def enter(self) -> None:
-        """Run the line being typed, after what runs and waits."""
+        """Run the line being typed, after the running command and the waiting lines."""
 
     def interrupt(self) -> None:
-        """Stop the command that runs, or clear the line being typed."""
+        """Stop the running command; if none runs, clear the line being typed."""
 
     def end_of_input(self) -> None:
         """Quit: nothing more will be typed."""
 
     def paste(self, text: str) -> None:
-        """Take a text as it was pasted."""
+        """Take a pasted text, unchanged."""
 
     def edit(self) -> None:
-        """Have the line being typed edited by an editor."""
+        """Open the line being typed in an editor."""
 
     def answer(self, yes: bool) -> None:
-        """Answer the question that is being asked."""
+        """Answer the question on the screen."""
 
 
 def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> KeyBindings:
-    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-X Ctrl-E, pastes, and the answers while ``asking`` says so."""
+    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-X Ctrl-E and pastes; ``y`` and ``n`` while ``asking()`` is true."""
     keys = KeyBindings()
     is_asking = Condition(asking)
     at_line = has_focus(buffer) & ~is_asking

@@ -1,4 +1,4 @@
-"""A pygments lexer for monitor lines, and its way into the prompt. The command table says what is what."""
+"""A pygments lexer for monitor lines. It colours words by the roles that the command tables give them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that a person wants to hear of: migrations, block jobs, failing drives, clients."""
+"""Notices for the operator, made from events: migrations, block jobs, I/O errors, NBD clients."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target
 
 AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled"}
-"""What is said of a status that says it all."""
+"""Notices of final statuses that need no reason."""
 
 _WITH_REASON = {"failed": "Migration failed", "device": "Migration in doubt"}
-"""The same of one whose reason is asked for; without a reason ``device`` is the way to a good end."""
+"""Notices of statuses whose reason is asked for. ``device`` without a reason is a normal phase: no notice."""
 
 _ON_THE_WAY = {
-    "pre-switchover": "The migration waits before the switchover: 'migrate_continue pre-switchover' goes on",
-    "postcopy-paused": "The migration is paused: 'migrate -r URI' goes on",
+    "pre-switchover": (
+        "The migration waits before the switchover: 'migrate_continue pre-switchover' continues it"
+    ),
+    "postcopy-paused": "The migration is paused: 'migrate -r URI' continues it",
 }
-"""What is said of a status in which a migration waits for somebody."""
+"""Notices of statuses in which a migration waits for the operator."""
 
 
 def migration_news(event: Event) -> str | None:
-    """The status that a migration has come to its end with, if it is one to tell of."""
+    """Return the status to announce if the event says that a migration ended or is in doubt, else None."""
     status = event.data.get("status") if event.name == "MIGRATION" else None
     return status if status in AT_ONCE or status in _WITH_REASON else None
 
 
 async def announce(status: str, target: Target, notify: Callable[[str], None]) -> None:
-    """Say that a migration failed or is in doubt, and why (``error-desc`` of query-migrate)."""
+    """Tell the operator that a migration failed or is in doubt, and why (``error-desc`` of query-migrate)."""
     try:
         info = await target.execute("query-migrate")
         why = str(info.get("error-desc") or "")
     except QmonError as error:
-        why = f"the reason could not be asked for: {reason(error)}"
+        why = f"the reason is not known: query-migrate failed: {reason(error)}"
     else:
         if status == "device" and (info.get("status") != status or not why):
             return
@@ -43,18 +45,18 @@ async def announce(status: str, target: Target, notify: Callable[[str], None]) -
 
 
 async def tell_what_stayed(target: Target, notify: Callable[[str], None]) -> None:
-    """Say what a migration that has completed left behind (``x-qmon-stays-behind`` of query-migrate)."""
+    """Tell an operator what a completed migration did not copy (``x-qmon-stays-behind`` of query-migrate)."""
     try:
         info = await target.execute("query-migrate")
     except QmonError as error:
-        notify(f"What the migration left behind could not be asked for: {reason(error)}")
+        notify(f"What the migration did not copy is not known: query-migrate failed: {reason(error)}")
         return
     for entry in info.get("x-qmon-stays-behind", ()):
         notify(f"Migration: {sentence(entry, is_over=True)}")
 
 
 def news(event: Event) -> str | None:
-    """What to say of an event that says it all by itself, in one line."""
+    """Return a one-line notice for an event that needs no further query, or None if it needs no notice."""
     say = _NEWS.get(event.name)
     return say(in_one_line(dict(event.data))) if say is not None else None
 
@@ -66,7 +68,7 @@ def _migration(data: Mapping[str, Any]) -> str | None:
 def _io_error(data: Mapping[str, Any]) -> str:
     name = data.get("device") or data.get("node-name") or "a drive"
     operation = data.get("operation", "request")
-    return f"I/O error: a {operation} on '{name}' failed: {data.get('reason', 'for no reason told')}"
+    return f"I/O error: a {operation} on '{name}' failed: {data.get('reason', 'no reason given')}"
 
 
 def _client(what: str) -> Callable[[Mapping[str, Any]], str]:
@@ -89,9 +91,9 @@ _NEWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "BLOCK_IO_ERROR": _io_error,
     "BLOCK_JOB_CANCELLED": _job("was cancelled"),
     "BLOCK_JOB_COMPLETED": _job("completed"),
-    "BLOCK_JOB_ERROR": lambda data: f"Block job '{data.get('device', '')}' met an I/O error",
+    "BLOCK_JOB_ERROR": lambda data: f"Block job '{data.get('device', '')}' had an I/O error",
     "BLOCK_JOB_READY": _job("is ready: 'block_job_complete' ends it"),
     "MIGRATION": _migration,
-    "X_QMON_NBD_CLIENT_CONNECTED": _client("came to"),
-    "X_QMON_NBD_CLIENT_DISCONNECTED": _client("left"),
+    "X_QMON_NBD_CLIENT_CONNECTED": _client("connected to"),
+    "X_QMON_NBD_CLIENT_DISCONNECTED": _client("disconnected from"),
 }

@@ -1,4 +1,4 @@
-"""Pasted text, and the lines that wait to run: what of a paste is a line, and what is left when one fails."""
+"""Splits pasted text into lines, and keeps the lines that wait to run."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Paste:
-    """What a pasted text asks for."""
+    """A pasted text, split into lines."""
 
     lines: list[str]
-    """The complete lines, each to be run."""
+    """The complete lines, to be run in order."""
     tail: str
-    """A last line without its end: to be edited, or run by Enter."""
+    """A last line without a line end. It goes to the prompt, to be edited and run by Enter."""
     transcript: bool
-    """Whether the text showed prompts, so that what was typed before it is no part of it."""
+    """Whether the text contains prompts. If so, text typed before the paste is not part of its first line."""
     left_out: LeftOut
 
 
 def read_paste(text: str) -> Paste:
-    """Divide a pasted text into the lines to run and the unfinished last one.
+    """Split a pasted text into the lines to run and the unfinished last one.
 
-    Line ends may be LF, CR or CR LF; another control character becomes a space, so that a paste can neither
-    press keys nor move the cursor. In a transcript only the lines behind a ``(qemu)`` prompt count.
+    Line ends may be LF, CR or CR LF. Every other control character becomes a space, so that a paste can't
+    press keys or move the cursor. In a transcript only the lines after a ``(qemu)`` prompt are commands.
     """
     text = as_lines(text)
     reader = LineReader()
     found = reader.read(text)
     if "\n" not in text and not reader.is_transcript:
-        return Paste([], text, False, reader.left_out)  # a piece of a line: its spaces count
+        return Paste([], text, False, reader.left_out)  # a piece of a line: its spaces matter
     last = text.count("\n") + 1
     lines = []
     tail = ""
@@ -56,22 +56,22 @@ def read_paste(text: str) -> Paste:
 
 
 def as_lines(text: str) -> str:
-    """A text that was edited elsewhere, with nothing in it that could act on the terminal."""
+    """Return a text with LF line ends, without escape sequences and control characters."""
     return _CONTROL.sub(" ", _LINE_END.sub("\n", _ESCAPE.sub("", text)))
 
 
 def without_prompt(line: str) -> str:
-    """Cut off the prompts that were pasted or typed before a line."""
+    """Remove ``(qemu)`` prompts from the start of a line."""
     return line[prompt_end(line) :]
 
 
-def left_unrun(count: int) -> str:
-    """Say how many lines were left."""
-    return f"{count} {'line' if count == 1 else 'lines'} left unrun"
+def not_run(count: int) -> str:
+    """Say how many waiting lines were not run."""
+    return f"{count} waiting {'line was' if count == 1 else 'lines were'} not run"
 
 
 class Waiting:
-    """The lines that wait for the command that runs, in order."""
+    """A queue of lines that wait until the running command ends."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque()
@@ -83,11 +83,11 @@ class Waiting:
         self._lines.extend(lines)
 
     def next(self) -> str:
-        """Take the oldest line. Raises IndexError when none waits."""
+        """Remove and return the oldest line. Raises IndexError when none waits."""
         return self._lines.popleft()
 
     def abandon(self) -> int:
-        """Forget all lines; return how many of them would have done something."""
+        """Drop all lines; return how many of them were commands, not blank lines or comments."""
         count = sum(not does_nothing(line) for line in self._lines)
         self._lines.clear()
         return count

@@ -8,29 +8,29 @@ from qmon.hmp.person import Progress
 
 
 class Desk(Protocol):
-    """What the console does for its person."""
+    """The console's services that a TerminalPerson uses."""
 
     @property
     def lines(self) -> list[str]:
         """The lines that were run, oldest first."""
 
     tells_events: bool
-    """Whether events are shown."""
+    """Whether notices of events are shown."""
     keys: str
-    """Whose keys edit the line: ``emacs`` or ``vi``."""
+    """The editing mode: ``emacs`` or ``vi``."""
 
     def answer_text(self, text: str) -> None:
-        """Show what a command answers."""
+        """Show text that a command prints."""
 
     async def ask(self, question: str) -> bool:
-        """Ask and wait for ``y`` or ``n``."""
+        """Ask a question and wait for ``y`` or ``n``; return True for ``y``."""
 
     def progress(self, title: str) -> Progress:
-        """Show a bar."""
+        """Show a progress bar."""
 
 
 class TerminalPerson:
-    """A Person at a terminal (``qmon.hmp.person``) whose words come and go through the console."""
+    """A Person (``qmon.hmp.person``) at the console's terminal."""
 
     interactive = True
     comments = True
@@ -38,7 +38,7 @@ class TerminalPerson:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.silent = False
-        """Whether nothing more is shown: the machine has gone, and what a command says of it isn't so."""
+        """Whether commands' output is hidden: the machine has ended, so the output would be wrong."""
 
     @property
     def history(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Other programs on the console's terminal for a while: a pager, an editor."""
+"""Runs other programs on the console's terminal: a pager, an editor."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ from qmon.errors import QmonError, UsageError, reason
 
 DEFAULT_PAGER = "less -FRX"
 _EDITORS = ("sensible-editor", "editor", "vi", "nano")
-"""Tried in this order where nobody has chosen one."""
+"""Tried in this order when neither $VISUAL nor $EDITOR is set."""
 
 _OFF = (termios.VSUSP, termios.VQUIT)
-"""Keys that would stop or end qmon along with the program: its drives are in use by guests."""
+"""Keys that would stop or end qmon together with the program, while guests use its drives."""
 
 
 def pager_command(environ: Mapping[str, str] = os.environ) -> list[str] | None:
-    """The words of ``$PAGER``; None where nothing is to be paged: it is empty, ``cat``, or can't be read."""
+    """Return the words of ``$PAGER``, or None to page nothing: it is empty, ``cat``, or has an open quote."""
     words = _words(environ.get("PAGER", DEFAULT_PAGER))
     return None if not words or Path(words[0]).name == "cat" else words
 
 
 def editor_command(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The words of ``$VISUAL`` or ``$EDITOR``, or an editor that is there. Raises UsageError."""
+    """Return the words of ``$VISUAL`` or ``$EDITOR``, or an installed editor. Raises UsageError."""
     for name in ("VISUAL", "EDITOR"):
         if words := _words(environ.get(name, "")):
             return words
     for name in _EDITORS:
         if shutil.which(name) is not None:
             return [name]
-    raise UsageError("There is no editor: name one in $EDITOR")
+    raise UsageError("No editor is installed: set $EDITOR to one")
 
 
 def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        return []  # an open quote: nothing that could be started
+        return []  # an open quote
 
 
 class Programs:
-    """Runs one program after another on the terminal; what is written meanwhile is shown after it."""
+    """Runs programs on the terminal, one at a time. The console's own output waits until they end."""
 
     def __init__(self, application: Application[None], screen: Screen) -> None:
         self._application = application
@@ -64,25 +64,25 @@ class Programs:
         self._is_called_back = False
 
     def interrupt(self) -> bool:
-        """Ctrl-C where a program has the terminal: it ends a pager. False where none has."""
+        """Handle Ctrl-C: end a pager that has the terminal. Return whether a program has the terminal."""
         if self._process is not None and self._is_pager:
             self.close()
         return self._process is not None
 
     def close(self) -> None:
-        """Have the program that has the terminal give it back."""
+        """End the program that has the terminal, if one has it."""
         if self._process is not None:
             self._is_called_back = True
             _end(self._process)
 
     async def page(self, words: list[str], text: str) -> None:
-        """Have a pager show a text. Raises OSError when it can't be started, and QmonError when it failed."""
+        """Show a text in a pager. Raises OSError when it can't be started, QmonError when it fails."""
         status = await self._run(words, text + "\n")
         if status > 0 and not self._is_called_back:
             raise QmonError(f"{words[0]}: exit status {status}")
 
     async def edit(self, words: list[str], text: str) -> str:
-        """Have an editor change a text. Raises OSError, and QmonError when it says that it failed."""
+        """Return a text as changed in an editor. Raises OSError, or QmonError when the editor fails."""
         with tempfile.TemporaryDirectory(prefix="qmon-") as folder:
             path = Path(folder, "line.hmp")
             await asyncio.to_thread(_write, path, text + "\n")
@@ -92,7 +92,7 @@ class Programs:
             return (await asyncio.to_thread(_read, path)).rstrip("\n")
 
     async def _run(self, words: list[str], text: str | None) -> int:
-        """Run a program, with a text on its standard input or with the terminal; return its exit status."""
+        """Run a program and return its exit status. Its stdin is the text, or the terminal for None."""
         async with self._lending():
             stdin = None if text is None else asyncio.subprocess.PIPE
             process = self._process = await asyncio.create_subprocess_exec(*words, stdin=stdin)
@@ -120,7 +120,7 @@ class Programs:
 
 
 def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it ended by itself
+    with contextlib.suppress(ProcessLookupError):  # it has already ended
         process.terminate()
 
 
@@ -134,7 +134,7 @@ def _read(path: Path) -> str:
 
 @contextlib.contextmanager
 def _usual_mode(output: Output, descriptor: int) -> Iterator[None]:
-    """The terminal as programs expect it, but for the keys that would stop qmon, too."""
+    """Set the terminal as programs expect it, except that Ctrl-Z and Ctrl-\\ do nothing."""
     if isinstance(output, TerminalOutput):
         output.leave()
     attributes = termios.tcgetattr(descriptor)
@@ -142,7 +142,7 @@ def _usual_mode(output: Output, descriptor: int) -> Iterator[None]:
     for number in _OFF:
         characters[number] = b"\0"
     termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
-    # a program that stops its whole process group by itself, as editors do, must not stop qmon
+    # an editor stops its whole process group on Ctrl-Z; that must not stop qmon
     before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     try:
         yield
@@ -151,5 +151,5 @@ def _usual_mode(output: Output, descriptor: int) -> Iterator[None]:
 
 
 def why(error: OSError | QmonError, words: list[str]) -> str:
-    """What to tell of a program that could not be run."""
+    """Say why a program could not be run."""
     return str(error) if isinstance(error, QmonError) else f"{words[0]}: {reason(error)}"

@@ -1,4 +1,4 @@
-"""The progress bar: one line with a bar, per cent, how much of how much, rate and time left."""
+"""The progress bar: one line with a bar, per cent, bytes done and total, rate and time left."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from qmon.notation.units import human_size
 _BAR_LEAST = 10
 _BAR_MOST = 40
 _RATE_SECONDS = 5.0
-"""The rate is an average over so long: short enough to follow a changed limit, long enough to be read."""
+"""The rate is an average over this time: short enough to follow a new limit, long enough to be steady."""
 
 
 def duration(seconds: float) -> str:
-    """Show a time in the two largest units that matter: ``40 s``, ``2 min 5 s``, ``1 h 3 min``."""
+    """Format a time in its two largest units: ``40 s``, ``2 min 5 s``, ``1 h 3 min``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -25,9 +25,9 @@ def duration(seconds: float) -> str:
 
 
 def bar_text(title: str, done: int, total: int, note: str, columns: int) -> str:
-    """Show ``done`` of ``total`` bytes in one line of at most ``columns`` characters.
+    """Format ``done`` of ``total`` bytes as one line of at most ``columns`` characters.
 
-    Where there is little room the title goes first, then the note, then the sizes.
+    On a narrow terminal the title is left out first, then the note, then the sizes.
     """
     share = min(1.0, done / total) if total > 0 else 0.0
     percent = f"{int(share * 100):3d}%"
@@ -43,20 +43,23 @@ def bar_text(title: str, done: int, total: int, note: str, columns: int) -> str:
 
 
 def plain_text(title: str, done: int, total: int, note: str) -> str:
-    """The same for a terminal on which nothing can be drawn over."""
+    """Format the same without a bar, for a terminal that can't redraw a line."""
     percent = f"{done * 100 // total if total > 0 else 0}%"
     sizes = f"{human_size(done)}/{human_size(total)}" if total > 0 else ""
     return f"{title}: " + ", ".join(field for field in (percent, sizes, note) if field)
 
 
 class Pace:
-    """Rate and time left, from how far something was when."""
+    """Computes rate and time left from the progress of the last seconds."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
 
     def note(self, done: int, total: int, now: float) -> str:
-        """Say rate and time left, or nothing while they aren't known; ``now`` is monotonic, in seconds."""
+        """Note ``done`` of ``total`` bytes at ``now`` (monotonic, seconds); return rate and time left.
+
+        Returns an empty string while they are not known.
+        """
         while self._seen and (now - self._seen[0][0] > _RATE_SECONDS or done < self._seen[0][1]):
             self._seen.popleft()
         self._seen.append((now, done))
@@ -68,7 +71,7 @@ class Pace:
 
 
 class Bar:
-    """A Progress (``qmon.hmp.person``) that keeps what is to be shown and says when that has changed."""
+    """A Progress (``qmon.hmp.person``) that keeps the values to show and calls ``changed`` on each update."""
 
     def __init__(self, title: str, changed: Callable[[], None], close: Callable[[Bar], None]) -> None:
         self.title = title

@@ -1,4 +1,4 @@
-"""Text on the terminal, above whatever is drawn or typed: on one that can be drawn on, and on a plain one."""
+"""Writes output to the terminal above the prompt: on a terminal that can be redrawn, and on a plain one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qmon.hmp.prompt import PROMPT
 from qmon.notation.plain_text import plain, visible
 
 _BUSY_REDRAW_SECONDS = 0.05
-"""While commands run the screen below them is drawn no more often: output would wait for it otherwise."""
+"""The shortest time between redraws while commands run. More redraws would slow down their output."""
 
 _PLAIN_PROGRESS_SECONDS = 1.0
 
@@ -35,23 +35,23 @@ class Screen(Protocol):
         """Show whole lines."""
 
     def echo(self, line: str) -> None:
-        """Show a line behind the prompt, as if it had been typed there and ended with Enter."""
+        """Show a prompt and a line after it, as if the line had been typed there and run by Enter."""
 
     def refresh(self) -> None:
-        """See what the status, the bars or the line being typed have become."""
+        """Show the current status, bars and line being typed."""
 
     def hold(self) -> None:
-        """Write nothing for now: the terminal is another program's."""
+        """Keep output back: another program has the terminal."""
 
     def resume(self) -> None:
-        """Write what was to be written meanwhile."""
+        """Write the output that was kept back."""
 
     def close(self) -> None:
         """Leave the terminal with the cursor at the start of a line."""
 
 
 class _Hold:
-    """Keeps what is to be shown while the terminal is another program's."""
+    """Keeps output back while another program has the terminal."""
 
     def __init__(self) -> None:
         self._kept: list[Callable[[], None]] | None = None
@@ -64,7 +64,7 @@ class _Hold:
         self._kept = []
 
     def keeps(self, show: Callable[[], None]) -> bool:
-        """Whether this is not to be shown now; then it is when the hold ends."""
+        """If a hold is on, keep ``show`` to be called at its end and return True; else return False."""
         if self._kept is None:
             return False
         self._kept.append(show)
@@ -77,11 +77,11 @@ class _Hold:
 
 
 class DrawnScreen:
-    """A terminal with a cursor that can be moved: output goes above what the application draws.
+    """A terminal whose cursor can be moved: output goes above what the application draws.
 
-    This takes what is drawn away, writes, and has it drawn again later, in one place and at once, so that
-    output stays in order and 2,000 lines a second pass; run_in_terminal would put the terminal into cooked
-    mode each time, and what is pasted then would be echoed.
+    Each write erases the drawn part, prints the text, and has the part redrawn later. So output stays in
+    order and 2,000 lines a second pass. prompt_toolkit's run_in_terminal is not used: it switches to cooked
+    mode for each write, and the terminal would echo text that is pasted at that moment.
     """
 
     def __init__(self, application: Application[None], status: Status, lexer: Lexer) -> None:
@@ -158,7 +158,7 @@ class PlainScreen:
         self._buffer = buffer
         self._clock = clock
         self._shown: str | None = None
-        """The text behind the prompt or question on the screen's last line; None when that line is empty."""
+        """The text after the prompt or question on the screen's last line; None when that line is empty."""
         self._asked = ""
         self._bar: Bar | None = None
         self._bar_due = 0.0
@@ -169,7 +169,7 @@ class PlainScreen:
         if self._hold.keeps(lambda: self.write(text)):
             return
         if self._asked and text.startswith(self._asked):
-            text = text.removeprefix(self._asked)  # the answer, behind the question that stands there
+            text = text.removeprefix(self._asked)  # the question is already on the screen
             self._shown = None
         self._end_line()
         self._put(plain(text))

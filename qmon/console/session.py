@@ -1,4 +1,4 @@
-"""The console: who owns the terminal, and in which order lines run."""
+"""The console: it owns the terminal and runs lines one after another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
 from qmon.console.notices import AT_ONCE, announce, migration_news, news, tell_what_stayed
-from qmon.console.paste import Waiting, as_lines, left_unrun, read_paste, without_prompt
+from qmon.console.paste import Waiting, as_lines, not_run, read_paste, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
 from qmon.console.progress import Bar
@@ -46,15 +46,15 @@ from qmon.qmp.target import Event
 _logger = logging.getLogger(__name__)
 
 _LAST_WORDS_SECONDS = 1.0
-"""How long a command may go on when the machine has quit: ``quit`` itself is one that does."""
+"""How long a command, such as ``quit`` itself, may still run when the machine has quit."""
 
 
 class Console:
     """A monitor on the terminal that is stdin and stdout.
 
-    One application owns the terminal in raw mode from start to end, and shows a prompt or what the running
-    command shows. Lines run one at a time in the order they came; when one fails, those behind it don't run.
-    All methods belong to the loop's thread.
+    One application owns the terminal in raw mode from start to end. It shows a prompt, or the running
+    command's bar or question. Lines run one at a time in order; when one fails, the waiting ones are dropped.
+    Call all methods on the loop's thread.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Console:
         quiet: bool = False,
         assume_yes: bool = False,
     ) -> None:
-        """``history_path`` None keeps no history; ``quit_requested`` ends ``run`` from outside.
+        """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
-        ``quiet``: events are not told; ``assume_yes``: questions are answered by yes.
+        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes.
         """
         self.lines: list[str] = []
         self._monitor = monitor
@@ -121,7 +121,7 @@ class Console:
     async def run(self) -> int:
         """Serve the person until the machine quits, ``quit_requested`` is set or the terminal has gone.
 
-        Returns the exit status, 0. The terminal is as it was before, whatever is raised.
+        Returns the exit status, 0. The terminal's mode is restored, also when an exception is raised.
         """
         if self._greeting:
             self.notify(self._greeting)
@@ -157,7 +157,7 @@ class Console:
         return 0
 
     def _begin(self, _: object) -> None:
-        """Show the first prompt, now that the terminal is in raw mode: who sees it may type or paste."""
+        """Show the first prompt. It must not be seen before raw mode is on: a paste would be echoed."""
         self._application.after_render -= self._begin
         if self._running is None:
             self._status.busy = False
@@ -178,7 +178,7 @@ class Console:
 
     @property
     def keys(self) -> str:
-        """Whose keys edit the line: ``emacs`` or ``vi``."""
+        """The editing mode: ``emacs`` or ``vi``."""
         return self._application.editing_mode.value.lower()
 
     @keys.setter
@@ -190,11 +190,11 @@ class Console:
         self._screen.write(text + "\n")
 
     def answer_text(self, text: str) -> None:
-        """Show what the command that runs answers: by a pager, when it is longer than the screen."""
+        """Show text that the running command prints; an answer longer than the screen goes to a pager."""
         self._answer_shown.add(plain(text))
 
     async def ask(self, question: str) -> bool:
-        """Ask for ``y`` or ``n``; Ctrl-C stops the command that asks."""
+        """Ask for ``y`` or ``n``; return True for ``y``. Ctrl-C stops the command that asks."""
         question = plain(question)
         self._answer_shown.release()
         if self._assume_yes:
@@ -212,7 +212,7 @@ class Console:
         return yes
 
     def progress(self, title: str) -> Progress:
-        """Show a bar until it is closed, or until the command that runs has ended."""
+        """Show a progress bar until it is closed or the running command ends."""
         self._answer_shown.release()
         bar = Bar(title, self._screen.refresh, self._close_bar)
         self._status.bars.append(bar)
@@ -247,14 +247,14 @@ class Console:
         self._submit(["quit"], Document())
 
     def leave(self) -> None:
-        """End ``run``: the terminal is not for this program any more, which may go on without it."""
+        """End ``run`` because the terminal has gone; the process may continue without it."""
         self._has_left = True
         self._ended.set()
 
     def interrupt_program(self) -> None:
-        """SIGINT from outside: ``quit``, in place of the command that runs and of all that waits.
+        """Handle SIGINT sent to the process: stop the running command, drop waiting lines, run ``quit``.
 
-        While another program has the terminal it is that program's Ctrl-C.
+        While a pager or editor has the terminal, SIGINT is that program's Ctrl-C.
         """
         if self._programs.interrupt():
             return
@@ -263,7 +263,7 @@ class Console:
             self._submit(["quit"], self._buffer.document)
             return
         running.cancel()
-        # behind _finish, which drops what waits
+        # runs after _finish, which drops the waiting lines
         running.add_done_callback(lambda _: self._submit(["quit"], self._buffer.document))
 
     def _is_asking(self) -> bool:
@@ -295,13 +295,13 @@ class Console:
         task.add_done_callback(self._background.discard)
 
     async def _edit(self) -> None:
-        """Let an editor have the line; what it leaves is there to be looked at, and run by Enter."""
+        """Open the line in an editor; put the result on the prompt, to be run by Enter."""
         words = ["editor"]
         try:
             words = editor_command()
             text = await self._programs.edit(words, self._buffer.text)
         except (QmonError, OSError) as error:
-            self.notify(f"The line is as it was: {why(error, words)}")
+            self.notify(f"The line was not changed: {why(error, words)}")
             return
         text = as_lines(text)
         self._buffer.document = Document(text, len(text))
@@ -316,7 +316,7 @@ class Console:
         self._next()
 
     def _next(self) -> None:
-        """Run what waits, unless something runs; with nothing left, show the prompt."""
+        """Start the next waiting line unless a command runs; if no line waits, show the prompt."""
         while self._running is None and self._waiting and not self._over:
             line = self._waiting.next()
             self._screen.echo(line)
@@ -329,7 +329,7 @@ class Console:
                 self._running = asyncio.create_task(self._run(reading, pages))
                 self._running.add_done_callback(self._finish)
         if self._running is None and not self._over:
-            self._buffer.reset(self._buffer.document)  # which makes it know what has come to the history
+            self._buffer.reset(self._buffer.document)  # so that it sees the new history entries
             self._status.busy = False
         self._screen.refresh()
 
@@ -348,7 +348,7 @@ class Console:
         return error is None
 
     async def _page(self, answer: Answer, pager: list[str]) -> None:
-        """Have the pager show an answer that is longer than the screen."""
+        """Show an answer in the pager if it is longer than the screen."""
         size = self._application.output.get_size()
         text = answer.long_text(size.rows, size.columns)
         if text is None or self._waiting or self._over:
@@ -357,7 +357,7 @@ class Console:
         try:
             await self._programs.page(pager, text)
         except (QmonError, OSError) as error:
-            self.notify(f"No pager: {why(error, pager)}")
+            self.notify(f"The pager failed: {why(error, pager)}")
         else:
             answer.drop()
 
@@ -369,7 +369,7 @@ class Console:
         elif error := task.exception():
             good = False
             asyncio.get_running_loop().call_exception_handler(
-                {"message": f"'{self.lines[-1]}' broke off", "exception": error, "task": task}
+                {"message": f"'{self.lines[-1]}' failed", "exception": error, "task": task}
             )
         else:
             good = task.result()
@@ -385,16 +385,16 @@ class Console:
         self._next()
 
     def _abandon(self) -> None:
-        """Drop what waits, a paste's unfinished last line too, and say how much it was."""
+        """Drop the waiting lines and a paste's unfinished last line, and say how many they were."""
         count = self._waiting.abandon()
         if self._tail and self._buffer.text == self._tail:
             count += not does_nothing(self._tail)
             self._buffer.reset()
         self._tail = ""
         if count:
-            self.notify(left_unrun(count))
+            self.notify(not_run(count))
             if self._has_left:
-                _logger.warning("the terminal has gone: %s", left_unrun(count))
+                _logger.warning("the terminal has gone: %s", not_run(count))
 
     # Events, and the end
 
@@ -409,7 +409,7 @@ class Console:
             self.notify(said)
         status = migration_news(event)
         if status is not None and self.tells_events:
-            # a command that fails, or shows progress, says by itself how the migration ended
+            # a running command may report the end of the migration; _finish announces it if not
             if self._running is not None:
                 self._ends.append(status)
             else:
@@ -426,7 +426,7 @@ class Console:
         task.add_done_callback(self._background.discard)
 
     async def _settle(self) -> None:
-        """Let the command that runs end, and give up those behind it."""
+        """Wait for the running command to end, then drop the waiting lines."""
         self._ended.set()
         self._programs.close()
         running = self._running

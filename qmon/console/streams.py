@@ -1,4 +1,4 @@
-"""Stray text: whatever is printed or logged past the console appears above the prompt, line by line."""
+"""Stray text: text that is printed or logged without the console is shown above the prompt, line by line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _is_told_by_nobody(record: logging.LogRecord) -> bool:
 
 
 class LineStream(io.TextIOBase):
-    """A text stream, for any thread, that hands whole lines to ``show`` on the loop."""
+    """A thread-safe text stream that passes whole lines to ``show`` on the loop."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
@@ -38,7 +38,7 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def finish(self) -> None:
-        """Hand over a last line without an end."""
+        """Pass on a last line that has no line end."""
         with self._lock:
             part, self._part = self._part, ""
         if part:
@@ -53,7 +53,7 @@ class LineStream(io.TextIOBase):
 
 @contextmanager
 def stray_text_to(show: Callable[[str], None]) -> Iterator[None]:
-    """Redirect stdout, stderr and the log handlers that write to them, without what a monitor tells."""
+    """Send stdout, stderr and log handlers on them to ``show``, except what a monitor shows itself."""
     originals = (sys.stdout, sys.stderr)
     stream = LineStream(show)
     handlers = [

@@ -1,4 +1,4 @@
-"""Colours, by the names that the lexer and the layout use. What matters is told apart without colour too."""
+"""Colours for the names that the lexer and the layout use. Nothing is told by colour alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terminal's two ends: input that knows a burst of text from typing, output without surprises."""
+"""The terminal's input and output: finds pastes in the input, and keeps redraws from disturbing a paste."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from prompt_toolkit.output import ColorDepth, DummyOutput, Output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 BURST_GAP = 0.1
-"""Seconds without input after which a burst is over, and a lone ESC is the Escape key.
+"""Seconds without input that end a burst, and make a lone ESC byte the Escape key.
 
-A terminal on a busy machine sends a long paste in pieces some tens of milliseconds apart.
+A terminal on a busy machine sends a long paste in pieces that are some tens of milliseconds apart.
 """
 
 _READ_BYTES = 16384
@@ -34,7 +34,7 @@ def is_dumb(term: str | None) -> bool:
 
 
 def plain_text(keys: list[KeyPress]) -> str | None:
-    """The text that these keys write, Enter as LF and TAB as itself; None when one does something else."""
+    """Return the text that these keys type, with Enter as LF; None if one is neither text, Enter nor TAB."""
     text = []
     for press in keys:
         if press.key in _ENTER:
@@ -49,17 +49,16 @@ def plain_text(keys: list[KeyPress]) -> str | None:
 
 
 class Bursts:
-    """Finds a paste that a terminal sent like typing: an Enter with more text behind it in one read.
+    """Finds pastes from a terminal without bracketed paste: one read has an Enter with text after it.
 
-    Its keys are held until the terminal pauses, and become one bracketed paste, so that a paste is seen as
-    a whole whichever way it came.
+    The keys of such a burst are held until the input pauses, then become one bracketed paste.
     """
 
     def __init__(self) -> None:
         self._held = ""
 
     def take(self, keys: list[KeyPress]) -> list[KeyPress]:
-        """Take what one read gave; return the keys to act on now."""
+        """Take the keys of one read; return those to handle now."""
         text = plain_text(keys)
         if text is None:
             return [*self.release(), *keys]
@@ -69,16 +68,16 @@ class Bursts:
         return keys
 
     def release(self) -> list[KeyPress]:
-        """End the burst; return it as a paste."""
+        """End the burst; return it as one paste key, or nothing if there is no burst."""
         text, self._held = self._held, ""
         return [KeyPress(Keys.BracketedPaste, text)] if text else []
 
 
 class _Reader(PosixStdinReader):
-    """A reader for which a terminal that has gone is at its end, where the original would spin."""
+    """A reader that treats a terminal that has hung up as end of file; prompt_toolkit's own would spin."""
 
     def ready(self) -> bool:
-        """Whether a read would not wait."""
+        """Whether a read would return at once."""
         return bool(select.select([self.stdin_fd], [], [], 0)[0])
 
     def read(self, count: int = _READ_BYTES) -> str:
@@ -87,7 +86,7 @@ class _Reader(PosixStdinReader):
         try:
             data = os.read(self.stdin_fd, count)
         except OSError:
-            data = b""  # EIO: hung up, which is the end as well
+            data = b""  # EIO: the terminal has hung up
         if not data:
             self.closed = True
         return self._stdin_decoder.decode(data)
@@ -95,7 +94,7 @@ class _Reader(PosixStdinReader):
 
 @contextmanager
 def unless_gone() -> Iterator[None]:
-    """Let a write to a terminal that has hung up pass: nobody is there to see it, and its input ends too."""
+    """Ignore that a terminal has hung up while it is written to: its input ends too, which is handled."""
     try:
         yield
     except OSError as error:
@@ -104,7 +103,7 @@ def unless_gone() -> Iterator[None]:
 
 
 class TerminalInput(Vt100Input):
-    """The keys of a terminal, with bursts of text as pastes."""
+    """Reads keys from a terminal, and turns bursts of text into pastes."""
 
     def __init__(self, stdin: TextIO) -> None:
         super().__init__(stdin)
@@ -116,15 +115,15 @@ class TerminalInput(Vt100Input):
 
     def flush_keys(self) -> list[KeyPress]:
         if self.stdin_reader.ready():
-            return []  # it was the loop that paused, not the terminal: the read to come flushes again
+            return []  # the loop was late, not the terminal: input is waiting, and its read flushes again
         return [*self._bursts.release(), *super().flush_keys()]
 
 
 class TerminalOutput(Vt100_Output):
-    """A terminal that is drawn on.
+    """Output to a terminal that can be redrawn.
 
-    It is never asked where its cursor is: the answer would come in the middle of what is pasted. Bracketed
-    paste stays on while output goes by, so that no paste slips through unmarked; ``leave`` ends it.
+    The terminal is never asked for its cursor position: the reply would arrive in the middle of a paste.
+    Bracketed paste stays on between redraws, so that every paste is marked; ``leave`` switches it off.
     """
 
     @property
@@ -139,21 +138,21 @@ class TerminalOutput(Vt100_Output):
             super().flush()
 
     def leave(self) -> None:
-        """Give the terminal back as it was."""
+        """Restore the terminal for other programs."""
         super().disable_bracketed_paste()
         self.show_cursor()
         self.flush()
 
 
 def open_output(stdout: TextIO, term: str | None) -> Output:
-    """The output to draw on; on a dumb terminal nothing can be drawn, and a dummy takes it."""
+    """Return the output to draw on; for a dumb terminal a dummy that discards what is drawn."""
     if is_dumb(term):
         return DummyOutput()
-    # prompt_toolkit knows NO_COLOR only since 3.0.40
+    # prompt_toolkit obeys NO_COLOR only since 3.0.40
     depth = ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else ColorDepth.from_env()
     return TerminalOutput.from_pty(stdout, term=term, default_color_depth=depth, enable_bell=False)
 
 
 def open_input(stdin: TextIO | None = None) -> TerminalInput:
-    """The input of the terminal that is stdin."""
+    """Return the input of a terminal, by default stdin's."""
     return TerminalInput(stdin or sys.stdin)

@@ -1,4 +1,4 @@
-"""The row below the prompt: what is wrong with the line being typed, else how the machine is."""
+"""The row below the prompt: the machine's state (``session`` shows an error in the typed line instead)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ VI_MODES = {
     InputMode.REPLACE: "replace",
     InputMode.REPLACE_SINGLE: "replace",
 }
-"""What vi's modes are called there."""
+"""The toolbar's names of vi's modes."""
 
 
 class Toolbar:
-    """Keeps the machine's state in one line, asked for anew all the time, and says when it has changed."""
+    """Keeps the machine's state as one line of text. It asks for it regularly; ``changed`` tells a change."""
 
     def __init__(self, target: Target, changed: Callable[[], None]) -> None:
         self.text = ""
@@ -37,17 +37,17 @@ class Toolbar:
         self._pace = Pace()
 
     async def watch(self) -> None:
-        """Ask again and again, until cancelled."""
+        """Ask every ``REFRESH_SECONDS`` until cancelled."""
         while True:
             await self.ask()
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def ask(self) -> None:
-        """Ask once."""
+        """Ask for the state once, and update ``text``."""
         try:
             text = SEPARATOR.join(await self._fields())
         except QmonError as error:
-            text = f"the machine's state can't be asked for: {reason(error)}"
+            text = f"the machine's state is not known: {reason(error)}"
         if text != self.text:
             self.text = text
             self._changed()

@@ -1,4 +1,4 @@
-"""What is drawn below the output: the prompt with the line being typed, or a command's bar or question."""
+"""The layout below the output: the prompt with the line being typed, or a command's bar or question."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ _MENU_ROWS = 8
 
 @dataclass(slots=True)
 class Status:
-    """What the console is at, for whoever shows it."""
+    """The console's state, as the screen shows it."""
 
     busy: bool = False
-    """Whether a command runs, so that there is no prompt."""
+    """Whether a command runs; then no prompt is shown."""
     question: str = ""
-    """What the command asks, with the answers it takes."""
+    """The running command's question, with the possible answers."""
     bars: list[Bar] = field(default_factory=list)
-    """What it shows the progress of; the last is shown."""
+    """The running command's progress bars; the last one is shown."""
     toolbar: Callable[[], StyleAndTextTuples] = list
-    """What the row below the prompt shows."""
+    """Returns the text of the row below the prompt."""
     hint: Callable[[], str] = str
-    """What is shown in grey behind the line being typed."""
+    """Returns the text that is shown in grey after the line being typed."""
 
 
 class Hint(Processor):
-    """Shows in grey what may follow, unless the history suggests how the line goes on."""
+    """Shows in grey which arguments may follow, unless the history suggests the rest of the line."""
 
     def __init__(self, status: Status) -> None:
         self._status = status
@@ -79,10 +79,10 @@ class Hint(Processor):
 def build_application(
     status: Status, buffer: Buffer, lexer: Lexer, keys: KeyBindings, terminal: Input, output: Output
 ) -> Application[None]:
-    """The one application that owns the terminal, from the first prompt to the end."""
+    """Build the application that owns the terminal from the first prompt to the end."""
 
     def bar() -> StyleAndTextTuples:
-        # the last column stays free: some terminals wrap as soon as it is written
+        # leave the last column free: some terminals wrap as soon as it is written
         return [("class:progress", status.bars[-1].text(output.get_size().columns - 1))]
 
     def prefix(line_number: int, wrap_count: int) -> StyleAndTextTuples:

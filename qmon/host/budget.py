@@ -1,4 +1,4 @@
-"""A bound for what many hold together, so that what each may hold does not add up without end."""
+"""A memory limit that many clients share, so that their buffers together stay bounded."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 
 class Budget:
-    """So many bytes, for whoever asks first; who gets none does not wait but makes do. Thread-safe."""
+    """A number of bytes to take from, first come, first served; ``take`` never waits. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self._lock = threading.Lock()
         self._left = size
 
     def take(self, size: int) -> bool:
-        """Take so much of it, if there is so much; then ``give`` must follow."""
+        """Take ``size`` bytes and return True, or return False if fewer are left. ``give`` returns them."""
         with self._lock:
             if size > self._left:
                 return False
@@ -23,13 +23,13 @@ class Budget:
             return True
 
     def give(self, size: int) -> None:
-        """Give back what was taken."""
+        """Return bytes that were taken."""
         with self._lock:
             self._left += size
 
     @contextmanager
     def borrow(self, size: int) -> Iterator[bool]:
-        """Take so much of it for a while; whether there was so much."""
+        """Take ``size`` bytes for the context; yield whether there were enough."""
         taken = self.take(size)
         try:
             yield taken

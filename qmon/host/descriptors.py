@@ -1,4 +1,4 @@
-"""File descriptors that a client hands over with its messages (SCM_RIGHTS), until a command takes them."""
+"""File descriptors that a client sends with its messages (SCM_RIGHTS), kept until a command takes them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 
 MAX_DESCRIPTORS = 16
-"""How many come with one message at most; the kernel closes the others (QEMU, chardev/char-socket.c)."""
+"""The most descriptors of one message; the kernel closes further ones (QEMU, chardev/char-socket.c)."""
 
 _SPACE = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
 
 
 class ReceivedDescriptors:
-    """What one client has handed over last; what came before and was not taken is closed."""
+    """The descriptors of one client's last message. Earlier ones that were not taken are closed."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
 
     def put(self, descriptors: Sequence[int]) -> None:
-        """Hold these, which are ours from now on."""
+        """Own these descriptors; close those held before."""
         self.close()
         self._held = list(descriptors)
 
     def take(self) -> int | None:
-        """Give away the first, and close the others; None where there are none."""
+        """Return the first, which the caller then owns, and close the others; None if there are none."""
         if not self._held:
             return None
         first = self._held.pop(0)
@@ -41,16 +41,16 @@ class ReceivedDescriptors:
 TAKE_RECEIVED: ContextVar[Callable[[], int | None]] = ContextVar(
     "take a received descriptor", default=lambda: None
 )
-"""Takes a descriptor that the client whose command runs has handed over, the caller's from then on.
+"""Returns a descriptor that the running command's client has sent, or None. The caller then owns it.
 
-None when there is none. Who serves a client sets it in the client's task.
+The code that serves a client sets this variable in the client's task.
 """
 
 
 class DescriptorSocket(socket.socket):
-    """A connection whose ``recv`` keeps the descriptors that come with the data; ``received`` has them.
+    """A connection whose ``recv`` keeps the descriptors that arrive with the data, in ``received``.
 
-    Takes the place of the connection that it is made of.
+    It takes over the socket that it is made from.
     """
 
     def __init__(self, connection: socket.socket) -> None:

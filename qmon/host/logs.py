@@ -1,4 +1,4 @@
-"""The log of the process: where it goes, and how much is told. What is traced is in ``qmon.host.trace``."""
+"""The log of the process: where it goes, and which details it has. ``qmon.host.trace`` has trace events."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from qmon.notation.plain_text import one_line, plain
 FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TRACE_PREFIX = "trace:"
 TOLD_BY_MONITOR = {"told_by_monitor": True}
-"""The extra fields of a record that need not be shown where a monitor shows its text, too."""
+"""Extra fields of a log record whose text a monitor shows, too, so that a console does not repeat it."""
 
-_NOTHING = "nothing here: there is no guest code"
+_NOTHING = "no effect: qmon runs no guest code"
 
 
 @dataclass(frozen=True, slots=True)
 class LogItem:
-    """Something to be logged in more detail; ``logger`` is the one that tells it, if any does."""
+    """An item that can be logged in detail, and the name of its logger, None if it has no effect."""
 
     meaning: str
     logger: str | None = None
@@ -43,26 +43,26 @@ LOG_ITEMS = {
     "pcall": LogItem(_NOTHING),
     "cpu_reset": LogItem(_NOTHING),
     "unimp": LogItem("why a monitor's client was not served", "qmon.hmp"),
-    "guest_errors": LogItem("what guests do wrong with their exports", "qmon.nbd"),
+    "guest_errors": LogItem("errors of NBD clients, which are the guests", "qmon.nbd"),
     "invalid_mem": LogItem(_NOTHING),
     "page": LogItem(_NOTHING),
     "nochain": LogItem(_NOTHING),
     "plugin": LogItem(_NOTHING),
     "strace": LogItem(_NOTHING),
-    "tid": LogItem("a file for each thread: taken, but there is one for all"),
+    "tid": LogItem("a file for each thread: accepted, but all threads write one file"),
     "vpu": LogItem(_NOTHING),
 }
-"""QEMU's items by name (QEMU, util/log.c)."""
+"""QEMU's log items by name (QEMU, util/log.c)."""
 
 ALL, NONE = "all", "none"
 
 
 class LogError(QmonError):
-    """A log file or item that can't be had, in QEMU's words."""
+    """A log file can't be opened or a log item is wrong; the text is QEMU's."""
 
 
 def internal_error(what: str, error: BaseException) -> str:
-    """One line for a fault of qmon's own."""
+    """Return the one line that reports a bug of qmon: ``what`` happened, and the error."""
     return (
         f"internal error: {what}: {type(error).__name__}: {reason(error)}; please report it"
         " (-D LOGFILE keeps the details)"
@@ -70,12 +70,12 @@ def internal_error(what: str, error: BaseException) -> str:
 
 
 def tell_faults() -> None:
-    """Have whatever nobody has foreseen go to the log, and to a person in one line."""
+    """Send uncaught exceptions to the log, and to standard error in one line each."""
     fallen = logging.getLogger("qmon")
     threading.excepthook = lambda args: fallen.error(
-        "the thread '%s' ends", getattr(args.thread, "name", ""), exc_info=args.exc_value
+        "the thread '%s' has ended", getattr(args.thread, "name", ""), exc_info=args.exc_value
     )
-    # A destructor that fails breaks nothing: for the log alone.
+    # A failing destructor does no harm, so only the log has it.
     sys.unraisablehook = lambda args: fallen.info("ignored in %r", args.object, exc_info=args.exc_value)
     logging.raiseExceptions = False
     _until_started.setStream(sys.stderr)
@@ -87,9 +87,9 @@ _until_started = logging.StreamHandler()
 
 
 class Log:
-    """Where the process's log goes; until it is started or moved, that is Python's affair.
+    """The destination of the process's log. Before ``start`` or ``move``, Python's logging is unchanged.
 
-    ``open_file`` opens a file to be appended to, or raises OSError.
+    ``open_file`` opens a file for appending and returns its descriptor, or raises OSError.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Log:
         self._is_open = False
 
     def start(self, path: str | None, open_file: Callable[[str], int]) -> None:
-        """Log to a file, or to standard error what is a warning or worse. Raises OSError, LogError."""
+        """Log to a file; for None, log warnings and errors to standard error. Raises OSError, LogError."""
         if path is None:
             self._take(logging.StreamHandler(sys.stderr), _ForPeople(), logging.WARNING)
         else:
@@ -107,16 +107,16 @@ class Log:
             self._open(self._path, open_file)
 
     def move(self, template: str, open_file: Callable[[str], int]) -> None:
-        """Log to a file from now on. Raises LogError; then the log goes on where it was.
+        """Log to another file from now on. Raises LogError; then the log stays in the former place.
 
-        May block. The file's name is kept all the same, and tried again by ``choose``, as QEMU does.
+        May block. After an error the new name is kept, and ``choose`` tries it again, as QEMU does.
         """
         self._path = expand(template)
         self._is_open = False
         self._reopen(open_file)
 
     def choose(self, items: Iterable[str], open_file: Callable[[str], int]) -> None:
-        """Log these items in detail, and no others. Raises LogError. May block."""
+        """Log exactly these items in detail. Raises LogError. May block."""
         chosen = set(items)
         if "tid" in chosen and self._path is None:
             raise LogError("Filename template with '%d' required for 'tid'")
@@ -128,7 +128,7 @@ class Log:
             self._reopen(open_file)
 
     def close(self) -> None:
-        """Leave Python's logging as it was found."""
+        """Restore Python's logging."""
         root = logging.getLogger()
         for item in LOG_ITEMS.values():
             if item.logger is not None:
@@ -163,7 +163,7 @@ class Log:
 
 
 class _ForPeople(logging.Formatter):
-    """One line without a traceback."""
+    """Formats a record as one line without a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = one_line(record.getMessage())
@@ -173,7 +173,7 @@ class _ForPeople(logging.Formatter):
 
 
 class _ForFiles(logging.Formatter):
-    """A record is one line, whatever it tells of; a traceback follows it, further to the right."""
+    """Formats a record as one line, even if its text has line ends; an indented traceback may follow."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
         return one_line(super().formatMessage(record))
@@ -183,7 +183,7 @@ class _ForFiles(logging.Formatter):
 
 
 class _FileHandler(logging.Handler):
-    """Writes each record at once. What can't be written is lost, which standard error is told of once."""
+    """Writes each record at once. The first failure is reported on standard error; the record is lost."""
 
     def __init__(self, descriptor: int, path: str) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ class _FileHandler(logging.Handler):
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
-                print(f"qmon: the log {self._path} can't be written: {reason(error)}", file=sys.stderr)
+                print(f"qmon: can't write the log {self._path}: {reason(error)}", file=sys.stderr)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -206,7 +206,7 @@ class _FileHandler(logging.Handler):
 
 
 def expand(template: str) -> str:
-    """The name of a log file: ``%d`` in it is the process id. Raises LogError for any other ``%``."""
+    """Return a log file's name with ``%d`` replaced by the process id. Raises LogError for another ``%``."""
     start, percent, end = template.partition("%")
     if not percent:
         return template

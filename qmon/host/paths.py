@@ -1,4 +1,4 @@
-"""Where qmon keeps what outlives a run."""
+"""Where qmon keeps files between runs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ATTEMPT_BYTES = 4096
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """``$XDG_STATE_HOME/qmon`` by the XDG Base Directory Specification: a relative path is unset."""
+    """Return ``$XDG_STATE_HOME/qmon``. By the XDG Base Directory Specification a relative path is ignored."""
     state = Path(environ.get("XDG_STATE_HOME", ""))
     if not state.is_absolute():
         home = Path(
             os.path.expanduser("~")
-        )  # stays "~" for a user without HOME whom the system does not know
+        )  # stays "~" without HOME for a user who is not in the password database
         state = (home if home.is_absolute() else Path("/")) / ".local" / "state"
     return state / "qmon"
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, which is made with it if need be; None where nothing is known.
+    """Return why no file can be made in a folder, or None if one can or the file system can't tell.
 
-    Nothing is left of the attempt.
+    A missing folder counts as writable if it can be created. The test leaves nothing behind.
     """
     place = folder.absolute()
     while not os.path.lexists(place):
@@ -39,6 +39,6 @@ def why_unwritable(folder: Path) -> str | None:
             os.close(descriptor)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP and os.access(place, os.W_OK | os.X_OK):
-            return None  # some file systems know no file without a name
+            return None  # some file systems do not support O_TMPFILE
         return f"{place}: {reason(error)}"
     return None

@@ -1,4 +1,4 @@
-"""Reading a file that a user named, whatever it turns out to be: a pipe, a device, or far too large."""
+"""Reads a small file that a user named. A pipe, a device or a huge file can't block it or fill the memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import time
 
 LIMIT_BYTES = 16 << 20
 PATIENCE_SECONDS = 5.0
-"""So long something is waited for where there is no end yet: longer would keep a thread from other work."""
+"""How long to wait for a pipe's data and end. A longer wait would keep a thread from other work."""
 
 
 def open_small(path: str) -> int:
-    """Open for ``read_small``, without waiting for a pipe's other end. Raises OSError or ValueError."""
+    """Open a file for ``read_small``; does not wait for a pipe's writer. Raises OSError or ValueError."""
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def read_small(descriptor: int, limit: int = LIMIT_BYTES) -> bytes:
-    """Read up to the end, and close. Raises OSError, EFBIG and ETIMEDOUT among its errors."""
+    """Read a file to its end; close it. Raises OSError: EFBIG for a large file, ETIMEDOUT for a slow pipe."""
     try:
         is_pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)
         data = bytearray()
@@ -38,18 +38,18 @@ def read_small(descriptor: int, limit: int = LIMIT_BYTES) -> bytes:
 
 
 def _wait(descriptor: int, deadline: float, begun: bool) -> None:
-    """Wait until there is something to read, or the end behind what has been read."""
+    """Wait until there is something to read, or, if something was read before, the end."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            raise OSError(errno.ETIMEDOUT, f"nothing came for {PATIENCE_SECONDS:.0f} s")
+            raise OSError(errno.ETIMEDOUT, f"no data within {PATIENCE_SECONDS:.0f} s")
         events = dict(poll.poll(left * 1000)).get(descriptor, 0)
         if events & select.POLLIN or (events and begun):
             return
         if events:
-            time.sleep(0.01)  # a pipe whose writer has come and gone hangs up at once, until another comes
+            time.sleep(0.01)  # a pipe without a writer hangs up at once if it had one before
 
 
 def read_file(path: str, limit: int = LIMIT_BYTES) -> bytes:

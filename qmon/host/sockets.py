@@ -1,4 +1,4 @@
-"""Sockets that listen, and sockets that connect, at an address."""
+"""Listening and connecting sockets for an address."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PORT_MAX = 65535
 CONNECT_CHECK_SECONDS = 0.1
 
 BACKLOG = 128
-"""Connections that may wait to be accepted: a burst of others keeps nobody out."""
+"""Connections that may wait to be accepted, enough for a burst of clients."""
 
 
 def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int]]:
-    """Resolve to one (address family, socket address).
+    """Resolve an address; return one (address family, socket address).
 
-    An empty host is every IPv4 address to a listener and loopback to a client. Raises UsageError.
+    An empty host means every IPv4 address for a listener, loopback for a client. Raises UsageError.
     """
     if address.port.isdecimal() and int(address.port[-20:]) > PORT_MAX:
-        # the resolver would take it modulo 65536, and a disk would go to another port than the one written
+        # the resolver takes a port modulo 65536, so a disk would be sent to another port than the one written
         raise UsageError(f"address resolution failed for {address}: a port is at most {PORT_MAX}")
     host = address.host or ("0.0.0.0" if passive else "127.0.0.1")
     flags = socket.AI_PASSIVE if passive else 0
@@ -44,9 +44,9 @@ def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int
 def connect(
     address: Address, timeout: float = 60.0, check: Callable[[], None] = lambda: None
 ) -> socket.socket:
-    """Connect within ``timeout`` seconds; the socket is a blocking one.
+    """Connect within ``timeout`` seconds; return a blocking socket.
 
-    ``check`` is called now and then while it lasts, and may raise. Raises OSError or UsageError.
+    While it waits it calls ``check`` regularly, which may raise. Raises OSError or UsageError.
     """
     if isinstance(address, UnixAddress):
         sock = socket.socket(socket.AF_UNIX)
@@ -98,7 +98,7 @@ def listen(address: Address) -> socket.socket:
 
 
 def bind_failure(address: Address, error: OSError) -> str:
-    """Say, in QEMU's words, why nothing can listen there."""
+    """Return QEMU's message for a failure to listen at an address."""
     if isinstance(address, UnixAddress):
         return f"Failed to bind socket to {address.path}: {reason(error)}"
     if error.errno == errno.EADDRINUSE:
@@ -119,7 +119,7 @@ def _remove_dead_socket(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)  # a live one whose backlog is full would keep us waiting
+        probe.setblocking(False)  # connecting to a live socket with a full backlog would block
         try:
             probe.connect(path)
         except ConnectionRefusedError:

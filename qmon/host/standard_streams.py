@@ -1,4 +1,4 @@
-"""Standard input, output and error: there whatever the process was started with."""
+"""Standard input, output and error: makes them usable however the process was started."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 
 
 def open_standard_streams() -> None:
-    """Put /dev/null where one was closed, and make text of them that any name can be printed as.
+    """Replace closed streams by /dev/null, and make every file name printable.
 
-    Bytes that are no UTF-8 come out as they came in by arguments; on standard error they are shown. What
-    standard error does not take is lost: there is nobody to be told of it.
+    Standard output prints bytes that are not UTF-8 as they were in the arguments; standard error shows them
+    as escapes. Output that standard error can't take is lost: there is no other place to report it.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:  # else the next file opened would take its place
+        if getattr(sys, name) is None:  # else the next opened file would get its number
             null = os.open(os.devnull, os.O_RDWR)
             if null != number:
                 os.dup2(null, number)
@@ -32,7 +32,7 @@ def open_standard_streams() -> None:
 
 
 def drop_output() -> None:
-    """Lose what standard output has not taken: else the interpreter would try again at its end."""
+    """Drop unwritten standard output. Otherwise the interpreter would try to write it again when it ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
@@ -44,7 +44,7 @@ class _StandardError(io.FileIO):
         try:
             while left:
                 written = super().write(left)
-                if written is None:  # somebody else made it non-blocking
+                if written is None:  # another process made it non-blocking
                     select.select([], [self], [])
                 left = left[written or 0 :]
         except OSError:  # full, or nobody reads it

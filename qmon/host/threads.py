@@ -1,6 +1,6 @@
-"""What a system may have none of for a moment: threads, and what else it takes to serve one more.
+"""Starts threads, and reports shortages: no thread, descriptor or memory to serve one more client.
 
-That there is no thread is an OSError here, as every other shortage is but that of memory.
+A thread that can't be started is an OSError here, like other shortages except that of memory.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from qmon.errors import reason
 
 BEGINNING = 4 << 20
-"""Bytes that must be free for a thread to begin: one whose first line finds no memory ends without a word,
-and Python's ``start`` waits for it for ever."""
+"""Bytes of memory that must be free before a thread is started.
+
+A thread whose first line finds no memory ends silently, and Python's ``start`` would wait for it for ever.
+"""
 
 
 def _check_memory() -> None:
@@ -23,11 +25,11 @@ def _check_memory() -> None:
 
 
 def _no_thread(error: RuntimeError) -> OSError:
-    return OSError(errno.EAGAIN, f"{error}: memory, or the number of processes, is limited too low")
+    return OSError(errno.EAGAIN, f"{error}: the limit of memory or of processes is too low")
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start a thread. Raises OSError when there is none to be had."""
+    """Start a thread. Raises OSError if the system can't provide one."""
     _check_memory()
     try:
         thread.start()
@@ -36,14 +38,14 @@ def start_thread(thread: threading.Thread) -> None:
 
 
 class Workers(ThreadPoolExecutor):
-    """An executor whose threads are there from the start: work that was taken is done.
+    """An executor that starts all threads in its constructor, so that ``submit`` never fails for lack of one.
 
-    The usual one starts them when they are needed; where that fails the work is refused, and done all the
-    same when a thread has time.
+    The standard one starts threads when needed. If that fails, ``submit`` raises, but another thread may
+    still do the work later.
     """
 
     def __init__(self, count: int, name: str) -> None:
-        """Raises OSError when there are not so many threads to be had."""
+        """Raises OSError if the system can't provide ``count`` threads."""
         super().__init__(count, name)
         together = threading.Barrier(count)
         try:
@@ -59,21 +61,21 @@ class Workers(ThreadPoolExecutor):
 
 
 class Shortage:
-    """Tells the log that clients can't be accepted: once for each time that this begins; for one thread."""
+    """Logs that an action fails for a shortage, once until it succeeds again. For one thread."""
 
     def __init__(self, log: logging.Logger, what: str) -> None:
-        """``what`` can't be done, for a message to begin with."""
+        """``what`` begins the message, such as "can't accept an NBD client"."""
         self._log = log
         self._what = what
         self._told = ""
 
     def tell(self, error: OSError | MemoryError) -> None:
-        """It could not be done."""
+        """Note that the action failed; log it if the reason is new."""
         why = reason(error)
         if why != self._told:
-            self._log.warning("%s: %s; it is tried again", self._what, why)
+            self._log.warning("%s: %s; retrying", self._what, why)
         self._told = why
 
     def over(self) -> None:
-        """It could be done."""
+        """Note that the action succeeded."""
         self._told = ""

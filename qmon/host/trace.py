@@ -1,4 +1,4 @@
-"""Trace events: points of the program that tell the log what happens there, each switched on by its name."""
+"""Trace events: points of the program that log what happens there, each switched on by its name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 
 _logger = logging.getLogger("qmon.host.trace")
-_logger.setLevel(logging.INFO)  # an event that is on is told, whatever else is logged
+_logger.setLevel(logging.INFO)  # an enabled event is logged whatever the log level is
 
 
 class TraceEvent:
-    """One point. Where it is passed often, ``enabled`` is asked before the arguments are made."""
+    """One trace event. Where it happens often, callers check ``enabled`` before they make the arguments."""
 
     __slots__ = ("enabled", "name")
 
@@ -20,7 +20,7 @@ class TraceEvent:
         self.enabled = False
 
     def __call__(self, text: str, *arguments: object) -> None:
-        """Tell of it, when it is switched on; ``text`` and ``arguments`` are as ``logging`` has them."""
+        """Log the event if it is enabled; ``text`` and ``arguments`` are those of ``logging``."""
         if self.enabled:
             _logger.info(f"{self.name} {text}", *arguments)
 
@@ -29,7 +29,7 @@ _events: dict[str, TraceEvent] = {}
 
 
 def trace_event(name: str) -> TraceEvent:
-    """The event of a name; it is made when it is first asked for."""
+    """Return the event with this name; the first call makes it."""
     return _events.setdefault(name, TraceEvent(name))
 
 
@@ -43,14 +43,14 @@ NBD_RECEIVE_REQUEST = trace_event("nbd_receive_request")
 
 
 def find_events(name: str) -> list[TraceEvent]:
-    """The events that a name or a pattern means, in the order of their names."""
+    """Return the events that a name or pattern matches, sorted by name."""
     if is_pattern(name):
         return sorted(_matching(name), key=lambda event: event.name)
     return [_events[name]] if name in _events else []
 
 
 def is_pattern(name: str) -> bool:
-    """Whether it is one by QEMU's rule: it has a ``*``, and then ``?`` stands for any letter."""
+    """Whether the name is a pattern by QEMU's rule: it contains ``*``; then ``?`` matches one character."""
     return "*" in name
 
 

@@ -1,7 +1,7 @@
-"""The command line: builds what it names and runs it.
+"""The entry point: reads the command line and runs the program.
 
-Options are read before anything heavy is imported, so that ``-version`` and a wrong option answer at once;
-and nothing of ours is imported before ``main``, so that whatever fails is told in one line.
+Options are read before anything heavy is imported, so that ``-version`` and a wrong option answer at once.
+Nothing of qmon is imported before ``main``, so that a failing import is reported in one line as well.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from qmon.program.options import Options
 
 INTERRUPTED = 128 + signal.SIGINT
-"""The exit status of a process that SIGINT has ended, as shells have it."""
+"""The exit status that shells show for a process that SIGINT ended."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run qmon; return its exit status."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to be ended in good order
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing needs an orderly end yet
     try:
         from qmon.host.standard_streams import open_standard_streams
         from qmon.notation.plain_text import PlainStream
@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except MemoryError:
         return _complain("out of memory")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one line
+    except Exception as error:  # noqa: BLE001 - every error is reported in one line
         from qmon.host.logs import internal_error
 
-        return _complain(internal_error("the program ends", error))
+        return _complain(internal_error("the program failed", error))
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -78,16 +78,16 @@ def _show(options: Options) -> int:
 
 
 def _print(text: str, status: int = 0) -> int:
-    """Print what is left of before and a text; return the exit status, that up to now where it is one."""
+    """Print a text and flush earlier output; return ``status``, or 1 if it is 0 and printing failed."""
     try:
-        if text:  # nothing would be written all the same, and fail
+        if text:  # writing an empty text could fail, too
             sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         from qmon.host.standard_streams import drop_output
 
         drop_output()
-        if status or error.errno == errno.EPIPE:  # it is told, or somebody has read enough
+        if status or error.errno == errno.EPIPE:  # already reported, or the reader has closed the pipe
             return status or 1
         return _complain(f"standard output: {os.strerror(error.errno or 0)}")
     return status

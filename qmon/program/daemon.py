@@ -1,4 +1,4 @@
-"""``-daemonize`` and ``-pidfile``: a process that goes to the background once it listens."""
+"""``-daemonize`` and ``-pidfile``: a process that goes to the background when it is ready."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PID_BYTES_MAX = 32
 
 
 class Launcher:
-    """Forks at once. The parent waits for the child to say that it is ready, or what went wrong."""
+    """Forks in its constructor. The parent waits until the child says that it is ready or has failed."""
 
     def __init__(self) -> None:
         read_end, write_end = os.pipe()
@@ -28,13 +28,13 @@ class Launcher:
             os.close(write_end)
             self._pipe = read_end
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                signal.signal(signal.SIGINT, signal.SIG_DFL)  # it ends both, and has nothing to say
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends both processes without a message
         else:
             os.close(read_end)
             self._pipe = write_end
 
     def wait(self) -> int:
-        """In the parent: return 0 when the child is ready; else print its error, and return its status."""
+        """In the parent: return 0 when the child is ready, else print its error and return its status."""
         with open(self._pipe, encoding="utf-8", errors="replace") as pipe:
             said = pipe.read()
         if said == "ready":
@@ -49,7 +49,7 @@ class Launcher:
         return status
 
     def ready(self) -> None:
-        """In the child: let the parent return, and let go of the terminal, which until now could end both."""
+        """In the child: leave the terminal, and let the parent return 0."""
         os.setsid()
         os.write(self._pipe, b"ready")
         os.close(self._pipe)
@@ -59,7 +59,7 @@ class Launcher:
         os.close(null)
 
     def failed(self, text: str) -> None:
-        """In the child: give the parent its error line. After ``ready`` nobody is there to hear it."""
+        """In the child: send an error line to the parent. After ``ready`` this has no effect."""
         try:
             os.write(self._pipe, text.encode())
         except OSError:
@@ -68,16 +68,16 @@ class Launcher:
 
 
 class PidFileError(QmonError):
-    """A pidfile that can't be had, in QEMU's words where it has such."""
+    """The pidfile can't be made or locked; the text is QEMU's where QEMU has one."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"cannot create PID file: {what}")
 
 
 class PidFile:
-    """A file that holds the process id, and is locked as QEMU locks it, while the process lives.
+    """A file with the process id, locked as QEMU locks it while the process lives.
 
-    One that another process has left is taken over. Raises PidFileError.
+    A file that an ended process left is reused. Raises PidFileError.
     """
 
     def __init__(self, path: str) -> None:
@@ -89,21 +89,21 @@ class PidFile:
             raise PidFileError(f"Could not create '{path}': {why}") from error
 
     def remove(self) -> None:
-        """Remove it, unless it is another's by now."""
-        with contextlib.suppress(OSError):  # it may not be removed: the next process takes it over
+        """Remove the file, unless another process has replaced it."""
+        with contextlib.suppress(OSError):  # a file that can't be removed is reused by the next process
             if _is_at(self._descriptor, self._path):
                 os.unlink(self._path)
         os.close(self._descriptor)
 
 
 def _open(path: str) -> int:
-    """Raises OSError or PidFileError."""
+    """Open, lock and write the file; return its descriptor. Raises OSError or PidFileError."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file")
+                raise OSError(errno.EINVAL, "it is not a regular file")
             _lock(descriptor, path)
             if _is_at(descriptor, path):
                 _write(descriptor)
@@ -111,7 +111,7 @@ def _open(path: str) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # whose it was has just removed it
+        os.close(descriptor)  # its owner has just removed it: try again
 
 
 def _lock(descriptor: int, path: str) -> None:
@@ -124,7 +124,7 @@ def _lock(descriptor: int, path: str) -> None:
 def _write(descriptor: int) -> None:
     held = os.read(descriptor, _PID_BYTES_MAX).strip()
     if held and not held.isdigit():
-        raise OSError(errno.EEXIST, "it holds something else than a process id")
+        raise OSError(errno.EEXIST, "it contains something other than a process id")
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 

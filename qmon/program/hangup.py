@@ -1,4 +1,4 @@
-"""SIGHUP, and a terminal that has gone: nothing ends that others still use."""
+"""SIGHUP: when its terminal is closed, qmon ends, or stays if guests, migrations or monitors need it."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _logger = logging.getLogger(__name__)
 
 
 class Hangup:
-    """What becomes of a process whose terminal has gone. Made and used on the loop."""
+    """Decides whether the process ends when its terminal is closed. Made and used on the loop."""
 
     def __init__(self, machine: EmbeddedMachine, other_monitors: bool) -> None:
-        """``other_monitors``: whether there are monitors that need no terminal."""
+        """``other_monitors``: whether there are monitors on other devices than the terminal."""
         self._machine = machine
         self._other_monitors = other_monitors
         self._terminals = [descriptor for descriptor in range(3) if os.isatty(descriptor)]
         self._settling: asyncio.Task[None] | None = None
         self.console: Console | None = None
-        """What has the terminal: it is told to leave, and its end then calls ``settle``."""
+        """The console on the terminal. SIGHUP makes it leave; when it has ended, ``settle`` is called."""
         self.goes_on = False
-        """Whether the process has gone on without a terminal."""
+        """Whether the process has stayed without a terminal."""
 
     def listen(self) -> None:
-        """Decide at each SIGHUP from now on, unless the process was started so as to ignore it (nohup)."""
+        """Handle SIGHUP from now on, unless the process was started with it ignored (nohup)."""
         if is_heard():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._come)
 
     @property
     def terminal_has_gone(self) -> bool:
-        """Whether a terminal that was there is not any more: the signal may come a moment later."""
+        """Whether a terminal of the process has hung up; SIGHUP may come a moment later."""
         return any(has_hung_up(descriptor) for descriptor in self._terminals)
 
     def _come(self) -> None:
@@ -49,20 +49,20 @@ class Hangup:
             self._settling = asyncio.create_task(self.settle())
 
     async def settle(self) -> None:
-        """End the program, or go on without the terminal where something would be cut off."""
+        """End the program, or stay without the terminal if clients or a migration would be cut off."""
         reasons = [each.there_is for each in await cut_off(self._machine.registry)]
         if self._other_monitors:
             reasons.append("another monitor is there")
         if not reasons:
             self._machine.request_quit()
             return
-        if not self.goes_on:  # a terminal that closes is seen, and its signal comes beside that
+        if not self.goes_on:  # a closed terminal is found both by its input's end and by SIGHUP
             self.goes_on = True
             self._let_go()
-            _logger.warning("hung up: qmon goes on without a terminal: %s", ", ".join(reasons))
+            _logger.warning("hangup: qmon keeps running without a terminal: %s", ", ".join(reasons))
 
     def _let_go(self) -> None:
-        """Have what is still printed go nowhere, and nothing more come."""
+        """Put /dev/null in the place of the terminal."""
         if self._terminals:
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in self._terminals:
@@ -72,5 +72,5 @@ class Hangup:
 
 
 def is_heard() -> bool:
-    """Whether SIGHUP is this program's affair."""
+    """Whether SIGHUP is not ignored."""
     return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN

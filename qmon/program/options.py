@@ -1,6 +1,6 @@
-"""The command line, read in QEMU's own words: ``-x`` and ``--x`` are one, and nothing is abbreviated.
+"""Reads the command line as QEMU does: ``-x`` and ``--x`` are the same, and no option can be abbreviated.
 
-Standard library only, and cheap to import: it runs before anything else is loaded.
+Imports little, because it runs before everything else is loaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qmon.program.option_table import OPTIONS, Option, Treatment
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 STDIN = "-"
-"""The name of standard input, where a file is named."""
+"""The file name that means standard input."""
 
 _SHORT_DRIVES: dict[str, dict[str, str]] = {
     "hda": {"index": "0", "media": "disk"},
@@ -47,12 +47,12 @@ class Show(enum.Enum):
     HELP = "help"
     VERSION = "version"
     OBJECTS = "objects"
-    """What -object takes: the options of ``object_type``, or the types."""
+    """The help of -object: the options of ``object_type``, or a list of types."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptOption:
-    """Lines to run: ``text`` itself, or those of the file that it names, ``-`` for standard input."""
+    """``-c`` or ``-script``: ``text`` is the line to run, or the file of lines, ``-`` for standard input."""
 
     text: str
     is_line: bool = False
@@ -60,13 +60,13 @@ class ScriptOption:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for. Paths and the incoming URI are as they were written."""
+    """The options of one command line. Paths and the incoming URI are kept as written."""
 
     show: Show | None = None
-    """When set, nothing else counts."""
+    """When set, all other fields are ignored."""
     object_type: str | None = None
     objects: tuple[dict[str, Any], ...] = ()
-    """The arguments of object-add, each."""
+    """The arguments of object-add, one dict for each ``-object``."""
     drives: tuple[DriveOptions, ...] = ()
     incoming: str | None = None
     """A URI, or ``defer``."""
@@ -84,27 +84,27 @@ class Options:
     quiet: bool = False
     trace_qmp: bool = False
     hx: tuple[str, ...] = ()
-    """Files of command tables, ``FILE`` or ``info=FILE``."""
+    """Command table files, written ``FILE`` or ``info=FILE``."""
     statedir: str | None = None
     pidfile: str | None = None
     logfile: str | None = None
     daemonize: bool = False
     ignored: tuple[str, ...] = ()
-    """What was taken without effect, each once, as ``-m`` or ``-drive cache``."""
+    """The names of ignored options, each once, such as ``-m`` or ``-drive cache``."""
 
     @property
     def stdin_monitor(self) -> bool:
-        """Whether standard input is a monitor: by ``-monitor stdio``, or when nothing else gives commands."""
+        """Whether the human monitor reads standard input: by ``-monitor stdio``, or by default."""
         return any(self._is_on_stdin(monitor) for monitor in self.monitors)
 
     @property
     def other_monitors(self) -> bool:
-        """Whether anything but standard input and a script gives commands."""
+        """Whether there is a monitor other than the human monitor on standard input."""
         return any(not self._is_on_stdin(monitor) for monitor in self.monitors)
 
     @property
     def monitors_elsewhere(self) -> bool:
-        """Whether anything gives commands that is not on standard input, by whichever protocol."""
+        """Whether there is a monitor or QMP server that is not on standard input."""
         return any(monitor.chardev not in self._stdio for monitor in self.monitors)
 
     def _is_on_stdin(self, monitor: MonitorOptions) -> bool:
@@ -116,16 +116,16 @@ class Options:
 
     @property
     def note(self) -> str | None:
-        """One line that names what was ignored, or None."""
+        """Return one line that names the ignored options, or None if there are none."""
         if not self.ignored:
             return None
         return f"these options are ignored: {', '.join(self.ignored)}"
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """Read the arguments behind the program's name.
+    """Read the arguments after the program's name.
 
-    Raises UsageError; its text begins with the option as it was typed, and lacks the program's name.
+    Raises UsageError; its text begins with the option as typed, without the program's name.
     """
     reader = _Reader()
     for typed, option, argument in _look_up(argv):
@@ -140,9 +140,9 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def _look_up(argv: Sequence[str]) -> list[tuple[str, Option | None, str]]:
-    """Find every option's row: (as it was typed, the row, its argument); without a row it is a disk image.
+    """Find each option's row in the table: (as typed, row, argument). The row of a disk image is None.
 
-    As in QEMU, an unknown option is told before anything that is wrong with another one's argument.
+    As in QEMU, an unknown option is reported before an error in another option's argument.
     """
     line: list[tuple[str, Option | None, str]] = []
     words = iter(argv)
@@ -161,7 +161,7 @@ def _look_up(argv: Sequence[str]) -> list[tuple[str, Option | None, str]]:
 
 
 class _Reader:
-    """Gathers the options one by one; of those that can stand once only, the last counts."""
+    """Collects the options one by one; of an option that takes one value, the last one counts."""
 
     def __init__(self) -> None:
         self.show: Show | None = None
@@ -176,7 +176,7 @@ class _Reader:
         self._ignored: list[str] = []
 
     def take(self, option: Option | None, argument: str) -> None:
-        """Take one option; None is a disk image by itself. Raises UsageError with the reason alone."""
+        """Add one option; None is a disk image. Raises UsageError without the option's name."""
         if option is None:
             self._drives.add({"file": argument, **_SHORT_DRIVES["hda"]})
             return
@@ -184,7 +184,7 @@ class _Reader:
             raise UsageError(f"not supported: {option.help}")
         if option.treatment is Treatment.IGNORED:
             if option.name == "parallel" and argument in ("none", "null"):
-                return  # which is what there is
+                return  # this is the default
             self._ignored.append(f"-{option.name}")
             return
         match option.name:
@@ -244,7 +244,7 @@ class _Reader:
                 raise UsageError(f"Invalid parameter '{key}'")
 
     def options(self) -> Options:
-        """All that was gathered. Raises UsageError for what does not go together."""
+        """Return the collected options. Raises UsageError for options that exclude each other."""
         daemonize = "daemonize" in self._switches
         if not (daemonize or self._scripts):
             self._devices.add_default()
@@ -273,5 +273,5 @@ class _Reader:
             ignored=tuple(dict.fromkeys(ignored)),
         )
         if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or daemonize):
-            raise UsageError("-script -: standard input is not free for a script here")
+            raise UsageError("-script -: not possible with -daemonize or a monitor on standard input")
         return options

@@ -1,4 +1,4 @@
-"""A running qmon: the machine, the monitors that its options name, and their common end."""
+"""A running qmon: starts the machine and the monitors that the options name, and ends them together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qmon.program.daemon import Launcher
 
 SWITCH_SECONDS = 0.0002
-"""Python's own is 5 ms: too long for a migration whose progress is asked for all the time."""
+"""Python's default is 5 ms: too long for a migration while its progress is queried often."""
 
 
 class Program:
@@ -43,7 +43,7 @@ class Program:
         self._launcher = launcher
 
     async def run(self) -> int:
-        """Start, serve until the end is asked for, clean up; return the exit status.
+        """Start, serve until qmon is asked to quit, clean up; return the exit status.
 
         Raises CommandError, UsageError, HxError or OSError when it can't start.
         """
@@ -59,7 +59,7 @@ class Program:
             state_folder=Path(options.statedir) if options.statedir else state_folder(),
             log=log,
         )
-        # A data thread that comes back from a system call waits at most this long for the loop's thread.
+        # After a system call a data thread waits at most this long for the loop's thread.
         sys.setswitchinterval(SWITCH_SECONDS)
         loop = asyncio.get_running_loop()
         loop.set_default_executor(Workers(4, "waiting"))
@@ -84,9 +84,9 @@ class Program:
             return await self._serve(machine, monitor)
 
     async def _make_chardevs(self, chardevs: Chardevs) -> None:
-        """Make what the monitors speak on; wait for the clients that are to be waited for.
+        """Make the character devices of the monitors; wait for clients of those with ``wait=on``.
 
-        Raises QmonError naming the option.
+        Raises QmonError, which names the option.
         """
         for made in self._options.chardevs:
             try:
@@ -114,7 +114,7 @@ class Program:
                 start_thread(threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True))
 
     async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
-        """Run the scripts, go to the background or run the monitor on stdin; what else listens goes on."""
+        """Run the scripts, go to the background, or run the monitor on stdin; return the exit status."""
         options = self._options
         hangup = Hangup(machine, options.monitors_elsewhere)
         hangup.listen()
@@ -174,7 +174,7 @@ class Program:
 
 
 async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:
-    """Wait for work, or for the machine's end; whether the work was done. Raises what the work raises."""
+    """Wait for work or the machine's end; return whether the work is done. Raises what the work raises."""
     end = asyncio.create_task(machine.wait_quit())
     await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
     end.cancel()
@@ -187,7 +187,7 @@ async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:
 
 
 def _read_tables(files: Sequence[str]) -> Tables | None:
-    """The command tables with those files on top; None where there are none. Raises HxError or OSError."""
+    """Return the command tables with these files added; None for no files. Raises HxError or OSError."""
     if not files:
         return None
     from qmon.hmp.tables.given import read_given

@@ -1,4 +1,4 @@
-"""The scripts of one process: run one after another until one fails, and what is said at their end."""
+"""Runs the scripts of one process one after another until one fails, and reports at their end."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from qmon.program.options import STDIN, Options, ScriptOption
 _logger = logging.getLogger(__name__)
 
 _LAST_LINE_SECONDS = 0.2
-"""How long a line may go on when the machine has quit."""
+"""How long a line may still run when the machine has quit."""
 
 
 class ScriptRun:
-    """``person`` gives all the lines, and is told what becomes of them."""
+    """Runs scripts on one monitor and keeps count of failed lines."""
 
     def __init__(self, machine: EmbeddedMachine, monitor: Monitor, options: Options) -> None:
         self._machine = machine
@@ -40,11 +40,11 @@ class ScriptRun:
 
     @property
     def status(self) -> int:
-        """The exit status, as far as the scripts make it."""
+        """The exit status so far: 1 if a line failed or a script was cut off, else 0."""
         return int(self._person.failed > 0 or self._cut_off)
 
     async def run(self, script: Script) -> bool:
-        """Run a script up to its end or the machine's; whether the process may go on."""
+        """Run a script until it or the machine ends; return whether the next script may run."""
         running = asyncio.create_task(run_script(self._monitor, script, self._person, self._person))
         end = asyncio.create_task(self._machine.wait_quit())
         await asyncio.wait([running, end], return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +69,7 @@ class ScriptRun:
             return False
 
     def _break_off(self) -> None:
-        """The end has come from elsewhere: no further line begins, and the one that runs is told of."""
+        """Start no further line, because the machine was ended from elsewhere; report the running line."""
         self._monitor.quitting = True
         origin = self._person.origin
         if origin is not None:
@@ -77,15 +77,15 @@ class ScriptRun:
             self._say(f"told to end at {origin}: {without_secrets(origin.reading)}")
 
     def sum_up(self) -> None:
-        """Say how many lines failed, where that did not end the script."""
+        """Say how many lines failed, if the script continued after them (``-keep-going``)."""
         count = self._person.failed
         if count and self._options.keep_going:
             self._say(f"{count} {'line' if count == 1 else 'lines'} failed")
 
     async def waits(self) -> bool:
-        """Whether a destination goes on behind the last line: where its disks are served, it does.
+        """Return whether qmon keeps running after the last line: a destination that exports its disks does.
 
-        Else a migration that has begun to come in is waited for here, so that it is not cut off.
+        A destination without exports waits here until a migration that has started is over.
         """
         if self._monitor.quitting:
             return False
@@ -103,7 +103,7 @@ class ScriptRun:
         return False
 
     async def end(self) -> int:
-        """Say what is to be said when the process ends; return the exit status."""
+        """Report failed lines and what the end cuts off; return the exit status."""
         self.sum_up()
         if self._options.assume_yes and self._monitor.quitting:
             return self.status
@@ -116,7 +116,7 @@ class ScriptRun:
             return self.status
         if is_awaited(await self._monitor.target.execute("query-migrate")):
             self._say(
-                "the script ends before the migration has come in:"
+                "the script ends before the incoming migration has completed:"
                 " add -daemonize, a -monitor socket, or 'wait migrate'"
             )
             return 1

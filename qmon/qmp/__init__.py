@@ -1,4 +1,4 @@
-"""The machine protocol: the registry of commands, their schema, events, the server; what a target lacks.
+"""QMP, the machine protocol: the registry of commands, their schema, events, the server; what targets lack.
 
 It may import host and notation.
 """

@@ -1,4 +1,4 @@
-"""Where events go: from who emits them to whoever listens, on the loop's thread."""
+"""The event bus: passes events to their listeners, on the loop's thread."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qmon.qmp.target import Event, Listener
 
 
 class EventBus:
-    """Hands each event to every listener, in the order they came."""
+    """Passes each event to every listener, in the order in which they subscribed."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Add a listener; calling what is returned takes it away."""
+        """Add a listener; return a function that removes it."""
         self._listeners.append(listener)
 
         def unsubscribe() -> None:
@@ -27,7 +27,7 @@ class EventBus:
         return unsubscribe
 
     def emit(self, name: str, data: Mapping[str, Any] | None = None, *, private: bool = False) -> None:
-        """Tell all listeners of an event, now; a private one is not for QMP's clients."""
+        """Pass an event to all listeners now; QMP clients do not get a private one."""
         event = Event(name, dict(data or {}), time.time(), private)
         MONITOR_PROTOCOL_EVENT_EMIT("event=%s data=%s", name, event.data)
         for listener in list(self._listeners):

@@ -1,4 +1,4 @@
-"""Finds JSON values in a stream of text that needs no line ends between them. Pure."""
+"""Finds JSON values in a stream of bytes that has no delimiters between them. Pure."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from qmon.qmp.json_builder import JsonBuilder
 MAX_TOKEN_SIZE = 64 << 20
 MAX_TOKEN_COUNT = 2 << 20
 MAX_NESTING = 1024
-"""What one message may have (QEMU, qobject/json-streamer.c)."""
+"""The limits of one message (QEMU, qobject/json-streamer.c)."""
 
 SMALL_SIZE = 64 << 10
 SMALL_NESTING = 100
-"""A message that has no more is done with, and answered, at once."""
+"""A message within these limits is handled and answered at once."""
 
 BUDGET = Budget(96 << 20)
-"""What the large messages of all clients take together, by the two figures below."""
+"""The memory limit of all clients' large messages together, counted by the two figures below."""
 _TOKEN_BYTES = 40
-"""What a token takes, beside its text, in the worst of what was measured: objects of one member."""
+"""The memory of a token besides its text. Measured in the worst case, objects with one member."""
 _STEP = 1 << 20
-"""So much is free to each client; more comes out of the budget in such steps."""
+"""Each client may use this much freely; more is taken from the budget in steps of this size."""
 
 _LINE_MAX = 4096
 _WORD_MAX = 1024
-"""More characters than these no line outside of brackets, and no number, has a sense with."""
+"""The longest line outside brackets and the longest number that are kept."""
 
-# A control character or a byte that no UTF-8 has ends whatever it is in, which is then refused: a client can
-# make itself heard again so (QEMU, docs/interop/qmp-spec: "Forcing the JSON parser into known-good state").
-# What is no UTF-8 is a surrogate here (PEP 383).
+# A control character, or a byte that UTF-8 never uses, ends and refuses the value that it is in. A client can
+# reset the parser with it (QEMU, docs/interop/qmp-spec: "Forcing the JSON parser into known-good state").
+# Bytes that are not UTF-8 are surrogates here (PEP 383).
 _BREAK = r"\x00-\x08\x0b\x0c\x0e-\x1f\udcfe\udcff"
 _BAD = r"\udc80-\udcfd"
 _SPACE = re.compile(r"[ \t\r\n]*+")
@@ -50,11 +50,11 @@ _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 class JsonFramer:
-    """Takes bytes in pieces of any size; yields each whole JSON value, or the error of what is none.
+    """Takes bytes in pieces of any size; yields each complete JSON value, or an error for invalid text.
 
-    A value ends where its brackets close, so nothing waits for a line end. It is built as it comes, without
-    its text being kept. One that is too large is refused at once, and passed over up to its end. Text
-    outside brackets is refused as a whole, up to the end of its line.
+    A value ends where its brackets close, without a line end. It is built while it arrives; its text is not
+    kept. A value that is too large is refused at once, and the rest of it is skipped. Text outside brackets
+    is refused as a whole, up to the end of its line.
     """
 
     def __init__(self, budget: Budget = BUDGET) -> None:
@@ -64,16 +64,16 @@ class JsonFramer:
         self._text = ""
         self._position = 0
         self._starved = False
-        """Whether what is left of the text is half an escape."""
+        """Whether the remaining text is an incomplete escape."""
         self._restart()
 
     @property
     def is_small(self) -> bool:
-        """Whether the value that was yielded last is no large one."""
+        """Whether the last yielded value is within the limits of a small message."""
         return self._size <= SMALL_SIZE and self._deepest <= SMALL_NESTING
 
     def close(self) -> None:
-        """Forget what is not complete."""
+        """Drop an incomplete value."""
         self._restart()
 
     def _restart(self) -> None:
@@ -92,7 +92,7 @@ class JsonFramer:
         self._told = False
 
     def feed(self, data: bytes) -> Iterator[Any | CommandError]:
-        """Yield what is complete now; what was yielded is forgotten when the next is asked for."""
+        """Add bytes; yield each value or error that is complete. The framer keeps no yielded value."""
         self._text = self._text[self._position :] + self._decode(data)
         self._position = 0
         while self._position < len(self._text):
@@ -116,7 +116,7 @@ class JsonFramer:
                 return
 
     def _step(self) -> tuple[Any | CommandError] | None:
-        """Go on by one token or so; return a value, or the error of what is none, when it has ended."""
+        """Read about one token; return the value or error that it completes, as a tuple, or None."""
         if self._line is not None:
             return self._step_line(self._line)
         if self._in_string:
@@ -239,7 +239,7 @@ class JsonFramer:
         return None
 
     def _keep(self, piece: str) -> None:
-        """Keep a piece of a string, without its escapes."""
+        """Keep a piece of a string, with its escapes decoded."""
         if not piece:
             return
         if "\\" in piece:
@@ -256,7 +256,7 @@ class JsonFramer:
             width = 4 if widest > "\uffff" else 2 if widest > "\xff" else 1
         if self._builder is not None:
             self._pieces.append(piece)
-        # All characters of a string are as wide as the widest of them, once the pieces are joined.
+        # Joining the pieces makes all characters of the string as wide as the widest of them.
         wider = max(0, width - self._width) * self._length
         self._width = max(width, self._width)
         self._length += len(piece)
@@ -275,7 +275,7 @@ class JsonFramer:
                 self._builder = None
 
     def _count(self, tokens: int, size: int) -> None:
-        """Count what is held; raises _LimitError."""
+        """Count held tokens and bytes. Raises _LimitError."""
         self._tokens += tokens
         self._size += size
         if self._builder is None:

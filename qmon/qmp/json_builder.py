@@ -1,4 +1,4 @@
-"""Builds a JSON value out of its tokens, one after another, with no recursion however deep it is. Pure."""
+"""Builds a JSON value from its tokens, one after another, without recursion for nested values. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Wanted(Enum):
 
 
 class JsonBuilder:
-    """``value`` is what was built when each bracket has closed. Raises ValueError for what is no JSON."""
+    """Builds one value: ``value``, when all brackets have closed. Raises ValueError for invalid JSON."""
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -67,7 +67,7 @@ class JsonBuilder:
             return
         match = _NUMBER.fullmatch(text)
         if match is None:
-            raise ValueError(f"'{text}' is no value")
+            raise ValueError(f"'{text}' is not a value")
         number = int(text) if match.group(1) is match.group(2) is None else float(text)
         if not math.isfinite(number):
             raise ValueError(f"'{text}' is too large")

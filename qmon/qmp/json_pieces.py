@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 PIECE = 4 << 10
-"""Characters of a string, or so, that a piece is made of."""
+"""The approximate size of a piece, in characters."""
 
 
 def json_pieces(value: Any) -> Iterator[str]:
-    """Yield what ``json.dumps`` returns: pieces of some KiB, so that others have their turn in between."""
+    """Yield the text of ``json.dumps`` in pieces of some KiB, so that other tasks can run in between."""
     piece: list[str] = []
     length = 0
     for text in _texts(value):

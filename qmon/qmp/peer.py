@@ -1,4 +1,4 @@
-"""Who a monitor serves, as far as it needs to know: bytes in, bytes out."""
+"""The interface of a monitor's client: bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class Peer(Protocol):
     """The other end of a connection, a terminal or a pipe. Used on the loop."""
 
     async def read(self, limit: int = ...) -> bytes:
-        """Wait for bytes and return at most ``limit`` of them; nothing at the end. Raises OSError."""
+        """Wait for bytes and return at most ``limit`` of them; empty at the end. Raises OSError."""
 
     def write(self, data: bytes) -> None:
-        """Send, now or when the peer takes it."""
+        """Send bytes now, or as soon as the peer accepts them."""
 
     async def drain(self) -> None:
-        """Wait until little is left to be sent."""
+        """Wait until few bytes remain to be sent."""

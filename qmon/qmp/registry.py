@@ -1,4 +1,4 @@
-"""The commands a program serves: QMP names to coroutine functions, with their arguments checked."""
+"""The registry of a program's QMP commands: maps names to coroutine functions and checks arguments."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ class Registry:
         self.add_described(name, function, Signature(function, underscored))
 
     def add_described(self, name: str, function: CommandFunction, signature: Signature) -> None:
-        """Serve a function whose parameters are told by a table, not by its annotations."""
+        """Serve a function whose parameters a table describes, not its annotations."""
         self._commands[name] = (function, signature)
         _trace_events(name)
 
     def add_from(self, owner: object) -> None:
         """Serve every method of ``owner`` that is marked with ``@command``.
 
-        Raises ValueError for a command that is there already.
+        Raises ValueError for a command that is already registered.
         """
         for attribute in dir(type(owner)):
             mark = getattr(getattr(type(owner), attribute), _MARK, None)
             if mark is not None:
                 name, underscored = mark
                 if name in self._commands:
-                    raise ValueError(f"the command '{name}' is there already")
+                    raise ValueError(f"the command '{name}' is already registered")
                 self.add(name, getattr(owner, attribute), underscored)
 
     def commands(self) -> frozenset[str]:
@@ -88,6 +88,6 @@ class Registry:
 
 
 def _trace_events(command: str) -> tuple[TraceEvent, TraceEvent]:
-    """The events of a command's beginning and end; they are there to be switched on once it is served."""
+    """Return the trace events of a command's start and end. They exist once the command is served."""
     name = command.replace("-", "_")
     return trace_event(f"qmp_enter_{name}"), trace_event(f"qmp_exit_{name}")

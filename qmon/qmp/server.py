@@ -19,22 +19,22 @@ from qmon.version import version_info
 log = logging.getLogger("qmon.qmp")
 
 _READ_SIZE = 2 << 10
-"""So many bytes at once, for them to keep the loop for a short time only, be they full of tokens."""
+"""Bytes of one read. Parsing them keeps the loop only briefly, however many tokens they hold."""
 
 HELD_MAX = 4 << 20
-"""A client that lets so many events wait behind an answer is given up."""
+"""A client is disconnected when this many bytes of events wait behind an answer that it does not read."""
 
 _MEMBERS = ("execute", "arguments", "id")
 _NEGOTIATION = Signature.of({"enable": list[str] | None})
 
 
 def greeting() -> dict[str, Any]:
-    """What a client reads first; no capability is offered."""
+    """Return the greeting, the first message to a client; no capability is offered."""
     return {"QMP": {"version": version_info(), "capabilities": []}}
 
 
 def encode_event(event: Event) -> dict[str, Any]:
-    """An event as it is sent."""
+    """Return the message of an event."""
     seconds = int(event.timestamp)
     microseconds = int((event.timestamp - seconds) * 1_000_000)
     message: dict[str, Any] = {"event": event.name}
@@ -56,7 +56,7 @@ class _Session:
         self.negotiated = False
 
     async def answer(self, message: Any) -> dict[str, Any]:
-        """Carry out one message and return the response, with its id."""
+        """Run the command of one message; return the response, with the message's id."""
         if isinstance(message, CommandError):
             return _error(message)
         response: dict[str, Any]
@@ -66,7 +66,7 @@ class _Session:
         except CommandError as error:
             response = _error(error)
         except Exception as error:
-            log.exception("a command failed by a fault of qmon's own")
+            log.exception("a QMP command failed by an internal error")
             response = _error(CommandError(f"internal error: {error!r}"))
         if isinstance(message, dict) and "id" in message:
             response["id"] = message["id"]
@@ -111,9 +111,9 @@ class _Session:
 
 
 class QmpServer:
-    """A front end that serves ``target``: to each client that a character device brings, on its own.
+    """A front end that serves ``target`` to each client of a character device, in a session of its own.
 
-    ``pretty``: answers are laid out in lines for a person to read.
+    ``pretty``: answers are indented for a person to read.
     """
 
     def __init__(self, target: Target, *, pretty: bool = False) -> None:
@@ -121,7 +121,7 @@ class QmpServer:
         self._layout: dict[str, Any] = {"indent": 4} if pretty else {}
 
     async def serve(self, stream: Peer) -> None:
-        """Talk with one client until it goes. Raises OSError."""
+        """Serve one client until it disconnects. Raises OSError."""
         session = _Session(self._target)
         framer = JsonFramer()
 
@@ -139,7 +139,7 @@ class QmpServer:
                 return
             held.append(encode(encode_event(event)))
             if sum(map(len, held)) > HELD_MAX and serving is not None:
-                log.warning("a QMP client that reads nothing is given up")
+                log.warning("a QMP client was disconnected: it does not read its events")
                 serving.cancel()
 
         async def answer(message: Any) -> None:
@@ -164,7 +164,7 @@ class QmpServer:
             while data := await stream.read(_READ_SIZE):
                 for message in framer.feed(data):
                     await answer(message)
-                    del message  # it may be large, and the next may be long in coming
+                    del message  # it may be large, and the wait for the next one long
                 await stream.drain()
         finally:
             unsubscribe()

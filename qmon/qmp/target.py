@@ -1,4 +1,4 @@
-"""The one contract between the human side and the machine side: a QMP command, its arguments, its result."""
+"""The interface between the human side and the machine side: a QMP command, its arguments, its result."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A QMP event: its name, its data, and when it happened (seconds since the epoch).
+    """A QMP event: its name, its data, and its time (seconds since the epoch).
 
-    A ``private`` one is for the people at this program's own monitors, not for QMP's clients: they have not
-    asked for it.
+    A ``private`` event goes only to this program's human monitors. QMP clients do not get it.
     """
 
     name: str
@@ -28,15 +27,15 @@ Listener = Callable[[Event], None]
 
 
 class Target(Protocol):
-    """What a monitor's commands go to: the embedded machine, or a connection to another program."""
+    """The receiver of a monitor's commands: the embedded machine, or a connection to another program."""
 
     def commands(self) -> frozenset[str]:
         """The names of the QMP commands that this target has."""
 
     async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
-        """Run one command and return its result as JSON would hold it.
+        """Run one command and return its result, built of JSON's types.
 
-        Raises CommandError when it failed, CommandNotFoundError when there is none of that name.
+        Raises CommandError when it fails, CommandNotFoundError when the target has no such command.
         """
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:

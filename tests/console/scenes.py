@@ -102,7 +102,7 @@ def pasting(stage: Stage) -> None:
     lines[99] = "pirnt/d 100"
     with stage.console() as console:
         console.paste("\n".join(lines) + "\n")
-        stage.shoot("paste", console, r"^100 lines left unrun\n\(qemu\)$", r"^ qmon \| running")
+        stage.shoot("paste", console, r"^100 waiting lines were not run\n\(qemu\)$", r"^ qmon \| running")
 
 
 def events(stage: Stage) -> None:
@@ -119,7 +119,7 @@ def events(stage: Stage) -> None:
             with contextlib.suppress(OSError):
                 guest.write(0, bytes(512))
             patterns = (
-                r"^An NBD client .* came to",
+                r"^An NBD client .* connected to",
                 r"^I/O error: .*",
                 r"^qmon: export 'd0': ",
                 r"\| 1 client$",
@@ -147,7 +147,7 @@ def moving(stage: Stage) -> None:
             console.wait_for(r"^\(qemu\) migrate_set_parameter max-bandwidth 4M\n\(qemu\) $")
             with Guest(stage.folder / "nbd.sock", "d0") as guest:
                 first = guest.read(0, 64 * KIB)
-                console.wait_for(r"^An NBD client .* came to .*\n\(qemu\) $")
+                console.wait_for(r"^An NBD client .* connected to .*\n\(qemu\) $")
                 console.type("migrate blk unix:move.sock\r")
                 stage.shoot(names[0], console, r"\[###.*\] .*MiB/s, \d+ s left")
                 console.press("C-c")

@@ -11,7 +11,7 @@ from qmon.qmp.target import Event
 from tests.console.test_terminal import RAN, trigger
 from tests.support.terminal import Terminal
 
-CAME = "An NBD client (127.0.0.1:5000) came to export 'd0'\n"
+CAME = "An NBD client (127.0.0.1:5000) connected to export 'd0'\n"
 BROKE = "I/O error: a write on 'd0' failed: Input/output error\n"
 
 
@@ -47,14 +47,18 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
         (
             "MIGRATION",
             {"status": "pre-switchover"},
-            "The migration waits before the switchover: 'migrate_continue pre-switchover' goes on",
+            "The migration waits before the switchover: 'migrate_continue pre-switchover' continues it",
         ),
         ("MIGRATION", {"status": "active"}, None),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "type": "mirror"}, "Block job 'd0' completed"),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "error": "No space"}, "Block job 'd0' failed: No space"),
         ("BLOCK_JOB_READY", {"device": "d0"}, "Block job 'd0' is ready: 'block_job_complete' ends it"),
-        ("X_QMON_NBD_CLIENT_DISCONNECTED", {"export": "e", "address": ""}, "An NBD client left export 'e'"),
-        ("BLOCK_IO_ERROR", {}, "I/O error: a request on 'a drive' failed: for no reason told"),
+        (
+            "X_QMON_NBD_CLIENT_DISCONNECTED",
+            {"export": "e", "address": ""},
+            "An NBD client disconnected from export 'e'",
+        ),
+        ("BLOCK_IO_ERROR", {}, "I/O error: a request on 'a drive' failed: no reason given"),
         ("RTC_CHANGE", {"offset": 1}, None),
     ],
 )

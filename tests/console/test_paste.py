@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.console.paste import Waiting, left_unrun, read_paste, without_prompt
+from qmon.console.paste import Waiting, not_run, read_paste, without_prompt
 from qmon.hmp.line.transcript import does_nothing
 
 words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -95,5 +95,5 @@ def test_lines_wait_in_order_and_only_those_that_do_something_are_counted_as_lef
 
 
 def test_one_line_is_a_line() -> None:
-    assert left_unrun(1) == "1 line left unrun"
-    assert left_unrun(3) == "3 lines left unrun"
+    assert not_run(1) == "1 waiting line was not run"
+    assert not_run(3) == "3 waiting lines were not run"

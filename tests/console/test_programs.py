@@ -74,8 +74,8 @@ def test_a_pasted_lines_answer_is_not_paged(open_console: OpenTerminal, tmp_path
 @pytest.mark.parametrize(
     ("pager", "said"),
     [
-        ("no-such-pager -x", "No pager: no-such-pager: No such file or directory"),
-        ("false", "No pager: false: exit status 1"),
+        ("no-such-pager -x", "The pager failed: no-such-pager: No such file or directory"),
+        ("false", "The pager failed: false: exit status 1"),
         ("cat", ""),
         ("", ""),
     ],
@@ -87,7 +87,7 @@ def test_without_a_pager_nothing_is_lost(open_console: OpenTerminal, pager: str,
     console.wait_for(rf"{SEEN_LAST}\n\(qemu\) $")
     console.resize(100, 250)
     console.wait_for(r"^announce_self")
-    assert ("No pager" in console.screen()) == bool(said)
+    assert ("The pager failed" in console.screen()) == bool(said)
     assert said in console.screen()
 
 
@@ -132,7 +132,7 @@ def test_an_editor_that_fails_leaves_the_line(open_console: OpenTerminal, tmp_pa
     console = open_console(200, VISUAL=f"{tmp_path}/editor")
     console.type("info status")
     console.press("C-x", "C-e")
-    console.wait_for_end(f"The line is as it was: {tmp_path}/editor: exit status 3\n(qemu) info status")
+    console.wait_for_end(f"The line was not changed: {tmp_path}/editor: exit status 3\n(qemu) info status")
     console.press("Enter")
     console.wait_for_end(f"{RAN}(qemu) ")
 
@@ -157,7 +157,7 @@ def test_several_lines_from_the_editor_run_in_order(open_console: OpenTerminal, 
     console.wait_for(r"^\(qemu\) info status\nfoo\nstop$")
     assert "!" not in console.whole()  # each line is judged by itself
     console.press("Enter")
-    console.wait_for_end(f"{RAN}(qemu) foo\nunknown command: 'foo'\n1 line left unrun\n(qemu) ")
+    console.wait_for_end(f"{RAN}(qemu) foo\nunknown command: 'foo'\n1 waiting line was not run\n(qemu) ")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_the_editor_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert editor_command({"VISUAL": "vi -n", "EDITOR": "ed"}) == ["vi", "-n"]
     assert editor_command({"VISUAL": "", "EDITOR": "ed"}) == ["ed"]
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="no editor"):
+    with pytest.raises(UsageError, match="No editor"):
         editor_command({})
 
 

@@ -67,14 +67,14 @@ def test_lines_behind_a_quit_that_was_not_meant_do_not_run(console: Terminal) ->
     console.paste("quit\nstop\n")
     console.wait_for_end(QUESTION)
     console.press("n")
-    console.wait_for_end("qmon goes on\n1 line left unrun\n(qemu) ")
+    console.wait_for_end("qmon goes on\n1 waiting line was not run\n(qemu) ")
 
 
 def test_what_is_typed_at_once_behind_an_answer_is_a_line(console: Terminal) -> None:
     console.type("quit\r")
     console.wait_for_end(QUESTION)
     console.type("ninfo status\r")
-    console.wait_for_end("qmon goes on\n1 line left unrun\n(qemu) ")
+    console.wait_for_end("qmon goes on\n1 waiting line was not run\n(qemu) ")
 
 
 def test_control_c_is_no_answer_and_does_not_quit(console: Terminal) -> None:

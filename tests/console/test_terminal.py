@@ -71,16 +71,16 @@ def test_a_history_that_cannot_be_written_is_said_once(open_terminal: OpenTermin
     console.start(tmp_path)
     console.type("info status\rinfo status\r")
     screen = console.wait_for_end(f"{RAN}{RAN}(qemu) ")
-    assert screen.count("History is not kept") == 1
+    assert screen.count("The history is not saved") == 1
 
 
 @both_ways
 def test_pasted_lines_run_one_by_one_up_to_the_one_that_fails(console: Terminal, bracketed: bool) -> None:
     lines = ["info status", "# nothing", "foo", "info status", "", "# nothing", "stop", "cont"]
     console.paste("\n".join(lines) + "\n", bracketed=bracketed)
-    console.wait_for_end(f"hello\n{RAN}(qemu) # nothing\n{UNKNOWN}3 lines left unrun\n(qemu) ")
+    console.wait_for_end(f"hello\n{RAN}(qemu) # nothing\n{UNKNOWN}3 waiting lines were not run\n(qemu) ")
     console.type("info status\r")
-    console.wait_for_end(f"3 lines left unrun\n{RAN}(qemu) ")
+    console.wait_for_end(f"3 waiting lines were not run\n{RAN}(qemu) ")
 
 
 @both_ways
@@ -88,7 +88,7 @@ def test_a_long_paste_arrives_as_a_whole(console: Terminal, bracketed: bool) -> 
     # past what a pseudo-terminal holds at once, so that it comes in pieces
     lines = ["info status"] * 100 + ["foo"] + [f"info status # {'x' * 60}"] * 300
     console.paste("\n".join(lines) + "\n", bracketed=bracketed)
-    console.wait_for_end(f"{RAN}{UNKNOWN}300 lines left unrun\n(qemu) ")
+    console.wait_for_end(f"{RAN}{UNKNOWN}300 waiting lines were not run\n(qemu) ")
 
 
 @both_ways
@@ -96,7 +96,7 @@ def test_of_a_pasted_transcript_only_the_prompts_lines_run(console: Terminal, br
     text = "Dear list,\n(qemu) info status\nVM status: paused\n  (qemu) foo\nunknown\n(qemu) stop\n"
     console.paste(text, bracketed=bracketed)
     left_out = "3 lines without (qemu) left unrun, the first is line 1: Dear list,\n"
-    console.wait_for_end(f"hello\n{left_out}{RAN}{UNKNOWN}1 line left unrun\n(qemu) ")
+    console.wait_for_end(f"hello\n{left_out}{RAN}{UNKNOWN}1 waiting line was not run\n(qemu) ")
 
 
 @both_ways
@@ -113,7 +113,7 @@ def test_the_announcement_pasted_at_once_leaves_one_line(console: Terminal, brac
     console.paste(ANNOUNCEMENT, bracketed=bracketed)
     console.press("Enter")
     screen = console.wait_for_end(
-        "Error: There's a migration process in progress\n1 line left unrun\n(qemu) "
+        "Error: There's a migration process in progress\n1 waiting line was not run\n(qemu) "
     )
     assert screen.count("(qemu) migrate -d") == 2
 
@@ -151,7 +151,7 @@ def test_what_is_pasted_while_a_command_runs_waits_for_it(
     console.type("cont\r")
     time.sleep(4 * BURST_GAP)  # so that the paste is over before the command is
     trigger(tmp_path, "complete")
-    screen = console.wait_for_end(f"{RAN}{UNKNOWN}101 lines left unrun\n(qemu) ")
+    screen = console.wait_for_end(f"{RAN}{UNKNOWN}101 waiting lines were not run\n(qemu) ")
     assert "%" not in screen.partition("info status")[2]
 
 
@@ -160,7 +160,7 @@ def test_control_c_stops_the_command_and_what_waits_for_it_but_not_the_program(c
     console.wait_for(r"50%")
     console.paste("stop\n")
     console.press("C-c")
-    screen = console.wait_for(r"^\^C\n(?:.*\n)?1 line left unrun\n\(qemu\) $")
+    screen = console.wait_for(r"^\^C\n(?:.*\n)?1 waiting line was not run\n\(qemu\) $")
     assert "%" not in screen
     console.type("info status\r")
     console.wait_for_end(f"{RAN}(qemu) ")
@@ -258,9 +258,9 @@ def test_a_question_waits_for_yes_or_no(open_terminal: OpenTerminal, tmp_path: P
     console.press("x", "y")
     console.wait_for_end(f"hello\n{asked} y\nthrown away\n{asked}")
     console.press("n")
-    console.wait_for_end(f"{asked} n\nkept\n1 line left unrun\n(qemu) ")
+    console.wait_for_end(f"{asked} n\nkept\n1 waiting line was not run\n(qemu) ")
     console.type("ask\r")
-    console.wait_for(f"left unrun\n{re.escape(asked)}")
+    console.wait_for(f"not run\n{re.escape(asked)}")
     console.press("C-c")
     console.wait_for(r"^\^C\n\(qemu\) $")
 
@@ -313,7 +313,7 @@ class TestDumbTerminal:
 
     def test_pasted_lines_run_one_by_one(self, console: Terminal) -> None:
         console.paste("info status\nfoo\nstop\n", bracketed=False)
-        console.wait_for_end(f"hello\n{RAN}{UNKNOWN}1 line left unrun\n(qemu) ")
+        console.wait_for_end(f"hello\n{RAN}{UNKNOWN}1 waiting line was not run\n(qemu) ")
 
     def test_progress_is_a_line_now_and_then(self, console: Terminal, tmp_path: Path) -> None:
         console.type("migrate tcp:0:4444\r")

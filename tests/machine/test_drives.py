@@ -98,7 +98,7 @@ def test_a_drive_without_a_name_gets_the_first_that_is_free(play: Play) -> None:
             "Could not open '{folder}/fifo': not a regular file or block device",
         ),
         ({"id": "x", "file": "{folder}/new", "format": "nonsense"}, "Unknown driver 'nonsense'"),
-        ({"id": "x", "file": "a\0b"}, "Could not open 'a\0b': the name holds a null byte"),
+        ({"id": "x", "file": "a\0b"}, "Could not open 'a\0b': the name contains a null byte"),
         ({"id": "9x", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
         ({"id": "", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),
         ({"id": "a b", "file": "{folder}/new"}, "Parameter 'id' expects an identifier"),

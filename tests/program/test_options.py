@@ -257,7 +257,7 @@ def test_scripts_keep_their_order() -> None:
 
 @pytest.mark.parametrize("more", ["-monitor stdio", "-daemonize", "-serial mon:stdio"])
 def test_a_script_on_standard_input_has_it_alone(more: str) -> None:
-    problem = "-script -: standard input is not free for a script here"
+    problem = "-script -: not possible with -daemonize or a monitor on standard input"
     assert refusal(*f"-script - {more}".split()) == problem
 
 

@@ -76,8 +76,8 @@ def link_to(target: str) -> Callable[[Path], None]:
         (link_to("target"), "it is a symbolic link"),
         (link_to("/dev/null"), "it is a symbolic link"),
         (Path.mkdir, "Is a directory"),
-        (os.mkfifo, "it is no regular file"),
-        (lambda path: path.write_text("a disk"), "it holds something else than a process id"),
+        (os.mkfifo, "it is not a regular file"),
+        (lambda path: path.write_text("a disk"), "it contains something other than a process id"),
     ],
     ids=["link", "link to a device", "folder", "fifo", "file"],
 )

@@ -72,7 +72,7 @@ def test_a_damaged_table_is_refused_at_the_start(tmp_path: Path) -> None:
     [
         ("none.hx", "No such file or directory"),
         ("folder", "Is a directory"),
-        ("pipe", "nothing came for 5 s"),
+        ("pipe", "no data within 5 s"),
         ("huge", "it is longer than 1 MiB"),
         ("/dev/zero", "it is longer than 1 MiB"),
     ],

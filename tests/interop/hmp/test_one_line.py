@@ -36,7 +36,7 @@ from tests.support.processes import (
 
 Done = subprocess.CompletedProcess[str]
 
-THREADS = "can't start new thread: memory, or the number of processes, is limited too low"
+THREADS = "can't start new thread: the limit of memory or of processes is too low"
 
 
 def shell(command: str, *options: str, **environment: str) -> Done:
@@ -179,7 +179,7 @@ def test_qmp_whose_answers_nobody_gets_is_obeyed(tmp_path: Path, output: str) ->
     ]
     asked.write_text("\n".join(lines))
     done = shell(f'"$@" <"$ASKED" >{output}', "-qmp", "stdio", ASKED=str(asked))
-    full = "qmon: standard output takes no more: No space left on device\n"
+    full = "qmon: can't write to standard output any more: No space left on device\n"
     assert (done.returncode, done.stderr) == (0, full if output == "/dev/full" else "")
 
 
@@ -341,6 +341,6 @@ def test_a_fault_before_anything_runs_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        "qmon: internal error: the program ends: KeyError: 1; please report it"
+        "qmon: internal error: the program failed: KeyError: 1; please report it"
         " (-D LOGFILE keeps the details)\n"
     )

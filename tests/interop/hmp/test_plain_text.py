@@ -184,7 +184,7 @@ def test_nothing_that_is_said_reaches_a_terminal_or_a_log_as_more_than_text(
         terminal.line("info snapshots", FORGED.encode())
         terminal.line("info block -v", b"Snapshot list")
         with evil_client(tmp_path):
-            terminal.wait(lambda text: b"came to export 'evil" in text, "the client is told of")
+            terminal.wait(lambda text: b"connected to export 'evil" in text, "the client is told of")
         with refusing(tmp_path / "there"):
             terminal.line(f"migrate -d unix:{tmp_path / 'there'}", b"(Error|Migration failed): evil")
             terminal.line("info migrate", b"Migration status: failed")

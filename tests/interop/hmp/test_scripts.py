@@ -102,7 +102,8 @@ def test_a_script_that_is_not_there_is_told_before_anything_runs(tmp_path: Path)
 
 def test_standard_input_is_read_by_one_only(tmp_path: Path) -> None:
     done = run(tmp_path, "-script", "-", "-monitor", "stdio", stdin="stop\n")
-    assert said(done) == (1, [], ["qmon: -script -: standard input is not free for a script here"])
+    why = "-script -: not possible with -daemonize or a monitor on standard input"
+    assert said(done) == (1, [], [f"qmon: {why}"])
 
 
 def test_keep_going_counts_what_failed(tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ def test_a_script_that_is_cut_off_says_where(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
-    assert (process.returncode, err) == (1, "qmon: told to end at -c:1: wait migrate\n")
+    assert (process.returncode, err) == (1, "qmon: the script was stopped at -c:1: wait migrate\n")
 
 
 def test_a_long_script_of_lines_that_wait_for_nothing_can_be_ended(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ def test_a_long_script_of_lines_that_wait_for_nothing_can_be_ended(tmp_path: Pat
         process.wait()
     assert process.returncode == 1
     assert out.count("\n") < 900_000
-    assert re.fullmatch(r"qmon: told to end at long\.hmp:\d+: print/d 1\n", err)
+    assert re.fullmatch(r"qmon: the script was stopped at long\.hmp:\d+: print/d 1\n", err)
 
 
 # Results, traces, transcripts

@@ -169,7 +169,7 @@ def test_all_three_at_once(lab: Lab, operator: Operator, bracketed: bool) -> Non
     image = filled(lab.folder / "shared.img", 4 * MIB)
     target = operator.start(image, image)
     operator.paste(ORDINARY + COMPLETE + INCREMENTAL, bracketed)
-    screen = operator.shows(echo(COMPLETE), REFUSED, "1 line left unrun")
+    screen = operator.shows(echo(COMPLETE), REFUSED, "1 waiting line was not run")
     assert screen.count("(qemu) migrate -d") == 2
     target.wait_status("running")
     assert image.read_bytes() == noise(4 * MIB)

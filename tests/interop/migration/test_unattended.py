@@ -30,10 +30,10 @@ from tests.support.processes import (
 
 SIZE = 4 * MIB
 NOT_YET = (
-    "qmon: the script ends before the migration has come in:"
+    "qmon: the script ends before the incoming migration has completed:"
     " add -daemonize, a -monitor socket, or 'wait migrate'\n"
 )
-WAITS = "qmon: the script has ended: qmon waits for the migration that comes in, then ends\n"
+WAITS = "qmon: the script has ended: qmon waits for the incoming migration, then ends\n"
 
 
 def destination(folder: Path, *options: str) -> list[str]:

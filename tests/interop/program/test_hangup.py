@@ -111,9 +111,9 @@ def test_a_client_is_served_on_without_the_terminal(
     seat.terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
     seat.terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
     with Guest(nbd, "d0") as guest:
-        seat.terminal.wait_for(r"came to export")
+        seat.terminal.wait_for(r"connected to export")
         how(seat)
-        seat.wait_log("hung up: qmon goes on without a terminal: 1 NBD client uses export 'd0'")
+        seat.wait_log("hangup: qmon keeps running without a terminal: 1 NBD client uses export 'd0'")
         if how is send_signal:
             seat.terminal.press("Enter")  # whoever still sits there gets nothing for it
         before = seat.cpu_seconds()
@@ -135,9 +135,9 @@ def test_a_hangup_when_the_last_client_has_left_ends_it(seat: Seat, tmp_path: Pa
     seat.terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
     seat.terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
     with Guest(nbd, "d0"):
-        seat.terminal.wait_for(r"came to export")
+        seat.terminal.wait_for(r"connected to export")
         seat.hang_up()
-        seat.wait_log("hung up")
+        seat.wait_log("hangup")
     assert not gone(seat.pid)
     send_signal(seat)
     eventually(lambda: seat.has_ended_well, "it has ended")
@@ -156,7 +156,7 @@ def test_a_migration_out_goes_on_to_its_end(
     seat.terminal.type(f"migrate {'-d ' * detached}blk {uri}\r")
     target.wait_migration("active")
     how(seat)
-    seat.wait_log("hung up: qmon goes on without a terminal: a migration is under way")
+    seat.wait_log("hangup: qmon keeps running without a terminal: a migration is under way")
     target.wait_migration("completed")
     target.wait_status("running")
     assert same(lab.folder / "a", lab.folder / "b")
@@ -172,7 +172,7 @@ def test_a_migration_in_goes_on_to_its_end(lab: Lab, seat: Seat) -> None:
     source.quietly("migrate_set_parameter max-bandwidth 1M", f"migrate -d blk {uri}")
     source.wait_migration("active")
     seat.hang_up()
-    seat.wait_log("hung up: qmon goes on without a terminal: a migration is under way")
+    seat.wait_log("hangup: qmon keeps running without a terminal: a migration is under way")
     source.wait_migration("completed")
     assert same(lab.folder / "a", lab.folder / "b")
     seat.end()
@@ -186,7 +186,7 @@ def test_a_script_at_a_terminal_goes_on_with_its_migration(lab: Lab, seat: Seat)
     seat.start(*options, *(word for line in lines for word in ("-c", line)))
     target.wait_migration("active")
     seat.hang_up()
-    seat.wait_log("hung up: qmon goes on without a terminal: a migration is under way")
+    seat.wait_log("hangup: qmon keeps running without a terminal: a migration is under way")
     target.wait_migration("completed")
     assert same(lab.folder / "a", lab.folder / "b")
     assert not gone(seat.pid)
@@ -201,7 +201,7 @@ def test_pasted_lines_that_are_left_are_told_to_the_log(lab: Lab, seat: Seat) ->
     seat.terminal.paste(f"migrate_set_parameter max-bandwidth 1M\nmigrate blk {uri}\nstop\ncont\n")
     target.wait_migration("active")
     seat.hang_up()
-    seat.wait_log("the terminal has gone: 2 lines left unrun")
+    seat.wait_log("the terminal has gone: 2 waiting lines were not run")
     target.wait_migration("completed")
     seat.end()
 
@@ -212,7 +212,7 @@ def test_another_monitor_keeps_it(seat: Seat, lab: Lab, how: Callable[[Seat], No
     seat.start("-monitor", "stdio", "-monitor", f"unix:{path},server,nowait")
     seat.prompt()
     how(seat)
-    seat.wait_log("hung up: qmon goes on without a terminal: another monitor is there")
+    seat.wait_log("hangup: qmon keeps running without a terminal: another monitor is there")
     with Monitor(path) as monitor:
         assert monitor.command("info status") == "VM status: running"
     seat.end()
@@ -231,7 +231,7 @@ def test_what_has_no_terminal_goes_on_too(lab: Lab) -> None:
     for each in (source, target):
         each.process.send_signal(signal.SIGHUP)
         each.wait_log(
-            "qmon: hung up: qmon goes on without a terminal: a migration is under way, another monitor"
+            "qmon: hangup: qmon keeps running without a terminal: a migration is under way, another monitor"
         )
     source.wait_migration("completed")
     target.wait_status("running")

@@ -72,13 +72,13 @@ def test_the_clients_of_exports_are_named_before_they_are_cut_off(lab: Lab, tmp_
         terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
         terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
         with Guest(nbd, "d0") as guest:
-            terminal.wait_for(r"came to export")
+            terminal.wait_for(r"connected to export")
             terminal.press("C-d")
             terminal.wait_for(r"^1 NBD client uses export 'd0'\nQuit all the same\? \(y/n\)$")
             terminal.press("n")
             terminal.wait_for(r"^qmon goes on\n\(qemu\) $")
             assert guest.read(0, 512) == noise(SIZE)[:512]
-        terminal.wait_for(r"left export")
+        terminal.wait_for(r"disconnected from export")
         terminal.press("C-d")
         terminal.wait_for_end("(qemu) quit\n$ ")
     finally:

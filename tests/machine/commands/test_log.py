@@ -150,7 +150,7 @@ def test_what_the_log_can_not_hold_is_told_once(lab: Lab) -> None:
     qmon = lab.start("qmon")
     qmon.quietly("log trace:handle_hmp_command", "logfile /dev/full", "info name", "info name")
     qmon.quietly("trace-event * off")
-    assert qmon.log().count("the log /dev/full can't be written: No space left on device") == 1
+    assert qmon.log().count("can't write the log /dev/full: No space left on device") == 1
 
 
 def test_names_of_events_are_completed() -> None:
