@@ -1,4 +1,4 @@
-"""What a disk's users have read and written: counters of one thread each, summed when somebody asks."""
+"""A disk's I/O statistics: each thread has counters of its own, which are summed for a query."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ FIGURES = (
     *("failed_rd_operations", "failed_wr_operations", "failed_flush_operations", "failed_unmap_operations"),
     *("rd_total_time_ns", "wr_total_time_ns", "flush_total_time_ns", "unmap_total_time_ns"),
 )
-"""The names of BlockDeviceStats (qapi/block-core.json); times are in nanoseconds."""
+"""Counters named as in BlockDeviceStats (qapi/block-core.json); times are in nanoseconds."""
 
 
 class Counters:
-    """The figures of one user of a disk. Written by one thread; other readers may be a bit behind."""
+    """The counters of one user of a disk. One thread writes them; other threads may read older values."""
 
     __slots__ = (*FIGURES, "last_ns")
 
@@ -23,7 +23,7 @@ class Counters:
         for name in FIGURES:
             setattr(self, name, 0)
         self.last_ns = 0
-        """When the last request ended, by ``time.monotonic_ns``; 0 before the first."""
+        """The time when the last request ended, by ``time.monotonic_ns``; 0 before the first one."""
 
     rd_bytes: int
     wr_bytes: int
@@ -42,41 +42,41 @@ class Counters:
     unmap_total_time_ns: int
 
     def count_read(self, length: int, started_ns: int) -> None:
-        """A read of ``length`` bytes is done that began at ``started_ns``."""
+        """Count a finished read of ``length`` bytes that began at ``started_ns``."""
         self.rd_operations += 1
         self.rd_bytes += length
         self.last_ns = now = time.monotonic_ns()
         self.rd_total_time_ns += now - started_ns
 
     def count_write(self, length: int, started_ns: int) -> None:
-        """The same for a write, of data or zeros."""
+        """Count a finished write of data or zeros."""
         self.wr_operations += 1
         self.wr_bytes += length
         self.last_ns = now = time.monotonic_ns()
         self.wr_total_time_ns += now - started_ns
 
     def count_discard(self, length: int, started_ns: int) -> None:
-        """The same for a discard."""
+        """Count a finished discard."""
         self.unmap_operations += 1
         self.unmap_bytes += length
         self.last_ns = now = time.monotonic_ns()
         self.unmap_total_time_ns += now - started_ns
 
     def count_flush(self, started_ns: int) -> None:
-        """The same for a flush."""
+        """Count a finished flush."""
         self.flush_operations += 1
         self.last_ns = now = time.monotonic_ns()
         self.flush_total_time_ns += now - started_ns
 
     def add(self, other: Counters) -> None:
-        """Take over what ``other`` has counted."""
+        """Add the counts of ``other`` to these."""
         for name in FIGURES:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.last_ns = max(self.last_ns, other.last_ns)
 
 
 class Accounts:
-    """All that was ever counted for one disk. Thread-safe."""
+    """The counters of all present and past users of one disk. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -84,20 +84,20 @@ class Accounts:
         self._open: set[Counters] = set()
 
     def open(self) -> Counters:
-        """Counters for one thread, until it gives them to ``close``."""
+        """Return new counters for one thread, which must pass them to ``close`` at the end."""
         counters = Counters()
         with self._lock:
             self._open.add(counters)
         return counters
 
     def close(self, counters: Counters) -> None:
-        """Keep what was counted; the thread counts no more."""
+        """Keep the sums of these counters; their thread must not use them any more."""
         with self._lock:
             self._open.remove(counters)
             self._closed.add(counters)
 
     def total(self) -> Counters:
-        """The sum over all users, gone ones included."""
+        """Return the sum over all present and past users."""
         total = Counters()
         with self._lock:
             for counters in (self._closed, *self._open):

@@ -1,7 +1,7 @@
-"""Changes a chain of images while it is open: an overlay comes on top, or is written to what backs it.
+"""Changes an open backing chain: puts an overlay on top, or commits the overlay to its backing image.
 
-Nobody else may use the nodes meanwhile. Locks pass from one open file to the next without a gap: the one that
-is to have them opens with those that both can hold, the other gives way, and then they change.
+No other request may use the nodes meanwhile. Locks pass from one open file to the next without a gap: the new
+file opens with locks that both can hold, the old one releases its others, and the new one takes them.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ _READ = frozenset({Permission.READ})
 _CHANGES = frozenset({Permission.WRITE, Permission.RESIZE})
 _JUST_READ = LockSet(_READ, frozenset())
 _WRITTEN = LockSet(_READ | _CHANGES, _CHANGES)
-"""Of an image that is being changed below another: bytes 100, 101, 103, 201 and 203."""
+"""Locks of a backing image that is being written: bytes 100, 101, 103, 201 and 203."""
 
 _PIECE = 1 << 20
 
 
 def put_overlay(image: ImageNode, layer: Layer, file: str, *, create: bool) -> tuple[Qcow2Node, list[Layer]]:
-    """Put an overlay on an open image, made or there and empty; return it, and what it and its chain are.
+    """Put an overlay on an open image; return the open overlay and the layers of the new chain.
 
-    ``layer`` is what the image is known as. Raises OSError, and everything is as before then.
+    The overlay ``file`` is created, or, without ``create``, must exist and be empty. ``layer`` describes the
+    image. Raises OSError; then nothing has changed.
     """
     image.flush()
     if create:
@@ -65,35 +66,35 @@ def put_overlay(image: ImageNode, layer: Layer, file: str, *, create: bool) -> t
 
 
 def _check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, size: int) -> None:
-    """See that a drive on ``image``, of ``size`` bytes, reads the same with ``overlay`` on top.
+    """Check that a drive on ``image``, of ``size`` bytes, reads the same with ``overlay`` on top.
 
-    ``layers`` are the overlay's own. Raises OSError saying what is different.
+    ``layers`` are those of the overlay's chain. Raises OSError that says what differs.
     """
     if len(layers) < 2 or not os.path.samefile(layers[1].file, image.file):
         raise OSError(errno.EINVAL, f"its backing file is not '{image.file}'")
     if layers[1].format != image.format:
-        raise OSError(errno.EINVAL, f"it takes '{image.file}' for {layers[1].format}, not {image.format}")
+        raise OSError(errno.EINVAL, f"its backing format is {layers[1].format}, not {image.format}")
     if overlay.size != size:
-        raise OSError(errno.EINVAL, f"it has {overlay.size} bytes, and the drive has {size}")
+        raise OSError(errno.EINVAL, f"its size is {overlay.size} bytes, not {size}")
     if any(extent.kind is not Kind.BACKING for extent in overlay.extents(0, size)):
-        raise OSError(errno.EINVAL, "it holds something already")
+        raise OSError(errno.EINVAL, "it is not empty")
 
 
 def _backing_name(overlay: str, image: str) -> str:
-    """How an overlay names the image below it: as the operator did, where that leads there."""
+    """Return the backing file name for an overlay: ``image`` if that works from its folder, else absolute."""
     try:
         if os.path.samefile(backing_path(overlay, image), image):
             return image
     except OSError:
-        pass  # it leads nowhere, or it is no plain name
+        pass  # the name leads nowhere from the overlay's folder, or is not a plain file name
     return os.path.abspath(image)
 
 
 def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
-    """Have ``overlay``, which is open without what backs it, lie on the image ``old``, which is closed.
+    """Make the image ``old`` the backing image of ``overlay``, which is open without one; close ``old``.
 
-    ``layer`` is that image's file and format; it is opened again for reading alone. Raises OSError, and has
-    changed nothing then.
+    ``layer`` is the image's file and format; it is opened again read-only. Raises OSError; then nothing has
+    changed.
     """
     old.flush()
     held = old.locks
@@ -106,9 +107,9 @@ def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
 
 
 def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> ImageNode:
-    """The same image open in another way; ``old`` is closed, or stays as it is when this raises OSError.
+    """Open an image again, read-only or not; return it and close ``old``. On OSError ``old`` stays open.
 
-    Until the new one has its locks, the old one keeps others only from what excludes a reader.
+    Until the new one has its locks, the old one holds only a reader's.
     """
     if not old.read_only:
         old.flush()
@@ -124,16 +125,16 @@ def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> Imag
 
 
 def commit(top: ImageNode, layer: Layer) -> None:
-    """Write what ``top`` holds itself to the image behind it, and leave it empty.
+    """Write what ``top`` holds itself to its backing image, then empty ``top``.
 
-    ``layer`` is the file and format of that image. What was written there is on stable storage before the
-    overlay gives it up: after a failure, at any moment, the disk reads as before. Raises OSError.
+    ``layer`` is the backing image's file and format. The written data is on stable storage before the overlay
+    is emptied: after a failure at any moment the disk reads as before. Raises OSError.
     """
     below = list(images_of(top))[1]
     if below.is_dirty:
         raise OSError(errno.EIO, f"'{layer.file}' was not closed properly: run qemu-img check -r all on it")
     if top.snapshots:
-        raise OSError(errno.ENOTSUP, "what backs its snapshots would change with them: delete them first")
+        raise OSError(errno.ENOTSUP, "its snapshots would change with the backing image: delete them first")
     top.flush()
     written = open_one(layer.file, layer.format, read_only=False, locks=BACKING_LOCKS)
     below.change_locks(_JUST_READ)
@@ -169,11 +170,13 @@ def _copy(top: ImageNode, below: Node) -> None:
 
 
 def _read_again(top: ImageNode, below: ImageNode, written: ImageNode, layer: Layer) -> None:
-    """What was written is opened once more, for reading alone, in the place of what was there before."""
+    """Open the written image again read-only, as the backing image of ``top``; close ``below``."""
     try:
         top.backing = _replaced(written, layer)
     except OSError as error:
-        log.error("image '%s' stays open for writing below its overlay: %s", layer.file, reason(error))
+        log.error(
+            "image '%s' can't be reopened read-only and stays open for writing: %s", layer.file, reason(error)
+        )
         written.change_locks(BACKING_LOCKS)
         top.backing = written
     below.backing = None
@@ -181,10 +184,10 @@ def _read_again(top: ImageNode, below: ImageNode, written: ImageNode, layer: Lay
 
 
 def _replaced(old: ImageNode, layer: Layer) -> ImageNode:
-    """The same image open for reading alone, with what backs it; ``old`` is closed. Raises OSError."""
+    """Open an image again read-only, with the same backing image; close ``old``. Raises OSError."""
     new = open_one(layer.file, layer.format, read_only=True, locks=_JUST_READ)
     try:
-        # the old one shares neither writing nor resizing, so that nobody does it before the new one doesn't
+        # until the new one denies others writing and resizing, the old one does
         old.change_locks(BACKING_LOCKS)
         new.change_locks(BACKING_LOCKS)
     except BaseException:

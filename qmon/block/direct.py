@@ -1,4 +1,4 @@
-"""A file that is read as it is in storage, past what this host has cached of it."""
+"""A file that is read from storage directly, not from this host's page cache."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from qmon.block.file import FileNode
 from qmon.block.locks import LockSet
 
 ALIGNMENT = 4096
-"""Of places, lengths and buffers: what devices of any sector size take."""
+"""The alignment of offsets, lengths and buffers; it suits devices of any sector size."""
 
 _BUFFER = 256 << 10
 
 
 class DirectFileNode(FileNode):
-    """Reads by O_DIRECT where the file system can, for one thread.
+    """Reads with O_DIRECT if the file system supports it. For one thread.
 
-    A second host's page cache may hold what a shared disk was, and so may that of another device on the same
-    storage; what is read here leaves nothing in it, either. File systems without O_DIRECT keep their files in
-    this host's memory (tmpfs), or answer themselves for what they have cached.
+    This host's page cache may hold old contents of a disk that another host or another device has written.
+    Direct reads see the storage, and leave nothing in the cache. A file system without O_DIRECT keeps its
+    files in this host's memory (tmpfs), or keeps its cache coherent itself.
     """
 
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
@@ -55,6 +55,6 @@ class DirectFileNode(FileNode):
         while done < len(piece):
             count = os.preadv(self._fd, [piece[done:]], offset + done)
             done += count
-            if count == 0 or count % ALIGNMENT:  # the file's end; behind it are zeros
+            if count == 0 or count % ALIGNMENT:  # the end of the file; the rest is zeros
                 piece[done:] = bytes(len(piece) - done)
                 return

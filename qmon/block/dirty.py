@@ -1,4 +1,4 @@
-"""The dirty map: which chunks of a disk must still be sent, and the filter that marks what a guest writes."""
+"""The dirty map: the chunks of a disk that must still be sent, and the filter that marks guests' writes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from qmon.block.node import Buffer, Filter, Node
 
 MIN_GRANULARITY = 4096
 MAX_CHUNKS = 1 << 24
-"""At most one byte for each: 16 MiB for the largest map, whatever the disk's size."""
+"""The most chunks of a map. Each takes at most one byte, so the largest map takes 16 MiB."""
 
 _STEP = 1 << 18
-"""Flags that are changed under the lock at once: they take 0.1 ms at most."""
+"""Flags that are changed in one go under the lock; it takes at most 0.1 ms."""
 
 
 def granularity_for(size: int) -> int:
-    """The smallest power of two from 4 KiB up with which a disk of ``size`` bytes has at most MAX_CHUNKS."""
+    """Return the chunk size of a disk: the least power of two >= 4 KiB that gives at most MAX_CHUNKS."""
     granularity = MIN_GRANULARITY
     while -(-size // granularity) > MAX_CHUNKS:
         granularity *= 2
@@ -25,10 +25,10 @@ def granularity_for(size: int) -> int:
 
 
 class DirtyMap:
-    """One flag for each chunk of ``granularity`` bytes. Thread-safe; no call waits for I/O."""
+    """One flag per chunk of ``granularity`` bytes. Thread-safe; no call waits for I/O."""
 
     def __init__(self, size: int, granularity: int | None = None, *, dirty: bool = False) -> None:
-        """With ``dirty`` everything is marked from the start."""
+        """With ``dirty`` all chunks are marked."""
         self.size = size
         self.granularity = granularity or granularity_for(size)
         chunks = -(-size // self.granularity)
@@ -51,10 +51,10 @@ class DirtyMap:
                 self._dirty += self._flags.fill(start, min(start + _STEP, last), 1)
 
     def take(self, start: int, limit: int) -> tuple[int, int] | None:
-        """Clear the marks of the first dirty run at or after byte ``start``, at most ``limit`` bytes of it.
+        """Find the first dirty run at or after byte ``start`` and clear the marks of at most ``limit`` bytes.
 
-        Returns its (offset, length) in bytes, cut at the disk's end, or None when nothing is dirty from
-        there to the end. The marks are clear when it returns: read the disk after, never before.
+        Returns the (offset, length) of these in bytes, cut at the disk's end, or None if nothing is dirty
+        from ``start`` on. Read the disk only after this call: a write during the read marks it again.
         """
         with self._lock:
             first = self._flags.find(1, start // self.granularity)
@@ -69,11 +69,11 @@ class DirtyMap:
         return offset, min(last * self.granularity, self.size) - offset
 
     def clean(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Yield the parts of a range that are not marked, in bytes, as they are when each is found."""
+        """Yield (offset, length) in bytes of each part of a range that is not marked when it is reached."""
         position = offset // self.granularity
         last = -(-(offset + length) // self.granularity)
         while True:
-            with self._lock:  # its end is looked for before it is marked
+            with self._lock:  # find the end of the run before others can mark it
                 first = self._flags.find(0, position, last)
                 found = self._flags.find(1, first, last) if first >= 0 else -1
             if first < 0:
@@ -84,12 +84,12 @@ class DirtyMap:
 
     @property
     def dirty_bytes(self) -> int:
-        """How much is marked, in bytes."""
+        """The total size of the marked chunks in bytes."""
         return min(self._dirty * self.granularity, self.size)
 
 
 class DirtyFilter(Filter):
-    """Marks in ``dirty`` what is changed through it: after the change has landed, also when it failed."""
+    """Marks in ``dirty`` every range that is changed: after the change, also if it failed."""
 
     def __init__(self, child: Node, dirty: DirtyMap) -> None:
         super().__init__(child)

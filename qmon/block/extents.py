@@ -1,4 +1,4 @@
-"""What a guest sees of a node's extents: those left to backing nodes are looked up there."""
+"""The extents that a guest sees: BACKING extents are resolved to those of the backing node."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from qmon.block.node import Extent, Kind, Node
 
 
 def visible_extents(node: Node, offset: int, length: int) -> Iterator[Extent]:
-    """Yield the states of a range, in order and without gaps, each DATA or ZERO; neighbours may be alike.
+    """Yield the extents of a range in order and without gaps, each DATA or ZERO.
 
-    A file's holes that its format calls data stay data. Raises OSError.
+    Neighbours may be of one kind. Clusters that a format marks as data stay DATA, even if they are holes in
+    the file. Raises OSError.
     """
     for extent in node.extents(offset, length):
         if extent.kind is not Kind.BACKING:

@@ -1,4 +1,4 @@
-"""Injected faults: a filter that makes requests fail, or wait, by rules."""
+"""Injected faults: a filter that fails or delays requests by rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qmon.block.node import Buffer, Filter, Node
 
 
 class Operation(enum.Enum):
-    """What a node is asked to do."""
+    """The kinds of requests to a node."""
 
     READ = "read"
     WRITE = "write"
@@ -22,12 +22,11 @@ class Operation(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which requests meet a fault, and which.
+    """A fault, and the requests that it applies to.
 
-    A request is meant when it touches the ``length`` bytes from ``offset`` on (None: to the disk's end); a
-    flush always is. It waits ``delay_seconds`` and then fails with ``errno``, or goes on when that is None.
-    The first ``after`` requests that are meant pass unharmed, and so do all behind the ``count`` ones that
-    were not (0: none does).
+    A request of the kind ``operation`` matches if it touches the ``length`` bytes at ``offset`` (None: up to
+    the disk's end); a flush always matches. The first ``after`` matching requests pass. The next ``count``
+    (0: all) wait ``delay_seconds`` and then fail with ``errno``, or continue if it is None. Later ones pass.
     """
 
     operation: Operation
@@ -39,7 +38,7 @@ class Rule:
     after: int = 0
 
     def means(self, operation: Operation, offset: int, length: int) -> bool:
-        """Whether a request is one of those that the rule is for."""
+        """Whether a request matches the rule."""
         if operation is not self.operation:
             return False
         if operation is Operation.FLUSH:
@@ -56,7 +55,7 @@ class _Entry:
 
 
 class Faults:
-    """The rules of one disk; they outlive its node. Thread-safe."""
+    """The rules of one disk. They stay when its node is replaced. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -66,12 +65,12 @@ class Faults:
         return len(self._entries)
 
     def add(self, name: str, rule: Rule) -> None:
-        """Have a rule hold from now on, behind those that hold already."""
+        """Add a rule after the existing ones."""
         with self._lock:
             self._entries = {**self._entries, name: _Entry(rule)}
 
     def remove(self, name: str) -> None:
-        """Take a rule away; requests that it keeps waiting go on. Raises KeyError."""
+        """Remove a rule; requests that it delays continue. Raises KeyError."""
         with self._lock:
             entries = dict(self._entries)
             entry = entries.pop(name)
@@ -79,16 +78,16 @@ class Faults:
         entry.removed.set()
 
     def clear(self) -> None:
-        """Take all rules away."""
+        """Remove all rules."""
         for name in list(self._entries):
             self.remove(name)
 
     def hits(self) -> dict[str, tuple[Rule, int]]:
-        """Each rule by its name, with how many requests it has met."""
+        """Return each rule by its name, with the number of requests that it has applied to."""
         return {name: (entry.rule, entry.hits) for name, entry in self._entries.items()}
 
     def meet(self, operation: Operation, offset: int = 0, length: int = 0) -> None:
-        """Let a request meet the rules, in their order. Raises the OSError of the first that fails it."""
+        """Apply the rules in order to a request. Raises the OSError of the first rule that fails it."""
         for entry in self._entries.values():
             rule = entry.rule
             if not rule.means(operation, offset, length):
@@ -105,7 +104,7 @@ class Faults:
 
 
 class FaultFilter(Filter):
-    """Has every request meet ``faults`` before ``child`` sees it: one that fails has changed nothing."""
+    """Applies ``faults`` to each request before ``child`` sees it, so a failed request has no effect."""
 
     def __init__(self, child: Node, faults: Faults) -> None:
         super().__init__(child)

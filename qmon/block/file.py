@@ -28,7 +28,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def punch_hole(fd: int, offset: int, length: int) -> None:
-    """Give a range back to the file system; it reads as zeros. Raises OSError."""
+    """Punch a hole into a file: the range then reads as zeros. Raises OSError."""
     mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
     arguments = (ctypes.c_int(fd), ctypes.c_int(mode), ctypes.c_int64(offset), ctypes.c_int64(length))
     while _libc().fallocate64(*arguments) != 0:
@@ -38,13 +38,13 @@ def punch_hole(fd: int, offset: int, length: int) -> None:
 
 
 def _identity(found: os.stat_result) -> tuple[str, int, int]:
-    if stat.S_ISBLK(found.st_mode):  # whatever the name of the device's file
+    if stat.S_ISBLK(found.st_mode):  # a device may have several names
         return "device", os.major(found.st_rdev), os.minor(found.st_rdev)
     return "file", found.st_dev, found.st_ino
 
 
 class Discards:
-    """How often a file was told what is no longer needed of it, and how much of it. Thread-safe."""
+    """Statistics of a file's discards: their number and bytes. Thread-safe."""
 
     def __init__(self) -> None:
         self.done = self.failed = self.done_bytes = 0
@@ -52,7 +52,7 @@ class Discards:
 
     @contextmanager
     def counting(self, length: int) -> Iterator[None]:
-        """Count what the block does, by whether it raises OSError."""
+        """Count the discard of the ``with`` block as failed if it raises OSError, else as done."""
         try:
             yield
         except OSError:
@@ -65,18 +65,18 @@ class Discards:
 
 
 class FileNode:
-    """A file of any length; reads past its end give zeros, writes there make it longer.
+    """A file of any length. Reads past its end return zeros, writes there extend it.
 
-    ``locks`` are taken on opening, or none when it is None. Raises OSError with the file's name.
+    ``locks`` are taken when it is opened; None takes none. Raises OSError with the file's name.
     """
 
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
         self.path = path
         self.discards = Discards()
         self._data = (0, 0)
-        """Where data were last seen to begin and to end; at most there are holes in it by now."""
+        """Start and end of the last run of data found. It may contain holes by now, but it is not larger."""
         self._read_only = read_only
-        # O_NONBLOCK means nothing to a disk; a FIFO would wait for its other end, only to be refused below.
+        # O_NONBLOCK has no effect on a disk. Without it the open would wait for a FIFO's other end.
         access = os.O_RDONLY if read_only else os.O_RDWR
         self._fd = os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -94,7 +94,7 @@ class FileNode:
 
     @property
     def size(self) -> int:
-        """Where the file ends now: others that share it may have written behind its end, too."""
+        """The current length in bytes; other processes that share the file may have extended it."""
         return os.lseek(self._fd, 0, os.SEEK_END)
 
     @property
@@ -103,21 +103,21 @@ class FileNode:
 
     @property
     def identity(self) -> tuple[str, int, int]:
-        """What tells the open file from all others of this running kernel: its kind and two numbers."""
+        """The open file's identity on this running kernel: its kind and two numbers."""
         return _identity(os.fstat(self._fd))
 
     @property
     def locks(self) -> LockSet:
-        """What it holds."""
+        """The locks that it holds."""
         return self._locks or NO_LOCKS
 
     @property
     def is_device(self) -> bool:
-        """Whether it is a block device: its size can't change, and all of it may hold something."""
+        """Whether it is a block device: its size is fixed, and its contents are unknown."""
         return self._is_device
 
     def check_name(self) -> None:
-        """Raises OSError where the path leads to another file by now, or to none."""
+        """Raises OSError if the path now names another file, or none."""
         try:
             is_same = _identity(os.stat(self.path)) == self.identity
         except FileNotFoundError:
@@ -159,7 +159,7 @@ class FileNode:
             self.zero(offset, length, unmap=True)
 
     def give_back(self, offset: int, length: int) -> None:
-        """Give a range back to the file system where it takes it; else nothing. Raises OSError."""
+        """Punch a hole if the file system supports it, else do nothing. Raises OSError."""
         try:
             with self.discards.counting(length):
                 self._punch(offset, length)
@@ -177,7 +177,7 @@ class FileNode:
         os.fdatasync(self._fd)
 
     def forget_cached(self) -> None:
-        """Have this host read anew what it has cached of the file and others have written since."""
+        """Drop this host's page cache of the file, so that other hosts' writes are read."""
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
@@ -191,26 +191,26 @@ class FileNode:
             offset = hole
 
     def _next_data(self, offset: int, end: int) -> tuple[int, int]:
-        """The first run of data from ``offset``, as (start, end), both within ``end``."""
+        """Return the first run of data at or after ``offset`` as (start, end), neither past ``end``."""
         try:
             data = os.lseek(self._fd, offset, os.SEEK_DATA)
             if data >= end:
                 return end, end
             begin, hole = self._data
             if not begin <= data < hole:
-                # A tmpfs looks at each page up to there, also when little of it is asked for.
+                # tmpfs checks every page of the run, even if only the first bytes matter.
                 hole = os.lseek(self._fd, data, os.SEEK_HOLE)
                 self._data = (data, hole)
             return data, min(hole, end)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # no data from here to the file's end
+            if error.errno == errno.ENXIO:  # no data up to the file's end
                 return end, end
-            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # this file can't tell
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):  # SEEK_DATA is not supported
                 return offset, end
             raise
 
     def change_locks(self, locks: LockSet) -> None:
-        """Hold other locks from now on. Raises ImageLockedError."""
+        """Replace the held locks. Raises ImageLockedError."""
         self._lock.change(locks)
         self._locks = locks
 
@@ -223,4 +223,4 @@ class FileNode:
     def close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            os.close(fd)  # the locks belong to the open file description and go with it
+            os.close(fd)  # this releases the locks, which belong to the open file description

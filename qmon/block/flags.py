@@ -1,11 +1,11 @@
-"""A row of many flags that takes memory only where they differ: a disk's chunks, each in a set or not."""
+"""An array of many flags, one per chunk of a disk. Long runs of equal flags take hardly any memory."""
 
 from __future__ import annotations
 
 from typing import Final
 
 SEGMENT = 1 << 12
-"""Flags that lie together; where they are all alike, every such segment is the same constant."""
+"""Flags per segment. A segment whose flags are all equal is a shared constant."""
 
 _ALL: Final = (bytes(SEGMENT), b"\1" * SEGMENT)
 
@@ -18,7 +18,7 @@ class Flags:
         self._segments: list[bytes | bytearray] = [_ALL[value]] * -(-count // SEGMENT)
 
     def raise_one(self, index: int) -> bool:
-        """Set one to 1; say whether it was 0."""
+        """Set a flag to 1; return whether it was 0."""
         number, place = divmod(index, SEGMENT)
         segment = self._segments[number]
         if segment[place]:
@@ -29,7 +29,7 @@ class Flags:
         return True
 
     def fill(self, first: int, stop: int, value: int) -> int:
-        """Set those from ``first`` to before ``stop`` to ``value``; return how many were not."""
+        """Set the flags ``first`` to ``stop - 1`` to ``value``; return how many have changed."""
         changed = 0
         while first < stop:
             number, start = divmod(first, SEGMENT)
@@ -47,7 +47,7 @@ class Flags:
         return changed
 
     def find(self, value: int, first: int, stop: int | None = None) -> int:
-        """The first from ``first`` to before ``stop`` that is ``value``, -1 where none is."""
+        """Return the first index from ``first`` to ``stop - 1`` whose flag is ``value``, or -1."""
         stop = self.count if stop is None else stop
         if first >= stop:
             return -1
@@ -62,6 +62,6 @@ class Flags:
                     return number * SEGMENT + place
             number += 1
             start = 0
-            while number <= last and segments[number] is _ALL[1 - value]:  # most are
+            while number <= last and segments[number] is _ALL[1 - value]:  # most segments are constants
                 number += 1
         return -1

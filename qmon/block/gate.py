@@ -1,8 +1,8 @@
-"""A gate: what holds a drive's requests while the machine is stopped or its disk is handed over.
+"""A gate: it holds a drive's requests while the machine is stopped or the disk is handed over.
 
-Requests enter and leave. The gate is open while nobody has a reason to keep it closed; closing drains it:
-new requests wait outside, those inside finish. A gate that is shut lets nobody in again: whoever waits, or
-comes later, is turned away with ESHUTDOWN.
+Requests enter and leave. The gate is closed while there is at least one reason for it. Closing drains it:
+new requests wait outside, those inside finish. A gate that is shut, because the disk has moved, refuses all
+waiting and new requests with ESHUTDOWN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 GONE_CHECK_SECONDS = 0.1
-"""How often a thread that waits asks whether anybody still wants its request."""
+"""How often a waiting thread checks whether its client is still connected."""
 
 
 class GateShutError(OSError):
@@ -26,7 +26,7 @@ class GateShutError(OSError):
 
 
 class WaiterGoneError(OSError):
-    """Nobody wants the request any more that waited here."""
+    """The client of a request that waited at the gate has disconnected."""
 
     def __init__(self) -> None:
         super().__init__(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
@@ -54,10 +54,10 @@ class Gate:
     def enter(self, gone: Callable[[], bool] | None = None) -> None:
         """Enter, waiting while the gate is closed; ``leave`` must follow.
 
-        ``gone`` is asked now and then while waiting, and must not block. Raises GateShutError, or
-        WaiterGoneError once ``gone`` has said yes.
+        While it waits it calls ``gone`` regularly, which must not block. Raises GateShutError, or
+        WaiterGoneError once ``gone`` returns True.
         """
-        with self._lock:  # the condition's own methods would cost more than all the rest here
+        with self._lock:  # entering the condition would cost more time than all the rest here
             while self._reasons and not self._shut:
                 self._changed.wait(None if gone is None else GONE_CHECK_SECONDS)
                 if gone is not None and self._reasons and not self._shut and gone():
@@ -67,9 +67,9 @@ class Gate:
             self._inside += 1
 
     def enter_despite(self, why: str, timeout: float) -> None:
-        """Enter although the gate may be closed for the reason ``why``; ``leave`` must follow.
+        """Enter even if the gate is closed for the reason ``why``; ``leave`` must follow.
 
-        Raises GateShutError, or TimeoutError when it was closed for another reason for ``timeout`` seconds.
+        Raises GateShutError, or TimeoutError if it stays closed for another reason for ``timeout`` seconds.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._shut or not self._reasons - {why}, timeout):
@@ -79,7 +79,7 @@ class Gate:
             self._inside += 1
 
     def wait_closing(self, timeout: float) -> bool:
-        """From inside: wait at most ``timeout`` seconds for somebody to close the gate; whether one does."""
+        """From inside: wait at most ``timeout`` seconds; return True at once if it is to be closed."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._reasons) or self._shut, timeout)
 
@@ -93,14 +93,14 @@ class Gate:
     def close(self, why: str, timeout: float | None = None) -> bool:
         """Close for the reason ``why`` and wait until nobody is inside.
 
-        Returns whether the gate was drained within ``timeout`` seconds; when not, that reason is taken back.
+        Returns whether the gate was drained within ``timeout`` seconds; if not, the reason is removed again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             self._reasons.add(why)
             self._draining += 1
             if self._inside:
-                self._changed.notify_all()  # who waits inside is to hurry
+                self._changed.notify_all()  # wake requests that are throttled inside
             try:
                 while self._inside:
                     left = None if deadline is None else deadline - time.monotonic()
@@ -114,29 +114,29 @@ class Gate:
         return True
 
     def open(self, why: str) -> None:
-        """Take back the reason ``why``; the gate opens when it was the last."""
+        """Remove the reason ``why``; the gate opens if it was the last one."""
         with self._changed:
             self._reasons.discard(why)
             self._changed.notify_all()
 
     def shut(self) -> None:
-        """Turn away whoever waits or comes, from now on."""
+        """Refuse all waiting and new requests from now on."""
         with self._changed:
             self._shut = True
             self._changed.notify_all()
 
     def reopen(self) -> None:
-        """Undo ``shut``: the disk has come back."""
+        """Undo ``shut``: the disk is served here again."""
         with self._changed:
             self._shut = False
             self._changed.notify_all()
 
     @property
     def is_shut(self) -> bool:
-        """Whether requests are turned away."""
+        """Whether requests are refused."""
         return self._shut
 
     @property
     def is_open(self) -> bool:
-        """Whether a request would be let in now."""
+        """Whether a request can enter without waiting."""
         return not self._reasons and not self._shut

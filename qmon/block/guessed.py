@@ -1,7 +1,7 @@
-"""Keeps a raw disk whose format was only guessed from turning into something else.
+"""Protects a raw disk whose format was probed, not given, from looking like another format.
 
-A guest that wrote another format's header into its first sector would have the host open, the next time,
-whatever file that header names.
+A guest could write a qcow2 header into its first sector. At the next start the host would probe qcow2, and
+open the backing file that the header names, which may be any file of the host.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from qmon.block.probe import HEAD_BYTES, format_of
 
 
 class GuessedRawFilter(Filter):
-    """Refuses a write after which the disk would be taken for another format than raw."""
+    """Refuses a write after which probing would find a format other than raw."""
 
     def write(self, offset: int, data: Buffer) -> None:
         if offset < HEAD_BYTES:
@@ -23,5 +23,7 @@ class GuessedRawFilter(Filter):
             head[offset : offset + len(part)] = part
             found = format_of(bytes(head))
             if found != "raw":
-                raise OSError(errno.EPERM, f"a raw disk whose format was guessed can't begin as {found} does")
+                raise OSError(
+                    errno.EPERM, f"can't write a {found} header: the disk was probed as raw, give format=raw"
+                )
         self.child.write(offset, data)

@@ -1,4 +1,4 @@
-"""Opens an image by its format's name, with all that backs it."""
+"""Opens an image by its format's name, with its backing chain."""
 
 from __future__ import annotations
 
@@ -27,73 +27,73 @@ from qmon.notation.file_names import is_same_file, split_protocol
 FORMATS = ("raw", "qcow2")
 
 MAX_CHAIN = 200
-"""Images in a chain: each one's reads go through those above it, some calls deep."""
+"""The most images in a chain. A read passes through all images above, a few calls deep for each."""
 
 BACKING_LOCKS = LockSet(READ_ONLY_DISK.used, frozenset({Permission.WRITE, Permission.RESIZE}))
-"""Of a running guest's read-only qcow2 disk, and of what backs a disk: bytes 100, 201 and 203."""
+"""Locks of a running guest's read-only qcow2 disk, and of a backing image: bytes 100, 201 and 203."""
 
 _RAW_BACKING = ("file", "host_device")
-"""What an overlay may call a raw file, too."""
+"""Other names that an overlay may use for the raw format."""
 
 _OF_BACKING = "Could not open backing file: "
 
 
 class ImageNode(Node, Protocol):
-    """An open image of some format: the bottom of what a drive shows.
+    """An open image of some format, the lowest node of a drive.
 
-    What only some formats can do is part of the interface: the others raise ENOTSUP, or have none of it.
+    The interface includes what only some formats can do: the others raise ENOTSUP, or have an empty value.
     """
 
     format: str
 
     has_cached_tables: bool
-    """Whether a flush may have to write tables that are in memory only."""
+    """Whether a flush may have to write tables from memory."""
 
     backing: Node | None
-    """An ImageNode, or nothing; set it before the first request."""
+    """The backing image, an ImageNode, or None; set it before the first request."""
 
     @property
     def backing_name(self) -> tuple[str, str | None] | None:
-        """The file and the format, if given, of what backs the image, as the image writes them."""
+        """The backing file's name and its format (None if not given), as written in the image."""
 
     @property
     def is_dirty(self) -> bool:
-        """Whether it was not closed properly, so that it can't be changed before it is repaired."""
+        """Whether it was not closed properly and must be repaired before it is changed."""
 
     @property
     def files(self) -> Sequence[FileNode]:
-        """The files that the image itself lies in: first its own, then one of its data."""
+        """The image's own file, then its external data file if it has one."""
 
     @property
     def locks(self) -> LockSet:
-        """What it holds."""
+        """The locks that it holds."""
 
     def change_locks(self, locks: LockSet) -> None:
-        """Hold other locks from now on. Raises ImageLockedError."""
+        """Replace the held locks. Raises ImageLockedError."""
 
     @property
     def keeps_bitmaps(self) -> bool:
-        """Whether its persistent bitmaps are still true: nothing was changed since it was opened."""
+        """Whether its persistent bitmaps are up to date: nothing was changed since it was opened."""
 
     @property
     def snapshots(self) -> Sequence[Snapshot]:
-        """The internal snapshots in their table's order."""
+        """The internal snapshots, in the table's order."""
 
     @property
     def internal(self) -> InternalSnapshots:
-        """What takes, deletes and applies them; nobody else uses the image meanwhile. Raises OSError."""
+        """Takes, deletes and applies internal snapshots, while no request uses the image. Raises OSError."""
 
     def leave_to_backing(self, offset: int, length: int) -> None:
-        """Give up the whole clusters of a range: what backs the image shows through. Raises OSError."""
+        """Free the whole clusters of a range, so that the backing image is visible there. Raises OSError."""
 
 
 FileIdentity = tuple[str, str, int, int]
-"""A file among all of one running kernel: its image's format, its kind, and two numbers."""
+"""A file's identity on one running kernel: its image's format, its kind, and two numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One image of a chain, as it was found: its file, and its header unless it is raw."""
+    """One image of a chain, as found on disk: its file, and its header unless it is raw."""
 
     file: str
     format: str
@@ -101,17 +101,15 @@ class Layer:
     header: Header | None = None
     snapshots: tuple[Snapshot, ...] = ()
     bitmaps: tuple[Bitmap, ...] = ()
-    """Those that are kept up."""
+    """The persistent bitmaps that are consistent."""
 
 
 def open_image(
     path: str, image_format: str, *, read_only: bool = False, lock: bool = True, direct: bool = False
 ) -> ImageNode:
-    """Open an image and what backs it; with ``lock`` it is locked as a running guest's disk.
+    """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    With ``direct`` it is read past what this host has cached.
-
-    Raises OSError: ENOTSUP for a format that can't be opened.
+    With ``direct`` reads bypass this host's page cache. Raises OSError; ENOTSUP for an unsupported format.
     """
     chain = _Chain()
     file = os.fspath(path)
@@ -141,23 +139,23 @@ def open_one(
 
 
 def images_of(top: ImageNode) -> Iterator[ImageNode]:
-    """An open image and those that back it, topmost first."""
+    """Yield an open image and its backing images, topmost first."""
     node: Node | None = top
     while node is not None:
-        yield cast(ImageNode, node)  # only an image is ever set to back an image
+        yield cast(ImageNode, node)  # an image's backing node is always an image
         node = node.backing
 
 
 def identify(image: ImageNode) -> tuple[FileIdentity, ...]:
-    """Which files an image and those that back it lie in, topmost first. Raises OSError.
+    """Return the identities of an image's and its backing images' files, topmost first. Raises OSError.
 
-    On one running kernel, equal ones are the same disk.
+    On one running kernel, equal identities mean the same disk.
     """
     return tuple((each.format, *file.identity) for each in images_of(image) for file in each.files)
 
 
 def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> list[Layer]:
-    """What an image and those behind it are, topmost first, without a lock or a change. Raises OSError."""
+    """Read the headers of an image and its backing chain, topmost first, without locking. Raises OSError."""
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
@@ -170,28 +168,28 @@ def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> l
 
 
 def backing_path(overlay: str, name: str) -> str:
-    """The file that an overlay means by a backing file's name, which QEMU looks for in the same place.
+    """Return the path of the backing file that an overlay names, resolved as by QEMU.
 
-    A relative one begins at the overlay's folder, but after "file:", as any name with a protocol, at the
-    current folder. Raises OSError for what is no file's name.
+    A relative name starts at the overlay's folder; after "file:", like every name with a protocol, at the
+    current folder. Raises OSError for a name that is not a file's.
     """
     path = full_backing_name(overlay, name)
     if path == name:
         path = name.removeprefix("file:")
     if split_protocol(path)[0] is not None:
-        raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name, and only files are supported")
+        raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name; only files are supported")
     return path
 
 
 def full_backing_name(overlay: str, name: str) -> str:
-    """What QEMU takes a backing file's name for that an overlay gives (block.c, path_combine)."""
+    """Return QEMU's full name of a backing file that an overlay names (block.c, path_combine)."""
     if name.startswith("/") or split_protocol(name)[0] is not None:
         return name
     return overlay[: overlay.rfind("/") + 1] + name
 
 
 def keep_names(layers: Sequence[Layer], known: Sequence[Layer]) -> list[Layer]:
-    """Images with the file names by which ``known``, which is the same chain, calls the same files."""
+    """Return the layers with the file names from ``known``, which describes the same chain."""
     names = [layer.file for layer in known[: len(layers)]]
     names += [layer.file for layer in layers[len(names) :]]
     return [
@@ -201,23 +199,23 @@ def keep_names(layers: Sequence[Layer], known: Sequence[Layer]) -> list[Layer]:
 
 
 class _Chain:
-    """Finds the images below one another, and refuses one that comes twice."""
+    """Walks down a backing chain, and refuses an image that occurs twice."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
 
     def enter(self, file: str) -> None:
-        """Note an image that will be opened. Raises OSError."""
+        """Note an image of the chain. Raises OSError if it was noted before."""
         status = os.stat(file)
         identity = (status.st_dev, status.st_ino)
         if identity in self._seen:
             raise OSError(errno.ELOOP, f"Backing file '{file}' creates an infinite loop.")
         if len(self._seen) == MAX_CHAIN:
-            raise OSError(errno.ELOOP, f"more than {MAX_CHAIN} images back each other, down to '{file}'")
+            raise OSError(errno.ELOOP, f"the backing chain has more than {MAX_CHAIN} images, at '{file}'")
         self._seen.add(identity)
 
     def below(self, overlay: str, name: str, format: str | None) -> tuple[str, str]:
-        """The file and format of what backs an overlay, by what that says of it. Raises OSError."""
+        """Return the file and format of an overlay's backing image, probing if not given. Raises OSError."""
         file = backing_path(overlay, name)
         try:
             self.enter(file)
@@ -242,7 +240,7 @@ def _telling_of_backing() -> Iterator[None]:
 
 
 def forget_cached(image: ImageNode) -> None:
-    """Have this host read anew what it has cached of an image and what backs it. Raises OSError."""
+    """Drop this host's page cache of an image and its backing chain. Raises OSError."""
     for each in images_of(image):
         for file in each.files:
             file.forget_cached()

@@ -10,14 +10,14 @@ from qmon.block.node import Buffer, Extent
 
 
 def not_open() -> OSError:
-    """The error of what needs an image that is not open here."""
+    """Return the error of a request to an image that is not open here."""
     return OSError(errno.ESHUTDOWN, "the image is not open here")
 
 
 class InactiveNode:
-    """Stands for an image that is not open here: it has a size, and no content.
+    """Takes the place of an image that is not open here: it has a size but no content.
 
-    With ``failure`` it stands for another reason why requests fail.
+    Requests fail with ``failure``, by default with ``not_open()``.
     """
 
     def __init__(self, size: int, read_only: bool, failure: OSError | None = None) -> None:

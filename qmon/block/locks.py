@@ -1,4 +1,4 @@
-"""Image locks, laid out as QEMU lays them out, so that both keep out of each other's way.
+"""Image locks in QEMU's layout, so that qmon and QEMU respect each other's locks.
 
 Open-file-description locks on single bytes: byte 100 + n says "I use permission n", byte 200 + n "I don't
 share permission n with others" (QEMU, block/file-posix.c: RAW_LOCK_PERM_BASE, RAW_LOCK_SHARED_BASE).
@@ -21,7 +21,7 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 class Permission(IntEnum):
-    """What may be done with an image; the numbers are QEMU's."""
+    """Uses of an image; the numbers are QEMU's."""
 
     READ = 0
     WRITE = 1
@@ -38,7 +38,7 @@ _NAMES = {
 
 
 class ImageLockedError(OSError):
-    """Another process uses the image in a way that excludes ours."""
+    """Another process uses the image in a conflicting way."""
 
     def __init__(self, what: str, path: str) -> None:
         super().__init__(
@@ -48,13 +48,13 @@ class ImageLockedError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class LockSet:
-    """Which permissions an opener uses, and which it does not share."""
+    """The permissions that a program uses on an image, and those that it denies to others."""
 
     used: frozenset[Permission]
     not_shared: frozenset[Permission]
 
     def with_used(self, *more: Permission) -> LockSet:
-        """The same with more permissions used and, as a running guest's disk, not shared."""
+        """Return a set with more permissions used and, as for a running guest's disk, not shared."""
         return LockSet(self.used | set(more), self.not_shared | set(more))
 
     def bytes_locked(self) -> frozenset[int]:
@@ -65,12 +65,12 @@ class LockSet:
 
 
 DISK = LockSet(frozenset({Permission.READ, Permission.WRITE}), frozenset({Permission.WRITE}))
-"""A running guest's raw disk: bytes 100, 101 and 201."""
+"""Locks of a running guest's raw disk: bytes 100, 101 and 201."""
 
 NO_LOCKS = LockSet(frozenset(), frozenset())
 
 READ_ONLY_DISK = LockSet(frozenset({Permission.READ}), frozenset({Permission.WRITE}))
-"""A running guest's read-only disk: bytes 100 and 201."""
+"""Locks of a running guest's read-only disk: bytes 100 and 201."""
 
 
 def _set(fd: int, kind: int, position: int) -> None:
@@ -84,14 +84,14 @@ def _is_locked_by_another(fd: int, position: int) -> bool:
 
 
 def is_image_in_use(fd: int) -> bool:
-    """Whether anybody else holds any of these locks on an open file. Raises OSError, as ``ImageLock``."""
+    """Whether another opener holds any image lock on a file. Raises OSError, as ``ImageLock`` does."""
     asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, PERMISSION_BASE, _LOCKED_BYTES, 0)
     answer = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))
     return bool(answer[0] != fcntl.F_UNLCK)
 
 
 class ImageLock:
-    """The locks of one open file description. Raises OSError where the file system has no such locks."""
+    """The locks of one open file description. Raises OSError if the file system does not support them."""
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
@@ -99,10 +99,10 @@ class ImageLock:
         self._held: frozenset[int] = frozenset()
 
     def change(self, wanted: LockSet) -> None:
-        """Hold exactly ``wanted``: take what is new, ask whether others exclude it, then release the rest.
+        """Hold exactly ``wanted``: take the new locks, check for conflicts, then release the others.
 
-        Raises ImageLockedError, and holds what it held before; never where nothing is new: another that
-        tries to open the image locks first and looks then, which must not fail what is only given up.
+        Raises ImageLockedError on a conflict, and then holds the former locks. It never raises when locks
+        are only released: another opener takes its locks before it checks, and these must not count then.
         """
         positions = wanted.bytes_locked()
         new = positions - self._held
@@ -120,7 +120,7 @@ class ImageLock:
         self._held = positions
 
     def release(self) -> None:
-        """Hold nothing."""
+        """Release all locks."""
         self.change(NO_LOCKS)
 
     def _check(self, wanted: LockSet) -> None:

@@ -1,4 +1,4 @@
-"""A node: anything that holds a disk's bytes, with one small interface.
+"""A node: an object that holds a disk's bytes, with one small interface.
 
 A format sits on a file, a filter on a format, a drive on top. All calls block, and may come from several
 threads at once; offsets and lengths are in bytes, and lie within ``size`` (the caller checks).
@@ -19,9 +19,9 @@ class Kind(enum.Enum):
 
     DATA = "data"
     ZERO = "zero"
-    """Reads as zeros, and nothing needs to be read to know it."""
+    """Known to read as zeros without reading it."""
     BACKING = "backing"
-    """Not allocated here: left to the backing node, and zeros where there is none."""
+    """Not allocated in this node: its bytes are the backing node's, or zeros without one."""
 
 
 class Extent(NamedTuple):
@@ -37,7 +37,7 @@ class Extent(NamedTuple):
 
 
 class Node(Protocol):
-    """What the copy engine, the NBD server and every filter see of a disk."""
+    """The interface through which the copy engine, the NBD server and filters use a disk."""
 
     @property
     def size(self) -> int:
@@ -49,7 +49,7 @@ class Node(Protocol):
 
     @property
     def backing(self) -> Node | None:
-        """Where the bytes of BACKING extents come from, as far as it reaches; behind its end are zeros."""
+        """The node that has the bytes of BACKING extents; beyond its end they are zeros."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the whole buffer from ``offset``."""
@@ -58,26 +58,26 @@ class Node(Protocol):
         """Write all of ``data`` at ``offset``."""
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
-        """Make a range read as zeros; with ``unmap`` its storage may be given back."""
+        """Make a range read as zeros; with ``unmap`` its storage may be freed."""
 
     def discard(self, offset: int, length: int) -> None:
-        """Say that a range's content is no longer needed. On return it reads as zeros or as before."""
+        """Declare a range's content unneeded. Afterwards it reads as zeros or as before."""
 
     def flush(self) -> None:
-        """Return when all that was written before is on stable storage."""
+        """Return when all earlier writes are on stable storage."""
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        """Yield the states of a range, in order and without gaps; neighbours may be of one kind."""
+        """Yield the extents of a range in order and without gaps; neighbours may be of one kind."""
 
     def resize(self, size: int) -> None:
-        """Change the virtual size; what is new reads as zeros."""
+        """Change the virtual size; a new part reads as zeros."""
 
     def close(self) -> None:
-        """Give up the files and their locks; a second call does nothing."""
+        """Close the files and release their locks; a second call does nothing."""
 
 
 class Filter:
-    """A node that passes every call to ``child``: the base of those that change one thing."""
+    """A node that passes every call to ``child``; filters derive from it and change one thing."""
 
     def __init__(self, child: Node) -> None:
         self.child = child

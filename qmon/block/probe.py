@@ -1,4 +1,4 @@
-"""Tells an image's format by its first bytes."""
+"""Probes an image's format: looks at its first bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 HEAD_BYTES = 512
 
 _QCOW2 = b"QFI\xfb"
-# The formats of QEMU's that have a magic; they must not be taken for raw, even though they can't be opened.
+# QEMU's formats with a magic that qmon can't open. They are named so that they are not taken for raw.
 _FOREIGN = {
     b"QFI\xfb\0\0\0\1": "qcow",
     b"QED\0": "qed",
@@ -25,7 +25,7 @@ _VDI_PLACE, _VDI_MAGIC = 0x40, b"\x7f\x10\xda\xbe"
 
 
 def format_of(head: bytes) -> str:
-    """The format of an image that begins so; what no format claims is raw."""
+    """Return the format of an image with these first bytes; ``raw`` if no format matches."""
     for magic, name in _FOREIGN.items():
         if head.startswith(magic):
             return name
@@ -35,8 +35,8 @@ def format_of(head: bytes) -> str:
 
 
 def probe_format(path: str) -> str:
-    """The format of an image file. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is not waited for
+    """Return the format of an image file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # don't wait for a FIFO's writer
     try:
         return format_of(os.read(descriptor, HEAD_BYTES))
     finally:

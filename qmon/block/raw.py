@@ -17,9 +17,9 @@ SECTOR = 512
 
 
 class RawNode:
-    """A raw image. With ``lock`` it holds ``locks``, else those of a running guest's disk. Raises OSError.
+    """A raw image. With ``lock`` it holds ``locks``, by default those of a running guest's disk.
 
-    With ``direct`` it is read past what this host has cached.
+    With ``direct`` reads bypass this host's page cache. Raises OSError.
     """
 
     format = "raw"
@@ -71,7 +71,7 @@ class RawNode:
         return self._file.extents(offset, length)
 
     def resize(self, size: int) -> None:
-        """Held only while it lasts, the resize permission keeps out who relies on the size."""
+        """Resize the file. The resize lock, held meanwhile, excludes programs that rely on the size."""
         self._file.change_locks(self._locks.with_used(Permission.RESIZE))
         try:
             self._file.resize(size)
@@ -92,7 +92,7 @@ class RawNode:
         self._locks = locks
 
     def leave_to_backing(self, offset: int, length: int) -> None:
-        raise OSError(errno.ENOTSUP, "only a qcow2 image has what can be left to a backing image")
+        raise OSError(errno.ENOTSUP, "a raw image has no backing image: only qcow2 images have one")
 
     @property
     def internal(self) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Which ranges of a disk were written last: a short memory, for who compares disks."""
+"""Remembers the ranges of a disk that were written last. Comparisons of two disks start with these."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from qmon.block.dirty import DirtyMap
 from qmon.block.node import Buffer, Filter, Node
 
 KEPT = 2048
-"""Ranges that are remembered at least, once so many were written; at most twice as many: about 0.5 MB."""
+"""The least number of ranges to remember. At most twice as many are kept, which take about 0.5 MB."""
 
 GRAIN = 4096
 
 PIECE = 64 << 10
-"""The longest range that is given out."""
+"""The longest range that ``newest`` returns."""
 
 
 class RecentWrites:
-    """The ranges that were written last, and all that is written while somebody watches.
+    """The ranges that were written last; between ``watch`` and ``unwatch`` also a map of all writes.
 
-    ``note`` is called by several threads at once, for each write, so it takes no lock: it relies on single
-    operations of a dict being whole. What two of them do at the same moment costs at worst a few of the
-    oldest ranges.
+    Several threads call ``note`` for each write, so it takes no lock: it relies on atomic operations of a
+    dict. Two calls at the same moment lose at worst a few of the oldest ranges.
     """
 
     def __init__(self) -> None:
@@ -31,7 +30,7 @@ class RecentWrites:
         self._watched: DirtyMap | None = None
 
     def note(self, offset: int, length: int) -> None:
-        """A range may have changed; its bytes have landed."""
+        """Note that a range was written, or may have been, after the write has ended."""
         young = self._young
         young[offset, length] = None
         if len(young) > KEPT:
@@ -40,19 +39,19 @@ class RecentWrites:
             watched.mark(offset, length)
 
     def watch(self, size: int) -> DirtyMap:
-        """Mark from now on what is written; of requests under way, those that land later are marked, too."""
+        """Start to mark all writes in the returned map, including requests that are still under way."""
         self._watched = DirtyMap(size)
         return self._watched
 
     def unwatch(self) -> None:
-        """Mark no more."""
+        """Stop marking."""
         self._watched = None
 
     def newest(self, size: int, most: int, most_bytes: int) -> list[tuple[int, int]]:
-        """What was written last within ``size``, newest first, as (offset, length) in bytes.
+        """Return the last written ranges within ``size``, newest first, as (offset, length) in bytes.
 
-        At most ``most`` ranges, and ``most_bytes`` in all. Each has at most PIECE bytes: of a longer write
-        these are its beginning and its end.
+        These are at most ``most`` ranges with ``most_bytes`` in all, each of at most PIECE bytes. A longer
+        write is represented by its beginning and its end.
         """
         found: dict[tuple[int, int], None] = {}
         total = 0
@@ -67,12 +66,12 @@ class RecentWrites:
 
 
 def _backwards(ranges: dict[tuple[int, int], None]) -> Iterator[tuple[int, int]]:
-    """The last first; others may add to them meanwhile."""
+    """Yield the ranges, newest first; other threads may add ranges meanwhile."""
     return reversed(ranges.copy())
 
 
 def _ends(offset: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-    """A range's first and last bytes, out to multiples of GRAIN; once where that is all of it."""
+    """Yield the first and the last piece of a range, aligned to GRAIN; a short range is one piece."""
     start, stop = offset // GRAIN * GRAIN, min(-(-end // GRAIN) * GRAIN, size)
     if start < stop:
         yield start, min(PIECE, stop - start)
@@ -82,7 +81,7 @@ def _ends(offset: int, end: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 class RecentFilter(Filter):
-    """Notes what is changed through it: after the change has landed, also when it failed."""
+    """Notes every range that is changed: after the change, also if it failed."""
 
     def __init__(self, child: Node, recent: RecentWrites) -> None:
         super().__init__(child)

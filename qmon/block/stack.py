@@ -1,4 +1,4 @@
-"""The nodes that a drive's requests pass: its image at the bottom, filters above it."""
+"""The stack of nodes that a drive's requests pass: filters, and its image at the bottom."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _F = TypeVar("_F", bound=Filter)
 
 
 class NodeStack:
-    """Data threads read ``top`` for each request; the other calls are thread-safe.
+    """The nodes of one drive. Data threads read ``top`` for each request; the other calls are thread-safe.
 
-    Push while the drive's gate is closed and drained, so that no request misses the new filter. Pop at any
-    time: requests inside the filter still pass through it to its child.
+    Push only while the drive's gate is closed and drained, so that no request misses the new filter. Pop at
+    any time: requests inside the filter still pass through it to its child.
     """
 
     def __init__(self, node: Node) -> None:
@@ -23,18 +23,18 @@ class NodeStack:
         self._lock = threading.Lock()
 
     def put(self, node: Node) -> None:
-        """Replace the whole stack, as when an image was opened or closed."""
+        """Replace the whole stack, for example when an image was opened or closed."""
         with self._lock:
             self.top = node
 
     def push(self, make: Callable[[Node], _F]) -> _F:
-        """Put a filter on top; ``make`` takes what is to be its child."""
+        """Put a filter on top and return it; ``make(child)`` makes it."""
         with self._lock:
             self.top = made = make(self.top)
         return made
 
     def pop(self, popped: Filter) -> None:
-        """Take a filter out, wherever it is; nothing when the stack was replaced meanwhile."""
+        """Remove a filter, wherever it is. Does nothing if the stack was replaced meanwhile."""
         with self._lock:
             if self.top is popped:
                 self.top = popped.child
@@ -43,7 +43,7 @@ class NodeStack:
                     each.child = popped.child
 
     def has(self, kind: type[Filter]) -> bool:
-        """Whether a filter of this kind is there."""
+        """Whether the stack has a filter of this kind."""
         with self._lock:
             return any(isinstance(each, kind) for each in self._filters())
 

@@ -1,4 +1,4 @@
-"""Throttling: a filter that holds requests back, so that no more than so many pass in a second."""
+"""Throttling: a filter that delays requests to keep to limits of bytes and requests per second."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from qmon.block.gate import Gate
 from qmon.block.node import Buffer, Filter, Node
 
 BURST_PART = 10
-"""Where no burst is given, a tenth of a second's worth may pass at once, as with QEMU."""
+"""Without an explicit burst, a tenth of a second's worth may pass at once, as in QEMU."""
 
 LONGEST_NAP_SECONDS = 0.5
-"""After so long a request that waits looks at the limits again: they may be others by now."""
+"""How often a waiting request checks the limits again, which may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes (``bps``) and requests (``iops``) in a second, in all, of reads and of writes; 0 is no limit.
+    """Limits of bytes (``bps``) and requests (``iops``) per second: total, reads, writes; 0 is no limit.
 
-    ``_max`` is the burst that may pass at once. A request counts as one more for each ``iops_size`` bytes.
+    ``_max`` is the burst that may pass at once. A request larger than ``iops_size`` bytes counts as several.
     The names are those of block_set_io_throttle (qapi/block-core.json).
     """
 
@@ -40,7 +40,7 @@ class Limits:
     iops_size: int = 0
 
     def __bool__(self) -> bool:
-        """Whether anything is limited."""
+        """Whether there is any limit."""
         return any(getattr(self, each.name) for each in fields(self))
 
 
@@ -48,7 +48,7 @@ NO_LIMITS = Limits()
 
 
 class _Bucket:
-    """Fills with what passes, leaks at the rate: who finds it above its burst waits until it has leaked."""
+    """A leaky bucket: requests fill it, it leaks at the rate; above its burst, requests wait."""
 
     def __init__(self, rate: int, burst: int) -> None:
         self.rate = rate
@@ -67,7 +67,7 @@ class _Bucket:
 
 
 class Throttle:
-    """The limits of one disk, and how much of them is used up. Thread-safe."""
+    """The limits of one disk and their current use. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class Throttle:
         return self._limits
 
     def set(self, limits: Limits, group: str) -> None:
-        """Hold requests to other limits from now on. ``group`` is told, and shared with nobody."""
+        """Set new limits. ``group`` is only a name to report; limits are not shared between disks."""
         with self._lock:
             self._limits = limits
             self.group = group
@@ -93,14 +93,14 @@ class Throttle:
     def wait(self, direction: str, length: int, hurried: Callable[[float], bool]) -> None:
         """Wait until a request of ``length`` bytes may pass; ``direction`` is ``rd`` or ``wr``.
 
-        ``hurried(seconds)`` sleeps that long, or less when it returns True: then nobody waits any more.
+        ``hurried(seconds)`` sleeps that long and returns False, or returns True at once to end the wait.
         """
         while (seconds := self._try(direction, length)) > 0:
             if hurried(min(seconds, LONGEST_NAP_SECONDS)):
                 return
 
     def _try(self, direction: str, length: int) -> float:
-        """Let the request pass and return 0, or return in how many seconds to ask again."""
+        """Let the request pass and return 0, or return after how many seconds to try again."""
         with self._lock:
             met = {
                 name: self._buckets[name]
@@ -118,7 +118,7 @@ class Throttle:
 
 
 class ThrottleFilter(Filter):
-    """Has reads and writes wait inside the gate; when that is to be closed, they pass at once."""
+    """Delays reads and writes inside the gate. When the gate is to be closed, they pass at once."""
 
     def __init__(self, child: Node, throttle: Throttle, gate: Gate) -> None:
         super().__init__(child)

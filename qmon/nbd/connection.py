@@ -1,7 +1,7 @@
 """The transmission phase of one connection: requests from a socket, served from a disk.
 
-doc/proto.md, "Transmission". A thread reads as much as the socket holds, serves every whole request found
-there within one passage of the disk's gate, and answers them all with one send before it blocks again.
+doc/proto.md, "Transmission". A thread reads what the socket has, enters the disk's gate once, serves all
+complete requests, and sends all replies at once before it waits again.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ log = logging.getLogger("qmon.nbd")
 
 LARGE_PIECE = 1280 << 10
 SMALL_PIECE = 64 << 10
-"""So much of a request's data is held at once: all that Linux's own client asks for, or one cluster.
+"""How much of a request's data a connection holds at once. It fits Linux's own client, or one cluster.
 
-A longer request passes piece by piece, so that a client that reads nothing, or sends nothing more, holds no
-more than that. 1 MiB reads by 128 KiB were as fast as by 1 MiB, by 64 KiB 0.75 times.
+A longer request is served piece by piece, so that a client that stops reading or sending binds no more
+memory. 1 MiB reads in pieces of 128 KiB were as fast as whole, in pieces of 64 KiB 0.75 times as fast.
 """
 
 SLACK = 16 << 10
-"""What the buffers for requests and for replies have room for besides."""
+"""Room in the buffers besides the data, for headers and small requests and replies."""
 
 LARGE_BUFFERS = Budget(64 << 20)
-"""What the large buffers of all connections have together; who comes when they are taken gets small ones."""
+"""Limit of the large buffers of all connections. When it is used up, further clients get small ones."""
 
 MAX_EXTENTS = 4096
-"""The most extents that one BLOCK_STATUS looks at; for what is behind them the client asks again."""
+"""The most extents that one BLOCK_STATUS reply covers; the client asks again for the rest."""
 
 LINGER_SECONDS = 0.25
 LINGER_TOTAL_SECONDS = 2.0
-"""How long a connection whose disk has moved waits for one more request to turn away, and for all."""
+"""After a disk has moved, how long its connection waits for a next request, and in all, to refuse them."""
 
 _HEADER = REQUEST.size
 _ESHUTDOWN = int(Error.ESHUTDOWN)
@@ -77,13 +77,13 @@ _STATUS: Mapping[Kind, int] = {
 
 
 def serve(sock: socket.socket, agreement: Agreement) -> None:
-    """Serve a client from the end of its handshake until it leaves: ``Connection.run``."""
+    """Serve a client from the end of its handshake until it disconnects. Raises as ``Connection.run``."""
     with LARGE_BUFFERS.borrow(2 * (LARGE_PIECE + SLACK)) as is_large:
         Connection(sock, agreement, LARGE_PIECE if is_large else SMALL_PIECE).run()
 
 
 class Connection:
-    """Serves one client; ``run`` is its thread's work. ``piece``: so much of a request's data at once."""
+    """Serves one client; its thread calls ``run``. ``piece``: bytes of a request's data held at once."""
 
     def __init__(self, sock: socket.socket, agreement: Agreement, piece: int) -> None:
         export = agreement.export
@@ -105,7 +105,7 @@ class Connection:
         self._poll.register(sock, select.POLLRDHUP)
 
     def run(self) -> None:
-        """Serve until the client leaves, its socket is shut down, or the disk has moved.
+        """Serve until the client disconnects, its socket is shut down, or the disk has moved.
 
         Raises ProtocolError when the client breaks the protocol, OSError when the socket fails.
         """
@@ -127,12 +127,12 @@ class Connection:
                     self._serve_batch()
                 self._socket.sendall(self._replies.take())
         except WaiterGoneError:
-            log.debug("export '%s': a client left while its requests waited", self._name)
+            log.debug("export '%s': a client disconnected while its requests waited", self._name)
         finally:
             self._disk.accounts.close(self._counters)
 
     def _next_request(self) -> tuple[int, int, int, int, int] | None:
-        """Look at the next request, if it can be served now: flags, command, cookie, offset, length."""
+        """Return (flags, command, cookie, offset, length) of the next request, None if it is incomplete."""
         have = self._end - self._start
         if have < _HEADER:
             return None
@@ -149,7 +149,7 @@ class Connection:
         if start == end:
             start = end = 0
         elif start and end > self._piece:
-            # What is there of the next request moves to the front, so that it will fit.
+            # Move the beginning of the next request to the front, so that all of it fits.
             self._requests[: end - start] = self._requests[start:end]
             start, end = 0, end - start
         if self._linger_until is not None:
@@ -168,7 +168,7 @@ class Connection:
         return bool(self._poll.poll(0))
 
     def _enter(self) -> Node | None:
-        """Enter the gate and return the disk's node; nothing, without being inside, when it has moved."""
+        """Enter the gate and return the node. If the disk has moved, return None without entering."""
         if self._linger_until is not None:
             return None
         try:
@@ -183,7 +183,7 @@ class Connection:
             raise
 
     def _serve_batch(self) -> None:
-        """Serve the whole requests in the buffer, as many as there is room for their replies."""
+        """Serve the complete requests in the buffer, as long as their replies fit."""
         node = self._enter()
         try:
             size = 0 if node is None else node.size
@@ -215,14 +215,14 @@ class Connection:
                 self._gate.leave()
 
     def _trace(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
-        """Tell of a request; of one that finds no room for its reply, again when it is served."""
+        """Trace a request. One whose reply does not fit is traced again when it is served."""
         text = "export=%s cookie=%#x type=%d flags=%#x offset=%#x len=%d"
         NBD_RECEIVE_REQUEST(text, self._name, cookie, command, flags, offset, length)
 
     def _serve(
         self, node: Node, command: int, flags: int, cookie: int, offset: int, length: int, data: memoryview
     ) -> bool:
-        """Serve one request and add its reply; return False, with nothing done, when there is no room."""
+        """Serve one request and add its reply; or do nothing and return False if the reply does not fit."""
         replies, counters = self._replies, self._counters
         started = monotonic_ns()
         try:
@@ -258,7 +258,7 @@ class Connection:
         return True
 
     def _flush(self, node: Node) -> None:
-        """Flush once for all requests of this batch that ask for it, before any of them is answered."""
+        """Flush once for all requests of this batch that ask for it, before they are answered."""
         started = monotonic_ns()
         try:
             node.flush()
@@ -271,7 +271,7 @@ class Connection:
             self._unflushed.clear()
 
     def _extents(self, node: Node, flags: int, offset: int, length: int) -> list[tuple[int, int]]:
-        """Pairs of length and status from ``offset`` on, the first at least. Raises OSError."""
+        """Return one or more pairs (length, status) from ``offset`` on. Raises OSError."""
         only_one = bool(flags & REQ_ONE)
         found: list[tuple[int, int]] = []
         most = min(MAX_EXTENTS, self._replies.room // 8)
@@ -286,9 +286,9 @@ class Connection:
         return found
 
     def _serve_long_write(self, flags: int, cookie: int, offset: int, length: int) -> None:
-        """Take a write that is larger than the buffer, each piece from the socket outside the gate.
+        """Serve a write that is larger than the buffer. Pieces are received outside the gate.
 
-        A failed one is taken to its end too: only there the next request begins.
+        All data is received even after an error: the next request begins only after it.
         """
         self._trace(flags, WRITE, cookie, offset, length)
         view = self._requests
@@ -303,7 +303,7 @@ class Connection:
             while have < piece:
                 received = self._socket.recv_into(view[have:piece], 0, socket.MSG_WAITALL)
                 if not received:
-                    raise ConnectionResetError(errno.ECONNRESET, "the client left within a request")
+                    raise ConnectionResetError(errno.ECONNRESET, "the client disconnected within a request")
                 have += received
             if not error:
                 error = self._serve_piece(WRITE, flags, offset, length, done, view[:piece])
@@ -317,7 +317,7 @@ class Connection:
             self._counters.count_write(length, started)
 
     def _serve_long_read(self, flags: int, cookie: int, offset: int, length: int) -> None:
-        """Serve a read that is larger than the buffer, each piece to the socket outside the gate."""
+        """Serve a read that is larger than the buffer. Pieces are sent outside the gate."""
         self._trace(flags, READ, cookie, offset, length)
         self._start += _HEADER
         started = monotonic_ns()
@@ -331,7 +331,7 @@ class Connection:
             self._counters.count_read(length, started)
 
     def _send_in_chunks(self, flags: int, cookie: int, offset: int, length: int) -> int:
-        """Answer with a chunk for each piece; return the error that is to be told by one more."""
+        """Answer with one chunk for each piece; return the error to report in a last chunk, or 0."""
         for done, size in self._pieces(length):
             space = self._replies.space(size)
             if error := self._serve_piece(READ, flags, offset, length, done, space):
@@ -341,10 +341,10 @@ class Connection:
         return 0
 
     def _send_as_a_whole(self, flags: int, cookie: int, offset: int, length: int) -> int:
-        """Answer with a single reply, or return the error that is to be told in its place.
+        """Answer with a single reply and return 0, or return the error to reply with.
 
-        Once the reply has begun, only closing the connection tells of a failure (ConnectionAbortedError). So
-        what does not fit the buffer is read twice, and sent when it could be read to its end.
+        After the header is sent, a failure can only close the connection (ConnectionAbortedError). So data
+        that does not fit the buffer is read twice: first to its end as a check, then to be sent.
         """
         for done, size in self._pieces(length):
             if error := self._serve_piece(READ, flags, offset, length, done, self._replies.rest(size)):
@@ -352,19 +352,19 @@ class Connection:
         self._replies.begin_data(cookie, offset, length)
         for done, size in self._pieces(length):
             if self._serve_piece(READ, flags, offset, length, done, self._replies.rest(size)):
-                raise ConnectionAbortedError(errno.ECONNABORTED, "a read failed whose reply had begun")
+                raise ConnectionAbortedError(errno.ECONNABORTED, "a read failed after its reply had begun")
             self._replies.filled += size
             self._socket.sendall(self._replies.take())
         return 0
 
     def _pieces(self, length: int) -> Iterator[tuple[int, int]]:
-        """Where in a long request each of its pieces begins, and how long it is."""
+        """Yield (position, length) of each piece of a long request."""
         return ((done, min(self._piece, length - done)) for done in range(0, length, self._piece))
 
     def _serve_piece(
         self, command: int, flags: int, offset: int, length: int, done: int, piece: memoryview
     ) -> int:
-        """Read or write one piece of a long request, inside the gate; return the protocol's error value."""
+        """Enter the gate and read or write one piece of a long request; return an NBD error value or 0."""
         node = self._enter()
         if node is None:
             return _ESHUTDOWN

@@ -1,4 +1,4 @@
-"""The numbers of the NBD protocol, under the names of its document (doc/proto.md), prefixes left off.
+"""The numbers of the NBD protocol, named as in its document (doc/proto.md) without the prefixes.
 
 The document: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
 """
@@ -28,7 +28,7 @@ SIMPLE_REPLY = struct.Struct(">IIQ")
 CHUNK = struct.Struct(">IHHQI")
 """magic, flags, type, cookie, length of the payload"""
 DATA_CHUNK = struct.Struct(">IHHQIQ")
-"""A chunk of type OFFSET_DATA up to its data: the fields of CHUNK, and the offset."""
+"""The head of a chunk of type OFFSET_DATA: the fields of CHUNK and the offset."""
 
 MAX_STRING = 4096
 """The longest name or message in bytes ("Conventions")."""
@@ -150,7 +150,7 @@ class State(enum.IntFlag):
 
 
 class Error(enum.IntEnum):
-    """ "Error values" NBD_E*; not the system's, though they look alike."""
+    """ "Error values" NBD_E*. They are the protocol's numbers, not the host's ``errno``."""
 
     NONE = 0
     EPERM = 1

@@ -1,4 +1,4 @@
-"""What the server serves: a disk under a name."""
+"""An export: a disk that the NBD server offers under a name."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from qmon.nbd.constants import TransmissionFlag
 
 
 class Disk(Protocol):
-    """A drive, as the server sees it."""
+    """The part of a drive that the server uses."""
 
     @property
     def node(self) -> Node:
-        """The top node of now; it may be another whenever the gate has been closed in between."""
+        """The current top node. It may change while the gate is closed."""
 
     @property
     def gate(self) -> Gate:
-        """Where requests wait; always the same one."""
+        """The gate that holds requests; it never changes."""
 
     @property
     def accounts(self) -> Accounts:
-        """Where each connection counts what it does."""
+        """The statistics to which each connection adds its requests."""
 
 
 def _nobody(is_read: bool, failure: OSError) -> None:
-    """Who wants to hear of no failure."""
+    """The default of ``Export.failed``: does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One disk under one name, at most MAX_STRING bytes of UTF-8; several exports may show one disk.
+    """One disk under one name of at most MAX_STRING bytes of UTF-8. A disk may have several exports.
 
-    ``failed`` is told, by the connection's thread, of each request on which the disk failed.
+    The connection's thread calls ``failed`` for each request that fails on the disk.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Export:
     failed: Callable[[bool, OSError], None] = _nobody
 
     def flags(self, *, structured: bool) -> TransmissionFlag:
-        """What a client may do here; ``structured`` says that it takes structured replies."""
+        """Return the transmission flags; ``structured``: the client has negotiated structured replies."""
         flags = (
             TransmissionFlag.HAS_FLAGS
             | TransmissionFlag.SEND_FLUSH

@@ -1,4 +1,4 @@
-"""The failures of a disk: what a client, the figures and the log are told of them."""
+"""Failed requests: turns a disk's error into an NBD error, counts it and logs it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _FAILED: Mapping[int, str] = {
     Command.TRIM: "failed_unmap_operations",
     Command.FLUSH: "failed_flush_operations",
 }
-"""The figure in which a failed request is counted."""
+"""The counter of failed requests of each command."""
 
 
 class Failures:
-    """Those that one connection meets; for its thread."""
+    """The failed requests of one connection; used by its thread only."""
 
     def __init__(self, export: Export, counters: Counters) -> None:
         self._export = export
@@ -45,7 +45,7 @@ class Failures:
         self._told: set[int | None] = set()
 
     def tell(self, raised: OSError | MemoryError, command: int, offset: int, length: int) -> int:
-        """The protocol's error value for what a node raised; the log is told once for each errno."""
+        """Return the NBD error value for a node's exception; log each errno once."""
         failure = as_os_error(raised)
         figure = _FAILED.get(command)
         if figure is not None:

@@ -1,4 +1,4 @@
-"""The handshake phase, without a socket: bytes of the client in, bytes for the client out.
+"""The handshake phase, without a socket: takes the client's bytes and returns the server's.
 
 doc/proto.md, "Handshake" and "Option types"; fixed newstyle only, no TLS.
 """
@@ -35,7 +35,7 @@ MAX_OPTION_DATA = 64 << 10
 """The longest option data that is kept; a longer one is skipped and refused."""
 
 MAX_REPLIES = 64 << 10
-"""When so much is to be sent, no further option is looked at: many short ones ask for long replies."""
+"""Replies to collect before they are sent. A limit, because many short options can ask for long replies."""
 
 ALLOCATION_CONTEXT_ID = 1
 _CONTEXT_NAMESPACE = "base:"
@@ -44,23 +44,23 @@ _ZEROES_AFTER_EXPORT_NAME = bytes(124)
 
 
 class ProtocolError(QmonError):
-    """The client broke the protocol in a way that only closing the connection answers."""
+    """The client broke the protocol, so the connection must be closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What the transmission phase begins with."""
+    """The result of a handshake, for the transmission phase."""
 
     export: Export
     structured: bool
     allocation: bool
     """Whether the context "base:allocation" was selected."""
     rest: bytes
-    """What the client had sent behind its last option."""
+    """The bytes that the client has sent after its last option."""
 
 
 class _OptionError(Exception):
-    """An option is refused; the client may go on with another."""
+    """An option is refused; the client may send another one."""
 
     def __init__(self, reply: OptionReply, text: str) -> None:
         super().__init__(text)
@@ -68,9 +68,9 @@ class _OptionError(Exception):
 
 
 class Handshake:
-    """One client's handshake: send ``greeting()``, then what ``feed`` returns, until it is over.
+    """One client's handshake: send ``greeting()``, then all that ``feed`` returns, until it is over.
 
-    It is over when ``agreement`` is set, or when ``finished`` is: then the connection closes.
+    It is over when ``agreement`` is set, or when ``finished`` is; in the latter case close the connection.
     """
 
     def __init__(self, exports: Callable[[], Mapping[str, Export]]) -> None:
@@ -94,14 +94,14 @@ class Handshake:
         }
 
     def greeting(self) -> bytes:
-        """What the server sends first."""
+        """Return the server's first bytes."""
         return GREETING.pack(INIT_PASSWD, IHAVEOPT, _SERVER_FLAGS)
 
     def feed(self, data: bytes | memoryview) -> bytes:
-        """Take bytes as they arrive, split anywhere; return the replies to send.
+        """Take bytes as they arrive, in pieces of any size; return the replies to send.
 
-        When these are sent there may be more, with no bytes added. Raises ProtocolError. Keeps at most
-        MAX_OPTION_DATA bytes and what it was given last.
+        After sending, call it again with no bytes until it returns none. Raises ProtocolError. It keeps at
+        most MAX_OPTION_DATA bytes besides ``data``.
         """
         self._received += data
         replies = bytearray()
@@ -158,7 +158,7 @@ class Handshake:
         except _OptionError as error:
             return _reply(option, error.reply, str(error).encode()[:MAX_STRING])
 
-    # The options, in the order of their numbers
+    # The options by number
 
     def _export_name(self, data: bytes) -> bytes:
         try:
@@ -238,7 +238,7 @@ class Handshake:
         return export, queries
 
     def _find(self, raw_name: bytes) -> Export:
-        """Find an export; the empty name is the only one there is."""
+        """Find an export by name; the empty name means the only export. Raises _OptionError."""
         exports = self._exports()
         name = raw_name.decode(errors="replace")
         export = exports.get(name)
@@ -248,7 +248,9 @@ class Handshake:
             known = ", ".join(f"'{known}'" for known in exports) or "none"
             raise _OptionError(OptionReply.ERR_UNKNOWN, f"export '{name}' not present; exports here: {known}")
         if export.disk.gate.is_shut:
-            raise _OptionError(OptionReply.ERR_SHUTDOWN, f"the disk of export '{export.name}' has moved away")
+            raise _OptionError(
+                OptionReply.ERR_SHUTDOWN, f"the disk of export '{export.name}' has moved to another host"
+            )
         return export
 
     def _agree(self, export: Export) -> None:
@@ -261,7 +263,7 @@ class Handshake:
 
 
 class _Fields:
-    """Reads an option's data from its start; whatever does not fit is ERR_INVALID."""
+    """Reads the fields of an option's data in order. Raises _OptionError with ERR_INVALID for wrong data."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -285,7 +287,7 @@ class _Fields:
 
     def end(self) -> None:
         if self._position < len(self._data):
-            raise _OptionError(OptionReply.ERR_INVALID, "option data goes on behind its end")
+            raise _OptionError(OptionReply.ERR_INVALID, "option data is longer than its fields")
 
 
 def _expect_empty(option: Option, data: bytes) -> None:

@@ -1,7 +1,7 @@
-"""The replies of a connection, packed into one buffer until they are sent together.
+"""Packs the replies of a connection into one buffer, to be sent together.
 
-doc/proto.md, "Simple reply message" and "Structured reply chunk message". Where structured replies were
-agreed, reads and block status get them; a simple reply stays right for all that carry no payload.
+doc/proto.md, "Simple reply message" and "Structured reply chunk message". If structured replies were
+negotiated, reads and block status get them; commands without a payload in the reply get simple ones.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _ERROR = struct.Struct(">IH")
 _ERROR_FIELD = struct.Struct(">I")
 _EXTENT = struct.Struct(">II")
 _SMALL_REPLY = 256
-"""More than any reply takes that carries neither data nor extents."""
+"""More bytes than any reply without data and extents takes."""
 
 
 def allocate(size: int) -> memoryview:
-    """A zeroed buffer whose pages cost nothing until they are used (a bytearray's all are at once)."""
+    """Return a zeroed buffer. Unlike a bytearray's, its pages take no memory until they are written."""
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
@@ -48,27 +48,26 @@ class Replies:
         self.filled = 0
 
     def take(self) -> memoryview:
-        """Everything packed so far; from here on the buffer is empty, and what was taken valid until the next
-        reply is added."""
+        """Empty the buffer; return the packed replies, which are valid until the next reply is added."""
         packed = self._buffer[: self.filled]
         self.filled = 0
         return packed
 
     def has_room(self, payload: int) -> bool:
-        """Whether a reply with ``payload`` bytes can be added before the others are sent."""
+        """Whether a reply with ``payload`` bytes fits into the buffer."""
         return self.filled + payload <= self.room
 
     def space(self, length: int) -> memoryview:
-        """Where the data of the next reply, a read's, has to be put."""
+        """Return the memory for the data of the next read reply."""
         start = self.filled + self._data_header
         return self._buffer[start : start + length]
 
     def rest(self, length: int) -> memoryview:
-        """Where a piece of the data goes behind ``begin_data``; who puts it there adds to ``filled``."""
+        """Return memory for data after ``begin_data``; the caller fills it and adds to ``filled``."""
         return self._buffer[self.filled : self.filled + length]
 
     def begin_data(self, cookie: int, offset: int, length: int, *, is_last: bool = True) -> None:
-        """Begin to answer a read of so much; its data follows. ``is_last``: no other reply to it does."""
+        """Add the header of a read reply of ``length`` bytes of data. ``is_last``: no other chunk follows."""
         if self.structured:
             DATA_CHUNK.pack_into(
                 self._buffer,
@@ -85,12 +84,12 @@ class Replies:
         self.filled += self._data_header
 
     def add_data(self, cookie: int, offset: int, length: int, *, is_last: bool = True) -> None:
-        """Answer a read whose data is in ``space(length)``; ``length`` is at least 1."""
+        """Add a read reply whose data is already in ``space(length)``; ``length`` is at least 1."""
         self.begin_data(cookie, offset, length, is_last=is_last)
         self.filled += length
 
     def add_done(self, cookie: int, command: int) -> int:
-        """Answer that a request without a payload in its reply succeeded; return the reply's place."""
+        """Add a success reply without payload; return its position."""
         at = self.filled
         if self.structured and command == _READ:
             self._add_chunk(ReplyType.NONE, cookie, b"")
@@ -100,7 +99,7 @@ class Replies:
         return at
 
     def add_error(self, cookie: int, command: int, error: int) -> None:
-        """Answer that a request failed with one of the protocol's error values."""
+        """Add an error reply with an NBD error value."""
         if self.structured and command in (_READ, Command.BLOCK_STATUS):
             text = os.strerror(error).encode()
             self._add_chunk(ReplyType.ERROR, cookie, _ERROR.pack(error, len(text)) + text)
@@ -108,11 +107,11 @@ class Replies:
             self.fail(self.add_done(cookie, command), error)
 
     def fail(self, place: int, error: int) -> None:
-        """Turn the simple reply at ``place`` into a failure, while it has not been taken."""
+        """Turn the simple reply at ``place`` into an error reply. It must not have been taken yet."""
         _ERROR_FIELD.pack_into(self._buffer, place + 4, error)
 
     def add_extents(self, cookie: int, context_id: int, extents: Sequence[tuple[int, int]]) -> None:
-        """Answer BLOCK_STATUS with one or more pairs of a length and its status."""
+        """Add a BLOCK_STATUS reply with one or more pairs (length, status)."""
         payload = b"".join(_EXTENT.pack(*extent) for extent in extents)
         self._add_chunk(ReplyType.BLOCK_STATUS, cookie, struct.pack(">I", context_id) + payload)
 

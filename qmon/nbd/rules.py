@@ -1,4 +1,4 @@
-"""Which requests are served, and what the others are told (doc/proto.md, "Error values")."""
+"""Checks requests before the disk sees them (doc/proto.md, "Error values")."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FUA, NO_HOLE, DF, REQ_ONE = map(
     int, (CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE)
 )
 
-# Clients are known to set FUA on any command ("Command flags").
+# Some clients set FUA on every command ("Command flags").
 _FLAGS: Mapping[int, int] = {
     READ: FUA,
     WRITE: FUA,
@@ -39,7 +39,7 @@ _ENOSPC_PAST_END = frozenset((WRITE, WRITE_ZEROES))
 
 
 class Rules:
-    """What was agreed on with one client."""
+    """The requests that one client may send, by its handshake."""
 
     def __init__(self, agreement: Agreement) -> None:
         self._writable = agreement.export.writable
@@ -49,7 +49,7 @@ class Rules:
             self._known = _STRUCTURED_FLAGS if agreement.structured else _FLAGS
 
     def refusal(self, command: int, flags: int, offset: int, length: int, size: int) -> int:
-        """Why a request is refused before the node sees it ("Error values"), 0 when it is not."""
+        """Return the error value with which a request is refused, 0 if it is valid."""
         known_flags = self._known.get(command)
         if known_flags is None or flags & ~known_flags:
             return Error.EINVAL

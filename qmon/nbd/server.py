@@ -28,23 +28,23 @@ log = logging.getLogger("qmon.nbd")
 
 HANDSHAKE_SECONDS = 10.0
 UNIX_SEND_BUFFER = 1 << 20
-"""Reads of 1 MiB were up to twice as fast with it as with Linux's 208 KiB; TCP sizes its buffers itself."""
+"""1 MiB reads were up to twice as fast as with Linux's default of 208 KiB. TCP adapts its buffers itself."""
 _HANDSHAKE_PIECE = 4096
 _CREDENTIALS = struct.Struct("3i")
 """unix(7), SO_PEERCRED: process, user and group."""
 _ACCEPT_RETRY_SECONDS = 0.5
-"""How long to wait when a client can't be accepted, for want of descriptors mostly."""
+"""How long to wait after a client could not be accepted, mostly for lack of descriptors."""
 _GOODBYE_SECONDS = 0.25
-"""How long a client that may have said goodbye a moment ago is waited for, before it counts as there."""
+"""How long to wait for clients that are just disconnecting before they count as users."""
 _LEAVE_SECONDS = 5.0
-"""The same for one that has closed its end, whose last requests are still served."""
+"""How long to wait for a client that has closed its end while its last requests are served."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """A client that uses an export: its number on this server, and where it is.
+    """A client that uses an export: its number on this server and its address.
 
-    ``address`` is ``HOST:PORT``, or ``process 4711`` of one on a Unix socket.
+    ``address`` is ``HOST:PORT``, or such as ``process 4711`` for a client on a Unix socket.
     """
 
     number: int
@@ -64,23 +64,23 @@ class _Client:
         self.export: Export | None = None
 
     def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
-        """Wake the thread, wherever it waits; under the lock that its socket is closed under."""
+        """Wake the thread from any wait on the socket. Call it with the server's lock held."""
         try:
             self.socket.shutdown(how)
         except OSError as error:
-            log.debug("client %s had gone before it was sent away: %s", self.peer, reason(error))
+            log.debug("client %s had already disconnected: %s", self.peer, reason(error))
 
     def has_closed(self) -> bool:
-        """Whether it will send no more; under the same lock."""
+        """Whether the client has closed its end. Call it with the server's lock held."""
         poll = select.poll()
         poll.register(self.socket, select.POLLRDHUP)
         return bool(poll.poll(0))
 
 
 class NbdServer:
-    """Serves exports to the clients of one listening socket, which it owns from now on.
+    """Serves exports to the clients of one listening socket, which it owns.
 
-    Methods may be called from any thread but those of the server; those that wait for threads say so.
+    Methods may be called from any thread except the server's own. Those that wait for threads say so.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class NbdServer:
         max_connections: int = 0,
         on_change: Callable[[], None] | None = None,
     ) -> None:
-        """``max_connections`` 0 is no limit; more clients wait until one leaves, as QEMU's do.
+        """``max_connections`` 0 means no limit; clients above it wait until one disconnects, as in QEMU.
 
-        ``on_change`` is called, from any thread, when an export or one of its clients comes or goes.
+        ``on_change`` is called, from any thread, when an export or a client is added or removed.
         """
         self._listener = listener
         self._max_connections = max_connections
@@ -104,15 +104,15 @@ class NbdServer:
         self._acceptor = threading.Thread(target=self._accept, name="nbd accept", daemon=True)
 
     def start(self) -> None:
-        """Begin to accept clients. Raises OSError when there is no thread to be had."""
+        """Begin to accept clients. Raises OSError if no thread can be started."""
         start_thread(self._acceptor)
 
     def exports(self) -> Mapping[str, Export]:
-        """The exports of now, by name."""
+        """The current exports by name."""
         return self._exports
 
     def add(self, export: Export) -> None:
-        """Serve one more export. Raises CommandError for a name that is taken or too long."""
+        """Add an export. Raises CommandError for a name that is in use or too long."""
         if len(export.name.encode()) > MAX_STRING:
             raise CommandError(
                 f"export name '{export.name[:40]}...' too long: at most {MAX_STRING} bytes fit"
@@ -124,9 +124,9 @@ class NbdServer:
         self._on_change()
 
     def remove(self, name: str, *, force: bool) -> None:
-        """Take an export away; with ``force`` its clients are thrown out, and their threads waited for.
+        """Remove an export; with ``force`` disconnect its clients and wait for their threads.
 
-        Raises CommandError when there is none of that name or, without ``force``, clients use it.
+        Raises CommandError if there is no such export or, without ``force``, if clients use it.
         """
         with self._changed:
             if not force:
@@ -144,29 +144,29 @@ class NbdServer:
         self._on_change()
 
     def drop(self, name: str) -> None:
-        """Send away the clients of an export whose gate was shut: its disk has moved.
+        """Disconnect the clients of an export whose gate was shut because its disk has moved.
 
-        Requests that came before are turned away with ESHUTDOWN; then each connection closes. Does not wait.
-        Raises CommandError when there is none of that name.
+        Pending requests fail with ESHUTDOWN; then each connection closes. Does not wait.
+        Raises CommandError if there is no such export.
         """
         with self._changed:
             for client in self._users(self._get(name)):
                 client.shutdown(socket.SHUT_RD)
 
     def clients(self, name: str) -> int:
-        """How many clients use an export. Raises CommandError when there is none of that name."""
+        """Return how many clients use an export. Raises CommandError if there is no such export."""
         with self._changed:
             return len(self._users(self._get(name)))
 
     def client_list(self) -> list[ClientInfo]:
-        """The clients that use an export, in the order in which they came."""
+        """Return the clients of an export in the order in which they connected."""
         with self._changed:
             using = [(client, client.export) for client in self._clients if client.export is not None]
             found = [ClientInfo(client.number, export.name, client.address) for client, export in using]
         return sorted(found, key=lambda info: info.number)
 
     def stop(self) -> None:
-        """Close the listener and every connection, and wait until no thread is left."""
+        """Close the listener and all connections; wait until all threads have ended."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -176,7 +176,7 @@ class NbdServer:
         try:
             self._listener.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            log.debug("the listener was closed before: %s", reason(error))
+            log.debug("the listener was already closed: %s", reason(error))
         if self._acceptor.ident is not None:
             self._acceptor.join()
         _join(clients)
@@ -192,7 +192,7 @@ class NbdServer:
         return [client for client in self._clients if client.export is export]
 
     def _see_off(self, export: Export) -> None:
-        """Let those users go that left before now: their threads may not have come to it yet."""
+        """Wait for the threads of clients that have just disconnected: they must not count as users."""
         began = time.monotonic()
         while users := self._users(export):
             all_closed = all(client.has_closed() for client in users)
@@ -210,7 +210,7 @@ class NbdServer:
             try:
                 os.unlink(path)
             except FileNotFoundError:
-                log.debug("%s was removed before", path)
+                log.debug("%s was already removed", path)
 
     def _accept(self) -> None:
         shortage = Shortage(log, "can't accept an NBD client")
@@ -247,7 +247,7 @@ class NbdServer:
                 target=self._run, args=(client,), name=f"nbd client {self._count}", daemon=True
             )
             client.thread = thread
-            # Inside the lock, so that whoever finds the client can join its thread.
+            # Inside the lock, so that the thread of every listed client can be joined.
             start_thread(thread)
             self._clients.add(client)
 
@@ -258,11 +258,11 @@ class NbdServer:
             if agreement is not None:
                 connection.serve(client.socket, agreement)
         except ProtocolError as error:
-            log.warning("NBD client %s is disconnected: %s", client.peer, error)
+            log.warning("NBD client %s was disconnected: %s", client.peer, error)
         except (OSError, MemoryError) as error:
-            log.info("NBD client %s is lost: %s", client.peer, reason(error))
+            log.info("the connection of NBD client %s was lost: %s", client.peer, reason(error))
         except Exception:
-            log.exception("NBD client %s is disconnected by a fault of ours", client.peer)
+            log.exception("NBD client %s was disconnected by an internal error", client.peer)
         finally:
             self._remove_client(client)
 
@@ -275,7 +275,7 @@ class NbdServer:
             self._on_change()
 
     def _shake_hands(self, client: _Client) -> Agreement | None:
-        """Lead the handshake. Returns None when the client left; raises TimeoutError or ProtocolError."""
+        """Do the handshake; return None if the client disconnected. Raises TimeoutError or ProtocolError."""
         handshake = Handshake(self.exports)
         deadline = time.monotonic() + HANDSHAKE_SECONDS
         reply = handshake.greeting()
@@ -304,7 +304,7 @@ class NbdServer:
         return agreement
 
     def _attach(self, client: _Client, export: Export) -> bool:
-        """Count the client as a user of its export, unless that was removed meanwhile."""
+        """Count the client as a user of its export; return False if the export has been removed."""
         with self._changed:
             if self._exports.get(export.name) is not export or self._stopping:
                 return False
@@ -322,14 +322,14 @@ def _tune(sock: socket.socket) -> None:
 
 
 def _address(sock: socket.socket) -> str:
-    """Where a client is; "" when it has gone already."""
+    """Return the address of a client, "" if it has already disconnected."""
     try:
         if sock.family == socket.AF_UNIX:
             credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             return f"process {_CREDENTIALS.unpack(credentials)[0]}"
         host, port, *_ = sock.getpeername()
     except OSError as error:
-        log.debug("where a client is can't be told: %s", reason(error))
+        log.debug("the address of a client is not known: %s", reason(error))
         return ""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

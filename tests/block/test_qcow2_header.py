@@ -95,7 +95,7 @@ def test_a_size_within_a_sector_is_cut_as_qemu_cuts_it() -> None:
         ({"cluster_bits": 8}, "Unsupported cluster size: 2^8"),
         ({"cluster_bits": 22}, "Unsupported cluster size: 2^22"),
         ({"length": 96}, "header too short"),
-        ({"length": 108}, "odd length"),
+        ({"length": 108}, "not a multiple of 8 bytes"),
         ({"length": 1 << 20}, "exceeds cluster size"),
         ({"backing_offset": 1 << 17}, "Invalid backing file offset"),
         ({"backing_offset": 512, "backing_length": 1024}, "Backing file name too long"),

@@ -22,7 +22,7 @@ MOST_BYTES = 4 << 20
 NARROW = 1
 """The order of reference counts that have no room for every snapshot, which is refused then."""
 
-TOO_OFTEN = "referred to too often"
+TOO_OFTEN = "has too many references"
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def test_an_export_whose_disk_has_moved_is_refused_as_shut_down() -> None:
     disk.gate.shut()
     shake = Handshake(lambda: {"d0": Export("d0", disk, writable=True)})
     kind, text = error_of(feed(shake, FLAGS, option(Option.GO, go_data("d0"))))
-    assert (kind, text) == (OptionReply.ERR_SHUTDOWN, "the disk of export 'd0' has moved away")
+    assert (kind, text) == (OptionReply.ERR_SHUTDOWN, "the disk of export 'd0' has moved to another host")
 
 
 @pytest.mark.parametrize("number", [Option.STARTTLS, 11, 4, 99])

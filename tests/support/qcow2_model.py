@@ -119,7 +119,7 @@ class Disk:
         try:
             call()
         except OSError as error:
-            if self.node.header.refcount_order > 2 or "referred to too often" not in str(error):
+            if self.node.header.refcount_order > 2 or "has too many references" not in str(error):
                 raise
             return False
         return True
@@ -137,7 +137,7 @@ class Disk:
         layers = look_at_image(str(self.image), "qcow2")
         refusals = []
         if self.node.snapshots:
-            refusals.append("what backs its snapshots")
+            refusals.append("its snapshots would change")
         below = layers[1].header
         if below is not None and below.version == 2 and below.snapshots and layers[1].size < self.node.size:
             refusals.append("v2 image which has snapshots")

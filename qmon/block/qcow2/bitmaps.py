@@ -1,4 +1,4 @@
-"""The directory of persistent bitmaps, read (QEMU, docs/interop/qcow2, "Bitmaps")."""
+"""Reads the directory of persistent bitmaps (QEMU, docs/interop/qcow2, "Bitmaps")."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIRTY_TRACKING = 1
 
 
 class Flag(enum.IntFlag):
-    """What is said of a bitmap."""
+    """The flags of a bitmap's entry."""
 
     IN_USE = 1
     AUTO = 2
@@ -28,9 +28,9 @@ class Flag(enum.IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Bitmap:
-    """One entry; its table begins at an offset in bytes, and has so many entries of 8 bytes.
+    """One entry of the directory. ``table_offset`` is in bytes; the table's entries have 8 bytes each.
 
-    Nobody has looked whether that is in the file.
+    The table's place is not checked: it may be outside the file.
     """
 
     name: bytes
@@ -42,12 +42,12 @@ class Bitmap:
 
     @property
     def shown_name(self) -> str:
-        """Up to a null byte, as QEMU reads it."""
+        """The name up to a null byte, as QEMU reads it."""
         return self.name.split(b"\0")[0].decode(errors="replace")
 
     @property
     def is_known(self) -> bool:
-        """Whether all that is said of it means something; QEMU opens no image with another one."""
+        """Whether its flags and type are known. QEMU refuses an image with a bitmap of which they are not."""
         return (
             self.kind == _DIRTY_TRACKING
             and not self.flags & ~sum(Flag)
@@ -58,7 +58,7 @@ class Bitmap:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Where the directory lies in the file, in bytes, and what is in it."""
+    """The directory: its offset and length in the file in bytes, and its bitmaps."""
 
     offset: int
     length: int
@@ -66,9 +66,9 @@ class Directory:
 
 
 def read_directory(file: FileNode, header: Header) -> Directory | None:
-    """The directory as it is in the file; None without one, or where it is not kept up.
+    """Read the directory; return None if the image has none, or if the bitmaps are not up to date.
 
-    Raises Qcow2Error for one that is damaged, OSError.
+    Raises Qcow2Error if it is damaged, OSError.
     """
     if header.bitmaps is None or not header.autoclear & Autoclear.BITMAPS:
         return None
@@ -77,7 +77,7 @@ def read_directory(file: FileNode, header: Header) -> Directory | None:
     number, _, length, offset = _EXTENSION.unpack_from(header.bitmaps)
     file_size = file.size
     if length > min(_MAX_DIRECTORY_BYTES, file_size) or offset + length > file_size:
-        raise Qcow2Error("the directory of bitmaps lies outside the file")
+        raise Qcow2Error("the bitmap directory lies outside the file")
     if number > _MAX_BITMAPS:
         raise Qcow2Error(f"there are more than {_MAX_BITMAPS} bitmaps")
     data = bytearray(length)
@@ -86,11 +86,11 @@ def read_directory(file: FileNode, header: Header) -> Directory | None:
 
 
 def read_listed(file: FileNode, header: Header) -> tuple[Bitmap, ...]:
-    """The bitmaps that can be told of: none where anything in the directory is damaged. Raises OSError."""
+    """Return the bitmaps to list: none if the directory is damaged. Raises OSError."""
     try:
         directory = read_directory(file, header)
     except Qcow2Error:
-        return ()  # who only reads the disk needs none of it
+        return ()  # reading the disk does not need the bitmaps
     if directory is None or not all(bitmap.is_known for bitmap in directory.bitmaps):
         return ()
     return directory.bitmaps
@@ -101,12 +101,12 @@ def _parse(data: bytearray, number: int) -> tuple[Bitmap, ...]:
     position = 0
     for _ in range(number):
         if position + _ENTRY.size > len(data):
-            raise Qcow2Error("the directory of bitmaps is damaged")
+            raise Qcow2Error("the bitmap directory is damaged")
         table, entries, flags, kind, granularity, name_length, extra = _ENTRY.unpack_from(data, position)
         name_start = position + _ENTRY.size + extra
         position += -(-(_ENTRY.size + extra + name_length) // 8) * 8
         if position > len(data):
-            raise Qcow2Error("the directory of bitmaps is damaged")
+            raise Qcow2Error("the bitmap directory is damaged")
         name = bytes(data[name_start : name_start + name_length])
         found.append(Bitmap(name, flags, kind, granularity, table, entries))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""A set of clusters that stays small in memory: millions of them at eight bytes each."""
+"""A compact set of cluster numbers: millions of them take eight bytes each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from qmon.block.qcow2.entries import Entries
 
 _SORTED_AT_ONCE = 1 << 18
-"""A list of numbers takes five times the memory of an array of them."""
+"""Numbers that are sorted at once, as a list. A list takes five times the memory of an array."""
 
 _FEWEST_MERGED = 4096
 
 
 def sorted_array(numbers: Entries) -> Entries:
-    """The same numbers in order; those that are given may be changed."""
+    """Return the numbers sorted; the argument may be modified."""
     if all(map(operator.le, numbers, itertools.islice(numbers, 1, None))):
         return numbers
     starts = range(0, len(numbers), _SORTED_AT_ONCE)
@@ -27,7 +27,7 @@ def sorted_array(numbers: Entries) -> Entries:
 
 
 class ClusterSet:
-    """Numbers of clusters. Most lie in a sorted array, what was changed since in sets beside it."""
+    """A set of cluster numbers: most in a sorted array, recent changes in sets beside it."""
 
     def __init__(self) -> None:
         self._sorted: Entries = array("Q")
@@ -52,13 +52,13 @@ class ClusterSet:
             self.add(cluster)
 
     def add_sorted(self, clusters: Entries) -> None:
-        """Add many at once, which are in order; some may come twice."""
+        """Add many sorted numbers; duplicates are allowed."""
         self._added.difference_update(clusters)
         self._taken.difference_update(clusters)
         self._merge(clusters)
 
     def add_set(self, other: ClusterSet) -> None:
-        """Add all that another set holds; it is not changed."""
+        """Add all numbers of another set, which is not changed."""
         other._merge()
         self.add_sorted(other._sorted)
 
@@ -74,7 +74,7 @@ class ClusterSet:
             self.discard(cluster)
 
     def meets(self, first: int, stop: int) -> bool:
-        """Whether it holds any cluster from ``first`` to before ``stop``."""
+        """Whether it contains a cluster from ``first`` to ``stop - 1``."""
         if self._added and not self._added.isdisjoint(range(first, stop)):
             return True
         place = bisect_left(self._sorted, first)

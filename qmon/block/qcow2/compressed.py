@@ -1,4 +1,4 @@
-"""Compressed clusters: where their bytes lie, and how they are unpacked.
+"""Compressed clusters: finds and decompresses them.
 
 QEMU, docs/interop/qcow2, "Compressed Clusters Descriptor".
 """
@@ -20,7 +20,7 @@ _OFFSET_LIMIT = 1 << 56
 
 
 def place(entry: int, cluster_bits: int) -> tuple[int, int]:
-    """The (offset, length) in the file of the compressed cluster of an L2 entry, to a sector's end."""
+    """Return (offset, length) in the file of an L2 entry's compressed data, extended to a sector's end."""
     split = 62 - (cluster_bits - 8)
     offset = entry & ((1 << split) - 1)
     more_sectors = (entry & ((1 << 62) - 1)) >> split
@@ -28,7 +28,7 @@ def place(entry: int, cluster_bits: int) -> tuple[int, int]:
 
 
 def clusters(entry: int, cluster_bits: int) -> range:
-    """The clusters of the file that hold the sectors of a compressed cluster: each counts it once."""
+    """Return the clusters of the file that a compressed cluster touches; it has one reference to each."""
     offset, length = place(entry, cluster_bits)
     return range(offset >> cluster_bits, ((offset + length - 1) >> cluster_bits) + 1)
 
@@ -45,9 +45,9 @@ class Decompressor:
         self._lock = threading.Lock()
 
     def cluster(self, entry: int) -> bytes:
-        """The content of the cluster that an L2 entry stands for. Raises OSError, EIO for damaged data.
+        """Return the decompressed cluster of an L2 entry. Raises OSError; EIO for damaged data.
 
-        An entry means the same for as long as the image is open: nothing is written compressed.
+        The result may be cached as long as the image is open: qmon never writes compressed data.
         """
         with self._lock:
             content = self._kept.get(entry)
@@ -70,7 +70,7 @@ class Decompressor:
 
 
 def _unpack_zlib(packed: bytes, length: int) -> bytes:
-    """Raw deflate; what lies behind its end is another cluster's. Returns other lengths for damaged data."""
+    """Decompress raw deflate data and ignore bytes after its end; damaged data gives another length."""
     try:
         return zlib.decompressobj(-15).decompress(packed, length)
     except zlib.error:
@@ -81,7 +81,7 @@ def _zstd_unpacker() -> Callable[[bytes, int], bytes]:
     try:
         import zstandard
     except ImportError:
-        raise Qcow2Error("the image is compressed by zstd: install the Python package zstandard") from None
+        raise Qcow2Error("the image is compressed with zstd: install the Python package zstandard") from None
 
     def unpack(packed: bytes, length: int) -> bytes:
         try:

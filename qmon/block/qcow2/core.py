@@ -1,4 +1,4 @@
-"""An open qcow2 image: its file, its tables and the lock over them, and how it is read."""
+"""The core of an open qcow2 image: its file, its tables and their lock, and reading."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 
 CACHE_BYTES = 16 << 20
 BACKING_CACHE_BYTES = 4 << 20
-"""Of L2 tables, for the image of a drive and for each one below it."""
+"""Cache sizes of L2 tables: for a drive's top image, and for each backing image."""
 
 MAX_SNAPSHOTS_L1_ENTRIES = 1 << 19
-"""Of all snapshots together, up to which their tables are looked at before the image is written."""
+"""The most L1 entries of all snapshots together for which their L2 tables are checked before writing."""
 
 _ZEROS = bytes(1 << 20)
 _KINDS = {
@@ -34,7 +34,7 @@ _KINDS = {
 
 
 def read_header(file: FileNode, *, for_writing: bool) -> Header:
-    """The header of an open file. Raises Qcow2Error, OSError."""
+    """Read the header of an open file. Raises Qcow2Error, OSError."""
     size = file.size
     data = bytearray(min(MAX_HEADER_BYTES, size))
     file.read_into(0, memoryview(data))
@@ -49,18 +49,18 @@ def clear(buffer: memoryview) -> None:
 
 
 class Core:
-    """What reading, writing and flushing share; ``lock`` is held for the tables, never for data.
+    """The state that reading, writing and flushing share. ``lock`` protects the tables, not the data.
 
-    A request looks the tables up under the lock and moves its data without it. What keeps it right then: a
-    cluster that is given up is used for nothing else before every request has ended that began before.
+    A request looks up the tables under the lock and transfers its data without it. This is safe because a
+    freed cluster is not used again before all requests have ended that began before it was freed.
     """
 
     def __init__(self, file: FileNode, data: FileNode | None = None, *, is_backing: bool = False) -> None:
-        """``file``, and ``data`` if the data lies in another, stay the caller's to close. Raises OSError."""
+        """``data`` is an external data file, if any. The caller closes both files. Raises OSError."""
         self.file = file
         self.data = data or file
         self.is_outside = data is not None
-        """Whether data lies in a file of its own, where its clusters are neither found nor counted."""
+        """Whether there is an external data file. Its clusters have fixed places and no reference counts."""
         self.header = header = read_header(file, for_writing=not file.read_only)
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
@@ -76,13 +76,13 @@ class Core:
         cache_bytes = BACKING_CACHE_BYTES if is_backing else CACHE_BYTES
         kept = self._snapshots_tables(file_size) if writable else ClusterSet()
         self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cache_bytes)
-        if not header.is_dirty:  # else the marks are set right before anything is written
+        if not header.is_dirty:  # if it is, repair corrects the marks before anything is written
             self.mapping.check_not_own(kept)
         self.metadata.add_set(kept)
         self.decompressor = Decompressor(file, header)
 
     def _fixed_clusters(self, header: Header) -> ClusterSet:
-        """The clusters of the header, the L1 tables and the snapshot table, which hold no data."""
+        """Return the clusters of the header, the L1 tables and the snapshot table."""
         size = header.cluster_size
         places = [(0, size), (header.l1_offset, header.l1_entries * 8)]
         places += {(snapshot.l1_offset, snapshot.l1_entries * 8) for snapshot in self.snapshots}
@@ -94,28 +94,28 @@ class Core:
         return clusters
 
     def _snapshots_tables(self, file_size: int) -> ClusterSet:
-        """The L2 tables of the snapshots, none of which lies on another table. Raises Qcow2Error, OSError.
+        """Return the clusters of the snapshots' L2 tables. Raises Qcow2Error if they overlap tables, OSError.
 
-        A write must not land on one of them, which would change the snapshot, or what is free.
+        A write to one of these clusters would change the snapshot or free clusters that are in use.
         """
         found = ClusterSet()
         places = {(snapshot.l1_offset, snapshot.l1_entries) for snapshot in self.snapshots}
         if sum(entries for _, entries in places) > MAX_SNAPSHOTS_L1_ENTRIES:
-            return found  # as QEMU trusts them
+            return found  # too many to check; QEMU does not check them either
         for offset, entries in sorted(places):
             l1 = read_l1(self.file, offset, entries)
             tables, _ = l2_tables(l1, self.header.cluster_bits, file_size, "a snapshot's L1 entry")
             for cluster in tables:
                 if cluster in self.metadata:
                     place = cluster << self.header.cluster_bits
-                    raise Qcow2Error(f"a snapshot's L2 table lies on another table: {place:#x}")
+                    raise Qcow2Error(f"a snapshot's L2 table overlaps another table: {place:#x}")
             found.add_sorted(tables)
         return found
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer from ``offset``. Raises OSError."""
         if not len(buffer):
-            return  # at the disk's end there may be no table to look at
+            return  # at the disk's end there may be no table
         with self.lock:
             place = self.mapping.place(offset, len(buffer), 0)
             runs = self.mapping.runs(offset, len(buffer)) if place < 0 else []
@@ -131,7 +131,7 @@ class Core:
                 self.requests.leave(epoch)
 
     def read_run(self, run: Run, buffer: memoryview) -> None:
-        """Fill a buffer with a run's bytes; without the lock, but as a request. Raises OSError."""
+        """Fill a buffer with a run's bytes. Call it within a request, without the lock. Raises OSError."""
         if run.state == State.DATA:
             self.data.read_into(run.host, buffer)
         elif run.state == State.COMPRESSED:
@@ -146,7 +146,7 @@ class Core:
             clear(buffer)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        """The states of a range, looked up one L2 table after the other."""
+        """Yield the extents of a range; each step looks up one L2 table."""
         end = offset + length
         mapping = self.mapping
         while offset < end:
@@ -165,7 +165,7 @@ class Core:
             offset = stop
 
     def _table_end(self, offset: int) -> int:
-        """Up to where to look at once: the end of an L2 table, or of a row of L1 entries without one."""
+        """Return where one look-up ends: at the end of an L2 table, or of a run of empty L1 entries."""
         mapping = self.mapping
         index = offset >> mapping.table_bits
         if mapping.l1[index]:
@@ -174,10 +174,10 @@ class Core:
         return (following[0] if following else min(len(mapping.l1), index + (1 << 16))) << mapping.table_bits
 
     def is_repaired(self) -> None:
-        """The dirty bit was cleared."""
+        """Note that the dirty bit was cleared."""
         self.set_incompatible(self.header.incompatible & ~Incompatible.DIRTY)
 
     def set_incompatible(self, bits: int) -> None:
-        """The header's bits were changed to these."""
+        """Note that the header's incompatible bits were changed to these."""
         self.header = replace(self.header, incompatible=bits)
         self.damage.incompatible = bits

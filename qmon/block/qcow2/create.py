@@ -1,4 +1,4 @@
-"""Makes an empty qcow2 image over another one, laid out as ``qemu-img create`` lays it out.
+"""Creates an empty qcow2 overlay, with the layout of ``qemu-img create``.
 
 Version 3, clusters of 64 KiB, counts of 16 bits (QEMU, docs/interop/qcow2, "Header").
 """
@@ -29,7 +29,7 @@ _CLUSTER_BITS = 16
 _CLUSTER = 1 << _CLUSTER_BITS
 _REFCOUNT_ORDER = 4
 _REFCOUNT_TABLE, _REFCOUNT_BLOCK, _L1 = 1, 2, 3
-"""The clusters that these lie in; the header's is 0."""
+"""The clusters of these tables; the header is cluster 0."""
 _MAX_BACKING_NAME = 1023
 _MODE = 0o644
 
@@ -43,14 +43,14 @@ _FEATURES = (
     (2, Autoclear.BITMAPS, "bitmaps"),
     (2, Autoclear.RAW_DATA_FILE, "raw external data"),
 )
-"""Kind, bit and name: for programs that don't know a bit to say which one it is."""
+"""Kind, bit and name of each feature. Programs that don't know a feature can name it from this table."""
 
 
 def create_overlay(path: str, size: int, backing_file: str, backing_format: str, locks: LockSet) -> None:
-    """Make a file that holds an empty image of ``size`` bytes over ``backing_file``, on stable storage.
+    """Create an empty overlay of ``size`` bytes on ``backing_file``, and bring it to stable storage.
 
-    Nothing is overwritten: the file must not be there, or be empty and nobody's, for which ``locks`` are held
-    while it is written. A file that was made here is gone again when it can't be written. Raises OSError.
+    Nothing is overwritten: the file must not exist, or be empty and unused. ``locks`` are held while it is
+    written. If writing fails, a file that was created here is removed. Raises OSError.
     """
     header = overlay_header(size, backing_file, backing_format)
     l1_bytes = l1_entries_for(size, _CLUSTER_BITS) * 8
@@ -59,7 +59,7 @@ def create_overlay(path: str, size: int, backing_file: str, backing_format: str,
         file = FileNode(path, read_only=False, locks=locks)
         try:
             if file.size:
-                raise FileExistsError(errno.EEXIST, "it is there already, and not empty")
+                raise FileExistsError(errno.EEXIST, "it already exists and is not empty")
             _write(file, header, l1_bytes)
         finally:
             file.close()
@@ -71,10 +71,10 @@ def create_overlay(path: str, size: int, backing_file: str, backing_format: str,
 
 
 def overlay_header(size: int, backing_file: str, backing_format: str) -> bytes:
-    """The first cluster's beginning, with the backing file's name. Raises OSError for what has no room."""
+    """Return the start of the first cluster, with header and backing file name. Raises OSError."""
     l1_entries = l1_entries_for(size, _CLUSTER_BITS)
     if l1_entries * 8 > MAX_L1_BYTES:
-        raise OSError(errno.EFBIG, "an image of this cluster size can't be so large")
+        raise OSError(errno.EFBIG, "the size is too large for an image with 64 KiB clusters")
     name = os.fsencode(backing_file)
     if len(name) > _MAX_BACKING_NAME:
         raise OSError(errno.EINVAL, f"Backing file name too long: {len(name)} bytes of {_MAX_BACKING_NAME}")
@@ -110,7 +110,7 @@ def _extension(kind: Extension, data: bytes) -> bytes:
 
 
 def _make_empty_file(path: str) -> bool:
-    """Whether the file was made; one that is there is left alone."""
+    """Create an empty file; return False if it already exists."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
     except FileExistsError:
@@ -119,7 +119,7 @@ def _make_empty_file(path: str) -> bool:
 
 
 def _write(file: FileNode, header: bytes, l1_bytes: int) -> None:
-    """The first sector last, which lands as one: the file is an image only when all of it is there."""
+    """Write the first sector last. A sector is written atomically, so a partial file is not an image."""
     used = _L1 + -(-l1_bytes >> _CLUSTER_BITS)
     file.resize((_L1 << _CLUSTER_BITS) + l1_bytes)
     file.write(_REFCOUNT_TABLE << _CLUSTER_BITS, struct.pack(">Q", _REFCOUNT_BLOCK << _CLUSTER_BITS))
@@ -131,7 +131,7 @@ def _write(file: FileNode, header: bytes, l1_bytes: int) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """A file that is new is lost with its folder's entry."""
+    """Sync a folder. Without it a crash could lose the entry of a new file."""
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -1,4 +1,4 @@
-"""What happens when an image turns out to be damaged while it is in use."""
+"""Handles damage that is found in an image while it is in use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ log = logging.getLogger("qmon.qcow2")
 
 
 class Damage:
-    """Says once what is wrong with an image, marks it for others, and keeps it from being written."""
+    """Logs an image's damage once, sets its corrupt bit, and stops writes to it."""
 
     def __init__(self, file: FileNode, header: Header, *, mark: bool) -> None:
-        """With ``mark`` the image gets its corrupt bit, which version 2 does not have."""
+        """``mark``: set the corrupt bit, if the image's version has one (version 2 has none)."""
         self._file = file
         self.incompatible = header.incompatible
         self._mark = mark and header.version >= 3
         self.found = False
 
     def error(self, what: str) -> OSError:
-        """The error that the request which met it ends with."""
+        """Note the damage; return the error for the request that found it."""
         if not self.found:
             self.found = True
             log.error("image '%s' is damaged: %s", self._file.path, what)

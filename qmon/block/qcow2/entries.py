@@ -1,4 +1,4 @@
-"""Tables of numbers of 1 to 64 bits as they lie in the file, in memory: L1, L2, refcounts.
+"""Tables of 1 to 64 bit numbers in memory and in the file's encoding: L1, L2, refcounts.
 
 A table in memory is an array with one element for each entry, so that searches run at C's speed.
 """
@@ -17,13 +17,13 @@ from qmon.block.file import FileNode
 _TYPECODES = {0: "B", 1: "B", 2: "B", 3: "B", 4: "H", 5: "I", 6: "Q"}
 _SWAPPED = sys.byteorder == "little"
 _KEPT_UNSEEN = 16
-"""How many tables that can't be dropped are looked at before the cache may grow by one."""
+"""When the cache is full, how many tables are checked for one that can be dropped before it grows."""
 
 Entries: TypeAlias = "array[int]"
 
 
 class Codec:
-    """Entries of ``1 << order`` bits: small ones fill a byte from its low bits, wide ones are big endian."""
+    """Encodes entries of ``1 << order`` bits: narrow ones from a byte's low bits up, wide ones big endian."""
 
     def __init__(self, order: int) -> None:
         self.bits = 1 << order
@@ -53,7 +53,7 @@ class Codec:
         return array(self._typecode, bytes(split))
 
     def encode(self, entries: Entries) -> bytes:
-        """A number of entries that fills whole bytes, as bytes."""
+        """Return the entries as bytes; their number must fill whole bytes."""
         if self._in_byte <= 1:
             swapped = array(self._typecode, entries)
             if _SWAPPED:
@@ -66,7 +66,7 @@ class Codec:
         return joined.to_bytes(len(data) // self._in_byte, "little")
 
     def dirty_bytes(self, entries: Entries, first: int, last: int) -> tuple[int, bytes]:
-        """Where, in bytes from the table's start, what must be written for the entries first to last."""
+        """Return (offset in the table in bytes, bytes) to write the entries ``first`` to ``last``."""
         first -= first % max(1, self._in_byte)
         last += max(1, self._in_byte) - last % max(1, self._in_byte)
         return first * self.bits // 8, self.encode(entries[first:last])
@@ -77,14 +77,14 @@ CODEC_64 = Codec(6)
 
 @dataclass(eq=False, slots=True)
 class Table:
-    """One cluster full of entries; what was changed and not written down lies from ``first`` to ``last``."""
+    """One cluster of entries. Those that are changed but not written lie from ``first`` to ``last``."""
 
     offset: int
     entries: Entries
     first: int = sys.maxsize
     last: int = -1
     writing: int = field(default=0)
-    """How many writes of it are under way."""
+    """How many writes of this table are under way."""
 
     @property
     def is_dirty(self) -> bool:
@@ -97,7 +97,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What is to be written of one table."""
+    """A pending write of a part of one table."""
 
     table: Table
     first: int
@@ -107,7 +107,7 @@ class Write:
 
 
 class TableCache:
-    """Tables of one kind by their offset; the least used clean ones go first. Not thread-safe."""
+    """A cache of tables of one kind by offset. It drops the least used clean ones first. Not thread-safe."""
 
     def __init__(self, file: FileNode, codec: Codec, table_bytes: int, max_bytes: int) -> None:
         self._file = file
@@ -119,18 +119,18 @@ class TableCache:
 
     @property
     def dirty_is_much(self) -> bool:
-        """Whether what was changed should be written down, so that tables can be dropped again."""
+        """Whether changed tables should be written, because too few can be dropped."""
         return len(self._dirty) * 2 > self._max_tables
 
     def get(self, offset: int) -> Table | None:
-        """A table that is in memory."""
+        """Return a table if it is in memory, else None."""
         table = self._tables.get(offset)
         if table is not None:
             self._tables.move_to_end(offset)
         return table
 
     def load(self, offset: int) -> Table:
-        """A table, read from the file if need be. Raises OSError."""
+        """Return a table; read it from the file if it is not in memory. Raises OSError."""
         table = self.get(offset)
         if table is None:
             self._file.read_into(offset, memoryview(self._read))
@@ -138,24 +138,24 @@ class TableCache:
         return table
 
     def add(self, offset: int, entries: Entries, *, is_there: bool = False) -> Table:
-        """A table that is new, all of it to be written, if the file does not hold that already."""
+        """Add a new table. All of it will be written, unless ``is_there``: the file has it already."""
         table = self._insert(Table(offset, entries))
         if not is_there:
             self.touch(table, 0, len(entries) - 1)
         return table
 
     def touch(self, table: Table, first: int, last: int) -> None:
-        """Note that the entries first to last were changed."""
+        """Note that the entries ``first`` to ``last`` were changed."""
         table.touch(first, last)
         self._dirty[table.offset] = table
 
     def forget(self, offset: int) -> None:
-        """Drop a table whose cluster is given up."""
+        """Drop a table whose cluster is freed."""
         self._tables.pop(offset, None)
         self._dirty.pop(offset, None)
 
     def take_writes(self) -> list[Write]:
-        """What must be written, by offset; ``written`` or ``not_written`` must follow."""
+        """Return the pending writes by offset; ``written`` or ``not_written`` must follow."""
         writes = []
         for table in sorted(self._dirty.values(), key=lambda table: table.offset):
             start, data = self._codec.dirty_bytes(table.entries, table.first, table.last)
@@ -170,7 +170,7 @@ class TableCache:
             write.table.writing -= 1
 
     def not_written(self, writes: Sequence[Write]) -> None:
-        """They are to be written again."""
+        """Note that these writes failed and must be repeated."""
         for write in writes:
             write.table.writing -= 1
             if self._tables.get(write.table.offset) is write.table:

@@ -1,4 +1,4 @@
-"""The header of a qcow2 image: bytes to fields, with every refusal that needs no table to be read.
+"""Parses the header of a qcow2 image, and checks all that can be checked without reading tables.
 
 Source: QEMU, docs/interop/qcow2, "Header" and "Header extensions"; the limits named there are QEMU's own.
 """
@@ -18,14 +18,14 @@ MAX_REFCOUNT_TABLE_BYTES = 8 << 20
 MAX_SNAPSHOTS = 65536
 MIN_CLUSTER_BITS, MAX_CLUSTER_BITS = 9, 21
 MAX_HEADER_BYTES = 1 << MAX_CLUSTER_BITS
-"""What a reader needs to have of the file's beginning: the header ends within the first cluster."""
+"""Bytes to read from the file's start: the header ends within the first cluster."""
 
 BASE = struct.Struct(">4sIQIIQIIQQIIQ")
 VERSION_3 = struct.Struct(">QQQII")
 EXTENSION = struct.Struct(">II")
 _COMPRESSION_TYPE_OFFSET = 104
 
-# Where single fields lie that are rewritten in place; each pair below shares a sector, so it changes as one.
+# Offsets of fields that are rewritten in place. Fields of one struct share a sector, so they change at once.
 SIZE_OFFSET = 24
 REFCOUNT_TABLE_FIELDS = struct.Struct(">QI")
 REFCOUNT_TABLE_OFFSET = 48
@@ -40,14 +40,14 @@ AUTOCLEAR_OFFSET = 88
 
 
 class Qcow2Error(OSError):
-    """An image that can't be opened as qcow2; ``strerror`` says why, the file is the caller's to name."""
+    """An image can't be opened as qcow2; ``strerror`` says why, and the caller adds the file's name."""
 
     def __init__(self, why: str) -> None:
         super().__init__(errno.EINVAL, why)
 
 
 class Incompatible(enum.IntFlag):
-    """Features that must be known to whoever opens the image."""
+    """Features that a program must know to open the image."""
 
     DIRTY = 1
     CORRUPT = 2
@@ -57,27 +57,27 @@ class Incompatible(enum.IntFlag):
 
 
 class Compatible(enum.IntFlag):
-    """Features that may be ignored."""
+    """Features that a program may ignore."""
 
     LAZY_REFCOUNTS = 1
 
 
 class Autoclear(enum.IntFlag):
-    """Features that a writer who doesn't keep them up must clear."""
+    """Features whose bit a writer must clear if it does not keep them up to date."""
 
     BITMAPS = 1
     RAW_DATA_FILE = 2
 
 
 class Compression(enum.IntEnum):
-    """How compressed clusters are packed."""
+    """The algorithm of compressed clusters."""
 
     ZLIB = 0
     ZSTD = 1
 
 
 class Extension(enum.IntEnum):
-    """Header extensions that mean something here."""
+    """The header extensions that qmon reads."""
 
     END = 0
     BACKING_FORMAT = 0xE2792ACA
@@ -95,7 +95,7 @@ _KNOWN = sum(Incompatible)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields; offsets and sizes in bytes, ``size`` cut to whole sectors as QEMU cuts it."""
+    """The header's fields; offsets and sizes in bytes, ``size`` rounded down to sectors as by QEMU."""
 
     version: int
     size: int
@@ -114,13 +114,13 @@ class Header:
     backing_file: str | None
     backing_format: str | None
     bitmaps: bytes | None
-    """The bitmaps extension, not read any further."""
+    """The bytes of the bitmaps extension."""
     data_file: str | None = None
-    """The name of the file that the guest's data lies in, at the same places as in the disk."""
+    """The name of the external data file, which has the guest's data at the same offsets as the disk."""
 
     @property
     def backing_name(self) -> tuple[str, str | None] | None:
-        """The file and the format, if given, of what backs the image, as the header writes them."""
+        """The backing file's name and its format (None if not given), as written in the header."""
         return None if self.backing_file is None else (self.backing_file, self.backing_format)
 
     @property
@@ -129,12 +129,12 @@ class Header:
 
     @property
     def l2_bits(self) -> int:
-        """Bits of the number of entries of an L2 table."""
+        """The binary logarithm of the number of entries of an L2 table."""
         return self.cluster_bits - 3
 
     @property
     def is_raw_outside(self) -> bool:
-        """Whether the data file must be at all times what the disk holds."""
+        """Whether the data file must always be identical to the disk (``data-file-raw``)."""
         return self.data_file is not None and bool(self.autoclear & Autoclear.RAW_DATA_FILE)
 
     @property
@@ -147,14 +147,14 @@ class Header:
 
 
 def l1_entries_for(size: int, cluster_bits: int) -> int:
-    """How many L1 entries a disk of ``size`` bytes needs."""
+    """Return how many L1 entries a disk of ``size`` bytes needs."""
     return -(-size >> (2 * cluster_bits - 3)) if size else 0
 
 
 def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
-    """Read the header from the file's first MAX_HEADER_BYTES, or what there is of them.
+    """Parse the header from the file's first MAX_HEADER_BYTES, or from all of a shorter file.
 
-    Raises Qcow2Error for what can't be opened, or not for writing.
+    Raises Qcow2Error if the image can't be opened, or not for writing if ``for_writing``.
     """
     if len(data) < BASE.size or data[:4] != MAGIC:
         raise Qcow2Error("Image is not in qcow2 format")
@@ -184,7 +184,7 @@ def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
             raise Qcow2Error("qcow2 header too short")
         incompatible, compatible, autoclear, refcount_order, length = VERSION_3.unpack_from(data, BASE.size)
         if length < BASE.size + VERSION_3.size or length % 8:
-            raise Qcow2Error(f"qcow2 header too short, or of an odd length: {length} bytes")
+            raise Qcow2Error(f"qcow2 header too short, or not a multiple of 8 bytes: {length} bytes")
         if length > 1 << cluster_bits:
             raise Qcow2Error("qcow2 header exceeds cluster size")
     first_cluster = data[: 1 << cluster_bits]
@@ -197,7 +197,7 @@ def parse_header(data: bytes, file_size: int, *, for_writing: bool) -> Header:
     if refcount_order > 6:
         raise Qcow2Error("Reference count entry width too large; may not exceed 64 bits")
     if encryption or Extension.ENCRYPTION in extensions:
-        raise Qcow2Error("encrypted qcow2 images are not supported: convert it to one without encryption")
+        raise Qcow2Error("encrypted qcow2 images are not supported: convert it to an unencrypted one")
     header = Header(
         version=version,
         size=size // SECTOR * SECTOR,
@@ -247,14 +247,14 @@ def _read_data_file(incompatible: int, extensions: dict[int, bytes]) -> str | No
     if not name:
         raise Qcow2Error("'data-file' is required for this image")
     if "\0" in name:
-        raise Qcow2Error("the data file name holds a null byte")
+        raise Qcow2Error("the data file name contains a null byte")
     return name
 
 
 def _check_data_file(header: Header) -> None:
-    """What QEMU never makes, and what would have one cluster be in two places."""
+    """Refuse combinations that QEMU never makes and that would give a cluster two places."""
     if header.snapshots:
-        raise Qcow2Error("an image with an external data file can't be written that has snapshots")
+        raise Qcow2Error("an image with an external data file and snapshots can't be written")
     if header.is_raw_outside and header.backing_file is not None:
         raise Qcow2Error("Backing file and data-file-raw cannot be used at the same time")
 
@@ -291,7 +291,7 @@ def _read_backing_file(first_cluster: bytes, offset: int, length: int) -> str | 
         raise Qcow2Error("Backing file name too long")
     name = _text(first_cluster[offset : offset + length], "backing file name")
     if "\0" in name:
-        raise Qcow2Error("the backing file name holds a null byte")
+        raise Qcow2Error("the backing file name contains a null byte")
     return name or None
 
 
@@ -326,4 +326,4 @@ def _check_place(header: Header, what: str, offset: int, length: int, file_size:
     if offset % header.cluster_size or not offset:
         raise Qcow2Error(f"{what} offset invalid")
     if offset + length > file_size:
-        raise Qcow2Error(f"{what} ends outside the file: it was cut off, or its header is damaged")
+        raise Qcow2Error(f"{what} ends outside the file: the file was truncated, or its header is damaged")

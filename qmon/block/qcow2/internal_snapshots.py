@@ -1,9 +1,9 @@
-"""Snapshots inside an image: taken, deleted, gone back to (QEMU, docs/interop/qcow2, "Snapshots").
+"""Internal snapshots: takes, deletes and applies them (QEMU, docs/interop/qcow2, "Snapshots").
 
-One write of a sector of the header makes each of them true, after all that it names is on stable storage.
-What is counted for it before, or not counted down after, is leaked by a crash, and nothing else; while counts
-and COPIED marks may differ the image has its dirty bit set, if its version has one, so that the next to open
-it sets them right.
+Each change takes effect by one write of a header sector, after all that the sector refers to is on stable
+storage. Clusters are counted up before that write and counted down after it, so a crash can only leak
+clusters. While counts and COPIED marks may be inconsistent, the dirty bit is set (if the image's version has
+one), so that the next program that opens the image repairs them.
 """
 
 from __future__ import annotations
@@ -42,28 +42,29 @@ from qmon.errors import reason
 log = logging.getLogger("qmon.qcow2")
 
 _MAX_NAME_BYTES = 255
-"""QEMU reads no longer ones (include/block/snapshot.h: QEMUSnapshotInfo)."""
+"""QEMU does not read longer names (include/block/snapshot.h: QEMUSnapshotInfo)."""
 
 _MAX_TABLE_BYTES = 64 << 20
 _SHOWN_NAME = 32
 
 
 def check_name(name: str) -> None:
-    """See that a snapshot can be called so. Raises OSError saying what its name should be."""
+    """Check the name of a new snapshot. Raises OSError that says which names are allowed."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError as error:
-        raise OSError(errno.EINVAL, "Snapshot name is not UTF-8 text: give one that is") from error
+        raise OSError(errno.EINVAL, "Snapshot name is not UTF-8 text") from error
     if length > _MAX_NAME_BYTES:
         shown = f"{name[:_SHOWN_NAME]}…"
-        why = f"Snapshot name '{shown}' takes {length} bytes: give one of at most {_MAX_NAME_BYTES} bytes"
+        why = f"Snapshot name '{shown}' has {length} bytes: at most {_MAX_NAME_BYTES} bytes are allowed"
         raise OSError(errno.EINVAL, why)
 
 
 class InternalSnapshots:
-    """Nobody else may use the image during a call. All raise OSError; the image is as before then.
+    """Changes the internal snapshots. No other request may use the image during a call.
 
-    Only when the very write that makes a change true fails, nobody knows: the image takes no writes any more.
+    All calls raise OSError; then the image is unchanged. The exception: if the header write itself fails,
+    the result is unknown, and the image accepts no more writes.
     """
 
     def __init__(self, core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer) -> None:
@@ -73,16 +74,16 @@ class InternalSnapshots:
         self._writer = writer
         self._bits = core.header.cluster_bits
         self._is_settled = True
-        """Whether counts and marks are as they should be."""
+        """Whether counts and marks are consistent."""
 
     def take(
         self, name: str, seconds: int, nanoseconds: int, *, instead_of: Collection[Snapshot] = ()
     ) -> Snapshot:
-        """Keep what the disk holds now under a name and a new id, in the same moment dropping others."""
+        """Take a snapshot with a name and a new id; the same write deletes those in ``instead_of``."""
         core = self._core
         check_name(name)
         if core.is_outside:
-            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))  # there is one place for each cluster
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))  # a data file can't share clusters
         kept = [each for each in core.snapshots if each not in instead_of]
         if len(kept) >= MAX_SNAPSHOTS:
             raise OSError(errno.EFBIG, f"an image has at most {MAX_SNAPSHOTS} snapshots")
@@ -118,7 +119,7 @@ class InternalSnapshots:
         return core.snapshots[-1]
 
     def delete(self, snapshots: Collection[Snapshot]) -> None:
-        """Drop snapshots; the room that nothing else uses is given back."""
+        """Delete snapshots and free the clusters that only they use."""
         core = self._core
         kept = [each for each in core.snapshots if each not in snapshots]
         self._begin()
@@ -133,7 +134,7 @@ class InternalSnapshots:
         self._settle()
 
     def apply(self, snapshot: Snapshot) -> None:
-        """Have the disk hold what it did when the snapshot was taken, its size included."""
+        """Revert the disk to a snapshot, including its size."""
         core, mapping = self._core, self._core.mapping
         size = core.size if snapshot.disk_size is None else snapshot.disk_size // SECTOR * SECTOR
         entries = l1_entries_for(size, self._bits)
@@ -142,7 +143,7 @@ class InternalSnapshots:
         self._begin()
         counted = array("Q")
         try:
-            # what lies behind is a machine's state, which nobody asks for
+            # further entries are the saved machine state, which is not used
             l1 = _without_copied(read_l1(core.file, snapshot.l1_offset, entries))
             old = self._tree(mapping.l1)
             old.extend(self._clusters(mapping.l1_offset, len(mapping.l1) * 8))
@@ -166,22 +167,22 @@ class InternalSnapshots:
     def _begin(self) -> None:
         self._writer.before_change()
         self._out.flush()
-        self._out.flush()  # what the first one has counted down is written, too
+        self._out.flush()  # also writes counts that the first flush has counted down
         self._set_dirty(True)
         self._is_settled = False
 
     def finish(self) -> None:
-        """Try once more what could not be done after a change, before the image is closed."""
+        """Before the image is closed, retry the clean-up that failed after a change."""
         if not self._is_settled:
             self._settle()
 
     def _settle(self, *, has_dropped: bool = True) -> None:
-        """The change is true; where what is left to do fails, it is done on closing, or the next opening."""
+        """Clean up after a change took effect. A failure is retried on closing, or repaired on opening."""
         try:
             self._end(has_dropped=has_dropped)
         except OSError as error:
             log.error(
-                "image '%s': counts could not be set right after a change of its snapshots: %s",
+                "image '%s': can't correct the reference counts after a change of its snapshots: %s",
                 self._core.file.path,
                 reason(error),
             )
@@ -205,14 +206,14 @@ class InternalSnapshots:
         core.set_incompatible(bits)
 
     def _undo(self, counted: Entries) -> None:
-        """Nothing refers to what was counted; where nothing may be written any more it stays so."""
+        """Undo the counting of a change that failed. If the image accepts no more writes, do nothing."""
         self._out.check()
         with self._core.lock:
             self._refcounts.change_all(counted, -1)
         self._end()
 
     def _allocate(self, length: int, counted: Entries) -> int:
-        """Room for a table of ``length`` bytes; returns its offset, 0 for none."""
+        """Allocate clusters for a table of ``length`` bytes; return its offset, 0 for no bytes."""
         if not length:
             return 0
         count = -(-length >> self._bits)
@@ -222,7 +223,7 @@ class InternalSnapshots:
         return start << self._bits
 
     def _count(self, l1: Entries, counted: Entries) -> None:
-        """Count all that an L1 table refers to once more; ``counted`` grows by what is done."""
+        """Add one reference to all clusters of an L1 table; add them to ``counted`` as it goes."""
         for clusters in self._referred(l1):
             with self._core.lock:
                 self._refcounts.change_all(clusters, 1)
@@ -231,11 +232,11 @@ class InternalSnapshots:
                 self._out.flush()
 
     def _use_table(self, entries: Sequence[bytes], counted: Entries) -> None:
-        """Have the header name a new table of snapshots, and give up the old one."""
+        """Write a new snapshot table, switch the header to it, and free the old one."""
         core, header = self._core, self._core.header
         table = b"".join(entries)
         if len(table) > _MAX_TABLE_BYTES:
-            raise OSError(errno.EFBIG, "the table of snapshots would be too large")
+            raise OSError(errno.EFBIG, "the snapshot table would be too large")
         offset = self._allocate(len(table), counted)
         self._out.flush()
         if table:
@@ -249,7 +250,7 @@ class InternalSnapshots:
         self._give_up(old)
 
     def _entries_of(self, kept: Collection[Snapshot]) -> list[bytes]:
-        """The entries as they are, with all that others may have put into them."""
+        """Return the entries as they are in the file, including unknown extra data."""
         core = self._core
         entries = []
         position = core.header.snapshots_offset
@@ -262,7 +263,7 @@ class InternalSnapshots:
         return entries
 
     def _all_of(self, snapshots: Iterable[Snapshot]) -> Entries:
-        """All clusters that snapshots refer to, each as often as it is counted for them."""
+        """Return all clusters that snapshots refer to, each as often as it is referred to."""
         found = array("Q")
         for snapshot in snapshots:
             found.extend(self._tree(read_l1(self._core.file, snapshot.l1_offset, snapshot.l1_entries)))
@@ -279,13 +280,13 @@ class InternalSnapshots:
         return range(offset >> self._bits, -(-(offset + length) >> self._bits)) if length else range(0)
 
     def _referred(self, l1: Entries) -> Iterator[Entries]:
-        """For each L2 table, as it is in the file, its cluster and those that it names."""
+        """Yield for each L2 table, as it is in the file, its own cluster and those that it refers to."""
         core = self._core
         in_cluster = core.header.cluster_size - 1
         for index in filled(l1, 0, len(l1)):
             offset = l1[index] & OFFSET_MASK
             if not offset or offset & in_cluster or offset + in_cluster >= core.file.size:
-                raise core.damage.error(f"an L1 entry can't be: {l1[index]:#x}")
+                raise core.damage.error(f"an L1 entry is invalid: {l1[index]:#x}")
             data = bytearray(in_cluster + 1)
             core.file.read_into(offset, memoryview(data))
             entries = CODEC_64.decode(data)
@@ -298,13 +299,13 @@ class InternalSnapshots:
                     for each in entries[start : start + count]:
                         found.extend(compressed_clusters(each, self._bits))
                 elif place & in_cluster or (place and core.metadata.meets(first, first + count)):
-                    raise core.damage.error(f"an L2 table at {offset:#x} names what can't be")
+                    raise core.damage.error(f"the L2 table at {offset:#x} has an invalid entry")
                 elif place:
                     found.extend(range(first, first + count))
             found.append(offset >> self._bits)
             with core.lock:
                 if 0 in self._refcounts.get_all(found):
-                    raise core.damage.error(f"an L2 table at {offset:#x} names a cluster that is not counted")
+                    raise core.damage.error(f"the L2 table at {offset:#x} refers to a cluster with count 0")
             yield found
 
     def _give_up(self, clusters: Iterable[int]) -> None:
@@ -317,6 +318,6 @@ def _without_copied(l1: Entries) -> Entries:
 
 
 def _number(id: str) -> int:
-    """What an id begins with, as QEMU counts them."""
+    """Return the number at the start of an id, as QEMU reads it."""
     match = re.match(r"\d+", id)
     return int(match[0]) if match else 0

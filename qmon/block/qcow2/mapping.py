@@ -1,6 +1,6 @@
-"""Where a guest's bytes lie: the L1 and L2 tables.
+"""The L1 and L2 tables: maps guest offsets to clusters of the file.
 
-QEMU, docs/interop/qcow2, "Cluster mapping". Not thread-safe: the image's lock is held by whoever calls.
+QEMU, docs/interop/qcow2, "Cluster mapping". Not thread-safe: callers hold the image's lock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qmon.block.qcow2.entries import CODEC_64, Entries, Table, TableCache
 from qmon.block.qcow2.header import Header, Qcow2Error
 
 COPIED = 1 << 63
-"""The cluster or table is referred to once, so it may be written in place."""
+"""The cluster or table has one reference, so it may be written in place."""
 COMPRESSED = 1 << 62
 ZERO = 1
 OFFSET_MASK = 0x00FFFFFFFFFFFE00
@@ -29,18 +29,18 @@ OFFSET_MASK = 0x00FFFFFFFFFFFE00
 _L1_RESERVED = ~(COPIED | OFFSET_MASK)
 _L2_RESERVED = ~(COPIED | OFFSET_MASK | ZERO)
 MAX_TABLES_LOOKED_AT = 1 << 19
-"""L2 tables up to which all are looked at on opening, which takes a second for twice as many."""
+"""The most L2 tables for which all are checked on opening. Twice as many take a second."""
 
 _LOOKED_AT_ONCE = 1 << 16
 _ROW = 16
-"""Entries that are compared at once first: the clusters of 1 MiB, mostly."""
+"""Entries of the first comparison: with 64 KiB clusters they map 1 MiB."""
 _NONZERO_BYTE = re.compile(rb"[^\0]")
 _EMPTY = bytes(4096)
-"""Compared at once: a search goes through a table a hundred times slower."""
+"""Zeros to compare with. Comparing blocks is a hundred times faster than searching a table."""
 
 
 class State:
-    """What a run of guest bytes is; plain integers, since this is asked for at each read."""
+    """The states of a run of guest bytes. They are plain integers because each read checks them."""
 
     UNALLOCATED = 0
     ZERO = 1
@@ -49,7 +49,7 @@ class State:
 
 
 class Run(NamedTuple):
-    """A run of guest bytes in one state; ``host`` is their offset in the file, or the compressed entry."""
+    """A run of guest bytes in one state; ``host`` is its offset in the file, or its compressed L2 entry."""
 
     state: int
     host: int
@@ -58,7 +58,7 @@ class Run(NamedTuple):
 
 
 class Mapping:
-    """The active tables of one image. Raises Qcow2Error for an L1 table that is damaged."""
+    """The active L1 and L2 tables of one image. Raises Qcow2Error if the L1 table is damaged."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Mapping:
         file_size: int,
         cache_bytes: int,
     ) -> None:
-        """``metadata`` is the set of clusters that hold tables, to which the active L2 tables are added."""
+        """``metadata`` is the set of clusters with tables; the active L2 tables are added to it."""
         self._file = file
         self._damage = damage
         self._metadata = metadata
@@ -81,12 +81,12 @@ class Mapping:
         self._known_end = sys.maxsize if self._is_outside else file_size
         self.in_table = 1 << header.l2_bits
         self.table_bits = header.cluster_bits + header.l2_bits
-        """Of the guest bytes that one L2 table is for."""
+        """The binary logarithm of the guest bytes that one L2 table maps."""
         self.cache = TableCache(file, CODEC_64, header.cluster_size, cache_bytes)
         self.l1: Entries = read_l1(file, header.l1_offset, header.l1_entries)
         self.l1_offset = header.l1_offset
         self.dirty_l1: set[int] = set()
-        """Entries that are not written down yet."""
+        """Indices of entries that are changed in memory but not yet written."""
         self._knows_tables = len(self.l1) - self.l1.count(0) <= MAX_TABLES_LOOKED_AT
         if self._knows_tables:
             self._check_l1(file_size)
@@ -95,24 +95,24 @@ class Mapping:
         tables, shared = l2_tables(self.l1, self._bits, file_size, "L1 entry")
         for cluster in tables:
             if cluster in self._metadata:
-                raise Qcow2Error(f"an L2 table lies on another table: {cluster << self._bits:#x}")
+                raise Qcow2Error(f"an L2 table overlaps another table: {cluster << self._bits:#x}")
         if shared:
             self.check_not_own(shared)
         self._metadata.add_sorted(tables)
 
     def check_not_own(self, shared: ClusterSet | set[int]) -> None:
-        """Raises Qcow2Error if a table that others use is marked as this disk's alone."""
+        """Raises Qcow2Error if an L2 table that snapshots share is marked COPIED."""
         if not self._knows_tables:
-            return  # as QEMU trusts them
+            return  # too many to check; QEMU does not check them either
         for start in range(0, len(self.l1), _LOOKED_AT_ONCE):
             for entry in self.l1[start : start + _LOOKED_AT_ONCE]:
                 if entry & COPIED and (entry & OFFSET_MASK) >> self._bits in shared:
                     raise Qcow2Error(
-                        f"an L2 table is marked as used once, and is used twice: {entry & OFFSET_MASK:#x}"
+                        f"an L2 table is marked as used once but is used twice: {entry & OFFSET_MASK:#x}"
                     )
 
     def table(self, l1_index: int) -> Table | None:
-        """The L2 table of an L1 entry, None where there is none. Raises OSError."""
+        """Return the L2 table of an L1 entry, None if it has none. Raises OSError."""
         entry = self.l1[l1_index]
         if not entry:
             return None
@@ -125,17 +125,20 @@ class Mapping:
         return table
 
     def _check_l1_entry(self, entry: int) -> None:
-        """Raises OSError, and marks the image, for one that can't be; what else may lie there is not seen."""
+        """Raises OSError, and marks the image as damaged, if the entry can't refer to an L2 table.
+
+        It does not check whether the cluster really holds one.
+        """
         offset = entry & OFFSET_MASK
-        is_made_here = offset >> self._bits in self._metadata  # and maybe not written yet
+        is_made_here = offset >> self._bits in self._metadata  # it may not be in the file yet
         is_inside = is_made_here or 0 < offset <= self._file.size - self._in_cluster - 1
         if entry & _L1_RESERVED or offset & self._in_cluster or not is_inside:
-            raise self._damage.error(f"an L1 entry can't be: {entry:#x}")
+            raise self._damage.error(f"an L1 entry is invalid: {entry:#x}")
 
     def place(self, offset: int, length: int, marks: int) -> int:
-        """Where a range within one plain cluster lies in the file, -1 for others: the short way of ``runs``.
+        """Return the file offset of a range within one plain cluster, else -1: a fast path before ``runs``.
 
-        The entries of both tables have all the bits of ``marks``: 0 to read, COPIED to write there.
+        The L1 and L2 entries must have all bits of ``marks``: 0 for a read, COPIED for a write in place.
         """
         inside = offset & self._in_cluster
         l1_entry = self.l1[offset >> self.table_bits]
@@ -157,7 +160,7 @@ class Mapping:
         return host + inside
 
     def runs(self, offset: int, length: int) -> list[Run]:
-        """The states of a range, without gaps. Raises OSError."""
+        """Return the runs of a range, without gaps. Raises OSError."""
         found: list[Run] = []
         end = offset + length
         while offset < end:
@@ -179,7 +182,7 @@ class Mapping:
         in_cluster = (1 << bits) - 1
         index = (offset >> bits) & (self.in_table - 1)
         end = index + ((stop - 1) >> bits) - (offset >> bits) + 1
-        # the run that is being put together
+        # the run that is being built
         start, state, host, next_host = offset, -1, 0, 0
         while offset < stop:
             entry = entries[index]
@@ -199,7 +202,7 @@ class Mapping:
                     found.append(Run(state, host, start, offset - start))
                 start, state, host = offset, kind, here
             count = 1
-            if not entry and index + 1 < end and not entries[index + 1]:  # a large empty part in one step
+            if not entry and index + 1 < end and not entries[index + 1]:  # skip an empty part in one step
                 count = next(iter(filled(entries, index + 2, end, 1)), end) - index
             elif kind == State.ZERO:
                 count = row(entries, index, end - index, 0 if entry == ZERO else in_cluster + 1)
@@ -213,7 +216,7 @@ class Mapping:
         found.append(Run(state, host, start, stop - start))
 
     def check_row(self, entry: int, count: int, guest: int, *, may_be_new: bool = False) -> None:
-        """``check_entry`` for an entry and those behind it that name the clusters behind its own."""
+        """Do ``check_entry`` for ``count`` entries that refer to consecutive clusters, given the first."""
         self.check_entry(entry, guest, may_be_new=may_be_new)
         first = (entry & OFFSET_MASK) >> self._bits
         if self._is_outside or count == 1:
@@ -225,35 +228,35 @@ class Mapping:
                 self.check_entry(entry + place, guest + place, may_be_new=may_be_new)
 
     def check_entry(self, entry: int, guest: int, *, may_be_new: bool = False) -> None:
-        """Raises OSError, and marks the image, for an entry of a standard cluster that can't be true.
+        """Raises OSError, and marks the image as damaged, for an invalid entry of a standard cluster.
 
-        ``guest`` is an offset in the guest's cluster that it is for. One that ``may_be_new`` reads as zeros,
-        so the file may end before it.
+        ``guest`` is an offset in the guest cluster of the entry. With ``may_be_new`` the cluster may lie past
+        the end of the file: it was allocated for zeros and not written.
         """
         offset = entry & OFFSET_MASK
         if entry & _L2_RESERVED or offset & ((1 << self._bits) - 1) or (entry & ZERO and self._version < 3):
-            raise self._damage.error(f"an L2 entry can't be: {entry:#x}")
+            raise self._damage.error(f"an L2 entry is invalid: {entry:#x}")
         if self._is_outside:
             if offset != guest & ~((1 << self._bits) - 1) and not (entry & ZERO and not offset):
-                raise self._damage.error(f"an L2 entry names another place of the data file: {entry:#x}")
+                raise self._damage.error(f"an L2 entry has a wrong offset in the data file: {entry:#x}")
             return
         if entry & ZERO:
             return
         if not offset or offset >> self._bits in self._metadata:
-            raise self._damage.error(f"an L2 entry names a cluster that holds a table: {offset:#x}")
+            raise self._damage.error(f"an L2 entry refers to a cluster that holds a table: {offset:#x}")
         if offset >= self._known_end and not may_be_new:
             self._known_end = self._file.size
             if offset >= self._known_end:
-                raise self._damage.error(f"an L2 entry names a cluster outside the file: {offset:#x}")
+                raise self._damage.error(f"an L2 entry refers to a cluster outside the file: {offset:#x}")
 
 
 def row(entries: Entries, index: int, most: int, step: int) -> int:
-    """How many entries from ``index`` on, at most ``most``, are each larger by ``step`` than the last."""
+    """Return how many entries from ``index`` on, at most ``most``, each exceed the one before by ``step``."""
     first = entries[index]
     count, size = 1, min(_ROW, most - 1)
     while size:
         start, stop = first + count * step, first + (count + size) * step
-        fits = (first & OFFSET_MASK) + stop - first <= OFFSET_MASK  # else it would be more than an offset
+        fits = (first & OFFSET_MASK) + stop - first <= OFFSET_MASK  # larger values would not be offsets
         wanted = array("Q", range(start, stop, step)) if step and fits else array("Q", [first]) * size
         here = entries[index + count : index + count + size]
         if fits and here == wanted:
@@ -267,9 +270,10 @@ def row(entries: Entries, index: int, most: int, step: int) -> int:
 
 
 def table_rows(entries: Entries, step: int) -> Iterator[tuple[int, int]]:
-    """The entries that are not 0, as rows of those each larger by ``step`` than the last: (index, count).
+    """Yield (index, count) of the rows of non-zero entries that each exceed the one before by ``step``.
 
-    One that names no cluster is a row of its own: what follows may be larger by ``step``, and name the first.
+    An entry with offset 0 is a row of its own: the next may exceed it by ``step`` and refer to the first
+    cluster.
     """
     index, end = 0, len(entries)
     while index < end:
@@ -284,16 +288,16 @@ def table_rows(entries: Entries, step: int) -> Iterator[tuple[int, int]]:
 
 
 def read_l1(file: FileNode, offset: int, count: int) -> Entries:
-    """An L1 table; nothing of it is looked at."""
+    """Read an L1 table without checking its entries."""
     data = bytearray(count * 8)
     file.read_into(offset, memoryview(data))
     return CODEC_64.decode(data)
 
 
 def l2_tables(l1: Entries, cluster_bits: int, file_size: int, what: str) -> tuple[Entries, set[int]]:
-    """The clusters that an L1 table names, in order, and those of them that it names more than once.
+    """Return the L2 clusters of an L1 table, sorted, and the set of those that occur more than once.
 
-    Raises Qcow2Error for entries that can't be; ``what`` is what they are called.
+    Raises Qcow2Error for invalid entries; ``what`` names the entries in the message.
     """
     named: Entries = array("Q", (entry for entry in l1 if entry))
     bits = functools.reduce(operator.or_, named, 0)
@@ -304,17 +308,17 @@ def l2_tables(l1: Entries, cluster_bits: int, file_size: int, what: str) -> tupl
     tables: Entries = sorted_array(array("Q", ((entry & OFFSET_MASK) >> cluster_bits for entry in named)))
     if tables and not tables[0]:
         wrong = next(entry for entry in named if not entry & OFFSET_MASK)
-        raise Qcow2Error(f"{what} {l1.index(wrong)} is marked as in use, but names no table")
+        raise Qcow2Error(f"{what} {l1.index(wrong)} is marked as in use but refers to no table")
     if tables and tables[-1] + 1 << cluster_bits > file_size:
-        raise Qcow2Error(f"{what} names an L2 table outside the file: {tables[-1] << cluster_bits:#x}")
+        raise Qcow2Error(f"{what} refers to an L2 table outside the file: {tables[-1] << cluster_bits:#x}")
     following = itertools.islice(tables, 1, None)
     return tables, {one for one, other in zip(tables, following, strict=False) if one == other}
 
 
 def filled(entries: array[int], first: int, stop: int, most: int = sys.maxsize) -> list[int]:
-    """The indices from ``first`` to before ``stop`` whose entries are not 0, the first ``most`` of them.
+    """Return the indices from ``first`` to ``stop - 1`` of non-zero entries, at most ``most`` of them.
 
-    Empty parts cost next to nothing.
+    Empty parts of the table cost hardly any time.
     """
     found: list[int] = []
     view = memoryview(entries).cast("B")

@@ -24,14 +24,14 @@ from qmon.notation.file_names import split_protocol
 log = logging.getLogger("qmon.qcow2")
 
 LOCKS = DISK.with_used(Permission.RESIZE)
-"""A running guest's qcow2 disk: bytes 100, 101, 103, 201 and 203; its file grows as it is written."""
+"""Locks of a running guest's qcow2 disk: bytes 100, 101, 103, 201 and 203. Its file grows when written."""
 
 
 class Qcow2Node:
-    """An image with its tables; what it does not hold itself is read from ``backing``.
+    """An open qcow2 image. What it does not hold itself is read from ``backing``.
 
-    With ``locks`` they are taken on opening; with ``direct`` files are read past what this host has cached.
-    Raises OSError, Qcow2Error for what can't be opened.
+    ``locks`` are taken on opening; with ``direct`` reads bypass this host's page cache. Raises OSError;
+    Qcow2Error if the image can't be opened as qcow2.
     """
 
     format = "qcow2"
@@ -80,7 +80,7 @@ class Qcow2Node:
 
     @property
     def backing(self) -> Node | None:
-        """Where the bytes come from that this image does not hold; set it before the first request."""
+        """The node that has the bytes that this image does not hold; set it before the first request."""
         return self._core.backing
 
     @backing.setter
@@ -154,13 +154,13 @@ class Qcow2Node:
                 raise
 
     def close(self) -> None:
-        """Write down what is in memory, and close this image and what backs it."""
+        """Flush, then close this image and its backing chain. A failed flush is logged."""
         if self._is_open and self._writer is not None:
             self._internal.finish()
             try:
                 self._out.flush()
             except OSError as error:
-                log.error("image '%s': what was written last may be lost: %s", self._file.path, reason(error))
+                log.error("image '%s': the last writes may be lost: %s", self._file.path, reason(error))
         self._is_open = False
         self._close_files()
         if self.backing is not None:
@@ -173,20 +173,18 @@ class Qcow2Node:
 
     def _writable(self) -> Writer:
         if self._writer is None:
-            raise OSError(errno.EROFS, "the image is open only for reading")
+            raise OSError(errno.EROFS, "the image is open read-only")
         return self._writer
 
 
 def _open_data_file(name: str, kind: type[FileNode], *, read_only: bool, locks: LockSet | None) -> FileNode:
-    """The file that an image names, as QEMU looks for it: not from the image's folder. Raises OSError.
+    """Open the data file that an image names. As in QEMU a relative name starts at the current folder.
 
-    It is locked as the image is.
+    The file gets the image's locks. Raises OSError.
     """
     path = name.removeprefix("file:")
     if split_protocol(path)[0] is not None:
-        raise OSError(
-            errno.ENOTSUP, f"the data file '{name}' is no file's name, and only files are supported"
-        )
+        raise OSError(errno.ENOTSUP, f"the data file '{name}' is not a file's name; only files are supported")
     try:
         return kind(path, read_only=read_only, locks=locks)
     except ImageLockedError:

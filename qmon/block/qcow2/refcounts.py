@@ -1,7 +1,7 @@
-"""Reference counts and the allocation of clusters, all of it in memory until it is written in its order.
+"""Reference counts and allocation of clusters, kept in memory; ``writeout`` writes them in order.
 
-QEMU, docs/interop/qcow2, "Host cluster management". Not thread-safe: the image's lock is held.
-Clusters are numbers here: an offset in the file divided by the cluster size.
+QEMU, docs/interop/qcow2, "Host cluster management". Not thread-safe: callers hold the image's lock.
+A cluster is a number here: its offset in the file divided by the cluster size.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, SECTOR, Header, Qc
 CACHE_BYTES = 4 << 20
 OFFSET_MASK = 0xFFFFFFFFFFFFFE00
 UNTRUSTED_CLUSTERS = 4096
-"""How many clusters are taken behind the file's end before the counts are compared with the tables."""
+"""Clusters to allocate at the file's end before the counts are checked, so that free clusters can be used."""
 
 MAX_FILE_BITS = 56
-"""Metadata can name no offset from 2 to this power on."""
+"""Offsets in metadata are less than 2 to this power."""
 
 
 def rows(clusters: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first and the number of clusters that follow each other, for all in their order."""
+    """Yield (first, count) of each run of consecutive clusters, in the given order."""
     start, length = 0, len(clusters)
     while start < length:
         first, count, step = clusters[start], 1, 1
@@ -39,7 +39,7 @@ def rows(clusters: Sequence[int]) -> Iterator[tuple[int, int]]:
                 step == 1 or all(map(operator.eq, clusters[place : place + step], wanted))
             ):
                 count += step
-                step *= 2  # long ones are looked at in few steps
+                step *= 2  # so that a long run takes few steps
             else:
                 step //= 2
         yield first, count
@@ -47,7 +47,7 @@ def rows(clusters: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def dirty_sectors(table: Entries, indices: Iterable[int], offset: int) -> list[tuple[int, bytes]]:
-    """The sectors of a table at ``offset`` that hold these entries, as offsets in the file and bytes."""
+    """Return (file offset, bytes) of the sectors with these entries, of a table at ``offset``."""
     in_sector = SECTOR // 8
     sectors = sorted({index // in_sector for index in indices})
     return [
@@ -57,12 +57,12 @@ def dirty_sectors(table: Entries, indices: Iterable[int], offset: int) -> list[t
 
 
 class Refcounts:
-    """The counts of one image that is open for writing. Raises Qcow2Error for a table that is damaged."""
+    """The counts of one image that is open for writing. Raises Qcow2Error if the table is damaged."""
 
     def __init__(
         self, file: FileNode, header: Header, damage: Damage, metadata: ClusterSet, file_size: int
     ) -> None:
-        """``metadata`` is the set of clusters that hold tables, to which the counts' own are added."""
+        """``metadata`` is the set of clusters with tables; those of the refcount table are added to it."""
         self._bits = header.cluster_bits
         self._damage = damage
         self._metadata = metadata
@@ -73,16 +73,16 @@ class Refcounts:
         self.table_clusters = header.refcount_table_clusters
         self.table: Entries = self._read_table(file, file_size)
         self.new_blocks: set[int] = set()
-        """Entries of the table that are not written down yet."""
+        """Indices of table entries that are not yet written."""
         self.has_moved = False
-        """Whether the table has grown, and must be written somewhere else."""
+        """Whether the table has grown and must be written to another place."""
         self._hint = 0
         self._append = self._end() if file.is_device else -(-file_size >> self._bits)
         self._trust_from = self._append + UNTRUSTED_CLUSTERS
         self.is_trusted = False
-        """Whether clusters may be used that were said to be free when the image was opened."""
+        """Whether clusters that were counted as free on opening may be allocated."""
         self._fresh_from = -(-file_size >> self._bits) if not file.is_device else sys.maxsize
-        """Clusters from here on were never written: they are holes."""
+        """The first cluster that was never written: from here on all are holes."""
 
     def _read_table(self, file: FileNode, file_size: int) -> Entries:
         length = self.table_clusters << self._bits
@@ -97,25 +97,25 @@ class Refcounts:
                 if entry & ((1 << self._bits) - 1) or entry + (1 << self._bits) > file_size:
                     raise Qcow2Error(f"a refcount block lies outside the file, or is not aligned: {entry:#x}")
                 if cluster in self._metadata:
-                    raise Qcow2Error(f"a refcount block lies on another table: {entry:#x}")
+                    raise Qcow2Error(f"a refcount block overlaps another table: {entry:#x}")
                 self._metadata.add(cluster)
         return table
 
     def get(self, cluster: int) -> int:
-        """How often a cluster is referred to."""
+        """Return a cluster's count. Raises OSError."""
         index, place = divmod(cluster, self.in_block)
         block = self._block(index)
         return block.entries[place] if block else 0
 
     def change(self, cluster: int, by: int) -> int:
-        """Add ``by`` to a cluster's count, and return what it is then. Raises OSError."""
+        """Add ``by`` to a cluster's count; return the new count. Raises OSError."""
         index, place = divmod(cluster, self.in_block)
         block = self._block(index) or self._add_block(index)
         count = block.entries[place] + by
         if count < 0:
-            raise self._damage.error(f"cluster {cluster} is given up more often than it is used")
+            raise self._damage.error(f"cluster {cluster} is freed more often than it is used")
         if count > self.codec.max:
-            raise OSError(errno.EINVAL, f"cluster {cluster} is referred to too often")
+            raise OSError(errno.EINVAL, f"cluster {cluster} has too many references")
         block.entries[place] = count
         self.cache.touch(block, place, place)
         if not count:
@@ -124,11 +124,11 @@ class Refcounts:
         return count
 
     def get_all(self, clusters: Sequence[int]) -> Entries:
-        """The same for many, in their order; neighbours cost next to nothing."""
+        """Return the counts of many clusters in order; runs of neighbours are fast."""
         return self._get_rows(rows(clusters))
 
     def get_row(self, first: int, count: int) -> Entries:
-        """The same for ``count`` clusters from ``first`` on."""
+        """Return the counts of ``count`` clusters from ``first`` on."""
         return self._get_rows(((first, count),))
 
     def _get_rows(self, wanted: Iterable[tuple[int, int]]) -> Entries:
@@ -140,7 +140,7 @@ class Refcounts:
         return counts
 
     def change_all(self, clusters: Sequence[int], by: int) -> None:
-        """Add ``by`` to the counts of many that are counted already: to all or, with an OSError, to none."""
+        """Add ``by`` to the counts of many counted clusters. Raises OSError; then no count has changed."""
         ordered = sorted(clusters)
         done = 0
         try:
@@ -163,7 +163,7 @@ class Refcounts:
             raise
 
     def _pieces(self, wanted: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """Rows of clusters, each cut where its counts lie in another block."""
+        """Yield the rows, each split where its counts continue in another block."""
         for first, count in wanted:
             end = first + count
             while first < end:
@@ -172,9 +172,9 @@ class Refcounts:
                 first += part
 
     def allocate(self, wanted: int) -> tuple[int, int, bool]:
-        """Take up to ``wanted`` free clusters in a row, at least one. Raises OSError.
+        """Allocate one to ``wanted`` consecutive free clusters. Raises OSError.
 
-        Returns the first, how many, and whether they read as zeros, being holes behind the file's end.
+        Returns the first, their number, and whether they are holes past the file's end, which read as zeros.
         """
         position = self._hint if self.is_trusted else self._append
         while True:
@@ -200,7 +200,7 @@ class Refcounts:
             return first, count, self._use(first, count)
 
     def allocate_table(self, count: int) -> tuple[int, bool]:
-        """Take exactly ``count`` free clusters in a row, for a table. Raises OSError.
+        """Allocate exactly ``count`` consecutive free clusters for a table. Raises OSError.
 
         Returns the first, and whether they are holes.
         """
@@ -209,7 +209,7 @@ class Refcounts:
         while position - start < count:
             index, place = divmod(position, self.in_block)
             block = self._block(index) or (self._add_block(index, place) if count == 1 else None)
-            if block is None:  # a new one must not lie in the way
+            if block is None:  # its new block would lie within the range
                 position = (index + 1) * self.in_block
             elif not block.entries[place]:
                 position += 1
@@ -232,9 +232,9 @@ class Refcounts:
         return start, is_fresh
 
     def _add_blocks_behind(self, start: int, end: int) -> int:
-        """See that clusters from ``start`` on can be counted, where from ``end`` on nothing is in use.
+        """Add the blocks that count the clusters from ``start`` on; put them at ``end``, which is free.
 
-        Returns where the new blocks, which are not counted by this, end.
+        Returns the cluster after the new blocks. The blocks themselves are not counted yet.
         """
         if self.has_block(start // self.in_block) and start // self.in_block == (end - 1) // self.in_block:
             return end
@@ -252,34 +252,34 @@ class Refcounts:
 
     @property
     def wants_trust(self) -> bool:
-        """Whether the file has grown so much that what was free in it should be used."""
+        """Whether the file has grown so much that its old free clusters should be used."""
         return not self.is_trusted and self._append > self._trust_from
 
     def check(self, references: Sequence[int]) -> None:
-        """Compare with how often clusters are referred to; the counts can be trusted then. Raises OSError."""
+        """Compare the counts with the real references, then trust them. Raises OSError for too low counts."""
         for start in range(0, len(references), self.in_block):
             wanted = references[start : start + self.in_block]
             block = self._block(start // self.in_block)
             have = block.entries if block else self.codec.empty(len(wanted))
             if any(map(operator.gt, wanted, have)):
-                raise self._damage.error("clusters are referred to more often than they are counted")
+                raise self._damage.error("clusters have more references than their counts say")
         self.is_trusted = True
 
     def place_moved_table(self) -> int:
-        """Find a place for a table that has grown, and return its first cluster; ``table_moved`` follows."""
+        """Allocate clusters for the grown table and return the first; ``table_moved`` must follow."""
         clusters = len(self.table) * 8 >> self._bits
         while True:
             start, _ = self.allocate_table(clusters)
             needed = len(self.table) * 8 >> self._bits
             if needed == clusters:
                 return start
-            for cluster in range(start, start + clusters):  # it has grown again to cover itself
+            for cluster in range(start, start + clusters):  # the table has grown again, to count itself
                 self.change(cluster, -1)
                 self._metadata.discard(cluster)
             clusters = needed
 
     def table_moved(self, start: int, clusters: int) -> range:
-        """The grown table is in use from now on; returns the clusters of the old one, to be given up."""
+        """Note that the grown table is in use; return the clusters of the old one, which are to be freed."""
         old = self.table_offset >> self._bits
         old_clusters = range(old, old + self.table_clusters)
         self._metadata.discard_all(old_clusters)
@@ -288,27 +288,27 @@ class Refcounts:
         return old_clusters
 
     def _end(self) -> int:
-        """A cluster from which on few are in use: behind the last block that there is."""
+        """Return a cluster from which on few are in use: the first after those that the last block counts."""
         last = max((index for index, entry in enumerate(self.table) if entry), default=0)
         block = self._block(last)
         return 0 if block is None else last * self.in_block + _used(block.entries)
 
     def _check_free(self, first: int, count: int) -> None:
         if (first + count) << self._bits > 1 << MAX_FILE_BITS:
-            raise OSError(errno.EFBIG, "the image file can't grow any more")
+            raise OSError(errno.EFBIG, "the image file can't grow any more: its offsets are at their limit")
         if self._metadata.meets(first, first + count):
-            raise self._damage.error(f"one of {count} clusters from {first} on is used and not counted")
+            raise self._damage.error(f"one of {count} clusters from {first} on is in use but has count 0")
 
     def _block(self, index: int) -> Table | None:
         entry = self.table[index] if index < len(self.table) else 0
         return self.cache.load(entry) if entry else None
 
     def has_block(self, index: int) -> bool:
-        """Whether there is a block for the counts from ``index * in_block`` on."""
+        """Whether the block ``index`` exists, which counts clusters from ``index * in_block`` on."""
         return index < len(self.table) and bool(self.table[index])
 
     def counted_from(self, cluster: int) -> Iterator[int]:
-        """The clusters from ``cluster`` on that are counted. Raises OSError."""
+        """Yield the clusters from ``cluster`` on whose count is not 0. Raises OSError."""
         for index in range(cluster // self.in_block, len(self.table)):
             block = self._block(index)
             if block is not None:
@@ -318,13 +318,13 @@ class Refcounts:
                         yield start + place
 
     def _add_block(self, index: int, place: int = 0) -> Table:
-        """A new block for counts that are all zero; it lies in one of the clusters that it counts."""
+        """Add a block whose counts are all zero, except its own: it lies in a cluster that it counts."""
         block = self.add_block_at(index, index * self.in_block + place)
         block.entries[place] = 1
         return block
 
     def add_block_at(self, index: int, cluster: int) -> Table:
-        """A new block in a certain cluster, which is not counted by this. Raises OSError."""
+        """Add a block in a given cluster; the cluster is not counted yet. Raises OSError."""
         if index >= len(self.table):
             self._grow_table(index + 1)
         self._check_free(cluster, 1)
@@ -351,5 +351,5 @@ class Refcounts:
 
 
 def _used(entries: Entries) -> int:
-    """How many entries there are up to the last that is not 0: blocks may have millions of them."""
+    """Return the number of entries up to the last non-zero one; fast for blocks with millions of entries."""
     return -(-len(entries.tobytes().rstrip(b"\0")) // entries.itemsize)

@@ -1,6 +1,6 @@
-"""Counts what an image refers to, cluster by cluster: what its reference counts should say.
+"""Counts the references to each cluster of an image, with which its reference counts are compared.
 
-All of its tables are read, as they are in the file.
+Reads all tables from the file.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from qmon.block.qcow2.mapping import COMPRESSED, OFFSET_MASK, filled, read_l1, t
 from qmon.block.qcow2.refcounts import Refcounts
 
 MAX_CLUSTERS = 1 << 26
-"""Two bytes for each; a larger image's counts are left to qemu-img."""
+"""The most clusters of an image that is counted; each takes two bytes. Larger images need qemu-img."""
 
 _MAX_BEHIND = 1 << 16
-"""Clusters behind the file's end that tables may name: for zeros that were never written."""
+"""Clusters past the file's end that tables may refer to: allocated for zeros, never written."""
 
 _MAX_COUNT = 65535
 
 
 class References:
-    """The counts of everything that the image refers to. Raises Qcow2Error for what can't be, OSError."""
+    """The number of references to each cluster. Raises Qcow2Error for invalid references, OSError."""
 
     def __init__(self, core: Core, refcounts: Refcounts) -> None:
         self._core = core
         self._bits = core.header.cluster_bits
         clusters = -(-core.file.size >> self._bits)
         if clusters > MAX_CLUSTERS:
-            raise Qcow2Error("the image is too large to be counted here: run qemu-img check -r all on it")
+            raise Qcow2Error("the image is too large to be repaired here: run qemu-img check -r all on it")
         self.counts = array("H", bytes(2)) * clusters
         self._limit = clusters + _MAX_BEHIND
         header = core.header
@@ -47,7 +47,7 @@ class References:
         for offset, entries in places:
             self._add_place(offset, entries * 8)
         self.knows_all = self._add_bitmaps()
-        """Whether nothing else may lie in the file."""
+        """Whether all users of clusters are known, so that the other clusters are free."""
         self._check_single()
         for offset, entries in places:
             self._add_mapping(read_l1(core.file, offset, entries))
@@ -56,7 +56,7 @@ class References:
         return self.counts[cluster] if cluster < len(self.counts) else 0
 
     def append(self) -> int:
-        """Take one more cluster at the end."""
+        """Add one cluster at the end, with one reference; return it."""
         self.counts.append(1)
         return len(self.counts) - 1
 
@@ -71,7 +71,7 @@ class References:
         self._add(range(offset >> self._bits, -(-(offset + length) >> self._bits)))
 
     def _add_row(self, first: int, count: int) -> None:
-        """The same as ``_add`` for clusters that follow each other; neighbours cost next to nothing."""
+        """Do ``_add`` for consecutive clusters, but fast."""
         here = self.counts[first : first + count]
         if len(here) == count and here[0] < _MAX_COUNT and here.count(here[0]) == count:
             self.counts[first : first + count] = array("H", [here[0] + 1]) * count
@@ -86,11 +86,11 @@ class References:
                     raise Qcow2Error(f"a cluster lies outside the file: {cluster << self._bits:#x}")
                 counts.extend(bytes(cluster + 1 - len(counts)))
             if counts[cluster] == _MAX_COUNT:
-                raise Qcow2Error(f"a cluster is referred to too often: {cluster << self._bits:#x}")
+                raise Qcow2Error(f"a cluster has too many references: {cluster << self._bits:#x}")
             counts[cluster] += 1
 
     def _add_mapping(self, l1: Entries) -> None:
-        """An L1 table's L2 tables, and their clusters."""
+        """Count the L2 tables of an L1 table, and their clusters."""
         core = self._core
         for index in filled(l1, 0, len(l1)):
             offset = l1[index] & OFFSET_MASK
@@ -112,13 +112,13 @@ class References:
                     self._add_row(place >> self._bits, count)
 
     def table(self, offset: int) -> Entries:
-        """The entries of an L2 table, as they are in the file."""
+        """Read the entries of an L2 table from the file."""
         data = bytearray(self._core.header.cluster_size)
         self._core.file.read_into(offset, memoryview(data))
         return CODEC_64.decode(data)
 
     def _add_bitmaps(self) -> bool:
-        """The clusters of persistent bitmaps; returns False where nobody keeps these up."""
+        """Count the clusters of persistent bitmaps; return False if the bitmaps are not up to date."""
         core = self._core
         directory = read_directory(core.file, core.header)
         if directory is None:
@@ -126,7 +126,7 @@ class References:
         self._add_place(directory.offset, directory.length)
         for bitmap in directory.bitmaps:
             if bitmap.table_offset + bitmap.table_entries * 8 > core.file.size:
-                raise Qcow2Error("the table of a bitmap lies outside the file")
+                raise Qcow2Error("a bitmap's table lies outside the file")
             self._add_place(bitmap.table_offset, bitmap.table_entries * 8)
             clusters = read_l1(core.file, bitmap.table_offset, bitmap.table_entries)
             self._add((entry & OFFSET_MASK) >> self._bits for entry in clusters if entry & OFFSET_MASK)

@@ -1,4 +1,4 @@
-"""Sets the reference counts right of an image that was not closed properly, before it is used.
+"""Repairs the reference counts of an image that was not closed properly, before it is used.
 
 QEMU, docs/interop/qcow2: the dirty bit says that counts may be wrong, while the L1 and L2 tables are right.
 """
@@ -20,7 +20,7 @@ log = logging.getLogger("qmon.qcow2")
 
 
 def repair(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
-    """Count anew, set the counts and COPIED marks, and clear the dirty bit. Raises Qcow2Error, OSError."""
+    """Recount, correct counts and COPIED marks, and clear the dirty bit. Raises Qcow2Error, OSError."""
     references = References(core, refcounts)
     _add_missing_blocks(references, refcounts)
     wrong = 0
@@ -40,11 +40,11 @@ def repair(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
     core.file.write(INCOMPATIBLE_OFFSET, FEATURES.pack(core.header.incompatible & ~Incompatible.DIRTY))
     core.file.flush()
     core.is_repaired()
-    log.warning("image '%s' was not closed properly: %d counts were set right", core.file.path, wrong)
+    log.warning("image '%s' was not closed properly: %d reference counts corrected", core.file.path, wrong)
 
 
 def _add_missing_blocks(references: References, refcounts: Refcounts) -> None:
-    """Blocks for clusters that are referred to and have no count; they come behind all that is in use."""
+    """Add refcount blocks for used clusters that have none; put them after all used clusters."""
     position = 0
     while position < len(references.counts):
         index = position // refcounts.in_block
@@ -57,7 +57,7 @@ def _add_missing_blocks(references: References, refcounts: Refcounts) -> None:
 
 
 def mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
-    """COPIED stands where, and only where, the count is 1: in the active tables."""
+    """Set COPIED in the active tables exactly where the count is 1. Raises OSError."""
     mapping = core.mapping
     for index in filled(mapping.l1, 0, len(mapping.l1)):
         table = mapping.table(index)
@@ -74,7 +74,7 @@ def mark_copied(core: Core, refcounts: Refcounts, out: WriteOut) -> None:
 
 
 def _marked(entries: Entries, core: Core, refcounts: Refcounts) -> Entries:
-    """The entries of an L2 table with the marks that they should have."""
+    """Return the entries of an L2 table with correct COPIED marks."""
     bits, size = core.header.cluster_bits, core.header.cluster_size
     marked = entries[:]
     for start, count in table_rows(entries, size):

@@ -1,17 +1,17 @@
-"""Who is inside: requests that may still use a cluster which has just been given up."""
+"""Counts running requests: a freed cluster is reused only when no request can still use it."""
 
 from __future__ import annotations
 
 
 class Requests:
-    """Counts requests by the epoch in which they began. Not thread-safe: the image's lock is held."""
+    """Counts requests by the epoch in which they began. Not thread-safe: callers hold the image's lock."""
 
     def __init__(self) -> None:
         self.epoch = 0
         self._inside: dict[int, int] = {}
 
     def enter(self) -> int:
-        """A request begins; ``leave`` must follow with what this returns."""
+        """Begin a request; return its epoch, which must be passed to ``leave``."""
         epoch = self.epoch
         self._inside[epoch] = self._inside.get(epoch, 0) + 1
         return epoch
@@ -24,7 +24,7 @@ class Requests:
             del self._inside[epoch]
 
     def begin_epoch(self) -> int:
-        """Begin a new epoch, and return the one before it."""
+        """Begin a new epoch; return the one before it."""
         self.epoch += 1
         return self.epoch - 1
 

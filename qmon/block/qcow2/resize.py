@@ -1,4 +1,4 @@
-"""Changes the virtual size of a qcow2 image. Nobody else may use the image meanwhile."""
+"""Changes the virtual size of a qcow2 image. No other request may use the image meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("qmon.qcow2")
 
 
 def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size: int) -> None:
-    """Have the disk end at ``size``, in bytes; what is new reads as zeros. Raises OSError."""
+    """Set the disk's size to ``size`` bytes; a new part reads as zeros. Raises OSError."""
     if size % SECTOR:
         raise OSError(errno.EINVAL, f"The new size must be a multiple of {SECTOR}")
     if core.header.version < 3 and core.snapshots:
@@ -44,16 +44,16 @@ def resize(core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, size
         try:
             writer.drop(-(-size >> bits), end)
             out.flush()
-        except OSError as error:  # the disk ends there all the same, and drops the rest when it grows again
+        except OSError as error:  # the new size is in effect; growing it again frees the rest
             log.error(
-                "image '%s': not all that lay behind its new end is given up: %s",
+                "image '%s': not all clusters past its new end were freed: %s",
                 core.file.path,
                 reason(error),
             )
 
 
 def _clear(core: Core, writer: Writer, start: int, end: int) -> None:
-    """Have a range read as zeros that lies behind the disk's end, with what an earlier end left there."""
+    """Make a range past the disk's end read as zeros: clusters of a former, larger size may be there."""
     bits = core.header.cluster_bits
     first = -(-start >> bits)
     if start < min(end, first << bits):
@@ -66,11 +66,11 @@ def _clear(core: Core, writer: Writer, start: int, end: int) -> None:
 
 
 def _move_l1(core: Core, refcounts: Refcounts, out: WriteOut, entries: int) -> None:
-    """Put a longer L1 table somewhere else."""
+    """Allocate a longer L1 table, copy the entries, and switch the header to it."""
     mapping, header, file = core.mapping, core.header, core.file
     with core.lock:
         start, _ = refcounts.allocate_table(-(-entries * 8 // header.cluster_size))
-    out.flush()  # counted before it is used
+    out.flush()  # its counts must be in the file before it is used
     grown = mapping.l1[:]
     grown.extend(CODEC_64.empty(entries - len(grown)))
     file.write(start * header.cluster_size, CODEC_64.encode(grown))

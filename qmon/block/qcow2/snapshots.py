@@ -1,4 +1,4 @@
-"""The table of internal snapshots, read (QEMU, docs/interop/qcow2, "Snapshots")."""
+"""Reads and encodes the table of internal snapshots (QEMU, docs/interop/qcow2, "Snapshots")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TABLE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One entry; ``length`` is how many bytes of the table it takes."""
+    """One entry of the table; ``length`` is its size in the table in bytes."""
 
     id: str
     name: str
@@ -31,7 +31,7 @@ class Snapshot:
 
 
 def read_snapshots(file: FileNode, header: Header, file_size: int) -> list[Snapshot]:
-    """The snapshots in the table's order. Raises Qcow2Error, OSError."""
+    """Read the snapshots, in the table's order. Raises Qcow2Error, OSError."""
     if not header.snapshots:
         return []
     length = min(_MAX_TABLE_BYTES, file_size - header.snapshots_offset)
@@ -42,7 +42,7 @@ def read_snapshots(file: FileNode, header: Header, file_size: int) -> list[Snaps
 
 
 def parse_snapshots(data: bytes | bytearray, count: int, cluster_size: int, file_size: int) -> list[Snapshot]:
-    """The first ``count`` entries of a table. Raises Qcow2Error."""
+    """Parse the first ``count`` entries of a table. Raises Qcow2Error."""
     found: list[Snapshot] = []
     position = 0
     for number in range(1, count + 1):
@@ -59,7 +59,7 @@ def parse_snapshots(data: bytes | bytearray, count: int, cluster_size: int, file
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """One entry as it lies in the table; its ``length`` is not looked at."""
+    """Encode one entry; its ``length`` is ignored."""
     icount = (1 << 64) - 1 if snapshot.icount is None else snapshot.icount
     extra = struct.pack(">QQQ", snapshot.vm_state_bytes, snapshot.disk_size or 0, icount)
     name = snapshot.name.encode()

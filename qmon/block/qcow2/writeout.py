@@ -1,8 +1,8 @@
-"""Brings the tables in memory to the file, in an order that a crash may interrupt anywhere.
+"""Writes the tables from memory to the file, in an order that is safe if a crash interrupts it.
 
-Counts and data first, then what refers to them, then the counts of what nothing refers to any more; between
-these the file is flushed. Whatever subset of the writes between two flushes has landed, a cluster that is
-referred to is counted and holds what it should; at worst some are counted that nobody uses.
+First new counts and data, then the tables that refer to them, then the counts of freed clusters; between
+these steps the file is flushed. Whichever writes between two flushes a crash has lost, each referenced
+cluster has a count and its data. At worst some unused clusters keep a count: they are leaked.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from qmon.block.qcow2.references import MAX_CLUSTERS, References
 
 MAX_GIVEN_UP = 1 << 16
 MAX_GIVEN_UP_BYTES = 256 << 20
-"""Clusters that wait for a flush before they can be used again."""
+"""The most bytes of freed clusters that may wait for a flush before they are used again."""
 
 MAX_CHECKED_BYTES = 16 << 20
-"""Of L2 tables: half a second for 8 MiB of them, once."""
+"""The most bytes of L2 tables that are checked once against the counts; 8 MiB take half a second."""
 
 MAX_CHECKED_FIRST_BYTES = 2 << 20
-"""Of L2 tables, before anything is changed; what guests wait for must not take longer."""
+"""The most bytes of L2 tables that are checked before the first change, while guests wait."""
 
 MAX_CHECKED_FIRST_CLUSTERS = 1 << 22
-"""Of the file, likewise: 8 MiB of counts."""
+"""The most clusters of a file that is checked before the first change: 8 MiB of counts."""
 
 _EMPTY_ENTRY = bytes(8)
 
@@ -40,7 +40,7 @@ Place = tuple[int, bytes]
 
 
 class WriteOut:
-    """One for each image that is open for writing. Thread-safe."""
+    """The ordered writes of one image that is open for writing. Thread-safe."""
 
     def __init__(self, core: Core, refcounts: Refcounts) -> None:
         self._core = core
@@ -49,24 +49,24 @@ class WriteOut:
         self._bits = core.header.cluster_bits
         self._one_at_a_time = threading.Lock()
         self._given_up: list[int] = []
-        """Clusters that lost one reference in memory; not yet in the file."""
+        """Clusters that have lost one reference in memory, but not yet in the file."""
         self._unreferenced: list[tuple[int, list[int]]] = []
-        """Such whose reference is gone from the file, with the last epoch in which they were looked up."""
+        """Clusters that have lost it in the file, too, with the last epoch in which they were looked up."""
         self._failed: int | None = None
         self._is_unchanged = True
 
     def check(self) -> None:
-        """Raises OSError when nothing may be written any more."""
+        """Raises OSError if the image accepts no more writes."""
         if self._failed is not None:
             raise OSError(self._failed, f"an earlier flush failed: {os.strerror(self._failed)}")
         if self._core.damage.found:
             raise OSError(errno.EIO, "the image is damaged")
 
     def before_change(self) -> None:
-        """To be called first by whoever changes something: look at all tables once. Raises OSError.
+        """Check all tables once; call it before the first change. Raises OSError.
 
-        One that names a cluster which is free, maybe behind the file's end, would share it with the next
-        that takes it.
+        If an entry referred to a cluster with count 0, the next allocation would give the cluster a second
+        user.
         """
         self.check()
         if self._is_unchanged:
@@ -76,16 +76,16 @@ class WriteOut:
                 self._is_unchanged = False
 
     def give_up(self, cluster: int) -> None:
-        """A cluster has lost a reference; under the image's lock."""
+        """Note that a cluster has lost a reference. The caller holds the image's lock."""
         self._given_up.append(cluster)
 
     def give_up_all(self, clusters: Iterable[int]) -> None:
-        """The same for many."""
+        """Note that many clusters have lost a reference each."""
         self._given_up.extend(clusters)
 
     @property
     def is_due(self) -> bool:
-        """Whether so much waits that it should be flushed, whoever asks."""
+        """Whether so much waits to be written that the next request should flush."""
         waiting = len(self._given_up)
         return (
             self._core.mapping.cache.dirty_is_much
@@ -95,7 +95,10 @@ class WriteOut:
         )
 
     def flush(self) -> None:
-        """Return when all that was written before is on stable storage, and found there. Raises OSError."""
+        """Return when all earlier writes, and the tables that refer to them, are on stable storage.
+
+        Raises OSError.
+        """
         with self._one_at_a_time:
             self.check()
             self._flush()
@@ -153,7 +156,7 @@ class WriteOut:
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
-        """What is to be written is taken as a whole: once memory was short within, no flush is true."""
+        """After a MemoryError inside, writes may be missing, so make every later flush fail."""
         try:
             yield
         except MemoryError:
@@ -161,26 +164,26 @@ class WriteOut:
             raise
 
     def _reach_end(self, tables: set[int]) -> None:
-        """Of a new table in a hole only what is not empty was written: the file may end within it."""
+        """Extend the file to the end of new tables: of a table in a hole only non-empty parts are written."""
         end = max(tables, default=0) + (1 << self._bits)
         if self._file.size < end:
             self._file.write(end - len(_EMPTY_ENTRY), _EMPTY_ENTRY)
 
     def _use_moved_table(self, start: int, clusters: int) -> list[int]:
-        """Name the refcount table's new place in the header; returns the clusters of the old one."""
+        """Write the refcount table's new place to the header; return the clusters of the old table."""
         self._write([(REFCOUNT_TABLE_OFFSET, REFCOUNT_TABLE_FIELDS.pack(start << self._bits, clusters))])
         self.sync()
         with self._core.lock:
             return list(self._refcounts.table_moved(start, clusters))
 
     def _check_counts(self) -> None:
-        """Before a cluster gets another use: a count that is too low would have two share it.
+        """Check the counts before a freed cluster is reused: a count that is too low would give it two users.
 
-        The file holds what it did at the last flush, so its tables can be read without the lock.
+        Reads the tables from the file without the lock: they do not change between flushes.
         """
         core, refcounts = self._core, self._refcounts
         if self._table_bytes() > MAX_CHECKED_BYTES or core.file.size >> self._bits > MAX_CLUSTERS:
-            refcounts.is_trusted = True  # as QEMU trusts them: to read all would hold up a flush for too long
+            refcounts.is_trusted = True  # a check would delay the flush too long; QEMU does not check either
             return
         try:
             references = References(core, refcounts)
@@ -194,13 +197,13 @@ class WriteOut:
         return self._table_bytes() <= MAX_CHECKED_FIRST_BYTES and clusters <= MAX_CHECKED_FIRST_CLUSTERS
 
     def _table_bytes(self) -> int:
-        """At most so many bytes of L2 tables there are, for the disk and its snapshots."""
+        """Return an upper bound of the bytes of L2 tables, of the disk and its snapshots."""
         l1 = self._core.mapping.l1
         tables = len(l1) - l1.count(0) + sum(each.l1_entries for each in self._core.snapshots)
         return tables << self._bits
 
     def _release(self) -> None:
-        """Count down what nothing refers to any more and nobody looks at; the file needs no flush for it."""
+        """Count down freed clusters that no running request uses. This needs no flush."""
         core, refcounts = self._core, self._refcounts
         if not refcounts.is_trusted and (self._unreferenced or refcounts.wants_trust):
             self._check_counts()
@@ -230,7 +233,7 @@ class WriteOut:
             refcounts.cache.written(counts)
 
     def _punch(self, clusters: Sequence[int]) -> None:
-        """Give the room of clusters back to the file system, where it takes it."""
+        """Punch holes for freed clusters, if the file system supports it."""
         start = 0
         for end in range(1, len(clusters) + 1):
             if end == len(clusters) or clusters[end] != clusters[end - 1] + 1:
@@ -242,7 +245,7 @@ class WriteOut:
             self._file.write(offset, data)
 
     def switch(self, offset: int, data: bytes) -> None:
-        """Write what others are reached by, and bring it to stable storage. Raises OSError: see ``check``."""
+        """Write a header field that switches to new tables; flush it. After an OSError ``check`` fails."""
         try:
             self._file.write(offset, data)
         except OSError as error:
@@ -251,7 +254,7 @@ class WriteOut:
         self.sync()
 
     def sync(self, file: FileNode | None = None) -> None:
-        """Bring what was written to stable storage. Raises OSError: then nobody knows what has landed."""
+        """Flush a file. After an OSError it is not known which writes were lost, so ``check`` fails."""
         try:
             (file or self._file).flush()
         except OSError as error:
@@ -260,7 +263,7 @@ class WriteOut:
 
 
 def _places(writes: Sequence[Write]) -> list[Place]:
-    """The writes as offsets and bytes, neighbours joined."""
+    """Return the writes as (offset, bytes), with adjacent ones joined."""
     places: list[tuple[int, list[bytes]]] = []
     end = -1
     for write in writes:

@@ -1,8 +1,8 @@
-"""How a qcow2 image is written: in place, or into clusters that are found for it.
+"""Writes to a qcow2 image: in place, or into newly allocated clusters.
 
-A write that needs clusters takes them under the lock, fills them without it, with what lies around the
-guest's bytes in the same clusters, and enters them in the table when they are full. Until then whoever wants
-to change the same guest clusters waits.
+A write that needs new clusters allocates them under the lock. It fills them without the lock: with the
+guest's bytes, and with the old content around these. Then it links them into the L2 table. Until then other
+writes to the same guest clusters wait.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qmon.block.qcow2.writeout import WriteOut
 
 _ZEROS = memoryview(bytes(1 << 20))
 _JOINED_BYTES = 64 << 10
-"""Up to this size, copying a guest's bytes between what lies around them is cheaper than more calls."""
+"""Up to this size, joining the guest's bytes with their surroundings is cheaper than separate writes."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,20 +34,20 @@ class _InPlace:
 
 @dataclass(eq=False, slots=True)
 class _Filling:
-    """``count`` guest clusters from ``first`` on get the clusters at offset ``host`` of the file."""
+    """A plan: ``count`` guest clusters from ``first`` on are filled at file offset ``host``."""
 
     first: int
     count: int
     host: int
     is_new: bool
-    """Whether the clusters were found for this; else the table named them already, reading as zeros."""
+    """Whether the clusters are newly allocated; else the table already has them, marked as zeros."""
     is_fresh: bool
     before: list[Run]
     after: list[Run]
 
 
 class Writer:
-    """Changes one image. Thread-safe. All calls raise OSError."""
+    """Changes the disk of one image. Thread-safe. All calls raise OSError."""
 
     def __init__(self, core: Core, refcounts: Refcounts, out: WriteOut) -> None:
         self._core = core
@@ -59,7 +59,7 @@ class Writer:
         self._fillings: list[_Filling] = []
         self._kept = Autoclear.RAW_DATA_FILE if core.header.is_raw_outside else 0
         self._autoclear = core.header.autoclear & ~self._kept
-        """What is to be cleared yet."""
+        """Autoclear bits that must be cleared before the first change."""
 
     def write(self, offset: int, data: Buffer) -> None:
         """Write all of ``data`` at ``offset``."""
@@ -72,7 +72,7 @@ class Writer:
             done += self._write_some(offset + done, view[done:])
 
     def zero(self, offset: int, length: int, *, unmap: bool) -> None:
-        """Make a range read as zeros; without ``unmap`` clusters that it has are kept for it."""
+        """Make a range read as zeros; without ``unmap`` its allocated clusters are kept."""
         if self._kept:
             self._zero_outside(offset, length, unmap=unmap)
             return
@@ -92,7 +92,7 @@ class Writer:
             self._zero_part(stop << self._bits, end - (stop << self._bits))
 
     def discard(self, offset: int, length: int) -> None:
-        """Give up whole clusters; they read as zeros then, or as before where they can't."""
+        """Free the whole clusters of a range; they then read as zeros, or as before if that is impossible."""
         if self._kept:
             self._zero_outside(offset, length, unmap=True)
             return
@@ -104,12 +104,12 @@ class Writer:
             self._change_clusters(first, stop, unmap=True)
 
     def _zero_outside(self, offset: int, length: int, *, unmap: bool) -> None:
-        """What a raw data file holds must not differ from the disk; the tables say the same as before."""
+        """Write zeros to a raw data file, which must be identical to the disk; the tables do not change."""
         self.before_change()
         self._core.data.zero(offset, length, unmap=unmap)
 
     def leave_to_backing(self, offset: int, length: int) -> None:
-        """Drop whole clusters."""
+        """Free the whole clusters of a range, so that the backing image's content is visible."""
         if self._kept:
             raise OSError(errno.ENOTSUP, "an image with a raw external data file has no backing file")
         self.before_change()
@@ -118,16 +118,19 @@ class Writer:
             self.drop(first, stop)
 
     def drop(self, first: int, stop: int) -> None:
-        """Leave the clusters from first to before stop to the backing image, which the caller has seen to."""
+        """Free the clusters from ``first`` to ``stop - 1``, so that the backing image's content is visible.
+
+        The caller has made sure that this content is right.
+        """
         self._change_clusters(first, stop, unmap=True, drop=True)
 
     @property
     def is_changed(self) -> bool:
-        """Whether there has been a change that bitmaps don't know of."""
+        """Whether the image has changed since it was opened, so that its bitmaps are out of date."""
         return not self._autoclear
 
     def before_change(self) -> None:
-        """Nobody may trust any more, after a crash, what this image says of itself and isn't kept up."""
+        """Before the first change, clear the autoclear bits of data that qmon does not keep up to date."""
         self._out.before_change()
         if self._autoclear:
             with self._core.lock:
@@ -137,12 +140,12 @@ class Writer:
                     self._autoclear = 0
 
     def _whole_clusters(self, offset: int, end: int) -> tuple[int, int]:
-        """The clusters from first to before stop that a range covers; the last may end with the disk."""
+        """Return (first, stop) of the clusters that a range covers; the last may be cut by the disk's end."""
         at_end = end == self._core.size
         return -(-offset >> self._bits), (-(-end >> self._bits) if at_end else end >> self._bits)
 
     def _write_some(self, offset: int, data: memoryview) -> int:
-        """Write as much from the start as can be in one go, and return how much."""
+        """Write as many bytes as possible in one step; return how many."""
         core = self._core
         plan: _InPlace | _Filling | None
         with core.lock:
@@ -163,7 +166,7 @@ class Writer:
                 core.requests.leave(epoch)
 
     def _plan(self, offset: int, length: int) -> _InPlace | _Filling | None:
-        """What to do with the first bytes of a write; None while others fill its first cluster."""
+        """Plan the first step of a write; None while another write fills its first cluster."""
         mapping, bits = self._core.mapping, self._bits
         l1_index = offset >> mapping.table_bits
         stop = min(offset + length, (l1_index + 1) << mapping.table_bits)
@@ -215,7 +218,7 @@ class Writer:
         return filling
 
     def _fill(self, filling: _Filling, offset: int, data: memoryview) -> int:
-        """Write a filling's clusters, then enter them in the table; returns how much of ``data`` that was."""
+        """Write a filling's clusters, then link them; return how many bytes of ``data`` were written."""
         end = (filling.first + filling.count) << self._bits
         part = data[: end - offset]
         try:
@@ -244,7 +247,7 @@ class Writer:
         return len(part)
 
     def _surroundings(self, runs: list[Run], is_fresh: bool) -> bytes:
-        """What lies around a guest's bytes in the same clusters; nothing where holes will do."""
+        """Return the content around the guest's bytes in the same clusters; empty if holes are enough."""
         if not runs:
             return b""
         core = self._core
@@ -258,23 +261,23 @@ class Writer:
         view = memoryview(content)
         for run in runs:
             core.read_run(run, view[run.offset - start : run.offset - start + run.length])
-        if start + len(content) > core.size:  # what lies behind the disk's end must not come up when it grows
+        if start + len(content) > core.size:  # bytes past the disk's end must be zeros if it grows
             clear(view[max(0, core.size - start) :])
         return bytes(content)
 
     def _allocate(self, first: int, wanted: int) -> tuple[int, int, bool]:
-        """As the counts' ``allocate``; in a data file each cluster has its place, which nobody counts."""
+        """Do ``Refcounts.allocate``; in a data file return the fixed places of the guest clusters."""
         return (first, wanted, False) if self._core.is_outside else self._refcounts.allocate(wanted)
 
     def _take_back(self, filling: _Filling) -> None:
-        """Its clusters are free again: nothing refers to them. Under the lock."""
+        """Free a filling's new clusters, which nothing refers to. Under the lock."""
         if filling.is_new and not self._core.is_outside:
             cluster = filling.host >> self._bits
             for each in range(cluster, cluster + filling.count):
                 self._refcounts.change(each, -1)
 
     def _link(self, filling: _Filling) -> None:
-        """Enter filled clusters in the table. Under the lock."""
+        """Enter filled clusters in the L2 table. Under the lock."""
         mapping = self._core.mapping
         table = mapping.table(filling.first >> self._core.header.l2_bits)
         assert table is not None
@@ -291,7 +294,7 @@ class Writer:
         mapping.cache.touch(table, index, stop - 1)
 
     def _give_up(self, entry: int) -> None:
-        """What an L2 entry named is not referred to by it any more. Under the lock."""
+        """Free the clusters that an L2 entry referred to. Under the lock."""
         if self._core.is_outside:
             return
         clusters: Sequence[int] = ()
@@ -301,11 +304,11 @@ class Writer:
             clusters = ((entry & OFFSET_MASK) >> self._bits,)
         for cluster in clusters:
             if cluster in self._core.metadata or not self._refcounts.get(cluster):
-                raise self._core.damage.error(f"an L2 entry names a table or a free cluster: {entry:#x}")
+                raise self._core.damage.error(f"an L2 entry refers to a table or a free cluster: {entry:#x}")
             self._out.give_up(cluster)
 
     def _own_table(self, l1_index: int) -> Table:
-        """The L2 table of an L1 entry, made or copied if it can't be changed where it is. Under the lock."""
+        """Return a writable L2 table of an L1 entry: a new one, or a copy of a shared one. Under the lock."""
         mapping = self._core.mapping
         old = mapping.l1[l1_index]
         table = mapping.table(l1_index)
@@ -321,7 +324,7 @@ class Writer:
         return new
 
     def _shared_entries(self, table: Table) -> Entries:
-        """What a copy of a table holds: what is referred to more often can't be written in place."""
+        """Return a table's entries for a copy. COPIED is cleared where a cluster has more references."""
         entries = table.entries[:]
         for index in () if self._core.is_outside else filled(entries, 0, len(entries)):
             entry = entries[index]
@@ -330,7 +333,7 @@ class Writer:
         return entries
 
     def _zero_part(self, offset: int, length: int) -> None:
-        """Zeros within one cluster, unless they are there."""
+        """Write zeros within one cluster, unless it already reads as zeros there."""
         core = self._core
         with core.lock:
             runs = core.mapping.runs(offset, length)
@@ -346,7 +349,7 @@ class Writer:
             self.write(start, _ZEROS[: min(len(_ZEROS), offset + length - start)])
 
     def _change_clusters(self, first: int, stop: int, *, unmap: bool, drop: bool = False) -> None:
-        """Have clusters read as zeros; with ``drop`` they are left to the backing image."""
+        """Make clusters read as zeros; with ``drop`` free them, so that the backing image is visible."""
         core, mapping = self._core, self._core.mapping
         l2_bits = core.header.l2_bits
         leaves_holes = drop or core.backing is None
@@ -388,7 +391,7 @@ class Writer:
         mapping.cache.touch(own, changes[0][0], changes[-1][0])
 
     def _zeroed(self, entry: int, cluster: int, *, is_own: bool, unmap: bool, drop: bool) -> int:
-        """What the L2 entry of a guest's cluster becomes, so that it reads as zeros."""
+        """Return the new L2 entry of a guest cluster that is to read as zeros."""
         if drop:
             return 0
         if not entry:

@@ -329,11 +329,11 @@ def test_nothing_is_overwritten_by_an_overlay(lab: Lab) -> None:
     qmon = lab.start("one", *drive(image))
     files = {path: path.read_bytes() for path in lab.folder.glob("*.*") if path.suffix in (".img", ".qcow2")}
     for line, why in {
-        f"snapshot_blkdev d0 {other}": "it is there already, and not empty",
+        f"snapshot_blkdev d0 {other}": "it already exists and is not empty",
         f"snapshot_blkdev -n d0 {lab.folder}/wrong.qcow2": f"its backing file is not '{image}'",
         f"snapshot_blkdev -n d0 {lab.folder}/none.qcow2": f"its backing file is not '{image}'",
-        f"snapshot_blkdev -n d0 {lab.folder}/large.qcow2": f"it has {2 * MIB} bytes, and the drive has {MIB}",
-        f"snapshot_blkdev -n d0 {lab.folder}/held.qcow2": "it holds something already",
+        f"snapshot_blkdev -n d0 {lab.folder}/large.qcow2": f"its size is {2 * MIB} bytes, not {MIB}",
+        f"snapshot_blkdev -n d0 {lab.folder}/held.qcow2": "it is not empty",
         f"snapshot_blkdev -n d0 {image}": "it is the drive's image itself",
     }.items():
         answer = qmon.command(line)
