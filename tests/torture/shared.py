@@ -49,7 +49,7 @@ SMALL, LARGE = 8 * MIB, 160 * MIB
 """A disk that is compared as a whole, and one that is not."""
 
 WHY = re.compile(
-    r"drive 'd0' is not the same disk on both sides: they differ in the (\d+) bytes at (\d+);"
+    r"drive 'd0' is not the same disk on both sides: it differs in the (\d+) bytes at (\d+);"
     r" migrate blk copies it"
 )
 

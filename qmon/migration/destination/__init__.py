@@ -1,4 +1,4 @@
-"""The receiving side.
+"""The receiving side of a migration.
 
 It may import the wire and what both sides share; never the source.
 """

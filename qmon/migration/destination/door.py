@@ -1,7 +1,7 @@
-"""The door of a destination: it lets in who speaks, and has the silent wait.
+"""Accepts a destination's connections. One gets a thread only when it has sent something.
 
-A port scanner, a health check or a flood costs a descriptor for a moment, and neither a thread nor a source
-its turn: a source speaks at once, and whoever does not makes room for it.
+A port scanner, a health check or a flood of connections takes only descriptors, and these only for a moment.
+It can't keep out a source: a source sends at once, and silent connections are closed to make room for it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from qmon.migration.wire import answers
 log = logging.getLogger("qmon.migration")
 
 MAX_SILENT = 64
-"""Connections of which nothing has come yet; for one more the oldest has to go."""
+"""The most connections that have sent nothing yet. For one more the oldest is closed."""
 
 AGAIN_SECONDS = 0.05
-"""How long to wait where there is no room for one that speaks."""
+"""How long to wait when there is no room for a connection that has sent something."""
 
 RETRY_SECONDS = 0.5
-"""The same where descriptors or memory are short, and nobody is here who could make room."""
+"""How long to wait when descriptors or memory are short and no silent connection can be closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ class _Visitor:
 
 
 class Door:
-    """Accepts connections on a thread of its own, whatever is short for a moment, until it is closed.
+    """Accepts connections on its own thread until it is closed. Shortages of descriptors do not stop it.
 
-    ``let_in(socket, name)`` is called on that thread with a connection of which something has come, and says
-    whether there was room; otherwise it is called again. What it raises of OSError and MemoryError costs
-    that connection only.
+    It calls ``let_in(socket, name)`` on that thread for a connection that has sent something. If that returns
+    False, for lack of room, it is called again later. If it raises OSError or MemoryError, only that
+    connection is closed.
     """
 
     def __init__(self, listener: socket.socket, let_in: Callable[[socket.socket, str], bool]) -> None:
-        """The listener is the door's from now on. Raises OSError when there is no thread for it."""
+        """Takes over the listener. Raises OSError if no thread can be started."""
         self._listener = listener
         self._let_in = let_in
         self._silent: dict[int, _Visitor] = {}
-        """By descriptor, the oldest first."""
+        """Connections that have sent nothing yet, by descriptor, oldest first."""
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="migration-incoming", daemon=True)
         listener.setblocking(False)
@@ -63,7 +63,7 @@ class Door:
             raise
 
     def close(self) -> None:
-        """Accept nobody any more; who was silent so far is sent away. Blocks for a moment; idempotent."""
+        """Stop accepting, and close silent connections. Blocks for a moment; idempotent."""
         self._closed.set()
         with contextlib.suppress(OSError):  # closed already
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -81,17 +81,17 @@ class Door:
                     break
                 shortage.tell(error)
                 self._closed.wait(AGAIN_SECONDS if self._silent else RETRY_SECONDS)
-                self._dismiss_oldest()  # what is short may be what it holds
+                self._dismiss_oldest()  # it may free what is short
         while self._silent:
-            self._dismiss_oldest("no migration is awaited any more")
+            self._dismiss_oldest("the destination does not listen any more")
 
     def _look(self) -> None:
-        """Wait for something to happen, and see to it. Raises what keeps a connection from being accepted."""
+        """Wait for an event and handle it. Raises the error of a failed accept."""
         poll = select.poll()
         for descriptor in (self._listener.fileno(), *self._silent):
             poll.register(descriptor, select.POLLIN)
         ready = dict(poll.poll(self._patience_ms()))
-        # First who has been here: with one that comes behind it, it might be sent away.
+        # First those that have sent something: accepting another one might close them.
         for descriptor in [each for each in self._silent if each in ready]:
             if not self._hear(descriptor):
                 self._closed.wait(AGAIN_SECONDS)
@@ -103,14 +103,14 @@ class Door:
             self._accept()
 
     def _patience_ms(self) -> float | None:
-        """How long nothing needs to be done unless somebody speaks; None for ever."""
+        """Return how long to wait for data in milliseconds; None means without limit."""
         oldest = next(iter(self._silent.values()), None)
         return None if oldest is None else max(0.0, oldest.deadline - time.monotonic()) * 1000 + 1
 
     def _accept(self) -> None:
         try:
             sock, peer = self._listener.accept()
-        except BlockingIOError:  # it has gone again
+        except BlockingIOError:  # it has disconnected
             return
         if len(self._silent) >= MAX_SILENT:
             self._dismiss_oldest()
@@ -127,13 +127,13 @@ class Door:
         del self._silent[descriptor]
         return True
 
-    def _dismiss_oldest(self, why: str = "it said nothing, and others came") -> None:
+    def _dismiss_oldest(self, why: str = "it sent nothing, and its place was needed") -> None:
         for descriptor in list(self._silent)[:1]:
             self._dismiss(self._silent.pop(descriptor), why)
 
     @staticmethod
     def _dismiss(visitor: _Visitor, why: str) -> None:
         log.warning("incoming migration: connection from %s closed: %s", visitor.name, why)
-        with contextlib.suppress(OSError):  # whoever is gone needs no answer
+        with contextlib.suppress(OSError):  # it may have disconnected
             visitor.socket.send(answers.refused(why), socket.MSG_DONTWAIT)
         visitor.socket.close()

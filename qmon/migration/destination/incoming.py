@@ -1,4 +1,4 @@
-"""The destination's side: listens, takes one migration in, and runs when it is told to."""
+"""The destination: listens, receives one migration, and starts the machine when the source orders it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from qmon.migration.wire.stream import Go, StreamError
 log = logging.getLogger("qmon.migration")
 
 MAX_SESSIONS = 16
-"""Connections of which something has come; for one more the oldest goes that has not said what it wants."""
+"""The most connections with a thread. For one more the oldest without an offer or question is closed."""
 
 
 @dataclass(slots=True)
 class Transfer:
-    """The migration that comes in, or came in last."""
+    """The current or the last incoming migration."""
 
     id: UUID
     mode: Mode
@@ -40,19 +40,19 @@ class Transfer:
     records: int = 0
     digest: int = 0
     resume: bool = True
-    """Whether the machine is to run, as it did at the source."""
+    """Whether the machine is to run at the end, because it ran at the source."""
     seen: dict[str, Seen] = field(default_factory=dict)
-    """Of shared drives, by their ids, what was found when they were compared last."""
+    """By id of a shared drive: what the last comparison has found."""
 
 
 class Incoming:
-    """Takes in one migration at a time into the drives, until one is complete.
+    """Receives one migration at a time into the drives, until one has completed.
 
-    ``drives`` is asked, on a data thread, when a migration offers itself: they may come and go before.
-    ``start_machine(running)`` is called when the images are open and the machine may run, or is to stand as
-    it stood at the source. ``on_phase`` is called at each change. Both are called on data threads.
-    A connection that does not fit is closed with a line in the log, and the listener goes on. A source that
-    has lost its connection behind GO may come back and ask, also when the machine runs.
+    ``drives`` is called, on a data thread, when a migration is offered: drives may be added and removed
+    before. ``start_machine(running)`` is called when the images are open; ``running`` says whether the
+    machine ran at the source. ``on_phase`` is called at each change. Both are called on data threads.
+    An unfit connection is closed with a line in the log, and the listener continues. A source that has lost
+    its connection after GO may reconnect and ask, even when the machine runs.
     """
 
     def __init__(
@@ -65,10 +65,9 @@ class Incoming:
         uuid: UUID | None = None,
         empty: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """With ``entry``, what a restart found, a migration stands prepared, or was refused.
+        """``entry`` is a journal record that was found at the start: of a prepared or refused migration.
 
-        ``uuid`` is the machine's, None where it was given none; ``empty`` tells the ids of the drives that
-        have no medium.
+        ``uuid`` is the machine's, None if it has none; ``empty`` returns the ids of drives without a medium.
         """
         self.uuid = uuid
         self._empty = empty
@@ -86,15 +85,15 @@ class Incoming:
         self._owner: Session | None = None
         self._answering: Session | None = None
         self._sessions: dict[Session, None] = {}
-        """The oldest first."""
+        """The connections with a thread, oldest first."""
         self._door: Door | None = None
         self._spoiled = False
-        """Whether the last flush or the record of it failed: then there is nothing to wait for."""
+        """Whether the last flush or its journal record failed, so that GO can't be waited for."""
         self.progress = Progress()
         if phase is Phase.FAILED:
-            self.progress.error = "it was refused before this side was started again"
+            self.progress.error = "the migration was refused before this side was restarted"
         self.leftovers = Leftovers()
-        """For the session whose migration it is."""
+        """Used by the session that has the migration."""
 
     @property
     def phase(self) -> Phase:
@@ -102,12 +101,12 @@ class Incoming:
 
     @property
     def drives(self) -> Sequence[MigratingDrive]:
-        """The drives of now."""
+        """Return the current drives."""
         return self._drives()
 
     @property
     def empty(self) -> Collection[str]:
-        """The ids of the drives that have no medium now."""
+        """Return the ids of the drives that have no medium now."""
         return self._empty()
 
     def listen(self, listener: socket.socket) -> None:
@@ -115,12 +114,12 @@ class Incoming:
         self._door = Door(listener, self._let_in)
 
     def unlisten(self) -> None:
-        """Accept no more connections; those there are go on. Blocks for a moment."""
+        """Stop accepting; existing connections stay. Blocks for a moment."""
         if self._door is not None:
             self._door.close()
 
     def stop(self) -> None:
-        """Stop listening and end what is under way, if it has not been told to run; idempotent. Blocks."""
+        """Stop listening, and end a migration that has not been told to run; idempotent. Blocks."""
         self.unlisten()
         for session in list(self._sessions):
             session.end()
@@ -129,7 +128,7 @@ class Incoming:
         self._try(Event.END)
 
     def resolve(self, event: Event) -> None:
-        """Decide by KEEP or RELEASE whose the disks are. Blocks. Raises CommandError."""
+        """Decide by KEEP or RELEASE which side has the disks. Blocks. Raises CommandError."""
         with self._claim:
             self._answering = None
             try:
@@ -144,11 +143,11 @@ class Incoming:
                     self._try(Event.REFUSED)
                 raise CommandError(reason(error)) from error
             if event is Event.RELEASE:
-                self.progress.error = "it was decided that the other side keeps the disks"
+                self.progress.error = "the operator decided that the other side keeps the disks"
             self.progress.ended = time.monotonic()
 
     def _let_in(self, sock: socket.socket, peer: str) -> bool:
-        """Have a connection that speaks heard. When there is no room, make some for a later call."""
+        """Start a session for a connection; if there is no room, make some and return False."""
         sessions = list(self._sessions)
         if len(sessions) >= MAX_SESSIONS:
             for session in sessions:
@@ -166,7 +165,7 @@ class Incoming:
         return True
 
     def _do(self, action: Action) -> None:
-        """Carry out an action of the table. Raises OSError or QmonError."""
+        """Carry out an action of the state table. Raises OSError or QmonError."""
         transfer = self._transfer
         assert transfer is not None
         match action:
@@ -179,7 +178,7 @@ class Incoming:
                         drive.check_name()
                         self.leftovers.opened(drive.image)
             case Action.LOCK:
-                return  # shared images are the source's until it has let go
+                return  # the source has shared images until it releases them
             case Action.GIVE_UP:
                 self._give_up(transfer)
             case Action.FLUSH:
@@ -204,14 +203,14 @@ class Incoming:
             case Action.SEND_RUNNING:
                 self._try_answer(answers.encode(answers.Type.RUNNING))
             case Action.SEND_REFUSED:
-                self._try_answer(answers.refused(self.progress.error or "it was refused before"))
+                self._try_answer(answers.refused(self.progress.error or "the migration was refused before"))
             case _:
-                raise AssertionError(f"{action.name} is not the destination's")
+                raise AssertionError(f"{action.name} is not an action of the destination")
 
     def _give_up(self, transfer: Transfer) -> None:
         for drive in transfer.drives:
             try:
-                drive.abandon()  # what is here is partial, or was flushed before
+                drive.abandon()  # it is partial, or was flushed before
                 self.leftovers.closed(drive.image)
             except OSError as error:
                 log.error("drive '%s': %s", drive.id, reason(error))
@@ -240,7 +239,7 @@ class Incoming:
                 )
 
     def _record_again(self, transfer: Transfer, stand: Stand) -> None:
-        """Change what is recorded, unless a later migration of the disks has ended it."""
+        """Change the journal record, unless a later migration of the disks has replaced it."""
         if self._journal.of_migration(transfer.id, Role.DESTINATION):
             self._record(transfer, stand)
 
@@ -249,23 +248,23 @@ class Incoming:
             self._answering.answer(message)
 
     def _try_answer(self, message: bytes) -> None:
-        """Answer; a source that can't be told comes back and asks."""
+        """Answer. If that fails, it is only logged: the source will reconnect and ask."""
         try:
             self._answer(message)
         except OSError as error:
-            log.warning("incoming migration: the source could not be told: %s", reason(error))
+            log.warning("incoming migration: can't send an answer to the source: %s", reason(error))
 
-    # What a session asks, on its thread.
+    # Called by a session on its thread.
 
     def claim(
         self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
     ) -> Progress:
-        """Make this session the one whose migration it is. Raises OfferError when another is."""
+        """Give the migration to this session. Raises OfferError if another session has it."""
         with self._claim:
             if self._owner is not None:
-                raise OfferError("another migration is already coming in")
+                raise OfferError("another incoming migration is under way")
             if self.phase in (Phase.COMPLETED, Phase.SETTLED):
-                raise OfferError("the destination runs already: a migration has come in before")
+                raise OfferError("the destination already runs: an earlier migration has completed")
             try:
                 self._states.step(Event.START)
             except (QmonError, MemoryError):
@@ -277,16 +276,16 @@ class Incoming:
             return self.progress
 
     def agree(self) -> None:
-        """The offer fits: take the locks. Raises QmonError."""
+        """Accept the offer: take the locks. Raises QmonError."""
         self._states.step(Event.AGREED)
 
     def note_seen(self, drive: MigratingDrive, seen: Seen) -> None:
-        """A drive that does not travel was compared: it is run with as it was seen."""
+        """Note what a comparison has found of a shared drive; it is opened only if it is still so."""
         assert self._transfer is not None
         self._transfer.seen[drive.id] = seen
 
     def finish(self, session: Session, records: int, digest: int, resume: bool) -> None:
-        """Everything is here: flush, record and say so. Raises OSError or QmonError."""
+        """All data has arrived: flush, record, and answer PREPARED. Raises OSError or QmonError."""
         transfer = self._transfer
         assert transfer is not None
         transfer.records, transfer.digest, transfer.resume = records, digest, resume
@@ -299,38 +298,38 @@ class Incoming:
                 raise
 
     def go_back(self, session: Session) -> None:
-        """The source lets its guests on after all, and sends more.
+        """The source has taken back FINISH: its guests run, and it sends more.
 
-        Raises StreamError where somebody has decided meanwhile, OSError or QmonError.
+        Raises StreamError if an operator has resolved the migration meanwhile, OSError or QmonError.
         """
         with self._claim:
             self._answering = session
             if not self._states.try_step(Event.BACK):
-                raise StreamError("the source goes back, but it was decided here whose the disks are")
+                raise StreamError("the source continues, but an operator has resolved the migration here")
 
     def go(self, session: Session, order: Go) -> bool:
-        """The order to run, from the session that brought the disks or from one that asks again.
+        """Obey GO, from the session that brought the disks or from one that asks again.
 
-        Says whether the source was told that this side runs, or has run. Raises StreamError for an order that
-        comes too early, OSError or QmonError for a refusal that can't be recorded or told.
+        Returns whether the source was told that this side runs or has run. Raises StreamError if GO comes too
+        early, OSError or QmonError if a refusal can't be recorded or sent.
         """
         with self._claim:
             if self._owner is session:
-                self._owner = None  # from now on whoever asks is as good
+                self._owner = None  # from now on any session may ask
             transfer = self._transfer
             if transfer is None or transfer.id.bytes != order.migration_id:
                 return self._recall(session, UUID(bytes=order.migration_id))
             if transfer.digest != order.digest:
-                raise StreamError("the order to run is for other content")
+                raise StreamError("the digest in GO differs from that of the received data")
             self._answering = session
             if self.phase is Phase.PREPARED:
                 self._take_over(transfer)
-            elif not self._states.try_step(Event.GO):  # completed, or refused: say so again
-                raise StreamError("not a valid migration stream: the order to run came too early")
+            elif not self._states.try_step(Event.GO):  # completed or refused: repeat the answer
+                raise StreamError("not a valid migration stream: GO came too early")
             return self.phase in (Phase.COMPLETED, Phase.SETTLED)
 
     def _take_over(self, transfer: Transfer) -> None:
-        """Run, or refuse for good. Raises OSError or QmonError for a refusal that is not recorded or told."""
+        """Run, or refuse for good. Raises OSError or QmonError if a refusal can't be recorded or sent."""
         try:
             self._states.step(Event.GO)
         except (OSError, QmonError, MemoryError) as error:
@@ -343,21 +342,21 @@ class Incoming:
         self._states.step(Event.RUNNING)
 
     def _recall(self, session: Session, migration_id: UUID) -> bool:
-        """Answer about a migration before this one, by what is recorded; say whether this side ran.
+        """Answer about an earlier migration from its journal record; return whether this side ran.
 
-        Raises JournalError, or OSError.
+        Raises JournalError or OSError.
         """
         if self._journal.of_migration(migration_id, Role.DESTINATION, RAN):
             session.answer(answers.encode(answers.Type.RUNNING))
             return True
         if self._journal.of_migration(migration_id, Role.DESTINATION, {Stand.REFUSED}):
-            session.answer(answers.refused("another migration took its place"))
+            session.answer(answers.refused("another migration has replaced it"))
         else:
             session.answer(answers.encode(answers.Type.UNKNOWN))
         return False
 
     def heard(self, migration_id: UUID) -> None:
-        """The source of a migration that has come in here knows it. Raises JournalError."""
+        """The source knows that this side runs: its record is not needed any more. Raises JournalError."""
         with self._claim:
             if self._transfer is not None and self._transfer.id == migration_id:
                 self._states.try_step(Event.HEARD)
@@ -365,16 +364,16 @@ class Incoming:
                 self._journal.forget(migration_id, Role.DESTINATION)
 
     def lost(self, session: Session, why: str, left: str) -> bool:
-        """The session's migration can't go on; say whether it has failed, and does not just wait for GO.
+        """The session has ended. Return whether its migration has failed, or False if it waits for GO.
 
-        ``left`` is what there is to say of the images, should it have failed.
+        ``left`` is added to the error of a failed migration: the state of the images.
         """
         with self._claim:
             if self._owner is not session:
                 return False
             self._owner = None
             if self.phase is Phase.PREPARED and not self._spoiled:
-                self.progress.error = f"{why}; everything is here, and waits until the source lets go"
+                self.progress.error = f"{why}; all data is here, waiting for the source to release the disks"
                 self._states.step(Event.LOST)
                 return False
             self.progress.error = why + left
@@ -383,7 +382,7 @@ class Incoming:
             return True
 
     def _try(self, event: Event) -> None:
-        """End or fail, if it has not; what can't be recorded of that is logged."""
+        """End or fail, unless the migration already has; if that can't be recorded, log it."""
         try:
             self._states.try_step(event)
         except QmonError as error:

@@ -1,7 +1,7 @@
-"""Read-only drives of a copy: the destination holds the same, or nothing, and then they are copied.
+"""Read-only drives in a full copy: the destination's image must be equal, or empty; then it is copied.
 
-What somebody else put into a read-only image is never written over. A drive that is writable at the
-destination is copied like every other.
+A read-only image with other contents is never overwritten. A drive that is writable at the destination is
+copied like every other.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ log = logging.getLogger("qmon.migration")
 def must_travel(
     drive: MigratingDrive, content: BackingOffer | None, leftovers: Leftovers, pulse: Pulse
 ) -> bool:
-    """Whether a drive that is read-only at the source has to be copied into the destination's, an active one.
+    """Return whether a drive that is read-only at the source must be copied to the destination's ``drive``.
 
-    If so, its image is open for writing on return. Raises OfferError for an image that can't become the
-    source's, OSError.
+    If so, the destination's image is open for writing on return. Raises OfferError if the image has other
+    contents or can't be written, OSError.
     """
     if content is None or content.size != drive.size:
-        raise OfferError(f"the source does not say what its read-only drive '{drive.id}' holds")
+        raise OfferError(f"the source does not describe the contents of its read-only drive '{drive.id}'")
     if not drive.read_only:
-        log.info("drive '%s' is read-only at the source, and writable here", drive.id)
+        log.info("drive '%s' is read-only at the source and writable here", drive.id)
         return True
     difference = first_difference(drive.node, content, pulse)
     if difference is None and content.samples:
@@ -39,16 +39,16 @@ def must_travel(
             if difference is None:
                 return False
             raise OfferError(
-                f"read-only drive '{drive.id}' holds nothing at the destination, and its image can't be"
+                f"read-only drive '{drive.id}' is empty at the destination, and its image can't be"
                 f" written there: {reason(error)}: copy the source's image there, or make it writable"
             ) from error
         leftovers.begun(drive.image)
         return True
     if difference is None:
-        log.warning("drive '%s' is read-only: what it holds is not compared with the source's", drive.id)
+        log.warning("drive '%s' is read-only: its contents are not compared with the source's", drive.id)
         return False
     raise OfferError(
-        f"read-only drive '{drive.id}' holds something else at the source and at the destination, first in"
-        f" the {difference.length} bytes at {difference.offset}: copy the source's image there, or give the"
-        " destination an empty one of this size, which is filled"
+        f"read-only drive '{drive.id}' differs between the source and the destination, first in the"
+        f" {difference.length} bytes at {difference.offset}: copy the source's image there, or give the"
+        " destination an empty one of this size, which the migration fills"
     )

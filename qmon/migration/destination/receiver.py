@@ -1,4 +1,4 @@
-"""The stream as it comes from a socket, a batch of items at a time."""
+"""Reads the stream from a socket, one batch of items at a time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from qmon.migration.wire.reader import Item, StreamReader
 
 LOW_WATER = 512 << 10
-"""Bytes to wait for: to be woken for each piece that arrives costs more than copying it."""
+"""Bytes to wait for before reading: waking for each small piece costs more than copying it."""
 
 PAUSE_MS = 1
-"""How long to wait for so many before taking less."""
+"""How long to wait for LOW_WATER bytes before reading fewer."""
 
 
 class Receiver:
-    """Reads a blocking socket; for one thread."""
+    """Reads items from a blocking socket. For one thread."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -26,10 +26,11 @@ class Receiver:
         self._poll.register(sock, select.POLLIN)
 
     def next(self, patience: float, before_waiting: Callable[[], None]) -> Iterator[Item] | None:
-        """Items of what the socket holds, to be used up before the next call; None at the stream's end.
+        """Return an iterator over the received items, or None at the stream's end.
 
-        ``before_waiting`` is called when nothing has come for a moment. Raises TimeoutError when
-        nothing comes for ``patience`` seconds, OSError when the socket fails, and iterating StreamError.
+        Use up the iterator before the next call; iterating raises StreamError. ``before_waiting`` is called
+        when nothing has arrived for a moment. Raises TimeoutError after ``patience`` seconds without data,
+        OSError when the socket fails.
         """
         room = self._reader.room()
         self._poll.poll(PAUSE_MS)
@@ -49,7 +50,7 @@ class Receiver:
         return self._reader.items()
 
     def _receive(self, room: memoryview) -> int | None:
-        """How many bytes came, 0 at the end, None when there are none yet."""
+        """Return how many bytes were received, 0 at the end, None if there are none yet."""
         try:
             return self._socket.recv_into(room, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""One connection to a destination: what comes is checked, applied in order, and answered."""
+"""One connection to a destination: checks what arrives, applies it in order, and answers."""
 
 from __future__ import annotations
 
@@ -37,38 +37,38 @@ from qmon.migration.wire.stream import Go, Heard, Kind, Record, StreamError
 log = logging.getLogger("qmon.migration")
 
 HELLO_TIMEOUT = 10
-"""Seconds in which a connection must have said what it wants."""
+"""Seconds within which a connection must have sent a complete offer or question."""
 
 NO_HELLO = f"no migration was offered within {HELLO_TIMEOUT} s"
 
 SILENCE_TIMEOUT = 60
-"""Seconds without a byte after which the source counts as lost. A slow source sends a little, often."""
+"""Seconds without data after which the source counts as lost. A slow source sends a little, often."""
 
 SIGN_SECONDS = 5.0
-"""How often the source is shown that its offer is being looked at."""
+"""How often the source is told that its offer is still being checked."""
 
 ANSWERED_TIMEOUT = 2
-"""Seconds in which a source that was told how it went may say that it has heard it."""
+"""Seconds to wait for the source's confirmation of the final answer."""
 
 TELL_APPLIED_AFTER = 4 << 20
-"""Bytes after which the source is told that they are applied, when there is no pause to do it in."""
+"""Bytes after which the source is told what is applied, if the stream has no pause before."""
 
 TELL_APPLIED_RECORDS = 4 << 10
-"""The same for records, of which those of zeros hold no bytes."""
+"""The same for the number of records: those of zeros have no bytes."""
 
 
 def opening(drive: MigratingDrive) -> AbstractContextManager[None]:
-    """Turn an OSError into a QmonError for the source, which shows it."""
+    """Turn an OSError of opening an image into a QmonError, which is also sent to the source."""
     return naming(f"drive '{drive.id}' can't be opened at the destination")
 
 
 def flushing_here(drive: MigratingDrive) -> AbstractContextManager[None]:
-    """The same for a flush."""
+    """Turn an OSError of a flush into a QmonError, which is also sent to the source."""
     return flushing(drive, where=" at the destination")
 
 
-def _looking_at(drive: MigratingDrive) -> AbstractContextManager[None]:
-    return naming(f"drive '{drive.id}' can't be looked at at the destination")
+def _reading(drive: MigratingDrive) -> AbstractContextManager[None]:
+    return naming(f"drive '{drive.id}' can't be read at the destination")
 
 
 def _writing(drive: MigratingDrive, record: Record) -> AbstractContextManager[None]:
@@ -82,47 +82,47 @@ def _describe(drive: MigratingDrive) -> DriveOffer:
 
 
 class Reception(Protocol):
-    """The destination as its connections see it: whose migration it is, and what has become of that."""
+    """The part of ``Incoming`` that a session calls; see there."""
 
     leftovers: Leftovers
 
     @property
     def drives(self) -> Sequence[MigratingDrive]:
-        """The drives of now."""
+        """Return the current drives."""
 
     @property
     def empty(self) -> Collection[str]:
-        """The ids of the drives that have no medium now."""
+        """Return the ids of the drives that have no medium now."""
 
     @property
     def uuid(self) -> UUID | None:
-        """The machine's, None where it was given none."""
+        """The machine's UUID, None if it has none."""
 
     def claim(
         self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
     ) -> Progress:
-        """Make this session the one whose migration it is. Raises OfferError when another is."""
+        """Give the migration to this session. Raises OfferError if another session has it."""
 
     def agree(self) -> None:
-        """The offer fits: take the locks. Raises QmonError."""
+        """Accept the offer: take the locks. Raises QmonError."""
 
     def note_seen(self, drive: MigratingDrive, seen: Seen) -> None:
-        """A drive that does not travel was compared."""
+        """Note what a comparison has found of a shared drive."""
 
     def finish(self, session: Session, records: int, digest: int, resume: bool) -> None:
-        """Everything is here. Raises OSError or QmonError."""
+        """All data has arrived. Raises OSError or QmonError."""
 
     def go_back(self, session: Session) -> None:
-        """The source lets its guests on after all. Raises StreamError, OSError or QmonError."""
+        """The source has taken back FINISH. Raises StreamError, OSError or QmonError."""
 
     def go(self, session: Session, order: Go) -> bool:
-        """The order to run; says whether the source was told that this side runs. Raises as ``go_back``."""
+        """Obey GO; return whether the source was told that this side runs. Raises as ``go_back``."""
 
     def heard(self, migration_id: UUID) -> None:
-        """The source of a migration that has come in here knows it. Raises JournalError."""
+        """The source knows that this side runs. Raises JournalError."""
 
     def lost(self, session: Session, why: str, left: str) -> bool:
-        """The session's migration can't go on; says whether it has failed."""
+        """The session has ended; return whether its migration has failed."""
 
     def ended(self, session: Session) -> None:
         """The session's thread is about to end."""
@@ -132,7 +132,7 @@ class Session:
     """One connection: a thread that reads the stream and applies it."""
 
     def __init__(self, incoming: Reception, sock: socket.socket, peer: str) -> None:
-        if sock.family != socket.AF_UNIX:  # answers are small, and the source waits for them
+        if sock.family != socket.AF_UNIX:  # answers are small and must not be delayed
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._incoming = incoming
         self._sock = sock
@@ -149,31 +149,31 @@ class Session:
         self._wrote = False
         self._has_overlays = False
         self._compared: set[int] = set()
-        """Drives, by their place in the offer, that the source has asked about."""
+        """Drives, by index in the offer, that the source has compared."""
         self._shown = time.monotonic()
         self._done = False
-        """Whether the connection's purpose is fulfilled, or has failed: what comes then fails nothing."""
+        """Whether the connection is finished or has failed; further data changes nothing."""
         self._may_hear = False
-        """Whether the source was told that this side runs, and may say that it has heard it."""
+        """Whether the source was told that this side runs, and may confirm it."""
         self._deadline = time.monotonic() + HELLO_TIMEOUT
-        """By when a source must have said what it wants, or that it has heard the answer."""
+        """The time by which the source must have sent its offer or question, or confirmed the answer."""
         self.has_spoken = False
-        """Whether a whole offer has come, or a question: what can't be from a passer-by."""
+        """Whether a complete offer or question has arrived, so that this is a real source."""
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
 
     def start(self) -> None:
-        """Raises OSError when there is no thread to be had."""
+        """Start the thread. Raises OSError if no thread can be started."""
         start_thread(self._thread)
 
     def end(self) -> None:
-        """Have the thread end; one that has given its answer gets a moment to see it heard."""
+        """Make the thread end; after a final answer it first waits a moment for the confirmation."""
         if self._done:
             self._thread.join(ANSWERED_TIMEOUT)
         self.abort()
 
     def abort(self) -> None:
-        """Wake the thread; it ends."""
-        with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
+        """Make the thread end at once."""
+        with contextlib.suppress(OSError):  # already disconnected
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def answer(self, message: bytes) -> None:
@@ -188,13 +188,13 @@ class Session:
         try:
             self._receive()
         except TimeoutError:
-            self._fail(NO_HELLO if self._offer is None else f"nothing came for {SILENCE_TIMEOUT} s")
+            self._fail(NO_HELLO if self._offer is None else f"no data for {SILENCE_TIMEOUT} s")
         except (QmonError, MemoryError) as error:
             self._fail(reason(error))
-        except OSError as error:  # those of drives are told by the drive's name
+        except OSError as error:  # errors of drives are QmonErrors
             self._fail(f"the connection to the source was lost: {reason(error)}")
         except Exception as error:
-            log.exception("incoming migration failed by a fault of qmon's own")
+            log.exception("the incoming migration failed by an internal error")
             self._fail(f"internal error: {error!r}")
         finally:
             self._sock.close()
@@ -204,7 +204,7 @@ class Session:
         while not self._done or self._may_hear:
             is_under_way = self._offer is not None and not self._done
             patience = SILENCE_TIMEOUT if is_under_way else self._deadline - time.monotonic()
-            if patience <= 0:  # something may come all the same, byte by byte
+            if patience <= 0:  # data may still trickle in
                 raise TimeoutError
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
@@ -264,7 +264,7 @@ class Session:
         )
         self._progress.remaining = self._progress.total
         self._incoming.agree()
-        # A source that reads no answers must not hold this thread for ever.
+        # A source that does not read answers must not block this thread for ever.
         timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._has_overlays = any(drive.backing is not None for drive in offer.drives)
@@ -279,10 +279,10 @@ class Session:
         self._sock.sendall(answers.encode(answers.Type.AGREED))
 
     def _settle_read_only(self, offer: Offer) -> None:
-        """Ask for the read-only drives that are not here already. Raises QmonError, OSError."""
+        """Ask the source for the read-only drives that are not yet here. Raises QmonError, OSError."""
         for index, (drive, offered) in enumerate(zip(self._drives, offer.drives, strict=True)):
             if offered.read_only:
-                with _looking_at(drive):
+                with _reading(drive):
                     travels = must_travel(drive, offered.content, self._incoming.leftovers, self._show_life)
                 if travels:
                     self._writable[index] = True
@@ -291,7 +291,7 @@ class Session:
                     self._sock.sendall(answers.needed(index))
 
     def _make_ready(self, offer: Offer) -> None:
-        """See that incremental copies fit what is here; empty what a failed one left. Raises QmonError."""
+        """Check that incremental copies fit the images; empty those of a failed one. Raises QmonError."""
         copies = [
             (drive, offered.backing)
             for drive, offered in zip(self._drives, offer.drives, strict=True)
@@ -299,16 +299,16 @@ class Session:
         ]
         leftovers = self._incoming.leftovers
         for drive, backing in copies:
-            with _looking_at(drive):
+            with _reading(drive):
                 check_backing(drive, backing, self._show_life)
         for drive, _ in copies:
-            with _looking_at(drive):
+            with _reading(drive):
                 leftovers.empty(drive, self._show_life)
                 check_empty(drive)
             leftovers.begun(drive.image)
 
     def _show_life(self) -> None:
-        """While the offer is looked at: let the source see now and then that this side is there."""
+        """While the offer is checked: tell the source now and then that this side is alive."""
         now = time.monotonic()
         if now - self._shown > SIGN_SECONDS:
             self._shown = now
@@ -316,7 +316,7 @@ class Session:
 
     @staticmethod
     def _zero_ranges(drive: MigratingDrive) -> Iterator[tuple[int, int]]:
-        """Not as a list: of a disk in splinters they would take gigabytes."""
+        """Yield the zero ranges of a drive. A list could take gigabytes for a fragmented disk."""
         with opening(drive):
             for extent in visible_extents(drive.node, 0, drive.size):
                 if extent.kind is ExtentKind.ZERO and extent.length >= answers.MIN_ZERO_RANGE:
@@ -363,35 +363,35 @@ class Session:
                 raise StreamError("not a valid migration stream: a second HELLO")
 
     def _compare(self, record: Record) -> None:
-        """Say whether a drive that does not travel is the source's. Raises QmonError."""
+        """Answer a COMPARE: whether a shared drive is the source's disk. Raises QmonError."""
         index = record.drive
         if index >= len(self._drives) or self._writable[index] or self._finish is not None:
             raise StreamError(f"not a valid migration stream: drive {index} can't be compared now")
         drive = self._drives[index]
-        with _looking_at(drive):
+        with _reading(drive):
             seen, differing = answer_question(drive, bytes(record.payload), self._show_life)
         self._incoming.note_seen(drive, seen)
         self._compared.add(index)
         self._sock.sendall(answers.compared(seen.is_same, differing))
 
     def _check_compared(self) -> None:
-        """Shared disks are taken over only from a source that has asked whether they are."""
+        """Raises StreamError if the source has not compared all shared disks."""
         assert self._offer is not None
         if self._offer.mode is Mode.SHARED and len(self._compared) < len(self._drives):
             raise StreamError("not a valid migration stream: the disks were not compared")
 
     def _note_total(self) -> None:
-        """How much of an overlay travels is known only when the source says how much there still is."""
+        """Update the total: how much of an overlay is copied is known only from the source's progress."""
         if self._has_overlays:
             progress = self._progress
             progress.total = max(progress.total, progress.transferred, progress.remaining)
 
     def _target(self, record: Record) -> MigratingDrive:
-        """The drive that a record may write to. Raises StreamError for one outside it."""
+        """Return the drive that a record writes to. Raises StreamError if the record is not allowed."""
         if self._finish is not None:
-            raise StreamError(f"not a valid migration stream: {record.kind.name} came behind FINISH")
+            raise StreamError(f"not a valid migration stream: {record.kind.name} came after FINISH")
         if record.drive >= len(self._drives) or not self._writable[record.drive]:
-            raise StreamError(f"not a valid migration stream: drive {record.drive} does not travel")
+            raise StreamError(f"not a valid migration stream: drive {record.drive} is not copied")
         drive = self._drives[record.drive]
         if record.offset + record.length > drive.size:
             raise StreamError(
@@ -408,14 +408,14 @@ class Session:
                     drive.node.flush()
 
     def _tell_applied(self) -> None:
-        """Tell the source how far it is; not for each batch, since an answer takes its time at both ends."""
+        """Tell the source what is applied; not for each batch, because an answer costs time on both sides."""
         self._progress.rate = self._meter.add(self._progress.transferred)
         if self._applied > self._told:
             self._told, self._told_at = self._applied, self._progress.transferred
             self._sock.sendall(answers.applied(self._applied))
 
     def _fail(self, why: str) -> None:
-        """Say what went wrong, here and to the source; the next migration may come."""
+        """Report an error, here and to the source. Then the next migration can be offered."""
         if self._done:
             log.debug("incoming migration: the source's connection ended: %s", why)
             return
@@ -425,13 +425,13 @@ class Session:
             log.warning("incoming migration: connection from %s closed: %s", self._peer, why)
             return
         partial = "; the images here are partial" if self._wrote else ""
-        # First the images are given up: with the answer the source may want shared ones back.
+        # Release the images first: after the answer the source may open shared ones again.
         if self._incoming.lost(self, why, partial):
             self._refuse(why)
             log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
         else:
-            log.error("incoming migration %s: %s; it waits to hear from the source", self._offer.id, why)
+            log.error("incoming migration %s: %s; waiting for the source", self._offer.id, why)
 
     def _refuse(self, why: str) -> None:
-        with contextlib.suppress(OSError):  # whoever is gone needs no answer
+        with contextlib.suppress(OSError):  # it may have disconnected
             self._sock.sendall(answers.refused(why))

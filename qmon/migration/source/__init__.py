@@ -1,4 +1,4 @@
-"""The sending side.
+"""The sending side of a migration.
 
 It may import the wire and what both sides share; never the destination.
 """

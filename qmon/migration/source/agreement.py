@@ -1,7 +1,8 @@
-"""Setup, as the source hears it: what reads as zeros over there, that the offer is looked at, the agreement.
+"""The source's setup: waits for the destination's answers to the offer until it agrees.
 
-A destination that compares whole backing images may need hours, and one that only says so must not keep the
-migration for ever. So the time that it gets follows from what there is to look at.
+Before that the destination may report ranges that read as zeros, and that it is still checking. To compare
+whole backing images can take hours, but a broken destination must not delay the migration for ever. So the
+time limit depends on the size of the images.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ ANSWERS = (Type.ZEROS, Type.BUSY, Type.NEEDED, Type.AGREED)
 
 AGREE_SECONDS = 600
 AGREE_RATE = 16 << 20
-"""A destination must agree within ten minutes, and a second more for each 16 MiB of the drives and their
-backing images (about a minute for each GiB): when all is compared, a slow disk is read faster than that."""
+"""A destination must agree within ten minutes plus one second per 16 MiB of drives and backing images.
+
+That is about a minute per GiB. A slow disk is compared faster than that.
+"""
 
 BUSY_AT_ONCE = 100
-"""How many BUSY may come together; after them one a second. An honest one comes every few seconds."""
+"""How many BUSY answers may arrive at once; then one per second. A real destination sends fewer."""
 
 
 def hear(link: Link, offer: Offer, copies: Sequence[DriveCopy], need: Callable[[int], DriveCopy]) -> None:
-    """Return when the destination has agreed; the copies know by then what it has as zeros.
+    """Wait until the destination agrees; note in the copies which of its ranges are zeros.
 
-    ``need`` makes the copy of a drive, by its number, that the destination asks for beyond these. Raises
-    LinkError for one that does not agree, or says what it must not, PeerRefusedError for a no.
+    ``need(index)`` makes the copy of a further drive that the destination asks for. Raises LinkError if it
+    does not agree in time or breaks the protocol, PeerRefusedError if it refuses.
     """
     sizes = sum(drive.size + (drive.backing.size if drive.backing else 0) for drive in offer.drives)
     patience = AGREE_SECONDS + sizes // AGREE_RATE
@@ -39,7 +42,7 @@ def hear(link: Link, offer: Offer, copies: Sequence[DriveCopy], need: Callable[[
     while (answer := link.wait_for(*ANSWERS)).type is not Type.AGREED:
         passed = time.monotonic() - begun
         if passed > patience:
-            raise LinkError(f"the destination did not agree within {patience} s")
+            raise LinkError(f"the destination has not accepted the migration's drives within {patience} s")
         if answer.type is Type.ZEROS:
             zeros.note(answer)
             continue
@@ -52,7 +55,7 @@ def hear(link: Link, offer: Offer, copies: Sequence[DriveCopy], need: Callable[[
 
 
 class _Zeros:
-    """What ZEROS say, which goes through each drive once, so that it has an end."""
+    """Checks and notes ZEROS answers. They must go through each drive once in order, so that they end."""
 
     def __init__(self, copies: Sequence[DriveCopy]) -> None:
         self._copies = {copy.index: copy for copy in copies if copy.hears_of_zeros}
@@ -60,15 +63,15 @@ class _Zeros:
         self._end = 0
 
     def add(self, copy: DriveCopy) -> None:
-        """One more copy travels."""
+        """Add the copy of a further drive."""
         self._copies[copy.index] = copy
 
     def note(self, answer: Answer) -> None:
-        """Raises LinkError for ranges that can't be."""
+        """Note the ranges of one answer. Raises LinkError for invalid ranges."""
         index, ranges = answer.zeros
         copy = self._copies.get(index)
         if copy is None:
-            raise LinkError(f"the destination spoke of drive {index}, which does not travel in full")
+            raise LinkError(f"the destination reported zeros of drive {index}, which is not copied in full")
         if index < self._index or not ranges:
             raise out_of_turn(Type.ZEROS)
         if index > self._index:
@@ -79,7 +82,7 @@ class _Zeros:
             self._end = offset + length
             if length < MIN_ZERO_RANGE or self._end > copy.drive.size:
                 raise LinkError(
-                    f"the destination spoke of {length} bytes of zeros at {offset} of drive"
+                    f"the destination reported {length} bytes of zeros at {offset} of drive"
                     f" '{copy.drive.id}', which has {copy.drive.size} bytes"
                 )
             copy.known_zeros.add(offset, length)

@@ -1,4 +1,4 @@
-"""The copy while the machine runs: rounds and flushes, until what is left fits into the downtime limit."""
+"""The copy while the machine runs: rounds and flushes, until the rest fits into the downtime limit."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from qmon.migration.wire.offer import Mode
 from qmon.migration.wire.stream import section_part
 
 FLUSH_TIMEOUT = 600
-"""Seconds that the destination gets to flush while the machine runs."""
+"""Seconds within which the destination must flush while the machine runs."""
 
 MAX_FLUSHES = 5
-"""How often both sides flush while the machine runs, for the last flush to be short: each has less to do."""
+"""How often both sides flush while the machine runs. Each flush has less to do, so the last one is short."""
 
 SIGN_CHECK_SECONDS = 0.1
 
 
 class Convergence:
-    """Brings the destination near; for the migration's thread. Its calls raise what ends the migration."""
+    """Copies until the destination is almost up to date. For the migration's thread.
+
+    All calls raise the error that ends the migration.
+    """
 
     def __init__(
         self,
@@ -44,13 +47,13 @@ class Convergence:
         self._flushed = [
             drive for drive in drives if drive.is_flushed_on_leaving or (shared and not drive.read_only)
         ]
-        """The drives that are flushed when they are let go of."""
+        """The drives that are flushed when they are released."""
         self._parameters = parameters
         self._sender = sender
         self._progress = progress
 
     def reach(self, link: Link) -> None:
-        """Return when the machine can stand still for what is left."""
+        """Copy until the machine can be paused for the rest."""
         if self._shared:
             self.flush_while_running()
             return
@@ -69,7 +72,7 @@ class Convergence:
                 flushes += 1
 
     def go_back(self, link: Link) -> None:
-        """Take back FINISH. What PREPARED says that is on its way holds no more, nor does the rate."""
+        """Take back FINISH. A PREPARED that is under way is ignored, and the measured rate is dropped."""
         self._sender.writer.raw(section_part())
         self._sender.writer.back()
         self._sender.expect(Type.PREPARED, Type.BACK)
@@ -78,7 +81,7 @@ class Convergence:
             pass
 
     def copy_on(self, link: Link, seconds: float) -> None:
-        """Copy for a while, although the guests might stand still for what is left."""
+        """Copy for some seconds, even if the rest already fits into the downtime limit."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if self._dirty_bytes():
@@ -89,13 +92,13 @@ class Convergence:
                 time.sleep(SIGN_CHECK_SECONDS)
 
     def flush_drives(self) -> None:
-        """Flush what is flushed when the drives are let go of, so that this takes no time then."""
+        """Flush the drives now, so that the flush at their release is short."""
         for drive in self._flushed:
             with flushing(drive):
                 drive.node.flush()
 
     def round(self) -> None:
-        """Once through what is dirty."""
+        """Send all dirty chunks once."""
         self._sender.writer.raw(section_part())
         for copy in self._copies:
             copy.send_dirty(self._sender)
@@ -106,7 +109,7 @@ class Convergence:
         return sum(copy.dirty.dirty_bytes for copy in self._copies)
 
     def _expected_downtime(self, link: Link) -> float | None:
-        """Seconds in which what is dirty or on its way can arrive, None while nobody can tell."""
+        """Return the seconds that all dirty and unconfirmed bytes will take, None while that is not known."""
         left = self._dirty_bytes() + link.in_flight
         if not left:
             expected = 0.0
@@ -118,9 +121,9 @@ class Convergence:
         return expected
 
     def _rate(self) -> float:
-        """Bytes a second at the switchover, 0 while nobody can tell."""
+        """Return the expected bytes per second during the switchover, 0 while that is not known."""
         measured, promised = self._progress.rate, self._parameters.switchover_bandwidth
-        if promised and self._progress.overdue:  # it was promised too much
+        if promised and self._progress.overdue:  # the configured rate was too high
             return min(promised, measured)
         return promised or measured
 
@@ -128,7 +131,7 @@ class Convergence:
         return seconds * 1000 <= self._parameters.downtime_limit_ms
 
     def _flush(self, link: Link) -> float:
-        """Have both sides flush while the machine runs; return how many seconds it took."""
+        """Flush both sides while the machine runs; return how many seconds it took."""
         begun = time.monotonic()
         self._sender.writer.raw(section_part())
         sequence = self._sender.writer.flush()
@@ -140,7 +143,7 @@ class Convergence:
         return time.monotonic() - begun
 
     def flush_while_running(self) -> None:
-        """Flush this side's drives, however long it takes: the destination sees that this side is there."""
+        """Flush this side's drives without a time limit, and show the destination that this side is alive."""
         with Workers(1, "migration-flush") as executor:
             flushed = executor.submit(self.flush_drives)
             while not wait([flushed], SIGN_CHECK_SECONDS).done:

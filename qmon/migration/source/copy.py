@@ -1,4 +1,4 @@
-"""One drive's way into records: what must be sent is marked, taken from the map, read and written down."""
+"""Copies one drive into records: takes dirty ranges from the map, reads them, and writes the records."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from qmon.migration.wire.stream import MAX_ZERO_LENGTH
 from qmon.migration.wire.writer import RecordWriter
 
 RUN_LIMIT = 16 << 20
-"""Bytes whose marks are cleared at once: few, so that few are dirtied again before they are read."""
+"""Bytes whose marks are cleared at once. A small number: guests may dirty them again before they are read."""
 
 HOLE_LIMIT = 64 << 30
-"""The same where a hole was seen to begin: a disk of many TiB that is nearly empty must not take minutes."""
+"""The same within a hole: a nearly empty disk of many TiB must not take minutes."""
 
 ZERO_PIECE = 64 << 10
-"""Bytes that are looked at together: where all are zero they travel as a length."""
+"""The unit in which zeros are detected. Zeros are sent as a length."""
 
 _ZEROS = bytes(1 << 20)
 
 
 def pieces(buffer: memoryview) -> Iterator[tuple[int, int, bool]]:
-    """Split a buffer into the longest runs of (start, length, is zero), seen in steps of ZERO_PIECE."""
+    """Yield the runs of a buffer as (start, length, is_zero), detected in steps of ZERO_PIECE."""
     start, was_zero = 0, False
     for position in range(0, len(buffer), ZERO_PIECE):
         is_zero = _ZEROS.startswith(buffer[position : position + ZERO_PIECE])
@@ -40,7 +40,7 @@ def pieces(buffer: memoryview) -> Iterator[tuple[int, int, bool]]:
 
 
 class Chunks:
-    """A set of a disk's chunks: those of which something is known."""
+    """A set of chunks of a disk."""
 
     def __init__(self, size: int, granularity: int) -> None:
         self._granularity = granularity
@@ -48,21 +48,21 @@ class Chunks:
         self._flags = Flags(-(-size // granularity))
 
     def add(self, offset: int, length: int) -> None:
-        """Add a range's chunks, but those that it covers only in part."""
+        """Add the chunks that lie fully in a range."""
         first = -(-offset // self._granularity)
         end = min(offset + length, self._size)
         self._flags.fill(first, self._flags.count if end == self._size else end // self._granularity, 1)
 
     def touch(self, offset: int, length: int) -> None:
-        """Add all chunks of a range within the disk, and those that it covers only in part."""
+        """Add the chunks that a range touches, within the disk."""
         self._flags.fill(*self._touched(offset, length), 1)
 
     def forget(self, offset: int, length: int) -> None:
-        """Take a range's chunks out, and those that it covers only in part."""
+        """Remove the chunks that a range touches."""
         self._flags.fill(*self._touched(offset, length), 0)
 
     def unknown(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
-        """Yield the parts of a range, as (offset, length) in bytes, whose chunks are not in the set."""
+        """Yield as (offset, length) in bytes the parts of a range whose chunks are not in the set."""
         position, last = self._touched(offset, length)
         while (first := self._flags.find(0, position, last)) >= 0:
             position = self._flags.find(1, first, last)
@@ -76,81 +76,81 @@ class Chunks:
 
 
 class Outlet(Protocol):
-    """Where records go."""
+    """The receiver of records."""
 
     @property
     def writer(self) -> RecordWriter: ...
 
     def slice_size(self) -> int:
-        """Bytes to gather before they are sent."""
+        """Bytes to collect before they are sent."""
 
     def send(self) -> None:
-        """Send what the writer has gathered, and empty it. Raises what ends the migration."""
+        """Send the writer's records and empty it. Raises the error that ends the migration."""
 
     def pulse(self) -> None:
-        """Have the destination hear something now and then, where there may be nothing to send for long.
+        """Send a sign of life if none was sent for some time; call it often when there is nothing to send.
 
-        Raises what ends the migration.
+        Raises the error that ends the migration.
         """
 
 
 class DriveCopy:
-    """A drive that travels in full: its dirty map, and the filter that marks it."""
+    """The full copy of a drive, with its dirty map and the filter that marks writes in it."""
 
     hears_of_zeros = True
-    """Whether zeros need no sending where the destination has said that it has them."""
+    """Whether zeros are not sent if the destination has reported that it has zeros there."""
 
     def __init__(self, index: int, drive: MigratingDrive) -> None:
         self.index = index
         self.drive = drive
         self.dirty = self._new_map(drive.size)
         self.total = drive.size
-        """Bytes that are to be looked at, were nothing written meanwhile."""
+        """Bytes to copy if guests write nothing meanwhile."""
         granularity = self.dirty.granularity if self.hears_of_zeros else max(1, drive.size)
         self.known_zeros = Chunks(drive.size, granularity)
-        """Which of the destination's chunks are known to read as zero."""
+        """The chunks that are known to read as zeros at the destination."""
         self._filter: DirtyFilter | None = None
         self._taken = 0
         self._data = (0, -1)
-        """Where data were last seen to begin and to end in this round, in bytes; they may be zeros."""
+        """Start and end in bytes of the last data extent that this round has found; it may contain zeros."""
 
     @staticmethod
     def _new_map(size: int) -> DirtyMap:
-        """With everything marked: what is a hole and needs no sending is found out when its turn comes.
+        """Return a map with everything marked. Holes that need not be sent are found during the copy.
 
-        A scan before the first byte would keep a large disk waiting.
+        A scan before the copy would delay a large disk.
         """
         return DirtyMap(size, dirty=True)
 
     @property
     def remaining(self) -> int:
-        """Bytes that are not written down yet, in any record."""
+        """Return the bytes that are not yet in a record."""
         return min(self.dirty.dirty_bytes + self._taken, self.drive.size)
 
     def install(self) -> None:
-        """Put the filter over the node; the gate is closed and drained."""
+        """Put the filter on the drive's stack. The gate must be closed and drained."""
         self._filter = self.drive.stack.push(lambda node: DirtyFilter(node, self.dirty))
 
     def survey(self, pulse: Callable[[], None]) -> None:
-        """Find out what must be sent, where that is done beforehand; ``pulse`` is called now and then.
+        """Mark what must be sent, if the kind of copy does so before it starts; calls ``pulse`` regularly.
 
-        Raises QmonError naming what can't be read, and what ``pulse`` raises.
+        Raises QmonError that names what can't be read, and what ``pulse`` raises.
         """
 
     def uninstall(self) -> None:
-        """Take the filter away; requests that still go through it harm nothing."""
+        """Remove the filter. Requests that are still inside it do no harm."""
         if self._filter is not None:
             self.drive.stack.pop(self._filter)
             self._filter = None
 
     @property
     def _below(self) -> Node:
-        """What lies below the filter, which is there."""
+        """The node below the filter, which must be installed."""
         assert self._filter is not None
         return self._filter.child
 
     def send_dirty(self, outlet: Outlet) -> None:
-        """Write down everything dirty, once through the disk. Raises QmonError naming what can't be read."""
+        """Send everything dirty, once through the disk. Raises QmonError that names what can't be read."""
         position, limit = 0, RUN_LIMIT
         self._data = (0, -1)
         while run := self.dirty.take(position, limit):
@@ -159,14 +159,14 @@ class DriveCopy:
             limit = max(RUN_LIMIT, self._send_taken(*run, outlet) - position)
 
     def _send_taken(self, offset: int, length: int, outlet: Outlet) -> int:
-        """Send what was taken from the map; return where the last hole that was seen ends, 0 without one."""
+        """Send a range taken from the map; return the end of the last hole found, 0 without one."""
         return self._send_run(offset, length, outlet)
 
     def _naming(self, what: str, offset: int) -> AbstractContextManager[None]:
         return naming(f"drive '{self.drive.id}': {what} at {offset} failed")
 
     def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> int:
-        """Send a range; return where the last hole that was seen ends, 0 without one."""
+        """Send a range; return the end of the last hole found, 0 without one."""
         hole_end = 0
         node, writer = self._below, outlet.writer
         end = offset + run_length
@@ -175,9 +175,9 @@ class DriveCopy:
                 outlet.send()
             count = min(end - offset, writer.free(), outlet.slice_size())
             data, zeros = self._data_ahead(offset), 0
-            # What is more than can be read at once may be a hole; it is asked about before it is read, since
-            # a file system may take for data what lies in its cache. To ask at every step would take a time
-            # that grows with the square of stored zeros: a tmpfs looks at each page up to where they end.
+            # A range too long for one read may be a hole. Ask before reading: afterwards a file system may
+            # report cached pages as data. Don't ask at every step: tmpfs checks each page up to the end of
+            # the data, so the time would grow with the square of the length of stored zeros.
             if not data and offset + count < end:
                 with self._naming("looking for holes", offset):
                     zeros = self._zeros_ahead(node, offset)
@@ -187,7 +187,7 @@ class DriveCopy:
                 count = min(zeros, end - offset)
                 self._zeros(offset, count, outlet)
             else:
-                count = min(count, data or count)  # not into the hole behind it
+                count = min(count, data or count)  # stop before the next hole
                 buffer = writer.room(count)
                 with self._naming(f"read of {count} bytes", offset):
                     node.read_into(offset, buffer)
@@ -201,12 +201,12 @@ class DriveCopy:
         return hole_end
 
     def _data_ahead(self, offset: int) -> int:
-        """How many bytes from ``offset`` on are known as data."""
+        """Return how many bytes from ``offset`` on are known to be data."""
         data, end = self._data
         return end - offset if data <= offset < end else 0
 
     def _zeros(self, offset: int, length: int, outlet: Outlet) -> None:
-        """Write down what of a range of zeros may hold something else at the destination."""
+        """Write a record for those zeros of a range that the destination may not have yet."""
         outlet.pulse()
         writer = outlet.writer
         for start, count in self.known_zeros.unknown(offset, length):
@@ -216,11 +216,11 @@ class DriveCopy:
                 writer.zero(self.index, piece, min(MAX_ZERO_LENGTH, start + count - piece))
 
     def _zeros_ahead(self, node: Node, offset: int) -> int:
-        """How many bytes from ``offset`` on are known to read as zero, at most HOLE_LIMIT.
+        """Return how many bytes from ``offset`` on are known to read as zeros, at most HOLE_LIMIT.
 
-        Notes where the data behind them lie, for what is read next to end there: only a guess by then, since
-        the guest writes, but where they end one asks again. Holes between them that are too small to be sent
-        as such count as data, else a disk in splinters would be asked about each of them.
+        Notes the data extent after them, so that the next read ends with it. A guest may change this extent
+        before it is read; that is harmless, since its end only says when to ask again. Small holes count as
+        data, because asking about each hole of a fragmented disk would be slow.
         """
         start = offset
         data = data_end = -1
@@ -234,7 +234,7 @@ class DriveCopy:
             data_end = extent.end
             if data_end - data >= RUN_LIMIT:
                 break
-        # A file may end within a sector, and a record may not.
+        # A file may end within a sector, a record must not.
         self._data = (data, -(-data_end // MIN_GRANULARITY) * MIN_GRANULARITY)
         return offset - start
 

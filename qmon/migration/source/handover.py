@@ -1,4 +1,4 @@
-"""After GO: the source hears how it went, and asks again for as long as it does not know."""
+"""After GO: the source waits for the answer, and asks again as long as the outcome is not known."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ ASK_AGAIN_SECONDS = 1.0
 
 
 def doubt(why: str) -> str:
-    """What a source in doubt says of itself."""
+    """Return the error of a source that does not know whether the destination runs."""
     return (
-        f"it is not known whether the destination runs: {why}. This side stands still and asks again; where"
-        " nobody can answer, make sure that the other side does not run, then migrate_resolve keep"
+        f"it is not known whether the destination runs: {why}. This side is paused and asks again; if the"
+        " destination can't answer, make sure that it does not run, then migrate_resolve keep"
     )
 
 
 class Handover:
-    """What follows GO, on the migration's thread; ``stop`` is for any.
+    """The steps after GO. For the migration's thread; ``stop`` may be called from any thread.
 
-    ``finish`` makes the last transition, by the event that it is given.
+    ``finish(event)`` makes the last transition.
     """
 
     def __init__(
@@ -58,43 +58,43 @@ class Handover:
         self._stopped = threading.Event()
 
     def settle(self) -> None:
-        """While GO is on its way, or there is doubt: hear, and ask again. Returns also when stopped."""
+        """Wait for the answer to GO; reconnect and ask again until the outcome is known or after ``stop``."""
         while self._states.phase in (Phase.GONE, Phase.DOUBT):
             if self._states.phase is Phase.DOUBT and not self._ask_again():
                 break
             self._hear()
 
     def lose(self, why: str) -> None:
-        """The answer was lost, or can't be used: from now on there is doubt."""
+        """Note that the answer was lost or is unusable: the migration is in doubt from now on."""
         before, self._progress.error = self._progress.error, doubt(why)
         self._states.step(Event.LOST)
         if self._progress.error != before:
             log.error("migration: %s", self._progress.error)
 
     def stop(self) -> None:
-        """Ask no more: it was decided otherwise, or the process goes."""
+        """Stop asking: the operator has decided, or the process ends."""
         self._stopped.set()
 
     def _hear(self) -> None:
-        """Hear how it went. Without an answer there is doubt."""
+        """Wait for the answer. Without one the migration is in doubt."""
         assert self._sender.link is not None
         try:
             answer = self._sender.link.wait_for(Type.RUNNING, Type.UNKNOWN, timeout=STALL_TIMEOUT)
         except PeerRefusedError as refused:
             self._progress.error = f"the destination refused to run: {refused}"
             self._finish(Event.REFUSED)
-        except (QmonError, MemoryError) as error:  # also for an answer that is none: it may have been RUNNING
+        except (QmonError, MemoryError) as error:  # also for an invalid answer: it may have been RUNNING
             self.lose(reason(error))
         else:
             if answer.type is Type.UNKNOWN:
-                self.lose("the destination knows nothing of this migration")
+                self.lose("the destination does not know this migration")
                 return
             self._progress.remaining = 0
             self._progress.error = None
             self._finish(Event.RUNNING)
 
     def _ask_again(self) -> bool:
-        """In doubt: reconnect and send GO again; say whether that was done, or something else has decided."""
+        """In doubt: reconnect and send GO again. Return False if ``stop`` or the operator ended the doubt."""
         while not self._stopped.wait(ASK_AGAIN_SECONDS):
             if self._sender.link is not None:
                 self._sender.link.close()
@@ -114,4 +114,4 @@ class Handover:
 
     def _check(self) -> None:
         if self._stopped.is_set():
-            raise LinkError("it was decided otherwise")
+            raise LinkError("the operator has resolved the migration")

@@ -1,4 +1,4 @@
-"""A copy of what an overlay holds itself: what is left to the backing image stays behind."""
+"""The incremental copy: sends the clusters that the overlay itself holds, not those of its backing image."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CLUSTER_MAX = 2 << 20
 
 
 class IncrementalCopy(DriveCopy):
-    """An overlay that travels: only what is allocated in it, zeros that hide the backing image included.
+    """Copies an overlay: only its allocated clusters, including zeros that hide the backing image.
 
-    Two rules keep the destination's overlay as the source's. What is to be sent is asked for again when its
-    turn comes, since a chunk may hold clusters that are left to the backing image. And with the first chunk
-    of a cluster that a guest made the source allocate goes the rest of that cluster.
+    Two rules keep the destination's overlay equal to the source's. The extents of a range are read again
+    when it is sent, because a dirty chunk may contain unallocated clusters. And when the first chunk of a
+    newly allocated cluster is sent, the rest of that cluster is sent, too.
     """
 
     hears_of_zeros = False
@@ -27,14 +27,14 @@ class IncrementalCopy(DriveCopy):
         super().__init__(index, drive)
         self.total = 0
         self._allocated = Chunks(drive.size, self.dirty.granularity)
-        """Chunks that have been seen to be allocated, and so were marked or sent."""
+        """Chunks that are known to be allocated; they have been marked or sent."""
 
     @staticmethod
     def _new_map(size: int) -> DirtyMap:
         return DirtyMap(size)
 
     def survey(self, pulse: Callable[[], None]) -> None:
-        """Mark what is allocated. Guests write meanwhile: what they change is marked when it has changed."""
+        """Mark what is allocated. Guests may write meanwhile: the filter marks their writes."""
         for extent in self._extents(0, self.drive.size):
             if extent.kind is not Kind.BACKING:
                 self._allocated.touch(extent.offset, extent.length)
@@ -47,7 +47,7 @@ class IncrementalCopy(DriveCopy):
             yield from self._below.extents(offset, length)
 
     def _held(self, offset: int, length: int) -> Iterator[Extent]:
-        """What the overlay holds of a range, data and zeros."""
+        """Yield the extents of a range that the overlay itself holds: data and zeros."""
         return (each for each in self._extents(offset, length) if each.kind is not Kind.BACKING)
 
     def _send_taken(self, offset: int, length: int, outlet: Outlet) -> int:
@@ -72,7 +72,7 @@ class IncrementalCopy(DriveCopy):
         return 0
 
     def _unseen(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """The parts of an allocated range, as (start, end), that were neither marked nor sent before."""
+        """Yield as (start, end) the parts of an allocated range that were neither marked nor sent before."""
         if start < end:
             for first, count in self._allocated.unknown(start, end - start):
                 for position, length in self.dirty.clean(first, count):
@@ -82,9 +82,9 @@ class IncrementalCopy(DriveCopy):
         if extent.kind is Kind.ZERO:
             self._zeros(start, end - start, outlet)
         else:
-            self._taken = max(self._taken, end - start)  # what lies around the run was not taken from the map
+            self._taken = max(self._taken, end - start)  # only the run itself was taken from the map
             self._send_run(start, end - start, outlet)
 
     def _zeros_ahead(self, node: object, offset: int) -> int:
-        """Nothing: that the backing image has zeros there does not matter."""
+        """Return 0: zeros of the backing image do not matter here."""
         return 0

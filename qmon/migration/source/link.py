@@ -1,7 +1,7 @@
-"""The source's end of the connection: sends batches at the allowed rate, and hears the answers to them.
+"""The source's end of the connection: sends batches at the allowed rate, and receives the answers.
 
-One data thread sends; a second one reads the return path, so that an answer is heard while a send blocks. An
-answer that nobody asked for ends the connection, and so does a no: whoever sends or waits is woken.
+One thread sends, a second one reads the return path, so that answers arrive while a send blocks. An
+unexpected answer or a refusal ends the connection, and wakes the threads that send or wait.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ from qmon.migration.progress import Progress, RateMeter, Throttle
 from qmon.migration.wire.answers import Answer, AnswerReader, Type
 
 STALL_TIMEOUT = 30
-"""Seconds after which a connection that takes nothing, or owes an answer, counts as lost."""
+"""Seconds after which a connection that accepts no data or owes an answer counts as lost."""
 
 LIMIT_CHECK_SECONDS = 0.1
-"""How often a sender that waits looks whether the limit has changed."""
+"""How often a waiting sender checks whether the bandwidth limit has changed."""
 
 MAX_ANSWERS = 16
-"""Answers that may wait to be looked at; while there are so many no more is read."""
+"""The most unprocessed answers; while there are so many, no more are read."""
 
 MAX_IN_FLIGHT = 1 << 16
-"""Batches that may be on their way. Of those of an honest destination fewer fit into the sockets' buffers."""
+"""The most unconfirmed batches. With a real destination the sockets' buffers hold fewer."""
 
 _SEVERAL = frozenset({Type.ZEROS, Type.BUSY, Type.NEEDED})
-"""What may come more than once when it was asked for once."""
+"""Answers of which several may follow one request."""
 
 
 class LinkError(QmonError):
-    """The connection is of no more use; the message says why."""
+    """The connection can't be used any more; the message says why."""
 
 
 class LateAnswerError(LinkError):
-    """An answer did not come in time; the connection may still be good."""
+    """An answer did not arrive in time; the connection may still work."""
 
 
 class PeerRefusedError(QmonError):
-    """The destination said no; the message is its reason."""
+    """The destination has refused; the message is its reason."""
 
 
 def out_of_turn(kind: Type) -> LinkError:
-    """An answer came that nobody asked for."""
-    return LinkError(f"the destination answered {kind.name} out of turn")
+    """Return the error of an unexpected answer."""
+    return LinkError(f"the destination sent an unexpected answer {kind.name}")
 
 
 class Link:
-    """A connection to a destination. ``close`` may come from any thread and wakes whoever blocks.
+    """A connection to a destination. Any thread may call ``close``, which wakes blocked threads.
 
-    To make one raises OSError where its thread can't be started; then the socket is closed.
+    The constructor raises OSError if the reader thread can't be started; then the socket is closed.
     """
 
     def __init__(self, sock: socket.socket, progress: Progress) -> None:
         self._sock = sock
-        # A kernel timeout keeps the socket blocking: Python's own would poll before every call.
+        # The kernel's timeout, not Python's: that would poll before every call.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALL_TIMEOUT, 0))
         self._progress = progress
         self._throttle = Throttle()
@@ -82,7 +82,7 @@ class Link:
 
     @property
     def in_flight(self) -> int:
-        """Bytes sent and not yet said to be applied."""
+        """Bytes that are sent and not yet confirmed as applied."""
         return self._in_flight_bytes
 
     def send(
@@ -90,7 +90,7 @@ class Link:
     ) -> None:
         """Send a batch of ``size`` bytes whose last record is ``sequence``, at ``limit()`` bytes a second.
 
-        Raises LinkError, or PeerRefusedError when that is why the connection ended.
+        Raises LinkError, or PeerRefusedError if the destination has refused.
         """
         self.check()
         while delay := self._throttle.delay(limit()):
@@ -100,14 +100,14 @@ class Link:
         self._throttle.note(size)
         with self._moved:
             if not self._moved.wait_for(self._may_send, STALL_TIMEOUT):
-                raise LinkError(f"the destination did not say for {STALL_TIMEOUT} s that anything is applied")
+                raise LinkError(f"the destination has confirmed no data for {STALL_TIMEOUT} s")
             self._in_flight.append((sequence, size))
             self._in_flight_bytes += size
             self._sent_sequence = sequence
         try:
             self._send_all(buffers, size)
         except BlockingIOError as error:
-            raise LinkError(f"the destination took nothing for {STALL_TIMEOUT} s") from error
+            raise LinkError(f"the destination has accepted no data for {STALL_TIMEOUT} s") from error
         except OSError as error:
             raise self._why_lost(error) from error
         self._progress.transferred += size
@@ -130,18 +130,18 @@ class Link:
             sent = self._sock.sendmsg(buffers)
 
     def _why_lost(self, error: OSError) -> QmonError:
-        """What the destination said before it closed says more than EPIPE: give it a moment to arrive."""
+        """Return the reason of a failed send. Wait a moment for the destination's own, better than EPIPE."""
         self._reader.join(1.0)
         return self._lost or LinkError(f"the connection to the destination was lost: {reason(error)}")
 
     def expect(self, *kinds: Type) -> None:
-        """One answer of these types may come from now on: call it before what asks for that is sent."""
+        """Allow one answer of these types from now on. Call it before the request is sent."""
         self._expected = frozenset(kinds)
 
     def wait_for(self, *kinds: Type, timeout: float = STALL_TIMEOUT) -> Answer:
-        """Wait for an answer that is expected.
+        """Wait for an expected answer and return it.
 
-        Raises LinkError, LateAnswerError after ``timeout`` seconds, or PeerRefusedError for a no.
+        Raises LinkError, LateAnswerError after ``timeout`` seconds, or PeerRefusedError for a refusal.
         """
         with self._moved:
             self._moved.wait_for(lambda: self._answers or self._lost, timeout)
@@ -156,30 +156,30 @@ class Link:
         return answer
 
     def wait_applied(self, timeout: float) -> None:
-        """Return when more is applied than now, when nothing is in flight, or after ``timeout`` seconds."""
+        """Wait until more data is confirmed, nothing is in flight, or ``timeout`` seconds have passed."""
         with self._moved:
             if self._in_flight and not self._lost:
                 self._moved.wait(timeout)
         self.check()
 
     def check(self) -> None:
-        """Raises LinkError, or PeerRefusedError for a no, when the connection has ended."""
+        """Raises LinkError, or PeerRefusedError for a refusal, if the connection has ended."""
         if self._lost:
             raise self._lost
 
     def close(self) -> None:
-        """End the connection; idempotent."""
+        """Close the connection; idempotent."""
         self.abort()
         self._reader.join()  # it ends with the socket
         self._sock.close()
         self._in_flight.clear()
 
     def abort(self) -> None:
-        """Wake whoever blocks on the connection; ``close`` is still to come."""
+        """Wake all threads that block on the connection; ``close`` must follow."""
         self._closed.set()
         with self._moved:
             self._moved.notify_all()
-        with contextlib.suppress(OSError):  # not connected any more, which is what is wanted
+        with contextlib.suppress(OSError):  # already disconnected
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
@@ -189,7 +189,7 @@ class Link:
         except (OSError, MemoryError) as error:
             lost = LinkError(f"the connection to the destination was lost: {reason(error)}")
         except QmonError as error:
-            lost = error.with_traceback(None)  # which would keep the buffers
+            lost = error.with_traceback(None)  # a traceback would keep the buffers alive
         with self._moved:
             self._lost = lost
             self._moved.notify_all()
@@ -203,7 +203,7 @@ class Link:
                 self._take(answer)
 
     def _take(self, answer: Answer) -> None:
-        """Raises LinkError for an answer out of turn, PeerRefusedError for a no."""
+        """Process one answer. Raises LinkError for an unexpected one, PeerRefusedError for a refusal."""
         if answer.type is Type.REFUSED:
             raise PeerRefusedError(answer.text)
         if answer.type is Type.APPLIED and Type.AGREED not in self._expected:
@@ -211,7 +211,7 @@ class Link:
             return
         if answer.type not in self._expected:
             raise out_of_turn(answer.type)
-        if answer.type is Type.PREPARED and Type.BACK in self._expected:  # it was on its way
+        if answer.type is Type.PREPARED and Type.BACK in self._expected:  # it was sent before BACK arrived
             self._expected = frozenset({Type.BACK})
         elif answer.type not in _SEVERAL:
             self._expected = frozenset()

@@ -1,4 +1,4 @@
-"""The source's side of a migration: one data thread that goes through the states of ``states.SOURCE``."""
+"""The source of a migration: one data thread that goes through the states of ``states.SOURCE``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from qmon.migration.wire.transport import Transport
 log = logging.getLogger("qmon.migration")
 
 DRAIN_TIMEOUT = 10
-"""Seconds that requests inside a gate get to finish before the copy begins, or else the migration fails."""
+"""Seconds to wait for the requests inside a gate before the copy begins; then the migration fails."""
 
 
 class CancelledError(QmonError):
@@ -46,7 +46,7 @@ class Source:
     """A migration by ``transport``. Made and asked on the loop; it works on threads of its own.
 
     ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
-    gates closed. Every public call but ``resolve`` returns at once.
+    gates closed. Every public call except ``resolve`` returns at once.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Source:
         empty: Sequence[str] = (),
         pause: bool = False,
     ) -> None:
-        """With ``entry``, what a restart found: the migration stands where that says.
+        """``entry`` is a journal record that was found at the start: the migration continues from its state.
 
-        ``uuid`` is the machine's, where the destination's must be the same; ``empty`` are the ids of its
-        drives that have no medium; with ``pause`` the switchover waits for ``go_on``.
+        ``uuid`` is the machine's, if the destination's must be equal; ``empty`` are the ids of drives without
+        a medium; with ``pause`` the switchover waits for ``go_on``.
         """
         self.id = uuid4() if entry is None else entry.id
         self.mode = mode
@@ -82,7 +82,7 @@ class Source:
         phase = Phase.NONE if entry is None else entry.stand.phase
         self._states = StateMachine(SOURCE, self._do, on_phase, phase)
         self._is_recorded = entry is not None
-        """Whether there may be records of this migration."""
+        """Whether there may be journal records of this migration."""
         self._copies: list[DriveCopy] = []
         self.progress = Progress()
         self._sender = Sender(
@@ -101,7 +101,7 @@ class Source:
         )
         self._handover = Handover(transport.address, self._states, self._sender, self.progress, self._finish)
         if phase is Phase.DOUBT:
-            self.progress.error = doubt("this side was restarted before it heard an answer")
+            self.progress.error = doubt("this side was restarted before an answer arrived")
         self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
 
     @property
@@ -110,11 +110,11 @@ class Source:
 
     @property
     def drive_figures(self) -> list[tuple[str, int, int]]:
-        """Of each drive that travels: its id, bytes still to be sent, and bytes in all."""
+        """Return (id, bytes still to be sent, bytes in all) of each drive that is copied."""
         return [(copy.drive.id, copy.remaining, copy.total) for copy in list(self._copies)]
 
     def start(self) -> None:
-        """Begin, or go on asking where a restart found doubt. Raises OSError when it can't be asked."""
+        """Begin; or, if a restart has found doubt, continue to ask. Raises OSError."""
         if self.phase is Phase.NONE:
             self._states.step(Event.START)
         try:
@@ -125,7 +125,7 @@ class Source:
             self._end(reason(error))
 
     def cancel(self) -> None:
-        """Cancel, if GO has not been sent; a migration that has ended is left as it is.
+        """Cancel, if GO has not been sent. Does nothing if the migration has ended.
 
         Raises CommandError after GO.
         """
@@ -141,9 +141,10 @@ class Source:
         self._switchover.go_on()
 
     def resolve(self, event: Event) -> None:
-        """Decide by KEEP or RELEASE whose the disks are. Blocks.
+        """Decide by KEEP or RELEASE which side has the disks. Blocks.
 
-        Raises CommandError where there is nothing to decide, or what keeps this side from having them.
+        Raises CommandError if there is nothing to decide; also the error that keeps this side from opening
+        the disks.
         """
         try:
             self._states.step(event)
@@ -158,12 +159,12 @@ class Source:
         self._note_end()
 
     def forget(self) -> None:
-        """Take away a record that could not be taken away when the disks came back. Raises JournalError."""
+        """Remove a journal record whose removal failed when the disks came back. Raises JournalError."""
         if self.phase in (Phase.FAILED, Phase.CANCELLED):
             self._forget()
 
     def leave(self) -> None:
-        """End the threads, whatever the phase; what a restart must know is in the journal."""
+        """End the threads in any phase. The journal has what a restart must know."""
         self._handover.stop()
         self._abort()
 
@@ -172,7 +173,7 @@ class Source:
             link.abort()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until its threads have ended; say whether they have."""
+        """Wait until the threads have ended; return whether they have."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -183,7 +184,7 @@ class Source:
                 self._attempt()
             self._handover.settle()
         except Exception:
-            log.exception("the migration stopped by a fault of qmon's own; what is known of it is recorded")
+            log.exception("the migration stopped by an internal error; its state is in the journal")
         finally:
             if self._sender.link is not None:
                 self._sender.link.close()
@@ -194,7 +195,7 @@ class Source:
         except (OSError, QmonError, MemoryError) as error:
             self._end(reason(error))
         except Exception as error:
-            log.exception("the migration failed by a fault of qmon's own")
+            log.exception("the migration failed by an internal error")
             self._end(f"internal error: {error!r}")
 
     def _migrate(self) -> None:
@@ -216,12 +217,12 @@ class Source:
             convergence.reach(link)
         self._digest, self._running = prepared.digest, prepared.running
         self._step(Event.PREPARED)
-        link.check()  # it took a moment
-        # The point of no return: whoever cancels does so before this step or not at all.
+        link.check()  # the journal's write took time, and the connection may be lost
+        # The point of no return: a cancel takes effect before this step or not at all.
         self._step(Event.GO)
 
     def _do(self, action: Action) -> None:
-        """Carry out an action of the table. Raises OSError or QmonError."""
+        """Carry out an action of the state table. Raises OSError or QmonError."""
         match action:
             case Action.CLOSE_GATES:
                 self._switchover.close_gates()
@@ -230,7 +231,7 @@ class Source:
             case Action.LET_GO:
                 for copy in self._copies:
                     copy.uninstall()
-                # Behind the closed gates all was flushed that another host is to read.
+                # The gates are closed, and all that the other host will read was flushed.
                 for drive in self._drives:
                     with flushing(drive):
                         drive.deactivate(flush=False)
@@ -252,10 +253,10 @@ class Source:
             case Action.TAKE_BACK:
                 self._run_on()
             case _:
-                raise AssertionError(f"{action.name} is not the source's")
+                raise AssertionError(f"{action.name} is not an action of the source")
 
     def _record(self, stand: Stand) -> None:
-        self._is_recorded = True  # also when it fails: it may be there all the same
+        self._is_recorded = True  # even if it fails: the record may have been written
         for drive in self._drives:
             if not drive.read_only:
                 self._record_one(drive, stand)
@@ -269,9 +270,9 @@ class Source:
         )
 
     def _forget(self) -> None:
-        """Take away what was recorded of this migration, and of no other.
+        """Remove the journal records of this migration, and of no other.
 
-        What another host recorded is not this one's to remove: it is overruled.
+        Records of another host can't be removed; they are overruled instead.
         """
         if not self._is_recorded:
             return
@@ -285,12 +286,12 @@ class Source:
                 self._record_one(drive, Stand.KEPT)
 
     def _say_heard(self) -> None:
-        """A destination that does not hear it keeps its record, and says again that it runs."""
+        """Confirm RUNNING. Without the confirmation the destination keeps its record, which is harmless."""
         self._sender.writer.raw(heard(self.id.bytes))
         try:
             self._sender.flush()
         except (OSError, QmonError) as error:
-            log.debug("the destination could not be told that it was heard: %s", reason(error))
+            log.debug("can't confirm the destination's answer: %s", reason(error))
 
     def _check(self) -> None:
         if self.phase is Phase.CANCELLING:
@@ -319,16 +320,16 @@ class Source:
         self._step(Event.AGREED)
 
     def _needed(self, offer: Offer, index: int) -> DriveCopy:
-        """The copy of a read-only drive that the destination asks for. Raises LinkError."""
+        """Return the copy of a read-only drive that the destination asks for. Raises LinkError."""
         lacks = index < len(self._drives) and offer.drives[index].content is not None
         if not lacks or any(copy.index == index for copy in self._copies):
-            raise LinkError(f"the destination asked for drive {index}, which it was not offered so")
+            raise LinkError(f"the destination asked for drive {index}, which was not offered for a copy")
         copy = DriveCopy(index, self._drives[index])
         self._copies.append(copy)
         return copy
 
     def _track(self) -> None:
-        """From here on every write is seen, and it is known what must be sent."""
+        """Install the dirty maps, and mark what must be sent."""
         for copy in self._copies:
             close_gate(copy.drive, DRAIN_TIMEOUT)
             try:
@@ -343,7 +344,7 @@ class Source:
         self.progress.remaining = sum(copy.dirty.dirty_bytes for copy in self._copies)
 
     def _finish(self, event: Event) -> None:
-        """The last transition. What fails in it is told; the disks are not touched any more."""
+        """Make the last transition. Its errors are reported; the disks are not used any more."""
         self._note_end()
         try:
             self._states.step(event)
@@ -352,7 +353,7 @@ class Source:
             log.error("migration: %s", self.progress.error)
 
     def _step(self, event: Event) -> None:
-        """Move on, unless the migration was cancelled at that very moment."""
+        """Make a transition. Raises CancelledError if the migration was cancelled just before."""
         if not self._states.try_step(event):
             self._check()
             self._states.step(event)
@@ -363,23 +364,23 @@ class Source:
             self.progress.downtime = self.progress.ended - self.progress.gates_closed
 
     def _end(self, why: str) -> None:
-        """Something went wrong: run on before GO, ask again after it."""
+        """Handle an error: before GO the machine runs on here, after GO the source asks again."""
         if self.phase is Phase.GONE:
             self._handover.lose(why)
             return
         if self.phase is not Phase.CANCELLING:
-            self.progress.error = self._switchover.failure or why  # for that the connection was ended here
+            self.progress.error = self._switchover.failure or why  # the reason why it closed the connection
         self._finish(Event.FAIL)
 
     def _run_on(self) -> None:
-        """Give the drives back to the machine as they were. Raises OSError when an image can't be had."""
+        """Give the drives back to the machine as they were. Raises OSError if an image can't be opened."""
         for copy in self._copies:
             copy.uninstall()
         try:
             for drive in self._drives:
                 drive.activate()
         finally:
-            # What could not be opened answers its requests with an error; to hold them would hide it.
+            # Open all gates: requests to an image that could not be opened must fail, not wait.
             for drive in self._drives:
                 drive.gate.reopen()
                 drive.gate.open(GATE_REASON)

@@ -1,4 +1,4 @@
-"""How each drive of a source travels: in full, without what backs it, or only where it is asked for."""
+"""Plans how each drive of a source is copied: in full, incrementally, or only if the destination asks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode
 def plan(
     drives: Sequence[MigratingDrive], mode: Mode, verify: str, migration: UUID, pulse: Callable[[], None]
 ) -> tuple[tuple[DriveOffer, ...], list[DriveCopy]]:
-    """What is offered of the drives, and the copies of those that travel in any case.
+    """Return the offers of the drives, and the copies of those that are copied in any case.
 
-    An image that nothing backs travels in full also where an incremental copy is asked for. ``verify`` says
-    how backing images and read-only drives are described; ``pulse`` is called while that goes on, and what it
-    raises ends it. Raises QmonError for one that can't be read.
+    An image without a backing file is copied in full even in incremental mode. ``verify`` says how backing
+    images and read-only drives are described. ``pulse`` is called while that takes time; what it raises is
+    passed on. Raises QmonError for a drive that can't be read.
     """
     offers: list[DriveOffer] = []
     copies: list[DriveCopy] = []

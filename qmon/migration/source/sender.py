@@ -1,4 +1,4 @@
-"""The source's way out: records gathered into parts, sent at the limited rate, with signs of life between."""
+"""The source's sender: collects records into parts, sends them at the limited rate, sends signs of life."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from qmon.migration.wire.writer import BATCH_SIZE, RecordWriter
 PROGRESS_INTERVAL = 0.2
 SLICE_SECONDS = 0.05
 MIN_SLICE = 4 << 10
-"""A slice is a multiple of it. So at 1 KiB a second the destination hears something every four seconds."""
+"""A slice is a multiple of this. At 1 KiB per second the destination gets data every four seconds."""
 
 SIGN_SECONDS = 5.0
-"""How often a source that sends nothing shows the destination that it is there."""
+"""How often a source without data to send shows the destination that it is alive."""
 
 
 class Sender:
-    """An Outlet (``source/copy.py``) over a link, for the migration's thread; any may read ``link``.
+    """An Outlet (``source/copy.py``) over a link. For the migration's thread; any thread may read ``link``.
 
-    ``check`` raises what ends the migration; ``unsent`` tells the bytes that are still marked; ``is_limited``
-    whether the bandwidth's limit holds: while the machine stands still nothing holds the sender back.
+    ``check`` raises the error that ends the migration. ``unsent`` returns the bytes that are still marked.
+    ``is_limited`` says whether the bandwidth limit applies: while the machine is paused it does not.
     """
 
     def __init__(
@@ -45,30 +45,30 @@ class Sender:
         self._unsent = unsent
         self._is_limited = is_limited
         self._told = 0.0
-        """When the destination was last told how far this is."""
+        """When the progress was last sent to the destination."""
 
     def slice_size(self) -> int:
-        """Little at a low bandwidth, so that neither side waits long."""
+        """Bytes to collect before they are sent: few at a low bandwidth, so that neither side waits long."""
         limit = self._limit()
         if not limit:
             return BATCH_SIZE
         return min(BATCH_SIZE, max(1, int(limit * SLICE_SECONDS) // MIN_SLICE) * MIN_SLICE)
 
     def send(self) -> None:
-        """Send what was gathered within a part, and now and then how far this is."""
+        """Send the collected records of the open part, and now and then the progress."""
         self.flush()
         if time.monotonic() - self._told > PROGRESS_INTERVAL:
             self._tell_progress()
 
     def pulse(self) -> None:
-        """Within a part in which there may be nothing to send for long: as ``send``, now and then."""
+        """Do ``send`` now and then, within a part that may have nothing to send for long."""
         self._check()
         if time.monotonic() - self._told > PROGRESS_INTERVAL:
             self._tell_progress()
             self.flush()
 
     def flush(self) -> None:
-        """Send what was gathered. Raises what ends the migration."""
+        """Send the collected records. Raises the error that ends the migration."""
         self._check()
         link, writer = self.link, self.writer
         assert link is not None
@@ -79,28 +79,28 @@ class Sender:
         writer.clear()
 
     def expect(self, *kinds: Type) -> None:
-        """One answer of these types is to come upon what is sent next."""
+        """Allow one answer of these types to what is sent next."""
         assert self.link is not None
         self.link.expect(*kinds)
 
     def end_part(self) -> None:
-        """Close the part that was begun, and send it."""
+        """Close the open part and send it."""
         self.writer.end()
         self.writer.raw(section_footer())
         self.flush()
 
     def begin_survey(self) -> None:
-        """From now on there may be nothing to send for long."""
+        """Note that there may be nothing to send for a long time."""
         self._told = time.monotonic()
 
     def end_survey(self) -> None:
-        """Now there is something to tell."""
+        """Note that there is data to send again."""
         self._told = 0.0
 
     def show_life(self) -> None:
-        """While nothing is sent: let the destination see now and then that this side is there.
+        """While nothing is sent: show the destination now and then that this side is alive.
 
-        Raises what ends the migration, which the destination may have said meanwhile.
+        Raises the error that ends the migration, also if the destination has refused meanwhile.
         """
         self._check()
         if self.link is not None:
@@ -115,5 +115,5 @@ class Sender:
         self.writer.progress(self._progress.remaining)
 
     def _limit(self) -> int:
-        """Bytes a second, 0 for no limit."""
+        """Return the limit in bytes per second, 0 for no limit."""
         return self._parameters.max_bandwidth if self._is_limited() else 0

@@ -1,8 +1,8 @@
-"""The source's proof, where no disk is copied, that the destination has the very disks that it gives up.
+"""In a migration without copying, the source proves that the destination has the same disks.
 
-First while guests write, to refuse early; then, when nothing is written any more and all is flushed, what
-guests wrote last and some more. What a guest writes between one side's look and the other's does not count
-against a disk at first: it is among the last writes when the gates are closed.
+It compares ranges with the destination twice: first while guests write, to refuse early, then when they are
+paused and all is flushed. The second time it compares the last writes and some more. A range that a guest
+has written during the first comparison may differ: the second one includes it.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from qmon.migration.wire.stream import section_part
 log = logging.getLogger("qmon.migration")
 
 WHOLE = 64 << 20
-"""Bytes up to which a disk is compared from end to end."""
+"""The size up to which a disk is compared as a whole."""
 
 PLACES = 256
-"""Ranges of 64 KiB that are compared of a larger one: some tenths of a second from a slow disk."""
+"""Ranges of 64 KiB to compare of a larger disk; they take some tenths of a second from a slow disk."""
 
 WRITES, WRITES_BYTES = 512, 16 << 20
-"""How many of the last writes are compared, and how many bytes of them."""
+"""The most of the last writes to compare, and the most bytes of these."""
 
 LATE_PLACES = 16
 LATE_WRITES, LATE_WRITES_BYTES = 128, 4 << 20
-"""The same while guests stand still: some 10 ms from an SSD."""
+"""The same while guests are paused; they take some 10 ms from an SSD."""
 
 TRIES = 3
-"""How often one looks at what differs: it passes where a host has not seen yet what the other has flushed."""
+"""How often to compare differing ranges: one host may see the other's flushed writes a moment later."""
 
 MAX_OTHERS = 256
-"""Ranges that are looked at again beside the first that differs."""
+"""Ranges that are compared again besides the first that differs."""
 
 PAUSE_SECONDS = 0.05
-"""Between two looks."""
+"""The pause between two comparisons."""
 
 TIMEOUT, LATE_TIMEOUT = 60, 10
-"""Seconds for the destination to look at a drive, while guests run and while they stand still."""
+"""Seconds within which the destination must compare a drive: while guests run, and while they are paused."""
 
 
 class SharedDisks:
-    """For the migration's thread. Its calls raise what ends the migration."""
+    """Compares shared disks. For the migration's thread. Calls raise the error that ends the migration."""
 
     def __init__(
         self, drives: Sequence[MigratingDrive], sender: Sender, link: Link, chance: random.Random
     ) -> None:
-        """``chance`` draws the places that are looked at, other ones in each migration."""
+        """``chance`` draws the ranges to compare, different ones in each migration."""
         self._drives = drives
         self._sender = sender
         self._link = link
         self._chance = chance
         self._late: dict[int, list[Range]] = {}
-        """Places to look at while guests stand still, of drives that are not the destination's very files."""
+        """Ranges to compare while guests are paused, of drives that are not the destination's own file."""
 
     def prove(self, flush: Callable[[], None]) -> None:
-        """See that the disks are the same while guests write. ``flush`` flushes all drives."""
+        """Compare the disks while guests write. ``flush`` flushes all drives."""
         written: dict[int, DirtyMap] = {}
 
         def choose(index: int) -> list[Range]:
@@ -85,7 +85,7 @@ class SharedDisks:
                 self._drives[index].recent.unwatch()
 
     def prove_again(self, flush: Callable[[], None]) -> None:
-        """The same while guests stand still: quick, since they wait."""
+        """Compare the disks while guests are paused; this takes little time."""
 
         def choose(index: int) -> list[Range]:
             drive = self._drives[index]
@@ -102,10 +102,10 @@ class SharedDisks:
         timeout: float,
         counts: Callable[[int, Range], bool],
     ) -> None:
-        """Ask until no difference is left, or one of them stays.
+        """Compare until there is no difference any more; refuse if one stays.
 
-        ``choose`` tells the ranges of a drive that is not the destination's very file, ``counts`` whether a
-        range that differs does not do so because of a write in between.
+        ``choose`` returns the ranges to compare of a drive that is not the destination's own file. ``counts``
+        says whether a difference counts, because no guest has written the range meanwhile.
         """
         asked = {index: self._first(choose, index) for index in range(len(self._drives))}
         tries = 0
@@ -128,7 +128,7 @@ class SharedDisks:
             asked |= {index: self._chosen(choose, index) for index in fresh}
 
     def _first(self, choose: Callable[[int], list[Range]], index: int) -> list[Range]:
-        """What to ask at first of a drive: for one file nothing needs to be read."""
+        """Return the ranges to ask first: none as long as both sides may have the same file."""
         return self._chosen(choose, index) if index in self._late else []
 
     def _chosen(self, choose: Callable[[int], list[Range]], index: int) -> list[Range]:
@@ -136,7 +136,7 @@ class SharedDisks:
             return choose(index)
 
     def _ask(self, asked: Mapping[int, Sequence[Range]], timeout: float) -> dict[int, list[Range]]:
-        """Ask of each of these drives; return which ranges differ of those that are not one file."""
+        """Compare these ranges of the drives; return those that differ, of drives that are not one file."""
         writer = self._sender.writer
         differing: dict[int, list[Range]] = {}
         for index, ranges in asked.items():
@@ -150,7 +150,7 @@ class SharedDisks:
             self._sender.end_part()
             is_same, found = self._hear(timeout)
             if found and found[-1] >= len(ranges):
-                raise LinkError("the destination compared what it was not asked for")
+                raise LinkError("the destination's answer names ranges that were not compared")
             if not is_same:
                 differing[index] = [ranges[place] for place in found]
         return differing
@@ -164,13 +164,13 @@ class SharedDisks:
                 return answer.compared
 
     def _refuse(self, left: Mapping[int, Sequence[Range]]) -> NoReturn:
-        """Tell both sides of the first difference."""
+        """Report the first difference on both sides."""
         index = min(left)
         offset, length = min(left[index])
         drive = self._drives[index]
         right = "the destination needs the same one" if drive.read_only else "migrate blk copies it"
         why = (
-            f"drive '{drive.id}' is not the same disk on both sides: they differ in the {length} bytes at"
+            f"drive '{drive.id}' is not the same disk on both sides: it differs in the {length} bytes at"
             f" {offset}; {right}"
         )
         writer = self._sender.writer
@@ -179,17 +179,17 @@ class SharedDisks:
             writer.withdraw(why)
             self._sender.end_part()
         except QmonError as error:
-            log.debug("the destination could not be told why: %s", error)
+            log.debug("can't send the reason to the destination: %s", error)
         raise QmonError(why)
 
 
 def _is_clean(written: DirtyMap, place: Range) -> bool:
-    """Whether nothing of a range was written since it was watched."""
+    """Whether no part of a range was written since the map was made."""
     return list(written.clean(*place)) == [place]
 
 
 def _nearer(found: Sequence[Range]) -> list[Range]:
-    """Ranges that differ, the first of them in sectors, for the difference to be told by its very place."""
+    """Split the first differing range into sectors, so that the exact place of the difference is found."""
     first, *others = sorted(found)
     return in_sectors(first) + others[:MAX_OTHERS]
 

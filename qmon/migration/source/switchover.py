@@ -1,4 +1,4 @@
-"""The switchover up to PREPARED: the guests stand still for what is left, for a time that is sure to end."""
+"""The switchover up to PREPARED: guests are paused, for a limited time, while the rest is sent."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from qmon.migration.wire.stream import section_end
 log = logging.getLogger("qmon.migration")
 
 MARGIN_SECONDS = 5
-"""What an estimate may be wrong by: flushes, slow requests and lost packets take seconds, not minutes."""
+"""Added to the estimated time: flushes, slow requests and lost packets take seconds, not minutes."""
 
 MAX_ATTEMPTS = 3
-"""Switchovers that may take too long before the migration fails."""
+"""The migration fails after this many switchovers that took too long."""
 
 PAUSE_CHECK_SECONDS = 0.1
 
@@ -38,17 +38,16 @@ class UndrainedError(QmonError):
 
 
 def close_gate(drive: MigratingDrive, seconds: float) -> None:
-    """Hold the drive's requests, and have those inside finish. Raises UndrainedError."""
+    """Close the drive's gate and wait until the requests inside finish. Raises UndrainedError."""
     if not drive.gate.close(GATE_REASON, seconds):
         raise UndrainedError(f"drive '{drive.id}': a request did not finish within {seconds:.0f} s")
 
 
 class TimeLimit:
-    """A limit on what is done within it: ``with TimeLimit(seconds, overdue) as limit:``.
+    """A time limit for a block: ``with TimeLimit(seconds, overdue) as limit:``.
 
-    ``overdue`` is called on a thread of its own when the time is over, also while a call hangs. Behind the
-    block it has been called and has returned, or never will be called. Raises QmonError where there is no
-    thread to be had.
+    ``overdue`` is called on a thread of its own when the time is over, even if the block hangs. After the
+    block it has returned, or it is never called. Raises QmonError if no thread can be started.
     """
 
     def __init__(self, seconds: float, overdue: Callable[[], None]) -> None:
@@ -61,7 +60,7 @@ class TimeLimit:
         try:
             self._timer.start()
         except RuntimeError as error:
-            raise QmonError("there is no thread to be had that limits how long the guests wait") from error
+            raise QmonError("can't start the thread that limits how long guests are paused") from error
         return self
 
     def __exit__(
@@ -72,13 +71,13 @@ class TimeLimit:
 
     @property
     def left(self) -> float:
-        """Seconds, not below 0."""
+        """Return the remaining seconds, at least 0."""
         return max(0.0, self._deadline - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What the destination has said that it holds."""
+    """The destination's PREPARED answer."""
 
     digest: int
     running: bool
@@ -86,10 +85,11 @@ class Prepared:
 
 
 class Switchover:
-    """The attempts of one migration, on its thread; ``go_on`` is for any.
+    """The switchover attempts of one migration. For its thread; ``go_on`` may be called from any thread.
 
-    ``step`` moves the migration on, ``check`` and ``step`` raise what ends it; ``is_running`` says whether
-    the machine ran when the gates closed. With ``pause`` an attempt waits for ``go_on``.
+    ``step`` makes a transition; ``check`` and ``step`` raise the error that ends the migration.
+    ``is_running`` says whether the machine ran when the gates closed. With ``pause`` an attempt waits for
+    ``go_on``.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Switchover:
         self._pause = pause
         self._told_to_go_on = threading.Event()
         self._seconds = 0.0
-        """How long the guests may stand still in this attempt, the pause aside."""
+        """How long guests may be paused in this attempt, without the wait for ``go_on``."""
 
     @property
     def failure(self) -> str | None:
-        """Why the migration must end, once it was tried too often."""
+        """Return why the migration must end after too many attempts, else None."""
         if self._progress.overdue < MAX_ATTEMPTS:
             return None
         return (
@@ -129,26 +129,26 @@ class Switchover:
         )
 
     def go_on(self) -> None:
-        """End the pause."""
+        """End the wait of ``pause``."""
         self._told_to_go_on.set()
 
     def close_gates(self) -> None:
-        """Hold the guests' requests. Raises UndrainedError."""
+        """Close all gates. Raises UndrainedError."""
         deadline = time.monotonic() + self._seconds
         for drive in self._drives:
             close_gate(drive, max(0.0, deadline - time.monotonic()))
 
     def open_gates(self) -> None:
-        """Let them in again."""
+        """Open all gates."""
         for drive in self._drives:
             drive.gate.open(GATE_REASON)
 
     def attempt(
         self, link: Link, convergence: Convergence, shared: SharedDisks | None = None
     ) -> Prepared | None:
-        """Have the destination prepared; when that takes too long, let the guests on and return None.
+        """Pause guests and prepare the destination; if that takes too long, continue them and return None.
 
-        Of disks that are ``shared`` it is to have the same.
+        ``shared`` compares shared disks.
         """
         self._seconds = MARGIN_SECONDS + 2 * self._parameters.downtime_limit_ms / 1000
         self._progress.gates_closed = time.monotonic()
@@ -163,7 +163,7 @@ class Switchover:
                 if self._states.phase is Phase.SWITCHOVER:
                     finished = True
                     prepared = self._finish(link, convergence, running, limit)
-        # From here on nobody but this thread lets the guests on.
+        # From here on only this thread can continue the guests.
         if prepared is None:
             self._let_guests_on()
         self._check()
@@ -175,7 +175,7 @@ class Switchover:
         return None
 
     def _stand_still(self, link: Link) -> bool:
-        """Close the gates, and wait to be told to go on; whether all requests have finished."""
+        """Close the gates, and wait for ``go_on``; return whether all requests have finished."""
         self._told_to_go_on.clear()
         try:
             self._step(Event.PAUSE if self._pause else Event.CONVERGED)
@@ -192,29 +192,29 @@ class Switchover:
     def _finish(
         self, link: Link, convergence: Convergence, running: bool, limit: TimeLimit
     ) -> Prepared | None:
-        """Say that this was all, and hear that the destination holds it, if that comes in time."""
+        """Send the rest and FINISH; return the destination's PREPARED, or None if it is late."""
         self._sender.writer.raw(section_end())
         expected = self._sender.writer.finish(running)
         self._sender.expect(Type.PREPARED)
         self._sender.end_part()
-        convergence.flush_drives()  # as the destination flushes, so that letting go takes no longer
+        convergence.flush_drives()  # while the destination flushes, so that the release is fast
         try:
             answer = link.wait_for(Type.PREPARED, timeout=limit.left)
         except LateAnswerError:
             return None
         if answer.prepared != expected:
-            raise LinkError("the destination's digest of what came is not that of what was sent")
+            raise LinkError("the digest of the data received by the destination differs from the source's")
         return Prepared(expected[1], running)
 
     def _let_guests_on(self) -> None:
-        """They have stood still for too long. Also called on a thread of its own, whatever hangs here."""
+        """Continue the guests, which were paused too long. TimeLimit calls it on its own thread."""
         if not self._states.try_step(Event.OVERDUE):
             return
         progress = self._progress
         progress.gates_closed = None
         progress.overdue += 1
         log.warning(
-            "migration: the switchover was not done within %g s: the guests go on (attempt %d of %d)",
+            "migration: the switchover took longer than %g s: guests continue (attempt %d of %d)",
             *(self._seconds, progress.overdue, MAX_ATTEMPTS),
         )
         if self.failure is not None and self._sender.link is not None:

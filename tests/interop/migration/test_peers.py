@@ -155,7 +155,7 @@ def threads(qmon: Qmon) -> int:
     return len(os.listdir(f"/proc/{qmon.process.pid}/task"))
 
 
-OUT_OF_TURN = "the destination answered {} out of turn"
+OUT_OF_TURN = "the destination sent an unexpected answer {}"
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_what_was_not_sent_can_not_be_applied(lab: Lab, numbers: list[int]) -> N
     [
         ([(0, 4096), (0, 4096)], OUT_OF_TURN.format("ZEROS")),
         ([(8192, 4096), (0, 4096)], OUT_OF_TURN.format("ZEROS")),
-        ([(0, 1)], f"the destination spoke of 1 bytes of zeros at 0 of drive 'd0', which has {SIZE} bytes"),
+        ([(0, 1)], f"the destination reported 1 bytes of zeros at 0 of drive 'd0', which has {SIZE} bytes"),
         (
             [(SIZE, 4096)],
-            f"the destination spoke of 4096 bytes of zeros at {SIZE} of drive 'd0', which has {SIZE} bytes",
+            f"the destination reported 4096 bytes of zeros at {SIZE} of drive 'd0', which has {SIZE} bytes",
         ),
     ],
     ids=["again", "back", "small", "outside"],

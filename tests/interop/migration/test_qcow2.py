@@ -230,7 +230,7 @@ def test_a_destination_that_has_everything_does_not_call_it_partial(lab: Lab) ->
     target.wait_migration("device")
     source.kill()
     eventually(lambda: "(" in target.migration(), "the destination has seen it")
-    why = "the source closed the connection; everything is here, and waits until the source lets go"
+    why = "the source closed the connection; all data is here, waiting for the source to release the disks"
     assert target.migration() == f"device ({why})"
     target.quietly("migrate_resolve keep")
     target.wait_status("running")

@@ -98,7 +98,7 @@ def test_what_holds_something_else_is_refused_and_left_as_it_is(lab: Lab, mode: 
     source, target, uri = with_cd(lab, here, there)
     source.quietly(f"migrate_set_parameter x-qmon-verify-backing {verify}")
     why = refused(source, target, f"migrate -d {mode} {uri}")
-    assert "read-only drive 'cd0' holds something else at the source and at the destination" in why
+    assert "read-only drive 'cd0' differs between the source and the destination" in why
     assert f"first in the 65536 bytes at {MIB}: copy the source's image there" in why
     target.wait_log(why[len("failed (") : -1])
     assert there.read_bytes() == other
@@ -112,7 +112,7 @@ def test_a_large_one_is_compared_by_samples_or_in_full(lab: Lab) -> None:
         file.seek(LARGE - 1)
         file.write(bytes([noise(LARGE)[-1] ^ 1]))  # its last block is always looked at
     source, target, uri = with_cd(lab, here, there)
-    assert "holds something else" in refused(source, target, f"migrate -d blk {uri}")
+    assert "differs between the source" in refused(source, target, f"migrate -d blk {uri}")
     there.write_bytes(here.read_bytes())
     with there.open("r+b") as file:
         file.seek(LARGE // 2 + 77)
@@ -126,7 +126,7 @@ def test_what_is_not_to_be_compared_is_said_not_to_be(lab: Lab) -> None:
     source, target, uri = with_cd(lab, here, there)
     source.quietly("migrate_set_parameter x-qmon-verify-backing off")
     migrated(source, target, f"migrate -d blk {uri}")
-    target.wait_log("drive 'cd0' is read-only: what it holds is not compared with the source's")
+    target.wait_log("drive 'cd0' is read-only: its contents are not compared with the source's")
     assert there.read_bytes() == noise(SIZE, 2)
 
 
@@ -135,9 +135,7 @@ def test_one_that_others_read_is_not_filled_but_may_be_the_same(lab: Lab) -> Non
     source, target, uri = with_cd(lab, here, there)
     reader = lab.start("reader", *drive(there, readonly="on"))
     why = refused(source, target, f"migrate -d blk {uri}")
-    assert (
-        "read-only drive 'cd0' holds nothing at the destination, and its image can't be written there" in why
-    )
+    assert "read-only drive 'cd0' is empty at the destination, and its image can't be written there" in why
     assert "Failed to get" in why
     reader.close()
     there.write_bytes(here.read_bytes())
@@ -172,7 +170,7 @@ def test_a_copy_that_broke_off_is_made_again_and_by_no_other_process(lab: Lab) -
         file.write(noise(MIB))  # whatever came of it
     resource.prlimit(target.process.pid, resource.RLIMIT_FSIZE, unlimited)
     source.quietly(f"migrate -d blk {uri}")
-    assert "holds something else" in source.wait_migration("failed"), "another has written to it since"
+    assert "differs between the source" in source.wait_migration("failed"), "another has written to it since"
     target.close()
     blank(there, SIZE)
     target = lab.start(
@@ -209,7 +207,7 @@ def test_a_destination_that_asks_for_what_it_was_not_offered_is_left(
             assert connection.recv(1)  # it has been asked, and what comes is no answer out of turn
             connection.sendall(b"".join(answers.needed(index) for index in asked))
             why = source.wait_migration("failed")
-    assert f"the destination asked for drive {asked[-1]}, which it was not offered so" in why
+    assert f"the destination asked for drive {asked[-1]}, which was not offered for a copy" in why
     assert source.status() == "running"
 
 
@@ -299,7 +297,7 @@ class TestMedia:
         source, target, uri = self.pair(lab)
         filled(lab.folder / "c.iso", SIZE, 3)
         target.quietly(f"change cd0 {lab.folder / 'c.iso'} raw")
-        assert "holds something else" in refused(source, target, f"migrate -d blk {uri}")
+        assert "differs between the source" in refused(source, target, f"migrate -d blk {uri}")
 
 
 def test_the_read_only_drives_of_a_prepared_destination_that_was_killed_are_there(lab: Lab) -> None:

@@ -221,16 +221,16 @@ def test_of_two_sources_at_once_one_is_taken(lab: Lab) -> None:
     source.quietly(f"migrate -d blk {uri}")
     source.wait_migration("active")
     other.quietly(f"migrate -d blk {uri}")
-    assert other.wait_migration("failed") == "failed (another migration is already coming in)"
+    assert other.wait_migration("failed") == "failed (another incoming migration is under way)"
     (line,) = said_since(target, 0)
-    assert "closed: another migration is already coming in" in line
+    assert "closed: another incoming migration is under way" in line
     assert other.status() == "running"
     source.quietly("migrate_set_parameter max-bandwidth 4G")
     source.wait_migration("completed")
     assert same(lab.folder / "source.img", lab.folder / "target.img")
     target.wait_status("running")
     other.quietly(f"migrate -d blk {uri}")
-    why = "the destination runs already: a migration has come in before"
+    why = "the destination already runs: an earlier migration has completed"
     assert other.wait_migration("failed") == f"failed ({why})"
     assert other.status() == "running"
 

@@ -73,7 +73,7 @@ def test_a_destination_that_refused_says_so_when_it_is_started_again(lab: Lab) -
     target.quietly("migrate_resolve release")
     target.kill()
     target = again(lab, "target", *drive(lab.folder / "target.img"), "-incoming", f"unix:{there}")
-    assert target.migration() == "failed (it was refused before this side was started again)"
+    assert target.migration() == "failed (the migration was refused before this side was restarted)"
 
 
 def test_a_destination_that_ran_and_is_killed_runs_again_and_answers(lab: Lab) -> None:

@@ -44,7 +44,7 @@ def refused(
     if line:
         source.quietly(line)
     status = source.wait_migration("failed")
-    differ = f"they differ in the 512 bytes at {offset}; {right}"
+    differ = f"it differs in the 512 bytes at {offset}; {right}"
     why = f"drive '{name}' is not the same disk on both sides: {differ}"
     assert status == f"failed ({why})"
     target.wait_log(why)
@@ -171,7 +171,7 @@ def test_an_image_that_is_replaced_while_the_source_stands_still(lab: Lab, alike
         target.wait_status("running")
         return
     status = source.wait_migration("failed")
-    assert re.search(r"differ in the 512 bytes at 0; migrate blk copies it", status)
+    assert re.search(r"differs in the 512 bytes at 0; migrate blk copies it", status)
     target.wait_log("migrate blk")
     assert (source.status(), target.status()) == ("running", "paused (inmigrate)")
     with source.guest() as guest:

@@ -37,7 +37,7 @@ SIZE = 4 * MIB
 LIMIT = 5.4
 """Seconds that guests may stand still with a downtime limit of 200 ms."""
 
-OVERDUE = "the switchover was not done within 5.4 s: the guests go on"
+OVERDUE = "the switchover took longer than 5.4 s: guests continue"
 
 
 class PatientGuest(WritingGuest):

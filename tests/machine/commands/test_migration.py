@@ -561,8 +561,8 @@ class TestSetup:
     @pytest.mark.parametrize(
         ("seconds", "pause_seconds", "said"),
         [
-            (1, 0.1, "the destination did not agree within 1 s"),
-            (600, 0, "the destination answered BUSY out of turn"),
+            (1, 0.1, "the destination has not accepted the migration's drives within 1 s"),
+            (600, 0, "the destination sent an unexpected answer BUSY"),
         ],
         ids=["for ever", "all the time"],
     )

@@ -131,7 +131,7 @@ def test_a_source_that_goes_back_is_refused_where_somebody_has_decided(play: Pla
         stranger.go_back((0, b"x" * 512))
         await asyncio.to_thread(stranger.hear, Type.REFUSED)
         stranger.close()
-        assert stranger.why == "the source goes back, but it was decided here whose the disks are"
+        assert stranger.why == "the source continues, but an operator has resolved the migration here"
         assert await target.status() == ("running" if action == "keep" else "inmigrate")
         await target.close()
         assert (street.folder / "b.img").read_bytes() == bytes(SIZE)
