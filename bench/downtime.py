@@ -34,8 +34,9 @@ from typing import Any
 
 from bench import ground
 from tests.support.guest import Guest
-from tests.support.monitor import Monitor, connect_when_there
+from tests.support.monitor import Monitor
 from tests.support.ports import free_port
+from tests.support.waiting import connect_when_there
 
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["/opt/qemu10/run", "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]

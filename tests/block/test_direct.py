@@ -9,7 +9,7 @@ import pytest
 
 from qmon.block.direct import DirectFileNode
 from qmon.block.image import identify, open_image
-from tests.support.processes import noise
+from tests.support.images import noise
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 4096, 5000, (256 << 10) + 700, 1 << 20])

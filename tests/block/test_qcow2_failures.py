@@ -18,13 +18,7 @@ from qmon.block.node import Buffer
 from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.node import Qcow2Node
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    check,
-    content,
-    read,
-    run,
-    run_io,
-)
+from tests.support.qcow2_images import check, content, read, run, run_io
 from tests.support.qcow2_model import a_chance, opened
 
 SIZE = (300 << 10) + 512

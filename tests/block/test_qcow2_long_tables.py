@@ -10,12 +10,7 @@ import pytest
 
 from qmon.block.qcow2 import writeout
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    check,
-    content,
-    run,
-    run_io,
-)
+from tests.support.qcow2_images import check, content, run, run_io
 from tests.support.qcow2_model import opened
 
 MIB = 1 << 20

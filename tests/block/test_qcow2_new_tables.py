@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    check,
-    content,
-    run,
-    run_io,
-)
+from tests.support.qcow2_images import check, content, run, run_io
 from tests.support.qcow2_model import opened
 
 MIB = 1 << 20

@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from qmon.block.qcow2 import core, refcounts
 from tests.support.peers import require
 from tests.support.qcow2_images import Recipe
-from tests.support.qcow2_model import (
-    CALLS,
-    SNAPSHOT_CALLS,
-    Disk,
-    Step,
-    steps,
-)
+from tests.support.qcow2_model import CALLS, SNAPSHOT_CALLS, Disk, Step, steps
 
 SIZE = (3 << 20) + 512
 """Of clusters of 512 bytes: 97 tables."""

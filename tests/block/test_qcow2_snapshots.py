@@ -11,20 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    Recipe,
-    check,
-    recipes,
-    run,
-    run_io,
-)
-from tests.support.qcow2_model import (
-    CALLS,
-    Disk,
-    Step,
-    opened,
-    steps,
-)
+from tests.support.qcow2_images import Recipe, check, recipes, run, run_io
+from tests.support.qcow2_model import CALLS, Disk, Step, opened, steps
 
 CLUSTER = 65536
 COPIED, ZERO = 1 << 63, 1

@@ -16,16 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.guest import Guest
+from tests.support.images import KIB, MIB, blank, drive, filled
 from tests.support.peers import exit_without
-from tests.support.processes import (
-    CHECKOUT,
-    KIB,
-    MIB,
-    Qmon,
-    blank,
-    drive,
-    filled,
-)
+from tests.support.processes import CHECKOUT, Qmon
 from tests.support.terminal import Terminal
 
 COLUMNS, ROWS = 80, 16

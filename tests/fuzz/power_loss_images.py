@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.processes import noise
+from tests.support.images import noise
 from tests.support.qcow2_images import content, run, run_io
 
 KINDS = (

@@ -10,12 +10,7 @@ import pytest
 
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.nbd.constants import Command
-from tests.support.house import (
-    SIZE,
-    Play,
-    Street,
-    play_in,
-)
+from tests.support.house import SIZE, Play, Street, play_in
 from tests.support.locks_probe import locked_bytes
 
 

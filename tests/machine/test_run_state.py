@@ -13,12 +13,7 @@ import pytest
 from qmon.block import file
 from qmon.nbd.constants import Command
 from qmon.version import VERSION
-from tests.support.house import (
-    SIZE,
-    Play,
-    Street,
-    play_in,
-)
+from tests.support.house import SIZE, Play, Street, play_in
 
 
 def test_it_runs_from_the_start_unless_told_otherwise(play: Play) -> None:

@@ -24,12 +24,7 @@ from qmon.nbd.constants import (
 from qmon.nbd.export import Export
 from qmon.nbd.handshake import MAX_OPTION_DATA, MAX_REPLIES, Handshake, ProtocolError
 from tests.support.memory import MemoryDisk
-from tests.support.nbd_client import (
-    context_data,
-    go_data,
-    option,
-    string,
-)
+from tests.support.nbd_client import context_data, go_data, option, string
 
 FLAGS = CLIENT_FLAGS.pack(3)
 SIZE = 3 << 20

@@ -22,13 +22,7 @@ from qmon.nbd.constants import CLIENT_FLAGS, Command, Error, Option, OptionReply
 from qmon.nbd.server import Export, NbdServer
 from qmon.notation.address import InetAddress, UnixAddress
 from tests.support.memory import MemoryDisk, data_threads
-from tests.support.nbd_client import (
-    Client,
-    Reply,
-    go_data,
-    option,
-    request,
-)
+from tests.support.nbd_client import Client, Reply, go_data, option, request
 
 SOON = 5.0
 """Seconds in which what should happen at once has happened on a busy machine."""

@@ -12,12 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.host.logs import Log
-from qmon.notation.plain_text import (
-    in_one_line,
-    one_line,
-    plain,
-    visible,
-)
+from qmon.notation.plain_text import in_one_line, one_line, plain, visible
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.monitor import Monitor
-from tests.support.processes import CHECKOUT, PATIENCE, QMON
+from tests.support.processes import CHECKOUT, QMON
+from tests.support.waiting import PATIENCE
 
 MIB = 1 << 20
 QEMU = ("qemu-system-x86_64",)

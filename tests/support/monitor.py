@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
-import time
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.waiting import connect_when_there
+
 PROMPT = b"(qemu) "
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def connect_when_there(path: Path, patience: float) -> socket.socket:
-    """Connect to a Unix socket, waiting up to ``patience`` seconds for it to be there. Raises OSError."""
-    deadline = time.monotonic() + patience
-    while True:
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.connect(str(path))
-            return sock
-        except OSError:
-            sock.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 class Monitor:

@@ -7,9 +7,13 @@ import itertools
 import os
 import random
 import socket
+import time
+from collections.abc import Iterator
 
 FIRST_PORT, WORKER_PORTS = 20000, 3000
 """Below those that the system chooses from (Linux, ip_local_port_range)."""
+
+ANNOUNCED_PORT = 4444
 
 _numbers = itertools.count(random.randrange(WORKER_PORTS))
 
@@ -36,3 +40,22 @@ def _probe(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("0.0.0.0", port))
+
+
+@contextlib.contextmanager
+def announced_port() -> Iterator[int]:
+    """The announcement's port, 4444, for one test at a time; another one where a stranger holds it."""
+    with socket.socket(socket.AF_UNIX) as lock:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                lock.bind(f"\0qmon tests hold port {ANNOUNCED_PORT}")
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+        try:
+            yield free_port(ANNOUNCED_PORT)
+        except OSError:
+            yield free_port()

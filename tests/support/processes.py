@@ -4,82 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
 from tests.support.guest import Guest
+from tests.support.images import MIB, blank, drive, filled
 from tests.support.monitor import Monitor
-from tests.support.ports import free_port as free_port
+from tests.support.waiting import PATIENCE, eventually
 
 QMON = [sys.executable, "-m", "qmon"]
 CHECKOUT = Path(__file__).parents[2]
-
-KIB = 1 << 10
-MIB = 1 << 20
-PATIENCE = 20.0
-"""Seconds after which what has not happened never will."""
-
-ANNOUNCED_PORT = 4444
-
-
-def eventually(holds: Callable[[], object], wanted: str, patience: float = PATIENCE) -> None:
-    """Wait until something holds, or say what was wanted."""
-    deadline = time.monotonic() + patience
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never came true: {wanted}")
-        time.sleep(0.01)
-
-
-def noise(size: int, seed: int = 1) -> bytes:
-    """Bytes that are no zeros and can't be guessed, the same for each seed."""
-    return random.Random(seed).randbytes(size)
-
-
-def blank(path: Path, size: int) -> Path:
-    """An image of zeros that takes no room."""
-    with path.open("wb") as file:
-        file.truncate(size)
-    return path
-
-
-def filled(path: Path, size: int, seed: int = 1) -> Path:
-    """An image full of noise."""
-    path.write_bytes(noise(size, seed))
-    return path
-
-
-def drive(path: Path, name: str = "d0", **more: str) -> list[str]:
-    """The option that makes a raw image a drive."""
-    keys = {"file": str(path).replace(",", ",,"), "id": name, "format": "raw", "if": "none", **more}
-    return ["-drive", ",".join(f"{key}={value}" for key, value in keys.items())]
-
-
-@contextlib.contextmanager
-def announced_port() -> Iterator[int]:
-    """The announcement's port, 4444, for one test at a time; another one where a stranger holds it."""
-    with socket.socket(socket.AF_UNIX) as lock:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                lock.bind(f"\0qmon tests hold port {ANNOUNCED_PORT}")
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        try:
-            yield free_port(ANNOUNCED_PORT)
-        except OSError:
-            yield free_port()
 
 
 class Qmon:
@@ -280,8 +220,3 @@ def open_descriptors(pid: int) -> list[str]:
         with contextlib.suppress(FileNotFoundError):  # closed just now
             found.append(os.readlink(entry))
     return sorted(name for name in found if not name.startswith((str(CHECKOUT), sys.prefix, sys.base_prefix)))
-
-
-def same(one: Path, other: Path) -> bool:
-    """Whether two images hold the same disk."""
-    return one.read_bytes() == other.read_bytes()

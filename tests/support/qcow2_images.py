@@ -9,8 +9,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from qmon.block.node import Node
+from tests.support.images import noise
 from tests.support.peers import require
-from tests.support.processes import noise
 
 CLUSTER_SIZES = (512, 4096, 65536, 2 << 20)
 CONTENT = 300 << 10

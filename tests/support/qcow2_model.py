@@ -15,12 +15,7 @@ from qmon.block.extents import visible_extents
 from qmon.block.image import look_at_image, open_image
 from qmon.block.node import Kind
 from qmon.block.qcow2.node import Qcow2Node
-from tests.support.qcow2_images import (
-    CLUSTER_SIZES,
-    check,
-    content,
-    read,
-)
+from tests.support.qcow2_images import CLUSTER_SIZES, check, content, read
 
 MAX_OVERLAYS = 3
 

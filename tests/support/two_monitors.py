@@ -10,13 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from tests.support.monitor import PROMPT, connect_when_there
-from tests.support.processes import (
-    CHECKOUT,
-    PATIENCE,
-    QMON,
-    eventually,
-)
+from tests.support.monitor import PROMPT
+from tests.support.processes import CHECKOUT, QMON
+from tests.support.waiting import PATIENCE, connect_when_there, eventually
 
 QEMU_7 = ("qemu-system-x86_64",)
 QEMU_10 = ("/opt/qemu10/run", "qemu-system-x86_64")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.support.processes import blank
+from tests.support.images import blank
 from tests.support.qcow2_images import check, run
 
 RAW = "raw"

@@ -5,12 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from tests.support.proxy import (
-    Fault,
-    Place,
-    Rule,
-    Way,
-)
+from tests.support.proxy import Fault, Place, Rule, Way
 from tests.torture import disks
 
 KIB = 1 << 10

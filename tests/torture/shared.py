@@ -23,22 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.guests import SECTOR, Writer
-from tests.support.hosts import (
-    Host,
-    NoHostsError,
-    loop_device,
-    two_hosts,
-)
-from tests.support.monitor import connect_when_there
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    noise,
-)
+from tests.support.hosts import Host, NoHostsError, loop_device, two_hosts
+from tests.support.images import MIB, blank, drive, noise
+from tests.support.processes import Lab, Qmon
 from tests.support.qcow2_images import run
+from tests.support.waiting import connect_when_there
 
 RUNS = {"other": 100, "same": 100}
 PORT = 4444

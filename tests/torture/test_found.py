@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy import (
-    Fault,
-    Place,
-    Rule,
-    Way,
-)
+from tests.support.proxy import Fault, Place, Rule, Way
 from tests.torture.scenario import MIB, Kill, Scenario
 from tests.torture.trial import try_out
 

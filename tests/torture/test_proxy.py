@@ -14,16 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.guests import Ledger
-from tests.support.proxy import (
-    LANDMARKS,
-    Fault,
-    Finder,
-    Place,
-    Proxy,
-    Rule,
-    Way,
-    quiet_port,
-)
+from tests.support.proxy import LANDMARKS, Fault, Finder, Place, Proxy, Rule, Way, quiet_port
 
 DATA = random.Random(1).randbytes(300_000)
 

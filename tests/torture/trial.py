@@ -15,17 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.guests import Probe, Writer, overlap
+from tests.support.images import drive
 from tests.support.monitor import Monitor
-from tests.support.processes import Qmon, drive
-from tests.support.proxy import (
-    Fault,
-    Place,
-    Proxy,
-    Rule,
-    Trace,
-    Way,
-    quiet_port,
-)
+from tests.support.processes import Qmon
+from tests.support.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
 from tests.torture import disks
 from tests.torture.scenario import Scenario
 

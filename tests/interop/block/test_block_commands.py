@@ -11,20 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support.drive_lines import QEMU, answers
+from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.locks_probe import locked_bytes
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    QMON,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    noise,
-    same,
-)
+from tests.support.processes import QMON, Lab, Qmon
+from tests.support.waiting import eventually
 
 REFUSALS = """\
 block_resize d0 -1

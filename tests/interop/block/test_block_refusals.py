@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.images import MIB, drive
 from tests.support.peers import require
-from tests.support.processes import MIB, Lab, drive
+from tests.support.processes import Lab
 from tests.support.qcow2_images import run, run_io
 from tests.support.two_monitors import TwoMonitors, differing, told
 

@@ -9,16 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.images import MIB, drive, filled
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    PATIENCE,
-    Lab,
-    drive,
-    filled,
-)
+from tests.support.processes import Lab
 from tests.support.qcow2_images import run
 from tests.support.two_monitors import TwoMonitors
+from tests.support.waiting import PATIENCE
 
 Stats = dict[str, Any]
 

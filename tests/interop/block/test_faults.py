@@ -10,19 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import (
-    MIB,
-    PATIENCE,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 4 * MIB
 

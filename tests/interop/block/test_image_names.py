@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.images import drive
 from tests.support.peers import require
-from tests.support.processes import Lab, drive
+from tests.support.processes import Lab
 from tests.support.qcow2_images import run
 from tests.support.two_monitors import TwoMonitors
 

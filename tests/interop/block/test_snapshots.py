@@ -14,30 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.guest import Guest
+from tests.support.images import MIB, drive, filled, noise
 from tests.support.locks_probe import locked_bytes
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    QMON,
-    Lab,
-    Qmon,
-    drive,
-    filled,
-    noise,
-)
-from tests.support.qcow2_images import (
-    check,
-    content,
-    run,
-    run_io,
-)
-from tests.support.two_monitors import (
-    QEMU_7,
-    Program,
-    TwoMonitors,
-    differing,
-    told,
-)
+from tests.support.processes import QMON, Lab, Qmon
+from tests.support.qcow2_images import check, content, run, run_io
+from tests.support.two_monitors import QEMU_7, Program, TwoMonitors, differing, told
 
 SIZE = 16 * MIB
 

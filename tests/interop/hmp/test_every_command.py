@@ -10,14 +10,7 @@ import pytest
 
 from tests.support.not_imitated import is_not_imitated
 from tests.support.peers import require
-from tests.support.two_monitors import (
-    QEMU_10,
-    Answer,
-    Program,
-    TwoMonitors,
-    differing,
-    told,
-)
+from tests.support.two_monitors import QEMU_10, Answer, Program, TwoMonitors, differing, told
 
 WRONG = ("", " nosuch", " -x", ' "', ' ""', " 0", " nosuch nosuch")
 """What is written behind each command's name."""

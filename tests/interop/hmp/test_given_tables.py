@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import (
-    CHECKOUT,
-    QMON,
-    Lab,
-    blank,
-    noise,
-)
+from tests.support.images import blank, noise
+from tests.support.processes import CHECKOUT, QMON, Lab
 
 TABLE = """\
 HXCOMM a table as QEMU has it

@@ -22,17 +22,13 @@ from qmon.hmp.tables.table import Command, Table, default_tables
 from qmon.notation.plain_text import plain
 from qmon.qmp.registry import Registry
 from tests.support.fake_target import FakePerson
+from tests.support.images import blank, drive
 from tests.support.lines import Lines
-from tests.support.monitor import PROMPT, connect_when_there
+from tests.support.monitor import PROMPT
 from tests.support.not_imitated import is_not_imitated
 from tests.support.peers import require
-from tests.support.processes import (
-    CHECKOUT,
-    PATIENCE,
-    QMON,
-    blank,
-    drive,
-)
+from tests.support.processes import CHECKOUT, QMON
+from tests.support.waiting import PATIENCE, connect_when_there
 
 LINES = int(os.environ.get("QMON_GRAMMAR_LINES", "1000"))
 LINES_AT_ONCE = 50

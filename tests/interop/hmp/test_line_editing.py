@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.monitor import connect_when_there
 from tests.support.peers import require
-from tests.support.processes import PATIENCE, QMON
+from tests.support.processes import QMON
+from tests.support.waiting import PATIENCE, connect_when_there
 
 QEMU_7 = "qemu-system-x86_64"
 QEMU_10 = ("/opt/qemu10/run", "qemu-system-x86_64")

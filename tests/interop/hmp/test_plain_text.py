@@ -22,17 +22,10 @@ import pytest
 from qmon.migration.wire.answers import Type, encode
 from qmon.nbd.constants import Option
 from tests.interop.qmp.test_flood import Qmp
+from tests.support.images import MIB, blank, drive
 from tests.support.nbd_client import Client, option
-from tests.support.processes import (
-    CHECKOUT,
-    MIB,
-    PATIENCE,
-    QMON,
-    Lab,
-    blank,
-    drive,
-    eventually,
-)
+from tests.support.processes import CHECKOUT, QMON, Lab
+from tests.support.waiting import PATIENCE, eventually
 
 FORGED = "VM status: forged"
 EVIL = f"evil\x1b[31mred\x1b]0;title\x07\x9b2J\u202eback\x7f\r\n{FORGED}"

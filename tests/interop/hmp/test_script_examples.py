@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.hmp.tables.test_manual import matches
-from tests.support.processes import CHECKOUT, PATIENCE
+from tests.support.processes import CHECKOUT
+from tests.support.waiting import PATIENCE
 
 PAGE = CHECKOUT / "docs" / "scripts.rst"
 PROMPT = "    $ "

@@ -14,20 +14,10 @@ from typing import Any
 import pytest
 
 from tests.support.guest import Guest
+from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.monitor import Monitor
-from tests.support.processes import (
-    CHECKOUT,
-    MIB,
-    PATIENCE,
-    QMON,
-    Lab,
-    blank,
-    drive,
-    eventually,
-    filled,
-    open_descriptors,
-    same,
-)
+from tests.support.processes import CHECKOUT, QMON, Lab, open_descriptors
+from tests.support.waiting import PATIENCE, eventually
 
 Done = subprocess.CompletedProcess[str]
 SECRET = "5ezam"

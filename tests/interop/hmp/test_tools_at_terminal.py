@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import (
-    MIB,
-    Lab,
-    blank,
-    drive,
-    filled,
-)
+from tests.support.images import MIB, blank, drive, filled
+from tests.support.processes import Lab
 from tests.support.terminal import Terminal
 
 SECRET = "5ezam"

@@ -9,22 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.interop.migration.test_incremental import Host, same_overlays, scatter
+from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.peers import require
-from tests.support.processes import (
-    ANNOUNCED_PORT,
-    MIB,
-    QMON,
-    Lab,
-    Qmon,
-    announced_port,
-    blank,
-    drive,
-    eventually,
-    filled,
-    noise,
-    same,
-)
+from tests.support.ports import ANNOUNCED_PORT, announced_port
+from tests.support.processes import QMON, Lab, Qmon
 from tests.support.terminal import Terminal
+from tests.support.waiting import eventually
 
 ORDINARY = "    (qemu) migrate -d tcp:0:4444          # for ordinary live migration\n"
 COMPLETE = "    (qemu) migrate -d blk tcp:0:4444      # for live migration with complete storage copy\n"

@@ -9,19 +9,9 @@ import time
 
 import pytest
 
-from tests.support.processes import (
-    KIB,
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.images import KIB, MIB, blank, drive, filled, noise, same
+from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import eventually
 
 SIZE = 8 * MIB
 

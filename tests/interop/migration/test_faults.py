@@ -13,17 +13,8 @@ import pytest
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.reader import StreamReader
 from qmon.migration.wire.stream import Go
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    filled,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.processes import Lab, Qmon, migrated
 
 SIZE = 2 * MIB
 DOUBT = "it is not known whether the destination runs: "

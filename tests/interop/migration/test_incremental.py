@@ -17,25 +17,11 @@ from typing import TypedDict
 import pytest
 
 from tests.support.guests import Writer
+from tests.support.images import KIB, MIB, drive, filled, noise, same
 from tests.support.peers import require
-from tests.support.processes import (
-    KIB,
-    MIB,
-    Lab,
-    Qmon,
-    drive,
-    eventually,
-    filled,
-    migrated,
-    noise,
-    same,
-)
-from tests.support.qcow2_images import (
-    check,
-    content,
-    run,
-    run_io,
-)
+from tests.support.processes import Lab, Qmon, migrated
+from tests.support.qcow2_images import check, content, run, run_io
+from tests.support.waiting import eventually
 
 SIZE = 8 * MIB + 1536
 """No multiple of any cluster size."""

@@ -11,18 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.interop.hmp.test_scripts import run as run_script
+from tests.support.images import MIB, blank, drive, filled
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    Lab,
-    blank,
-    drive,
-    eventually,
-    filled,
-    migrated,
-)
+from tests.support.processes import Lab, migrated
 from tests.support.qcow2_images import run
 from tests.support.terminal import Terminal
+from tests.support.waiting import eventually
 
 SIZE = 2 * MIB
 STAY = "drive 'd0': 3 internal snapshots and 2 persistent bitmaps stay behind"

@@ -10,15 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.guest import Guest
+from tests.support.images import MIB, noise
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    PATIENCE,
-    Lab,
-    Qmon,
-    eventually,
-    noise,
-)
+from tests.support.processes import Lab, Qmon
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 16 * MIB
 ESHUTDOWN = 108

@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import (
-    MIB,
-    Lab,
-    blank,
-    drive,
-    filled,
-    free_port,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.ports import free_port
+from tests.support.processes import Lab, migrated
 
 SIZES = [0, 512, 1536, 4096 + 512, 64 * 1024 - 512, MIB + 512, 8 * MIB + MIB // 2, 3 * MIB - 512]
 

@@ -14,15 +14,9 @@ from hypothesis import strategies as st
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Kind
 from tests.interop.qmp.test_qmp import Qmp
+from tests.support.images import MIB, blank, drive, filled
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    Lab,
-    blank,
-    drive,
-    filled,
-    migrated,
-)
+from tests.support.processes import Lab, migrated
 from tests.support.two_monitors import TwoMonitors, differing, told
 
 NAMES = [row.name for row in PARAMETERS if not row.later]

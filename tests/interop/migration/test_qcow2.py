@@ -11,22 +11,11 @@ import pytest
 
 from tests.interop.block.test_faults import fault, qmp
 from tests.support.guest import Guest
+from tests.support.images import MIB, drive, noise
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    drive,
-    eventually,
-    migrated,
-    noise,
-)
-from tests.support.qcow2_images import (
-    Recipe,
-    check,
-    content,
-    run,
-)
+from tests.support.processes import Lab, Qmon, migrated
+from tests.support.qcow2_images import Recipe, check, content, run
+from tests.support.waiting import eventually
 
 SIZE = 16 * MIB
 

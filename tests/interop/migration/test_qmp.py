@@ -12,17 +12,9 @@ import pytest
 from qemu.qmp import EventListener, ExecuteError, QMPClient
 
 from tests.support.guest import Guest
-from tests.support.processes import (
-    MIB,
-    PATIENCE,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    filled,
-    noise,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.processes import Lab, Qmon
+from tests.support.waiting import PATIENCE
 
 SIZE = 8 * MIB
 

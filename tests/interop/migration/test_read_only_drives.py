@@ -11,18 +11,9 @@ import pytest
 
 from qmon.migration.wire import answers
 from tests.interop.migration.test_faults import DOUBT, Cut, Wire
+from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.peers import require
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    filled,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.processes import Lab, Qmon, migrated
 from tests.support.qcow2_images import run, run_io
 
 SIZE = 2 * MIB

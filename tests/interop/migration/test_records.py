@@ -12,25 +12,10 @@ from pathlib import Path
 import pytest
 
 from qmon.migration.wire.answers import Type
-from tests.interop.migration.test_faults import (
-    SIZE,
-    Wire,
-    doubt,
-    pair,
-)
+from tests.interop.migration.test_faults import SIZE, Wire, doubt, pair
 from tests.support import peers
-from tests.support.processes import (
-    MIB,
-    QMON,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    filled,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.processes import QMON, Lab, Qmon, migrated
 
 GONE, MOVED = "paused (finish-migrate)", "paused (postmigrate)"
 

@@ -15,19 +15,10 @@ import pytest
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, section_footer, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    free_port,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.ports import free_port
+from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import eventually
 
 SIZE = 2 * MIB + 512
 

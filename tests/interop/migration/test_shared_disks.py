@@ -17,20 +17,11 @@ from qmon.migration.wire.writer import RecordWriter
 from tests.interop.block.test_faults import fault, qmp
 from tests.interop.migration.test_refusals import drained, visitor
 from tests.support.hosts import NoHostsError, loop_device
+from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.peers import lack, require
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    migrated,
-    noise,
-    same,
-)
+from tests.support.processes import Lab, Qmon, migrated
 from tests.support.qcow2_images import run
+from tests.support.waiting import eventually
 
 SIZE = 4 * MIB
 LARGE = 256 * MIB

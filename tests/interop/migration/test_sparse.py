@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import (
-    KIB,
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    migrated,
-    noise,
-)
+from tests.support.images import KIB, MIB, blank, drive, noise
+from tests.support.processes import Lab, Qmon, migrated
 
 SIZE = 64 << 30
 HELD = 64 * MIB

@@ -13,25 +13,11 @@ import pytest
 
 from qmon.migration.wire.answers import AnswerReader, Type
 from tests.interop.migration.test_live import WritingGuest
-from tests.support.processes import (
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    free_port,
-    noise,
-    same,
-)
-from tests.support.proxy import (
-    Fault,
-    Place,
-    Proxy,
-    Rule,
-    Way,
-)
+from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.ports import free_port
+from tests.support.processes import Lab, Qmon
+from tests.support.proxy import Fault, Place, Proxy, Rule, Way
+from tests.support.waiting import eventually
 
 SIZE = 4 * MIB
 LIMIT = 5.4

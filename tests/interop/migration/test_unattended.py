@@ -14,19 +14,9 @@ import pytest
 from tests.interop.migration.test_faults import Cut, Wire, doubt
 from tests.interop.program.test_cli import gone
 from tests.support.guest import Guest
-from tests.support.processes import (
-    CHECKOUT,
-    MIB,
-    PATIENCE,
-    QMON,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    same,
-)
+from tests.support.images import MIB, blank, drive, filled, same
+from tests.support.processes import CHECKOUT, QMON, Lab, Qmon
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 4 * MIB
 NOT_YET = (

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.support.monitor import Monitor
 from tests.support.peers import require
-from tests.support.processes import CHECKOUT, PATIENCE, QMON
+from tests.support.processes import CHECKOUT, QMON
+from tests.support.waiting import PATIENCE
 
 QEMU = "qemu-system-x86_64"
 MACHINE = ["-M", "none", "-nodefaults", "-display", "none", "-monitor", "unix:m.sock,server,nowait"]

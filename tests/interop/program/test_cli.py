@@ -11,19 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.monitor import Monitor
-from tests.support.processes import (
-    CHECKOUT,
-    MIB,
-    PATIENCE,
-    QMON,
-    Lab,
-    blank,
-    drive,
-    eventually,
-    filled,
-    same,
-)
+from tests.support.processes import CHECKOUT, QMON, Lab
+from tests.support.waiting import PATIENCE, eventually
 
 Done = subprocess.CompletedProcess[str]
 

@@ -15,19 +15,11 @@ import pytest
 
 from tests.interop.program.test_cli import gone
 from tests.support.guest import Guest
+from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.monitor import Monitor
-from tests.support.processes import (
-    CHECKOUT,
-    MIB,
-    Lab,
-    blank,
-    drive,
-    eventually,
-    filled,
-    noise,
-    same,
-)
+from tests.support.processes import CHECKOUT, Lab
 from tests.support.terminal import Terminal
+from tests.support.waiting import eventually
 
 SIZE = 4 * MIB
 

@@ -16,16 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.monitor import connect_when_there
 from tests.support.peers import require
-from tests.support.processes import (
-    CHECKOUT,
-    PATIENCE,
-    QMON,
-    Lab,
-    eventually,
-    free_port,
-)
+from tests.support.ports import free_port
+from tests.support.processes import CHECKOUT, QMON, Lab
+from tests.support.waiting import PATIENCE, connect_when_there, eventually
 
 PROMPT = b"(qemu) "
 ANSI = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")

@@ -11,18 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.guest import Guest
-from tests.support.processes import (
-    CHECKOUT,
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    noise,
-)
+from tests.support.images import MIB, blank, drive, filled, noise
+from tests.support.processes import CHECKOUT, Lab, Qmon
 from tests.support.terminal import Terminal
+from tests.support.waiting import eventually
 
 SIZE = 4 * MIB
 

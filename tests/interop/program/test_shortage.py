@@ -12,19 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.guest import Guest
+from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.monitor import Monitor
-from tests.support.processes import (
-    MIB,
-    PATIENCE,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    noise,
-    same,
-)
+from tests.support.processes import Lab, Qmon
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 40 * MIB
 CALLERS = 12

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from qmon.block.image import look_at_image
 from qmon.block.qcow2.header import Extension
 from qmon.machine.images import image_info
+from tests.support.images import drive
 from tests.support.peers import require
-from tests.support.processes import Lab, drive
+from tests.support.processes import Lab
 from tests.support.qcow2_images import run, run_io
 from tests.support.two_monitors import TwoMonitors
 

@@ -13,22 +13,10 @@ import pytest
 
 from qmon.block.image import look_at_image, open_image
 from qmon.block.raw import RawNode
+from tests.support.images import noise
 from tests.support.peers import require
-from tests.support.processes import noise
-from tests.support.qcow2_images import (
-    CLUSTER_SIZES,
-    check,
-    content,
-    read,
-    run,
-    run_io,
-)
-from tests.support.qcow2_model import (
-    Disk,
-    Step,
-    a_chance,
-    opened,
-)
+from tests.support.qcow2_images import CLUSTER_SIZES, check, content, read, run, run_io
+from tests.support.qcow2_model import Disk, Step, a_chance, opened
 
 HERE, THERE = b"C" * 1024, b"S" * 1024
 

@@ -17,12 +17,7 @@ from qmon.block.qcow2 import writeout
 from tests.fuzz.qcow2_shapes import SHAPES, make
 from tests.fuzz.qcow2_trial import try_out
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    Recipe,
-    check,
-    read,
-    run,
-)
+from tests.support.qcow2_images import Recipe, check, read, run
 
 L1_OFFSET, REFCOUNT_TABLE_OFFSET = 40, 48
 ADDRESS = 0x00FFFFFFFFFFFE00

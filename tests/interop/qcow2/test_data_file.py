@@ -15,16 +15,10 @@ from qmon.block.image import open_image
 from qmon.block.node import Buffer, Kind
 from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.node import Qcow2Node
+from tests.support.images import noise
 from tests.support.locks_probe import locked_bytes
 from tests.support.peers import require
-from tests.support.processes import noise
-from tests.support.qcow2_images import (
-    check,
-    content,
-    read,
-    run,
-    run_io,
-)
+from tests.support.qcow2_images import check, content, read, run, run_io
 
 SIZE = (2 << 20) + 512
 

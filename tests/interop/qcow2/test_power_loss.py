@@ -19,9 +19,9 @@ from qmon.block.qcow2.header import MAGIC, REFCOUNT_TABLE_OFFSET
 from tests.fuzz.power_loss_images import KINDS
 from tests.fuzz.power_loss_judge import read_alone
 from tests.fuzz.power_loss_trial import try_out
+from tests.support.images import noise
 from tests.support.peers import require
 from tests.support.power_loss import Event, Recorder, Write
-from tests.support.processes import noise
 from tests.support.qcow2_images import Recipe, check, content
 
 SIZE = 3 << 20

@@ -23,24 +23,8 @@ from qmon.block.node import Buffer, Kind, Node
 from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.header import AUTOCLEAR_OFFSET
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    CLUSTER_SIZES,
-    Recipe,
-    check,
-    content,
-    read,
-    recipes,
-    run,
-    run_io,
-)
-from tests.support.qcow2_model import (
-    CALLS,
-    CHAIN_CALLS,
-    SNAPSHOT_CALLS,
-    Disk,
-    Step,
-    steps,
-)
+from tests.support.qcow2_images import CLUSTER_SIZES, Recipe, check, content, read, recipes, run, run_io
+from tests.support.qcow2_model import CALLS, CHAIN_CALLS, SNAPSHOT_CALLS, Disk, Step, steps
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,7 @@ from tests.support.locks_probe import locked_bytes
 from tests.support.peers import require
 from tests.support.processes import QMON
 from tests.support.qcow2_images import Recipe, run, run_io
-from tests.support.two_monitors import (
-    QEMU_7,
-    Answer,
-    Program,
-    TwoMonitors,
-)
+from tests.support.two_monitors import QEMU_7, Answer, Program, TwoMonitors
 
 LINES = [
     "info block",

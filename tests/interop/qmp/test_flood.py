@@ -15,17 +15,10 @@ from typing import Any
 import pytest
 
 from qmon.nbd.constants import Command
+from tests.support.images import KIB, MIB, blank, drive, filled
 from tests.support.nbd_client import Client, request
-from tests.support.processes import (
-    KIB,
-    MIB,
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-)
+from tests.support.processes import Lab, Qmon
+from tests.support.waiting import eventually
 
 MEMORY_MAX = 200 * MIB
 SETTLED_SECONDS = 1.0

@@ -14,13 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.images import blank, drive
 from tests.support.peers import require
-from tests.support.processes import (
-    PATIENCE,
-    Lab,
-    blank,
-    drive,
-)
+from tests.support.processes import Lab
+from tests.support.waiting import PATIENCE
 
 MIB = 1 << 20
 NODE = re.compile(r"#block\d+")

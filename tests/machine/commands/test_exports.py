@@ -12,7 +12,7 @@ import pytest
 
 from qmon.nbd.constants import Command
 from tests.support.house import Play, Street
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 
 def unix(path: Path) -> dict[str, Any]:

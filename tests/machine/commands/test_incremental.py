@@ -15,22 +15,11 @@ from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
 from qmon.migration.backing import checksum
 from qmon.migration.wire.answers import AnswerReader, Type
-from qmon.migration.wire.offer import (
-    BackingOffer,
-    DriveOffer,
-    Mode,
-    Offer,
-    Sample,
-)
+from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode, Offer, Sample
 from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
 from qmon.migration.wire.writer import RecordWriter
 from qmon.notation.drive_options import DriveOptions
-from tests.support.house import (
-    SIZE,
-    House,
-    Play,
-    Street,
-)
+from tests.support.house import SIZE, House, Play, Street
 
 CLUSTER = 65536
 

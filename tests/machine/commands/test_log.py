@@ -15,15 +15,9 @@ from qmon.hmp.editing.completion import complete
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.registry import Registry
 from tests.interop.hmp.test_hmp import connect
-from tests.support.processes import (
-    Lab,
-    Qmon,
-    blank,
-    drive,
-    eventually,
-    filled,
-    migrated,
-)
+from tests.support.images import blank, drive, filled
+from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import eventually
 
 SIZE = 1 << 20
 

@@ -21,13 +21,7 @@ from qmon.migration.parameters import PARAMETERS, ROWS
 from qmon.migration.wire.answers import Type, encode
 from qmon.migration.wire.stream import PREAMBLE, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.support.house import (
-    PATIENCE,
-    SIZE,
-    House,
-    Play,
-    Street,
-)
+from tests.support.house import PATIENCE, SIZE, House, Play, Street
 from tests.support.locks_probe import locked_bytes
 
 DRIP = """

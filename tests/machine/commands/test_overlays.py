@@ -14,13 +14,7 @@ from hypothesis import strategies as st
 from qmon.machine.drive import Drive
 from qmon.notation.drive_options import DriveOptions
 from tests.support.peers import require
-from tests.support.qcow2_images import (
-    Recipe,
-    check,
-    content,
-    read,
-    recipes,
-)
+from tests.support.qcow2_images import Recipe, check, content, read, recipes
 from tests.support.qcow2_model import Step, steps
 
 

@@ -13,12 +13,7 @@ from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, go, section_end, section_footer, section_part, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.support.house import (
-    SIZE,
-    House,
-    Play,
-    Street,
-)
+from tests.support.house import SIZE, House, Play, Street
 
 ID = UUID(int=7)
 

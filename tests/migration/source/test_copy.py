@@ -22,12 +22,7 @@ from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
 from qmon.block.recent import RecentWrites
 from qmon.block.stack import NodeStack
-from qmon.migration.source.copy import (
-    ZERO_PIECE,
-    Chunks,
-    DriveCopy,
-    pieces,
-)
+from qmon.migration.source.copy import ZERO_PIECE, Chunks, DriveCopy, pieces
 from qmon.migration.wire.stream import MAX_PAYLOAD, PREAMBLE, Kind, section_start
 from qmon.migration.wire.writer import IOV_LIMIT, RecordWriter
 from tests.support.feeding import Feed

@@ -26,8 +26,8 @@ from qmon.migration.source.incremental import IncrementalCopy
 from qmon.migration.wire.stream import PREAMBLE, Kind, section_start
 from qmon.migration.wire.writer import RecordWriter
 from tests.support.feeding import Feed
+from tests.support.images import noise
 from tests.support.peers import require
-from tests.support.processes import noise
 
 CLUSTERS = (512, 4096, 65536)
 COMPATS = ("0.10", "1.1")

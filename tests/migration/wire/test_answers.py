@@ -10,15 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.migration.wire import answers
-from qmon.migration.wire.answers import (
-    MAX_BODY,
-    MAX_RANGES,
-    Answer,
-    AnswerError,
-    AnswerReader,
-    Type,
-    encode,
-)
+from qmon.migration.wire.answers import MAX_BODY, MAX_RANGES, Answer, AnswerError, AnswerReader, Type, encode
 
 u64 = st.integers(0, (1 << 64) - 1)
 ranges = st.lists(st.tuples(u64, u64), max_size=5)

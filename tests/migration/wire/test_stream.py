@@ -26,14 +26,7 @@ from qmon.migration.wire.stream import (
     section_start,
 )
 from qmon.migration.wire.writer import IOV_LIMIT, RecordWriter
-from tests.support.feeding import (
-    ID,
-    Feed,
-    Fill,
-    close,
-    data,
-    stream,
-)
+from tests.support.feeding import ID, Feed, Fill, close, data, stream
 
 HELLO: list[Fill] = [lambda writer: writer.hello(b'{"an": "offer"}')]
 SMALL = stream(

@@ -1,0 +1,35 @@
+"""Waits for what a program under test does in its own time."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up."""
+
+
+def eventually(holds: Callable[[], object], wanted: str, patience: float = PATIENCE) -> None:
+    """Wait until something holds, or say what was wanted."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never came true: {wanted}")
+        time.sleep(0.01)
+
+
+def connect_when_there(path: Path, patience: float) -> socket.socket:
+    """Connect to a Unix socket, waiting up to ``patience`` seconds for it to be there. Raises OSError."""
+    deadline = time.monotonic() + patience
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(str(path))
+            return sock
+        except OSError:
+            sock.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
