@@ -22,7 +22,7 @@ from pathlib import Path
 
 from qmon.notation.units import human_size
 from tests.support.guest import Guest
-from tests.support.monitor import Monitor
+from tests.support.hmp_client import HmpClient
 from tests.support.ports import free_port
 
 BLOCK = 4096
@@ -128,7 +128,7 @@ def figures(text: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
 
-def watch(monitor: Monitor) -> dict[str, str]:
+def watch(monitor: HmpClient) -> dict[str, str]:
     """Show the progress until the migration ends; return its figures."""
     while True:
         found = figures(monitor.command("info migrate"))
@@ -156,7 +156,7 @@ def run(folder: Path, size: int) -> int:
     target = start(folder, "target", target_image, "-incoming", f"tcp:127.0.0.1:{port}")
     source = start(folder, "source", source_image)
     try:
-        with Monitor(folder / "target.sock"), Monitor(folder / "source.sock") as monitor:
+        with HmpClient(folder / "target.sock"), HmpClient(folder / "source.sock") as monitor:
             for process, side in ((source, "source"), (target, "target")):
                 give(process, side, f"nbd_server_start unix:{side}-nbd.sock")
                 give(process, side, "nbd_server_add -w d0")
@@ -190,7 +190,7 @@ def wait_for(exports: list[Path]) -> None:
     for path in exports:
         while True:
             try:
-                Guest(path, "d0").__exit__(None, None, None)
+                Guest(path, "d0").close()
                 break
             except OSError:
                 if time.monotonic() > deadline:

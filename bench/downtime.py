@@ -17,7 +17,6 @@ there than its switch from one node to the other. "downtime" is what qmon report
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -30,13 +29,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench import ground
 from tests.support.guest import Guest
-from tests.support.monitor import Monitor
+from tests.support.hmp_client import HmpClient
 from tests.support.ports import free_port
-from tests.support.waiting import connect_when_there
+from tests.support.qmp_client import QmpClient
 
 QMON = [sys.executable, "-m", "qmon"]
 QEMU = ["/opt/qemu10/run", "qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-S"]
@@ -62,42 +60,6 @@ class Outcome:
     longest_during: float
     across: float | None
     downtime: float | None
-
-
-class Qmp:
-    """A QMP connection to a Unix socket, waiting for it to be there. Raises OSError."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = connect_when_there(path, PATIENCE)
-        self._stream = self._socket.makefile("rw")
-        self._stream.readline()
-        self.events: list[str] = []
-        self.run("qmp_capabilities")
-
-    def run(self, command: str, **arguments: Any) -> Any:
-        """Run a command; an underscore in an argument's name is a hyphen. Raises RuntimeError."""
-        named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self._stream.write(json.dumps({"execute": command, "arguments": named}))
-        self._stream.flush()
-        while True:
-            answer = json.loads(self._stream.readline())
-            if "event" in answer:
-                self.events.append(answer["event"])
-            elif "error" in answer:
-                raise RuntimeError(f"{command}: {answer['error']['desc']}")
-            else:
-                return answer["return"]
-
-    def saw(self, event: str) -> bool:
-        """Whether an event has come."""
-        self.run("query-status")  # whose answer comes behind the events
-        return event in self.events
-
-    def quit(self) -> None:
-        """Have the process end, and close the connection."""
-        self.run("quit")
-        self._stream.close()
-        self._socket.close()
 
 
 class Fio:
@@ -231,7 +193,7 @@ def qmon_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
             state = ["-statedir", tempfile.mkdtemp(dir=disk.folder)]
             monitor = ["-monitor", f"unix:{path},server,nowait"]
             started(stack, [*QMON, "-drive", option, *monitor, *state, *more])
-            monitors[side] = stack.enter_context(Monitor(path))
+            monitors[side] = stack.enter_context(HmpClient(path))
             monitors[side].command(f"nbd_server_start unix:{disk.nbd(side)}")
             monitors[side].command("nbd_server_add -w d0")
         source = monitors["source"]
@@ -267,13 +229,13 @@ def qmon_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
 def qemu_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
     """The same disk by QEMU's mirror, given up after ``seconds``."""
     with ExitStack() as stack:
-        sides: dict[str, Qmp] = {}
+        sides: dict[str, QmpClient] = {}
         for side in ("target", "source"):
             path = disk.folder / f"{side}.qmp"
             node = f"driver=file,node-name=d0,filename={disk.image(side)}"
             started(stack, [*QEMU, "-blockdev", node, "-qmp", f"unix:{path},server=on,wait=off"])
-            sides[side] = Qmp(path)
-            stack.callback(sides[side].quit)
+            sides[side] = QmpClient(path)
+            stack.callback(quit_qemu, sides[side])
         source, target = sides["source"], sides["target"]
         place = {"host": "127.0.0.1", "port": str(disk.port)}
         target.run("nbd-server-start", addr={"type": "inet", "data": place})
@@ -291,12 +253,12 @@ def qemu_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
         took: float | None = None
         ready = 0.0
         while time.monotonic() - clock < seconds:
-            if source.saw("BLOCK_JOB_ERROR"):
+            if saw(source, "BLOCK_JOB_ERROR"):
                 raise RuntimeError("the mirror failed")
-            if not ready and source.saw("BLOCK_JOB_READY"):
+            if not ready and saw(source, "BLOCK_JOB_READY"):
                 ready = time.monotonic()
                 source.run("block-job-complete", device="j")
-            if source.saw("BLOCK_JOB_COMPLETED"):
+            if saw(source, "BLOCK_JOB_COMPLETED"):
                 took = time.monotonic() - clock
                 break
             time.sleep(POLL_SECONDS)
@@ -307,6 +269,17 @@ def qemu_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
         if took is None:
             source.run("block-job-cancel", device="j", force=True)
         return outcome(writes, follower, begun, ended, took, None)
+
+
+def quit_qemu(client: QmpClient) -> None:
+    client.run("quit")
+    client.close()
+
+
+def saw(client: QmpClient, event: str) -> bool:
+    """Whether an event has come."""
+    client.run("query-status")  # whose answer comes behind the events
+    return event in client.event_names
 
 
 def outcome(

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import ground
-from tests.support.monitor import Monitor
+from tests.support.hmp_client import HmpClient
 from tests.support.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
@@ -76,7 +76,7 @@ def run_pair(
         )
     ]
     try:
-        with Monitor(folder / "target.sock") as arrived, Monitor(folder / "source.sock") as monitor:
+        with HmpClient(folder / "target.sock") as arrived, HmpClient(folder / "source.sock") as monitor:
             arrived.command("info status")  # a side that has started wholly, not one that is still at it
             for line in [f"migrate_set_parameter max-bandwidth {BANDWIDTH}", *settings]:
                 monitor.command(line)

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import ground
-from tests.support.monitor import Monitor
+from tests.support.hmp_client import HmpClient
 from tests.support.ports import free_port
 
 QMON = [sys.executable, "-m", "qmon"]
@@ -80,7 +80,7 @@ def move(folder: Path, image: Path, port: int) -> tuple[float, float, float]:
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)
             processes.append(process)
-            monitors.append(stack.enter_context(Monitor(monitor)))
+            monitors.append(stack.enter_context(HmpClient(monitor)))
         arrived, source = monitors
         source.command("migrate_set_parameter max-bandwidth 100G")
         begun = time.monotonic()

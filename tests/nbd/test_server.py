@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
 import socket
 import threading
@@ -22,7 +21,7 @@ from qmon.nbd.constants import CLIENT_FLAGS, Command, Error, Option, OptionReply
 from qmon.nbd.server import Export, NbdServer
 from qmon.notation.address import InetAddress, UnixAddress
 from tests.support.memory import MemoryDisk, data_threads
-from tests.support.nbd_client import Client, Reply, go_data, option, request
+from tests.support.nbd_client import NbdClient, Reply, go_data, option, request
 
 SOON = 5.0
 """Seconds in which what should happen at once has happened on a busy machine."""
@@ -51,10 +50,10 @@ class Serving:
     """A running server on a Unix socket, and ways to reach it."""
 
     def __init__(self, path: Path, *, max_connections: int = 0) -> None:
-        self.path = str(path)
+        self.path = path
         self.changes = 0
         self.server = NbdServer(
-            listen(UnixAddress(self.path)),
+            listen(UnixAddress(str(path))),
             max_connections=max_connections,
             on_change=self._count,
         )
@@ -68,10 +67,8 @@ class Serving:
         self.server.add(Export(name, disk, writable))
         return disk
 
-    def connect(self) -> Client:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(self.path)
-        return Client(sock)
+    def connect(self) -> NbdClient:
+        return NbdClient(self.path)
 
 
 @pytest.fixture
@@ -82,7 +79,7 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
     serving.server.stop()
     assert time.monotonic() - started < SOON
     assert data_threads() == []
-    assert not os.path.exists(serving.path)
+    assert not serving.path.exists()
 
 
 def test_tcp_clients_are_served(tmp_path: Path) -> None:
@@ -91,7 +88,7 @@ def test_tcp_clients_are_served(tmp_path: Path) -> None:
     tcp = NbdServer(listener)
     tcp.add(Export("d0", MemoryDisk(), writable=True))
     tcp.start()
-    with Client(socket.create_connection(address)).go("d0") as client:
+    with NbdClient(socket.create_connection(address)).go("d0") as client:
         assert client.ask(Command.WRITE, 0, data=b"x" * 512).error == 0
         assert client.ask(Command.READ, 0, 512).data == b"x" * 512
         tcp.stop()

@@ -31,7 +31,7 @@ from qmon.nbd.constants import (
 from qmon.nbd.export import Export
 from qmon.nbd.handshake import Agreement, ProtocolError
 from tests.support.memory import MemoryDisk, MemoryNode
-from tests.support.nbd_client import Client, Reply, request
+from tests.support.nbd_client import NbdClient, Reply, request
 
 FUA, NO_HOLE, DF, REQ_ONE = CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE
 
@@ -45,7 +45,7 @@ def connected(
     writable: bool = True,
     rest: bytes = b"",
     piece: int = connection.LARGE_PIECE,
-) -> Iterator[Client]:
+) -> Iterator[NbdClient]:
     """A client in the transmission phase; at the end the server's thread must have come to its end."""
     ours, theirs = socket.socketpair()
     agreement = Agreement(Export("d0", disk, writable), structured, allocation, rest)
@@ -61,7 +61,7 @@ def connected(
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    with Client(ours) as client:
+    with NbdClient(ours) as client:
         client.structured = structured
         yield client
     thread.join(10)

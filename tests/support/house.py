@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,7 +15,7 @@ from qmon.host.paths import state_folder
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.target import Event
-from tests.support.nbd_client import Client
+from tests.support.nbd_client import NbdClient
 
 SIZE = 1 << 20
 PATIENCE = 20
@@ -105,11 +104,9 @@ class Street:
         """A running machine with the drive d0 on d0.img."""
         return await self.machine(self.settings(self.image("d0.img")))
 
-    def guest(self, path: Path, drive: str = "d0") -> Client:
+    def guest(self, path: Path, drive: str = "d0") -> NbdClient:
         """A client of an export; blocks."""
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(path))
-        return Client(sock).go(drive)
+        return NbdClient(path).go(drive)
 
 
 Scene = Callable[[Street], Awaitable[None]]

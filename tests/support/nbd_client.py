@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from pathlib import Path
 from typing import NamedTuple
 
 from qmon.nbd.constants import (
@@ -26,6 +27,7 @@ from qmon.nbd.constants import (
     OptionReply,
     ReplyType,
 )
+from tests.support.waiting import PATIENCE, connected
 
 
 def string(text: str) -> bytes:
@@ -65,18 +67,21 @@ class Reply(NamedTuple):
     extents: tuple[tuple[int, int], ...] = ()
 
 
-class Client:
-    """A connected socket that speaks NBD, one step at a time."""
+class NbdClient:
+    """Speaks NBD on a connected socket, or on a new one to a path, one step at a time."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self.socket = sock
+    def __init__(self, to: socket.socket | Path, timeout: float = PATIENCE) -> None:
+        self.socket = connected(to) if isinstance(to, Path) else to
         self.structured = False
-        sock.settimeout(10)
+        self.socket.settimeout(timeout)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> NbdClient:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.socket.close()
 
     def receive(self, length: int) -> bytes:
@@ -112,8 +117,8 @@ class Client:
             if kind == OptionReply.ACK or kind >> 31:
                 return replies
 
-    def go(self, name: str, *, structured: bool = False, allocation: bool = False) -> Client:
-        """The whole handshake, up to the transmission phase."""
+    def go(self, name: str, *, structured: bool = False, allocation: bool = False) -> NbdClient:
+        """The whole handshake, up to the transmission phase. Raises OSError when it is refused."""
         self.greet()
         self.structured = structured
         if structured:
@@ -122,7 +127,8 @@ class Client:
             replies = self.option(Option.SET_META_CONTEXT, context_data(name, "base:allocation"))
             assert [kind for kind, _ in replies] == [OptionReply.META_CONTEXT, OptionReply.ACK]
         kind, text = self.option(Option.GO, go_data(name))[-1]
-        assert kind == OptionReply.ACK, text
+        if kind != OptionReply.ACK:
+            raise OSError(f"the NBD server refused the export: {text.decode(errors='replace')}")
         return self
 
     def send(self, *requests: bytes) -> None:

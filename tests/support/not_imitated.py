@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from qmon.qmp.absent import ABSENT
-from tests.support.two_monitors import Answer
+from tests.support.peer import Answer
 
 NO_CPU = "qmon has no CPU"
 NO_MEMORY = "qmon has no memory and no I/O ports"

@@ -12,10 +12,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import pytest
+
+from qmon.errors import CommandError
 from tests.support.guest import Guest
+from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled
-from tests.support.monitor import Monitor
+from tests.support.qmp_client import QmpClient
 from tests.support.waiting import PATIENCE, eventually
 
 QMON = [sys.executable, "-m", "qmon"]
@@ -32,7 +37,7 @@ class Qmon:
         self.name = name
         self.folder = folder
         self.nbd = folder / f"{name}.nbd"
-        self.qmp = folder / f"{name}.qmp"
+        self.qmp_path = folder / f"{name}.qmp"
         self._log = folder / f"{name}.log"
         self._path = folder / f"{name}.sock"
         with self._log.open("wb") as log:
@@ -43,7 +48,7 @@ class Qmon:
                     *("-statedir", str(folder / "state")),
                     *options,
                     *("-monitor", f"unix:{self._path},server,nowait"),
-                    *("-qmp", f"unix:{self.qmp},server,nowait"),
+                    *("-qmp", f"unix:{self.qmp_path},server,nowait"),
                 ],
                 cwd=CHECKOUT,
                 stdin=subprocess.DEVNULL,
@@ -53,10 +58,10 @@ class Qmon:
         self._closed = False
 
     @cached_property
-    def monitor(self) -> Monitor:
+    def monitor(self) -> HmpClient:
         """Its monitor, once it answers."""
         try:
-            return Monitor(self._path, PATIENCE)
+            return HmpClient(self._path)
         except OSError as error:
             self.kill()
             raise AssertionError(f"{self.name} did not start: {self.log()}") from error
@@ -68,6 +73,24 @@ class Qmon:
     def command(self, line: str) -> str:
         """Give a line to its monitor; return what it prints."""
         return self.monitor.command(line)
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """Run a QMP command in a connection of its own; return its result. Raises CommandError.
+
+        An underscore in an argument's name is a hyphen.
+        """
+        with QmpClient(self.qmp_path) as client:
+            return client.run(command, **arguments)
+
+    def qmp_error(self, command: str, **arguments: Any) -> str:
+        """What a QMP command that must fail says."""
+        with pytest.raises(CommandError) as caught:
+            self.qmp(command, **arguments)
+        return str(caught.value)
+
+    def fault(self, operation: str, **more: Any) -> str:
+        """Inject a fault into d0; return its id."""
+        return str(self.qmp("x-qmon-fault-add", drive="d0", operation=operation, **more)["id"])
 
     def quietly(self, *lines: str) -> None:
         """Give lines that print nothing when all is well."""
@@ -133,7 +156,7 @@ class Qmon:
             return
         self._closed = True
         if "monitor" in self.__dict__:
-            self.monitor.__exit__(None, None, None)
+            self.monitor.close()
         if self.process.poll() is None:
             self.process.terminate()
         try:

@@ -20,16 +20,24 @@ def eventually(holds: Callable[[], object], wanted: str, patience: float = PATIE
         time.sleep(0.01)
 
 
-def connect_when_there(path: Path, patience: float) -> socket.socket:
-    """Connect to a Unix socket, waiting up to ``patience`` seconds for it to be there. Raises OSError."""
+def connected(path: Path) -> socket.socket:
+    """A connection to a Unix socket. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def connect_when_there(path: Path, patience: float = PATIENCE) -> socket.socket:
+    """The same, waiting up to ``patience`` seconds for the socket to be there."""
     deadline = time.monotonic() + patience
     while True:
-        sock = socket.socket(socket.AF_UNIX)
         try:
-            sock.connect(str(path))
-            return sock
+            return connected(path)
         except OSError:
-            sock.close()
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.guests import Probe, Writer, overlap
+from tests.support.hmp_client import HmpClient
 from tests.support.images import drive
-from tests.support.monitor import Monitor
 from tests.support.processes import Qmon
 from tests.support.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
 from tests.torture import disks
@@ -197,7 +197,7 @@ class Side:
     def _has_started(self) -> bool:
         """Wait until it has opened its monitor, or ended; say which."""
         while self.alive:
-            with contextlib.suppress(OSError), Monitor(self._folder / f"{self.name}.sock", 0):
+            with contextlib.suppress(OSError), HmpClient(self._folder / f"{self.name}.sock", 0):
                 return True
             time.sleep(0.01)
         return False

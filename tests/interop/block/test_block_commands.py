@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.drive_lines import QEMU, answers
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.locks_probe import locked_bytes
+from tests.support.peer import three_drives
 from tests.support.peers import require
-from tests.support.processes import QMON, Lab, Qmon
+from tests.support.processes import Lab, Qmon
+from tests.support.qmp_client import QmpClient
+from tests.support.two_monitors import TwoMonitors, differing, told
 from tests.support.waiting import eventually
 
 REFUSALS = """\
@@ -46,8 +45,8 @@ def one(lab: Lab) -> Qmon:
 
 def test_lines_that_lack_something_are_refused_in_qemus_words(tmp_path: Path) -> None:
     require("qemu-system-x86_64", "qemu-img")
-    theirs = answers(QEMU, tmp_path / "qemu", REFUSALS)
-    assert answers([*QMON, "-statedir", "state"], tmp_path / "qmon", REFUSALS) == theirs
+    with TwoMonitors(tmp_path, drives=three_drives) as monitors:
+        assert not (found := differing(monitors, REFUSALS)), told(found)
 
 
 def test_an_image_grows_with_zeros_and_shrinks(one: Qmon, lab: Lab) -> None:
@@ -212,27 +211,13 @@ def test_a_throttled_disk_is_moved_at_full_speed(lab: Lab) -> None:
     assert same(lab.folder / "source.img", lab.folder / "target.img")
 
 
-def qmp(qmon: Qmon, command: str, **arguments: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Events until the answer, and the answer."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(20)
-        sock.connect(str(qmon.qmp))
-        file = sock.makefile("rw")
-        events = []
-        for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-            file.write(json.dumps(request) + "\n")
-            file.flush()
-            while not (answer := json.loads(file.readline())).keys() & {"return", "error"}:
-                events.append(answer)
-        return [event for event in events if "event" in event], answer
-
-
 def test_a_job_that_has_nothing_to_copy_is_told_from_its_beginning_to_its_end(one: Qmon) -> None:
-    events, answer = qmp(one, "block-stream", device="d0")
-    assert answer == {"return": {}}
+    with QmpClient(one.qmp_path) as client:
+        assert client.run("block-stream", device="d0") == {}
+        events = client.events
+        answer = client.ask("block-job-cancel", device="d0")
     states = [event["data"]["status"] for event in events if event["event"] == "JOB_STATUS_CHANGE"]
     assert states == ["created", "running", "waiting", "pending", "concluded", "null"]
-    _, answer = qmp(one, "block-job-cancel", device="d0")
     assert answer["error"] == {"class": "DeviceNotActive", "desc": "Block job 'd0' not found"}
 
 
@@ -249,7 +234,7 @@ def test_nodes_can_be_told_without_the_images_behind_them(one: Qmon, lab: Lab) -
     shown = {
         flat: sorted(
             (each["backing_file_depth"], "backing-image" in each["image"])
-            for each in qmp(one, "query-named-block-nodes", flat=flat)[1]["return"]
+            for each in one.qmp("query-named-block-nodes", flat=flat)
         )
         for flat in (False, True)
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,16 @@ from tests.support.images import MIB, drive, filled
 from tests.support.peers import require
 from tests.support.processes import Lab
 from tests.support.qcow2_images import run
+from tests.support.qmp_client import QmpClient
 from tests.support.two_monitors import TwoMonitors
-from tests.support.waiting import PATIENCE
 
 Stats = dict[str, Any]
 
 
 def asked(path: Path, **arguments: bool) -> list[Stats]:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(PATIENCE)
-        sock.connect(str(path))
-        file = sock.makefile("rw")
-        answer: Stats = {}
-        for command, words in (("qmp_capabilities", {}), ("query-blockstats", arguments)):
-            file.write(json.dumps({"execute": command, "arguments": words}) + "\n")
-            file.flush()
-            while "return" not in (answer := json.loads(file.readline())):
-                assert "error" not in answer, answer
-        result: list[Stats] = answer["return"]
-        return result
+    with QmpClient(path) as client:
+        stats: list[Stats] = client.run("query-blockstats", arguments)
+        return stats
 
 
 def comparable(entry: Any, names: dict[str, str]) -> Any:
@@ -62,8 +51,8 @@ def test_the_same_nodes_are_told_as_by_qemu(arguments: dict[str, bool], tmp_path
                 "snapshot_blkdev d0 over",
                 "snapshot_blkdev d1 over1",
             ):
-                each.ask(line)
-            told.append(comparable(asked(each.folder / "qmp", **arguments), {}))
+                each.command(line)
+            told.append(comparable(asked(each.qmp_path, **arguments), {}))
     assert told[1] == told[0]
 
 
@@ -71,7 +60,7 @@ def test_what_is_given_back_to_the_file_system_is_counted(lab: Lab) -> None:
     qmon = lab.start("one", *drive(filled(lab.folder / "d0.img", MIB)))
     qmon.command('qemu-io d0 "discard 64k 128k"')
     qmon.command('qemu-io d0 "discard 512k 4k"')
-    (entry,) = asked(qmon.qmp)
+    (entry,) = qmon.qmp("query-blockstats")
     assert entry["parent"]["driver-specific"] == {
         "driver": "file",
         "discard-nb-ok": 2,

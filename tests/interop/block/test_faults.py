@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
-import socket
 import time
 from typing import Any
 
@@ -12,29 +10,9 @@ import pytest
 
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.processes import Lab, Qmon, migrated
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import eventually
 
 SIZE = 4 * MIB
-
-
-def qmp(qmon: Qmon, command: str, **arguments: Any) -> Any:
-    """Run a command; its result, or the error's text."""
-    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rw") as stream:
-        sock.settimeout(PATIENCE)
-        sock.connect(str(qmon.qmp))
-        for line in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-            stream.write(json.dumps(line))
-        stream.flush()
-        stream.readline()  # the greeting
-        stream.readline()  # qmp_capabilities
-        while "event" in (answer := json.loads(stream.readline())):
-            pass
-    return answer["return"] if "return" in answer else answer["error"]["desc"]
-
-
-def fault(qmon: Qmon, operation: str, **more: Any) -> str:
-    """Inject one into d0; return its id."""
-    return str(qmp(qmon, "x-qmon-fault-add", drive="d0", operation=operation, **more)["id"])
 
 
 def pair(lab: Lab, *, bandwidth: str | None = None) -> tuple[Qmon, Qmon, str]:
@@ -55,9 +33,9 @@ def test_a_guest_gets_the_errno_and_its_other_requests_go_on(lab: Lab) -> None:
     source.export("d0")
     with source.guest() as guest:
         guest.write(0, noise(512, 2))
-        read = fault(source, "read", offset=8192, length=512, error="EIO")
-        fault(source, "write", offset=MIB, error="ENOSPC", count=1)
-        fault(source, "flush", error="EIO", after=1, count=1)
+        read = source.fault("read", offset=8192, length=512, error="EIO")
+        source.fault("write", offset=MIB, error="ENOSPC", count=1)
+        source.fault("flush", error="EIO", after=1, count=1)
         assert refusal(lambda: guest.read(4096, 8192)) == errno.EIO
         assert guest.read(8704, 512) == noise(SIZE)[8704:9216]
         assert guest.read(0, 512) == noise(512, 2)
@@ -65,9 +43,9 @@ def test_a_guest_gets_the_errno_and_its_other_requests_go_on(lab: Lab) -> None:
         assert guest.read(2 * MIB, 512) == noise(SIZE)[2 * MIB :][:512]
         guest.write(2 * MIB, bytes(512))
         assert [refusal(guest.flush) for _ in range(3)] == [0, errno.EIO, 0]
-        assert qmp(source, "x-qmon-fault-del", id=read) == {}
+        assert source.qmp("x-qmon-fault-del", id=read) == {}
         assert guest.read(8192, 512) == noise(SIZE)[8192:8704]
-    assert [(each["operation"], each["hits"]) for each in qmp(source, "x-qmon-query-faults")] == [
+    assert [(each["operation"], each["hits"]) for each in source.qmp("x-qmon-query-faults")] == [
         ("write", 1),
         ("flush", 1),
     ]
@@ -86,7 +64,7 @@ def test_a_delayed_request_comes_late_and_not_for_ever(lab: Lab) -> None:
     source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
     source.export("d0")
     with source.guest() as slow, source.guest() as quick:
-        fault(source, "read", offset=0, length=512, delay=300)
+        source.fault("read", offset=0, length=512, delay=300)
         begun = time.monotonic()
         assert slow.read(0, 512) == noise(512)
         assert time.monotonic() - begun >= 0.3
@@ -99,8 +77,8 @@ def test_a_request_that_waits_does_not_keep_the_process_from_ending(lab: Lab) ->
     source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
     source.export("d0")
     with source.guest() as guest:
-        fault(source, "flush", delay=600_000)
-        guest._socket.settimeout(0.2)
+        source.fault("flush", delay=600_000)
+        guest.client.socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
             guest.flush()
         begun = time.monotonic()
@@ -129,14 +107,14 @@ def test_a_request_that_waits_does_not_keep_the_process_from_ending(lab: Lab) ->
 )
 def test_a_fault_that_makes_no_sense_is_refused(lab: Lab, arguments: dict[str, Any], why: str) -> None:
     source = lab.start("source", *drive(blank(lab.folder / "source.img", SIZE)))
-    assert qmp(source, "x-qmon-fault-add", **arguments) == why
-    assert qmp(source, "x-qmon-fault-del", id="fault7") == "Fault 'fault7' not found"
-    assert qmp(source, "x-qmon-query-faults") == []
+    assert source.qmp_error("x-qmon-fault-add", **arguments) == why
+    assert source.qmp_error("x-qmon-fault-del", id="fault7") == "Fault 'fault7' not found"
+    assert source.qmp("x-qmon-query-faults") == []
 
 
 def test_a_read_error_at_the_source_ends_the_migration_and_not_the_source(lab: Lab) -> None:
     source, target, line = pair(lab)
-    broken = fault(source, "read", offset=3 * MIB + 512, length=512, error="EIO")
+    broken = source.fault("read", offset=3 * MIB + 512, length=512, error="EIO")
     source.quietly(line)
     status = source.wait_migration("failed")
     assert status.count("\n") == 0
@@ -144,7 +122,7 @@ def test_a_read_error_at_the_source_ends_the_migration_and_not_the_source(lab: L
     count, _, offset = said.partition(" bytes at ")
     assert int(offset) <= 3 * MIB + 512 < int(offset) + int(count)
     assert target.wait_migration("failed").endswith("; the images here are partial)")
-    qmp(source, "x-qmon-fault-del", id=broken)
+    source.qmp("x-qmon-fault-del", id=broken)
     runs_on(source)
     migrated(source, target, line)
     assert same(lab.folder / "source.img", lab.folder / "target.img")
@@ -164,7 +142,7 @@ def test_an_error_at_the_destination_is_said_on_both_sides_and_the_next_attempt_
     lab: Lab, operation: str, where: dict[str, int], error: str, why: str
 ) -> None:
     source, target, line = pair(lab)
-    broken = fault(target, operation, error=error, **where)
+    broken = target.fault(operation, error=error, **where)
     source.quietly(line)
     told = source.wait_migration("failed")
     said = target.wait_migration("failed")
@@ -179,7 +157,7 @@ def test_an_error_at_the_destination_is_said_on_both_sides_and_the_next_attempt_
     target.wait_log(said.removeprefix("failed (").removesuffix(")"))
     runs_on(source)
     assert target.status() == "paused (inmigrate)"
-    qmp(target, "x-qmon-fault-del", id=broken)
+    target.qmp("x-qmon-fault-del", id=broken)
     migrated(source, target, line)
     assert same(lab.folder / "source.img", lab.folder / "target.img")
     with target.guest() as guest:
@@ -190,17 +168,17 @@ def test_an_error_at_the_destination_is_said_on_both_sides_and_the_next_attempt_
 def test_a_zero_that_can_not_be_written_at_the_destination_is_said_too(lab: Lab) -> None:
     image, old = blank(lab.folder / "source.img", SIZE), filled(lab.folder / "target.img", SIZE, 2)
     source, target, uri = lab.pair(drive(image), drive(old))
-    broken = fault(target, "zero", error="EIO")
+    broken = target.fault("zero", error="EIO")
     source.quietly(f"migrate -d blk {uri}")
     assert "failed at the destination: Input/output error" in source.wait_migration("failed")
-    qmp(target, "x-qmon-fault-del", id=broken)
+    target.qmp("x-qmon-fault-del", id=broken)
     migrated(source, target, f"migrate -d blk {uri}")
     assert same(image, old)
 
 
 def test_rules_hold_when_the_image_is_closed_and_opened_again(lab: Lab) -> None:
     source, target, line = pair(lab)
-    fault(target, "read", offset=MIB, length=512, error="EIO")
+    target.fault("read", offset=MIB, length=512, error="EIO")
     migrated(source, target, line)
     with target.guest() as guest:
         assert refusal(lambda: guest.read(MIB, 512)) == errno.EIO
@@ -209,13 +187,13 @@ def test_rules_hold_when_the_image_is_closed_and_opened_again(lab: Lab) -> None:
 
 def test_during_a_migration_rules_change_only_where_the_filter_is_in_place(lab: Lab) -> None:
     source, target, line = pair(lab, bandwidth="100k")
-    harmless = fault(source, "write", delay=1, count=1)
+    harmless = source.fault("write", delay=1, count=1)
     source.quietly(line)
     target.wait_migration("active")
-    refused = qmp(target, "x-qmon-fault-add", drive="d0", operation="write", error="EIO")
+    refused = target.qmp_error("x-qmon-fault-add", drive="d0", operation="write", error="EIO")
     assert refused == "Node 'd0' is busy: block device is in use by migration"
-    assert qmp(source, "x-qmon-fault-del", id=harmless) == {}
-    fault(source, "read", offset=SIZE - 512, error="EIO")
+    assert source.qmp("x-qmon-fault-del", id=harmless) == {}
+    source.fault("read", offset=SIZE - 512, error="EIO")
     source.quietly("migrate_set_parameter max-bandwidth 100M")
     assert "failed: Input/output error" in source.wait_migration("failed")
     assert source.status() == "running"
@@ -226,13 +204,13 @@ def test_a_slow_disk_makes_a_migration_slow_and_nothing_else(lab: Lab, side: str
     source, target, line = pair(lab)
     slow, operation = (source, "read") if side == "source" else (target, "write")
     with source.guest() as guest:
-        late = fault(slow, operation, offset=MIB, length=512, delay=60_000)
+        late = slow.fault(operation, offset=MIB, length=512, delay=60_000)
         source.quietly(line)
-        eventually(lambda: qmp(slow, "x-qmon-query-faults")[0]["hits"], "the disk is slow")
+        eventually(lambda: slow.qmp("x-qmon-query-faults")[0]["hits"], "the disk is slow")
         assert source.migration() == target.migration() == "active"
         guest.write(0, noise(512, 5))
         assert guest.read(0, 512) == noise(512, 5)
-    qmp(slow, "x-qmon-fault-del", id=late)
+    slow.qmp("x-qmon-fault-del", id=late)
     source.wait_migration("completed")
     eventually(lambda: target.status() == "running", "the destination runs")
     assert (lab.folder / "target.img").read_bytes() == noise(512, 5) + noise(SIZE)[512:]

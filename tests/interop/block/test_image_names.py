@@ -71,7 +71,7 @@ def unlike(both: TwoMonitors, lines: list[str]) -> str:
     """What qmon answers otherwise, as changes to what QEMU does."""
     parts = []
     for line in lines:
-        theirs, ours = both.ask(line)
+        theirs, ours = both.lines(line)
         told = plain(theirs, both.theirs.folder), plain(ours, both.ours.folder)
         if told[0] != told[1]:
             parts += [f"(qemu) {line}", *difflib.unified_diff(*told, "QEMU", "qmon", lineterm="")]
@@ -97,8 +97,8 @@ def test_a_backing_file_is_called_as_its_overlay_and_its_name_say(before: str, t
             make(each.folder)
             for number, name in enumerate(_CHAINS):
                 file = f"{before.format(folder=each.folder)}{name}"
-                answer = each.ask(f"drive_add 0 if=none,id=c{number},readonly=on,file={file}")
-                assert answer == ("OK",), name
+                answer = each.command(f"drive_add 0 if=none,id=c{number},readonly=on,file={file}")
+                assert answer == "OK", name
         lines = [f"info block -v c{number}" for number in range(len(_CHAINS))]
         assert not (text := unlike(both, [*lines, "info block", "info block -n"])), text
 

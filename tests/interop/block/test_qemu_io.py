@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.drive_lines import QEMU, Peer
+from tests.support.peer import MORE_NOISE, three_drives
 from tests.support.peers import require
-from tests.support.processes import QMON
+from tests.support.two_monitors import TwoMonitors
 
 numbers = st.one_of(
     st.integers(0, 17 << 20).map(str),
@@ -59,29 +59,21 @@ lines = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Peer, Peer]]:
+def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
     require("qemu-system-x86_64", "qemu-img")
     folder = tmp_path_factory.mktemp("qemu-io")
-    theirs = Peer(QEMU, folder / "qemu")
-    try:
-        ours = Peer([*QMON, "-statedir", "state"], folder / "qmon")
-    except BaseException:
-        theirs.close()
-        raise
-    yield theirs, ours
-    theirs.close()
-    ours.close()
+    with TwoMonitors(folder, drives=three_drives, noise=MORE_NOISE) as monitors:
+        yield monitors
 
 
 @settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(line=lines)
-def test_any_request_is_answered_as_by_qemu(peers: tuple[Peer, Peer], line: str) -> None:
-    theirs, ours = peers
-    asked = f'qemu-io d0 "{line}"'
-    assert ours.ask(asked) == theirs.ask(asked)
+def test_any_request_is_answered_as_by_qemu(monitors: TwoMonitors, line: str) -> None:
+    theirs, ours = monitors.lines(f'qemu-io d0 "{line}"')
+    assert ours == theirs
 
 
-def test_both_disks_hold_the_same_afterwards(peers: tuple[Peer, Peer]) -> None:
-    theirs, ours = ((peer.folder / "d0.img").read_bytes() for peer in peers)
+def test_both_disks_hold_the_same_afterwards(monitors: TwoMonitors) -> None:
+    theirs, ours = ((peer.folder / "d0.img").read_bytes() for peer in (monitors.theirs, monitors.ours))
     is_same = theirs == ours  # on its own: what differs is too much to be shown
     assert is_same

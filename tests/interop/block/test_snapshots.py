@@ -16,10 +16,11 @@ import pytest
 from tests.support.guest import Guest
 from tests.support.images import MIB, drive, filled, noise
 from tests.support.locks_probe import locked_bytes
+from tests.support.peer import MORE_NOISE, QEMU_7, QMON_HERE, Peer, options_of
 from tests.support.peers import require
-from tests.support.processes import QMON, Lab, Qmon
+from tests.support.processes import Lab, Qmon
 from tests.support.qcow2_images import check, content, run, run_io
-from tests.support.two_monitors import QEMU_7, Program, TwoMonitors, differing, told
+from tests.support.two_monitors import TwoMonitors, differing, told
 
 SIZE = 16 * MIB
 
@@ -120,7 +121,7 @@ info snapshots
 """QEMU goes back only to what has a machine's state, which its own snapshots have."""
 
 _NOISE = (
-    (re.compile(r"disk size: .*"), "disk size: N"),
+    *MORE_NOISE,
     (re.compile(r"vm-\d{14}"), "vm-DATE"),
     (re.compile(r" +\d+ B \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d\d:\d\d:\d\d\.\d{3}"), " SIZE TIME"),
 )
@@ -158,22 +159,10 @@ def images(tmp_path: Path) -> Path:
 def asked(name: str, images: Path, folder: Path, lines: list[str]) -> dict[str, tuple[str, ...]]:
     """What a program answers to lines, on a copy of the images."""
     shutil.copytree(images, folder / name)
-    drives = [f"if=none,id={id},file=../{file}" for id, file in DRIVES.items()]
-    command = QEMU_7 if name == "qemu" else (*QMON, "-statedir", "state")
-    program = Program(
-        [*command, *(word for each in drives for word in ("-drive", each))], folder / name / "p"
-    )
-    answers = {}
-    try:
-        for number, line in enumerate(lines):
-            text = "\n".join(program.ask(line))
-            for pattern, mark in _NOISE:
-                text = pattern.sub(mark, text)
-            # QEMU prints what qemu-io says on its terminal
-            answers[f"{number} {line}"] = () if line.startswith("qemu-io") else tuple(text.split("\n"))
-    finally:
-        program.close()
-    return answers
+    drives = options_of(*(f"id={id},file=../{file}" for id, file in DRIVES.items()))
+    program = QEMU_7 if name == "qemu" else QMON_HERE
+    with Peer(program, folder / name / "p", noise=_NOISE, options=drives) as peer:
+        return {f"{number} {line}": peer.lines(line) for number, line in enumerate(lines)}
 
 
 def snapshots_of(image: Path) -> list[tuple[str, str]]:

@@ -13,17 +13,9 @@ from typing import Any
 import pytest
 
 from qmon.hmp.monitor import Monitor
-from tests.interop.hmp.test_hmp import (
-    Hmp,
-    QmpTarget,
-    compare,
-    end,
-    ours,
-    start_qemu,
-)
-from tests.interop.qmp.test_qmp import Qmp
 from tests.support.not_imitated import NOT_IMITATED, is_not_imitated
 from tests.support.peers import require
+from tests.support.qemu_target import QmpTarget, compare, named_qemu, ours
 from tests.support.two_monitors import TwoMonitors, differing, told
 
 LINES = r"""
@@ -385,21 +377,19 @@ def test_lines_are_answered_as_by_a_qemu_that_has_none_of_it(monitors: TwoMonito
 
 
 def test_what_is_not_imitated_differs(monitors: TwoMonitors) -> None:
-    monitors.ask("dump-guest-memory x")
+    monitors.lines("dump-guest-memory x")
     for line in NOT_IMITATED:
         (found,) = differing(monitors, [line]).values()
         assert is_not_imitated(line, found[1]), line
 
 
 def test_the_same_by_qmp(monitors: TwoMonitors) -> None:
-    sides = [Qmp(program.folder / "qmp") for program in (monitors.theirs, monitors.ours)]
+    sides = [program.qmp() for program in (monitors.theirs, monitors.ours)]
     try:
-        for side in sides:
-            side.ask("qmp_capabilities")
         for command, arguments in QMP:
             theirs, ours = (side.ask(command, arguments) for side in sides)
             assert ours == theirs, (command, arguments)
-        theirs_told, ours_told = (side.events for side in sides)
+        theirs_told, ours_told = (side.event_names for side in sides)
         assert ours_told == theirs_told
     finally:
         for side in sides:
@@ -409,16 +399,8 @@ def test_the_same_by_qmp(monitors: TwoMonitors) -> None:
 def test_a_qemu_with_devices_answers_as_by_its_own_monitor(tmp_path: Path) -> None:
     require("qemu-system-x86_64", "qemu-img")
     machine = ("-M", "pc", "-S", "-m", "16", "-device", "qemu-xhci,id=usb", "-device", "usb-tablet")
-    processes = []
-    try:
-        processes.append(start_qemu(tmp_path / "hmp", "-monitor", "unix:m,server,nowait", *machine))
-        processes.append(start_qemu(tmp_path / "qmp", "-qmp", "unix:m,server,nowait", *machine))
-        hmp, qmp = Hmp(tmp_path / "hmp" / "m"), QmpTarget(tmp_path / "qmp" / "m")
+    with named_qemu(tmp_path / "hmp", *machine) as hmp, named_qemu(tmp_path / "qmp", *machine) as other:
+        qmp = QmpTarget(other.qmp())
         compare(hmp, Monitor(qmp), ON_A_PC)
-        cpus = [hmp.answer("info cpus"), *ours(Monitor(qmp), ["info cpus"])]
+        cpus = [hmp.command("info cpus"), *ours(Monitor(qmp), ["info cpus"])]
         assert [re.sub(r"\d+$", "N", answer) for answer in cpus] == ["* CPU #0: thread_id=N"] * 2
-        hmp.close()
-        qmp.close()
-    finally:
-        for process in processes:
-            end(process)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drive_lines import both
+from tests.support.peer import MORE_NOISE, three_drives
 from tests.support.peers import require
+from tests.support.two_monitors import TwoMonitors, differing, told
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -29,13 +30,9 @@ def lines_of(file: Path) -> list[str]:
 def test_a_corpus_is_answered_as_by_qemu(file: Path, tmp_path: Path) -> None:
     require("qemu-system-x86_64", "qemu-img")
     listed = NOT_YET.get(file.name, {})
-    asked = both(tmp_path, lines_of(file))
-    differing = {line: (theirs, ours) for line, theirs, ours in asked if theirs != ours}
-    new = [
-        f"(qemu) {line}\nQEMU: {theirs}\nqmon: {ours}"
-        for line, (theirs, ours) in differing.items()
-        if line not in listed
-    ]
-    assert not new, "\n".join(["answered otherwise than by QEMU:", *new])
-    mended = sorted(set(listed) - set(differing))
+    with TwoMonitors(tmp_path, drives=three_drives, noise=MORE_NOISE) as monitors:
+        found = differing(monitors, lines_of(file))
+    new = {line: answers for line, answers in found.items() if line not in listed}
+    assert not new, told(new)
+    mended = sorted(set(listed) - set(found))
     assert not mended, f"answered as by QEMU now, so take them off the list: {mended}"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.interop.qmp.test_qmp import Qmp
 from tests.support.peers import require
 from tests.support.processes import open_descriptors
 from tests.support.two_monitors import TwoMonitors, differing, told
@@ -135,10 +134,8 @@ def test_what_qmon_answers_otherwise_on_purpose_differs(monitors: TwoMonitors) -
 
 
 def test_the_same_by_qmp(monitors: TwoMonitors) -> None:
-    sides = [Qmp(program.folder / "qmp") for program in (monitors.theirs, monitors.ours)]
+    sides = [program.qmp() for program in (monitors.theirs, monitors.ours)]
     try:
-        for side in sides:
-            side.ask("qmp_capabilities")
         for command, arguments in QMP:
             theirs, ours = (side.ask(command, arguments) for side in sides)
             assert ours == theirs, (command, arguments)
@@ -162,7 +159,7 @@ def test_descriptors_come_with_a_line(monitors: TwoMonitors, tmp_path: Path) -> 
             ("closefd a", False),
         ):
             theirs, ours = (
-                program.ask(line, [file.fileno()] if comes_along else [])
+                program.lines(line, [file.fileno()] if comes_along else [])
                 for program in (monitors.theirs, monitors.ours)
             )
             assert ours == theirs, line

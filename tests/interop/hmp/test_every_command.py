@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.not_imitated import is_not_imitated
+from tests.support.peer import QEMU_10, Answer, Peer
 from tests.support.peers import require
-from tests.support.two_monitors import QEMU_10, Answer, Program, TwoMonitors, differing, told
+from tests.support.two_monitors import TwoMonitors, differing, told
 
 WRONG = ("", " nosuch", " -x", ' "', ' ""', " 0", " nosuch nosuch")
 """What is written behind each command's name."""
@@ -136,9 +137,9 @@ def listed(lines: Answer, prefix: str = "") -> dict[str, str]:
     return entries
 
 
-def listings(program: Program) -> dict[str, str]:
+def listings(peer: Peer) -> dict[str, str]:
     """All that ``help`` and ``info`` list, in their order."""
-    return {**listed(program.ask("help")), **listed(program.ask("info"), "info ")}
+    return {**listed(peer.lines("help")), **listed(peer.lines("info"), "info ")}
 
 
 def all_lines(names: Iterable[str]) -> Iterator[str]:
@@ -170,11 +171,8 @@ def test_the_commands_and_their_syntax_are_those_of_qemu_7(monitors: TwoMonitors
 
 def test_the_commands_and_their_syntax_are_those_of_qemu_10(monitors: TwoMonitors, tmp_path: Path) -> None:
     require(*QEMU_10[:1])
-    theirs = Program(QEMU_10, tmp_path / "qemu10")
-    try:
+    with Peer(QEMU_10, tmp_path / "qemu10") as theirs:
         same_listing(listings(theirs), listings(monitors.ours), ONLY_OURS_10, OTHER_SYNTAX_10)
-    finally:
-        theirs.close()
 
 
 def same_listing(

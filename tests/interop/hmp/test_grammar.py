@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import re
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,12 +20,13 @@ from qmon.hmp.tables.table import Command, Table, default_tables
 from qmon.notation.plain_text import plain
 from qmon.qmp.registry import Registry
 from tests.support.fake_target import FakePerson
+from tests.support.hmp_client import PROMPT
 from tests.support.images import blank, drive
 from tests.support.lines import Lines
-from tests.support.monitor import PROMPT
 from tests.support.not_imitated import is_not_imitated
 from tests.support.peers import require
 from tests.support.processes import CHECKOUT, QMON
+from tests.support.qmp_client import QmpClient
 from tests.support.waiting import PATIENCE, connect_when_there
 
 LINES = int(os.environ.get("QMON_GRAMMAR_LINES", "1000"))
@@ -148,16 +147,12 @@ class Peer:
                 stderr=stderr,
             )
         try:
-            self._socket = self._connect("m")
+            self._socket = connect_when_there(folder / "m", PATIENCE)
         except OSError:
             self.close()
             raise
+        self._socket.settimeout(PATIENCE)
         self._read(1)
-
-    def _connect(self, name: str) -> socket.socket:
-        connection = connect_when_there(self._folder / name, PATIENCE)
-        connection.settimeout(PATIENCE)
-        return connection
 
     def send(self, given: Sequence[bytes]) -> None:
         self._socket.sendall(b"".join(line + b"\n" for line in given))
@@ -179,20 +174,11 @@ class Peer:
 
     def answers_by_qmp(self, given: Sequence[bytes]) -> list[bytes]:
         """What lines of ASCII print that come by QMP, past every line editor."""
-        with self._connect("q") as connection, connection.makefile("rw") as file:
-            requests: list[dict[str, object]] = [{"execute": "qmp_capabilities"}]
-            for line in given:
-                arguments = {"command-line": line.decode("ascii")}
-                requests.append({"execute": "human-monitor-command", "arguments": arguments})
-            found: list[str] = []
-            for request in requests:
-                file.write(json.dumps(request))
-                file.flush()
-                reply: dict[str, str] = {}
-                while "return" not in reply:  # the greeting and events pass by
-                    reply = json.loads(file.readline())
-                found.append(reply["return"])
-        return [text.replace("\r", "").encode() for text in found[1:]]
+        with QmpClient(self._folder / "q") as client:
+            found: list[str] = [
+                client.run("human-monitor-command", command_line=line.decode("ascii")) for line in given
+            ]
+        return [text.replace("\r", "").encode() for text in found]
 
     def close(self) -> None:
         self._process.terminate()

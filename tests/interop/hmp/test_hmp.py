@@ -2,188 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qmon.errors import CommandError
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.table import Tables
 from qmon.qmp.registry import Registry
-from qmon.qmp.target import Arguments, Event
-from tests.support.fake_target import FakePerson
+from tests.support.peer import Peer
 from tests.support.peers import require
-
-PROMPT = b"(qemu) "
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-NOISE = (
-    (re.compile(r"#block\d+"), "#blockN"),
-    (re.compile(r"(?m)^(\S[^\n]*?) -- .*(\n\s+\S.*)*$"), r"\1 -- ..."),
-)
-
-
-def connect(path: Path) -> socket.socket:
-    deadline = time.monotonic() + 20
-    while True:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(20)
-        try:
-            sock.connect(str(path))
-        except OSError:
-            sock.close()
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return sock
-
-
-class Hmp:
-    """A real QEMU's human monitor."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = connect(path)
-        self._read()
-
-    def _read(self) -> str:
-        data = b""
-        while not data.endswith(PROMPT):
-            piece = self._socket.recv(65536)
-            assert piece, "QEMU closed its monitor"
-            data += piece
-        return data.decode(errors="surrogateescape")
-
-    def answer(self, line: str) -> str:
-        self._socket.sendall(line.encode() + b"\n")
-        text = ANSI.sub("", self._read()).replace("\r", "")
-        return "\n".join(text.split("\n")[1:-1])
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class QmpTarget:
-    """A real QEMU as a target: one command at a time over its QMP socket."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = connect(path)
-        self._file = self._socket.makefile("r")
-        self._ask("qmp_capabilities", {})
-        self._commands = frozenset(entry["name"] for entry in self._ask("query-commands", {}))
-
-    def _ask(self, command: str, arguments: Arguments) -> Any:
-        request = {"execute": command, "arguments": dict(arguments)}
-        self._socket.sendall(json.dumps(request).encode() + b"\n")
-        reply: dict[str, Any] = {}
-        while not reply.keys() & {
-            "return",
-            "error",
-        }:  # events pass by, and at first the greeting, maybe twice
-            reply = json.loads(self._file.readline())
-        if "error" in reply:
-            raise CommandError(reply["error"]["desc"], reply["error"]["class"])
-        return reply["return"]
-
-    def commands(self) -> frozenset[str]:
-        return self._commands
-
-    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
-        return self._ask(command, arguments or {})
-
-    def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
-        return lambda: None
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
-
-
-def start_qemu(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    folder.mkdir()
-    (folder / "d0.img").write_bytes(bytes(range(256)) * 4096 + bytes(15 << 20))
-    (folder / "ro.img").write_bytes(bytes(16 << 20))
-    (folder / "base.img").write_bytes(bytes(16 << 20))
-    subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "base.img", "d1.qcow2"],
-        cwd=folder,
-        check=True,
-    )
-    command = ["qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-name", "web1"]
-    for drive in ("d0,file=d0.img,format=raw", "d1,file=d1.qcow2,format=qcow2"):
-        command += ["-drive", f"if=none,id={drive}"]
-    command += ["-drive", "if=none,id=ro,file=ro.img,format=raw,readonly=on", *options]
-    return subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait(20)
+from tests.support.qemu_target import QmpTarget, compare, named_qemu, ours
 
 
 @pytest.fixture(scope="module")
-def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hmp]:
+def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     require("qemu-system-x86_64", "qemu-img")
-    folder = tmp_path_factory.mktemp("hmp") / "q"
-    process = start_qemu(folder, "-monitor", "unix:m,server,nowait")
-    try:
-        hmp = Hmp(folder / "m")
-        yield hmp
-        hmp.close()
-    finally:
-        end(process)
+    with named_qemu(tmp_path_factory.mktemp("hmp") / "q") as peer:
+        yield peer
 
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QmpTarget]:
     require("qemu-system-x86_64", "qemu-img")
-    folder = tmp_path_factory.mktemp("qmp") / "q"
-    process = start_qemu(folder, "-monitor", "none", "-qmp", "unix:m,server,nowait")
-    try:
-        qmp = QmpTarget(folder / "m")
-        yield qmp
-        qmp.close()
-    finally:
-        end(process)
-
-
-def ours(monitor: Monitor, lines: Sequence[str]) -> list[str]:
-    async def run() -> list[str]:
-        person = FakePerson(interactive=False, comments=False)
-        answers = []
-        for line in lines:
-            if line:
-                person.history.append(line)
-            await monitor.run_line(line, person)
-            answers.append(person.said().replace("\r", ""))  # as the reader of QEMU's answers has it
-        return answers
-
-    return asyncio.run(run())
-
-
-def quiet(text: str) -> str:
-    for pattern, mark in NOISE:
-        text = pattern.sub(mark, text)
-    return text
-
-
-def compare(qemu: Hmp, monitor: Monitor, lines: Sequence[str]) -> None:
-    """Put the lines to both in turn; show all that differ at once."""
-    theirs = {f"{number}: {line}": quiet(qemu.answer(line)) for number, line in enumerate(lines)}
-    mine = {
-        f"{number}: {line}": quiet(answer)
-        for number, (line, answer) in enumerate(zip(lines, ours(monitor, lines), strict=True))
-    }
-    assert mine == theirs
+    with named_qemu(tmp_path_factory.mktemp("qmp") / "q") as peer, peer.qmp() as client:
+        yield QmpTarget(client)
 
 
 COMMANDS = """\
@@ -422,11 +269,11 @@ READ_ONLY_TABLE = "".join(
 )
 
 
-def test_commands_answer_as_qemus(qemu: Hmp, target: QmpTarget) -> None:
+def test_commands_answer_as_qemus(qemu: Peer, target: QmpTarget) -> None:
     compare(qemu, Monitor(target), COMMANDS)
 
 
-def test_the_end_of_a_migration_is_told_as_qemu_tells_it(qemu: Hmp, target: QmpTarget) -> None:
+def test_the_end_of_a_migration_is_told_as_qemu_tells_it(qemu: Peer, target: QmpTarget) -> None:
     monitor = Monitor(target)
 
     def settled(ask: Callable[[], str]) -> list[str]:
@@ -436,36 +283,33 @@ def test_the_end_of_a_migration_is_told_as_qemu_tells_it(qemu: Hmp, target: QmpT
             time.sleep(0.05)
         return [re.sub(r"[\d.]+", "N", line) for line in text.split("\n")]
 
-    assert settled(lambda: ours(monitor, ["info migrate"])[0]) == settled(lambda: qemu.answer("info migrate"))
+    assert settled(lambda: ours(monitor, ["info migrate"])[0]) == settled(
+        lambda: qemu.command("info migrate")
+    )
     compare(qemu, monitor, ["info status"])
 
 
-def test_lines_that_can_not_be_read_are_refused_in_qemus_words(qemu: Hmp) -> None:
+def test_lines_that_can_not_be_read_are_refused_in_qemus_words(qemu: Peer) -> None:
     compare(qemu, Monitor(Registry()), GRAMMAR)
 
 
-def test_arguments_of_every_type_are_refused_in_qemus_words(qemu: Hmp) -> None:
+def test_arguments_of_every_type_are_refused_in_qemus_words(qemu: Peer) -> None:
     compare(qemu, Monitor(Registry(), Tables.parse(READ_ONLY_TABLE, {})), READ_ONLY)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from("0123789xabXF+-*/%&|^~()' $"), max_size=12))
-def test_any_expression_has_the_same_answer(qemu: Hmp, text: str) -> None:
+def test_any_expression_has_the_same_answer(qemu: Peer, text: str) -> None:
     compare(qemu, Monitor(Registry()), [f"print/d {text}"])
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from('"\\nrdq z-=,'), max_size=12))
-def test_any_quoting_has_the_same_answer(qemu: Hmp, text: str) -> None:
+def test_any_quoting_has_the_same_answer(qemu: Peer, text: str) -> None:
     compare(qemu, Monitor(Registry()), [f"help z{text}", f'help "{text}', f"quit {text}z"])
 
 
 def test_the_history_is_told_as_qemu_tells_it(tmp_path: Path) -> None:
     require("qemu-system-x86_64", "qemu-img")
-    process = start_qemu(tmp_path / "q", "-monitor", "unix:m,server,nowait")
-    try:
-        hmp = Hmp(tmp_path / "q" / "m")
-        compare(hmp, Monitor(Registry()), ["foo", "info history", "print 1 ", "info  history"])
-        hmp.close()
-    finally:
-        end(process)
+    with named_qemu(tmp_path / "q") as peer:
+        compare(peer, Monitor(Registry()), ["foo", "info history", "print 1 ", "info  history"])

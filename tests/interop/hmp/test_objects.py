@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
@@ -14,21 +13,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from qmon.hmp.monitor import Monitor
-from tests.interop.hmp.test_hmp import (
-    Hmp,
-    QmpTarget,
-    compare,
-    end,
-    start_qemu,
-)
+from tests.support.peer import CLOSED, Answer, Peer
 from tests.support.peers import require
 from tests.support.processes import CHECKOUT, QMON
-from tests.support.two_monitors import (
-    CLOSED,
-    Answer,
-    TwoMonitors,
-    told,
-)
+from tests.support.qemu_target import QmpTarget, compare, named_qemu
+from tests.support.two_monitors import TwoMonitors, told
 
 SESSIONS = Path(__file__).with_name("objects")
 QEMU = ("qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-monitor", "none")
@@ -69,7 +58,7 @@ def fill(folder: Path) -> None:
 
 
 def differing(monitors: TwoMonitors, lines: Sequence[str]) -> dict[str, tuple[Answer, Answer]]:
-    asked = {f"{number}: {line}": monitors.ask(line) for number, line in enumerate(lines, 1)}
+    asked = {f"{number}: {line}": monitors.lines(line) for number, line in enumerate(lines, 1)}
     assert all(CLOSED not in pair for pair in asked.values())
     return {line: (theirs, ours) for line, (theirs, ours) in asked.items() if theirs != ours}
 
@@ -159,10 +148,10 @@ def options(draw: st.DrawFn) -> str:
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(not re.search(r"(?:^|,)(?:keyid|iv|loaded)\b", text))  # which qmon does not take
-    theirs, ours = monitors.ask(f"object_add {text}")
+    theirs, ours = monitors.lines(f"object_add {text}")
     assert CLOSED not in (theirs, ours)
     for id in ("o", *re.findall(r"id=([^,]*)", text)):
-        monitors.ask(f'object_del "{id}"')
+        monitors.lines(f'object_del "{id}"')
     if theirs[:1] == ("List of user creatable objects:",):
         assert ours[:1] == theirs[:1]
         return
@@ -212,9 +201,9 @@ JSON_TOKENS = [
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_json_is_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(text.strip())
-    theirs, ours = monitors.ask(f'object_add {{"qom-type":"secret","id":"o","data":{text}')
+    theirs, ours = monitors.lines(f'object_add {{"qom-type":"secret","id":"o","data":{text}')
     assert ours == theirs
-    theirs, ours = monitors.ask("object_del o")
+    theirs, ours = monitors.lines("object_del o")
     assert ours == theirs
 
 
@@ -270,24 +259,19 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hmp, QmpTarget]]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Peer, QmpTarget]]:
     """A QEMU by its own monitor, and another one as a target of ours."""
     require(QEMU[0], "qemu-img")
     folder = tmp_path_factory.mktemp("p")
-    with contextlib.ExitStack() as stack:
-        for name, option in (("hmp", "-monitor"), ("qmp", "-qmp")):
-            process = start_qemu(folder / name, option, "unix:m,server,nowait")
-            stack.callback(end, process)
-            (folder / name / "f").write_text("hello\n")
-        hmp, target = Hmp(folder / "hmp" / "m"), QmpTarget(folder / "qmp" / "m")
-        stack.callback(hmp.close)
-        stack.callback(target.close)
-        yield hmp, target
+    with named_qemu(folder / "hmp") as hmp, named_qemu(folder / "qmp") as other:
+        for peer in (hmp, other):
+            (peer.folder / "f").write_text("hello\n")
+        yield hmp, QmpTarget(other.qmp())
 
 
 @pytest.mark.parametrize("name", ["others", "secrets"])
 def test_a_qemu_that_is_driven_by_qmp_answers_as_by_its_own_monitor(
-    pair: tuple[Hmp, QmpTarget], name: str
+    pair: tuple[Peer, QmpTarget], name: str
 ) -> None:
     hmp, target = pair
     lines = (SESSIONS / f"{name}.hmp").read_text(encoding="utf-8").splitlines()

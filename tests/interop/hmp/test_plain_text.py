@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pty
 import re
@@ -15,17 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from qmon.migration.wire.answers import Type, encode
 from qmon.nbd.constants import Option
-from tests.interop.qmp.test_flood import Qmp
 from tests.support.images import MIB, blank, drive
-from tests.support.nbd_client import Client, option
+from tests.support.nbd_client import NbdClient, option
 from tests.support.processes import CHECKOUT, QMON, Lab
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.qmp_client import QmpClient
+from tests.support.waiting import PATIENCE, connected, eventually
 
 FORGED = "VM status: forged"
 EVIL = f"evil\x1b[31mred\x1b]0;title\x07\x9b2J\u202eback\x7f\r\n{FORGED}"
@@ -120,38 +118,26 @@ def refusing(path: Path) -> Iterator[None]:
         thread.join()
 
 
-def say_evil(qmp: Qmp, folder: Path) -> None:
+def say_evil(qmp: QmpClient, folder: Path) -> None:
     """Have names with escape sequences wherever QMP takes one."""
-
-    def ask(command: str, **arguments: object) -> Any:
-        qmp.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-        while "event" in (answer := qmp.read()):
-            pass
-        assert "return" in answer, answer
-        return answer["return"]
-
     overlay = str(folder / "overlay.qcow2")
-    ask("blockdev-snapshot-sync", **{"device": "d0", "snapshot-file": overlay, "format": "qcow2"})
-    ask("blockdev-snapshot-internal-sync", device="d0", name=EVIL)
-    ask("nbd-server-start", addr={"type": "unix", "data": {"path": str(folder / "nbd")}})
-    (node,) = (each["inserted"]["node-name"] for each in ask("query-block") if each["device"] == "d0")
-    ask("block-export-add", **{"type": "nbd", "id": "e0", "node-name": node, "name": EVIL})
+    qmp.run("blockdev-snapshot-sync", device="d0", snapshot_file=overlay, format="qcow2")
+    qmp.run("blockdev-snapshot-internal-sync", device="d0", name=EVIL)
+    qmp.run("nbd-server-start", addr={"type": "unix", "data": {"path": str(folder / "nbd")}})
+    (node,) = (each["inserted"]["node-name"] for each in qmp.run("query-block") if each["device"] == "d0")
+    qmp.run("block-export-add", type="nbd", id="e0", node_name=node, name=EVIL)
 
 
 @contextlib.contextmanager
 def evil_client(folder: Path) -> Iterator[None]:
     """An NBD client that uses the export, after one that asked for none that is there."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(folder / "nbd"))
-        with Client(sock) as client:
-            client.greet()
-            client.socket.sendall(option(Option.EXPORT_NAME, f"no {EVIL}".encode()))
-            assert client.at_end()
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(str(folder / "nbd"))
-        with Client(sock) as client:
-            client.go(EVIL)
-            yield
+    with NbdClient(folder / "nbd") as client:
+        client.greet()
+        client.socket.sendall(option(Option.EXPORT_NAME, f"no {EVIL}".encode()))
+        assert client.at_end()
+    with NbdClient(folder / "nbd") as client:
+        client.go(EVIL)
+        yield
 
 
 def evil_image(folder: Path) -> Path:
@@ -172,7 +158,7 @@ def test_nothing_that_is_said_reaches_a_terminal_or_a_log_as_more_than_text(
         terminal.wait(lambda text: b"(qemu)" in text, "a prompt")
         terminal.line("info block", b"Cache mode")
         assert_harmless(terminal.look())
-        with Qmp(tmp_path / "qmp") as qmp:
+        with QmpClient(tmp_path / "qmp") as qmp:
             say_evil(qmp, tmp_path)
         terminal.line("info snapshots", FORGED.encode())
         terminal.line("info block -v", b"Snapshot list")
@@ -190,7 +176,7 @@ def test_nothing_that_is_said_reaches_a_monitors_client_as_more_than_text(lab: L
     log, transcript = lab.folder / "a.log", lab.folder / "a.transcript"
     qmon = lab.start("qmon", *drive(evil_image(lab.folder)), "-D", str(log))
     qmon.quietly(f"transcript {transcript}")
-    with Qmp(qmon.qmp) as qmp:
+    with QmpClient(qmon.qmp_path) as qmp:
         say_evil(qmp, lab.folder)
     with evil_client(lab.folder):
         assert qmon.status() == "running"
@@ -210,8 +196,7 @@ def test_a_monitors_client_sees_no_more_than_text_of_what_it_sends_and_completes
     for name in (f"one-{EVIL}", f"two-{EVIL}"):
         (lab.folder / name).touch()
     qmon = lab.start("qmon")
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(lab.folder / "qmon.sock"))
+    with connected(lab.folder / "qmon.sock") as client:
         client.sendall("print \x9b2J\u202eback\x7f\xa0\n".encode())
         client.sendall(f"change ide0 {lab.folder}/\t\t\x15".encode())
         client.sendall(f"logfile {lab.folder}/one\t\n".encode())

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.support.guest import Guest
+from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, same
-from tests.support.monitor import Monitor
 from tests.support.processes import CHECKOUT, QMON, Lab, open_descriptors
 from tests.support.waiting import PATIENCE, eventually
 
@@ -420,7 +420,7 @@ def test_a_transcript_holds_what_every_monitor_is_given(lab: Lab) -> None:
     path.write_text("kept\n")
     pipe = lab.folder / "pipe"
     qmon = lab.start("one", "-monitor", f"unix:{pipe},server,nowait")
-    with Monitor(pipe) as other:
+    with HmpClient(pipe) as other:
         other.command(f"transcript {path}")
         assert qmon.status() == "running"
         other.command("print/d 1")

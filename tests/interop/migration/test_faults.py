@@ -15,6 +15,7 @@ from qmon.migration.wire.reader import StreamReader
 from qmon.migration.wire.stream import Go
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import connected
 
 SIZE = 2 * MIB
 DOUBT = "it is not known whether the destination runs: "
@@ -57,8 +58,7 @@ class Wire:
 
     def _carry(self) -> None:
         source, _ = self._listener.accept()
-        with source, socket.socket(socket.AF_UNIX) as target:
-            target.connect(str(self._target))
+        with source, connected(self._target) as target:
             ways = [
                 threading.Thread(target=self._pump, args=(source, target, self._look_for_go())),
                 threading.Thread(target=self._pump, args=(target, source, self._look_at_answers())),

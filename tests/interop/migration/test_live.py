@@ -65,12 +65,12 @@ class WritingGuest:
                 if not self._exports:
                     raise
                 self.moved_with.append(error.errno)
-                guest.__exit__(None, None, None)
+                guest.close()
                 guest = Guest(self._exports.pop(0), "d0")
                 guest.write(self._base + start, data)
             self.content[start : start + len(data)] = data
             self.acknowledged += 1
-        guest.__exit__(None, None, None)
+        guest.close()
 
     def wait_for(self, more: int) -> None:
         """Wait until so many more writes are acknowledged."""

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Kind
-from tests.interop.qmp.test_qmp import Qmp
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.peers import require
 from tests.support.processes import Lab, migrated
@@ -89,9 +88,7 @@ class Four:
 
     def __init__(self, folder: Path) -> None:
         self.monitors = TwoMonitors(folder)
-        self.qemu = Qmp(self.monitors.theirs.folder / "qmp")
-        self.qmon = Qmp(self.monitors.ours.folder / "qmp")
-        self.agree("qmp_capabilities", {})
+        self.qemu, self.qmon = self.monitors.theirs.qmp(), self.monitors.ours.qmp()
 
     def agree(self, command: str, arguments: dict[str, Any]) -> None:
         theirs, ours = self.qemu.ask(command, arguments), self.qmon.ask(command, arguments)
@@ -105,7 +102,7 @@ class Four:
     def close(self) -> None:
         self.qemu.close()
         self.qmon.close()
-        self.monitors.__exit__(None, None, None)
+        self.monitors.close()
 
 
 @pytest.fixture(scope="module")
@@ -255,10 +252,10 @@ def test_a_migration_that_is_over_has_all_of_qemus_figures(four: Four, lab: Lab)
     assert waiting[-3:] == ["socket address: [", f"\t{uri}", "]"]
     migrated(source, target, f"migrate -d -b {uri}")
     four.reset()
-    assert four.monitors.theirs.ask('migrate -d -b "exec:cat >/dev/null"') == ()
+    assert four.monitors.theirs.lines('migrate -d -b "exec:cat >/dev/null"') == ()
     theirs: list[str] = []
     while "Migration status: completed" not in theirs:
-        theirs = [str(row) for row in four.monitors.theirs.ask("info migrate")]
+        theirs = list(four.monitors.theirs.lines("info migrate"))
         assert "Migration status: failed" not in theirs
     figures = [row.split(":")[0] for row in source.command("info migrate").splitlines()]
     disk = [row for row in figures if row.endswith(" disk")]

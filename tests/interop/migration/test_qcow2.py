@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.block.test_faults import fault, qmp
 from tests.support.guest import Guest
 from tests.support.images import MIB, drive, noise
 from tests.support.peers import require
@@ -152,13 +151,13 @@ def slow_flush(lab: Lab) -> Iterator[tuple[Qmon, Qmon, str, str]]:
     arrived = empty(lab.folder, "arrived", "qcow2")
     source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
     source.export("d0")
-    yield source, target, f"migrate -d blk {uri}", fault(source, "flush", delay=600_000)
+    yield source, target, f"migrate -d blk {uri}", source.fault("flush", delay=600_000)
     check(image)
 
 
 def reach_the_flush(source: Qmon, line: str) -> None:
     source.quietly(line)
-    eventually(lambda: qmp(source, "x-qmon-query-faults")[0]["hits"], "the source flushes")
+    eventually(lambda: source.qmp("x-qmon-query-faults")[0]["hits"], "the source flushes")
 
 
 def test_guests_do_not_wait_for_what_letting_go_of_a_disk_has_to_flush(
@@ -169,7 +168,7 @@ def test_guests_do_not_wait_for_what_letting_go_of_a_disk_has_to_flush(
         reach_the_flush(source, line)
         guest.write(12 * MIB, noise(MIB))
         assert source.migration() == "active"
-        qmp(source, "x-qmon-fault-del", id=hold)
+        source.qmp("x-qmon-fault-del", id=hold)
         source.wait_migration("completed")
     target.wait_migration("completed")
     target.close()
@@ -184,7 +183,7 @@ def test_a_migration_is_cancelled_while_the_source_flushes(
         reach_the_flush(source, line)
         source.quietly("migrate_cancel")
         guest.write(0, noise(MIB))
-        qmp(source, "x-qmon-fault-del", id=hold)
+        source.qmp("x-qmon-fault-del", id=hold)
         source.wait_migration("cancelled")
         target.wait_migration("failed")
         guest.write(MIB, noise(MIB))
@@ -197,7 +196,7 @@ def test_a_source_that_can_not_be_flushed_runs_on(lab: Lab, after: int) -> None:
     arrived = empty(lab.folder, "arrived", "qcow2")
     source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
     source.export("d0")
-    fault(source, "flush", error="EIO", after=after, count=1)
+    source.fault("flush", error="EIO", after=after, count=1)
     source.quietly(f"migrate -d blk {uri}")
     assert "drive 'd0': flush failed: Input/output error" in source.wait_migration("failed")
     with source.guest() as guest:
@@ -214,7 +213,7 @@ def test_a_destination_that_has_everything_does_not_call_it_partial(lab: Lab) ->
     image, _ = overlay(lab.folder, "s")
     arrived = empty(lab.folder, "arrived", "qcow2")
     source, target, uri = lab.pair(drive(image, format="qcow2"), drive(arrived, format="qcow2"))
-    fault(source, "flush", delay=600_000, after=1)
+    source.fault("flush", delay=600_000, after=1)
     source.quietly(f"migrate -d blk {uri}")
     target.wait_migration("device")
     source.kill()

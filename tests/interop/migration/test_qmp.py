@@ -48,7 +48,7 @@ class Side:
 @contextlib.asynccontextmanager
 async def connected(qmon: Qmon) -> AsyncIterator[Side]:
     client = QMPClient(qmon.name)
-    await client.connect(str(qmon.qmp))
+    await client.connect(str(qmon.qmp_path))
     await client.execute(
         "migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]}
     )

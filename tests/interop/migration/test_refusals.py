@@ -18,7 +18,7 @@ from qmon.migration.wire.writer import RecordWriter
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon, migrated
-from tests.support.waiting import eventually
+from tests.support.waiting import connected, eventually
 
 SIZE = 2 * MIB + 512
 
@@ -151,8 +151,7 @@ def test_a_machine_without_a_drive_has_nothing_to_move(lab: Lab) -> None:
 @contextlib.contextmanager
 def visitor(uri: str, *said: bytes) -> Iterator[socket.socket]:
     """A stranger's connection to a waiting destination."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.connect(uri.removeprefix("unix:"))
+    with connected(Path(uri.removeprefix("unix:"))) as sock:
         sock.settimeout(5)
         for piece in said:
             sock.sendall(piece)

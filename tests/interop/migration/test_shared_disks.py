@@ -14,7 +14,6 @@ import pytest
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.interop.block.test_faults import fault, qmp
 from tests.interop.migration.test_refusals import drained, visitor
 from tests.support.hosts import NoHostsError, loop_device
 from tests.support.images import MIB, blank, drive, filled, noise, same
@@ -80,12 +79,12 @@ def test_a_sector_written_while_the_disks_are_compared_is_found_when_guests_stan
     image, other = filled(lab.folder / "a", SIZE), filled(lab.folder / "b", SIZE)
     source, target, uri = lab.pair(drive(image), drive(other))
     source.export("d0")
-    slow = fault(source, "flush", delay=600_000, count=1)
+    slow = source.fault("flush", delay=600_000, count=1)
     source.quietly(f"migrate -d {uri}")
-    eventually(lambda: qmp(source, "x-qmon-query-faults")[0]["hits"], "the comparison has begun")
+    eventually(lambda: source.qmp("x-qmon-query-faults")[0]["hits"], "the comparison has begun")
     with source.guest() as guest:
         guest.write(MIB, noise(512, 3))
-    qmp(source, "x-qmon-fault-del", id=slow)
+    source.qmp("x-qmon-fault-del", id=slow)
     refused(source, target, "", MIB)
     assert "downtime" in source.figures(), "it was found while guests wrote"
     with source.guest() as guest:

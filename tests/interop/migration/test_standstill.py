@@ -17,7 +17,7 @@ from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon
 from tests.support.proxy import Fault, Place, Proxy, Rule, Way
-from tests.support.waiting import eventually
+from tests.support.waiting import connected, eventually
 
 SIZE = 4 * MIB
 LIMIT = 5.4
@@ -83,8 +83,7 @@ class Line:
         with contextlib.suppress(OSError):  # the test is over
             while True:
                 source, _ = self._listener.accept()
-                target = socket.socket(socket.AF_UNIX)
-                target.connect(str(self._target))
+                target = connected(self._target)
                 self._ends += [source, target]
                 for way in (self._carry_stream, self._carry_answers):
                     thread = threading.Thread(target=way, args=(source, target))

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.monitor import Monitor
 from tests.support.peers import require
-from tests.support.processes import CHECKOUT, QMON
-from tests.support.waiting import PATIENCE
+from tests.support.two_monitors import TwoMonitors, differing, told
 
-QEMU = "qemu-system-x86_64"
-MACHINE = ["-M", "none", "-nodefaults", "-display", "none", "-monitor", "unix:m.sock,server,nowait"]
-PORT = re.compile(r"(127\.0\.0\.1:)\d+(?=,server)|(?<=/dev/pts/)\d+")
+PORTS = [(re.compile(r"(127\.0\.0\.1:)\d+(?=,server)|(?<=/dev/pts/)\d+"), "PORT")]
 
 LINES = """
 info chardev
@@ -118,41 +112,20 @@ info chardev
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Monitor, Monitor]]:
-    """A monitor of QEMU's and one of qmon's."""
-    require(QEMU)
-    with contextlib.ExitStack() as stack:
-        monitors = []
-        for name, program in (("theirs", [QEMU]), ("ours", QMON)):
-            folder = tmp_path_factory.mktemp(name)
-            log = stack.enter_context((folder / "log").open("wb"))
-            process = subprocess.Popen(
-                [*program, *MACHINE],
-                cwd=folder,
-                env={"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-            stack.callback(process.wait, PATIENCE)
-            stack.callback(process.terminate)
-            monitors.append(stack.enter_context(Monitor(folder / "m.sock", PATIENCE)))
-        yield monitors[0], monitors[1]
+def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
+    require("qemu-system-x86_64")
+    with TwoMonitors(tmp_path_factory.mktemp("chardevs"), noise=PORTS) as monitors:
+        yield monitors
 
 
-def answers(monitor: Monitor, line: str) -> str:
-    text = PORT.sub("PORT", monitor.command(line))
-    # QEMU lists them in the order of a hash table.
-    return "\n".join(sorted(text.split("\n"))) if line == "info chardev" else text
-
-
-def test_every_line_is_answered_as_qemu_answers_it(pair: tuple[Monitor, Monitor]) -> None:
-    differ = {}
-    for line in filter(None, LINES.split("\n")):
-        theirs, ours = (answers(monitor, line) for monitor in pair)
-        if ours != theirs:
-            differ[line] = (theirs, ours)
-    assert differ == {}
+def test_every_line_is_answered_as_qemu_answers_it(monitors: TwoMonitors) -> None:
+    found = {
+        line: (theirs, ours)
+        for line, (theirs, ours) in differing(monitors, [line for line in LINES.split("\n") if line]).items()
+        # QEMU lists them in the order of a hash table.
+        if line != "info chardev" or sorted(ours) != sorted(theirs)
+    }
+    assert not found, told(found)
 
 
 numbers = itertools.count()
@@ -167,12 +140,11 @@ writes = st.lists(st.tuples(words, st.integers(1, 70)), min_size=1, max_size=6)
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(size=st.sampled_from([1, 2, 16, 64]), steps=writes)
 def test_a_ring_buffer_keeps_what_qemu_s_keeps(
-    pair: tuple[Monitor, Monitor], size: int, steps: list[tuple[str, int]]
+    monitors: TwoMonitors, size: int, steps: list[tuple[str, int]]
 ) -> None:
     ring = f"ring{next(numbers)}"
     lines = [f"chardev-add ringbuf,id={ring},size={size}"]
     for word, length in steps:
         lines += [f'ringbuf_write {ring} "{word}"', f"ringbuf_read {ring} {length}"]
     lines += [f"ringbuf_read {ring} 100", f"chardev-remove {ring}"]
-    for line in lines:
-        assert answers(pair[1], line) == answers(pair[0], line), line
+    assert not (found := differing(monitors, lines)), told(found)

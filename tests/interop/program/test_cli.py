@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, same
-from tests.support.monitor import Monitor
 from tests.support.processes import CHECKOUT, QMON, Lab
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, connected, eventually
 
 Done = subprocess.CompletedProcess[str]
 
@@ -236,7 +235,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
         *("-incoming", f"unix:{incoming}", "-pidfile", str(pid)),
     )
     try:
-        with Monitor(monitor) as talk:
+        with HmpClient(monitor) as talk:
             talk.command(f"nbd_server_start unix:{nbd}")
             eventually(pid.exists, "the pidfile is there")
             assert pid.read_text() == f"{process.pid}\n"
@@ -295,8 +294,7 @@ def test_the_log_goes_where_it_is_told(lab: Lab) -> None:
     log = lab.folder / "the.log"
     uri = f"unix:{lab.folder / 'in.sock'}"
     qmon = lab.start("one", "-D", str(log), "-incoming", uri, *drive(blank(lab.folder / "a", MIB)))
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(uri.removeprefix("unix:"))
+    with connected(Path(uri.removeprefix("unix:"))) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         eventually(lambda: "not a valid migration stream" in log.read_text(), "the log tells of the stranger")
     assert qmon.log() == ""
@@ -337,10 +335,9 @@ def test_a_daemon_listens_when_its_start_returns(tmp_path: Path) -> None:
     pid = int(pidfile.read_text())
     try:
         assert (done.returncode, done.stdout) == (0, "")
-        with Monitor(monitor, patience=0) as talk:
+        with HmpClient(monitor, patience=0) as talk:
             assert talk.command("info status") == "VM status: paused (inmigrate)"
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(port))
+        connected(port).close()
         assert os.getsid(pid) == pid
         assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
     finally:
@@ -371,7 +368,7 @@ def test_a_daemon_can_be_started_without_any_standard_stream(tmp_path: Path) -> 
     assert subprocess.run(command, timeout=PATIENCE, cwd=CHECKOUT).returncode == 0
     pid = int(pidfile.read_text())
     try:
-        with Monitor(monitor, patience=0) as talk:
+        with HmpClient(monitor, patience=0) as talk:
             assert talk.command("info status") == "VM status: running"
     finally:
         os.kill(pid, signal.SIGTERM)

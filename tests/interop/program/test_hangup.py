@@ -15,8 +15,8 @@ import pytest
 
 from tests.interop.program.test_cli import gone
 from tests.support.guest import Guest
+from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, noise, same
-from tests.support.monitor import Monitor
 from tests.support.processes import CHECKOUT, Lab
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
@@ -205,7 +205,7 @@ def test_another_monitor_keeps_it(seat: Seat, lab: Lab, how: Callable[[Seat], No
     seat.prompt()
     how(seat)
     seat.wait_log("hangup: qmon keeps running without a terminal: another monitor is there")
-    with Monitor(path) as monitor:
+    with HmpClient(path) as monitor:
         assert monitor.command("info status") == "VM status: running"
     seat.end()
 

@@ -332,7 +332,11 @@ class TestHarm:
     def test_quit_ends_all(self, lab: Lab) -> None:
         port = free_port()
         qmon = lab.start("one", "-monitor", f"tcp:127.0.0.1:{port},server,nowait")
-        clients = [connected(lab.folder / "one.sock"), connected(("127.0.0.1", port)), connected(qmon.qmp)]
+        clients = [
+            connected(lab.folder / "one.sock"),
+            connected(("127.0.0.1", port)),
+            connected(qmon.qmp_path),
+        ]
         clients[1].sendall(b"quit\n")
         assert qmon.process.wait(PATIENCE) == 0
         for client in clients:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.guest import Guest
+from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, noise, same
-from tests.support.monitor import Monitor
 from tests.support.processes import Lab, Qmon
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, connected, eventually
 
 SIZE = 40 * MIB
 CALLERS = 12
@@ -55,8 +54,7 @@ def callers(path: Path) -> Iterator[None]:
     """Some who connect and stay, whatever becomes of them."""
     with contextlib.ExitStack() as stack:
         for _ in range(CALLERS):
-            caller = stack.enter_context(socket.socket(socket.AF_UNIX))
-            caller.connect(str(path))
+            stack.enter_context(connected(path))
         yield
 
 
@@ -95,8 +93,7 @@ def test_a_migration_comes_in_afterwards(lab: Lab, qmon: Qmon, shortage: type) -
     target = lab.start("target", *drive(image), "-incoming", f"unix:{incoming}")
     with shortage(target), contextlib.ExitStack() as stack:
         for _ in range(CALLERS):
-            caller = stack.enter_context(socket.socket(socket.AF_UNIX))
-            caller.connect(str(incoming))
+            caller = stack.enter_context(connected(incoming))
             with contextlib.suppress(OSError):
                 caller.sendall(b"Q")
         target.wait_log("incoming migration: ")
@@ -110,14 +107,11 @@ def test_a_migration_comes_in_afterwards(lab: Lab, qmon: Qmon, shortage: type) -
 def test_monitors_are_served_afterwards(lab: Lab, qmon: Qmon, shortage: type) -> None:
     assert qmon.monitor.greeting
     human = lab.folder / "source.sock"
-    with shortage(qmon), callers(human), callers(qmon.qmp):
+    with shortage(qmon), callers(human), callers(qmon.qmp_path):
         assert qmon.status() == "running"
-    with Monitor(human, PATIENCE) as monitor:
+    with HmpClient(human, PATIENCE) as monitor:
         assert monitor.command("info status") == "VM status: running"
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(PATIENCE)
-        client.connect(str(qmon.qmp))
-        assert client.recv(4096).startswith(b'{"QMP"')
+    assert qmon.qmp("query-status")["running"]
 
 
 def test_a_large_request_is_served_where_no_memory_of_its_size_is_left(qmon: Qmon) -> None:

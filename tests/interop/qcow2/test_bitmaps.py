@@ -74,15 +74,15 @@ def test_bitmaps_are_listed_as_by_qemu(tmp_path: Path) -> None:
                 file.seek(88)
                 file.write(bytes(8))
             for name in ("over", "used", "untrusted"):
-                assert each.ask(f"drive_add 0 if=none,id={name},file={name},readonly=on") == ("OK",)
+                assert each.command(f"drive_add 0 if=none,id={name},file={name},readonly=on") == "OK"
         for name in ("over", "used", "untrusted"):
             theirs, ours = (
                 [line for line in answer if not line.startswith("disk size: ")]
-                for answer in both.ask(f"info block -v {name}")
+                for answer in both.lines(f"info block -v {name}")
             )
             assert ours == theirs
             assert ("    bitmaps:" in ours) is (name != "untrusted")
-        assert "        [1]:" in both.ours.ask("info block -v over")
+        assert "        [1]:" in both.ours.lines("info block -v over")
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -10,14 +10,17 @@ import pytest
 
 from qmon.block.image import open_image
 from tests.support.locks_probe import locked_bytes
+from tests.support.peer import QEMU_7, QMON_HERE, Answer, Peer, options_of
 from tests.support.peers import require
-from tests.support.processes import QMON
 from tests.support.qcow2_images import Recipe, run, run_io
-from tests.support.two_monitors import QEMU_7, Answer, Program, TwoMonitors
+from tests.support.two_monitors import TwoMonitors
 
 LINES = [
     "info block",
-    *("info block -v d1", "info block -v d2", "info block -v d3", "info block -v d4"),
+    "info block -v d1",
+    "info block -v d2",
+    "info block -v d3",
+    "info block -v d4",
     "info block -n",
     "info snapshots",
 ]
@@ -51,22 +54,19 @@ def images(folder: Path) -> list[str]:
     four, _ = Recipe(65536, 1 << 20, refcount_bits=1).make(folder / "four")
     keys = [f"id=d1,file={one}", f"id=d2,file={two}", f"id=d3,file={top}", f"id=d4,file={four},readonly=on"]
     assert middle.parent.name == "three"
-    return [word for each in keys for word in ("-drive", f"if=none,{each}")]
+    return options_of(*keys)
 
 
-def answers(command: Sequence[str], folder: Path) -> dict[str, Answer]:
-    program = Program(command, folder)
-    try:
-        return {line: program.ask(line) for line in LINES}
-    finally:
-        program.close()
+def answers(program: Sequence[str], folder: Path, drives: Sequence[str]) -> dict[str, Answer]:
+    with Peer(program, folder, options=drives) as peer:
+        return {line: peer.lines(line) for line in LINES}
 
 
 def test_images_and_chains_are_shown_as_by_qemu(tmp_path: Path) -> None:
     require("qemu-system-x86_64", "qemu-img", "qemu-io")
     drives = images(tmp_path / "images")
-    theirs = answers([*QEMU_7, *drives], tmp_path / "qemu")
-    ours = answers([*QMON, "-statedir", "state", *drives], tmp_path / "qmon")
+    theirs = answers(QEMU_7, tmp_path / "qemu", drives)
+    ours = answers(QMON_HERE, tmp_path / "qmon", drives)
     assert ours == theirs
 
 
@@ -78,8 +78,8 @@ def test_an_external_data_file_is_shown_as_by_qemu(raw: str, tmp_path: Path) -> 
         for each in (both.theirs, both.ours):
             options = f"data_file={each.folder / 'outside'},data_file_raw={raw}"
             run("create", "-q", "-f", "qcow2", "-o", options, each.folder / "d.qcow2", "1M")
-            assert each.ask("drive_add 0 if=none,id=d,file=d.qcow2") == ("OK",)
-            text = "\n".join(each.ask("info block -v d")).replace(str(each.folder), "FOLDER")
+            assert each.command("drive_add 0 if=none,id=d,file=d.qcow2") == "OK"
+            text = each.command("info block -v d").replace(str(each.folder), "FOLDER")
             said.append([line for line in text.split("\n") if not line.startswith("disk size: ")])
         assert said[1] == said[0]
 
@@ -87,20 +87,14 @@ def test_an_external_data_file_is_shown_as_by_qemu(raw: str, tmp_path: Path) -> 
 def test_qemu_io_finds_the_same_allocated(tmp_path: Path) -> None:
     require("qemu-img", "qemu-io")
     images(tmp_path)
-    drives = [f"if=none,id=d{number},readonly=on,file={tmp_path / name}" for number, name in enumerate(IO, 5)]
-    program = Program(
-        [*QMON, "-statedir", "state", *(word for each in drives for word in ("-drive", each))],
-        tmp_path / "qmon",
-    )
-    try:
+    drives = [f"id=d{number},readonly=on,file={tmp_path / name}" for number, name in enumerate(IO, 5)]
+    with Peer(QMON_HERE, tmp_path / "qmon", options=options_of(*drives)) as peer:
         for number, (name, lines) in enumerate(IO.items(), 5):
             for line in lines:
                 theirs = subprocess.run(
                     ["qemu-io", "-r", "-c", line, tmp_path / name], capture_output=True, text=True, check=True
                 ).stdout
-                assert program.ask(f'qemu-io d{number} "{line}"') == tuple(theirs.splitlines())
-    finally:
-        program.close()
+                assert peer.lines(f'qemu-io d{number} "{line}"') == tuple(theirs.splitlines())
 
 
 def test_images_are_locked_as_by_a_guest_of_qemu(tmp_path: Path) -> None:

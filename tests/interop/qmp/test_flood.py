@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import socket
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,10 @@ import pytest
 
 from qmon.nbd.constants import Command
 from tests.support.images import KIB, MIB, blank, drive, filled
-from tests.support.nbd_client import Client, request
+from tests.support.nbd_client import NbdClient, request
 from tests.support.processes import Lab, Qmon
-from tests.support.waiting import eventually
+from tests.support.qmp_client import QmpClient
+from tests.support.waiting import connected, eventually
 
 MEMORY_MAX = 200 * MIB
 SETTLED_SECONDS = 1.0
@@ -39,10 +38,8 @@ def peak(qmon: Qmon) -> int:
 
 
 @contextlib.contextmanager
-def nbd_client(qmon: Qmon, *, structured: bool = True, allocation: bool = False) -> Iterator[Client]:
-    sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(qmon.nbd))
-    with Client(sock) as client:
+def nbd_client(qmon: Qmon, *, structured: bool = True, allocation: bool = False) -> Iterator[NbdClient]:
+    with NbdClient(qmon.nbd) as client:
         yield client.go("d0", structured=structured, allocation=allocation)
 
 
@@ -126,32 +123,6 @@ def test_a_client_gets_its_memory_back_to_the_process_when_it_leaves(lab: Lab) -
         eventually(lambda: memory(qmon) < before + 16 * MIB, "the memory of those who left is given back")
 
 
-class Qmp:
-    """A QMP client that has negotiated."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
-        self.socket.settimeout(120)
-        self._lines = self.socket.makefile("rb")
-        self.read()
-        assert self.ask({"execute": "qmp_capabilities"}) == {"return": {}}
-
-    def __enter__(self) -> Qmp:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self.socket.close()
-
-    def read(self) -> Any:
-        return json.loads(self._lines.readline())
-
-    def ask(self, message: Mapping[str, Any]) -> Any:
-        self.socket.sendall(json.dumps(message).encode())
-        return self.read()
-
-
 LARGE = 45 * MIB
 NAME = b'{"execute": "query-name", "id": '
 
@@ -176,14 +147,14 @@ def test_a_large_qmp_message_takes_little_and_others_are_served(
 ) -> None:
     qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
     before = memory(qmon)
-    with Qmp(qmon.qmp) as client, Qmp(qmon.qmp) as other:
+    with QmpClient(qmon.qmp_path) as client, QmpClient(qmon.qmp_path) as other:
         ended = threading.Event()
         waits: list[float] = []
 
         def ask() -> None:
             while not ended.wait(0.01):
                 began = time.monotonic()
-                assert other.ask({"execute": "query-status"})["return"]["running"]
+                assert other.run("query-status")["running"]
                 waits.append(time.monotonic() - began)
 
         asking = threading.Thread(target=ask)
@@ -197,7 +168,7 @@ def test_a_large_qmp_message_takes_little_and_others_are_served(
         assert right, str(got)[:200]
         assert peak(qmon) < MEMORY_MAX
         assert statistics.median(waits) < 0.1
-        assert client.ask({"execute": "query-name", "id": 5}) == {"return": {}, "id": 5}
+        assert client.send({"execute": "query-name", "id": 5}) == {"return": {}, "id": 5}
         eventually(lambda: memory(qmon) < before + 64 * MIB, "the message's memory is given back")
 
 
@@ -206,19 +177,19 @@ def test_large_qmp_messages_that_never_end_hold_little_together(lab: Lab) -> Non
     with contextlib.ExitStack() as stack:
         refused = 0
         for _ in range(12):
-            client = stack.enter_context(Qmp(qmon.qmp))
+            client = stack.enter_context(QmpClient(qmon.qmp_path))
             client.socket.sendall(NAME + b'"' + b"a" * LARGE)
             client.socket.settimeout(1)
             with contextlib.suppress(TimeoutError):
                 assert client.read()["error"]["desc"] == "JSON token size limit exceeded"
                 refused += 1
         assert refused >= 10
-        with Qmp(qmon.qmp) as good:
-            assert good.ask({"execute": "query-name", "id": "x" * 500_000})["id"] == "x" * 500_000
+        with QmpClient(qmon.qmp_path) as good:
+            assert good.send({"execute": "query-name", "id": "x" * 500_000})["id"] == "x" * 500_000
         assert peak(qmon) < MEMORY_MAX
-    with Qmp(qmon.qmp) as good:
+    with QmpClient(qmon.qmp_path) as good:
         eventually(
-            lambda: "return" in good.ask({"execute": "query-name", "id": "x" * 5_000_000}),
+            lambda: "return" in good.send({"execute": "query-name", "id": "x" * 5_000_000}),
             "those that have left give back what they held",
         )
 
@@ -227,18 +198,17 @@ def test_clients_that_read_no_answers_and_no_events_hold_little(lab: Lab) -> Non
     """Whoever leaves the most unread is given up, and nobody else."""
     qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
     with contextlib.ExitStack() as stack:
-        good = stack.enter_context(Qmp(qmon.qmp))
-        silent = [stack.enter_context(Qmp(qmon.qmp)) for _ in range(20)]
+        good = stack.enter_context(QmpClient(qmon.qmp_path))
+        silent = [stack.enter_context(QmpClient(qmon.qmp_path)) for _ in range(20)]
         for client in silent:
             client.socket.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 for _ in range(10_000):
                     client.socket.send(b'{"execute": "query-commands"}' * 50)
         for _ in range(2000):
-            assert good.ask({"execute": "stop"})["event"] == "STOP"
-            assert good.read() == {"return": {}}
-            assert good.ask({"execute": "cont"})["event"] == "RESUME"
-            assert good.read() == {"return": {}}
+            assert good.run("stop") == {}
+            assert good.run("cont") == {}
+        assert good.event_names == ["STOP", "RESUME"] * 2000
         assert peak(qmon) < MEMORY_MAX
 
 
@@ -252,8 +222,7 @@ def test_a_monitor_client_that_sends_a_line_without_end_or_reads_nothing_holds_l
             b"\xe2\x80\xae" * 9999,
         ):
             for _ in range(5):
-                client = stack.enter_context(socket.socket(socket.AF_UNIX))
-                client.connect(str(lab.folder / "qmon.sock"))
+                client = stack.enter_context(connected(lab.folder / "qmon.sock"))
                 client.setblocking(False)
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(200):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,71 +13,37 @@ from typing import Any
 import pytest
 
 from tests.support.images import blank, drive
+from tests.support.peer import MACHINE, QEMU_7
 from tests.support.peers import require
 from tests.support.processes import Lab
+from tests.support.qmp_client import QmpClient
 from tests.support.waiting import PATIENCE
 
 MIB = 1 << 20
 NODE = re.compile(r"#block\d+")
 
 
-class Qmp:
-    """A QMP connection, line by line; events are kept by their names."""
+def garble(client: QmpClient, text: str) -> list[dict[str, Any]]:
+    """Send what is no JSON, then a command; return what is said before that command's answer."""
+    answers = [client.send(text + '\n{"execute": "query-name", "id": "next"}')]
+    while answers[-1].get("id") != "next":
+        answers.append(client.answer())
+    assert answers.pop() == {"return": {}, "id": "next"}
+    return answers
 
-    def __init__(self, path: Path) -> None:
-        deadline = time.monotonic() + PATIENCE
+
+def rest(client: QmpClient) -> list[str]:
+    """The names of all events up to the end of the connection."""
+    with contextlib.suppress(ConnectionError):  # QEMU may leave without reading all
         while True:
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.settimeout(PATIENCE)
-            try:
-                self._socket.connect(str(path))
-                break
-            except OSError:
-                self._socket.close()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-        self._file = self._socket.makefile("r", encoding="utf-8")
-        self.greeting = json.loads(self._file.readline())
-        self.events: list[str] = []
-
-    def send(self, message: Any) -> dict[str, Any]:
-        """Send a message, or text as it stands; return the answer."""
-        text = message if isinstance(message, str) else json.dumps(message)
-        self._socket.sendall(text.encode() + b"\n")
-        while True:
-            answer: dict[str, Any] = json.loads(self._file.readline())
-            if "event" not in answer:
-                return answer
-            self.events.append(answer["event"])
-
-    def garble(self, text: str) -> list[dict[str, Any]]:
-        """Send what is no JSON, then a command; return what is said before that command's answer."""
-        answers = [self.send(text + '\n{"execute": "query-name", "id": "next"}')]
-        while answers[-1].get("id") != "next":
-            answers.append(json.loads(self._file.readline()))
-        assert answers.pop() == {"return": {}, "id": "next"}
-        return answers
-
-    def ask(self, command: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self.send({"execute": command, "arguments": arguments or {}})
-
-    def rest(self) -> list[str]:
-        """The events up to the end of the connection."""
-        with contextlib.suppress(ConnectionResetError):  # QEMU may leave without reading all
-            self.events += [json.loads(line)["event"] for line in self._file]
-        return self.events
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
+            client.answer()
+    return client.event_names
 
 
 class Both:
     """A QEMU and a qmon with drives of the same names."""
 
     def __init__(self, folder: Path, lab: Lab, *options: str) -> None:
-        self._processes: list[subprocess.Popen[bytes]] = []
         drives: dict[str, list[str]] = {}
         for side in ("qemu", "qmon"):
             (folder / side).mkdir()
@@ -91,7 +55,8 @@ class Both:
         path = folder / "qemu.qmp"
         self._qemu = subprocess.Popen(
             [
-                *("qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none"),
+                *QEMU_7,
+                *MACHINE,
                 *("-qmp", f"unix:{path},server,nowait"),
                 *drives["qemu"],
                 *options,
@@ -99,9 +64,9 @@ class Both:
             stdin=subprocess.DEVNULL,
         )
         try:
-            self.qemu = Qmp(path)
+            self.qemu = QmpClient(path, negotiates=False)
             self.process = lab.start("qmon", *drives["qmon"], *options)
-            self.qmon = Qmp(self.process.qmp)
+            self.qmon = QmpClient(self.process.qmp_path, negotiates=False)
         except BaseException:
             self._end_qemu()
             raise
@@ -200,7 +165,7 @@ def test_what_is_said_of_a_message(both: Both, message: Any) -> None:
 def test_garbage_is_a_parse_error_and_the_next_command_is_heard(both: Both, message: str) -> None:
     """How many errors one piece of it makes is not the same."""
     for side in (both.qemu, both.qmon):
-        answers = side.garble(message)
+        answers = garble(side, message)
         assert answers
         for answer in answers:
             assert answer["error"]["class"] == "GenericError"
@@ -308,13 +273,13 @@ def test_stop_and_cont(fresh: Both) -> None:
     fresh.negotiate()
     for command in ("query-status", "stop", "stop", "query-status", "cont", "cont", "query-status", "stop"):
         fresh.agree_on(command)
-    assert fresh.qmon.events == fresh.qemu.events == ["STOP", "RESUME", "STOP"]
+    assert fresh.qmon.event_names == fresh.qemu.event_names == ["STOP", "RESUME", "STOP"]
 
 
 def test_quit(fresh: Both) -> None:
     fresh.negotiate()
     fresh.agree_on("quit")
-    assert fresh.qmon.rest() == fresh.qemu.rest() == ["SHUTDOWN"]
+    assert rest(fresh.qmon) == rest(fresh.qemu) == ["SHUTDOWN"]
     assert fresh.process.process.wait(PATIENCE) == 0
 
 

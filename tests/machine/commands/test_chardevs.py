@@ -18,6 +18,7 @@ from qmon.chardev.ringbuf import RingbufChardev
 from qmon.chardev.stream import Stream
 from qmon.chardev.telnet import TelnetDecoder, encode
 from tests.support.house import House, Play, Street
+from tests.support.waiting import connected
 
 
 async def add(house: House, id: str, kind: str, **data: Any) -> Any:
@@ -152,8 +153,7 @@ def test_without_a_front_end_one_client_is_taken_and_kept_until_it_goes(play: Pl
 
         name = f"unix:{tmp_path / 'c'},server=on"
         assert await filename() == f"disconnected:{name}"
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(tmp_path / "c"))
+        with connected(tmp_path / "c"):
             await house.until(filename, name)
         await house.until(filename, f"disconnected:{name}")
         await house.ask("chardev-remove", id="c")
@@ -170,8 +170,7 @@ def test_a_client_that_comes_while_the_server_ends_is_no_fault(play: Play, tmp_p
         path = tmp_path / "s"
         await add(house, "s", "socket", addr=unix(path), server=True, wait=False)
         await asyncio.sleep(0.05)  # it waits for a client
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(path))
+        with connected(path):
             await asyncio.sleep(0)  # the loop has seen the client, and comes to it behind this
             await house.ask("chardev-remove", id="s")
             await asyncio.sleep(0.05)
@@ -199,8 +198,7 @@ def test_who_reads_nothing_is_given_up_at_last(
 
         ended = asyncio.Event()
         house.machine.chardevs.get("c").attach(serve)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(tmp_path / "c"))
+        with connected(tmp_path / "c"):
             await asyncio.wait_for(ended.wait(), 10)
         assert 1 << 20 < written < 4 << 20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, se
 from qmon.migration.wire.writer import RecordWriter
 from qmon.notation.drive_options import DriveOptions
 from tests.support.house import SIZE, House, Play, Street
+from tests.support.waiting import connected
 
 CLUSTER = 65536
 
@@ -51,9 +51,8 @@ class Stranger:
     """A source that does by hand what it is told; its calls block."""
 
     def __init__(self, path: Path, backing: BackingOffer) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket = connected(path)
         self._socket.settimeout(20)
-        self._socket.connect(str(path))
         self._answers = AnswerReader()
         self.heard: list[Type] = []
         self._writer = RecordWriter()

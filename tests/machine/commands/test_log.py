@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ import pytest
 from qmon.hmp.editing.completion import complete
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.registry import Registry
-from tests.interop.hmp.test_hmp import connect
 from tests.support.images import blank, drive, filled
-from tests.support.processes import Lab, Qmon, migrated
+from tests.support.processes import Lab, migrated
 from tests.support.waiting import eventually
 
 SIZE = 1 << 20
@@ -32,15 +30,6 @@ def traced(path: Path, event: str) -> list[str]:
     """What a log tells of an event, each time after its name."""
     mark = f": {event} "
     return [line.partition(mark)[2] for line in path.read_text().splitlines() if mark in line]
-
-
-def qmp(qmon: Qmon, command: str) -> None:
-    """Run a command by QMP; it is done when this returns."""
-    with connect(qmon.qmp) as client, client.makefile() as answers:
-        for each in ("qmp_capabilities", command):
-            client.sendall(json.dumps({"execute": each}).encode())
-            while "return" not in json.loads(answers.readline()):
-                pass
 
 
 def test_the_log_goes_where_a_line_sends_it(lab: Lab, tmp_path: Path) -> None:
@@ -92,7 +81,7 @@ def test_trace_events_tell_what_happens(lab: Lab, tmp_path: Path) -> None:
     qmon = lab.start("qmon", *drive(blank(tmp_path / "d0.img", SIZE)), "-D", str(tmp_path / "log"))
     log = tmp_path / "log"
     qmon.quietly("trace-event qmp_enter_query_name on", "trace-event *_q?p_* on", "trace-event monitor_* on")
-    qmp(qmon, "query-name")
+    qmon.qmp("query-name")
     assert traced(log, "qmp_enter_query_name") == ["{}"]
     assert traced(log, "handle_qmp_command")[-1].endswith("req={'execute': 'query-name'}")
     assert traced(log, "monitor_qmp_respond")[-1] == "resp={'return': {}}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, go, section_end, section_footer, section_part, section_start
 from qmon.migration.wire.writer import RecordWriter
 from tests.support.house import SIZE, House, Play, Street
+from tests.support.waiting import connected
 
 ID = UUID(int=7)
 
@@ -22,9 +22,8 @@ class Stranger:
     """A source that does by hand what it is told; its calls block."""
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket = connected(path)
         self._socket.settimeout(20)
-        self._socket.connect(str(path))
         self._answers = AnswerReader()
         self.heard: list[Type] = []
         self.why = ""
