@@ -1,15 +1,17 @@
-"""What every test run has: a closing line about the peers, and patience with examples on a busy machine."""
+"""What every test has: a folder for qmon processes, patience, and a last line about the missing peers."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
 from tests.support import peers
+from tests.support.processes import Lab
 
 MISSING = "missing_peers"
 
@@ -29,6 +31,13 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A folder in which qmon processes can be started; they end with the test."""
+    with Lab(tmp_path) as lab:
+        yield lab
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

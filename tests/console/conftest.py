@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.terminal import Terminal
-
-OpenTerminal = Callable[..., Terminal]
+from tests.support.terminal import OpenTerminal, Terminal
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.conftest import OpenTerminal
-from tests.console.test_terminal import RAN, STATUS, UNKNOWN
-from tests.console.test_toolbar import seen
-from tests.support.terminal import Terminal
+from tests.console.screens import RAN, STATUS, UNKNOWN, seen
+from tests.support.terminal import OpenTerminal, Terminal
 
 
 def test_emacs_keys_edit_the_line(console: Terminal) -> None:

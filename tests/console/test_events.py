@@ -8,7 +8,7 @@ import pytest
 
 from qmon.console.notices import news
 from qmon.qmp.target import Event
-from tests.console.test_terminal import RAN, trigger
+from tests.console.screens import RAN, trigger
 from tests.support.terminal import Terminal
 
 CAME = "An NBD client (127.0.0.1:5000) connected to export 'd0'\n"

@@ -10,10 +10,9 @@ import pytest
 from qmon.console.answers import rows_of
 from qmon.console.programs import editor_command, pager_command
 from qmon.errors import UsageError
-from tests.console.conftest import OpenTerminal
-from tests.console.test_terminal import RAN, trigger
+from tests.console.screens import RAN, trigger
 from tests.support.peers import require
-from tests.support.terminal import Terminal
+from tests.support.terminal import OpenTerminal, Terminal
 
 SEEN_LAST = r"^xp .* -- .*"
 

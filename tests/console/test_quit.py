@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.console.conftest import OpenTerminal
-from tests.console.test_terminal import RAN, trigger
-from tests.support.terminal import Terminal
+from tests.console.screens import RAN, trigger
+from tests.support.terminal import OpenTerminal, Terminal
 
 STARTED = "hello\n(qemu) migrate -d tcp:0:4444\n"
 THERE_IS = "A migration is under way, which is cancelled: 'wait migrate' waits for its end\n"

@@ -15,22 +15,15 @@ from pathlib import Path
 import pytest
 
 from qmon.console.terminal import BURST_GAP
-from tests.console.conftest import OpenTerminal
-from tests.support.terminal import PATIENCE, Terminal
+from tests.console.screens import RAN, STATUS, UNKNOWN, trigger
+from tests.support.terminal import PATIENCE, OpenTerminal, Terminal
 
-STATUS = "VM status: running"
-RAN = f"(qemu) info status\n{STATUS}\n"
-UNKNOWN = "(qemu) foo\nunknown command: 'foo'\n"
 ANNOUNCEMENT = """\
     (qemu) migrate -d tcp:0:4444          # for ordinary live migration
     (qemu) migrate -d blk tcp:0:4444      # for live migration with complete storage copy
     (qemu) migrate -d blk inc tcp:0:4444  # for live migration with incremental storage copy"""
 
 both_ways = pytest.mark.parametrize("bracketed", [True, False], ids=["bracketed", "unbracketed"])
-
-
-def trigger(folder: Path, name: str) -> None:
-    (folder / name).touch()
 
 
 def test_a_line_runs_and_the_prompt_comes_back(console: Terminal) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.console.conftest import OpenTerminal
-from tests.support.terminal import Terminal
-
-
-def seen(terminal: Terminal, text: str) -> None:
-    terminal.wait_whole(lambda screen: text in screen, text)
+from tests.console.screens import seen
+from tests.support.terminal import OpenTerminal, Terminal
 
 
 def test_what_is_wrong_is_said_below_while_it_is_typed(console: Terminal) -> None:

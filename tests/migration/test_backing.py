@@ -16,8 +16,7 @@ from qmon.block.node import Extent, Kind
 from qmon.errors import QmonError
 from qmon.migration.backing import BLOCK, SAMPLE_BLOCKS, Leftovers, check_backing, describe_backing
 from qmon.migration.wire.offer import OfferError
-from tests.migration.source.test_copy import MemoryDrive
-from tests.support.memory import MemoryNode
+from tests.support.memory import MemoryDrive, MemoryNode
 
 ID = UUID(int=7)
 

@@ -28,8 +28,7 @@ from qmon.migration.compare import (
     token,
 )
 from qmon.migration.wire.stream import StreamError
-from tests.migration.source.test_copy import MemoryDrive
-from tests.support.memory import MemoryNode
+from tests.support.memory import MemoryDrive, MemoryNode
 
 SIZE = 5 * MAX_LENGTH + 512
 TOKEN = bytes(32)

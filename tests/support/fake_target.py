@@ -199,3 +199,16 @@ def one_command(args_type: str, name: str = "cmd") -> Tables:
     """Tables of a single command that nobody handles."""
     text = f'{{ .name = "{name}", .args_type = "{args_type}", .cmd = hmp_nothing, }},'
     return Tables.parse(text, {})
+
+
+class Deciding(FakePerson):
+    """Answers what is asked, and notes the question."""
+
+    def __init__(self, answer: bool, interactive: bool = True) -> None:
+        super().__init__(interactive)
+        self.answer = answer
+        self.asked: list[str] = []
+
+    async def ask(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.answer

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.guest import Guest
+from tests.support.waiting import eventually
 
 SECTOR = 512
 FOREVER = 600.0
@@ -158,6 +159,68 @@ class Writer:
 _CONNECTION_ERRORS = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ENOENT, errno.ENOTCONN}
 )
+
+
+class WritingGuest:
+    """Writes random runs of sectors all the time; when its disk has moved, it goes on at the next export.
+
+    It writes where ``content`` lies, from ``base`` on.
+    """
+
+    def __init__(self, exports: Sequence[Path], content: bytes, base: int = 0) -> None:
+        self._exports = list(exports)
+        self._base = base
+        self._chance = random.Random(base)
+        self.content = bytearray(content)
+        """What the disk holds, by what was acknowledged."""
+        self.acknowledged = 0
+        self.moved_with: list[int | None] = []
+        """The errno with which each export was left, None for a closed connection."""
+        self.error: BaseException | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> WritingGuest:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except BaseException as error:  # noqa: BLE001 - told in the main thread, whatever it is
+            self.error = error
+
+    def _write(self) -> None:
+        guest = Guest(self._exports.pop(0), "d0")
+        sectors = len(self.content) // 512
+        while not self._stop.is_set():
+            count = self._chance.randint(1, 64)
+            start = self._chance.randrange(sectors - count + 1) * 512
+            data = self._chance.randbytes(count * 512)
+            try:
+                guest.write(self._base + start, data)
+            except OSError as error:
+                if not self._exports:
+                    raise
+                self.moved_with.append(error.errno)
+                guest.close()
+                guest = Guest(self._exports.pop(0), "d0")
+                guest.write(self._base + start, data)
+            self.content[start : start + len(data)] = data
+            self.acknowledged += 1
+        guest.close()
+
+    def wait_for(self, more: int) -> None:
+        """Wait until so many more writes are acknowledged."""
+        wanted = self.acknowledged + more
+        eventually(
+            lambda: self.acknowledged >= wanted or self.error, f"{more} more writes, error: {self.error!r}"
+        )
+        assert self.error is None
 
 
 class Probe:

@@ -104,6 +104,13 @@ class Street:
         """A running machine with the drive d0 on d0.img."""
         return await self.machine(self.settings(self.image("d0.img")))
 
+    async def pair(self, **options: Any) -> tuple[House, House, str]:
+        """A machine with a disk of data, one that waits for it, and the way there."""
+        uri = f"unix:{self.folder}/in"
+        source = await self.machine(self.settings(self.image("a.img", b"data" * 1024)))
+        target = await self.machine(self.settings(self.image("b.img")), incoming=uri, **options)
+        return source, target, uri
+
     def guest(self, path: Path, drive: str = "d0") -> NbdClient:
         """A client of an export; blocks."""
         return NbdClient(path).go(drive)

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
+from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Buffer, Extent, Kind, Node
+from qmon.block.recent import RecentWrites
+from qmon.block.stack import NodeStack
 
 SECTOR = 512
 
@@ -89,6 +92,64 @@ class MemoryDisk:
     @property
     def node(self) -> MemoryNode:
         return self.memory
+
+
+class MemoryDrive:
+    """A drive of a node in memory."""
+
+    id = "d0"
+    image = "d0.img"
+    read_only = False
+    is_flushed_on_leaving = False
+
+    def __init__(self, content: bytes) -> None:
+        self.memory = MemoryNode(len(content))
+        self.memory.data[:] = content
+        self.gate = Gate()
+        self.recent = RecentWrites()
+        self.stack = NodeStack(self.memory)
+
+    @property
+    def node(self) -> Node:
+        return self.stack.top
+
+    @property
+    def size(self) -> int:
+        return self.node.size
+
+    @property
+    def backing_size(self) -> int | None:
+        return None if self.node.backing is None else self.node.backing.size
+
+    def check_name(self) -> None:
+        """It has none that could lead elsewhere."""
+
+    def leave_to_backing(self, offset: int, length: int) -> None:
+        raise AssertionError("only a destination empties overlays")
+
+    def open_to_compare(self) -> ImageNode:
+        raise AssertionError("a disk that is copied is not compared")
+
+    def identify(self) -> tuple[FileIdentity, ...]:
+        return ()
+
+    def probe(self) -> None:
+        """Its size never changes."""
+
+    def open_to_fill(self) -> None:
+        raise AssertionError("only a destination fills drives")
+
+    def end_filling(self) -> None:
+        """It is not read-only."""
+
+    def activate(self) -> None:
+        """It is always open."""
+
+    def deactivate(self, *, flush: bool = True) -> None:
+        """It is always open."""
+
+    def abandon(self) -> None:
+        """It is always open."""
 
 
 def data_threads() -> list[str]:

@@ -243,3 +243,11 @@ def open_descriptors(pid: int) -> list[str]:
         with contextlib.suppress(FileNotFoundError):  # closed just now
             found.append(os.readlink(entry))
     return sorted(name for name in found if not name.startswith((str(CHECKOUT), sys.prefix, sys.base_prefix)))
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked for its status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

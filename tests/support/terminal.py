@@ -122,3 +122,6 @@ class Terminal:
             timeout=PATIENCE,
         )
         return done.stdout
+
+
+OpenTerminal = Callable[..., Terminal]

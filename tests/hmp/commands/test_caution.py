@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from qmon.hmp.monitor import Monitor
-from tests.hmp.commands.test_quit import Deciding
-from tests.support.fake_target import NODE, FakeMachine
+from tests.support.fake_target import NODE, Deciding, FakeMachine
 
 
 def machine_with_clients(clients: int, status: str = "running") -> FakeMachine:

@@ -8,22 +8,9 @@ from typing import Any
 import pytest
 
 from qmon.hmp.monitor import Monitor
-from tests.support.fake_target import FakeMachine, FakePerson
+from tests.support.fake_target import Deciding, FakeMachine, FakePerson
 
 WHY = "it is not known whether the destination runs"
-
-
-class Deciding(FakePerson):
-    """Answers what is asked, and notes the question."""
-
-    def __init__(self, answer: bool, interactive: bool = True) -> None:
-        super().__init__(interactive)
-        self.answer = answer
-        self.asked: list[str] = []
-
-    async def ask(self, question: str) -> bool:
-        self.asked.append(question)
-        return self.answer
 
 
 def run(machine: FakeMachine, line: str, person: FakePerson) -> tuple[bool, str]:

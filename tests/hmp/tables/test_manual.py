@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from qmon.hmp.tables.manual import (
 from qmon.hmp.tables.table import Command, default_tables
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.notation.drive_options import DriveOptions
+from tests.support.examples import matches
 from tests.support.fake_target import FakePerson
 
 THERE = "unix:there.sock"
@@ -167,15 +167,6 @@ async def machine_with_drives(
         ]
     )
     return machine
-
-
-def matches(expected: list[str], answer: str) -> bool:
-    """Whether an answer is as its example shows it: ``...`` is any text, on a line of its own any lines."""
-    pattern = "".join(
-        r"(?:.*\n)*" if line.strip() == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n"
-        for line in expected
-    )
-    return re.fullmatch(pattern, answer + "\n" if answer else "") is not None
 
 
 def test_an_example_that_is_not_true_is_found() -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from qmon.console.history import CommandHistory
-from tests.interop.program.test_cli import one_line, run
 from tests.support import peers
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.peers import require
 from tests.support.processes import CHECKOUT, QMON, Lab, migrated
+from tests.support.runs import one_line, run
 from tests.support.waiting import PATIENCE
 
 QEMU = ["qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none"]

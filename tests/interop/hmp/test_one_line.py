@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.program.test_cli import one_line, run
 from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.ports import free_port
 from tests.support.processes import CHECKOUT, QMON, Lab, Qmon, open_descriptors
+from tests.support.runs import Done, one_line, run
 from tests.support.waiting import PATIENCE, eventually
 
 Done = subprocess.CompletedProcess[str]

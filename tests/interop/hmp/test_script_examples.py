@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hmp.tables.test_manual import matches
+from tests.support.examples import matches
 from tests.support.processes import CHECKOUT
 from tests.support.waiting import PATIENCE
 

@@ -17,28 +17,15 @@ from tests.support.guest import Guest
 from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.processes import CHECKOUT, QMON, Lab, open_descriptors
+from tests.support.runs import Done
+from tests.support.runs import run_in as run
 from tests.support.waiting import PATIENCE, eventually
 
-Done = subprocess.CompletedProcess[str]
 SECRET = "5ezam"
 LEFT = (
     "qmon: the script ends while a migration is under way, which is cancelled:"
     " 'wait migrate' waits for its end"
 )
-
-
-def run(folder: Path, *options: str, stdin: str | None = None) -> Done:
-    """Run qmon in a folder to its end."""
-    return subprocess.run(
-        [*QMON, "-statedir", str(folder / "state"), *options],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.migration.test_incremental import Host, same_overlays, scatter
 from tests.support.images import MIB, blank, drive, filled, noise, same
+from tests.support.overlays import Host, same_overlays, scatter
 from tests.support.peers import require
 from tests.support.ports import ANNOUNCED_PORT, announced_port
 from tests.support.processes import QMON, Lab, Qmon

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.hmp.test_scripts import run as run_script
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.peers import require
 from tests.support.processes import Lab, migrated
 from tests.support.qcow2_images import run
+from tests.support.runs import run_in
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 
@@ -94,7 +94,7 @@ def test_a_script_says_it(lab: Lab, image: Path, lines: tuple[str, ...]) -> None
     uri = f"unix:{lab.folder / 'migrate.sock'}"
     target = lab.start("target", *drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
     commands = [word for line in lines for word in ("-c", line.format(uri))]
-    done = run_script(lab.folder, *drive(image, format="qcow2"), *commands)
+    done = run_in(lab.folder, *drive(image, format="qcow2"), *commands)
     said = [line for line in done.stdout.splitlines() if not line.startswith("migrat")]  # the progress
     assert (done.returncode, said) == (0, [f"warning: {STAY}", STAYED]), done
     assert f"qmon: migration: {STAY}\n" in done.stderr

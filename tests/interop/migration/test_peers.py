@@ -18,11 +18,11 @@ from qmon.migration.wire import answers
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.reader import Item, StreamReader
 from qmon.migration.wire.stream import PREAMBLE, Go, Kind, Record
-from tests.interop.migration.test_faults import DOUBT
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon
 from tests.support.waiting import eventually
+from tests.support.wire import DOUBT
 
 SIZE = 8 * MIB
 SOON = 10.0

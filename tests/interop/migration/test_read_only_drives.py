@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from qmon.migration.wire import answers
-from tests.interop.migration.test_faults import DOUBT, Cut, Wire
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.peers import require
 from tests.support.processes import Lab, Qmon, migrated
 from tests.support.qcow2_images import run, run_io
+from tests.support.wire import DOUBT, Cut, Wire
 
 SIZE = 2 * MIB
 LARGE = 16 * MIB

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from qmon.migration.wire.answers import Type
-from tests.interop.migration.test_faults import SIZE, Wire, doubt, pair
 from tests.support import peers
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.processes import QMON, Lab, Qmon, migrated
+from tests.support.wire import SIZE, Wire, doubt, wired_pair
 
 GONE, MOVED = "paused (finish-migrate)", "paused (postmigrate)"
 
@@ -261,7 +261,7 @@ def replaced(image: Path) -> None:
 def test_a_destination_whose_image_has_lost_its_name_refuses(
     lab: Lab, step: Type, change: Callable[[Path], None]
 ) -> None:
-    source, target, there, line = pair(lab)
+    source, target, there, line = wired_pair(lab)
 
     def lose(kind: Type) -> None:
         if kind is step:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import resource
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +16,8 @@ from qmon.migration.wire.writer import RecordWriter
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon, migrated
-from tests.support.waiting import connected, eventually
+from tests.support.visitors import drained, visitor
+from tests.support.waiting import eventually
 
 SIZE = 2 * MIB + 512
 
@@ -148,16 +147,6 @@ def test_a_machine_without_a_drive_has_nothing_to_move(lab: Lab) -> None:
     assert source.status() == "running"
 
 
-@contextlib.contextmanager
-def visitor(uri: str, *said: bytes) -> Iterator[socket.socket]:
-    """A stranger's connection to a waiting destination."""
-    with connected(Path(uri.removeprefix("unix:"))) as sock:
-        sock.settimeout(5)
-        for piece in said:
-            sock.sendall(piece)
-        yield sock
-
-
 def hello(size: int, *, name: str = "d0") -> bytes:
     """The beginning of a migration of one drive."""
     offer = Offer(uuid4(), Mode.FULL, (DriveOffer(name, size, False),))
@@ -167,15 +156,6 @@ def hello(size: int, *, name: str = "d0") -> bytes:
     writer.end()
     writer.raw(section_footer())
     return b"".join(bytes(piece) for piece in writer.buffers)
-
-
-def drained(sock: socket.socket) -> bytes:
-    """What the destination answers before it closes."""
-    answer = b""
-    with contextlib.suppress(ConnectionResetError):
-        while piece := sock.recv(4096):
-            answer += piece
-    return answer
 
 
 def said_since(qmon: Qmon, before: int) -> list[str]:

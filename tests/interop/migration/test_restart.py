@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from tests.interop.migration.test_faults import DOUBT, SIZE, Wire, doubt
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.processes import QMON, Lab, Qmon, migrated
+from tests.support.wire import DOUBT, SIZE, Wire, doubt
 
 
 def again(lab: Lab, name: str, *options: str) -> Qmon:

@@ -14,12 +14,12 @@ import pytest
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.interop.migration.test_refusals import drained, visitor
 from tests.support.hosts import NoHostsError, loop_device
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.peers import lack, require
 from tests.support.processes import Lab, Qmon, migrated
 from tests.support.qcow2_images import run
+from tests.support.visitors import drained, visitor
 from tests.support.waiting import eventually
 
 SIZE = 4 * MIB

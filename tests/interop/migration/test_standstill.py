@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qmon.migration.wire.answers import AnswerReader, Type
-from tests.interop.migration.test_live import WritingGuest
+from tests.support.guests import WritingGuest
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon

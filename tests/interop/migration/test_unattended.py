@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.migration.test_faults import Cut, Wire, doubt
-from tests.interop.program.test_cli import gone
 from tests.support.guest import Guest
 from tests.support.images import MIB, blank, drive, filled, same
-from tests.support.processes import CHECKOUT, QMON, Lab, Qmon
+from tests.support.processes import CHECKOUT, QMON, Lab, Qmon, gone
 from tests.support.waiting import PATIENCE, eventually
+from tests.support.wire import Cut, Wire, doubt
 
 SIZE = 4 * MIB
 NOT_YET = (

@@ -12,34 +12,9 @@ import pytest
 
 from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, same
-from tests.support.processes import CHECKOUT, QMON, Lab
+from tests.support.processes import CHECKOUT, QMON, Lab, gone
+from tests.support.runs import Done, one_line, run
 from tests.support.waiting import PATIENCE, connected, eventually
-
-Done = subprocess.CompletedProcess[str]
-
-
-def run(*options: str, stdin: str | None = None, cwd: Path = CHECKOUT) -> Done:
-    """Run qmon to its end with a script on its standard input."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    return subprocess.run(
-        [*QMON, *options],
-        input=stdin or "",
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        cwd=cwd,
-        env=environment,
-    )
-
-
-def one_line(done: Done) -> str:
-    """The one line on stderr of a qmon that could not start."""
-    assert done.returncode == 1
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("qmon: ")
-    return line.removeprefix("qmon: ")
-
 
 # What ends at once
 
@@ -317,14 +292,6 @@ def daemonized(tmp_path: Path, *options: str) -> tuple[Done, Path]:
             cwd=CHECKOUT,
         )
     return Done(done.args, done.returncode, log.read_text(), ""), pidfile
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked for its status yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_a_daemon_listens_when_its_start_returns(tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.program.test_cli import gone
 from tests.support.guest import Guest
 from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled, noise, same
-from tests.support.processes import CHECKOUT, Lab
+from tests.support.processes import CHECKOUT, Lab, gone
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.processes import Lab, open_descriptors
 from tests.support.qmp_client import QmpClient
 
@@ -16,12 +14,6 @@ def ask(client: QmpClient, command: str, *descriptors: int, **arguments: Any) ->
     """Give a command and descriptors; return the result, or what the error says."""
     answer = client.ask(command, None, descriptors, **arguments)
     return answer["return"] if "return" in answer else answer["error"]["desc"]
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Any:
-    with Lab(tmp_path) as lab:
-        yield lab
 
 
 def test_a_descriptor_is_kept_by_its_name_until_it_is_closed(lab: Lab, tmp_path: Path) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from qmon.hmp.editing.completion import complete
 from qmon.hmp.monitor import Monitor
@@ -18,12 +15,6 @@ from tests.support.processes import Lab, migrated
 from tests.support.waiting import eventually
 
 SIZE = 1 << 20
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(tmp_path) as lab:
-        yield lab
 
 
 def traced(path: Path, event: str) -> list[str]:

@@ -54,14 +54,6 @@ def silent_destination(path: Path) -> Iterator[str]:
         yield f"unix:{path}"
 
 
-async def pair(street: Street, **options: Any) -> tuple[House, House, str]:
-    """A machine with a disk of data, one that waits for it, and the way there."""
-    uri = f"unix:{street.folder}/in"
-    source = await street.machine(street.settings(street.image("a.img", b"data" * 1024)))
-    target = await street.machine(street.settings(street.image("b.img")), incoming=uri, **options)
-    return source, target, uri
-
-
 class TestRefusals:
     def test_without_drives(self, play: Play) -> None:
         async def scene(street: Street) -> None:
@@ -157,7 +149,7 @@ class TestRefusals:
 class TestCourse:
     def test_a_disk_moves_and_only_the_other_side_runs(self, play: Play) -> None:
         async def scene(street: Street) -> None:
-            source, target, uri = await pair(street)
+            source, target, uri = await street.pair()
             await source.ask("migrate", uri=uri, blk=True)
             await source.until(source.migration, "completed")
             await target.until(target.status, "running")
@@ -184,7 +176,7 @@ class TestCourse:
         self, play: Play, commands: list[str]
     ) -> None:
         async def scene(street: Street) -> None:
-            source, target, uri = await pair(street)
+            source, target, uri = await street.pair()
             for command in commands:
                 await target.ask(command)
             assert await target.status() == "inmigrate"
@@ -195,7 +187,7 @@ class TestCourse:
 
     def test_a_machine_that_stood_stands_on_the_other_side(self, play: Play) -> None:
         async def scene(street: Street) -> None:
-            source, target, uri = await pair(street)
+            source, target, uri = await street.pair()
             await source.ask("stop")
             await source.ask("migrate", uri=uri, blk=True)
             await source.until(source.migration, "completed")
@@ -238,7 +230,7 @@ class TestCourse:
 
     def test_a_destination_says_what_does_not_fit_and_waits_on(self, play: Play) -> None:
         async def scene(street: Street) -> None:
-            source, target, uri = await pair(street)
+            source, target, uri = await street.pair()
             small = street.folder / "small.img"
             small.write_bytes(bytes(512))
             other = await street.machine(street.settings(small))
@@ -349,7 +341,7 @@ class TestSettings:
 
     def test_block_means_what_the_flags_mean(self, play: Play) -> None:
         async def scene(street: Street) -> None:
-            source, target, uri = await pair(street)
+            source, target, uri = await street.pair()
             await turn(source, "block")
             said = await source.refusal("migrate", uri=uri, blk=True)
             assert said == "Command options are incompatible with current migration capabilities"
@@ -454,7 +446,7 @@ class TestSettings:
 
     def test_without_asking_uuids_may_differ(self, play: Play) -> None:
         async def scene(street: Street) -> None:
-            source, _target, uri = await pair(street, uuid="9e0b9a42-0000-0000-0000-000000000001")
+            source, _target, uri = await street.pair(uuid="9e0b9a42-0000-0000-0000-000000000001")
             await source.ask("migrate", uri=uri, blk=True)
             await source.until(source.migration, "completed")
 
@@ -478,7 +470,7 @@ class TestPause:
     """The capability pause-before-switchover."""
 
     async def paused(self, street: Street) -> tuple[House, House]:
-        source, target, uri = await pair(street)
+        source, target, uri = await street.pair()
         await turn(source, "pause-before-switchover")
         await source.ask("migrate", uri=uri, blk=True)
         await source.until(source.migration, "pre-switchover")
@@ -597,7 +589,7 @@ class TestSetup:
         hello.write_bytes(PREAMBLE + section_start() + b"".join(record.buffers))
 
         async def scene(street: Street) -> None:
-            source, target, uri = await pair(street)
+            source, target, uri = await street.pair()
             path = uri.removeprefix("unix:")
             dripping = [sys.executable, "-c", DRIP, path, str(hello), str(pause_seconds)]
             # Of its own process: it is not kept waiting by who reads.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.machine.commands.test_migration import pair
 from tests.support.house import Play, Street
 
 
@@ -37,7 +36,7 @@ def test_a_machine_that_is_reset_while_it_stands_has_not_begun(play: Play) -> No
 
 def test_a_reset_does_not_give_back_disks_that_were_handed_over(play: Play) -> None:
     async def scene(street: Street) -> None:
-        source, _, uri = await pair(street)
+        source, _, uri = await street.pair()
         await source.ask("migrate", uri=uri, blk=True)
         await source.until(source.status, "postmigrate")
         await source.ask("system_reset")

@@ -14,79 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.block.gate import Gate
-from qmon.block.image import FileIdentity, ImageNode, open_image
+from qmon.block.image import open_image
 from qmon.block.node import Extent, Filter, Node
 from qmon.block.node import Kind as Holds
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
-from qmon.block.recent import RecentWrites
-from qmon.block.stack import NodeStack
 from qmon.migration.source.copy import ZERO_PIECE, Chunks, DriveCopy, pieces
 from qmon.migration.wire.stream import MAX_PAYLOAD, PREAMBLE, Kind, section_start
 from qmon.migration.wire.writer import IOV_LIMIT, RecordWriter
 from tests.support.feeding import Feed
-from tests.support.memory import SECTOR, MemoryNode
+from tests.support.memory import SECTOR, MemoryDrive, MemoryNode
 
 CHUNK = 4096
-
-
-class MemoryDrive:
-    """A drive of a node in memory."""
-
-    id = "d0"
-    image = "d0.img"
-    read_only = False
-    is_flushed_on_leaving = False
-
-    def __init__(self, content: bytes) -> None:
-        self.memory = MemoryNode(len(content))
-        self.memory.data[:] = content
-        self.gate = Gate()
-        self.recent = RecentWrites()
-        self.stack = NodeStack(self.memory)
-
-    @property
-    def node(self) -> Node:
-        return self.stack.top
-
-    @property
-    def size(self) -> int:
-        return self.node.size
-
-    @property
-    def backing_size(self) -> int | None:
-        return None if self.node.backing is None else self.node.backing.size
-
-    def check_name(self) -> None:
-        """It has none that could lead elsewhere."""
-
-    def leave_to_backing(self, offset: int, length: int) -> None:
-        raise AssertionError("only a destination empties overlays")
-
-    def open_to_compare(self) -> ImageNode:
-        raise AssertionError("a disk that is copied is not compared")
-
-    def identify(self) -> tuple[FileIdentity, ...]:
-        return ()
-
-    def probe(self) -> None:
-        """Its size never changes."""
-
-    def open_to_fill(self) -> None:
-        raise AssertionError("only a destination fills drives")
-
-    def end_filling(self) -> None:
-        """It is not read-only."""
-
-    def activate(self) -> None:
-        """It is always open."""
-
-    def deactivate(self, *, flush: bool = True) -> None:
-        """It is always open."""
-
-    def abandon(self) -> None:
-        """It is always open."""
 
 
 class Line:
