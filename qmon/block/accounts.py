@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-FIGURES = (
-    *("rd_bytes", "wr_bytes", "unmap_bytes"),
-    *("rd_operations", "wr_operations", "flush_operations", "unmap_operations"),
-    *("failed_rd_operations", "failed_wr_operations", "failed_flush_operations", "failed_unmap_operations"),
-    *("rd_total_time_ns", "wr_total_time_ns", "flush_total_time_ns", "unmap_total_time_ns"),
+FIGURES = tuple(
+    """
+    rd_bytes wr_bytes unmap_bytes
+    rd_operations wr_operations flush_operations unmap_operations
+    failed_rd_operations failed_wr_operations failed_flush_operations failed_unmap_operations
+    rd_total_time_ns wr_total_time_ns flush_total_time_ns unmap_total_time_ns
+    """.split()
 )
 """Counters named as in BlockDeviceStats (qapi/block-core.json); times are in nanoseconds."""
 

@@ -87,18 +87,12 @@ CAPABILITIES = (
 )
 """In the order in which QEMU lists them."""
 
-_NOT_WITH_SNAPSHOT = (
-    *("postcopy-ram", "dirty-bitmaps", "postcopy-blocktime", "late-block-activate", "return-path", "multifd"),
-    *(
-        "pause-before-switchover",
-        "auto-converge",
-        "release-ram",
-        "rdma-pin-all",
-        "compress",
-        "xbzrle",
-        "x-colo",
-    ),
-    *("validate-uuid", "zero-copy-send"),
+_NOT_WITH_SNAPSHOT = tuple(
+    """
+    postcopy-ram dirty-bitmaps postcopy-blocktime late-block-activate return-path multifd
+    pause-before-switchover auto-converge release-ram rdma-pin-all compress xbzrle x-colo validate-uuid
+    zero-copy-send
+    """.split()
 )
 
 _PLAIN = "plain"

@@ -19,15 +19,18 @@ from qmon.notation.keyval import (
     split_options,
 )
 
-_SWITCHES = (
-    *("ipv4", "ipv6", "wait", "server", "delay", "nodelay", "telnet", "tn3270", "websocket", "mux"),
-    *("signal", "append", "logappend", "mouse", "clipboard", "abstract", "tight"),
+_SWITCHES = tuple(
+    """
+    ipv4 ipv6 wait server delay nodelay telnet tn3270 websocket mux signal append logappend mouse
+    clipboard abstract tight
+    """.split()
 )
 _NUMBERS = ("to", "reconnect", "width", "height", "cols", "rows", "debug")
 _SIZES = ("size",)
-_TEXTS = (
-    *("backend", "path", "host", "port", "fd", "localaddr", "localport"),
-    *("tls-creds", "tls-authz", "name", "chardev", "logfile"),
+_TEXTS = tuple(
+    """
+    backend path host port fd localaddr localport tls-creds tls-authz name chardev logfile
+    """.split()
 )
 
 

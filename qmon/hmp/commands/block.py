@@ -12,15 +12,18 @@ from qmon.hmp.commands.image_info import image_info_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 
-THROTTLE_LIMITS = (
-    *("bps", "bps_rd", "bps_wr", "bps_max", "bps_rd_max", "bps_wr_max"),
-    *("iops", "iops_rd", "iops_wr", "iops_max", "iops_rd_max", "iops_wr_max", "iops_size"),
+THROTTLE_LIMITS = tuple(
+    """
+    bps bps_rd bps_wr bps_max bps_rd_max bps_wr_max
+    iops iops_rd iops_wr iops_max iops_rd_max iops_wr_max iops_size
+    """.split()
 )
 
-BLOCK_FIGURES = (
-    *("rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations"),
-    *("wr_total_time_ns", "rd_total_time_ns", "flush_total_time_ns"),
-    *("rd_merged", "wr_merged", "idle_time_ns"),
+BLOCK_FIGURES = tuple(
+    """
+    rd_bytes wr_bytes rd_operations wr_operations flush_operations wr_total_time_ns rd_total_time_ns
+    flush_total_time_ns rd_merged wr_merged idle_time_ns
+    """.split()
 )
 
 

@@ -128,7 +128,13 @@ def _undebugged(problem: str) -> Callable[[Given, Medium, Outcome], None]:
 
 
 _READ_SYNTAX = "[-abCqv] [-P pattern [-s off] [-l len]] off len"
+_AIO_WRITE_SYNTAX = "[-Cfiquz] [-P pattern] off len [len..]"
+_WRITEV_SYNTAX = "[-Cfq] [-P pattern] off len [len..]"
 _WRITE_SYNTAX = "[-bcCfnquz] [-P pattern | -s source_file] off len"
+
+_NO_BREAK = _undebugged("Could not set breakpoint")
+_NO_REMOVE = _undebugged("Could not remove breakpoint {}")
+_NO_RESUME = _undebugged("Could not resume request")
 
 COMMANDS = (
     _Command("aio_flush", "", 0, 0, "", None, "wait for all requests", io.wait_for_all, counted=True),
@@ -144,15 +150,11 @@ COMMANDS = (
         counted=True,
     ),
     _Command(
-        *("aio_write", "", 2, None, "CfiP:quz", "[-Cfiquz] [-P pattern] off len [len..]", "write"),
-        io.write_vector,
-        writes=True,
-        counted=True,
+        "aio_write", "", 2, None, "CfiP:quz", _AIO_WRITE_SYNTAX, "write", io.write_vector, True, counted=True
     ),
     _Command("alloc", "a", 1, 2, "", "offset [count]", "tell how much is allocated", io.alloc),
     _Command(
-        *("break", "", 2, 2, "", "event tag", "stop a request at a breakpoint; no disk here does"),
-        _undebugged("Could not set breakpoint"),
+        "break", "", 2, 2, "", "event tag", "stop a request at a breakpoint; no disk here does", _NO_BREAK
     ),
     _Command(
         "discard",
@@ -172,19 +174,9 @@ COMMANDS = (
     _Command("map", "", 0, 0, "", "", "list what is allocated and what is not", io.map_),
     _Command("read", "r", 2, None, "bCl:pP:qs:v", _READ_SYNTAX, "read, compare and show", io.read),
     _Command("readv", "", 2, None, "CP:qv", "[-Cqv] [-P pattern] off len [len..]", "read", io.read_vector),
-    _Command(
-        *("remove_break", "", 1, 1, "", "tag", "take a breakpoint away"),
-        _undebugged("Could not remove breakpoint {}"),
-    ),
-    _Command(
-        *("resume", "", 1, 1, "", "tag", "let a request go on"),
-        _undebugged("Could not resume request"),
-    ),
+    _Command("remove_break", "", 1, 1, "", "tag", "take a breakpoint away", _NO_REMOVE),
+    _Command("resume", "", 1, 1, "", "tag", "let a request go on", _NO_RESUME),
     _Command("write", "w", 2, None, "bcCfnpP:qs:uz", _WRITE_SYNTAX, "write a pattern", io.write, True),
-    _Command(
-        *("writev", "", 2, None, "CfqP:", "[-Cfq] [-P pattern] off len [len..]", "write a pattern"),
-        io.write_vector,
-        writes=True,
-    ),
+    _Command("writev", "", 2, None, "CfqP:", _WRITEV_SYNTAX, "write a pattern", io.write_vector, True),
 )
 """Sorted by name."""

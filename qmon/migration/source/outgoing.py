@@ -93,7 +93,11 @@ class Source:
             is_limited=lambda: self.phase is Phase.ACTIVE,
         )
         self._switchover = Switchover(
-            *(self._drives, self._states, parameters, self._sender, self.progress),
+            self._drives,
+            self._states,
+            parameters,
+            self._sender,
+            self.progress,
             step=self._step,
             check=self._check,
             is_running=is_running,

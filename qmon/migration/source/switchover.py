@@ -215,7 +215,9 @@ class Switchover:
         progress.overdue += 1
         log.warning(
             "migration: the switchover took longer than %g s: guests continue (attempt %d of %d)",
-            *(self._seconds, progress.overdue, MAX_ATTEMPTS),
+            self._seconds,
+            progress.overdue,
+            MAX_ATTEMPTS,
         )
         if self.failure is not None and self._sender.link is not None:
             self._sender.link.abort()
