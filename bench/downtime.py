@@ -70,9 +70,19 @@ class Fio:
         for old in folder.glob("fio_*.log"):
             old.unlink()
         command = [
-            *("fio", "--name=job", "--ioengine=nbd", f"--uri={export}", "--rw=randwrite"),
-            *(f"--bs={BLOCK}", f"--iodepth={DEPTH}", f"--size={size}", "--time_based", "--runtime=600"),
-            *(f"--write_lat_log={self._prefix}", "--log_unix_epoch=1", "--output=/dev/null"),
+            "fio",
+            "--name=job",
+            "--ioengine=nbd",
+            f"--uri={export}",
+            "--rw=randwrite",
+            f"--bs={BLOCK}",
+            f"--iodepth={DEPTH}",
+            f"--size={size}",
+            "--time_based",
+            "--runtime=600",
+            f"--write_lat_log={self._prefix}",
+            "--log_unix_epoch=1",
+            "--output=/dev/null",
             *([f"--rate={rate}"] if rate else []),
         ]
         self._process = subprocess.Popen(

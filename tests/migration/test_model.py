@@ -102,7 +102,8 @@ BROKEN = {
         quick(
             replaced(
                 without(SOURCE, Action.RECORD_GONE),
-                *(Phase.PREPARED, Event.GO),
+                Phase.PREPARED,
+                Event.GO,
                 Row(Phase.GONE, (Action.SEND_GO, Action.RECORD_GONE)),
             )
         ),
@@ -164,7 +165,8 @@ BROKEN = {
         quick(
             replaced(
                 SOURCE,
-                *(Phase.SWITCHOVER, Event.PREPARED),
+                Phase.SWITCHOVER,
+                Event.PREPARED,
                 Row(Phase.COMPLETED, (Action.LET_GO, Action.RECORD_MOVED, Action.TURN_AWAY)),
             )
         ),
@@ -187,7 +189,8 @@ BROKEN = {
         quick(
             destination=replaced(
                 DESTINATION,
-                *(Phase.GONE, Event.RUNNING),
+                Phase.GONE,
+                Event.RUNNING,
                 Row(Phase.COMPLETED, (Action.SEND_RUNNING, Action.RUN)),
             )
         ),
@@ -197,7 +200,8 @@ BROKEN = {
         quick(
             destination=replaced(
                 DESTINATION,
-                *(Phase.ACTIVE, Event.FINISHED),
+                Phase.ACTIVE,
+                Event.FINISHED,
                 Row(Phase.COMPLETED, (Action.FLUSH, Action.RECORD_RUNNING, Action.RUN, Action.SEND_PREPARED)),
             )
         ),
@@ -245,7 +249,8 @@ BROKEN = {
         failing(
             destination=replaced(
                 without(DESTINATION, Action.RECORD_REFUSED, Phase.FAILED),
-                *(Phase.GONE, Event.REFUSED),
+                Phase.GONE,
+                Event.REFUSED,
                 Row(Phase.FAILED, (Action.SEND_REFUSED, Action.GIVE_UP, Action.RECORD_REFUSED)),
             )
         ),
@@ -259,7 +264,8 @@ BROKEN = {
         shared(
             replaced(
                 SOURCE,
-                *(Phase.GONE, Event.RUNNING),
+                Phase.GONE,
+                Event.RUNNING,
                 Row(Phase.COMPLETED, (Action.TURN_AWAY, Action.FORGET, Action.SEND_HEARD)),
             )
         ),

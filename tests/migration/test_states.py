@@ -19,10 +19,12 @@ from qmon.migration.states import (
     Table,
 )
 
-QMP_STATUS = {
-    *("none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused"),
-    *("postcopy-recover", "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug"),
-}
+QMP_STATUS = set(
+    """
+    none setup cancelling cancelled active postcopy-active postcopy-paused
+    postcopy-recover completed failed colo pre-switchover device wait-unplug
+    """.split()
+)
 BEFORE_GO = (Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED)
 TO_PREPARED = (Event.START, Event.AGREED, Event.CONVERGED, Event.PREPARED)
 ENDED = {phase for phase in Phase if not phase.is_under_way}

@@ -205,12 +205,10 @@ def test_tuning_of_a_drive_is_ignored_and_named() -> None:
     options = parse(["-drive", value, "-drive", "if=ide,media=cdrom"])
     assert [(drive.id, drive.limits) for drive in options.drives] == [("none0", {"bps-total": 1})]
     assert options.ignored == (
-        *(
-            "-drive cache",
-            "-drive aio",
-            "-drive discard",
-            "-drive detect-zeroes",
-        ),
+        "-drive cache",
+        "-drive aio",
+        "-drive discard",
+        "-drive detect-zeroes",
         "-drive media=cdrom without a file",
     )
 
@@ -235,7 +233,11 @@ def test_a_whole_line_is_read() -> None:
     assert options.ignored == ("-M", "-m", "-name process")
     drive = options.drives[0]
     assert (drive.id, drive.file, drive.format, drive.interface, drive.read_only) == (
-        *("d0", "d", "raw", "virtio", False),
+        "d0",
+        "d",
+        "raw",
+        "virtio",
+        False,
     )
 
 

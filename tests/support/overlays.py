@@ -51,8 +51,18 @@ class Host:
     def create(self, below: Path, below_format: str, cluster: int, compat: str) -> None:
         options = f"cluster_size={cluster},compat={compat}"
         run(
-            *("create", "-q", "-f", "qcow2", "-o", options, "-b", below.name, "-F", below_format),
-            *(self.image, self.size),
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            options,
+            "-b",
+            below.name,
+            "-F",
+            below_format,
+            self.image,
+            self.size,
         )
 
     def create_anew(self) -> None:

@@ -132,7 +132,10 @@ class Peer:
             *MACHINE,
             *drives(folder),
             *options,
-            *("-monitor", "unix:m,server,nowait", "-qmp", "unix:qmp,server,nowait"),
+            "-monitor",
+            "unix:m,server,nowait",
+            "-qmp",
+            "unix:qmp,server,nowait",
         ]
         self.start()
 

@@ -97,7 +97,11 @@ def draw(kind: str, seed: int) -> Scenario:
         kill = _draw_kill(chance, shared)
         bandwidth = chance.choice([16, 32, 64]) if kill.rule is None else chance.choice([0, 0, 32])
         return Scenario(
-            *(seed, kind, tuple(sizes), shared, bandwidth),
+            seed,
+            kind,
+            tuple(sizes),
+            shared,
+            bandwidth,
             kill=kill,
             disks=of,
             locked=locked,
@@ -109,7 +113,11 @@ def draw(kind: str, seed: int) -> Scenario:
     refuse = 2.0 if chance.random() < 0.1 else 0.0
     bandwidth = chance.choice([0, 0, 0, 32])
     return Scenario(
-        *(seed, kind, tuple(sizes), shared, bandwidth),
+        seed,
+        kind,
+        tuple(sizes),
+        shared,
+        bandwidth,
         rules=tuple(rules),
         refuse=refuse,
         disks=of,

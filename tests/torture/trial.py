@@ -260,7 +260,9 @@ class Trial:
         names = list(self._images[0])
         self._source = self._side("source", self._images[0])
         self._target = self._side(
-            *("target", self._images[1], ["-incoming", uri_of(port)]),
+            "target",
+            self._images[1],
+            ["-incoming", uri_of(port)],
             within=[] if scenario.locked else on_another_host(folder),
         )
         self._exports = [self._source.export_path, self._target.export_path]

@@ -112,9 +112,16 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
             await machine.registry.execute("object-add", {"qom-type": "secret", "id": "s0", "data": "x"})
             monitor = Monitor(machine.registry)
             lines = (
-                *("drive_del d", "nbd_server_remove d", "logfile d", "migrate -d -", "object_add sec"),
-                *("migrate_set_parameter downt", "migrate_set_parameter multifd-compression zl"),
-                *("migrate_set_capability pause", "object_del s", "info trace-events nbd_rec"),
+                "drive_del d",
+                "nbd_server_remove d",
+                "logfile d",
+                "migrate -d -",
+                "object_add sec",
+                "migrate_set_parameter downt",
+                "migrate_set_parameter multifd-compression zl",
+                "migrate_set_capability pause",
+                "object_del s",
+                "info trace-events nbd_rec",
             )
             found = {line: next(iter(await complete(monitor, line)), None) for line in lines}
             return {line: f"{each.text}: {each.meaning}" if each else "" for line, each in found.items()}

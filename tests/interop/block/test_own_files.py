@@ -99,8 +99,16 @@ def test_what_holds_a_conversation_is_its_owner_s_alone(lab: Lab) -> None:
     monitor = lab.folder / "other"
     qmon = lab.start(
         "one",
-        *("-D", str(log), "-chardev", f"file,id=f,path={file}", "-mon", "f"),
-        *("-chardev", f"socket,id=s,path={monitor},server=on,wait=off,logfile={chardev}", "-mon", "s"),
+        "-D",
+        str(log),
+        "-chardev",
+        f"file,id=f,path={file}",
+        "-mon",
+        "f",
+        "-chardev",
+        f"socket,id=s,path={monitor},server=on,wait=off,logfile={chardev}",
+        "-mon",
+        "s",
     )
     qmon.quietly(f"logfile {moved}")
     qmon.command(f"transcript {transcript}")

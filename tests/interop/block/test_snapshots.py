@@ -318,9 +318,14 @@ def test_the_name_of_an_overlay_is_taken_as_qemu_takes_it(tmp_path: Path) -> Non
     """What stands before a colon is a protocol, and no part of a file's name."""
     require("qemu-system-x86_64")
     lines = [
-        *("snapshot_blkdev d0 json:{}", "snapshot_blkdev d0 nosuch:overlay", "snapshot_blkdev d0 :overlay"),
-        *("snapshot_blkdev -n d0 nosuch:overlay", "snapshot_blkdev -n d0 file:nosuch"),
-        *("snapshot_blkdev d0 file:one.qcow2", "info block d0", "snapshot_blkdev d0 ./two:2.qcow2"),
+        "snapshot_blkdev d0 json:{}",
+        "snapshot_blkdev d0 nosuch:overlay",
+        "snapshot_blkdev d0 :overlay",
+        "snapshot_blkdev -n d0 nosuch:overlay",
+        "snapshot_blkdev -n d0 file:nosuch",
+        "snapshot_blkdev d0 file:one.qcow2",
+        "info block d0",
+        "snapshot_blkdev d0 ./two:2.qcow2",
     ]
     with TwoMonitors(tmp_path) as both:
         assert not (found := differing(both, lines)), told(found)

@@ -30,13 +30,37 @@ IGNORED = [
     bytes([code]) for code in (0, 2, 3, 6, 7, 11, 15, *range(17, 21), 22, *range(24, 27), *range(28, 32))
 ]
 KEYS = [
-    *(b"\x01", b"\x04", b"\x05", b"\x08", b"\x0c", b"\x17", b"\x7f", b"\x9b", b"\r", b"\n"),
+    b"\x01",
+    b"\x04",
+    b"\x05",
+    b"\x08",
+    b"\x0c",
+    b"\x17",
+    b"\x7f",
+    b"\x9b",
+    b"\r",
+    b"\n",
     *(b"\x1b[" + end for end in (b"A", b"B", b"C", b"D", b"E", b"F", b"H")),
-    *(b"\x1b[1~", b"\x1b[3~", b"\x1b[4~", b"\x1b[7~", b"\x1b[1;5C", b"\x1bOF", b"\x1bOH", b"\x1bOA"),
-    *(b"\x1b", b"[", b"O", b"~", b" ", b" "),
+    b"\x1b[1~",
+    b"\x1b[3~",
+    b"\x1b[4~",
+    b"\x1b[7~",
+    b"\x1b[1;5C",
+    b"\x1bOF",
+    b"\x1bOH",
+    b"\x1bOA",
+    b"\x1b",
+    b"[",
+    b"O",
+    b"~",
+    b" ",
+    b" ",
 ]
 LINES = [
-    *(b"print 1\r", b"stop\r", b"info history\r", b"nothing  at all\r"),
+    b"print 1\r",
+    b"stop\r",
+    b"info history\r",
+    b"nothing  at all\r",
     *(NEW_LINE + begun + b"\t" for begun in (b"info st", b"nbd_server_", b"ringbuf_r", b"chardev-", b"zz")),
 ]
 

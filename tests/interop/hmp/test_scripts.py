@@ -56,7 +56,16 @@ def test_lines_and_files_run_in_the_order_of_the_command_line(tmp_path: Path) ->
     (tmp_path / "two.hmp").write_text("print/d 2\n")
     done = run(
         tmp_path,
-        *("-c", "print/d 1", "-script", "two.hmp", "-c", "print/d 3", "-script", "-", "-c", "print/d 5"),
+        "-c",
+        "print/d 1",
+        "-script",
+        "two.hmp",
+        "-c",
+        "print/d 3",
+        "-script",
+        "-",
+        "-c",
+        "print/d 5",
         stdin="print/d 4\n",
     )
     assert said(done) == (0, ["1", "2", "3", "4", "5"], [])
@@ -246,7 +255,13 @@ def test_yes_is_said_to_the_end_of_a_migration(lab: Lab) -> None:
     done = run(
         lab.folder,
         *drive(filled(lab.folder / "a", 8 * MIB)),
-        *("-y", "-c", limit, "-c", f"migrate -d blk {uri}", "-c", "quit"),
+        "-y",
+        "-c",
+        limit,
+        "-c",
+        f"migrate -d blk {uri}",
+        "-c",
+        "quit",
     )
     assert said(done) == (0, [], [])
 

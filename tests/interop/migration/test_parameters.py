@@ -26,11 +26,19 @@ DEFAULTS = {row.name: row.default for row in PARAMETERS if not row.later and row
 ALL_OFF = {"capabilities": [{"capability": name, "state": False} for name in SWITCHES]}
 LISTINGS = ["info migrate_parameters", "info migrate_capabilities"]
 
-EDGES = (
-    *(0, 1, 2, 9, 10, 20, 50, 99, 100, 101, 128, 255, 256, 1000, 1001, 4095, 4096, 10_000, 10_001, 65_536),
-    *(100_000, 100_001, 2_000_000, 2_000_001),
-    *(1 << 31, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, -1, -5),
-)
+EDGES = [
+    int(each)
+    for each in """
+    0 1 2 9 10 20 50 99 100 101 128 255 256 1000 1001 4095 4096 10000 10001 65536
+    100000 100001 2000000 2000001
+    """.split()
+]
+EDGES += [1 << 31, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1 << 64, -1, -5]
+ODD_WORDS = """
+    on off yes no true y n On maybe none zlib zstd None inf nan 1e3 1.5e3 .5k 1. 1.k 0x 0x10 0X1F 0x1k
+    0x1.8k 00x10 010 08 +5 +-5 --5 -0 -18446744073709551615 tls0
+""".split()
+ODD_WORDS += ["", " 5", "5 ", " +0x5k"]
 """Where a range of some parameter begins or ends."""
 
 edges = st.sampled_from(EDGES)
@@ -38,27 +46,7 @@ words = st.one_of(
     edges.map(str),
     st.builds("{}{}".format, edges, st.sampled_from("bkKmMgGtTpPeEzZ.")),
     st.builds("{}.{}{}".format, edges, st.integers(0, 99_999), st.sampled_from(["", *"bkKMGTPe"])),
-    st.sampled_from(
-        [
-            *("on", "off", "yes", "no", "true", "y", "n", "On", "maybe", "", "none", "zlib", "zstd", "None"),
-            *(
-                "inf",
-                "nan",
-                "1e3",
-                "1.5e3",
-                ".5k",
-                "1.",
-                "1.k",
-                "0x",
-                "0x10",
-                "0X1F",
-                "0x1k",
-                "0x1.8k",
-                "00x10",
-            ),
-            *("010", "08", "+5", "+-5", "--5", " 5", "5 ", " +0x5k", "-0", "-18446744073709551615", "tls0"),
-        ]
-    ),
+    st.sampled_from(ODD_WORDS),
     st.text(st.sampled_from("0123456789xXabfkKmMeEbB.+- "), max_size=8),
 )
 names = st.one_of(

@@ -168,7 +168,12 @@ def test_an_answer_out_of_turn_before_the_agreement_ends_the_migration(lab: Lab,
 @pytest.mark.parametrize(
     "kind",
     [
-        *(Type.AGREED, Type.ZEROS, Type.BUSY, Type.FLUSHED, Type.PREPARED, Type.RUNNING),
+        Type.AGREED,
+        Type.ZEROS,
+        Type.BUSY,
+        Type.FLUSHED,
+        Type.PREPARED,
+        Type.RUNNING,
         Type.UNKNOWN,
     ],
     ids=lambda kind: kind.name,

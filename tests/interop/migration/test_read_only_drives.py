@@ -168,7 +168,8 @@ def test_a_copy_that_broke_off_is_made_again_and_by_no_other_process(lab: Lab) -
         "again",
         *drive(lab.folder / "arrived.img"),
         *drive(there, "cd0", readonly="on"),
-        *("-incoming", uri),
+        "-incoming",
+        uri,
     )
     resource.prlimit(target.process.pid, resource.RLIMIT_FSIZE, (MIB, unlimited[1]))
     source.quietly(f"migrate -d blk {uri}")

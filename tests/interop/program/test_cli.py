@@ -206,8 +206,14 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     monitor, qmp, incoming, nbd, pid = paths
     process = start(
         *drive(blank(tmp_path / "disk.img", MIB)),
-        *("-monitor", f"unix:{monitor},server,nowait", "-qmp", f"unix:{qmp},server=on,wait=off"),
-        *("-incoming", f"unix:{incoming}", "-pidfile", str(pid)),
+        "-monitor",
+        f"unix:{monitor},server,nowait",
+        "-qmp",
+        f"unix:{qmp},server=on,wait=off",
+        "-incoming",
+        f"unix:{incoming}",
+        "-pidfile",
+        str(pid),
     )
     try:
         with HmpClient(monitor) as talk:

@@ -90,8 +90,10 @@ class TestKinds:
         tcp, telnet = free_port(), free_port()
         lab.start(
             "one",
-            *("-monitor", f"tcp:127.0.0.1:{tcp},server,nowait"),
-            *("-monitor", f"telnet:127.0.0.1:{telnet},server=on,wait=off"),
+            "-monitor",
+            f"tcp:127.0.0.1:{tcp},server,nowait",
+            "-monitor",
+            f"telnet:127.0.0.1:{telnet},server=on,wait=off",
         )
         addresses: list[Path | tuple[str, int]] = [
             lab.folder / "one.sock",
@@ -131,8 +133,12 @@ class TestKinds:
             port = tcp.getsockname()[1]
             lab.launch(
                 "one",
-                *("-monitor", f"tcp:127.0.0.1:{port},reconnect=1"),
-                *("-chardev", f"socket,id=c,path={tmp_path / 'there'}", "-mon", "c"),
+                "-monitor",
+                f"tcp:127.0.0.1:{port},reconnect=1",
+                "-chardev",
+                f"socket,id=c,path={tmp_path / 'there'}",
+                "-mon",
+                "c",
             )
             for listener in (tcp, unix, tcp):
                 client, _ = listener.accept()
@@ -177,9 +183,12 @@ class TestKinds:
         port, other = free_port(), free_port()
         lab.start(
             "one",
-            *("-qmp", f"tcp:127.0.0.1:{port},server,nowait"),
-            *("-chardev", f"socket,id=c,host=127.0.0.1,port={other},server=on,wait=off"),
-            *("-mon", "chardev=c,mode=control,pretty=on"),
+            "-qmp",
+            f"tcp:127.0.0.1:{port},server,nowait",
+            "-chardev",
+            f"socket,id=c,host=127.0.0.1,port={other},server=on,wait=off",
+            "-mon",
+            "chardev=c,mode=control,pretty=on",
         )
         for each, lines in ((port, 1), (port, 1), (other, 13)):
             client = connected(("127.0.0.1", each))

@@ -57,7 +57,8 @@ class Both:
             [
                 *QEMU_7,
                 *MACHINE,
-                *("-qmp", f"unix:{path},server,nowait"),
+                "-qmp",
+                f"unix:{path},server,nowait",
                 *drives["qemu"],
                 *options,
             ],

@@ -158,7 +158,11 @@ class TestCourse:
             assert locked_bytes(street.folder / "a.img") == set()
             assert locked_bytes(street.folder / "b.img") == {100, 101, 201}
             assert source.told == ["setup", "active", "device", "STOP", "completed"] or source.told == [
-                *("setup", "active", "STOP", "device", "completed")
+                "setup",
+                "active",
+                "STOP",
+                "device",
+                "completed",
             ]
             assert target.told[0] == "setup"
             assert target.told[-2:] in (["completed", "RESUME"], ["RESUME", "completed"])

@@ -133,7 +133,8 @@ class TestRoundTrip:
         assert [item[0] for item in items] == [
             Kind.END,
             *(2 * [Kind.FINISH, Kind.END, Kind.BACK, Kind.ZERO, Kind.END]),
-            *(Kind.FINISH, Kind.END),
+            Kind.FINISH,
+            Kind.END,
         ]
         assert items[-2][5][:16] == struct.pack(">QQ", *expected)
 
