@@ -12,6 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from time import monotonic_ns
 
@@ -54,18 +55,25 @@ A longer request is served piece by piece, so that a client that stops reading o
 memory. 1 MiB reads in pieces of 128 KiB were as fast as whole, in pieces of 64 KiB 0.75 times as fast.
 """
 
-SLACK = 16 << 10
-"""Room in the buffers besides the data, for headers and small requests and replies."""
-
 LARGE_BUFFERS = Budget(64 << 20)
 """Limit of the large buffers of all connections. When it is used up, further clients get small ones."""
 
-MAX_EXTENTS = 4096
-"""The most extents that one BLOCK_STATUS reply covers; the client asks again for the rest."""
 
-LINGER_SECONDS = 0.25
-LINGER_TOTAL_SECONDS = 2.0
-"""After a disk has moved, how long its connection waits for a next request, and in all, to refuse them."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection takes at most, in bytes, extents and seconds."""
+
+    slack: int = 16 << 10
+    """What the buffers for requests and for replies have room for besides a piece."""
+    extents: int = 4096
+    """What one BLOCK_STATUS looks at; for what is behind them the client asks again."""
+    handshake_seconds: float = 10.0
+    linger_seconds: float = 0.25
+    linger_total_seconds: float = 2.0
+    """How long a connection whose disk has moved waits for one more request to refuse, and for all."""
+
+
+LIMITS = Limits()
 
 _HEADER = REQUEST.size
 _ESHUTDOWN = int(Error.ESHUTDOWN)
@@ -76,16 +84,18 @@ _STATUS: Mapping[Kind, int] = {
 }
 
 
-def serve(sock: socket.socket, agreement: Agreement) -> None:
-    """Serve a client from the end of its handshake until it disconnects. Raises as ``Connection.run``."""
-    with LARGE_BUFFERS.borrow(2 * (LARGE_PIECE + SLACK)) as is_large:
-        Connection(sock, agreement, LARGE_PIECE if is_large else SMALL_PIECE).run()
+def serve(sock: socket.socket, agreement: Agreement, limits: Limits) -> None:
+    """Serve a client from the end of its handshake until it leaves: ``Connection.run``."""
+    with LARGE_BUFFERS.borrow(2 * (LARGE_PIECE + limits.slack)) as is_large:
+        Connection(sock, agreement, LARGE_PIECE if is_large else SMALL_PIECE, limits).run()
 
 
 class Connection:
     """Serves one client; its thread calls ``run``. ``piece``: bytes of a request's data held at once."""
 
-    def __init__(self, sock: socket.socket, agreement: Agreement, piece: int) -> None:
+    def __init__(
+        self, sock: socket.socket, agreement: Agreement, piece: int, limits: Limits = LIMITS
+    ) -> None:
         export = agreement.export
         self._name = export.name
         self._socket = sock
@@ -95,10 +105,11 @@ class Connection:
         self._failures = Failures(export, self._counters)
         self._refusal = Rules(agreement).refusal
         self._piece = piece
-        self._requests = allocate(piece + SLACK)
+        self._limits = limits
+        self._requests = allocate(piece + limits.slack)
         self._start, self._end = 0, len(agreement.rest)
         self._requests[: self._end] = agreement.rest
-        self._replies = Replies(piece + SLACK, structured=agreement.structured)
+        self._replies = Replies(piece + limits.slack, structured=agreement.structured)
         self._unflushed: list[int] = []
         self._linger_until: float | None = None
         self._poll = select.poll()
@@ -156,7 +167,7 @@ class Connection:
             left = self._linger_until - time.monotonic()
             if left <= 0:
                 return False
-            self._socket.settimeout(min(left, LINGER_SECONDS))
+            self._socket.settimeout(min(left, self._limits.linger_seconds))
         try:
             received = self._socket.recv_into(self._requests[end:])
         except TimeoutError:
@@ -174,7 +185,7 @@ class Connection:
         try:
             self._gate.enter(self._gone)
         except GateShutError:
-            self._linger_until = time.monotonic() + LINGER_TOTAL_SECONDS
+            self._linger_until = time.monotonic() + self._limits.linger_total_seconds
             return None
         try:
             return self._disk.node
@@ -274,7 +285,7 @@ class Connection:
         """Return one or more pairs (length, status) from ``offset`` on. Raises OSError."""
         only_one = bool(flags & REQ_ONE)
         found: list[tuple[int, int]] = []
-        most = min(MAX_EXTENTS, self._replies.room // 8)
+        most = min(self._limits.extents, self._replies.room // 8)
         for extent in islice(visible_extents(node, offset, length), most):
             span, status = extent.length, _STATUS[extent.kind]
             if found and found[-1][1] == status:

@@ -26,7 +26,6 @@ __all__ = ["ClientInfo", "Disk", "Export", "NbdServer"]
 
 log = logging.getLogger("qmon.nbd")
 
-HANDSHAKE_SECONDS = 10.0
 UNIX_SEND_BUFFER = 1 << 20
 """1 MiB reads were up to twice as fast as with Linux's default of 208 KiB. TCP adapts its buffers itself."""
 _HANDSHAKE_PIECE = 4096
@@ -88,6 +87,7 @@ class NbdServer:
         listener: socket.socket,
         max_connections: int = 0,
         on_change: Callable[[], None] | None = None,
+        limits: connection.Limits = connection.LIMITS,
     ) -> None:
         """``max_connections`` 0 means no limit; clients above it wait until one disconnects, as in QEMU.
 
@@ -96,6 +96,7 @@ class NbdServer:
         self._listener = listener
         self._max_connections = max_connections
         self._on_change = on_change or (lambda: None)
+        self._limits = limits
         self._changed = threading.Condition()
         self._exports: Mapping[str, Export] = MappingProxyType({})
         self._clients: set[_Client] = set()
@@ -256,7 +257,7 @@ class NbdServer:
             _tune(client.socket)
             agreement = self._shake_hands(client)
             if agreement is not None:
-                connection.serve(client.socket, agreement)
+                connection.serve(client.socket, agreement, self._limits)
         except ProtocolError as error:
             log.warning("NBD client %s was disconnected: %s", client.peer, error)
         except (OSError, MemoryError) as error:
@@ -277,12 +278,13 @@ class NbdServer:
     def _shake_hands(self, client: _Client) -> Agreement | None:
         """Do the handshake; return None if the client disconnected. Raises TimeoutError or ProtocolError."""
         handshake = Handshake(self.exports)
-        deadline = time.monotonic() + HANDSHAKE_SECONDS
+        seconds = self._limits.handshake_seconds
+        deadline = time.monotonic() + seconds
         reply = handshake.greeting()
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(errno.ETIMEDOUT, f"no export chosen within {HANDSHAKE_SECONDS:.0f} s")
+                raise TimeoutError(errno.ETIMEDOUT, f"no export chosen within {seconds:.0f} s")
             client.socket.settimeout(left)
             client.socket.sendall(reply)
             if handshake.finished:

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.nbd import connection
-from qmon.nbd.connection import Connection
+from qmon.nbd.connection import LARGE_PIECE, LIMITS, SMALL_PIECE, Connection, Limits
 from qmon.nbd.constants import (
     DATA_CHUNK,
     MAX_PAYLOAD,
@@ -44,7 +43,8 @@ def connected(
     allocation: bool = False,
     writable: bool = True,
     rest: bytes = b"",
-    piece: int = connection.LARGE_PIECE,
+    piece: int = LARGE_PIECE,
+    limits: Limits = LIMITS,
 ) -> Iterator[NbdClient]:
     """A client in the transmission phase; at the end the server's thread must have come to its end."""
     ours, theirs = socket.socketpair()
@@ -53,7 +53,7 @@ def connected(
 
     def run() -> None:
         try:
-            Connection(theirs, agreement, piece).run()
+            Connection(theirs, agreement, piece, limits).run()
         except (ProtocolError, OSError) as error:
             problems.append(error)
         finally:
@@ -71,10 +71,8 @@ def connected(
 TINY_PIECE = 1024
 
 
-@pytest.fixture
-def small_slack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tiny piece, buffers so small that long writes, large reads and moved remains are common."""
-    monkeypatch.setattr(connection, "SLACK", 512)
+SMALL_SLACK = Limits(slack=512)
+"""With a tiny piece, buffers so small that long writes, large reads and moved remains are common."""
 
 
 # A model of what the protocol's document asks for, over a bytearray
@@ -137,7 +135,6 @@ REQUESTS = st.builds(
 )
 
 
-@pytest.mark.usefixtures("small_slack")
 @pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
 @given(data=st.data(), asked=st.lists(REQUESTS, max_size=30), writable=st.sampled_from([True, True, False]))
 @settings(max_examples=150, deadline=None)
@@ -155,7 +152,9 @@ def test_pipelined_requests_split_anywhere_do_what_the_model_does(
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent)), max_size=12)))
     early = data.draw(st.integers(0, min(len(sent), 200)))
     rest = sent[:early]
-    with connected(disk, structured=structured, writable=writable, rest=rest, piece=TINY_PIECE) as client:
+    with connected(
+        disk, structured=structured, writable=writable, rest=rest, piece=TINY_PIECE, limits=SMALL_SLACK
+    ) as client:
 
         def send() -> None:
             for start, end in zip([early, *cuts], [*cuts, len(sent)], strict=True):
@@ -178,7 +177,7 @@ def test_pipelined_requests_split_anywhere_do_what_the_model_does(
     assert disk.memory.calls["flush"] <= sum(map(bool, durable))
 
 
-@pytest.mark.parametrize("piece", [connection.LARGE_PIECE, connection.SMALL_PIECE], ids=["large", "small"])
+@pytest.mark.parametrize("piece", [LARGE_PIECE, SMALL_PIECE], ids=["large", "small"])
 @pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
 def test_the_largest_requests_go_both_ways(structured: bool, piece: int) -> None:
     disk = MemoryDisk(MAX_PAYLOAD + 512)
@@ -276,7 +275,7 @@ def test_a_long_read_that_fails_anywhere_is_told_and_the_next_request_served(
 ) -> None:
     disk = MemoryDisk()
     disk.memory = _BadSector(512 << 10, bad)
-    with connected(disk, structured=structured, piece=connection.SMALL_PIECE) as client:
+    with connected(disk, structured=structured, piece=SMALL_PIECE) as client:
         flags = flags if structured else 0
         client.send(request(Command.READ, 0, disk.memory.size, flags=flags, cookie=7))
         told = client.reply()
@@ -289,7 +288,7 @@ def test_a_long_read_that_fails_anywhere_is_told_and_the_next_request_served(
 def test_a_read_that_fails_behind_the_beginning_of_its_reply_ends_the_connection() -> None:
     disk = MemoryDisk()
     disk.memory = _BadSector(512 << 10, 300 << 10, good_reads=1)
-    with connected(disk, piece=connection.SMALL_PIECE) as client:
+    with connected(disk, piece=SMALL_PIECE) as client:
         client.send(request(Command.READ, 0, disk.memory.size))
         with pytest.raises(ConnectionError):
             client.reply(disk.memory.size)
@@ -298,7 +297,7 @@ def test_a_read_that_fails_behind_the_beginning_of_its_reply_ends_the_connection
 def test_a_long_read_that_may_not_be_divided_is_one_chunk() -> None:
     disk = MemoryDisk()
     disk.memory.data[:] = os.urandom(disk.memory.size)
-    with connected(disk, structured=True, piece=connection.SMALL_PIECE) as client:
+    with connected(disk, structured=True, piece=SMALL_PIECE) as client:
         client.send(request(Command.READ, 0, disk.memory.size, flags=DF))
         magic, flags, kind, _, length, offset = DATA_CHUNK.unpack(client.receive(DATA_CHUNK.size))
         assert (magic, flags, kind) == (STRUCTURED_REPLY_MAGIC, REPLY_FLAG_DONE, ReplyType.OFFSET_DATA)
@@ -309,7 +308,7 @@ def test_a_long_read_that_may_not_be_divided_is_one_chunk() -> None:
 @pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
 def test_a_long_read_holds_no_gate_while_its_client_does_not_read(structured: bool) -> None:
     disk = MemoryDisk(32 << 20)
-    with connected(disk, structured=structured, piece=connection.SMALL_PIECE) as client:
+    with connected(disk, structured=structured, piece=SMALL_PIECE) as client:
         client.send(request(Command.READ, 0, disk.memory.size))
         time.sleep(0.2)
         assert disk.gate.close("stopped", timeout=5)
@@ -319,7 +318,7 @@ def test_a_long_read_holds_no_gate_while_its_client_does_not_read(structured: bo
 
 def test_a_long_read_of_a_disk_that_moves_meanwhile_is_turned_away() -> None:
     disk = MemoryDisk(32 << 20)
-    with connected(disk, structured=True, piece=connection.SMALL_PIECE) as client:
+    with connected(disk, structured=True, piece=SMALL_PIECE) as client:
         client.send(request(Command.READ, 0, disk.memory.size))
         time.sleep(0.2)
         assert disk.gate.close("stopped", timeout=5)
@@ -361,13 +360,12 @@ def test_block_status_joins_extents_and_tells_zeros_from_data() -> None:
         assert client.ask(Command.BLOCK_STATUS, 0, 512).error == Error.EIO
 
 
-def test_block_status_of_a_checkered_disk_is_bounded_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MAX_EXTENTS", 8)
+def test_block_status_of_a_checkered_disk_is_bounded_and_goes_on() -> None:
     disk = MemoryDisk(16 << 10)
     for sector in range(0, 32, 2):
         disk.memory.data[sector * 512] = 1
     found: list[tuple[int, int]] = []
-    with connected(disk, structured=True, allocation=True) as client:
+    with connected(disk, structured=True, allocation=True, limits=Limits(extents=8)) as client:
         while (done := sum(length for length, _ in found)) < disk.memory.size:
             extents = client.ask(Command.BLOCK_STATUS, done, disk.memory.size - done).extents
             assert len(extents) == 8
