@@ -57,8 +57,12 @@ class JsonFramer:
     is refused as a whole, up to the end of its line.
     """
 
-    def __init__(self, budget: Budget = BUDGET) -> None:
+    def __init__(
+        self, budget: Budget = BUDGET, max_size: int = MAX_TOKEN_SIZE, max_count: int = MAX_TOKEN_COUNT
+    ) -> None:
         self._budget = budget
+        self._max_size = max_size
+        self._max_count = max_count
         self._taken = 0
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
         self._text = ""
@@ -280,9 +284,9 @@ class JsonFramer:
         self._size += size
         if self._builder is None:
             return
-        if self._size > MAX_TOKEN_SIZE:
+        if self._size > self._max_size:
             raise _LimitError("JSON token size limit exceeded")
-        if self._tokens > MAX_TOKEN_COUNT:
+        if self._tokens > self._max_count:
             raise _LimitError("JSON token count limit exceeded")
         if self._depth > MAX_NESTING:
             raise _LimitError("JSON nesting depth limit exceeded")

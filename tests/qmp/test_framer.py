@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from qmon.errors import CommandError
 from qmon.host.budget import Budget
-from qmon.qmp import framer
-from qmon.qmp.framer import MAX_NESTING, JsonFramer
+from qmon.qmp.framer import MAX_NESTING, MAX_TOKEN_COUNT, MAX_TOKEN_SIZE, JsonFramer
 
 texts = st.text(st.characters(codec="utf-8") | st.sampled_from('{}[]"\\\n\t'), max_size=12)
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
@@ -28,9 +27,9 @@ spaces = st.text(" \t\r\n", max_size=3)
 PARSE_ERROR = "JSON parse error, invalid syntax"
 
 
-def frame(*pieces: bytes) -> list[Any]:
+def frame(*pieces: bytes, max_size: int = MAX_TOKEN_SIZE, max_count: int = MAX_TOKEN_COUNT) -> list[Any]:
     """What comes out; an error as its text."""
-    reader = JsonFramer()
+    reader = JsonFramer(max_size=max_size, max_count=max_count)
     return [
         str(item) if isinstance(item, CommandError) else item
         for piece in pieces
@@ -149,31 +148,27 @@ def test_nesting_has_an_end() -> None:
         (b"[", b"10,", b"1]"),
     ],
 )
-def test_a_message_has_a_largest_size_and_is_refused_once(
-    monkeypatch: pytest.MonkeyPatch, begun: bytes, more: bytes, end: bytes
-) -> None:
-    monkeypatch.setattr(framer, "MAX_TOKEN_SIZE", 1000)
-    assert frame(begun, more * 100, end)[0] is not None
+def test_a_message_has_a_largest_size_and_is_refused_once(begun: bytes, more: bytes, end: bytes) -> None:
+    assert frame(begun, more * 100, end, max_size=1000)[0] is not None
     sent = begun, *[more] * 1000
-    assert frame(*sent) == ["JSON token size limit exceeded"]
-    assert frame(*sent, end, b"{}") == ["JSON token size limit exceeded", {}]
-    assert frame(*sent, b"\xff", b"{}") == ["JSON token size limit exceeded", {}]
+    assert frame(*sent, max_size=1000) == ["JSON token size limit exceeded"]
+    assert frame(*sent, end, b"{}", max_size=1000) == ["JSON token size limit exceeded", {}]
+    assert frame(*sent, b"\xff", b"{}", max_size=1000) == ["JSON token size limit exceeded", {}]
 
 
-def test_a_message_has_a_largest_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framer, "MAX_TOKEN_COUNT", 9)
+def test_a_message_has_a_largest_number_of_tokens() -> None:
     nine = b'{"a":[1,2]}'
-    assert frame(nine) == [{"a": [1, 2]}]
-    assert frame(b"[[],[],[]]{}") == ["JSON token count limit exceeded", {}]
-    assert frame(b"[1,2,3,4,", b"5]{}") == ["JSON token count limit exceeded", {}]
+    assert frame(nine, max_count=9) == [{"a": [1, 2]}]
+    assert frame(b"[[],[],[]]{}", max_count=9) == ["JSON token count limit exceeded", {}]
+    assert frame(b"[1,2,3,4,", b"5]{}", max_count=9) == ["JSON token count limit exceeded", {}]
 
 
-def test_wide_characters_count_as_what_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(framer, "MAX_TOKEN_SIZE", 1000)
-    assert frame(b'["' + b"x" * 900 + b'"]') == [["x" * 900]]
+def test_wide_characters_count_as_what_they_take() -> None:
+    assert frame(b'["' + b"x" * 900 + b'"]', max_size=1000) == [["x" * 900]]
     for wide in ("\u0416", "\U0001f600"):
         for text in (json.dumps([wide + "x" * 900]), json.dumps(["x" * 900 + wide], ensure_ascii=False)):
-            assert frame(*(text[at : at + 7].encode() for at in range(0, len(text), 7)), b"{}") == [
+            pieces = [text[at : at + 7].encode() for at in range(0, len(text), 7)]
+            assert frame(*pieces, b"{}", max_size=1000) == [
                 "JSON token size limit exceeded",
                 {},
             ]

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.chardev import stream as stream_module
 from qmon.chardev.ringbuf import RingbufChardev
-from qmon.chardev.stream import Stream
+from qmon.chardev.stream import UNSENT_MAX, Stream
 from qmon.chardev.telnet import TelnetDecoder, encode
 from tests.support.house import House, Play, Street
 from tests.support.waiting import connected
@@ -179,11 +178,7 @@ def test_a_client_that_comes_while_the_server_ends_is_no_fault(play: Play, tmp_p
     play(scene)
 
 
-def test_who_reads_nothing_is_given_up_at_last(
-    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_module, "UNSENT_MAX", 1 << 20)
-
+def test_who_reads_nothing_is_given_up_at_last(play: Play, tmp_path: Path) -> None:
     async def scene(street: Street) -> None:
         house = await street.machine()
         await add(house, "c", "socket", addr=unix(tmp_path / "c"))
@@ -200,7 +195,7 @@ def test_who_reads_nothing_is_given_up_at_last(
         house.machine.chardevs.get("c").attach(serve)
         with connected(tmp_path / "c"):
             await asyncio.wait_for(ended.wait(), 10)
-        assert 1 << 20 < written < 4 << 20
+        assert UNSENT_MAX < written < UNSENT_MAX + (4 << 20)
 
     play(scene)
 
