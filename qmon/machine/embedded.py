@@ -33,6 +33,7 @@ from qmon.machine.restart import find_record
 from qmon.machine.runstate import RunState
 from qmon.machine.user_object import UserObject
 from qmon.migration.journal import Journal, JournalError
+from qmon.migration.patience import PATIENCE, Patience
 from qmon.migration.phases import Stand
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.registry import Registry
@@ -54,6 +55,7 @@ class EmbeddedMachine:
         paused: bool = False,
         state_folder: Path,
         log: Log | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         """``state_folder`` is where the records of migrations are kept; ``log`` is the process's."""
         self._machine = Machine(name=name, uuid=uuid)
@@ -62,7 +64,11 @@ class EmbeddedMachine:
         self._exports = ExportCommands(self._machine)
         self._journal = Journal(state_folder)
         self._migration = MigrationCommands(
-            self._machine, self._exports, self._journal, may_come_in=incoming is not None
+            self._machine,
+            self._exports,
+            self._journal,
+            may_come_in=incoming is not None,
+            patience=patience,
         )
         self._records_folder = state_folder / "migration"
         self._descriptors = DescriptorCommands()

@@ -13,6 +13,8 @@ import pytest
 from qmon.errors import CommandError
 from qmon.host.paths import state_folder
 from qmon.machine.embedded import EmbeddedMachine
+from qmon.migration.patience import PATIENCE as ORDINARY
+from qmon.migration.patience import Patience
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.target import Event
 from tests.support.nbd_client import NbdClient
@@ -100,15 +102,16 @@ class Street:
         house.events.clear()
         return house
 
-    async def one(self) -> House:
+    async def one(self, **options: Any) -> House:
         """A running machine with the drive d0 on d0.img."""
-        return await self.machine(self.settings(self.image("d0.img")))
+        return await self.machine(self.settings(self.image("d0.img")), **options)
 
-    async def pair(self, **options: Any) -> tuple[House, House, str]:
-        """A machine with a disk of data, one that waits for it, and the way there."""
+    async def pair(self, patience: Patience = ORDINARY, **options: Any) -> tuple[House, House, str]:
+        """A machine with a disk of data, one that waits for it with ``options``, and the way there."""
         uri = f"unix:{self.folder}/in"
-        source = await self.machine(self.settings(self.image("a.img", b"data" * 1024)))
-        target = await self.machine(self.settings(self.image("b.img")), incoming=uri, **options)
+        there, here = self.settings(self.image("b.img")), self.settings(self.image("a.img", b"data" * 1024))
+        source = await self.machine(here, patience=patience)
+        target = await self.machine(there, incoming=uri, patience=patience, **options)
         return source, target, uri
 
     def guest(self, path: Path, drive: str = "d0") -> NbdClient:

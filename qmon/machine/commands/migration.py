@@ -23,6 +23,7 @@ from qmon.machine.stays_behind import stays_behind
 from qmon.migration.destination.incoming import Incoming
 from qmon.migration.drive import GATE_REASON
 from qmon.migration.journal import Entry, Journal
+from qmon.migration.patience import Patience
 from qmon.migration.phases import Phase, Role, Stand
 from qmon.migration.source.outgoing import Source
 from qmon.migration.states import Event
@@ -46,13 +47,20 @@ class MigrationCommands:
     """At most one migration out of this machine, and one into it."""
 
     def __init__(
-        self, machine: Machine, exports: ExportCommands, journal: Journal, *, may_come_in: bool
+        self,
+        machine: Machine,
+        exports: ExportCommands,
+        journal: Journal,
+        *,
+        may_come_in: bool,
+        patience: Patience,
     ) -> None:
         """``may_come_in`` is whether -incoming was given."""
         self._machine = machine
         self._journal = journal
         self._exports = exports
         self._may_come_in = may_come_in
+        self._patience = patience
         self._resume = False
         # The phases as the loop has heard of them: with the run state, and not before.
         self._source_phase = Phase.NONE
@@ -137,6 +145,7 @@ class MigrationCommands:
             uuid=self._uuid if self.settings.capabilities["validate-uuid"] else None,
             empty=self._machine.empty_devices(),
             pause=self.settings.capabilities["pause-before-switchover"],
+            patience=self._patience,
         )
 
     @property
@@ -290,6 +299,7 @@ class MigrationCommands:
             entry=entry,
             uuid=self._uuid,
             empty=self._machine.empty_devices,
+            patience=self._patience,
         )
 
     def _start_machine(self, running: bool) -> None:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from qmon.errors import reason
 from qmon.host.threads import Shortage, start_thread
-from qmon.migration.destination.session import HELLO_TIMEOUT, NO_HELLO
+from qmon.migration.destination.session import no_hello
+from qmon.migration.patience import Patience
 from qmon.migration.wire import answers
 
 log = logging.getLogger("qmon.migration")
@@ -47,10 +48,13 @@ class Door:
     connection is closed.
     """
 
-    def __init__(self, listener: socket.socket, let_in: Callable[[socket.socket, str], bool]) -> None:
-        """Takes over the listener. Raises OSError if no thread can be started."""
+    def __init__(
+        self, listener: socket.socket, let_in: Callable[[socket.socket, str], bool], patience: Patience
+    ) -> None:
+        """The listener is the door's from now on. Raises OSError when there is no thread for it."""
         self._listener = listener
         self._let_in = let_in
+        self._patience = patience
         self._silent: dict[int, _Visitor] = {}
         """Connections that have sent nothing yet, by descriptor, oldest first."""
         self._closed = threading.Event()
@@ -98,7 +102,7 @@ class Door:
                 break
         for visitor in list(self._silent.values()):
             if visitor.deadline <= time.monotonic():
-                self._dismiss_oldest(NO_HELLO)
+                self._dismiss_oldest(no_hello(self._patience))
         if self._listener.fileno() in ready:
             self._accept()
 
@@ -115,7 +119,7 @@ class Door:
         if len(self._silent) >= MAX_SILENT:
             self._dismiss_oldest()
         name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local process"
-        self._silent[sock.fileno()] = _Visitor(sock, name, time.monotonic() + HELLO_TIMEOUT)
+        self._silent[sock.fileno()] = _Visitor(sock, name, time.monotonic() + self._patience.hello)
 
     def _hear(self, descriptor: int) -> bool:
         visitor = self._silent[descriptor]

@@ -17,6 +17,7 @@ from qmon.migration.destination.door import Door
 from qmon.migration.destination.session import Session, flushing_here, opening
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal
+from qmon.migration.patience import PATIENCE, Patience
 from qmon.migration.phases import RAN, Phase, Role, Stand
 from qmon.migration.progress import Progress
 from qmon.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
@@ -64,12 +65,14 @@ class Incoming:
         entry: Entry | None = None,
         uuid: UUID | None = None,
         empty: Callable[[], Collection[str]] = tuple,
+        patience: Patience = PATIENCE,
     ) -> None:
         """``entry`` is a journal record that was found at the start: of a prepared or refused migration.
 
         ``uuid`` is the machine's, None if it has none; ``empty`` returns the ids of drives without a medium.
         """
         self.uuid = uuid
+        self.patience = patience
         self._empty = empty
         self._drives = drives
         self._journal = journal
@@ -111,7 +114,7 @@ class Incoming:
 
     def listen(self, listener: socket.socket) -> None:
         """Begin to accept connections; returns at once. Raises OSError; then the listener is closed."""
-        self._door = Door(listener, self._let_in)
+        self._door = Door(listener, self._let_in, self.patience)
 
     def unlisten(self) -> None:
         """Stop accepting; existing connections stay. Blocks for a moment."""

@@ -22,6 +22,7 @@ from qmon.migration.compare import Seen, answer_question
 from qmon.migration.destination.read_only import must_travel
 from qmon.migration.destination.receiver import Receiver
 from qmon.migration.drive import MigratingDrive, flushing
+from qmon.migration.patience import Patience
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.wire import answers
 from qmon.migration.wire.offer import (
@@ -36,16 +37,11 @@ from qmon.migration.wire.stream import Go, Heard, Kind, Record, StreamError
 
 log = logging.getLogger("qmon.migration")
 
-HELLO_TIMEOUT = 10
-"""Seconds within which a connection must have sent a complete offer or question."""
 
-NO_HELLO = f"no migration was offered within {HELLO_TIMEOUT} s"
+def no_hello(patience: Patience) -> str:
+    """Why a connection is closed that has not said in time what it wants."""
+    return f"no migration was offered within {patience.hello:g} s"
 
-SILENCE_TIMEOUT = 60
-"""Seconds without data after which the source counts as lost. A slow source sends a little, often."""
-
-SIGN_SECONDS = 5.0
-"""How often the source is told that its offer is still being checked."""
 
 ANSWERED_TIMEOUT = 2
 """Seconds to wait for the source's confirmation of the final answer."""
@@ -85,6 +81,7 @@ class Reception(Protocol):
     """The part of ``Incoming`` that a session calls; see there."""
 
     leftovers: Leftovers
+    patience: Patience
 
     @property
     def drives(self) -> Sequence[MigratingDrive]:
@@ -135,6 +132,7 @@ class Session:
         if sock.family != socket.AF_UNIX:  # answers are small and must not be delayed
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._incoming = incoming
+        self._patience = incoming.patience
         self._sock = sock
         self._peer = peer
         self._receiver = Receiver(sock)
@@ -154,9 +152,9 @@ class Session:
         self._done = False
         """Whether the connection is finished or has failed; further data changes nothing."""
         self._may_hear = False
-        """Whether the source was told that this side runs, and may confirm it."""
-        self._deadline = time.monotonic() + HELLO_TIMEOUT
-        """The time by which the source must have sent its offer or question, or confirmed the answer."""
+        """Whether the source was told that this side runs, and may say that it has heard it."""
+        self._deadline = time.monotonic() + self._patience.hello
+        """By when a source must have said what it wants, or that it has heard the answer."""
         self.has_spoken = False
         """Whether a complete offer or question has arrived, so that this is a real source."""
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
@@ -188,7 +186,8 @@ class Session:
         try:
             self._receive()
         except TimeoutError:
-            self._fail(NO_HELLO if self._offer is None else f"no data for {SILENCE_TIMEOUT} s")
+            late = f"nothing came for {self._patience.silence} s"
+            self._fail(no_hello(self._patience) if self._offer is None else late)
         except (QmonError, MemoryError) as error:
             self._fail(reason(error))
         except OSError as error:  # errors of drives are QmonErrors
@@ -203,8 +202,8 @@ class Session:
     def _receive(self) -> None:
         while not self._done or self._may_hear:
             is_under_way = self._offer is not None and not self._done
-            patience = SILENCE_TIMEOUT if is_under_way else self._deadline - time.monotonic()
-            if patience <= 0:  # data may still trickle in
+            patience = self._patience.silence if is_under_way else self._deadline - time.monotonic()
+            if patience <= 0:  # something may come all the same, byte by byte
                 raise TimeoutError
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
@@ -264,8 +263,8 @@ class Session:
         )
         self._progress.remaining = self._progress.total
         self._incoming.agree()
-        # A source that does not read answers must not block this thread for ever.
-        timeout = struct.pack("ll", SILENCE_TIMEOUT, 0)
+        # A source that reads no answers must not hold this thread for ever.
+        timeout = struct.pack("ll", self._patience.silence, 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._has_overlays = any(drive.backing is not None for drive in offer.drives)
         if offer.mode is not Mode.SHARED:
@@ -310,7 +309,7 @@ class Session:
     def _show_life(self) -> None:
         """While the offer is checked: tell the source now and then that this side is alive."""
         now = time.monotonic()
-        if now - self._shown > SIGN_SECONDS:
+        if now - self._shown > self._patience.sign:
             self._shown = now
             self._sock.sendall(answers.encode(answers.Type.BUSY))
 

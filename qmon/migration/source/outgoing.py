@@ -15,6 +15,7 @@ from qmon.host.threads import start_thread
 from qmon.migration.drive import GATE_REASON, MigratingDrive, flushing
 from qmon.migration.journal import Entry, Journal
 from qmon.migration.parameters import Parameters
+from qmon.migration.patience import PATIENCE, Patience
 from qmon.migration.phases import Phase, Role, Stand
 from qmon.migration.progress import Progress
 from qmon.migration.source import agreement
@@ -63,6 +64,7 @@ class Source:
         uuid: UUID | None = None,
         empty: Sequence[str] = (),
         pause: bool = False,
+        patience: Patience = PATIENCE,
     ) -> None:
         """``entry`` is a journal record that was found at the start: the migration continues from its state.
 
@@ -76,6 +78,7 @@ class Source:
         self._parameters = parameters
         self._journal = journal
         self._uuid = uuid
+        self._patience = patience
         self._empty = tuple(empty)
         self._running = True if entry is None else entry.resume
         self._digest = 0 if entry is None else entry.digest
@@ -91,6 +94,7 @@ class Source:
             check=self._check,
             unsent=lambda: sum(copy.remaining for copy in self._copies),
             is_limited=lambda: self.phase is Phase.ACTIVE,
+            sign_seconds=patience.sign,
         )
         self._switchover = Switchover(
             self._drives,
@@ -102,6 +106,7 @@ class Source:
             check=self._check,
             is_running=is_running,
             pause=pause,
+            margin_seconds=patience.margin,
         )
         self._handover = Handover(transport.address, self._states, self._sender, self.progress, self._finish)
         if phase is Phase.DOUBT:
@@ -318,7 +323,8 @@ class Source:
         self._sender.writer.hello(offer.encode())
         self._sender.expect(*agreement.ANSWERS)
         self._sender.end_part()
-        agreement.hear(link, offer, self._copies, lambda index: self._needed(offer, index))
+        seconds = self._patience.agree
+        agreement.hear(link, offer, self._copies, lambda index: self._needed(offer, index), seconds)
         self._track()
         self.progress.agreed = time.monotonic()
         self._step(Event.AGREED)

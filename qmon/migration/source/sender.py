@@ -17,9 +17,6 @@ SLICE_SECONDS = 0.05
 MIN_SLICE = 4 << 10
 """A slice is a multiple of this. At 1 KiB per second the destination gets data every four seconds."""
 
-SIGN_SECONDS = 5.0
-"""How often a source without data to send shows the destination that it is alive."""
-
 
 class Sender:
     """An Outlet (``source/copy.py``) over a link. For the migration's thread; any thread may read ``link``.
@@ -36,6 +33,7 @@ class Sender:
         check: Callable[[], None],
         unsent: Callable[[], int],
         is_limited: Callable[[], bool],
+        sign_seconds: float,
     ) -> None:
         self.writer = RecordWriter()
         self.link: Link | None = None
@@ -44,6 +42,7 @@ class Sender:
         self._check = check
         self._unsent = unsent
         self._is_limited = is_limited
+        self._sign_seconds = sign_seconds
         self._told = 0.0
         """When the progress was last sent to the destination."""
 
@@ -105,7 +104,7 @@ class Sender:
         self._check()
         if self.link is not None:
             self.link.check()
-        if time.monotonic() - self._told > SIGN_SECONDS:
+        if time.monotonic() - self._told > self._sign_seconds:
             self.writer.raw(section_part())
             self._tell_progress()
             self.end_part()

@@ -24,9 +24,6 @@ from qmon.migration.wire.stream import section_end
 
 log = logging.getLogger("qmon.migration")
 
-MARGIN_SECONDS = 5
-"""Added to the estimated time: flushes, slow requests and lost packets take seconds, not minutes."""
-
 MAX_ATTEMPTS = 3
 """The migration fails after this many switchovers that took too long."""
 
@@ -104,10 +101,12 @@ class Switchover:
         check: Callable[[], None],
         is_running: Callable[[], bool],
         pause: bool,
+        margin_seconds: float,
     ) -> None:
         self._drives = drives
         self._states = states
         self._parameters = parameters
+        self._margin_seconds = margin_seconds
         self._sender = sender
         self._progress = progress
         self._step = step
@@ -150,7 +149,7 @@ class Switchover:
 
         ``shared`` compares shared disks.
         """
-        self._seconds = MARGIN_SECONDS + 2 * self._parameters.downtime_limit_ms / 1000
+        self._seconds = self._margin_seconds + 2 * self._parameters.downtime_limit_ms / 1000
         self._progress.gates_closed = time.monotonic()
         prepared = None
         finished = False

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import UUID
-
-import pytest
 
 from qmon.block.image import open_image
 from qmon.block.node import Kind
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
 from qmon.migration.backing import checksum
+from qmon.migration.patience import Patience
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode, Offer, Sample
 from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
@@ -93,16 +93,13 @@ def describe(path: Path) -> BackingOffer:
         node.close()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signs of life come as often as they can."""
-    monkeypatch.setattr("qmon.migration.destination.session.SIGN_SECONDS", 0)
-    monkeypatch.setattr("qmon.migration.source.sender.SIGN_SECONDS", 0)
+LIVELY = Patience(sign=0)
+"""Signs of life come as often as they can."""
 
 
-async def waiting(street: Street) -> tuple[House, str]:
+async def waiting(street: Street, **options: Any) -> tuple[House, str]:
     uri = f"unix:{street.folder}/in"
-    return await street.machine(overlay(street, "b.qcow2"), incoming=uri), uri
+    return await street.machine(overlay(street, "b.qcow2"), incoming=uri, **options), uri
 
 
 async def moved(source: House, target: House, uri: str) -> None:
@@ -113,18 +110,18 @@ async def moved(source: House, target: House, uri: str) -> None:
     await target.close()
 
 
-async def with_data(street: Street) -> House:
+async def with_data(street: Street, **options: Any) -> House:
     """A machine whose overlay holds its third cluster."""
     settings = overlay(street, "a.qcow2")
     node = open_image(settings.file, "qcow2", lock=False)
     node.write(2 * CLUSTER, b"y" * CLUSTER)
     node.close()
-    return await street.machine(settings)
+    return await street.machine(settings, **options)
 
 
-def test_a_destination_that_reads_what_backs_it_shows_that_it_is_there(play: Play, impatient: None) -> None:
+def test_a_destination_that_reads_what_backs_it_shows_that_it_is_there(play: Play) -> None:
     async def scene(street: Street) -> None:
-        await waiting(street)
+        await waiting(street, patience=LIVELY)
         stranger = Stranger(street.folder / "in", describe(street.folder / "base.img"))
         await asyncio.to_thread(stranger.wait, Type.AGREED)
         assert Type.BUSY in stranger.heard
@@ -134,10 +131,10 @@ def test_a_destination_that_reads_what_backs_it_shows_that_it_is_there(play: Pla
     play(scene)
 
 
-def test_a_source_waits_while_it_is_shown_so(play: Play, impatient: None) -> None:
+def test_a_source_waits_while_it_is_shown_so(play: Play) -> None:
     async def scene(street: Street) -> None:
-        target, uri = await waiting(street)
-        source = await with_data(street)
+        target, uri = await waiting(street, patience=LIVELY)
+        source = await with_data(street, patience=LIVELY)
         await source.ask("migrate-set-parameters", x_qmon_verify_backing="full")
         await moved(source, target, uri)
         assert held(f"{street.folder}/b.qcow2") == [(2 * CLUSTER, CLUSTER)]

@@ -18,6 +18,8 @@ import pytest
 from qmon.block.file import FileNode
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, ROWS
+from qmon.migration.patience import PATIENCE as ORDINARY
+from qmon.migration.patience import Patience
 from qmon.migration.wire.answers import Type, encode
 from qmon.migration.wire.stream import PREAMBLE, section_start
 from qmon.migration.wire.writer import RecordWriter
@@ -473,8 +475,8 @@ class TestSettings:
 class TestPause:
     """The capability pause-before-switchover."""
 
-    async def paused(self, street: Street) -> tuple[House, House]:
-        source, target, uri = await street.pair()
+    async def paused(self, street: Street, patience: Patience = ORDINARY) -> tuple[House, House]:
+        source, target, uri = await street.pair(patience)
         await turn(source, "pause-before-switchover")
         await source.ask("migrate", uri=uri, blk=True)
         await source.until(source.migration, "pre-switchover")
@@ -518,14 +520,9 @@ class TestPause:
 
         play(scene)
 
-    def test_the_destination_is_shown_that_the_source_is_there(
-        self, play: Play, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("qmon.migration.source.sender.SIGN_SECONDS", 0.2)
-        monkeypatch.setattr("qmon.migration.destination.session.SILENCE_TIMEOUT", 2)
-
+    def test_the_destination_is_shown_that_the_source_is_there(self, play: Play) -> None:
         async def scene(street: Street) -> None:
-            source, target = await self.paused(street)
+            source, target = await self.paused(street, Patience(sign=0.2, silence=2))
             await asyncio.sleep(2.2)
             assert await source.migration() == "pre-switchover"
             await source.ask("migrate-continue", state="pre-switchover")
@@ -560,15 +557,12 @@ class TestSetup:
         self,
         play: Play,
         tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
         seconds: int,
         pause_seconds: float,
         said: str,
     ) -> None:
-        monkeypatch.setattr("qmon.migration.source.agreement.AGREE_SECONDS", seconds)
-
         async def scene(street: Street) -> None:
-            house = await street.one()
+            house = await street.one(patience=Patience(agree=seconds))
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(tmp_path / "busy"))
                 listener.listen()
@@ -583,22 +577,18 @@ class TestSetup:
         play(scene)
 
     @pytest.mark.parametrize("pause_seconds", [0.1, 0.0001])
-    def test_a_hello_that_comes_in_drops(
-        self, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_seconds: float
-    ) -> None:
-        monkeypatch.setattr("qmon.migration.destination.session.HELLO_TIMEOUT", 0.3)
+    def test_a_hello_that_comes_in_drops(self, play: Play, tmp_path: Path, pause_seconds: float) -> None:
         record = RecordWriter()
         record.hello(b"x" * (1 << 20))
         hello = tmp_path / "hello"
         hello.write_bytes(PREAMBLE + section_start() + b"".join(record.buffers))
 
         async def scene(street: Street) -> None:
-            source, target, uri = await street.pair()
+            source, target, uri = await street.pair(patience=Patience(hello=2))
             path = uri.removeprefix("unix:")
             dripping = [sys.executable, "-c", DRIP, path, str(hello), str(pause_seconds)]
             # Of its own process: it is not kept waiting by who reads.
             await asyncio.to_thread(subprocess.run, dripping, check=True, timeout=PATIENCE)
-            monkeypatch.undo()
             await source.ask("migrate", uri=uri, blk=True)
             await target.until(target.status, "running")
 
@@ -609,7 +599,6 @@ def test_a_destination_hears_of_a_source_that_reads_what_needs_no_sending(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Zeros that the source has stored and the destination has as well, for longer than it waits."""
-    monkeypatch.setattr("qmon.migration.destination.session.SILENCE_TIMEOUT", 2)
     read_into = FileNode.read_into
 
     def slowly(self: FileNode, offset: int, buffer: memoryview) -> None:
@@ -619,7 +608,8 @@ def test_a_destination_hears_of_a_source_that_reads_what_needs_no_sending(
     async def scene(street: Street) -> None:
         uri = f"unix:{street.folder}/in"
         source = await street.machine(street.settings(street.image("a.img", bytes(SIZE))))
-        target = await street.machine(street.settings(street.image("b.img")), incoming=uri)
+        settings = street.settings(street.image("b.img"))
+        target = await street.machine(settings, incoming=uri, patience=Patience(silence=2))
         await source.ask("migrate-set-parameters", max_bandwidth=1 << 20)  # so that little is read at once
         monkeypatch.setattr(FileNode, "read_into", slowly)
         await source.ask("migrate", uri=uri, blk=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from qmon.migration.patience import Patience
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, go, section_end, section_footer, section_part, section_start
@@ -151,10 +152,8 @@ def test_a_source_that_never_finished_can_not_go_back(play: Play) -> None:
 
 
 def test_a_request_that_does_not_finish_keeps_the_other_guests_waiting_for_a_while_only(
-    play: Play, monkeypatch: pytest.MonkeyPatch
+    play: Play,
 ) -> None:
-    monkeypatch.setattr("qmon.migration.source.switchover.MARGIN_SECONDS", 0.5)
-
     async def scene(street: Street) -> None:
         uri = f"unix:{street.folder}/in"
         settings = [
@@ -164,7 +163,7 @@ def test_a_request_that_does_not_finish_keeps_the_other_guests_waiting_for_a_whi
             ]
             for side in "ab"
         ]
-        source = await street.machine(*settings[0])
+        source = await street.machine(*settings[0], patience=Patience(margin=0.5))
         target = await street.machine(*settings[1], incoming=uri)
         await source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
         await source.ask("migrate", uri=uri, blk=True)
