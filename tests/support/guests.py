@@ -173,7 +173,8 @@ class WritingGuest:
         self._chance = random.Random(base)
         self.content = bytearray(content)
         """What the disk holds, by what was acknowledged."""
-        self.acknowledged = 0
+        self.acknowledged = self.written = 0
+        """Writes and bytes."""
         self.moved_with: list[int | None] = []
         """The errno with which each export was left, None for a closed connection."""
         self.error: BaseException | None = None
@@ -212,6 +213,7 @@ class WritingGuest:
                 guest.write(self._base + start, data)
             self.content[start : start + len(data)] = data
             self.acknowledged += 1
+            self.written += len(data)
         guest.close()
 
     def wait_for(self, more: int) -> None:
