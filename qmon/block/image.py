@@ -17,6 +17,7 @@ from qmon.block.qcow2.bitmaps import Bitmap, read_listed
 from qmon.block.qcow2.core import read_header
 from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
+from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
 from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
@@ -105,16 +106,24 @@ class Layer:
 
 
 def open_image(
-    path: str, image_format: str, *, read_only: bool = False, lock: bool = True, direct: bool = False
+    path: str,
+    image_format: str,
+    *,
+    read_only: bool = False,
+    lock: bool = True,
+    direct: bool = False,
+    limits: Limits = LIMITS,
 ) -> ImageNode:
     """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    With ``direct`` reads bypass this host's page cache. Raises OSError; ENOTSUP for an unsupported format.
+    With ``direct`` it is read past what this host has cached; ``limits`` are those of its qcow2 tables.
+
+    Raises OSError: ENOTSUP for a format that can't be opened.
     """
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
-    top = node = _open_one(file, image_format, read_only=read_only, lock=lock, direct=direct)
+    top = node = _open_one(file, image_format, read_only=read_only, lock=lock, direct=direct, limits=limits)
     try:
         while node.backing_name is not None:
             above = node
@@ -246,11 +255,13 @@ def forget_cached(image: ImageNode) -> None:
             file.forget_cached()
 
 
-def _open_one(file: str, name: str, *, read_only: bool, lock: bool, direct: bool) -> ImageNode:
+def _open_one(
+    file: str, name: str, *, read_only: bool, lock: bool, direct: bool, limits: Limits
+) -> ImageNode:
     _check_format(name)
     if name == "qcow2":
-        locks = BACKING_LOCKS if read_only else QCOW2_LOCKS
-        return Qcow2Node(file, read_only=read_only, locks=locks if lock else None, direct=direct)
+        locks = (BACKING_LOCKS if read_only else QCOW2_LOCKS) if lock else None
+        return Qcow2Node(file, read_only=read_only, locks=locks, direct=direct, limits=limits)
     return RawNode(file, read_only=read_only, lock=lock, direct=direct)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmon.block.qcow2 import writeout
+from qmon.block.qcow2.limits import Limits
 from qmon.block.qcow2.node import Qcow2Node
 from tests.support.peers import require
 from tests.support.qcow2_images import read, run, run_io
@@ -39,12 +39,8 @@ def use(node: Qcow2Node, change: Callable[[Qcow2Node], None]) -> str | None:
 
 @pytest.mark.parametrize("named", ["L1", "L2", "counts", "outside", "packed over L1", "packed outside"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_table_that_an_entry_names_is_not_given_away(
-    tmp_path: Path, change: str, named: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_that_an_entry_names_is_not_given_away(tmp_path: Path, change: str, named: str) -> None:
     require("qemu-img", "qemu-io")
-    monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", -1)
-    monkeypatch.setattr(writeout, "MAX_CHECKED_BYTES", -1)
     file = tmp_path / "disk.qcow2"
     run("create", "-q", "-f", "qcow2", file, 4 * MIB)
     run_io(file, "write -P 7 0 1M")
@@ -55,7 +51,7 @@ def test_a_table_that_an_entry_names_is_not_given_away(
     entries |= {"counts": struct.unpack_from(">Q", image, counts)[0], "packed over L1": 1 << 62 | l1}
     struct.pack_into(">Q", image, l2, entries[named])
     file.write_bytes(image)
-    node = opened(file)
+    node = opened(file, limits=Limits(checked=-1, checked_first=-1))
     why = use(node, CHANGES[change])
     assert why is None or "damaged" in why
     node.close()
@@ -67,11 +63,10 @@ def test_a_table_that_an_entry_names_is_not_given_away(
 
 
 def test_counts_that_are_new_lie_behind_what_an_uncounted_part_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """An entry names a cluster for whose counts there is no block; the first write beside it makes one."""
     require("qemu-img", "qemu-io")
-    monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", -1)
     file, uncounted = tmp_path / "disk.qcow2", 300 * 64 * 512
     run("create", "-q", "-f", "qcow2", "-o", "cluster_size=512,refcount_bits=64", file, MIB)
     run_io(file, "write -P 7 0 512")
@@ -81,7 +76,7 @@ def test_counts_that_are_new_lie_behind_what_an_uncounted_part_holds(
     l2 = struct.unpack_from(">Q", image, l1)[0] & ADDRESS
     struct.pack_into(">Q", image, l2, 1 << 63 | uncounted)
     file.write_bytes(image)
-    node = opened(file)
+    node = opened(file, limits=Limits(checked_first=-1))
     node.write(100 << 10, b"x" * 512)
     with pytest.raises(OSError, match="damaged"):
         node.flush()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmon.block.qcow2 import writeout
+from qmon.block.qcow2.limits import Limits
 from tests.support.peers import require
 from tests.support.qcow2_images import check, content, run, run_io
 from tests.support.qcow2_model import opened
@@ -21,13 +21,12 @@ def qemu() -> None:
     require("qemu-img", "qemu-io")
 
 
-def test_a_long_refcount_table_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_refcount_table_moves(tmp_path: Path) -> None:
     """A block of 64 counts is for 32 KiB of the file, so that 160 MiB make a table of 80 clusters."""
     image = tmp_path / "disk.qcow2"
     run("create", "-q", "-f", "qcow2", "-o", "cluster_size=512,refcount_bits=64", image, MIB)
     os.truncate(image, 160 * MIB)
-    monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", -1)  # what is new comes behind the file's end
-    node = opened(image)
+    node = opened(image, limits=Limits(checked_first=-1))  # what is new comes behind the file's end
     data = random.Random(1).randbytes(MIB)
     for offset in range(0, MIB, MIB // 4):
         node.write(offset, data[offset : offset + MIB // 4])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.block.qcow2 import core, refcounts
+from qmon.block.qcow2.limits import Limits
 from tests.support.peers import require
 from tests.support.qcow2_images import Recipe
 from tests.support.qcow2_model import CALLS, SNAPSHOT_CALLS, Disk, Step, steps
@@ -19,14 +18,13 @@ SIZE = (3 << 20) + 512
 """Of clusters of 512 bytes: 97 tables."""
 
 
+FEW_TABLES = Limits(cached_tables=0, cached_counts=0)
+"""As few as a cache keeps at least: four."""
+
+
 @pytest.fixture(autouse=True, scope="module")
-def few_tables() -> Iterator[None]:
-    """As few as a cache keeps at least: four."""
+def qemu() -> None:
     require("qemu-img", "qemu-io")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (core, refcounts):
-            patch.setattr(module, "CACHE_BYTES", 0)
-        yield
 
 
 @settings(max_examples=12)
@@ -39,7 +37,7 @@ def test_a_disk_holds_what_was_last_put_there(content: str, backing: str | None,
     recipe = Recipe(cluster_size=512, size=SIZE, content=content, backing=backing, backing_size=1 << 20)
     with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
         image, held = recipe.make(Path(name))
-        disk = Disk(image, held)
+        disk = Disk(image, held, limits=FEW_TABLES)
         try:
             for step in todo:
                 disk.do(step)

@@ -14,6 +14,7 @@ from qmon.block.chain import commit, put_overlay
 from qmon.block.extents import visible_extents
 from qmon.block.image import look_at_image, open_image
 from qmon.block.node import Kind
+from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.node import Qcow2Node
 from tests.support.qcow2_images import CLUSTER_SIZES, check, content, read
 
@@ -45,12 +46,19 @@ def steps(calls: dict[str, int]) -> st.SearchStrategy[Step]:
 class Disk:
     """The topmost image, open, with the bytes that it should hold, and its snapshots, by image and name."""
 
-    def __init__(self, image: Path, held: bytes, snapshots: dict[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        image: Path,
+        held: bytes,
+        snapshots: dict[str, bytes] | None = None,
+        limits: Limits = LIMITS,
+    ) -> None:
         self.image = image
         self.images = [image]
         self.held = bytearray(held)
         self.snapshots = {image: dict(snapshots or {})}
-        self.node = opened(image)
+        self._limits = limits
+        self.node = opened(image, limits=limits)
 
     def do(self, step: Step) -> None:
         size = len(self.held)
@@ -77,7 +85,7 @@ class Disk:
                 assert read(self.node, offset, length) == self.held[offset:stop]
             case "reopen":
                 self.node.close()
-                self.node = opened(self.image)
+                self.node = opened(self.image, limits=self._limits)
             case "resize":
                 self.resize(max(512, int(step.place * 2 * size) // 512 * 512))
             case "overlay" if len(self.images) <= MAX_OVERLAYS:
@@ -161,9 +169,9 @@ class Disk:
         assert content(self.image) == self.held
 
 
-def opened(image: Path, *, read_only: bool = False) -> Qcow2Node:
+def opened(image: Path, *, read_only: bool = False, limits: Limits = LIMITS) -> Qcow2Node:
     """An image that is qcow2, with what backs it."""
-    node = open_image(str(image), "qcow2", read_only=read_only)
+    node = open_image(str(image), "qcow2", read_only=read_only, limits=limits)
     assert isinstance(node, Qcow2Node)
     return node
 

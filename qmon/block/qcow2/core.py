@@ -12,14 +12,11 @@ from qmon.block.qcow2.cluster_set import ClusterSet
 from qmon.block.qcow2.compressed import Decompressor
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, Incompatible, Qcow2Error, parse_header
+from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.mapping import Mapping, Run, State, filled, l2_tables, read_l1
 from qmon.block.qcow2.refcounts import Refcounts
 from qmon.block.qcow2.requests import Requests
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
-
-CACHE_BYTES = 16 << 20
-BACKING_CACHE_BYTES = 4 << 20
-"""Cache sizes of L2 tables: for a drive's top image, and for each backing image."""
 
 MAX_SNAPSHOTS_L1_ENTRIES = 1 << 19
 """The most L1 entries of all snapshots together for which their L2 tables are checked before writing."""
@@ -55,8 +52,16 @@ class Core:
     freed cluster is not used again before all requests have ended that began before it was freed.
     """
 
-    def __init__(self, file: FileNode, data: FileNode | None = None, *, is_backing: bool = False) -> None:
-        """``data`` is an external data file, if any. The caller closes both files. Raises OSError."""
+    def __init__(
+        self,
+        file: FileNode,
+        data: FileNode | None = None,
+        *,
+        is_backing: bool = False,
+        limits: Limits = LIMITS,
+    ) -> None:
+        """``file``, and ``data`` if the data lies in another, stay the caller's to close. Raises OSError."""
+        self.limits = limits
         self.file = file
         self.data = data or file
         self.is_outside = data is not None
@@ -72,11 +77,14 @@ class Core:
         self.snapshots: list[Snapshot] = read_snapshots(file, header, file_size)
         self.metadata = self._fixed_clusters(header)
         writable = not file.read_only
-        self.refcounts = Refcounts(file, header, self.damage, self.metadata, file_size) if writable else None
-        cache_bytes = BACKING_CACHE_BYTES if is_backing else CACHE_BYTES
+        self.refcounts: Refcounts | None = None
+        if writable:
+            cached = limits.cached_counts
+            self.refcounts = Refcounts(file, header, self.damage, self.metadata, file_size, cached)
+        cached = limits.cached_backing_tables if is_backing else limits.cached_tables
         kept = self._snapshots_tables(file_size) if writable else ClusterSet()
-        self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cache_bytes)
-        if not header.is_dirty:  # if it is, repair corrects the marks before anything is written
+        self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cached, limits)
+        if not header.is_dirty:  # else the marks are set right before anything is written
             self.mapping.check_not_own(kept)
         self.metadata.add_set(kept)
         self.decompressor = Decompressor(file, header)

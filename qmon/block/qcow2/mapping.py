@@ -19,6 +19,7 @@ from qmon.block.qcow2.cluster_set import ClusterSet, sorted_array
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Entries, Table, TableCache
 from qmon.block.qcow2.header import Header, Qcow2Error
+from qmon.block.qcow2.limits import Limits
 
 COPIED = 1 << 63
 """The cluster or table has one reference, so it may be written in place."""
@@ -28,8 +29,6 @@ OFFSET_MASK = 0x00FFFFFFFFFFFE00
 
 _L1_RESERVED = ~(COPIED | OFFSET_MASK)
 _L2_RESERVED = ~(COPIED | OFFSET_MASK | ZERO)
-MAX_TABLES_LOOKED_AT = 1 << 19
-"""The most L2 tables for which all are checked on opening. Twice as many take a second."""
 
 _LOOKED_AT_ONCE = 1 << 16
 _ROW = 16
@@ -68,6 +67,7 @@ class Mapping:
         metadata: ClusterSet,
         file_size: int,
         cache_bytes: int,
+        limits: Limits,
     ) -> None:
         """``metadata`` is the set of clusters with tables; the active L2 tables are added to it."""
         self._file = file
@@ -86,8 +86,8 @@ class Mapping:
         self.l1: Entries = read_l1(file, header.l1_offset, header.l1_entries)
         self.l1_offset = header.l1_offset
         self.dirty_l1: set[int] = set()
-        """Indices of entries that are changed in memory but not yet written."""
-        self._knows_tables = len(self.l1) - self.l1.count(0) <= MAX_TABLES_LOOKED_AT
+        """Entries that are not written down yet."""
+        self._knows_tables = len(self.l1) - self.l1.count(0) <= limits.tables_looked_at
         if self._knows_tables:
             self._check_l1(file_size)
 

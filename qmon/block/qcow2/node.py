@@ -13,6 +13,7 @@ from qmon.block.node import Buffer, Extent, Node
 from qmon.block.qcow2.core import Core, read_header
 from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
+from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.repair import repair
 from qmon.block.qcow2.resize import resize
 from qmon.block.qcow2.snapshots import Snapshot
@@ -45,6 +46,7 @@ class Qcow2Node:
         locks: LockSet | None = None,
         is_backing: bool = False,
         direct: bool = False,
+        limits: Limits = LIMITS,
     ) -> None:
         kind = DirectFileNode if direct else FileNode
         self._file = kind(path, read_only=read_only, locks=locks)
@@ -53,7 +55,7 @@ class Qcow2Node:
             name = read_header(self._file, for_writing=not read_only).data_file
             if name is not None:
                 self._data = _open_data_file(name, kind, read_only=read_only, locks=locks)
-            self._core = core = Core(self._file, self._data, is_backing=is_backing)
+            self._core = core = Core(self._file, self._data, is_backing=is_backing, limits=limits)
             self._writer: Writer | None = None
             if core.refcounts is not None:
                 self._out = WriteOut(core, core.refcounts)

@@ -17,7 +17,6 @@ from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Codec, Entries, Table, TableCache
 from qmon.block.qcow2.header import MAX_REFCOUNT_TABLE_BYTES, SECTOR, Header, Qcow2Error
 
-CACHE_BYTES = 4 << 20
 OFFSET_MASK = 0xFFFFFFFFFFFFFE00
 UNTRUSTED_CLUSTERS = 4096
 """Clusters to allocate at the file's end before the counts are checked, so that free clusters can be used."""
@@ -60,7 +59,13 @@ class Refcounts:
     """The counts of one image that is open for writing. Raises Qcow2Error if the table is damaged."""
 
     def __init__(
-        self, file: FileNode, header: Header, damage: Damage, metadata: ClusterSet, file_size: int
+        self,
+        file: FileNode,
+        header: Header,
+        damage: Damage,
+        metadata: ClusterSet,
+        file_size: int,
+        cache_bytes: int,
     ) -> None:
         """``metadata`` is the set of clusters with tables; those of the refcount table are added to it."""
         self._bits = header.cluster_bits
@@ -68,7 +73,7 @@ class Refcounts:
         self._metadata = metadata
         self.codec = Codec(header.refcount_order)
         self.in_block = (header.cluster_size * 8) >> header.refcount_order
-        self.cache = TableCache(file, self.codec, header.cluster_size, CACHE_BYTES)
+        self.cache = TableCache(file, self.codec, header.cluster_size, cache_bytes)
         self.table_offset = header.refcount_table_offset
         self.table_clusters = header.refcount_table_clusters
         self.table: Entries = self._read_table(file, file_size)

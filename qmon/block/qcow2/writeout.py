@@ -25,14 +25,8 @@ MAX_GIVEN_UP = 1 << 16
 MAX_GIVEN_UP_BYTES = 256 << 20
 """The most bytes of freed clusters that may wait for a flush before they are used again."""
 
-MAX_CHECKED_BYTES = 16 << 20
-"""The most bytes of L2 tables that are checked once against the counts; 8 MiB take half a second."""
-
-MAX_CHECKED_FIRST_BYTES = 2 << 20
-"""The most bytes of L2 tables that are checked before the first change, while guests wait."""
-
 MAX_CHECKED_FIRST_CLUSTERS = 1 << 22
-"""The most clusters of a file that is checked before the first change: 8 MiB of counts."""
+"""Of the file, up to which its 8 MiB of counts are compared with the tables before anything is changed."""
 
 _EMPTY_ENTRY = bytes(8)
 
@@ -182,8 +176,8 @@ class WriteOut:
         Reads the tables from the file without the lock: they do not change between flushes.
         """
         core, refcounts = self._core, self._refcounts
-        if self._table_bytes() > MAX_CHECKED_BYTES or core.file.size >> self._bits > MAX_CLUSTERS:
-            refcounts.is_trusted = True  # a check would delay the flush too long; QEMU does not check either
+        if self._table_bytes() > core.limits.checked or core.file.size >> self._bits > MAX_CLUSTERS:
+            refcounts.is_trusted = True  # as QEMU trusts them: to read all would hold up a flush for too long
             return
         try:
             references = References(core, refcounts)
@@ -194,7 +188,9 @@ class WriteOut:
 
     def _is_quickly_checked(self) -> bool:
         clusters = self._core.file.size >> self._bits
-        return self._table_bytes() <= MAX_CHECKED_FIRST_BYTES and clusters <= MAX_CHECKED_FIRST_CLUSTERS
+        return (
+            self._table_bytes() <= self._core.limits.checked_first and clusters <= MAX_CHECKED_FIRST_CLUSTERS
+        )
 
     def _table_bytes(self) -> int:
         """Return an upper bound of the bytes of L2 tables, of the disk and its snapshots."""

@@ -13,7 +13,7 @@ from qmon.block.file import FileNode
 from qmon.block.image import open_image
 from qmon.block.node import Buffer
 from qmon.block.qcow2 import node as qcow2_node
-from qmon.block.qcow2 import writeout
+from qmon.block.qcow2.limits import LIMITS, Limits
 from tests.fuzz.qcow2_shapes import SHAPES, make
 from tests.fuzz.qcow2_trial import try_out
 from tests.support.peers import require
@@ -57,12 +57,8 @@ def test_an_image_that_is_found_damaged_is_marked_and_written_no_more(tmp_path: 
 
 
 @pytest.mark.parametrize("is_large", [False, True])
-def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(
-    tmp_path: Path, is_large: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(tmp_path: Path, is_large: bool) -> None:
     """Tables are looked at before the first write, or if they are large, before clusters are reused."""
-    if is_large:
-        monkeypatch.setattr(writeout, "MAX_CHECKED_FIRST_BYTES", 0)
     image, held = Recipe(65536, 1 << 20, content="data").make(tmp_path)
     data = bytearray(image.read_bytes())
     block = struct.unpack_from(">Q", data, struct.unpack_from(">Q", data, REFCOUNT_TABLE_OFFSET)[0])[0]
@@ -70,7 +66,7 @@ def test_a_cluster_that_is_used_and_not_counted_is_not_given_away(
     cluster = (struct.unpack_from(">Q", data, used)[0] & ADDRESS) >> 16
     struct.pack_into(">H", data, block + 2 * cluster, 0)
     image.write_bytes(data)
-    node = open_image(str(image), "qcow2")
+    node = open_image(str(image), "qcow2", limits=Limits(checked_first=0) if is_large else LIMITS)
     if is_large:
         node.write(512 << 10, b"x" * 65536)
         node.discard(128 << 10, 64 << 10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qmon.block.image import open_image
-from qmon.block.qcow2 import mapping
+from qmon.block.qcow2.limits import Limits
 from tests.support.qcow2_images import Recipe, check, read
 
 SIZE = 1 << 20
@@ -21,9 +21,7 @@ L1_OFFSET = 40
 RESERVED = 1 << 60
 
 
-@pytest.fixture(autouse=True)
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "MAX_TABLES_LOOKED_AT", 0)
+FEW_ARE_MANY = Limits(tables_looked_at=0)
 
 
 def change_entry(image: Path, index: int, change: int) -> None:
@@ -40,7 +38,7 @@ def change_entry(image: Path, index: int, change: int) -> None:
 def test_a_table_that_can_not_be_is_an_error_where_it_is_used(tmp_path: Path, change: int) -> None:
     image, held = Recipe(cluster_size=512, size=SIZE, content="data").make(tmp_path)
     change_entry(image, 3, change)
-    node = open_image(str(image), "qcow2", read_only=True)
+    node = open_image(str(image), "qcow2", read_only=True, limits=FEW_ARE_MANY)
     try:
         assert read(node, 0, 3 * SPAN) == held[: 3 * SPAN]
         with pytest.raises(OSError, match="an L1 entry is invalid"):
@@ -53,7 +51,7 @@ def test_a_table_that_can_not_be_is_an_error_where_it_is_used(tmp_path: Path, ch
 def test_it_is_written_as_any_other(tmp_path: Path) -> None:
     image, held = Recipe(cluster_size=512, size=SIZE, content="data").make(tmp_path)
     model = bytearray(held)
-    node = open_image(str(image), "qcow2")
+    node = open_image(str(image), "qcow2", limits=FEW_ARE_MANY)
     try:
         for offset in range(1024, SIZE, 9 * SPAN // 2):
             model[offset : offset + 3000] = bytes([offset % 251 + 1]) * 3000
@@ -62,6 +60,6 @@ def test_it_is_written_as_any_other(tmp_path: Path) -> None:
     finally:
         node.close()
     check(image)
-    again = open_image(str(image), "qcow2", read_only=True)
+    again = open_image(str(image), "qcow2", read_only=True, limits=FEW_ARE_MANY)
     assert read(again) == model
     again.close()
