@@ -5,11 +5,9 @@ from __future__ import annotations
 import tracemalloc
 from array import array
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.block.qcow2 import cluster_set
 from qmon.block.qcow2.cluster_set import ClusterSet, sorted_array
 
 clusters = st.integers(0, 30)
@@ -21,29 +19,25 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=60))
 def test_it_holds_what_was_added_and_not_taken(todo: list[tuple[str, int | list[int], int]]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster_set, "_FEWEST_MERGED", 3)
-        ours, model = ClusterSet(), set[int]()
-        for call, what, stop in todo:
-            if isinstance(what, list):
-                ours.add_sorted(sorted_array(array("Q", what)))
-                model.update(what)
-                continue
-            getattr(ours, call)(what)
-            getattr(model, call)(what)
-            assert ours.meets(what, stop) is any(what <= each < stop for each in model)
-            assert [each for each in range(32) if each in ours] == sorted(model)
-        other = ClusterSet()
-        other.add(31)
-        other.add_set(ours)
-        assert [each for each in range(32) if each in other] == sorted(model | {31})
+    ours, model = ClusterSet(fewest_merged=3), set[int]()
+    for call, what, stop in todo:
+        if isinstance(what, list):
+            ours.add_sorted(sorted_array(array("Q", what)))
+            model.update(what)
+            continue
+        getattr(ours, call)(what)
+        getattr(model, call)(what)
+        assert ours.meets(what, stop) is any(what <= each < stop for each in model)
+        assert [each for each in range(32) if each in ours] == sorted(model)
+    other = ClusterSet(fewest_merged=3)
+    other.add(31)
+    other.add_set(ours)
+    assert [each for each in range(32) if each in other] == sorted(model | {31})
 
 
 @given(st.lists(st.integers(0, 1 << 40)))
 def test_numbers_are_put_in_order(numbers: list[int]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster_set, "_SORTED_AT_ONCE", 4)
-        assert sorted_array(array("Q", numbers)).tolist() == sorted(numbers)
+    assert sorted_array(array("Q", numbers), at_once=4).tolist() == sorted(numbers)
 
 
 def test_many_take_little_memory() -> None:

@@ -17,19 +17,21 @@ _SORTED_AT_ONCE = 1 << 18
 _FEWEST_MERGED = 4096
 
 
-def sorted_array(numbers: Entries) -> Entries:
-    """Return the numbers sorted; the argument may be modified."""
+def sorted_array(numbers: Entries, at_once: int = _SORTED_AT_ONCE) -> Entries:
+    """The same numbers in order; those that are given may be changed."""
     if all(map(operator.le, numbers, itertools.islice(numbers, 1, None))):
         return numbers
-    starts = range(0, len(numbers), _SORTED_AT_ONCE)
-    rows = [array("Q", sorted(numbers[start : start + _SORTED_AT_ONCE])) for start in starts]
+    starts = range(0, len(numbers), at_once)
+    rows = [array("Q", sorted(numbers[start : start + at_once])) for start in starts]
     return rows[0] if len(rows) == 1 else array("Q", heapq.merge(*rows))
 
 
 class ClusterSet:
     """A set of cluster numbers: most in a sorted array, recent changes in sets beside it."""
 
-    def __init__(self) -> None:
+    def __init__(self, fewest_merged: int = _FEWEST_MERGED) -> None:
+        """Up to ``fewest_merged`` changes are kept beside the array, however small it is."""
+        self._fewest_merged = fewest_merged
         self._sorted: Entries = array("Q")
         self._added: set[int] = set()
         self._taken: set[int] = set()
@@ -44,7 +46,7 @@ class ClusterSet:
         self._taken.discard(cluster)
         if cluster not in self:
             self._added.add(cluster)
-            if len(self._added) > max(_FEWEST_MERGED, len(self._sorted) // 4):
+            if len(self._added) > max(self._fewest_merged, len(self._sorted) // 4):
                 self._merge()
 
     def update(self, clusters: Iterable[int]) -> None:
@@ -66,7 +68,7 @@ class ClusterSet:
         self._added.discard(cluster)
         if cluster in self:
             self._taken.add(cluster)
-            if len(self._taken) > max(_FEWEST_MERGED, len(self._sorted) // 4):
+            if len(self._taken) > max(self._fewest_merged, len(self._sorted) // 4):
                 self._merge()
 
     def discard_all(self, clusters: Iterable[int]) -> None:
