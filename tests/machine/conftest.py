@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.house import Play, play_in
+from tests.support.embedded_lab import Play, play_in
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Runs a scene: a coroutine that is given a street where machines can be started."""
+    """Runs a scene: a coroutine that is given a lab where machines can be started."""
     return play_in(tmp_path)

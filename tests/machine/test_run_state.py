@@ -13,61 +13,65 @@ import pytest
 from qmon.block import file
 from qmon.nbd.constants import Command
 from qmon.version import VERSION
-from tests.support.house import SIZE, Play, Street, play_in
+from tests.support.embedded_lab import SIZE, EmbeddedLab, Play, play_in
 
 
 def test_it_runs_from_the_start_unless_told_otherwise(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        assert await house.ask("query-status") == {"status": "running", "running": True, "singlestep": False}
-        house = await street.machine(paused=True)
-        assert await house.ask("query-status") == {
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        assert await machine.qmp("query-status") == {
+            "status": "running",
+            "running": True,
+            "singlestep": False,
+        }
+        machine = await lab.start(paused=True)
+        assert await machine.qmp("query-status") == {
             "status": "prelaunch",
             "running": False,
             "singlestep": False,
         }
-        await house.ask("cont")
-        assert await house.status() == "running"
+        await machine.qmp("cont")
+        assert await machine.status() == "running"
 
     play(scene)
 
 
 def test_stop_and_cont_are_told_once_each(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
         for command in ("cont", "stop", "stop", "cont", "cont", "stop"):
-            await house.ask(command)
-        assert house.told == ["STOP", "RESUME", "STOP"]
-        assert await house.status() == "paused"
+            await machine.qmp(command)
+        assert machine.told == ["STOP", "RESUME", "STOP"]
+        assert await machine.status() == "paused"
 
     play(scene)
 
 
 def test_who_it_is(play: Play) -> None:
-    async def scene(street: Street) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
         id = str(uuid.uuid4())
-        house = await street.machine(name="web", uuid=id)
-        assert await house.ask("query-name") == {"name": "web"}
-        assert await house.ask("query-uuid") == {"UUID": id}
-        version = (await house.ask("query-version"))["qemu"]
+        machine = await lab.start(name="web", uuid=id)
+        assert await machine.qmp("query-name") == {"name": "web"}
+        assert await machine.qmp("query-uuid") == {"UUID": id}
+        version = (await machine.qmp("query-version"))["qemu"]
         assert f"{version['major']}.{version['minor']}.{version['micro']}" == VERSION
-        house = await street.machine()
-        assert await house.ask("query-name") == {}
-        assert await house.ask("query-uuid") == {"UUID": str(uuid.UUID(int=0))}
+        machine = await lab.start()
+        assert await machine.qmp("query-name") == {}
+        assert await machine.qmp("query-uuid") == {"UUID": str(uuid.UUID(int=0))}
 
     play(scene)
 
 
 def test_quit_is_told_and_ends_it(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        assert not house.machine.is_quitting
-        assert await house.ask("quit") == {}
-        assert await house.ask("quit") == {}
-        await asyncio.wait_for(house.machine.wait_quit(), 1)
-        assert house.machine.is_quitting
-        assert house.told == ["SHUTDOWN"]
-        assert house.events[0].data == {"guest": False, "reason": "host-qmp-quit"}
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        assert not machine.embedded.is_quitting
+        assert await machine.qmp("quit") == {}
+        assert await machine.qmp("quit") == {}
+        await asyncio.wait_for(machine.embedded.wait_quit(), 1)
+        assert machine.embedded.is_quitting
+        assert machine.told == ["SHUTDOWN"]
+        assert machine.events[0].data == {"guest": False, "reason": "host-qmp-quit"}
 
     play(scene)
 
@@ -76,16 +80,16 @@ class TestRequests:
     def test_they_wait_while_it_stands_and_are_answered_when_it_runs(
         self, play: Play, tmp_path: Path
     ) -> None:
-        async def scene(street: Street) -> None:
-            house = await street.one()
-            await house.export(tmp_path / "nbd", "d0")
-            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
-            await house.ask("stop")
+        async def scene(lab: EmbeddedLab) -> None:
+            machine = await lab.one()
+            await machine.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+            await machine.qmp("stop")
             write = asyncio.create_task(asyncio.to_thread(guest.ask, Command.WRITE, 0, data=b"x" * 512))
             done, _ = await asyncio.wait([write], timeout=0.1)
             assert not done
             assert (tmp_path / "d0.img").read_bytes() == bytes(SIZE)
-            await house.ask("cont")
+            await machine.qmp("cont")
             assert (await write).error == 0
             guest.socket.close()
 
@@ -107,13 +111,13 @@ class TestRequests:
 
         monkeypatch.setattr(file.FileNode, "flush", counted)
 
-        async def scene(street: Street) -> None:
-            house = await street.one()
-            await house.export(tmp_path / "nbd", "d0")
-            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+        async def scene(lab: EmbeddedLab) -> None:
+            machine = await lab.one()
+            await machine.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
             write = asyncio.create_task(asyncio.to_thread(guest.ask, Command.WRITE, 0, data=b"x" * 512))
             await asyncio.to_thread(slow.begun.wait, 10)
-            stop = asyncio.create_task(house.ask("stop"))
+            stop = asyncio.create_task(machine.qmp("stop"))
             done, _ = await asyncio.wait([stop], timeout=0.1)
             assert not done
             slow.may_end.set()
@@ -127,15 +131,15 @@ class TestRequests:
     def test_a_drive_that_is_added_to_a_machine_that_stands_waits_too(
         self, play: Play, tmp_path: Path
     ) -> None:
-        async def scene(street: Street) -> None:
-            house = await street.machine(paused=True)
-            await house.ask("x-qmon-drive-add", id="d0", file=str(street.image("d0.img")))
-            await house.export(tmp_path / "nbd", "d0")
-            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
+        async def scene(lab: EmbeddedLab) -> None:
+            machine = await lab.start(paused=True)
+            await machine.qmp("x-qmon-drive-add", id="d0", file=str(lab.image("d0.img")))
+            await machine.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
             read = asyncio.create_task(asyncio.to_thread(guest.ask, Command.READ, 0, 512))
             done, _ = await asyncio.wait([read], timeout=0.05)
             assert not done
-            await house.ask("cont")
+            await machine.qmp("cont")
             assert (await read).data == bytes(512)
             guest.socket.close()
 
@@ -146,15 +150,15 @@ class TestRequests:
         before = {thread.ident for thread in threading.enumerate()}
         waiting: list[asyncio.Task[bool]] = []
 
-        async def scene(street: Street) -> None:
-            house = await street.one()
-            await house.export(tmp_path / "nbd", "d0")
-            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
-            await house.ask("stop")
+        async def scene(lab: EmbeddedLab) -> None:
+            machine = await lab.one()
+            await machine.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+            await machine.qmp("stop")
             guest.send(b"")
             waiting.append(asyncio.create_task(asyncio.to_thread(guest.at_end)))
             await asyncio.sleep(0.05)
-            await house.close()
+            await machine.close()
             assert await waiting[0]
             guest.socket.close()
 

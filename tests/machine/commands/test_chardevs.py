@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from qmon.chardev.ringbuf import RingbufChardev
 from qmon.chardev.stream import UNSENT_MAX, Stream
 from qmon.chardev.telnet import TelnetDecoder, encode
-from tests.support.house import House, Play, Street
+from tests.support.embedded_lab import EmbeddedLab, LabMachine, Play
 from tests.support.waiting import connected
 
 
-async def add(house: House, id: str, kind: str, **data: Any) -> Any:
-    return await house.ask("chardev-add", id=id, backend={"type": kind, "data": data})
+async def add(machine: LabMachine, id: str, kind: str, **data: Any) -> Any:
+    return await machine.qmp("chardev-add", id=id, backend={"type": kind, "data": data})
 
 
 async def echo(stream: Stream) -> None:
@@ -35,17 +35,17 @@ def unix(path: Path) -> dict[str, Any]:
 
 
 def test_they_are_made_listed_changed_and_removed(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "a", "null")
-        await add(house, "b", "ringbuf", size=4)
-        assert {each["label"]: each["filename"] for each in await house.ask("query-chardev")} == {
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "a", "null")
+        await add(machine, "b", "ringbuf", size=4)
+        assert {each["label"]: each["filename"] for each in await machine.qmp("query-chardev")} == {
             "a": "null",
             "b": "ringbuf",
         }
-        await house.ask("chardev-change", id="a", backend={"type": "memory", "data": {}})
-        await house.ask("chardev-remove", id="b")
-        (left,) = await house.ask("query-chardev")
+        await machine.qmp("chardev-change", id="a", backend={"type": "memory", "data": {}})
+        await machine.qmp("chardev-remove", id="b")
+        (left,) = await machine.qmp("query-chardev")
         assert left == {"label": "a", "filename": "memory", "frontend-open": False}
 
     play(scene)
@@ -81,21 +81,21 @@ def test_they_are_made_listed_changed_and_removed(play: Play) -> None:
 def test_what_can_not_be_made_is_refused_and_leaves_nothing(
     play: Play, backend: dict[str, Any], said: str
 ) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        assert await house.refusal("chardev-add", id="c", backend=backend) == said
-        assert await house.ask("query-chardev") == []
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        assert await machine.qmp_error("chardev-add", id="c", backend=backend) == said
+        assert await machine.qmp("query-chardev") == []
 
     play(scene)
 
 
 def test_an_image_in_use_is_not_written_to(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        image = street.folder / "d0.img"
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        image = lab.folder / "d0.img"
         before = image.read_bytes()
         for kind, data in (("file", {"out": str(image)}), ("null", {"logfile": str(image)})):
-            said = await house.refusal("chardev-add", id="c", backend={"type": kind, "data": data})
+            said = await machine.qmp_error("chardev-add", id="c", backend={"type": kind, "data": data})
             assert "it is a disk image in use" in said
         assert image.read_bytes() == before
 
@@ -103,13 +103,13 @@ def test_an_image_in_use_is_not_written_to(play: Play) -> None:
 
 
 def test_a_file_is_emptied_or_appended_to_and_read_from(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         (tmp_path / "in").write_bytes(b"what was there")
         (tmp_path / "out").write_bytes(b"old ")
         for id, append, held in (("a", True, b"old what was there"), ("b", False, b"what was there")):
             await add(
-                house,
+                machine,
                 id,
                 "file",
                 **{"in": str(tmp_path / "in"), "out": str(tmp_path / "out"), "append": append},
@@ -120,7 +120,7 @@ def test_a_file_is_emptied_or_appended_to_and_read_from(play: Play, tmp_path: Pa
                 await echo(stream)
                 done.set()
 
-            house.machine.chardevs.get(id).attach(serve)
+            machine.embedded.chardevs.get(id).attach(serve)
             await asyncio.wait_for(done.wait(), 10)
             assert (tmp_path / "out").read_bytes() == held
 
@@ -128,10 +128,10 @@ def test_a_file_is_emptied_or_appended_to_and_read_from(play: Play, tmp_path: Pa
 
 
 def test_what_is_written_is_logged(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "c", "socket", addr=unix(tmp_path / "c"), logfile=str(tmp_path / "log"))
-        house.machine.chardevs.get("c").attach(echo)
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "c", "socket", addr=unix(tmp_path / "c"), logfile=str(tmp_path / "log"))
+        machine.embedded.chardevs.get("c").attach(echo)
         reader, writer = await asyncio.open_unix_connection(tmp_path / "c")
         writer.write(b"hello")
         assert await asyncio.wait_for(reader.readexactly(5), 10) == b"hello"
@@ -142,36 +142,36 @@ def test_what_is_written_is_logged(play: Play, tmp_path: Path) -> None:
 
 
 def test_without_a_front_end_one_client_is_taken_and_kept_until_it_goes(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "c", "socket", addr=unix(tmp_path / "c"))
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "c", "socket", addr=unix(tmp_path / "c"))
 
         async def filename() -> str:
-            (one,) = await house.ask("query-chardev")
+            (one,) = await machine.qmp("query-chardev")
             return str(one["filename"])
 
         name = f"unix:{tmp_path / 'c'},server=on"
         assert await filename() == f"disconnected:{name}"
         with connected(tmp_path / "c"):
-            await house.until(filename, name)
-        await house.until(filename, f"disconnected:{name}")
-        await house.ask("chardev-remove", id="c")
+            await machine.until(filename, name)
+        await machine.until(filename, f"disconnected:{name}")
+        await machine.qmp("chardev-remove", id="c")
         assert not (tmp_path / "c").exists()
 
     play(scene)
 
 
 def test_a_client_that_comes_while_the_server_ends_is_no_fault(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         faults: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
         path = tmp_path / "s"
-        await add(house, "s", "socket", addr=unix(path), server=True, wait=False)
+        await add(machine, "s", "socket", addr=unix(path), server=True, wait=False)
         await asyncio.sleep(0.05)  # it waits for a client
         with connected(path):
             await asyncio.sleep(0)  # the loop has seen the client, and comes to it behind this
-            await house.ask("chardev-remove", id="s")
+            await machine.qmp("chardev-remove", id="s")
             await asyncio.sleep(0.05)
         assert faults == []
 
@@ -179,9 +179,9 @@ def test_a_client_that_comes_while_the_server_ends_is_no_fault(play: Play, tmp_p
 
 
 def test_who_reads_nothing_is_given_up_at_last(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "c", "socket", addr=unix(tmp_path / "c"))
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "c", "socket", addr=unix(tmp_path / "c"))
         written = 0
 
         async def serve(stream: Stream) -> None:
@@ -192,7 +192,7 @@ def test_who_reads_nothing_is_given_up_at_last(play: Play, tmp_path: Path) -> No
             ended.set()
 
         ended = asyncio.Event()
-        house.machine.chardevs.get("c").attach(serve)
+        machine.embedded.chardevs.get("c").attach(serve)
         with connected(tmp_path / "c"):
             await asyncio.wait_for(ended.wait(), 10)
         assert UNSENT_MAX < written < UNSENT_MAX + (4 << 20)
@@ -201,19 +201,19 @@ def test_who_reads_nothing_is_given_up_at_last(play: Play, tmp_path: Path) -> No
 
 
 def test_datagrams_go_both_ways(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         with socket.socket(type=socket.SOCK_DGRAM) as peer:
             peer.bind(("127.0.0.1", 0))
             peer.settimeout(10)
             remote = {"type": "inet", "data": {"host": "127.0.0.1", "port": str(peer.getsockname()[1])}}
-            await add(house, "u", "udp", remote=remote)
+            await add(machine, "u", "udp", remote=remote)
 
             async def serve(stream: Stream) -> None:
                 stream.write(b"here")
                 await echo(stream)
 
-            house.machine.chardevs.get("u").attach(serve)
+            machine.embedded.chardevs.get("u").attach(serve)
             data, sender = await asyncio.to_thread(peer.recvfrom, 100)
             assert data == b"here"
             peer.sendto(b"", sender)
@@ -224,29 +224,31 @@ def test_datagrams_go_both_ways(play: Play) -> None:
 
 
 def test_a_ring_buffer_holds_bytes(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "r", "ringbuf", size=8)
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "r", "ringbuf", size=8)
         data = bytes(range(250, 256))
-        await house.ask("ringbuf-write", device="r", data=base64.b64encode(data).decode(), format="base64")
-        assert base64.b64decode(await house.ask("ringbuf-read", device="r", size=6, format="base64")) == data
-        await house.ask("ringbuf-write", device="r", data="é")
-        assert await house.ask("ringbuf-read", device="r", size=8) == "é"
+        await machine.qmp("ringbuf-write", device="r", data=base64.b64encode(data).decode(), format="base64")
+        assert (
+            base64.b64decode(await machine.qmp("ringbuf-read", device="r", size=6, format="base64")) == data
+        )
+        await machine.qmp("ringbuf-write", device="r", data="é")
+        assert await machine.qmp("ringbuf-read", device="r", size=8) == "é"
         for bad, said in (
             ({"device": "x", "size": 1}, "Device 'x' not found"),
             ({"device": "r", "size": 0}, "size must be greater than zero"),
             ({"device": "r", "size": 1, "format": "x"}, "Parameter 'format' does not accept value 'x'"),
         ):
-            assert await house.refusal("ringbuf-read", **bad) == said
+            assert await machine.qmp_error("ringbuf-read", **bad) == said
         written = asyncio.Event()
 
         async def serve(stream: Stream) -> None:
             stream.write(b"last")
             written.set()
 
-        house.machine.chardevs.get("r").attach(serve)
+        machine.embedded.chardevs.get("r").attach(serve)
         await asyncio.wait_for(written.wait(), 10)
-        assert await house.ask("ringbuf-read", device="r", size=8) == "last"
+        assert await machine.qmp("ringbuf-read", device="r", size=8) == "last"
 
     play(scene)
 
@@ -288,10 +290,10 @@ def test_a_descriptor_that_a_client_hands_over_reaches_its_command(play: Play, t
     from qmon.hmp.fronts.socket_monitor import SocketMonitor
     from qmon.hmp.monitor import Monitor
 
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "m", "socket", addr=unix(tmp_path / "m"))
-        house.machine.chardevs.get("m").attach(SocketMonitor(Monitor(house.machine.registry)).serve)
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "m", "socket", addr=unix(tmp_path / "m"))
+        machine.embedded.chardevs.get("m").attach(SocketMonitor(Monitor(machine.embedded.registry)).serve)
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(10)
             await asyncio.to_thread(client.connect, str(tmp_path / "m"))

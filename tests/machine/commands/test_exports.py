@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qmon.nbd.constants import Command
-from tests.support.house import Play, Street
+from tests.support.embedded_lab import EmbeddedLab, Play
 from tests.support.ports import free_port
 
 
@@ -20,15 +20,15 @@ def unix(path: Path) -> dict[str, Any]:
 
 
 def test_an_export_is_listed_with_its_clients(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        await house.ask("nbd-server-start", addr=unix(tmp_path / "nbd"))
-        await house.ask("nbd-server-add", device="d0")
-        await house.ask("nbd-server-add", device="d0", name="again", writable=True)
-        guest = await asyncio.to_thread(street.guest, tmp_path / "nbd", "again")
-        (node,) = [entry["inserted"]["node-name"] for entry in await house.ask("query-block")]
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        await machine.qmp("nbd-server-start", addr=unix(tmp_path / "nbd"))
+        await machine.qmp("nbd-server-add", device="d0")
+        await machine.qmp("nbd-server-add", device="d0", name="again", writable=True)
+        guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd", "again")
+        (node,) = [entry["inserted"]["node-name"] for entry in await machine.qmp("query-block")]
         common = {"type": "nbd", "node-name": node, "shutting-down": False}
-        assert await house.ask("query-block-exports") == [
+        assert await machine.qmp("query-block-exports") == [
             {**common, "id": "d0", "x-qmon-name": "d0", "x-qmon-writable": False, "x-qmon-clients": 0},
             {**common, "id": "again", "x-qmon-name": "again", "x-qmon-writable": True, "x-qmon-clients": 1},
         ]
@@ -38,23 +38,23 @@ def test_an_export_is_listed_with_its_clients(play: Play, tmp_path: Path) -> Non
 
 
 def test_clients_and_failures_are_told(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        (entry,) = await house.ask("query-block")
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        (entry,) = await machine.qmp("query-block")
 
         async def told() -> str:
-            return house.events[-1].name if house.events else ""
+            return machine.events[-1].name if machine.events else ""
 
-        await house.export(tmp_path / "nbd", "d0")
-        guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
-        await house.until(told, "X_QMON_NBD_CLIENT_CONNECTED")
+        await machine.export(tmp_path / "nbd", "d0")
+        guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+        await machine.until(told, "X_QMON_NBD_CLIENT_CONNECTED")
         client = {"export": "d0", "address": f"process {os.getpid()}"}
-        assert house.events[-1].data == {**client, "clients": 1}
-        await house.ask("x-qmon-fault-add", drive="d0", operation="write", error="ENOSPC")
+        assert machine.events[-1].data == {**client, "clients": 1}
+        await machine.qmp("x-qmon-fault-add", drive="d0", operation="write", error="ENOSPC")
         for _ in range(3):
             assert (await asyncio.to_thread(guest.ask, Command.WRITE, 0, 512, data=bytes(512))).error
-        await house.until(told, "BLOCK_IO_ERROR")
-        assert house.events[-1].data == {
+        await machine.until(told, "BLOCK_IO_ERROR")
+        assert machine.events[-1].data == {
             "device": "d0",
             "node-name": entry["inserted"]["node-name"],
             "operation": "write",
@@ -62,12 +62,12 @@ def test_clients_and_failures_are_told(play: Play, tmp_path: Path) -> None:
             "nospace": True,
             "reason": "No space left on device",
         }
-        await house.ask("x-qmon-fault-add", drive="d0", operation="read", error="EIO")
+        await machine.qmp("x-qmon-fault-add", drive="d0", operation="read", error="EIO")
         assert (await asyncio.to_thread(guest.ask, Command.READ, 0, 512)).error
         guest.socket.close()
-        await house.until(told, "X_QMON_NBD_CLIENT_DISCONNECTED")
-        assert house.events[-1].data == {**client, "clients": 0}
-        failures = [event.data for event in house.events if event.name == "BLOCK_IO_ERROR"]
+        await machine.until(told, "X_QMON_NBD_CLIENT_DISCONNECTED")
+        assert machine.events[-1].data == {**client, "clients": 0}
+        failures = [event.data for event in machine.events if event.name == "BLOCK_IO_ERROR"]
         assert [(each["operation"], each["nospace"]) for each in failures] == [
             ("write", True),
             ("read", False),
@@ -77,32 +77,32 @@ def test_clients_and_failures_are_told(play: Play, tmp_path: Path) -> None:
 
 
 def test_an_export_in_use_is_removed_by_force_only(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        await house.export(tmp_path / "nbd", "d0")
-        guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
-        assert await house.refusal("nbd-server-remove", name="d0") == "export 'd0' still in use"
-        assert await house.refusal("block-export-del", id="d0", mode="safe") == "export 'd0' still in use"
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        await machine.export(tmp_path / "nbd", "d0")
+        guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+        assert await machine.qmp_error("nbd-server-remove", name="d0") == "export 'd0' still in use"
+        assert await machine.qmp_error("block-export-del", id="d0", mode="safe") == "export 'd0' still in use"
         assert (await asyncio.to_thread(guest.ask, Command.READ, 0, 1)).error == 0
-        await house.ask("nbd-server-remove", name="d0", mode="hard")
+        await machine.qmp("nbd-server-remove", name="d0", mode="hard")
         assert await asyncio.to_thread(guest.at_end)
         guest.socket.close()
-        assert await house.ask("query-block-exports") == []
+        assert await machine.qmp("query-block-exports") == []
 
     play(scene)
 
 
 def test_when_the_server_stops_its_exports_and_guests_go_with_it(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
         for _ in range(2):
-            await house.export(tmp_path / "nbd", "d0")
-            guest = await asyncio.to_thread(street.guest, tmp_path / "nbd")
-            await house.ask("nbd-server-stop")
+            await machine.export(tmp_path / "nbd", "d0")
+            guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+            await machine.qmp("nbd-server-stop")
             assert await asyncio.to_thread(guest.at_end)
             guest.socket.close()
             assert not (tmp_path / "nbd").exists()
-            assert await house.ask("query-block-exports") == []
+            assert await machine.qmp("query-block-exports") == []
 
     play(scene)
 
@@ -110,10 +110,10 @@ def test_when_the_server_stops_its_exports_and_guests_go_with_it(play: Play, tmp
 def test_an_address_without_a_host_is_loopback(play: Play) -> None:
     """Whoever wants a network to reach the disks says so."""
 
-    async def scene(street: Street) -> None:
-        house = await street.one()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
         port = free_port()
-        await house.ask("nbd-server-start", addr={"type": "inet", "host": "", "port": str(port)})
+        await machine.qmp("nbd-server-start", addr={"type": "inet", "host": "", "port": str(port)})
         with socket.socket() as client:
             client.connect(("127.0.0.1", port))
         with socket.socket() as client, pytest.raises(ConnectionRefusedError):
@@ -123,19 +123,19 @@ def test_an_address_without_a_host_is_loopback(play: Play) -> None:
 
 
 def test_an_address_that_is_taken_is_told(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
         with socket.socket() as other:
             other.bind(("127.0.0.1", 0))
             other.listen()
             port = str(other.getsockname()[1])
-            said = await house.refusal(
+            said = await machine.qmp_error(
                 "nbd-server-start", addr={"type": "inet", "host": "127.0.0.1", "port": port}
             )
         assert said == "Failed to find an available port: Address already in use"
-        await house.export(tmp_path / "nbd", "d0")
-        other_house = await street.machine()
-        said = await other_house.refusal("nbd-server-start", addr=unix(tmp_path / "nbd"))
+        await machine.export(tmp_path / "nbd", "d0")
+        second = await lab.start()
+        said = await second.qmp_error("nbd-server-start", addr=unix(tmp_path / "nbd"))
         assert said == f"Failed to bind socket to {tmp_path}/nbd: Address already in use"
 
     play(scene)
@@ -157,19 +157,19 @@ def test_an_address_that_is_taken_is_told(play: Play, tmp_path: Path) -> None:
     ],
 )
 def test_an_address_that_makes_no_sense_is_told(play: Play, address: dict[str, Any], said: str) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        assert await house.refusal("nbd-server-start", addr=address) == said
-        assert await house.refusal("nbd-server-add", device="d0") == "NBD server not running"
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        assert await machine.qmp_error("nbd-server-start", addr=address) == said
+        assert await machine.qmp_error("nbd-server-add", device="d0") == "NBD server not running"
 
     play(scene)
 
 
 def test_of_two_monitors_that_start_it_at_once_one_does(play: Play, tmp_path: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
         results = await asyncio.gather(
-            *(house.ask("nbd-server-start", addr=unix(tmp_path / f"nbd{number}")) for number in range(3)),
+            *(machine.qmp("nbd-server-start", addr=unix(tmp_path / f"nbd{number}")) for number in range(3)),
             return_exceptions=True,
         )
         assert sorted(map(str, results)) == ["NBD server already running"] * 2 + ["{}"]
@@ -181,12 +181,12 @@ def test_of_two_monitors_that_start_it_at_once_one_does(play: Play, tmp_path: Pa
 def test_the_number_of_clients_can_be_limited(play: Play, tmp_path: Path) -> None:
     """One more waits until one leaves."""
 
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        await house.ask("nbd-server-start", addr=unix(tmp_path / "nbd"), max_connections=1)
-        await house.ask("nbd-server-add", device="d0")
-        first = await asyncio.to_thread(street.guest, tmp_path / "nbd")
-        second = asyncio.create_task(asyncio.to_thread(street.guest, tmp_path / "nbd"))
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        await machine.qmp("nbd-server-start", addr=unix(tmp_path / "nbd"), max_connections=1)
+        await machine.qmp("nbd-server-add", device="d0")
+        first = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+        second = asyncio.create_task(asyncio.to_thread(lab.guest, tmp_path / "nbd"))
         done, _ = await asyncio.wait([second], timeout=0.1)
         assert not done
         first.socket.close()

@@ -18,18 +18,18 @@ from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode, Offer, Sam
 from qmon.migration.wire.stream import PREAMBLE, section_end, section_footer, section_start
 from qmon.migration.wire.writer import RecordWriter
 from qmon.notation.drive_options import DriveOptions
-from tests.support.house import SIZE, House, Play, Street
+from tests.support.embedded_lab import SIZE, EmbeddedLab, LabMachine, Play
 from tests.support.waiting import connected
 
 CLUSTER = 65536
 
 
-def overlay(street: Street, name: str) -> DriveOptions:
+def overlay(lab: EmbeddedLab, name: str) -> DriveOptions:
     """A drive of an empty overlay over an image of data, the same for all."""
-    base = street.folder / "base.img"
+    base = lab.folder / "base.img"
     if not base.exists():
         base.write_bytes(b"base" * (SIZE // 4))
-    image = street.folder / name
+    image = lab.folder / name
     create_overlay(str(image), SIZE, base.name, "raw", LOCKS)
     return DriveOptions("d0", str(image), "qcow2", "none", False)
 
@@ -97,32 +97,32 @@ LIVELY = Patience(sign=0)
 """Signs of life come as often as they can."""
 
 
-async def waiting(street: Street, **options: Any) -> tuple[House, str]:
-    uri = f"unix:{street.folder}/in"
-    return await street.machine(overlay(street, "b.qcow2"), incoming=uri, **options), uri
+async def waiting(lab: EmbeddedLab, **options: Any) -> tuple[LabMachine, str]:
+    uri = f"unix:{lab.folder}/in"
+    return await lab.start(overlay(lab, "b.qcow2"), incoming=uri, **options), uri
 
 
-async def moved(source: House, target: House, uri: str) -> None:
-    await source.ask("migrate", uri=uri, blk=True, inc=True)
-    await source.until(source.migration, "completed")
-    await target.until(target.status, "running")
+async def moved(source: LabMachine, target: LabMachine, uri: str) -> None:
+    await source.qmp("migrate", uri=uri, blk=True, inc=True)
+    await source.wait_migration("completed")
+    await target.wait_status("running")
     await source.close()
     await target.close()
 
 
-async def with_data(street: Street, **options: Any) -> House:
+async def with_data(lab: EmbeddedLab, **options: Any) -> LabMachine:
     """A machine whose overlay holds its third cluster."""
-    settings = overlay(street, "a.qcow2")
+    settings = overlay(lab, "a.qcow2")
     node = open_image(settings.file, "qcow2", lock=False)
     node.write(2 * CLUSTER, b"y" * CLUSTER)
     node.close()
-    return await street.machine(settings, **options)
+    return await lab.start(settings, **options)
 
 
 def test_a_destination_that_reads_what_backs_it_shows_that_it_is_there(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        await waiting(street, patience=LIVELY)
-        stranger = Stranger(street.folder / "in", describe(street.folder / "base.img"))
+    async def scene(lab: EmbeddedLab) -> None:
+        await waiting(lab, patience=LIVELY)
+        stranger = Stranger(lab.folder / "in", describe(lab.folder / "base.img"))
         await asyncio.to_thread(stranger.wait, Type.AGREED)
         assert Type.BUSY in stranger.heard
         assert Type.ZEROS not in stranger.heard, "of an overlay nothing is known to be zeros"
@@ -132,12 +132,12 @@ def test_a_destination_that_reads_what_backs_it_shows_that_it_is_there(play: Pla
 
 
 def test_a_source_waits_while_it_is_shown_so(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        target, uri = await waiting(street, patience=LIVELY)
-        source = await with_data(street, patience=LIVELY)
-        await source.ask("migrate-set-parameters", x_qmon_verify_backing="full")
+    async def scene(lab: EmbeddedLab) -> None:
+        target, uri = await waiting(lab, patience=LIVELY)
+        source = await with_data(lab, patience=LIVELY)
+        await source.qmp("migrate-set-parameters", x_qmon_verify_backing="full")
         await moved(source, target, uri)
-        assert held(f"{street.folder}/b.qcow2") == [(2 * CLUSTER, CLUSTER)]
+        assert held(f"{lab.folder}/b.qcow2") == [(2 * CLUSTER, CLUSTER)]
 
     play(scene)
 
@@ -145,15 +145,15 @@ def test_a_source_waits_while_it_is_shown_so(play: Play) -> None:
 def test_a_migration_that_takes_the_place_of_one_that_stands_prepared_finds_an_empty_overlay(
     play: Play,
 ) -> None:
-    async def scene(street: Street) -> None:
-        target, uri = await waiting(street)
-        stranger = Stranger(street.folder / "in", describe(street.folder / "base.img"))
+    async def scene(lab: EmbeddedLab) -> None:
+        target, uri = await waiting(lab)
+        stranger = Stranger(lab.folder / "in", describe(lab.folder / "base.img"))
         await asyncio.to_thread(stranger.wait, Type.AGREED)
         stranger.finish()
         await asyncio.to_thread(stranger.wait, Type.PREPARED)
         stranger.close()
-        await target.until(target.migration, "device")
-        await moved(await with_data(street), target, uri)
-        assert held(f"{street.folder}/b.qcow2") == [(2 * CLUSTER, CLUSTER)]
+        await target.wait_migration("device")
+        await moved(await with_data(lab), target, uri)
+        assert held(f"{lab.folder}/b.qcow2") == [(2 * CLUSTER, CLUSTER)]
 
     play(scene)

@@ -17,7 +17,7 @@ from qmon.errors import CommandError
 from qmon.machine.object_types import CLASSES
 from qmon.machine.secret import decode_base64, find_secret
 from qmon.notation.object_options import OTHER_TYPES, TYPES
-from tests.support.house import House, Play, Street
+from tests.support.embedded_lab import EmbeddedLab, LabMachine, Play
 from tests.support.peers import require
 
 MANDATORY: dict[str, dict[str, Any]] = {
@@ -30,17 +30,17 @@ MANDATORY: dict[str, dict[str, Any]] = {
 RULES = '{"policy": "deny", "rules": [{"match": "fred", "policy": "allow"}]}'
 
 
-async def add(house: House, type_name: str, id: str = "o0", **more: Any) -> None:
-    await house.ask("object-add", qom_type=type_name, id=id, **more)
+async def add(machine: LabMachine, type_name: str, id: str = "o0", **more: Any) -> None:
+    await machine.qmp("object-add", qom_type=type_name, id=id, **more)
 
 
-async def made(house: House) -> list[dict[str, Any]]:
-    return list(await house.ask("x-qmon-query-objects"))
+async def made(machine: LabMachine) -> list[dict[str, Any]]:
+    return list(await machine.qmp("x-qmon-query-objects"))
 
 
-async def first(house: House) -> str:
+async def first(machine: LabMachine) -> str:
     """The id of the one object, once there is one."""
-    return "".join(each["id"] for each in await made(house))
+    return "".join(each["id"] for each in await made(machine))
 
 
 @pytest.fixture
@@ -58,35 +58,35 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_type_is_made_listed_and_deleted(play: Play, folder: Path) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         before = set(os.listdir(folder))
         for type_name in TYPES:
-            await add(house, type_name, **MANDATORY.get(type_name, {}))
-            assert await made(house) == [{"id": "o0", "qom-type": type_name}]
-            told = await house.refusal("object-add", qom_type="iothread", id="o0")
+            await add(machine, type_name, **MANDATORY.get(type_name, {}))
+            assert await made(machine) == [{"id": "o0", "qom-type": type_name}]
+            told = await machine.qmp_error("object-add", qom_type="iothread", id="o0")
             assert told == "attempt to add duplicate property 'o0' to object (type 'container')"
-            await house.ask("object-del", id="o0")
-            assert await made(house) == []
-        assert await house.refusal("object-del", id="o0") == "object 'o0' not found"
+            await machine.qmp("object-del", id="o0")
+            assert await made(machine) == []
+        assert await machine.qmp_error("object-del", id="o0") == "object 'o0' not found"
         assert set(os.listdir(folder)) == before
 
     play(scene)
 
 
 def test_a_type_without_effect_is_refused_in_one_line(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         for type_name in OTHER_TYPES:
-            told = await house.refusal("object-add", qom_type=type_name, id="f")
+            told = await machine.qmp_error("object-add", qom_type=type_name, id="f")
             assert told == f"object type '{type_name}' is not supported: use one of {', '.join(TYPES)}"
-        told = await house.refusal("object-add", qom_type="nosuch", id="f")
+        told = await machine.qmp_error("object-add", qom_type="nosuch", id="f")
         assert told == "Parameter 'qom-type' does not accept value 'nosuch'"
-        told = await house.refusal("object-add", qom_type="iothread", id="1")
+        told = await machine.qmp_error("object-add", qom_type="iothread", id="1")
         assert told == "Parameter 'id' expects an identifier"
         options = {"qom-type": "iothread", "id": "a", "self": 1}
         with pytest.raises(CommandError, match="Parameter 'self' is unexpected"):
-            await house.machine.registry.execute("object-add", options)
+            await machine.embedded.registry.execute("object-add", options)
 
     play(scene)
 
@@ -96,8 +96,8 @@ def test_every_type_has_a_class() -> None:
 
 
 def test_an_object_that_fails_leaves_nothing_and_its_id_is_free(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         for type_name, options in (
             ("secret", {"file": "/nosuch"}),
             ("secret", {"file": "null\0byte"}),
@@ -106,18 +106,18 @@ def test_an_object_that_fails_leaves_nothing_and_its_id_is_free(play: Play) -> N
             ("throttle-group", {"x-iops-total-max": 5}),
             ("authz-list-file", {"filename": "/dev/null"}),
         ):
-            assert "\n" not in await house.refusal("object-add", qom_type=type_name, id="o0", **options)
-            assert await made(house) == []
-        await add(house, "iothread")
+            assert "\n" not in await machine.qmp_error("object-add", qom_type=type_name, id="o0", **options)
+            assert await made(machine) == []
+        await add(machine, "iothread")
 
     play(scene)
 
 
 @pytest.mark.parametrize("option", ["keyid", "iv"])
 def test_an_encrypted_secret_is_refused(play: Play, option: str) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        told = await house.refusal("object-add", qom_type="secret", id="s", data="x", **{option: "x"})
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        told = await machine.qmp_error("object-add", qom_type="secret", id="s", data="x", **{option: "x"})
         assert told == "encrypted secrets (keyid, iv) are not supported: use file= and protect the file"
 
     play(scene)
@@ -126,18 +126,18 @@ def test_an_encrypted_secret_is_refused(play: Play, option: str) -> None:
 def test_an_object_can_not_be_used_before_it_is_complete(play: Play, tmp_path: Path) -> None:
     """A FIFO without a writer: the object waits to read its file, and the machine does not."""
 
-    async def scene(street: Street) -> None:
-        house = await street.machine()
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
-        making = asyncio.create_task(add(house, "secret", file=str(fifo)))
-        await house.until(lambda: first(house), "o0")
-        assert await house.refusal("object-del", id="o0") == "object 'o0' is in use, can not be deleted"
+        making = asyncio.create_task(add(machine, "secret", file=str(fifo)))
+        await machine.until(lambda: first(machine), "o0")
+        assert await machine.qmp_error("object-del", id="o0") == "object 'o0' is in use, can not be deleted"
         with pytest.raises(CommandError, match="Secret with id 'o0' has no data"):
-            find_secret(house.machine.objects, "o0")
+            find_secret(machine.embedded.objects, "o0")
         await asyncio.to_thread(fifo.write_text, "letmein")
         await making
-        assert find_secret(house.machine.objects, "o0") == b"letmein"
+        assert find_secret(machine.embedded.objects, "o0") == b"letmein"
 
     play(scene)
 
@@ -145,12 +145,12 @@ def test_an_object_can_not_be_used_before_it_is_complete(play: Play, tmp_path: P
 def test_secrets_hold_what_their_file_or_data_says(play: Play, tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"\x00\xff\n")
 
-    async def scene(street: Street) -> None:
-        house = await street.machine()
-        await add(house, "secret", "plain", file=str(tmp_path / "plain"))
-        await add(house, "secret", "coded", data=base64.b64encode(b"\x00key").decode(), format="base64")
-        await add(house, "iothread", "other")
-        objects = house.machine.objects
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start()
+        await add(machine, "secret", "plain", file=str(tmp_path / "plain"))
+        await add(machine, "secret", "coded", data=base64.b64encode(b"\x00key").decode(), format="base64")
+        await add(machine, "iothread", "other")
+        objects = machine.embedded.objects
         assert find_secret(objects, "plain") == b"\x00\xff\n"
         assert find_secret(objects, "coded") == b"\x00key"
         with pytest.raises(CommandError, match="No secret with id 'nosuch'"):

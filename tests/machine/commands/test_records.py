@@ -10,21 +10,23 @@ from qmon.host.paths import state_folder
 from qmon.migration import journal as journal_module
 from qmon.migration.journal import Entry, Journal
 from qmon.migration.phases import Stand
-from tests.support.house import Play, Street
+from tests.support.embedded_lab import EmbeddedLab, Play
 
 THIS, OTHER = uuid4().hex, uuid4().hex
 NOBODY = "unix:/nonexistent/socket"
 
 
-async def _started(street: Street, records: list[tuple[str, Stand]], incoming: str | None) -> tuple[str, str]:
+async def _started(
+    lab: EmbeddedLab, records: list[tuple[str, Stand]], incoming: str | None
+) -> tuple[str, str]:
     """The machine's and the migration's status of a machine whose drives have these records."""
     journal = Journal(state_folder())
-    images = [street.image(f"d{index}.img") for index in range(len(records))]
+    images = [lab.image(f"d{index}.img") for index in range(len(records))]
     for path, (migration_id, stand) in zip(images, records, strict=True):
         journal.write(Entry(str(path), migration_id, stand, NOBODY))
-    drives = [street.settings(path, path.stem) for path in images]
-    house = await street.machine(*drives, incoming=incoming)
-    return await house.status(), await house.migration()
+    drives = [lab.settings(path, path.stem) for path in images]
+    machine = await lab.start(*drives, incoming=incoming)
+    return await machine.status(), await machine.migration()
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -46,9 +48,9 @@ def test_records_that_were_half_written_are_understood(
     expected: tuple[str, str],
     turned: bool,
 ) -> None:
-    async def scene(street: Street) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
         records = [other, one] if turned else [one, other]
-        assert await _started(street, records, incoming) == expected
+        assert await _started(lab, records, incoming) == expected
 
     play(scene)
 
@@ -56,17 +58,17 @@ def test_records_that_were_half_written_are_understood(
 def test_what_another_host_recorded_holds_a_machine_back_until_it_is_told_to_run(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scene(street: Street) -> None:
-        image = street.image("d0.img")
+    async def scene(lab: EmbeddedLab) -> None:
+        image = lab.image("d0.img")
         with monkeypatch.context() as elsewhere:
             elsewhere.setattr(journal_module, "this_host", lambda: "elsewhere")
             Journal(state_folder()).write(Entry(str(image), THIS, Stand.MOVED, NOBODY))
-        house = await street.machine(street.settings(image, "d0"))
-        assert await house.status() == "postmigrate"
-        await house.ask("x-qmon-migrate-resolve", action="keep")
-        assert await house.status() == "running"
-        await house.close()
-        house = await street.machine(street.settings(image, "d0"))
-        assert await house.status() == "running"
+        machine = await lab.start(lab.settings(image, "d0"))
+        assert await machine.status() == "postmigrate"
+        await machine.qmp("x-qmon-migrate-resolve", action="keep")
+        assert await machine.status() == "running"
+        await machine.close()
+        machine = await lab.start(lab.settings(image, "d0"))
+        assert await machine.status() == "running"
 
     play(scene)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tests.support.house import Play, Street
+from tests.support.embedded_lab import EmbeddedLab, Play
 
 
 def test_a_reset_is_told_and_the_machine_runs_on(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        assert await house.ask("system_reset") == {}
-        assert await house.ask("system_powerdown") == {}
-        assert await house.status() == "running"
-        reset, powerdown = house.events
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        assert await machine.qmp("system_reset") == {}
+        assert await machine.qmp("system_powerdown") == {}
+        assert await machine.status() == "running"
+        reset, powerdown = machine.events
         assert (reset.name, dict(reset.data)) == (
             "RESET",
             {"guest": False, "reason": "host-qmp-system-reset"},
@@ -22,34 +22,34 @@ def test_a_reset_is_told_and_the_machine_runs_on(play: Play) -> None:
 
 
 def test_a_machine_that_is_reset_while_it_stands_has_not_begun(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.one()
-        await house.ask("stop")
-        await house.ask("system_reset")
-        assert await house.status() == "prelaunch"
-        await house.ask("cont")
-        assert await house.status() == "running"
-        assert house.told == ["STOP", "RESET", "RESUME"]
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        await machine.qmp("stop")
+        await machine.qmp("system_reset")
+        assert await machine.status() == "prelaunch"
+        await machine.qmp("cont")
+        assert await machine.status() == "running"
+        assert machine.told == ["STOP", "RESET", "RESUME"]
 
     play(scene)
 
 
 def test_a_reset_does_not_give_back_disks_that_were_handed_over(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        source, _, uri = await street.pair()
-        await source.ask("migrate", uri=uri, blk=True)
-        await source.until(source.status, "postmigrate")
-        await source.ask("system_reset")
+    async def scene(lab: EmbeddedLab) -> None:
+        source, _, uri = await lab.pair()
+        await source.qmp("migrate", uri=uri, blk=True)
+        await source.wait_status("postmigrate")
+        await source.qmp("system_reset")
         assert await source.status() == "postmigrate"
-        assert "handed over by a migration" in await source.refusal("cont")
+        assert "handed over by a migration" in await source.qmp_error("cont")
 
     play(scene)
 
 
 def test_a_reset_does_not_end_the_waiting_for_a_migration(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        house = await street.machine(street.settings(street.image("b.img")), incoming="defer")
-        await house.ask("system_reset")
-        assert await house.status() == "inmigrate"
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.start(lab.settings(lab.image("b.img")), incoming="defer")
+        await machine.qmp("system_reset")
+        assert await machine.status() == "inmigrate"
 
     play(scene)

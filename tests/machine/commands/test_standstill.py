@@ -13,7 +13,7 @@ from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, go, section_end, section_footer, section_part, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.support.house import SIZE, House, Play, Street
+from tests.support.embedded_lab import SIZE, EmbeddedLab, LabMachine, Play
 from tests.support.waiting import connected
 
 ID = UUID(int=7)
@@ -69,41 +69,41 @@ class Stranger:
         self._socket.close()
 
 
-async def prepared(street: Street) -> tuple[House, Stranger]:
+async def prepared(lab: EmbeddedLab) -> tuple[LabMachine, Stranger]:
     """A destination that has been brought everything, and who did so."""
-    target = await street.machine(street.settings(street.image("b.img")), incoming=f"unix:{street.folder}/in")
-    stranger = await asyncio.to_thread(Stranger, street.folder / "in")
+    target = await lab.start(lab.settings(lab.image("b.img")), incoming=f"unix:{lab.folder}/in")
+    stranger = await asyncio.to_thread(Stranger, lab.folder / "in")
     await asyncio.to_thread(stranger.hear, Type.AGREED)
     stranger.finish()
     await asyncio.to_thread(stranger.hear, Type.PREPARED)
-    await target.until(target.migration, "device")
+    await target.wait_migration("device")
     return target, stranger
 
 
 def test_a_source_may_go_back_and_bring_more(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        target, stranger = await prepared(street)
+    async def scene(lab: EmbeddedLab) -> None:
+        target, stranger = await prepared(lab)
         for number in (1, 2):
             stranger.go_back((number * 4096, b"x" * 512))
             await asyncio.to_thread(stranger.hear, Type.BACK)
-            await target.until(target.migration, "active")
+            await target.wait_migration("active")
             stranger.finish()
             await asyncio.to_thread(stranger.hear, Type.PREPARED)
         stranger.writer.raw(go(ID.bytes, stranger.digest))
         stranger.send()
         await asyncio.to_thread(stranger.hear, Type.RUNNING)
         stranger.close()
-        await target.until(target.status, "running")
+        await target.wait_status("running")
         await target.close()
-        content = (street.folder / "b.img").read_bytes()
+        content = (lab.folder / "b.img").read_bytes()
         assert content[4096 : 4096 + 512] == content[8192 : 8192 + 512] == b"x" * 512
 
     play(scene)
 
 
 def test_the_digest_of_before_runs_nothing_once_the_source_has_gone_back(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        target, stranger = await prepared(street)
+    async def scene(lab: EmbeddedLab) -> None:
+        target, stranger = await prepared(lab)
         before = stranger.digest
         stranger.go_back((0, b"x" * 512))
         await asyncio.to_thread(stranger.hear, Type.BACK)
@@ -111,7 +111,7 @@ def test_the_digest_of_before_runs_nothing_once_the_source_has_gone_back(play: P
         await asyncio.to_thread(stranger.hear, Type.PREPARED)
         stranger.writer.raw(go(ID.bytes, before))
         stranger.send()
-        await target.until(target.migration, "device", "failed")
+        await target.wait_migration("device", "failed")
         stranger.close()
         assert await target.status() == "inmigrate"
 
@@ -120,33 +120,31 @@ def test_the_digest_of_before_runs_nothing_once_the_source_has_gone_back(play: P
 
 @pytest.mark.parametrize("action", ["keep", "release"])
 def test_a_source_that_goes_back_is_refused_where_somebody_has_decided(play: Play, action: str) -> None:
-    async def scene(street: Street) -> None:
-        target, stranger = await prepared(street)
-        await target.ask("x-qmon-migrate-resolve", action=action)
+    async def scene(lab: EmbeddedLab) -> None:
+        target, stranger = await prepared(lab)
+        await target.qmp("x-qmon-migrate-resolve", action=action)
         stranger.go_back((0, b"x" * 512))
         await asyncio.to_thread(stranger.hear, Type.REFUSED)
         stranger.close()
         assert stranger.why == "the source continues, but an operator has resolved the migration here"
         assert await target.status() == ("running" if action == "keep" else "inmigrate")
         await target.close()
-        assert (street.folder / "b.img").read_bytes() == bytes(SIZE)
+        assert (lab.folder / "b.img").read_bytes() == bytes(SIZE)
 
     play(scene)
 
 
 def test_a_source_that_never_finished_can_not_go_back(play: Play) -> None:
-    async def scene(street: Street) -> None:
-        target = await street.machine(
-            street.settings(street.image("b.img")), incoming=f"unix:{street.folder}/in"
-        )
-        stranger = await asyncio.to_thread(Stranger, street.folder / "in")
+    async def scene(lab: EmbeddedLab) -> None:
+        target = await lab.start(lab.settings(lab.image("b.img")), incoming=f"unix:{lab.folder}/in")
+        stranger = await asyncio.to_thread(Stranger, lab.folder / "in")
         stranger.writer.raw(section_end())
         stranger.end_part()
         stranger.go_back()
         await asyncio.to_thread(stranger.hear, Type.REFUSED)
         stranger.close()
         assert stranger.why == "not a valid migration stream: BACK came without FINISH"
-        await target.until(target.migration, "failed")
+        await target.wait_migration("failed")
 
     play(scene)
 
@@ -154,37 +152,34 @@ def test_a_source_that_never_finished_can_not_go_back(play: Play) -> None:
 def test_a_request_that_does_not_finish_keeps_the_other_guests_waiting_for_a_while_only(
     play: Play,
 ) -> None:
-    async def scene(street: Street) -> None:
-        uri = f"unix:{street.folder}/in"
+    async def scene(lab: EmbeddedLab) -> None:
+        uri = f"unix:{lab.folder}/in"
         settings = [
-            [
-                street.settings(street.image(f"{side}.{name}", b"data" * (SIZE // 4)), name)
-                for name in ("d0", "d1")
-            ]
+            [lab.settings(lab.image(f"{side}.{name}", b"data" * (SIZE // 4)), name) for name in ("d0", "d1")]
             for side in "ab"
         ]
-        source = await street.machine(*settings[0], patience=Patience(margin=0.5))
-        target = await street.machine(*settings[1], incoming=uri)
-        await source.ask("migrate-set-parameters", max_bandwidth=1 << 20)
-        await source.ask("migrate", uri=uri, blk=True)
-        await source.until(source.migration, "active")
+        source = await lab.start(*settings[0], patience=Patience(margin=0.5))
+        target = await lab.start(*settings[1], incoming=uri)
+        await source.qmp("migrate-set-parameters", max_bandwidth=1 << 20)
+        await source.qmp("migrate", uri=uri, blk=True)
+        await source.wait_migration("active")
 
         async def overdue() -> str:
-            return str((await source.ask("query-migrate")).get("x-qmon-overdue-switchovers"))
+            return str((await source.qmp("query-migrate")).get("x-qmon-overdue-switchovers"))
 
-        drives = source.machine._machine.drives
+        drives = source.embedded._machine.drives
         hanging = drives["d1"].gate
         hanging.enter()
         try:
-            await source.ask("migrate-set-parameters", max_bandwidth=0)
+            await source.qmp("migrate-set-parameters", max_bandwidth=0)
             await source.until(overdue, "1")
             assert await source.migration() == "active"
             assert await source.status() == "running"
             assert all(drive.gate.is_open for drive in drives.values())
         finally:
             hanging.leave()
-        await source.until(source.migration, "completed")
-        await target.until(target.status, "running")
+        await source.wait_migration("completed")
+        await target.wait_status("running")
         assert source.told == ["setup", "active", "STOP", "device", "completed"]
 
     play(scene)

@@ -1,4 +1,4 @@
-"""An embedded machine for a test: made, asked by its registry as a monitor would, and closed."""
+"""Embedded machines for a test: started, given commands as a monitor gives them, and closed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PATIENCE = 20
 """Seconds after which what has not happened never will."""
 
 
-class House:
+class LabMachine:
     """A machine and what it has told."""
 
     def __init__(self, machine: EmbeddedMachine) -> None:
-        self.machine = machine
+        self.embedded = machine
         self.events: list[Event] = []
         self._closed = False
         machine.registry.subscribe(self.events.append)
@@ -37,29 +37,29 @@ class House:
         """End the machine; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            await self.machine.close()
+            await self.embedded.close()
 
     @property
     def told(self) -> list[str]:
         """The events so far; a migration's by its status."""
         return [event.data.get("status", event.name) for event in self.events]
 
-    async def ask(self, command: str, **arguments: Any) -> Any:
+    async def qmp(self, command: str, **arguments: Any) -> Any:
         """Run a command; an underscore in an argument's name is a hyphen."""
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        return await self.machine.registry.execute(command, named)
+        return await self.embedded.registry.execute(command, named)
 
-    async def refusal(self, command: str, **arguments: Any) -> str:
+    async def qmp_error(self, command: str, **arguments: Any) -> str:
         """What a command that must fail says."""
         with pytest.raises(CommandError) as caught:
-            await self.ask(command, **arguments)
+            await self.qmp(command, **arguments)
         return str(caught.value)
 
     async def status(self) -> str:
-        return str((await self.ask("query-status"))["status"])
+        return str((await self.qmp("query-status"))["status"])
 
     async def migration(self) -> str:
-        return str((await self.ask("query-migrate")).get("status", "none"))
+        return str((await self.qmp("query-migrate")).get("status", "none"))
 
     async def until(self, query: Callable[[], Awaitable[str]], *wanted: str) -> str:
         """Wait for one of some states."""
@@ -70,13 +70,21 @@ class House:
             await asyncio.sleep(1 / 200)
         raise AssertionError(f"it is '{seen}' and never became one of {wanted}")
 
+    async def wait_migration(self, *wanted: str) -> str:
+        """Wait for one of the migration's statuses; return it."""
+        return await self.until(self.migration, *wanted)
+
+    async def wait_status(self, *wanted: str) -> str:
+        """Wait for one of some run states; return it."""
+        return await self.until(self.status, *wanted)
+
     async def export(self, path: Path, *drives: str) -> None:
-        await self.ask("nbd-server-start", addr={"type": "unix", "path": str(path)})
+        await self.qmp("nbd-server-start", addr={"type": "unix", "path": str(path)})
         for drive in drives:
-            await self.ask("nbd-server-add", device=drive, writable=True)
+            await self.qmp("nbd-server-add", device=drive, writable=True)
 
 
-class Street:
+class EmbeddedLab:
     """Starts machines, all of which are closed at the end."""
 
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
@@ -94,24 +102,24 @@ class Street:
     def settings(self, path: Path, id: str = "d0", *, read_only: bool = False) -> DriveOptions:
         return DriveOptions(id, str(path), "raw", "none", read_only)
 
-    async def machine(self, *drives: DriveOptions, **options: Any) -> House:
+    async def start(self, *drives: DriveOptions, **options: Any) -> LabMachine:
         """Raises CommandError."""
-        house = House(EmbeddedMachine(state_folder=state_folder(), **options))
-        self._stack.push_async_callback(house.close)
-        await house.machine.start(drives)
-        house.events.clear()
-        return house
+        machine = LabMachine(EmbeddedMachine(state_folder=state_folder(), **options))
+        self._stack.push_async_callback(machine.close)
+        await machine.embedded.start(drives)
+        machine.events.clear()
+        return machine
 
-    async def one(self, **options: Any) -> House:
+    async def one(self, **options: Any) -> LabMachine:
         """A running machine with the drive d0 on d0.img."""
-        return await self.machine(self.settings(self.image("d0.img")), **options)
+        return await self.start(self.settings(self.image("d0.img")), **options)
 
-    async def pair(self, patience: Patience = ORDINARY, **options: Any) -> tuple[House, House, str]:
+    async def pair(self, patience: Patience = ORDINARY, **options: Any) -> tuple[LabMachine, LabMachine, str]:
         """A machine with a disk of data, one that waits for it with ``options``, and the way there."""
         uri = f"unix:{self.folder}/in"
         there, here = self.settings(self.image("b.img")), self.settings(self.image("a.img", b"data" * 1024))
-        source = await self.machine(here, patience=patience)
-        target = await self.machine(there, incoming=uri, patience=patience, **options)
+        source = await self.start(here, patience=patience)
+        target = await self.start(there, incoming=uri, patience=patience, **options)
         return source, target, uri
 
     def guest(self, path: Path, drive: str = "d0") -> NbdClient:
@@ -119,16 +127,16 @@ class Street:
         return NbdClient(path).go(drive)
 
 
-Scene = Callable[[Street], Awaitable[None]]
+Scene = Callable[[EmbeddedLab], Awaitable[None]]
 Play = Callable[[Scene], None]
 
 
 def play_in(folder: Path) -> Play:
-    """A function that runs a scene on a street of its own."""
+    """A function that runs a scene in a lab of its own."""
 
     async def within(scene: Scene) -> None:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(60):
-                await scene(Street(folder, stack))
+                await scene(EmbeddedLab(folder, stack))
 
     return lambda scene: asyncio.run(within(scene))
