@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.peers import require
 from tests.support.qcow2_images import Recipe, check, recipes, run, run_io
-from tests.support.qcow2_model import CALLS, Disk, Step, opened, steps
+from tests.support.qcow2_model import CALLS, Step, opened, put_through, steps
 
 CLUSTER = 65536
 COPIED, ZERO = 1 << 63, 1
@@ -31,15 +30,7 @@ def qemu() -> None:
     st.lists(steps(CALLS | {"take": 4, "apply": 3, "delete": 2}), min_size=4, max_size=25),
 )
 def test_a_disk_goes_back_to_what_it_held(recipe: Recipe, todo: list[Step]) -> None:
-    with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
-        image, held = recipe.make(Path(name))
-        disk = Disk(image, held, {"before": held} if recipe.has_snapshot else None)
-        try:
-            for step in todo:
-                disk.do(step)
-            disk.check(leaks=recipe.content == "bitmap")
-        finally:
-            disk.node.close()
+    put_through(recipe, todo)
 
 
 def test_zeros_that_keep_the_first_cluster_are_counted_behind_zeros_that_keep_none(tmp_path: Path) -> None:

@@ -94,20 +94,18 @@ class MemoryDisk:
         return self.memory
 
 
-class MemoryDrive:
-    """A drive of a node in memory."""
+class NodeDrive:
+    """A drive of a node, as the source of a migration sees it."""
 
     id = "d0"
-    image = "d0.img"
     read_only = False
     is_flushed_on_leaving = False
 
-    def __init__(self, content: bytes) -> None:
-        self.memory = MemoryNode(len(content))
-        self.memory.data[:] = content
+    def __init__(self, node: Node, image: str) -> None:
+        self.image = image
         self.gate = Gate()
         self.recent = RecentWrites()
-        self.stack = NodeStack(self.memory)
+        self.stack = NodeStack(node)
 
     @property
     def node(self) -> Node:
@@ -150,6 +148,15 @@ class MemoryDrive:
 
     def abandon(self) -> None:
         """It is always open."""
+
+
+class MemoryDrive(NodeDrive):
+    """A drive of a node in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self.memory = MemoryNode(len(content))
+        self.memory.data[:] = content
+        super().__init__(self.memory, "d0.img")
 
 
 def data_threads() -> list[str]:

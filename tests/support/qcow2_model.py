@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from qmon.block.image import look_at_image, open_image
 from qmon.block.node import Kind
 from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.node import Qcow2Node
-from tests.support.qcow2_images import CLUSTER_SIZES, check, content, read
+from tests.support.qcow2_images import CLUSTER_SIZES, Recipe, check, content, read
 
 MAX_OVERLAYS = 3
 
@@ -167,6 +168,19 @@ class Disk:
                 shown = content(image, name)  # as much as the disk is long now
                 assert shown[: len(held)] == held[: len(shown)]
         assert content(self.image) == self.held
+
+
+def put_through(recipe: Recipe, todo: Iterable[Step]) -> None:
+    """Do things to an image made by a recipe; it must hold what it should then, and in order."""
+    with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
+        image, held = recipe.make(Path(name))
+        disk = Disk(image, held, {"before": held} if recipe.has_snapshot else None)
+        try:
+            for step in todo:
+                disk.do(step)
+            disk.check(leaks=recipe.content == "bitmap")
+        finally:
+            disk.node.close()
 
 
 def opened(image: Path, *, read_only: bool = False, limits: Limits = LIMITS) -> Qcow2Node:

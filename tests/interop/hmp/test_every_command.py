@@ -47,16 +47,12 @@ NEWER = "QEMU 7.2 does not have it yet"
 OTHER_BUILD = "in QEMU's tables, but only for other machines or with other options of the build"
 OUR_OWN = "qmon's own"
 
+ONLY_OURS = dict.fromkeys(
+    "migrate_resolve events include keys qmp time transcript wait watch".split(), OUR_OWN
+)
+
 ONLY_OURS_7: dict[str, str] = {
-    "migrate_resolve": OUR_OWN,
-    "events": OUR_OWN,
-    "include": OUR_OWN,
-    "keys": OUR_OWN,
-    "qmp": OUR_OWN,
-    "time": OUR_OWN,
-    "transcript": OUR_OWN,
-    "wait": OUR_OWN,
-    "watch": OUR_OWN,
+    **ONLY_OURS,
     "migrate_set_speed": OLDER,
     "migrate_set_downtime": OLDER,
     "one-insn-per-tb": NEWER,
@@ -73,15 +69,7 @@ ONLY_OURS_7: dict[str, str] = {
 """Commands that QEMU 7.2 does not list, with the reason."""
 
 ONLY_OURS_10: dict[str, str] = {
-    "migrate_resolve": OUR_OWN,
-    "events": OUR_OWN,
-    "include": OUR_OWN,
-    "keys": OUR_OWN,
-    "qmp": OUR_OWN,
-    "time": OUR_OWN,
-    "transcript": OUR_OWN,
-    "wait": OUR_OWN,
-    "watch": OUR_OWN,
+    **ONLY_OURS,
     "migrate_set_speed": OLDER,
     "migrate_set_downtime": OLDER,
     "singlestep": OLDER,

@@ -21,7 +21,7 @@ from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.ports import free_port
 from tests.support.processes import CHECKOUT, QMON, Lab, Qmon, open_descriptors
 from tests.support.runs import Done, one_line, run
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, connected, eventually
 
 Done = subprocess.CompletedProcess[str]
 
@@ -65,16 +65,6 @@ def knocking(connect: Callable[[], socket.socket], says: bytes) -> Iterator[None
             thread.join()
 
 
-def unix(path: Path) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX)
-    try:
-        sock.connect(str(path))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -90,7 +80,7 @@ def test_clients_of_a_start_that_fails_change_nothing_of_what_is_said(
 ) -> None:
     path, port = tmp_path / "sock", free_port()
     if "unix" in value:
-        knock = knocking(lambda: unix(path), b"info status\n")
+        knock = knocking(lambda: connected(path), b"info status\n")
     else:
         knock = knocking(lambda: socket.create_connection(("127.0.0.1", port)), b'{"execute": "quit"}\n')
     missing = drive(tmp_path / "none")

@@ -24,7 +24,7 @@ from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.header import AUTOCLEAR_OFFSET
 from tests.support.peers import require
 from tests.support.qcow2_images import CLUSTER_SIZES, Recipe, check, content, read, recipes, run, run_io
-from tests.support.qcow2_model import CALLS, CHAIN_CALLS, SNAPSHOT_CALLS, Disk, Step, steps
+from tests.support.qcow2_model import CALLS, CHAIN_CALLS, SNAPSHOT_CALLS, Disk, Step, put_through, steps
 
 
 @pytest.fixture(autouse=True)
@@ -42,15 +42,7 @@ def folder() -> Iterator[Path]:
 @settings(max_examples=20)
 @given(recipes(), st.lists(steps(CALLS | SNAPSHOT_CALLS | CHAIN_CALLS), min_size=1, max_size=30))
 def test_a_disk_holds_what_was_last_put_there(recipe: Recipe, todo: list[Step]) -> None:
-    with tempfile.TemporaryDirectory(prefix="qmon-test-") as name:
-        image, held = recipe.make(Path(name))
-        disk = Disk(image, held, {"before": held} if recipe.has_snapshot else None)
-        try:
-            for step in todo:
-                disk.do(step)
-            disk.check(leaks=recipe.content == "bitmap")
-        finally:
-            disk.node.close()
+    put_through(recipe, todo)
 
 
 @pytest.mark.parametrize("cluster_size", CLUSTER_SIZES)

@@ -6,7 +6,6 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qmon.block.dirty import DirtyMap
-from qmon.block.gate import Gate
-from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Kind as Holds
 from qmon.block.node import Node
 from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.raw import RawNode
-from qmon.block.recent import RecentWrites
-from qmon.block.stack import NodeStack
 from qmon.migration.source.incremental import IncrementalCopy
 from qmon.migration.wire.stream import PREAMBLE, Kind, section_start
 from qmon.migration.wire.writer import RecordWriter
 from tests.support.feeding import Feed
 from tests.support.images import noise
+from tests.support.memory import NodeDrive
 from tests.support.peers import require
 
 CLUSTERS = (512, 4096, 65536)
@@ -34,61 +30,6 @@ COMPATS = ("0.10", "1.1")
 SIZE = (768 << 10) + 1536
 BASE_SIZES = (SIZE, 300 << 10)
 CHUNK = 4096
-
-
-@dataclass
-class Overlay:
-    """A drive of an overlay over a raw image."""
-
-    opened: Node
-    image: str
-    id = "d0"
-    read_only = False
-    is_flushed_on_leaving = False
-    size = SIZE
-
-    def __post_init__(self) -> None:
-        self.stack = NodeStack(self.opened)
-        self.gate = Gate()
-        self.recent = RecentWrites()
-
-    @property
-    def node(self) -> Node:
-        return self.stack.top
-
-    def open_to_compare(self) -> ImageNode:
-        raise AssertionError("a disk that is copied is not compared")
-
-    def identify(self) -> tuple[FileIdentity, ...]:
-        return ()
-
-    @property
-    def backing_size(self) -> int | None:
-        return None if self.node.backing is None else self.node.backing.size
-
-    def check_name(self) -> None:
-        """It has none that could lead elsewhere."""
-
-    def leave_to_backing(self, offset: int, length: int) -> None:
-        raise AssertionError("only a destination empties overlays")
-
-    def probe(self) -> None:
-        """Its size never changes."""
-
-    def open_to_fill(self) -> None:
-        raise AssertionError("only a destination fills drives")
-
-    def end_filling(self) -> None:
-        """It is not read-only."""
-
-    def activate(self) -> None:
-        """It is always open."""
-
-    def deactivate(self, *, flush: bool = True) -> None:
-        """It is always open."""
-
-    def abandon(self) -> None:
-        """It is always open."""
 
 
 class Shelf:
@@ -107,15 +48,15 @@ class Shelf:
                 name = folder / f"{cluster}-{compat}"
                 subprocess.run(["qemu-img", *words, name, str(SIZE)], check=True)
 
-    def overlay(self, cluster: int, compat: str, base_size: int) -> Overlay:
+    def overlay(self, cluster: int, compat: str, base_size: int) -> NodeDrive:
         path = self._folder / f"taken-{next(self._numbers)}"
         shutil.copy(self._folder / f"{cluster}-{compat}", path)
         node = Qcow2Node(str(path))
         node.backing = RawNode(str(self._folder / f"base-{base_size}"), read_only=True, lock=False)
-        return Overlay(node, str(path))
+        return NodeDrive(node, str(path))
 
     @staticmethod
-    def close(*overlays: Overlay) -> None:
+    def close(*overlays: NodeDrive) -> None:
         for each in overlays:
             each.node.close()
             Path(each.image).unlink()
@@ -158,7 +99,7 @@ class Onto:
         next(self._guest, None)
 
 
-def change(overlay: Overlay, dice: random.Random) -> None:
+def change(overlay: NodeDrive, dice: random.Random) -> None:
     """One request of a guest, marked as the filter does."""
     node = overlay.node
     offset = dice.randrange(SIZE // 512) * 512
