@@ -16,7 +16,8 @@ import pytest
 
 from qmon.console.terminal import BURST_GAP
 from tests.console.screens import RAN, STATUS, UNKNOWN, trigger
-from tests.support.terminal import PATIENCE, OpenTerminal, Terminal
+from tests.support.terminal import OpenTerminal, Terminal
+from tests.support.waiting import PATIENCE
 
 ANNOUNCEMENT = """\
     (qemu) migrate -d tcp:0:4444          # for ordinary live migration

@@ -18,10 +18,9 @@ from qmon.migration.patience import Patience
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.target import Event
 from tests.support.nbd_client import NbdClient
+from tests.support.waiting import PATIENCE
 
 SIZE = 1 << 20
-PATIENCE = 20
-"""Seconds after which what has not happened never will."""
 
 
 class LabMachine:
@@ -63,7 +62,7 @@ class LabMachine:
 
     async def until(self, query: Callable[[], Awaitable[str]], *wanted: str) -> str:
         """Wait for one of some states."""
-        for _ in range(PATIENCE * 200):
+        for _ in range(int(PATIENCE * 200)):
             seen = await query()
             if seen in wanted:
                 return seen

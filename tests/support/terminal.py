@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.peers import lack, require
+from tests.support.waiting import PATIENCE
 
 _ROOT = Path(__file__).parents[2]
 
@@ -20,9 +21,6 @@ _TOOLBAR = re.compile(r"\n(?: \S+ \| [a-z]+(?: \|.*)?|! .*)?\Z")
 
 _LOCALE = "C.UTF-8"
 """Without one of UTF-8 tmux does not start."""
-
-PATIENCE = 10.0
-"""Seconds after which what has not appeared never will."""
 
 
 def _has_locale(name: str) -> bool:

@@ -23,8 +23,9 @@ from qmon.migration.patience import Patience
 from qmon.migration.wire.answers import Type, encode
 from qmon.migration.wire.stream import PREAMBLE, section_start
 from qmon.migration.wire.writer import RecordWriter
-from tests.support.embedded_lab import PATIENCE, SIZE, EmbeddedLab, LabMachine, Play
+from tests.support.embedded_lab import SIZE, EmbeddedLab, LabMachine, Play
 from tests.support.locks_probe import locked_bytes
+from tests.support.waiting import PATIENCE
 
 DRIP = """
 import socket, sys, time
