@@ -23,8 +23,6 @@ from tests.support.processes import CHECKOUT, QMON, Lab, Qmon, open_descriptors
 from tests.support.runs import Done, one_line, run
 from tests.support.waiting import PATIENCE, connected, eventually
 
-Done = subprocess.CompletedProcess[str]
-
 THREADS = "can't start new thread: the limit of memory or of processes is too low"
 
 
