@@ -14,16 +14,23 @@ author = "The qmon developers"
 project_copyright = "The qmon developers"
 version = release = VERSION
 
-extensions = ["tables"]
+extensions = ["tables", "sphinx_copybutton"]
 root_doc = "index"
 exclude_patterns = ["_build"]
 nitpicky = True
 highlight_language = "none"
 
-html_theme = "alabaster"
-html_theme_options = {"description": "The QEMU human monitor as a program of its own"}
+html_theme = "furo"
+html_title = f"qmon {VERSION}"
+html_static_path = ["_static"]
+html_css_files = ["qmon.css"]
 html_show_copyright = False
 html_show_sourcelink = False
+html_copy_source = False
+
+# of a transcript only what was typed is copied, without its prompt
+copybutton_prompt_text = r"\$ |\(qemu\) "
+copybutton_prompt_is_regexp = True
 
 man_pages: list[tuple[str, str, str, list[str], int]] = [
     ("man", "qmon", "the QEMU human monitor as a program of its own", [], 1)

@@ -1,12 +1,20 @@
 """Directives that put the program's own tables into the manual, so that it can't say anything else.
 
-``qmon-commands:: main|info`` is the reference of a command table, ``qmon-options::`` the command line, and
-``qmon-migration-parameters::`` and ``qmon-migration-capabilities::`` the migration's settings.
+``qmon-commands:: main|info`` is the reference of a command table, ``qmon-options::`` the command line,
+``qmon-qmp::`` the commands of the machine protocol, and ``qmon-migration-parameters::`` and
+``qmon-migration-capabilities::`` the migration's settings. Each makes entries for the index, except with
+``:bare:``, for a second page of the same. ``qmon-figures:: NAME`` shows what ``make bench`` has measured.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import re
+import sys
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from docutils import nodes
@@ -15,9 +23,15 @@ from sphinx.util.docutils import SphinxDirective
 
 from qmon.hmp.tables.manual import reference
 from qmon.hmp.tables.table import default_tables
+from qmon.machine.commands import absent
+from qmon.machine.embedded import EmbeddedMachine
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Parameter
+from qmon.notation import visit
 from qmon.program.option_table import OPTIONS, Treatment
+from qmon.qmp import registry
+from qmon.qmp.registry import CommandFunction
+from qmon.qmp.schema import Signature
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -25,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Commands(SphinxDirective):
-    """Every command of a table, by sections; with ``:bare:`` without labels, for a second page of them."""
+    """Every command of a table, by sections."""
 
     required_arguments = 1
     has_content = False
@@ -40,21 +54,35 @@ class Commands(SphinxDirective):
             if command is None or command.sub_table is None:
                 raise self.error(f"expected 'main' or a command with commands of its own, found '{path[0]}'")
             table = command.sub_table
-        text = reference(table, path, labels="bare" not in self.options)
+        bare = "bare" in self.options
+        text = reference(table, path, labels=not bare)
+        if not bare:
+            text = _COMMAND_LABEL.sub(_indexed_command, text)
         return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+_COMMAND_LABEL = re.compile(r"^\.\. _command-(?P<name>[^:]+):$", re.MULTILINE)
+
+
+def _indexed_command(label: re.Match[str]) -> str:
+    name = label["name"].replace("info-", "info ", 1)
+    return f".. index:: single: {name} (command)\n\n{label[0]}"
 
 
 class Options(SphinxDirective):
     """The options of the command line."""
 
     has_content = False
+    option_spec: ClassVar[OptionSpec] = {"bare": directives.flag}
 
     def run(self) -> list[nodes.Node]:
         lines: list[str] = []
         for option in OPTIONS.values():
             if option.treatment is Treatment.OURS:
-                head = f"``-{option.name}``" + (f" ``{option.argument}``" if option.argument else "")
-                lines += [head, f"  {_literal_words(option.help)}", ""]
+                lines.append(f"``-{option.name}``" + (f" ``{option.argument}``" if option.argument else ""))
+                if "bare" not in self.options:
+                    lines += [f"  .. index:: single: -{option.name} (option)", ""]
+                lines += [f"  {_literal_words(option.help)}", ""]
         for title, treatment in (
             ("QEMU's options that are accepted and ignored, with a note:", Treatment.IGNORED),
             ("QEMU's options that are refused:", Treatment.REFUSED),
@@ -77,7 +105,13 @@ class MigrationParameters(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         rows = [
-            (_named(row.name, row.later), row.unit, _written(row.default), _range(row), row.meaning)
+            (
+                _named(row.name, row.later, "parameter"),
+                row.unit,
+                _written(row.default),
+                _range(row),
+                row.meaning,
+            )
             for row in PARAMETERS
         ]
         return self.parse_text_to_nodes(list_table(("name", "unit", "default", "takes", "meaning"), rows))
@@ -93,8 +127,9 @@ def _written(value: object) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
-def _named(name: str, later: bool) -> str:
-    return f"``{name}``" + (" (QEMU 10's)" if later else "")
+def _named(name: str, later: bool, kind: str) -> str:
+    """The first cell of a row, with its entry for the index."""
+    return f".. index:: single: {name} ({kind})\n\n       ``{name}``" + (" (QEMU 10's)" if later else "")
 
 
 class MigrationCapabilities(SphinxDirective):
@@ -103,8 +138,83 @@ class MigrationCapabilities(SphinxDirective):
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        rows = [(_named(row.name, row.later), row.meaning) for row in CAPABILITIES]
+        rows = [(_named(row.name, row.later, "capability"), row.meaning) for row in CAPABILITIES]
         return self.parse_text_to_nodes(list_table(("name", "meaning"), rows))
+
+
+class QmpCommands(SphinxDirective):
+    """The commands of the embedded machine's registry, a section for each module that has some."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        sections: dict[str, list[str]] = {}
+        nothing: list[str] = []
+        for name, function, signature in asyncio.run(_registered()):
+            module = sys.modules[function.__module__]
+            if module is absent:
+                nothing.append(name)
+                continue
+            title = function.__module__.removesuffix(".command").rpartition(".")[2]
+            title = "General" if module is registry else title
+            rows = sections.setdefault(title.replace("_", " ").capitalize(), [])
+            rows += ["", f".. index:: single: {name} (QMP command)", "", f"``{name}``"]
+            rows += [f"  {_arguments(signature)}", ""]
+            if name.startswith("x-qmon-"):  # QEMU's reference tells of the others
+                summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
+                summary = summary.partition("Raises ")[0]
+                rows += [f"  {_literal_words(line)}" for line in summary.splitlines()]
+        lines: list[str] = []
+        for title, rows in sorted(sections.items()):
+            lines += ["", title, "~" * len(title), *rows]
+        title = "What the machine has none of"
+        lines += ["", title, "~" * len(title), "", " ".join(f"``{name}``" for name in nothing), ""]
+        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
+
+
+async def _registered() -> list[tuple[str, CommandFunction, Signature]]:
+    """Every command of a machine, by name, with its function and its parameters."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = EmbeddedMachine(state_folder=Path(folder))
+        found = [(name, *machine.registry.described(name)) for name in sorted(machine.registry.commands())]
+        await machine.close()
+    return found
+
+
+def _arguments(signature: Signature) -> str:
+    """The arguments of a command with their types, the optional ones in brackets."""
+    return _members(signature.arguments) or "No arguments."
+
+
+def _members(struct: visit.Struct) -> str:
+    words = []
+    for name, kind in struct.members.items():
+        word = f"``{name}`` {_kind_words(kind)}"
+        words.append(word if name in struct.required else f"[{word}]")
+    return ", ".join(words)
+
+
+def _kind_words(kind: visit.Kind) -> str:
+    match kind:
+        case visit.Text():
+            return "string"
+        case visit.Switch():
+            return "boolean"
+        case visit.Integer():
+            return "integer"
+        case visit.Unsigned(bits):
+            return f"uint{bits}"
+        case visit.Number():
+            return "number"
+        case visit.TextOrNull():
+            return "string or null"
+        case visit.Choice(words):
+            return "\\|\\ ".join(f"``{each}``\\ " for each in words).removesuffix("\\ ")
+        case visit.ListOf(member):
+            return f"array of {_kind_words(member)}"
+        case visit.Struct():
+            return f"object ({_members(kind)})"
+    return "object"
 
 
 def list_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -120,6 +230,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("qmon-commands", Commands)
     app.add_directive("qmon-options", Options)
+    app.add_directive("qmon-qmp", QmpCommands)
     app.add_directive("qmon-migration-parameters", MigrationParameters)
     app.add_directive("qmon-migration-capabilities", MigrationCapabilities)
     return {"parallel_read_safe": True}

@@ -61,6 +61,10 @@ class Registry:
     def commands(self) -> frozenset[str]:
         return frozenset(self._commands)
 
+    def described(self, name: str) -> tuple[CommandFunction, Signature]:
+        """The function of a command and its parameters. Raises KeyError."""
+        return self._commands[name]
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self.events.subscribe(listener)
 

@@ -115,6 +115,11 @@ class Signature:
         signature._struct = Struct({name: kind_of(hint) for name, hint in fields.items()}, required)
         return signature
 
+    @property
+    def arguments(self) -> Struct:
+        """What is checked, under QMP's names."""
+        return self._struct
+
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check the arguments and return them as keyword arguments. Raises CommandError with QEMU's words."""
         members = self._struct.members
