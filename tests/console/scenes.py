@@ -2,7 +2,7 @@
 
     python -m tests.console.scenes FOLDER
 
-writes each as a text to FOLDER.
+writes each as a picture to FOLDER.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.support.guest import Guest
 from tests.support.images import KIB, MIB, blank, drive, filled
 from tests.support.peers import exit_without
+from tests.support.picture import picture, uncoloured
 from tests.support.processes import CHECKOUT, Qmon
 from tests.support.terminal import Terminal
 
@@ -45,6 +46,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.screens: dict[str, str] = {}
+        """Each as its picture."""
         self._terminals: list[Terminal] = []
         filled(folder / "disk.img", 64 * MIB)
 
@@ -70,10 +72,10 @@ class Stage:
     def shoot(self, name: str, terminal: Terminal, *patterns: str) -> None:
         """Keep the screen as soon as it holds a match of each pattern."""
         wanted = [re.compile(pattern, re.MULTILINE) for pattern in patterns]
-        screen = terminal.wait_whole(
-            lambda screen: all(each.search(screen) for each in wanted), f"{name}: {patterns}"
+        screen = terminal.wait_coloured(
+            lambda screen: all(each.search(uncoloured(screen)) for each in wanted), f"{name}: {patterns}"
         )
-        self.screens[name] = _SHELL.sub("", screen)
+        self.screens[name] = picture(_SHELL.sub("", screen), terminal.columns)
 
 
 def typing(stage: Stage) -> None:
@@ -179,7 +181,7 @@ def main() -> None:
         for scene in SCENES:
             scene(stage)
     for name, screen in stage.screens.items():
-        (target / f"{name}.txt").write_text(screen + "\n")
+        (target / f"{name}.svg").write_text(screen)
 
 
 if __name__ == "__main__":

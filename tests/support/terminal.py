@@ -41,6 +41,7 @@ class Terminal:
         if not _has_locale(_LOCALE):
             lack(f"the locale {_LOCALE}")
         self._socket = socket
+        self.columns = columns
         # what the tests are run from must not colour what they see
         clean = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TMUX")}
         self._environ = {**clean, "LC_ALL": _LOCALE}
@@ -79,8 +80,8 @@ class Terminal:
         return self._tmux("capture-pane", "-p").rstrip("\n")
 
     def coloured(self) -> str:
-        """The screen with its escape sequences."""
-        return self._tmux("capture-pane", "-p", "-e")
+        """The screen with the toolbar, with escape sequences and the spaces at the ends of rows."""
+        return self._tmux("capture-pane", "-p", "-e", "-N").rstrip("\n")
 
     def wait_for(self, pattern: str) -> str:
         """Wait until the screen holds a match (``^`` and ``$`` are a row's ends), and return the screen."""
@@ -97,6 +98,10 @@ class Terminal:
     def wait_whole(self, holds: Callable[[str], bool], wanted: str) -> str:
         """Wait for something of the screen with the toolbar."""
         return self._wait(self.whole, holds, wanted)
+
+    def wait_coloured(self, holds: Callable[[str], bool], wanted: str) -> str:
+        """The same, with escape sequences."""
+        return self._wait(self.coloured, holds, wanted)
 
     def _wait(self, look: Callable[[], str], holds: Callable[[str], bool], wanted: str) -> str:
         deadline = time.monotonic() + PATIENCE
