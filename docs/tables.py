@@ -1,19 +1,22 @@
 """Directives that put the program's own tables into the manual, so that it can't say anything else.
 
 ``qmon-commands:: main|info`` is the reference of a command table, ``qmon-options::`` the command line,
-``qmon-qmp::`` the commands of the machine protocol, and ``qmon-migration-parameters::`` and
-``qmon-migration-capabilities::`` the migration's settings. Each makes entries for the index, except with
-``:bare:``, for a second page of the same. ``qmon-figures:: NAME`` shows what ``make bench`` has measured.
+``qmon-qmp::`` the commands of the machine protocol, ``qmon-members::`` an enumeration, and
+``qmon-migration-parameters::`` and ``qmon-migration-capabilities::`` the migration's settings. Names get
+entries in the index, except with ``:bare:``, for a second page of the same.
 """
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import re
 import sys
 import tempfile
 from collections.abc import Iterable
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -217,6 +220,27 @@ def _kind_words(kind: visit.Kind) -> str:
     return "object"
 
 
+class Members(SphinxDirective):
+    """The members of an enumeration, each with its number and with the text below it in its source."""
+
+    required_arguments = 2
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        module, name = self.arguments
+        members = getattr(import_module(module), name)
+        source = ast.parse(inspect.getsource(members)).body[0]
+        assert isinstance(source, ast.ClassDef)
+        meanings: dict[str, str] = {}
+        for before, after in pairwise(source.body):
+            match before, after:
+                case ast.Assign([ast.Name(member)]), ast.Expr(ast.Constant(str(text))):
+                    meanings[member] = _literal_words(" ".join(text.split()))
+        digits = 4 if max(members) > 0xFF else 2
+        rows = [(f"``{each.value:0{digits}x}`` {each.name}", meanings.get(each.name, "")) for each in members]
+        return self.parse_text_to_nodes(list_table(("number, name", "meaning"), rows))
+
+
 def list_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table as reStructuredText, its first row a heading."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
@@ -231,6 +255,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("qmon-commands", Commands)
     app.add_directive("qmon-options", Options)
     app.add_directive("qmon-qmp", QmpCommands)
+    app.add_directive("qmon-members", Members)
     app.add_directive("qmon-migration-parameters", MigrationParameters)
     app.add_directive("qmon-migration-capabilities", MigrationCapabilities)
     return {"parallel_read_safe": True}

@@ -1,0 +1,120 @@
+"""The transcripts in the README and in the manual's first steps are what the program shows, played anew.
+
+A block is played where the comment above it says, ``.. at: source``: each place has a terminal of its own.
+What stands behind a prompt is typed; the rest is what appears. ``...`` stands for any text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.images import MIB
+from tests.support.peers import require
+from tests.support.ports import free_port
+from tests.support.processes import CHECKOUT
+from tests.support.terminal import Terminal
+
+PAGES = ("README.rst", "docs/first-steps.rst")
+PORT = "4444"
+COLUMNS, ROWS = 140, 50
+
+_BLOCK = re.compile(r"^\.\. at: (\w+)\n\n::\n\n((?: {4}.*\n|\n)+)", re.MULTILINE)
+_TYPED = re.compile(r"(\$|\(qemu\)) (.*)")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def blocks(page: str) -> list[tuple[str, list[str]]]:
+    """The blocks of a page: the place of each, and its lines."""
+    found = _BLOCK.findall((CHECKOUT / page).read_text(encoding="utf-8"))
+    return [(place, [line[4:] for line in text.rstrip().split("\n")]) for place, text in found]
+
+
+def pattern(line: str) -> str:
+    """What a shown line has to match: numbers are never the same twice."""
+    pieces = [_NUMBER.sub(r"\\d+(?:\\.\\d+)?", re.escape(piece)) for piece in line.split("...")]
+    return ".*".join(pieces)
+
+
+class Place:
+    """A terminal, and what has to be on it."""
+
+    def __init__(self, terminal: Terminal, port: int) -> None:
+        self.terminal = terminal
+        self._port = port
+        self._expected: list[str] = []
+
+    def play(self, lines: list[str]) -> None:
+        """Type what is typed, each line once everything before it is on the screen."""
+        for line in lines:
+            typed = _TYPED.fullmatch(line)
+            if typed is None:
+                self._expected.append(pattern(line))
+                continue
+            self._wait(rf"{re.escape(typed[1])} ")
+            self.terminal.type(typed[2].replace(PORT, str(self._port)) + "\r")
+            self._expected.append(pattern(line))
+        self._wait(r"(?:\$|\(qemu\)) ")
+
+    def _wait(self, prompt: str) -> None:
+        wanted = re.compile(r"\n".join([*self._expected, prompt]))
+        self.terminal.wait_until(lambda screen: wanted.fullmatch(screen) is not None, wanted.pattern)
+
+
+@contextlib.contextmanager
+def terminal(folder: Path, place: str) -> Iterator[Terminal]:
+    environ = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(CHECKOUT),
+        "XDG_STATE_HOME": str(folder / f"state-{place}"),
+    }
+    # a terminal's socket has a short name
+    terminal = Terminal(Path(tempfile.mkdtemp(dir=folder), "t"), COLUMNS, ROWS, **environ)
+    try:
+        terminal.type(f"cd {folder}; clear\r")
+        terminal.wait_for_end("$ ")
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_transcript_is_true(page: str) -> None:
+    require("qemu-io")
+    with contextlib.ExitStack() as stack:
+        folder = Path(tempfile.mkdtemp(prefix="qmon-"))
+        stack.callback(shutil.rmtree, folder)
+        (folder / "bin").mkdir()
+        program = folder / "bin" / "qmon"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m qmon "$@"\n')
+        program.chmod(0o755)
+        with (folder / "disk.img").open("wb") as disk:
+            disk.write(random.Random(1).randbytes(200 * MIB))
+            disk.truncate(256 * MIB)
+        port = free_port()
+        places: dict[str, Place] = {}
+        for place, lines in blocks(page):
+            if place not in places:
+                places[place] = Place(stack.enter_context(terminal(folder, place)), port)
+            places[place].play(lines)
+        assert {"source", "destination"} <= set(places)
+        for played in places.values():
+            if played.terminal.screen().endswith("(qemu) "):
+                played.terminal.type("quit\r")
+                played.terminal.wait_for_end("$ ")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_transcript_says_where_it_is_typed(page: str) -> None:
+    """So that none is left out: a block with an answer under a prompt is one of those that are played."""
+    text = _BLOCK.sub("", (CHECKOUT / page).read_text(encoding="utf-8"))
+    assert re.findall(r"^ {4}\$ qmon .*\n {4}qmon", text, re.MULTILINE) == []
