@@ -1,12 +1,14 @@
 # make demo    two qmon processes move a disk while it is written
-# make check   formatting, types, imports and tests; installs the peers of the tests where it can
+# make check   formatting, types, imports, the manual and the tests; installs the peers of the tests where it can
+# make tests   the tests alone, with their coverage; COVERAGE= leaves that out, which takes a third less time
 # make torture 750 migrations that are cut, stalled, slowed or killed at random, and 200 of shared disks
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it
 # make power-loss  6000 power failures while qcow2 images are used: what was flushed is there
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make screenshots  the screens in the manual, taken anew from a terminal
-# make bench   the figures of the README, measured here
+# make bench   measures the figures of the manual here, and makes their plots; takes half an hour
+# make figures the plots alone, from what was measured
 # make dist    source archive and wheel, in dist/
 # make clean   take away all that was made
 #
@@ -16,10 +18,12 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
+COVERAGE ?= -m coverage run
+BELOW := awk '$$1 == "TOTAL" || $$NF ~ /%$$/ && $$NF + 0 < 80 {print "covered:", $$NF, $$1}'
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check docs screenshots torture grammar fuzz power-loss bench dist clean environment test-environment peers
+.PHONY: help demo check tests docs screenshots torture grammar fuzz power-loss bench figures dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -27,13 +31,18 @@ help:
 demo: environment
 	@$(RUN) -m bench.demo
 
-check: test-environment peers docs
+check: test-environment docs
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m mypy docs
 	$(VENV)/bin/lint-imports --no-cache
-	$(RUN) -m pytest -n 3 --dist worksteal
+	$(MAKE) tests
+
+tests: test-environment peers
+	rm -rf .coverage
+	$(RUN) $(COVERAGE) -m pytest -n 3 --dist worksteal
+	$(if $(COVERAGE),@$(RUN) -m coverage combine -q && $(RUN) -m coverage report | $(BELOW))
 
 docs: test-environment
 	$(SPHINX) -b html docs docs/_build/html
@@ -52,6 +61,7 @@ fuzz: test-environment peers
 power-loss: test-environment peers
 	@$(RUN) -m tests.fuzz.power_loss
 
+bench: export QMON_BENCH_RESULTS = docs/figures
 bench: test-environment peers
 	$(RUN) -m bench.start
 	$(RUN) -m bench.migrate
@@ -61,6 +71,11 @@ bench: test-environment peers
 	$(RUN) -m bench.incremental
 	$(RUN) -m bench.script
 	$(RUN) -m bench.keystroke
+	$(MAKE) figures
+
+figures: test-environment
+	$(RUN) -m pip install -q -e ".[figures]"
+	$(RUN) -m bench.plots docs/figures
 
 screenshots: test-environment peers
 	$(RUN) -m tests.console.scenes docs/screens
@@ -69,7 +84,7 @@ dist: test-environment
 	$(RUN) -m build
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 environment:

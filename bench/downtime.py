@@ -30,7 +30,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import ground
+from bench import ground, results
+from bench.results import Column
 from tests.support.guest import Guest
 from tests.support.hmp_client import HmpClient
 from tests.support.ports import free_port
@@ -347,6 +348,27 @@ def middle(seen: list[Outcome]) -> Outcome:
     return Outcome(**{name: of(name) for name in Outcome.__slots__})  # type: ignore[arg-type]  # by name
 
 
+def keep(size_mib: int, runs: int, medians: dict[str, Outcome]) -> None:
+    """For the manual: the moves that came to an end."""
+    rows = [
+        (
+            label.replace("QEMU", "QEMU 10").replace(", ", ", guest at "),
+            [each.seconds, each.during / each.before, each.longest_during, each.across, each.downtime],
+        )
+        for label, each in medians.items()
+        if each.seconds is not None
+    ]
+    columns = [
+        Column("moved in, s", "{:.1f}", True),
+        Column("rate kept"),
+        Column("longest write, ms", "{:.0f}", True),
+        Column("across the handover, ms", "{:.0f}", True),
+        Column("downtime as reported, ms", "{:.0f}"),
+    ]
+    what = f"a move of {size_mib} MiB under a guest's writes of 4 KiB, depth {DEPTH}; medians of {runs} runs"
+    results.keep("downtime", what, columns, rows)
+
+
 def main() -> int:
     """Run it; print each run, and the medians in a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -379,6 +401,7 @@ def main() -> int:
     print(HEADER)
     for label, outcomes in seen.items():
         print(show(label, middle(outcomes), options.seconds))
+    keep(options.size_mib, options.runs, {label: middle(outcomes) for label, outcomes in seen.items()})
     ours = seen.get("qmon, 10 MB/s", [])
     for what, values in (
         ("longest write", [each.longest_during for each in ours]),

@@ -20,8 +20,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import ground
+from bench import ground, results
 from bench.migrate import QEMU, QMON, run_pair
+from bench.results import Column
 from tests.support.ports import free_port
 
 GIB = 1 << 30
@@ -157,6 +158,7 @@ def main() -> int:
                 note(run, f"qmon, {image_format} in full", took, compare(source, target, image_format))
     for what, values in seconds.items():
         print(f"{what:32} median {statistics.median(values):.3f} s")
+    of: dict[str, float] = {}
     for text, over, under in (
         ("1 TiB takes {:.2f} of the time of 1 GiB that holds as much", f"qmon, {large}", f"qmon, {small}"),
         ("twice the data take {:.2f} times as long", f"qmon, {double}", f"qmon, {small}"),
@@ -167,8 +169,14 @@ def main() -> int:
         ),
         ("qcow2 in full takes {:.2f} of the time of raw", "qmon, qcow2 in full", "qmon, raw in full"),
     ):
-        ratios = [one / other for one, other in zip(seconds[over], seconds[under], strict=True)]
-        print(text.format(statistics.median(ratios)))
+        ratio = statistics.median(
+            one / other for one, other in zip(seconds[over], seconds[under], strict=True)
+        )
+        print(text.format(ratio))
+        of[over] = ratio
+    rows = [(what, [statistics.median(values), of.get(what)]) for what, values in seconds.items()]
+    columns = [Column("median, s", plotted=True), Column("ratio")]
+    results.keep("incremental", f"overlays and full images; {options.runs} runs", columns, rows)
     return 0
 
 

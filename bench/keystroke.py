@@ -21,6 +21,9 @@ import tempfile
 import termios
 import time
 
+from bench import results
+from bench.results import Column
+
 ROWS, COLUMNS = 40, 100
 WORDS = ("migrate_set_parameter", "block_set_io_throttle", "nbd_server_remove", "info", "snapshot_blkdev")
 ROUNDS = 8
@@ -106,6 +109,10 @@ def main() -> None:
         f"a key's echo with the completion of all commands open: median {statistics.median(times):.1f} ms, "
         f"95th percentile {cuts[94]:.1f} ms, longest {max(times):.1f} ms ({len(times)} keys)"
     )
+    titles = ("median, ms", "95th percentile, ms", "longest, ms")
+    row = ("from a key to its echo", [statistics.median(times), cuts[94], max(times)])
+    what = f"a terminal with the menu of all commands open; {len(times)} keys"
+    results.keep("keystroke", what, [Column(title, "{:.1f}") for title in titles], [row])
 
 
 if __name__ == "__main__":

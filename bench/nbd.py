@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import ground
+from bench import ground, results
+from bench.results import Column
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.image import open_image
@@ -28,7 +29,6 @@ from qmon.nbd.server import Export, NbdServer
 from qmon.notation.address import UnixAddress
 
 JOBS = {
-    "4 KiB read, depth 1": ("randread", "4k", 1, "iops"),
     "4 KiB read, depth 32": ("randread", "4k", 32, "iops"),
     "4 KiB write, depth 32": ("randwrite", "4k", 32, "iops"),
     "1 MiB read, MB/s": ("read", "1m", 4, "bw_bytes"),
@@ -156,6 +156,16 @@ def report(names: list[str], figures: dict[tuple[str, str], list[float]]) -> Non
         unit = 1e6 if "MB/s" in job else 1
         cells = (f"{median / unit:10,.0f} ({median / medians[0]:5.2f}x)" for median in medians)
         print(f"{job:24}" + "".join(f"{cell:>20}" for cell in cells))
+    columns: list[Column] = []
+    rows: list[tuple[str, list[float]]] = [(name, []) for name in names]
+    for job in JOBS:
+        is_rate = "MB/s" in job
+        columns += [Column(job if is_rate else f"{job}, requests/s", "{:,.0f}", True)]
+        columns += [Column(f"of {names[0]}'s")]
+        medians = [statistics.median(figures[name, job]) / (1e6 if is_rate else 1) for name in names]
+        for (_, row), median in zip(rows, medians, strict=True):
+            row += [median, median / medians[0]]
+    results.keep("nbd", "fio's nbd engine over a Unix socket, an image of random data", columns, rows)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable
 
+from bench import results
+from bench.results import Column
+
 QMON = [sys.executable, "-m", "qmon"]
 LINES = 20_000
 PASTED_LINES = 4_000
@@ -97,11 +100,19 @@ WAYS: dict[str, Callable[[str], float]] = {
 
 
 def main() -> None:
+    rows: list[results.Row] = []
     for way, rate in WAYS.items():
         for line in ("print 1", "info status"):
             rates = sorted(rate(line) for _ in range(RUNS))
             spread = f"{rates[0]:,.0f} to {rates[-1]:,.0f}"
+            rows.append((f"{line}, {way}", [statistics.median(rates), rates[0], rates[-1]]))
             print(f"{way:<12} {line:<12} {statistics.median(rates):>8,.0f} lines/s  ({spread}; aim: {AIM:,})")
+    columns = [
+        Column("lines/s, median", "{:,.0f}", True),
+        Column("slowest", "{:,.0f}"),
+        Column("fastest", "{:,.0f}"),
+    ]
+    results.keep("script", f"lines that a monitor runs in a second; {RUNS} runs", columns, rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import ground
+from bench import ground, results
+from bench.results import Column
 from tests.support.hmp_client import HmpClient
 from tests.support.ports import free_port
 
@@ -107,7 +108,7 @@ def main() -> int:
     held = options.held_mib << 20
     names = {"small": f"{options.held_mib} MiB, full", "large": f"{options.size_gib} GiB, sparse"}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    most = 0.0
+    most = dict.fromkeys(names, 0.0)
     with ground.folder(3 * options.held_mib) as folder:
         fill(folder / "small.img", held, held)
         fill(folder / "large.img", options.size_gib << 30, held)
@@ -115,14 +116,27 @@ def main() -> int:
             for kind, what in names.items():
                 took, source, target = move(folder, folder / f"{kind}.img", free_port())
                 seconds[kind].append(took)
-                most = max(most, source, target)
+                most[kind] = max(most[kind], source, target)
                 memory = f"memory {source:.0f} MiB at the source, {target:.0f} MiB at the destination"
                 print(f"run {run + 1}: {what:14} {took:6.3f} s, {memory}", flush=True)
     for kind, what in names.items():
         print(f"{what:14} median {statistics.median(seconds[kind]):.3f} s")
     ratios = [large / small for small, large in zip(seconds["small"], seconds["large"], strict=True)]
     print(f"sparse takes {statistics.median(ratios):.2f} times as long (median of {len(ratios)} pairs)")
-    print(f"most memory {most:.0f} MiB")
+    print(f"most memory {max(most.values()):.0f} MiB")
+    rows = [
+        (what, [statistics.median(seconds[kind]), ratio, most[kind]])
+        for (kind, what), ratio in zip(names.items(), (1, statistics.median(ratios)), strict=True)
+    ]
+    columns = [
+        Column("median, s", plotted=True),
+        Column("of the full image's time"),
+        Column("most memory of a process, MiB", "{:.0f}", True),
+    ]
+    what = (
+        f"images that hold {options.held_mib} MiB, moved into an empty image; {options.runs} pairs of moves"
+    )
+    results.keep("sparse", what, columns, rows)
     return 0
 
 

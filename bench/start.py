@@ -18,6 +18,9 @@ import time
 import venv
 from pathlib import Path
 
+from bench import results
+from bench.results import Column
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 RUNS = 15
 PATIENCE_SECONDS = 20.0
@@ -95,11 +98,19 @@ def main() -> None:
         )
         for variable in unwanted:
             environment.pop(variable, None)
+        rows: list[results.Row] = []
         for what, measure, aim in (("-version", version_ms, 100), ("first prompt", prompt_ms, 300)):
             measure(qmon, environment)  # the first run reads the files from the disk
             times = sorted(measure(qmon, environment) for _ in range(RUNS))
             median = statistics.median(times)
+            rows.append((f"qmon, {what}", [median, times[0], times[-1]]))
             print(f"{what:<14} median {median:5.0f} ms  ({times[0]:.0f} to {times[-1]:.0f}; aim: {aim} ms)")
+    columns = [
+        Column("median, ms", "{:.0f}", True),
+        Column("fastest, ms", "{:.0f}"),
+        Column("slowest, ms", "{:.0f}"),
+    ]
+    results.keep("start", f"an installed qmon; {RUNS} starts each", columns, rows)
 
 
 if __name__ == "__main__":

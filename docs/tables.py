@@ -1,7 +1,8 @@
 """Directives that put the program's own tables into the manual, so that it can't say anything else.
 
 ``qmon-commands:: main|info`` is the reference of a command table, ``qmon-options::`` the command line,
-``qmon-qmp::`` the commands of the machine protocol, ``qmon-members::`` an enumeration, and
+``qmon-qmp::`` the commands of the machine protocol, ``qmon-members::`` an enumeration,
+``qmon-figures::`` what ``make bench`` measured, and
 ``qmon-migration-parameters::`` and ``qmon-migration-capabilities::`` the migration's settings. Names get
 entries in the index, except with ``:bare:``, for a second page of the same.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import json
 import re
 import sys
 import tempfile
@@ -241,6 +243,36 @@ class Members(SphinxDirective):
         return self.parse_text_to_nodes(list_table(("number, name", "meaning"), rows))
 
 
+class Figures(SphinxDirective):
+    """A table of figures (``bench.results``), below its plot; with ``:turned:`` its columns are rows."""
+
+    required_arguments = 1
+    has_content = False
+    option_spec: ClassVar[OptionSpec] = {"turned": directives.flag}
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(__file__).parent / "figures" / f"{self.arguments[0]}.json"
+        self.env.note_dependency(str(path))
+        table = json.loads(path.read_text())
+        rows = [[""] + [column["title"] for column in table["columns"]]]
+        for row in table["rows"]:
+            figures = zip(table["columns"], row["figures"], strict=True)
+            rows.append(
+                [row["name"]]
+                + ["" if each is None else column["format"].format(each) for column, each in figures]
+            )
+        if "turned" in self.options:
+            rows = [list(row) for row in zip(*rows, strict=True)]
+        lines = [f"Measured {table['measured']}: {table['what']}.", ""]
+        if path.with_suffix(".svg").exists():
+            lines += [
+                f".. image:: figures/{path.stem}.svg",
+                f"   :alt: The plot of the table below: {path.stem}",
+                "",
+            ]
+        return self.parse_text_to_nodes("\n".join([*lines, list_table(rows[0], rows[1:])]))
+
+
 def list_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table as reStructuredText, its first row a heading."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
@@ -255,6 +287,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("qmon-commands", Commands)
     app.add_directive("qmon-options", Options)
     app.add_directive("qmon-qmp", QmpCommands)
+    app.add_directive("qmon-figures", Figures)
     app.add_directive("qmon-members", Members)
     app.add_directive("qmon-migration-parameters", MigrationParameters)
     app.add_directive("qmon-migration-capabilities", MigrationCapabilities)
