@@ -20,6 +20,7 @@ RUN := $(VENV)/bin/python
 SPHINX := $(RUN) -m sphinx -q -W --keep-going
 COVERAGE ?= -m coverage run
 BELOW := awk '$$1 == "TOTAL" || $$NF ~ /%$$/ && $$NF + 0 < 80 {print "covered:", $$NF, $$1}'
+MAKEFLAGS += --no-print-directory
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 

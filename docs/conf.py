@@ -29,7 +29,7 @@ html_show_sourcelink = False
 html_copy_source = False
 
 # of a transcript only what was typed is copied, without its prompt
-copybutton_prompt_text = r"\$ |\(qemu\) "
+copybutton_prompt_text = r"\$ |# |\(qemu\) "
 copybutton_prompt_is_regexp = True
 
 man_pages: list[tuple[str, str, str, list[str], int]] = [

@@ -109,17 +109,12 @@ class MigrationParameters(SphinxDirective):
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        rows = [
-            (
-                _named(row.name, row.later, "parameter"),
-                row.unit,
-                _written(row.default),
-                _range(row),
-                row.meaning,
-            )
-            for row in PARAMETERS
-        ]
-        return self.parse_text_to_nodes(list_table(("name", "unit", "default", "takes", "meaning"), rows))
+        rows = []
+        for row in PARAMETERS:
+            name = _named(row.name, row.later, "parameter")
+            rows.append((name, f"{_written(row.default)} {row.unit}", _range(row), row.meaning))
+        head = ("name", "default", "takes", "meaning")
+        return self.parse_text_to_nodes(list_table(head, rows, stacked=True))
 
 
 def _range(row: Parameter) -> str:
@@ -144,7 +139,7 @@ class MigrationCapabilities(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         rows = [(_named(row.name, row.later, "capability"), row.meaning) for row in CAPABILITIES]
-        return self.parse_text_to_nodes(list_table(("name", "meaning"), rows))
+        return self.parse_text_to_nodes(list_table(("name", "meaning"), rows, stacked=True))
 
 
 class QmpCommands(SphinxDirective):
@@ -273,12 +268,13 @@ class Figures(SphinxDirective):
         return self.parse_text_to_nodes("\n".join([*lines, list_table(rows[0], rows[1:])]))
 
 
-def list_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table as reStructuredText, its first row a heading."""
-    lines = [".. list-table::", "   :header-rows: 1", ""]
+def list_table(head: Iterable[str], rows: Iterable[Iterable[str]], *, stacked: bool = False) -> str:
+    """A table as reStructuredText, its first row a heading; ``stacked`` on a narrow screen."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: auto"]
+    lines += ["   :class: stacked", ""] if stacked else [""]
     for row in (head, *rows):
         for number, cell in enumerate(row):
-            lines.append(f"   {'-' if number else '* -'} {cell}" if not number else f"     - {cell}")
+            lines.append(f"     - {cell}" if number else f"   * - {cell}")
     return "\n".join(lines)
 
 
