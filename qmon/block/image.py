@@ -116,9 +116,8 @@ def open_image(
 ) -> ImageNode:
     """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    With ``direct`` it is read past what this host has cached; ``limits`` are those of its qcow2 tables.
-
-    Raises OSError: ENOTSUP for a format that can't be opened.
+    With ``direct`` reads bypass this host's page cache. ``limits`` are those of its qcow2 tables. Raises
+    OSError; ENOTSUP for an unsupported format.
     """
     chain = _Chain()
     file = os.fspath(path)

@@ -13,10 +13,9 @@ POLL_SECONDS = 0.1
 Info = Mapping[str, Any]
 
 _UNDER_WAY = frozenset(
-    (
-        *("setup", "active", "pre-switchover", "device", "cancelling", "wait-unplug"),
-        *("postcopy-active", "postcopy-recover", "colo"),
-    )
+    """
+    setup active pre-switchover device cancelling wait-unplug postcopy-active postcopy-recover colo
+    """.split()
 )
 
 

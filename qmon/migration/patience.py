@@ -10,15 +10,15 @@ class Patience:
     """In seconds."""
 
     hello: float = 10
-    """In which a connection must have said what it wants."""
+    """Time for a connection to send a complete offer or question."""
     silence: int = 60
-    """Without a byte, after which the source counts as lost. A slow source sends a little, often."""
+    """Time without data after which the source counts as lost. A slow source sends a little, often."""
     sign: float = 5
-    """How often a side that has nothing else to send shows that it is there."""
+    """How often a side that has nothing else to send shows that it is alive."""
     agree: int = 600
-    """In which a destination must agree; ``source/agreement.py`` adds to it for large disks."""
+    """Time for a destination to agree; ``source/agreement.py`` adds to it for large disks."""
     margin: float = 5
-    """What the estimate of a switchover may be wrong by: flushes and lost packets take seconds."""
+    """Added to the estimate of a switchover: flushes, slow requests and lost packets take seconds."""
 
 
 PATIENCE = Patience()

@@ -61,16 +61,16 @@ LARGE_BUFFERS = Budget(64 << 20)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one connection takes at most, in bytes, extents and seconds."""
+    """Limits of one connection, in bytes, extents and seconds."""
 
     slack: int = 16 << 10
-    """What the buffers for requests and for replies have room for besides a piece."""
+    """Room in the buffers besides the data, for headers and small requests and replies."""
     extents: int = 4096
-    """What one BLOCK_STATUS looks at; for what is behind them the client asks again."""
+    """The most that one BLOCK_STATUS reply covers; the client asks again for the rest."""
     handshake_seconds: float = 10.0
     linger_seconds: float = 0.25
     linger_total_seconds: float = 2.0
-    """How long a connection whose disk has moved waits for one more request to refuse, and for all."""
+    """How long the connection of a disk that has moved waits for a request to refuse, and in all."""
 
 
 LIMITS = Limits()
@@ -85,7 +85,7 @@ _STATUS: Mapping[Kind, int] = {
 
 
 def serve(sock: socket.socket, agreement: Agreement, limits: Limits) -> None:
-    """Serve a client from the end of its handshake until it leaves: ``Connection.run``."""
+    """Serve a client from the end of its handshake until it disconnects. Raises as ``Connection.run``."""
     with LARGE_BUFFERS.borrow(2 * (LARGE_PIECE + limits.slack)) as is_large:
         Connection(sock, agreement, LARGE_PIECE if is_large else SMALL_PIECE, limits).run()
 

@@ -18,7 +18,7 @@ _FEWEST_MERGED = 4096
 
 
 def sorted_array(numbers: Entries, at_once: int = _SORTED_AT_ONCE) -> Entries:
-    """The same numbers in order; those that are given may be changed."""
+    """Return the numbers sorted; the argument may be modified."""
     if all(map(operator.le, numbers, itertools.islice(numbers, 1, None))):
         return numbers
     starts = range(0, len(numbers), at_once)

@@ -60,7 +60,7 @@ class Core:
         is_backing: bool = False,
         limits: Limits = LIMITS,
     ) -> None:
-        """``file``, and ``data`` if the data lies in another, stay the caller's to close. Raises OSError."""
+        """``data`` is an external data file, if any. The caller closes both files. Raises OSError."""
         self.limits = limits
         self.file = file
         self.data = data or file
@@ -84,7 +84,7 @@ class Core:
         cached = limits.cached_backing_tables if is_backing else limits.cached_tables
         kept = self._snapshots_tables(file_size) if writable else ClusterSet()
         self.mapping = Mapping(file, header, self.damage, self.metadata, file_size, cached, limits)
-        if not header.is_dirty:  # else the marks are set right before anything is written
+        if not header.is_dirty:  # if it is, repair corrects the marks before anything is written
             self.mapping.check_not_own(kept)
         self.metadata.add_set(kept)
         self.decompressor = Decompressor(file, header)

@@ -1,4 +1,4 @@
-"""How much of an image's tables is kept in memory, and how much is looked at in one go."""
+"""How much of an image's tables is cached, and how much is checked at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class Limits:
 
     cached_tables: int = 16 << 20
     cached_backing_tables: int = 4 << 20
-    """L2 tables in memory, for the image of a drive and for each one below it."""
+    """Cache sizes of L2 tables: for a drive's top image, and for each backing image."""
     cached_counts: int = 4 << 20
     checked: int = 16 << 20
-    """L2 tables up to which counts are compared with them: half a second for 8 MiB, once."""
+    """The most L2 tables that are checked once against the counts; 8 MiB take half a second."""
     checked_first: int = 2 << 20
-    """The same before anything is changed; what guests wait for must not take longer."""
+    """The most L2 tables that are checked before the first change, while guests wait."""
     tables_looked_at: int = 1 << 19
-    """Number of L2 tables up to which all are looked at on opening; twice as many take a second."""
+    """The largest number of L2 tables for which all are checked on opening. Twice as many take a second."""
 
 
 LIMITS = Limits()

@@ -86,7 +86,7 @@ class Mapping:
         self.l1: Entries = read_l1(file, header.l1_offset, header.l1_entries)
         self.l1_offset = header.l1_offset
         self.dirty_l1: set[int] = set()
-        """Entries that are not written down yet."""
+        """Indices of entries that are changed in memory but not yet written."""
         self._knows_tables = len(self.l1) - self.l1.count(0) <= limits.tables_looked_at
         if self._knows_tables:
             self._check_l1(file_size)

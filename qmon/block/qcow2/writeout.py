@@ -26,7 +26,7 @@ MAX_GIVEN_UP_BYTES = 256 << 20
 """The most bytes of freed clusters that may wait for a flush before they are used again."""
 
 MAX_CHECKED_FIRST_CLUSTERS = 1 << 22
-"""Of the file, up to which its 8 MiB of counts are compared with the tables before anything is changed."""
+"""The most clusters of a file that is checked before the first change: 8 MiB of counts."""
 
 _EMPTY_ENTRY = bytes(8)
 
@@ -177,7 +177,7 @@ class WriteOut:
         """
         core, refcounts = self._core, self._refcounts
         if self._table_bytes() > core.limits.checked or core.file.size >> self._bits > MAX_CLUSTERS:
-            refcounts.is_trusted = True  # as QEMU trusts them: to read all would hold up a flush for too long
+            refcounts.is_trusted = True  # a check would delay the flush too long; QEMU does not check either
             return
         try:
             references = References(core, refcounts)

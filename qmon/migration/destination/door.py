@@ -51,7 +51,7 @@ class Door:
     def __init__(
         self, listener: socket.socket, let_in: Callable[[socket.socket, str], bool], patience: Patience
     ) -> None:
-        """The listener is the door's from now on. Raises OSError when there is no thread for it."""
+        """Takes over the listener. Raises OSError if no thread can be started."""
         self._listener = listener
         self._let_in = let_in
         self._patience = patience

@@ -39,7 +39,7 @@ log = logging.getLogger("qmon.migration")
 
 
 def no_hello(patience: Patience) -> str:
-    """Why a connection is closed that has not said in time what it wants."""
+    """Why a connection is closed that has not sent an offer or question in time."""
     return f"no migration was offered within {patience.hello:g} s"
 
 
@@ -152,9 +152,9 @@ class Session:
         self._done = False
         """Whether the connection is finished or has failed; further data changes nothing."""
         self._may_hear = False
-        """Whether the source was told that this side runs, and may say that it has heard it."""
+        """Whether the source was told that this side runs, and may confirm it."""
         self._deadline = time.monotonic() + self._patience.hello
-        """By when a source must have said what it wants, or that it has heard the answer."""
+        """The time by which the source must have sent its offer or question, or confirmed the answer."""
         self.has_spoken = False
         """Whether a complete offer or question has arrived, so that this is a real source."""
         self._thread = threading.Thread(target=self._run, name="migration-destination", daemon=True)
@@ -186,7 +186,7 @@ class Session:
         try:
             self._receive()
         except TimeoutError:
-            late = f"nothing came for {self._patience.silence} s"
+            late = f"no data for {self._patience.silence} s"
             self._fail(no_hello(self._patience) if self._offer is None else late)
         except (QmonError, MemoryError) as error:
             self._fail(reason(error))
@@ -203,7 +203,7 @@ class Session:
         while not self._done or self._may_hear:
             is_under_way = self._offer is not None and not self._done
             patience = self._patience.silence if is_under_way else self._deadline - time.monotonic()
-            if patience <= 0:  # something may come all the same, byte by byte
+            if patience <= 0:  # data may still trickle in
                 raise TimeoutError
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
@@ -263,7 +263,7 @@ class Session:
         )
         self._progress.remaining = self._progress.total
         self._incoming.agree()
-        # A source that reads no answers must not hold this thread for ever.
+        # A source that does not read answers must not block this thread for ever.
         timeout = struct.pack("ll", self._patience.silence, 0)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._has_overlays = any(drive.backing is not None for drive in offer.drives)

@@ -18,8 +18,10 @@ from qmon.migration.wire.offer import Offer
 ANSWERS = (Type.ZEROS, Type.BUSY, Type.NEEDED, Type.AGREED)
 
 AGREE_RATE = 16 << 20
-"""A destination has a second more to agree for each 16 MiB of the drives and their backing images (about a
-minute for each GiB): when all is compared, a slow disk is read faster than that."""
+"""A destination has one second more to agree per 16 MiB of drives and backing images.
+
+That is about a minute per GiB. A slow disk is compared faster than that.
+"""
 
 BUSY_AT_ONCE = 100
 """How many BUSY answers may arrive at once; then one per second. A real destination sends fewer."""
@@ -28,11 +30,11 @@ BUSY_AT_ONCE = 100
 def hear(
     link: Link, offer: Offer, copies: Sequence[DriveCopy], need: Callable[[int], DriveCopy], seconds: int
 ) -> None:
-    """Return when the destination has agreed; the copies know by then what it has as zeros.
+    """Wait until the destination agrees; note in the copies which of its ranges are zeros.
 
-    It has ``seconds`` for that, and more where disks are large. ``need`` makes the copy of a drive, by its
-    number, that the destination asks for beyond these. Raises LinkError for one that does not agree, or says
-    what it must not, PeerRefusedError for a no.
+    ``need(index)`` makes the copy of a further drive that the destination asks for. It has ``seconds`` to
+    agree, and more for large disks. Raises LinkError if it does not agree in time or breaks the protocol,
+    PeerRefusedError if it refuses.
     """
     sizes = sum(drive.size + (drive.backing.size if drive.backing else 0) for drive in offer.drives)
     patience = seconds + sizes // AGREE_RATE
