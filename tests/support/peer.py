@@ -44,6 +44,9 @@ MORE_NOISE = (
 )
 """The same with the figures of ``qemu-io``, the room that an image takes, and help sentences."""
 
+_UNTERMINATED = "unterminated string"
+"""What QEMU prints on its terminal of a line that ends within quotes, besides what its monitor says."""
+
 MACHINE = ["-M", "none", "-nodefaults", "-display", "none"]
 
 
@@ -186,7 +189,7 @@ class Peer:
             return CLOSED
         printed = self._screen.taken()
         if printed and line.startswith("qemu-io"):
-            lines += printed.split("\n")
+            lines += [each for each in printed.split("\n") if each != _UNTERMINATED]
         text = "".join(f"\n{each}" for each in lines)
         for pattern, mark in self._noise:
             text = pattern.sub(mark, text)
