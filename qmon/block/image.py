@@ -116,8 +116,8 @@ def open_image(
 ) -> ImageNode:
     """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    With ``direct`` reads bypass this host's page cache. ``limits`` are those of its qcow2 tables. Raises
-    OSError; ENOTSUP for an unsupported format.
+    With ``direct`` reads bypass this host's page cache; ``limits`` are those of qcow2 tables. Raises OSError;
+    ENOTSUP for an unsupported format.
     """
     chain = _Chain()
     file = os.fspath(path)

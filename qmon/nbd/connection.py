@@ -61,16 +61,16 @@ LARGE_BUFFERS = Budget(64 << 20)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one connection, in bytes, extents and seconds."""
+    """The limits of one connection, in bytes, extents and seconds."""
 
     slack: int = 16 << 10
-    """Room in the buffers besides the data, for headers and small requests and replies."""
+    """Room in the buffers besides a piece of data, for headers and small requests and replies."""
     extents: int = 4096
-    """The most that one BLOCK_STATUS reply covers; the client asks again for the rest."""
+    """The most extents that one BLOCK_STATUS reply covers; the client asks again for the rest."""
     handshake_seconds: float = 10.0
     linger_seconds: float = 0.25
     linger_total_seconds: float = 2.0
-    """How long the connection of a disk that has moved waits for a request to refuse, and in all."""
+    """After a disk has moved, how long its connection waits for one more request, and in all."""
 
 
 LIMITS = Limits()

@@ -30,7 +30,7 @@ class ClusterSet:
     """A set of cluster numbers: most in a sorted array, recent changes in sets beside it."""
 
     def __init__(self, fewest_merged: int = _FEWEST_MERGED) -> None:
-        """Up to ``fewest_merged`` changes are kept beside the array, however small it is."""
+        """Up to ``fewest_merged`` changes are kept beside the array, even if it is small."""
         self._fewest_merged = fewest_merged
         self._sorted: Entries = array("Q")
         self._added: set[int] = set()

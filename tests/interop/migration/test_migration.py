@@ -150,6 +150,6 @@ def test_what_the_source_gave_away_it_does_not_take_back(lab: Lab) -> None:
     assert "handed over" in source.command("cont")
     refused = "Error: Can't migrate the vm that was paused due to previous migration"
     assert source.command(f"migrate -d blk {uri}") == refused
-    with pytest.raises(OSError, match="moved away"), source.guest() as guest:
+    with pytest.raises(OSError, match="has moved to another host"), source.guest() as guest:
         guest.write(0, bytes(512))
     assert Path(lab.folder / "source.img").read_bytes() == noise(MIB)
