@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """In seconds."""
+    """Time limits of one side, in seconds."""
 
     hello: float = 10
-    """Time for a connection to send a complete offer or question."""
+    """A connection must have sent a complete offer or question within this time."""
     silence: int = 60
-    """Time without data after which the source counts as lost. A slow source sends a little, often."""
+    """After this time without data the source counts as lost. A slow source sends a little, often."""
     sign: float = 5
-    """How often a side that has nothing else to send shows that it is alive."""
+    """How often a side without data to send shows that it is alive."""
     agree: int = 600
-    """Time for a destination to agree; ``source/agreement.py`` adds to it for large disks."""
+    """A destination must agree within this time; ``source/agreement.py`` adds to it for large disks."""
     margin: float = 5
-    """Added to the estimate of a switchover: flushes, slow requests and lost packets take seconds."""
+    """Added to the estimated time of a switchover: flushes and lost packets take seconds."""
 
 
 PATIENCE = Patience()

@@ -39,7 +39,7 @@ log = logging.getLogger("qmon.migration")
 
 
 def no_hello(patience: Patience) -> str:
-    """Why a connection is closed that has not sent an offer or question in time."""
+    """Return the reason for closing a connection that has sent no offer or question in time."""
     return f"no migration was offered within {patience.hello:g} s"
 
 

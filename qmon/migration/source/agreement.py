@@ -18,7 +18,7 @@ from qmon.migration.wire.offer import Offer
 ANSWERS = (Type.ZEROS, Type.BUSY, Type.NEEDED, Type.AGREED)
 
 AGREE_RATE = 16 << 20
-"""A destination has one second more to agree per 16 MiB of drives and backing images.
+"""A destination gets one more second to agree per 16 MiB of drives and backing images.
 
 That is about a minute per GiB. A slow disk is compared faster than that.
 """
@@ -32,8 +32,8 @@ def hear(
 ) -> None:
     """Wait until the destination agrees; note in the copies which of its ranges are zeros.
 
-    ``need(index)`` makes the copy of a further drive that the destination asks for. It has ``seconds`` to
-    agree, and more for large disks. Raises LinkError if it does not agree in time or breaks the protocol,
+    It must agree within ``seconds``, plus time for large disks. ``need(index)`` makes the copy of a further
+    drive that it asks for. Raises LinkError if it does not agree in time or breaks the protocol,
     PeerRefusedError if it refuses.
     """
     sizes = sum(drive.size + (drive.backing.size if drive.backing else 0) for drive in offer.drives)

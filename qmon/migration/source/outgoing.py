@@ -44,7 +44,7 @@ class CancelledError(QmonError):
 
 
 class Source:
-    """A migration by ``transport``. Made and asked on the loop; it works on threads of its own.
+    """A migration by ``transport``. The loop makes and calls it; it works on threads of its own.
 
     ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
     gates closed. Every public call except ``resolve`` returns at once.
