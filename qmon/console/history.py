@@ -25,8 +25,8 @@ def default_path(environ: Mapping[str, str] = os.environ) -> Path:
 class CommandHistory(History):
     """The history of a prompt, in a file that only its owner can read.
 
-    Several consoles may share it: each appends whole lines. When the file can't be used, ``complain`` is told
-    once and the history lives on in memory.
+    Several consoles may share it: each appends whole lines. When the file can't be used, ``complain`` is
+    called once and the history is kept in memory only.
     """
 
     def __init__(self, path: Path | None, complain: Callable[[str], None]) -> None:
@@ -54,7 +54,7 @@ class CommandHistory(History):
         return [line for line in reversed(lines[1:] if size > _TAIL_BYTES else lines) if line]
 
     def append_string(self, string: str, is_secret: bool = False) -> None:
-        """Take a line; one that is secret is in memory only."""
+        """Add a line, unless it repeats the last one; a secret line is kept in memory only."""
         if self._loaded_strings[:1] != [string]:
             self._loaded_strings.insert(0, string)
             if not is_secret:

@@ -25,7 +25,7 @@ TOKENS = {
 
 
 class HmpLexer(Lexer):
-    """Lines of the human monitor, as ``read`` reads them."""
+    """Lexer for lines of the human monitor; ``read(line)`` parses a line."""
 
     name = "QEMU monitor"
     read: Callable[[str], Reading]
@@ -44,5 +44,5 @@ class HmpLexer(Lexer):
 
 
 def prompt_lexer(read: Callable[[str], Reading]) -> PygmentsLexer:
-    """The lexer for a prompt at which a line that is typed is read so."""
+    """Return the lexer for a prompt; ``read(line)`` parses the line being typed."""
     return PygmentsLexer(type("BoundHmpLexer", (HmpLexer,), {"read": staticmethod(read)}))

@@ -102,7 +102,7 @@ class Console:
             auto_suggest=None if plain else AutoSuggestFromHistory(),
             multiline=False,
         )
-        # highlighting, the hint and the row below look at one line; its echo comes a moment later
+        # the lexer, the hint and the toolbar use the same line, and so does its echo a moment later
         self._read_typed = lru_cache(maxsize=2)(partial(read_typed, monitor.tables))
         lexer = prompt_lexer(self._read_typed)
         keys = build_keys(self, self._buffer, self._is_asking)
@@ -164,7 +164,7 @@ class Console:
             self._screen.refresh()
 
     def _below(self) -> StyleAndTextTuples:
-        """The row below the prompt."""
+        """Return the toolbar, the row below the prompt."""
         wrong = complaint(self._reading)
         fields = [f"! {wrong}"] if wrong else [f" {self._toolbar.text}"] if self._toolbar is not None else []
         if self._application.editing_mode is EditingMode.VI:
@@ -173,7 +173,7 @@ class Console:
 
     @property
     def _reading(self) -> Reading:
-        """The line being typed."""
+        """The line being typed, parsed."""
         return self._read_typed(self._buffer.document.current_line)
 
     @property

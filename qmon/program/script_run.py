@@ -74,7 +74,7 @@ class ScriptRun:
         origin = self._person.origin
         if origin is not None:
             self._cut_off = True
-            self._say(f"told to end at {origin}: {without_secrets(origin.reading)}")
+            self._say(f"the script was stopped at {origin}: {without_secrets(origin.reading)}")
 
     def sum_up(self) -> None:
         """Say how many lines failed, if the script continued after them (``-keep-going``)."""
@@ -96,7 +96,7 @@ class ScriptRun:
             _logger.warning("the script has ended: qmon serves the disks until a signal ends it")
             return True
         if is_awaited(info) and is_under_way(info):
-            _logger.warning("the script has ended: qmon waits for the migration that comes in, then ends")
+            _logger.warning("the script has ended: qmon waits for the incoming migration, then ends")
         while is_awaited(info) and is_under_way(info) and not self._machine.is_quitting:
             await asyncio.sleep(POLL_SECONDS)
             info = await target.execute("query-migrate")
@@ -147,7 +147,7 @@ def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a FIFO before anybody writes to it; reading waits for that (``qmon.hmp.scripts``)."""
+    """Open a FIFO without waiting for a writer; reading waits for one (``qmon.hmp.scripts``)."""
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor

@@ -39,9 +39,9 @@ class Target(Protocol):
         """
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` for each event, on the loop; what is returned ends that."""
+        """Call ``listener`` for each event, on the loop; return a function that unsubscribes it."""
 
 
 async def ask(target: Target, query: str, otherwise: Any, arguments: Arguments | None = None) -> Any:
-    """What a target answers; ``otherwise`` when it has no such query. Raises CommandError."""
+    """Return a target's answer to a query, ``otherwise`` if it has no such query. Raises CommandError."""
     return await target.execute(query, arguments) if query in target.commands() else otherwise
