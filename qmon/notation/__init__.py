@@ -1,4 +1,4 @@
-"""How things are written: option strings, JSON, sizes, addresses, names, options. Pure.
+"""Parsers and formatters of text: option strings, JSON, sizes, addresses, names. Pure.
 
 It may import errors only.
 """

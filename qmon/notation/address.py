@@ -1,7 +1,7 @@
-"""Addresses as they are written: QAPI's ``SocketAddress``, and its short forms. Pure.
+"""Reads and writes socket addresses: QAPI's ``SocketAddress`` and its short forms. Pure.
 
-``tcp:HOST:PORT``, ``unix:PATH`` and plain ``HOST:PORT`` are the short forms; ``to_qapi`` and ``from_qapi``
-give and take the flat union of qapi/sockets.json.
+The short forms are ``tcp:HOST:PORT``, ``unix:PATH`` and plain ``HOST:PORT``. ``to_qapi`` returns the flat
+union of qapi/sockets.json, ``from_qapi`` reads it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UNIX_PATH_MAX = 107
 
 @dataclass(frozen=True, slots=True)
 class InetAddress:
-    """A TCP address; ``host`` "" is left to who uses it, ``port`` is a number or a service name."""
+    """A TCP address. ``port`` is a number or a service name; the caller interprets an empty ``host``."""
 
     host: str
     port: str
@@ -47,7 +47,7 @@ Address = InetAddress | UnixAddress
 
 
 def parse_inet(text: str) -> InetAddress:
-    """Read ``HOST:PORT`` or ``[HOST]:PORT``, options behind a comma left off. Raises UsageError."""
+    """Read ``HOST:PORT`` or ``[HOST]:PORT``; options after a comma are ignored. Raises UsageError."""
     bare = text.partition(",")[0]
     if bare.startswith("["):
         host, bracket, port = bare[1:].partition("]:")
@@ -79,7 +79,10 @@ def parse_address(text: str) -> Address:
 
 
 def from_qapi(value: Mapping[str, object]) -> Address:
-    """Read a ``SocketAddress``, flat or of the older form ``{type, data}``. Raises CommandError."""
+    """Read a ``SocketAddress``, flat or in the older form ``{type, data}``.
+
+    Raises CommandError, UsageError for a bad path.
+    """
     kind = value.get("type")
     data = value.get("data", value)
     fields = data if isinstance(data, Mapping) else {}

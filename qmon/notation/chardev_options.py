@@ -1,4 +1,4 @@
-"""Character devices as they are written: ``KIND,id=ID,...``, and the short forms of ``-monitor``. Pure."""
+"""Reads the options of a character device: ``KIND,id=ID,...`` and the short forms of ``-monitor``. Pure."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ Given = dict[str, Option]
 
 @dataclass(frozen=True, slots=True)
 class ChardevOptions:
-    """A character device to be made: its id, its kind and its data, as QAPI's ChardevBackend has them."""
+    """A character device to create: its id, and its kind and data as in QAPI's ChardevBackend."""
 
     id: str
     kind: str
     data: dict[str, Any]
     mux: bool = False
-    """Whether it is to be a multiplexer on a device of this kind that is called ``ID-base``."""
+    """Create a multiplexer with this id; the device itself is then called ``ID-base``."""
 
 
 class BadOptionError(UsageError):
-    """An option by itself can't be read: QEMU tells what is wrong with it, and then that it gives up."""
+    """A single option can't be read. QEMU's monitor prints a second message after this one."""
 
 
 def parse_chardev(text: str, warn: Callable[[str], None] = lambda text: None) -> ChardevOptions:
-    """Read what stands behind ``-chardev`` or ``chardev-add``.
+    """Read the argument of ``-chardev`` or ``chardev-add``.
 
-    ``warn`` is told of switches without a value, as QEMU warns of them. Raises BadOptionError for an option
-    that can't be read, UsageError for a device that can't be made of them, both in QEMU's words.
+    ``warn`` is called with QEMU's warning about a switch without a value. Raises BadOptionError for an option
+    that can't be read, UsageError if no device can be made of the options, both with QEMU's message.
     """
     given = _read(list(split_options(text)), "backend", warn)
     label = str(given.pop("id", ""))
@@ -69,7 +69,7 @@ def parse_chardev(text: str, warn: Callable[[str], None] = lambda text: None) ->
 
 
 def parse_backend(text: str, label: str, warn: Callable[[str], None] = lambda text: None) -> ChardevOptions:
-    """Read what stands behind ``chardev-change ID``. Raises as ``parse_chardev`` does."""
+    """Read the second argument of ``chardev-change``. Raises as ``parse_chardev`` does."""
     given = _read(list(split_options(text)), "backend", warn)
     if "id" in given:
         raise UsageError("Unexpected 'id' parameter")
@@ -140,9 +140,9 @@ _SHORT: dict[str, Callable[[str], tuple[str, Given]]] = {
 def _read(
     parts: list[str], implied: str | None = None, warn: Callable[[str], None] = lambda text: None
 ) -> Given:
-    """Read the options of the group that all kinds share."""
+    """Read the options; every kind accepts the same keys here."""
     given: Given = {}
-    for key, value in _pairs(parts, implied, lambda text: None):  # the id is looked at before all else
+    for key, value in _pairs(parts, implied, lambda text: None):  # QEMU checks the id first
         if key == "id":
             _check_identifier(value)
     for key, value in _pairs(parts, implied, warn):
@@ -272,7 +272,7 @@ _DATA: dict[str, Callable[[Given], dict[str, Any]]] = {
     "stdio": _nothing,
     "udp": _udp,
 }
-"""How the options become the data of each kind."""
+"""By kind: the function that makes ChardevBackend's data of the options."""
 
 KINDS = tuple(_DATA)
-"""The kinds that there are, sorted."""
+"""All kinds, sorted."""

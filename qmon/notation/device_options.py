@@ -1,6 +1,6 @@
-"""The options of the command line that make character devices and put monitors on them.
+"""Reads -monitor, -qmp, -chardev, -mon and -serial: character devices, and the monitors on them.
 
-Standard library only, and cheap to import: it runs before anything else is loaded.
+Standard library only and quick to import, because it runs before everything else is loaded.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from qmon.notation.keyval import HELP_WORDS, parse_keyval, parse_switch
 
 
 class MonitorMode(enum.Enum):
-    """What is spoken on a monitor: lines for a person, or the machine protocol."""
+    """The language of a monitor: READLINE is HMP, for a person; CONTROL is QMP."""
 
     READLINE = "readline"
     CONTROL = "control"
 
 
-CHARDEV_HELP = "the kinds of character devices are told by the monitor's 'chardev-add help'"
+CHARDEV_HELP = "to list the kinds of character devices, run 'chardev-add help' on a monitor"
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorOptions:
-    """A monitor on the character device of that id; ``pretty`` lays the machine protocol's answers out.
+    """A monitor on the character device with the id ``chardev``; ``pretty`` indents QMP's answers.
 
-    ``shown`` is the option that wants it, as it was typed.
+    ``shown`` is the command-line option that asked for it, as typed.
     """
 
     chardev: str
@@ -43,14 +43,14 @@ class MonitorOptions:
 
 @dataclass(frozen=True, slots=True)
 class MadeChardev:
-    """A character device to be made, and the option that wants it, as it was typed."""
+    """A character device to create, and the command-line option that asked for it, as typed."""
 
     options: ChardevOptions
     shown: str = ""
 
 
 class DeviceReader:
-    """Gathers the options one by one."""
+    """Collects the options one by one in ``chardevs`` and ``monitors``."""
 
     def __init__(self) -> None:
         self.chardevs: list[MadeChardev] = []
@@ -60,7 +60,10 @@ class DeviceReader:
         self._serials = 0
 
     def take(self, name: str, argument: str) -> None:
-        """Take a -monitor, -qmp, -qmp-pretty, -chardev or -mon. Raises UsageError with the reason alone."""
+        """Take a -monitor, -qmp, -qmp-pretty, -chardev or -mon.
+
+        Raises UsageError with the reason, without the option's name.
+        """
         shown = f"-{name} {argument}"
         try:
             match name:
@@ -81,7 +84,7 @@ class DeviceReader:
             raise UsageError(str(error).replace("\n", " ") or CHARDEV_HELP) from error
 
     def take_serial(self, argument: str) -> bool:
-        """Take a -serial; whether that could be done: there is no line, but a monitor may share it."""
+        """Take a -serial. Return False if it has no effect: only ``mon:`` has one, as it adds a monitor."""
         if argument in ("none", "null"):
             return True
         if not argument.startswith("mon:"):
@@ -94,13 +97,13 @@ class DeviceReader:
         return True
 
     def add_default(self) -> None:
-        """The monitor on standard input that there is when nothing else was asked for."""
+        """Add a monitor on standard input, unless the options ask for another use or for no monitor."""
         uses_stdio = any(made.options.kind == "stdio" for made in self.chardevs)
         if not (self.monitors or self._none or uses_stdio):
             self._add_short("stdio", MonitorOptions(""))
 
     def check(self, daemonize: bool) -> None:
-        """Raises UsageError, naming the option, for what does not go together."""
+        """Check that the options fit together. Raises UsageError naming the option."""
         made = {each.options.id: each for each in self.chardevs}
         taken = set()
         for monitor in self.monitors:

@@ -1,4 +1,4 @@
-"""The keys of a drive (QEMU: blockdev.c), and what their values may be."""
+"""The keys of a drive option string (QEMU: blockdev.c), and their valid values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ALIASES = {
     },
     "readonly": "read-only",
 }
-"""QEMU's older names."""
+"""QEMU's older names of keys."""
 
 _CHOICES = {
     "cache": ("none off directsync writeback unsafe writethrough", "invalid cache option"),
@@ -63,16 +63,16 @@ _CHOICES = {
     "rerror": ("ignore stop report", "'{}' invalid read error action"),
     "discard": ("ignore off unmap on", "Invalid discard option"),
 }
-"""By key its values, and what QEMU says of another one."""
+"""By key: the valid values, and QEMU's message for another value."""
 
 
 def is_known_key(key: str) -> bool:
-    """Whether a drive takes a key, with effect or without."""
+    """Whether a drive accepts a key, with effect or without."""
     return key in _OURS or key in _ALIASES or key in _LIMITS or _is_without_effect(key)
 
 
 def without_effect(keys: Mapping[str, str]) -> list[str]:
-    """Those of the known keys that are taken, and change nothing."""
+    """Return the known keys that are accepted but have no effect here."""
     return [key for key in keys if _is_without_effect(key)]
 
 
@@ -81,14 +81,17 @@ def _is_without_effect(key: str) -> bool:
 
 
 def check_aliases(keys: Mapping[str, str]) -> None:
-    """Raises UsageError where a key is given by both its names."""
+    """Raises UsageError if a key is given under both its names."""
     for alias, name in _ALIASES.items():
         if alias in keys and name in keys:
             raise UsageError(f"'{name}' and its alias '{alias}' can't be used at the same time")
 
 
 def check_values(keys: Mapping[str, str], *names: str) -> None:
-    """Check the values of switches and choices, where they are given. Raises UsageError with QEMU's words."""
+    """Check the values of the switches and choices in ``names`` that are given.
+
+    Raises UsageError with QEMU's message.
+    """
     for name in names:
         if name in _SWITCHES and name in keys:
             parse_switch(name, keys[name])
@@ -97,7 +100,7 @@ def check_values(keys: Mapping[str, str], *names: str) -> None:
 
 
 def read_limits(keys: Mapping[str, str]) -> dict[str, int]:
-    """The limits that are given, by QAPI's names (ThrottleLimits). Raises UsageError with QEMU's words."""
+    """Return the given limits by QAPI's names (ThrottleLimits). Raises UsageError with QEMU's message."""
     return dict(_read_limits(keys))
 
 
@@ -109,5 +112,5 @@ def _read_limits(keys: Mapping[str, str]) -> Iterator[tuple[str, int]]:
 
 
 def read_group(keys: Mapping[str, str]) -> str | None:
-    """The name of the group that the limits are told to belong to."""
+    """Return the name of the limits' throttle group, None if none is given."""
     return keys.get("throttling.group", keys.get("group"))

@@ -1,4 +1,4 @@
-"""How a drive is asked for, on the command line or on a monitor (QEMU: drive_new in blockdev.c)."""
+"""Reads the options of a drive, from the command line or a monitor (QEMU: drive_new in blockdev.c)."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ UNITS_PER_BUS = {
     "sd": 0,
     "xen": 0,
 }
-"""The interfaces; 0 where a bus has no end."""
+"""By interface: how many units a bus has; 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """How a drive is asked for."""
+    """The options of one drive."""
 
     id: str
-    """Empty where none is given."""
+    """Empty if none is given."""
     file: str
     """Empty for a drive without a medium."""
     format: str | None
-    """None: it is probed."""
+    """None: qmon probes it."""
     interface: str
     read_only: bool
     limits: Mapping[str, int] = field(default_factory=dict)
-    """By the names of QAPI's ThrottleLimits."""
+    """By the names of QAPI's ThrottleLimits; bytes or requests per second."""
     group: str | None = None
-    """What the limits' group is called; None: as the drive."""
+    """The name of the throttle group; None: the drive's id."""
     node_name: str | None = None
-    """What the topmost node is called; None: the name is made."""
+    """The name of the topmost node; None: the machine makes one."""
     is_cdrom: bool = False
     index: int | None = None
     bus: int | None = None
@@ -64,9 +64,9 @@ class DriveOptions:
 
 
 def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
-    """Read the keys of a drive in QEMU's order; ``interface`` is the default.
+    """Read the keys of a drive and check them in QEMU's order; ``interface`` is the default.
 
-    Whether the format and the names are good is the machine's to say. Raises UsageError with QEMU's words.
+    The machine checks the format and the names later. Raises UsageError with QEMU's message.
     """
     name = keys.get("id")
     if name is not None and not is_identifier(name):
@@ -86,7 +86,7 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         raise UsageError("index cannot be used with bus and unit")
     check_values(keys, "stats-account-invalid")
     if parse_switch("snapshot", keys.get("snapshot", "off")):
-        raise UsageError("snapshot=on is not supported: put an overlay on the image and name it")
+        raise UsageError("snapshot=on is not supported: create an overlay and give file=OVERLAY")
     check_values(keys, "stats-account-failed")
     limits = read_limits(keys)
     check_values(keys, "aio", "detect-zeroes")
@@ -117,17 +117,17 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
 
 
 class DriveList:
-    """The drives in the order of the command line, each with its id and its place on a bus."""
+    """Collects the drives of the command line, in order, and gives each its id and its place on a bus."""
 
     def __init__(self) -> None:
         self.drives: list[DriveOptions] = []
         self.ignored: list[str] = []
-        """The keys that were taken without effect."""
+        """The keys that were accepted but have no effect."""
         self._places: set[tuple[str, int, int]] = set()
         self._given_ids: set[str] = set()
 
     def add(self, keys: Mapping[str, str]) -> None:
-        """Add a drive by its keys. Raises UsageError, with QEMU's words where QEMU refuses it, too."""
+        """Add a drive by its keys. Raises UsageError, with QEMU's message if QEMU refuses it too."""
         drive = read_drive(keys, DEFAULT_INTERFACE)
         if drive.id in self._given_ids:
             raise UsageError(f"Duplicate ID '{drive.id}' for drive")

@@ -1,4 +1,4 @@
-"""Names of image files as QEMU reads them: what stands before a colon is a protocol."""
+"""Names of image files as QEMU reads them: text before a colon is a protocol."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from qmon.errors import CommandError
 
 
 def split_protocol(name: str) -> tuple[str | None, str]:
-    """The protocol, None without one, and what it is for (QEMU, block.c, path_has_protocol)."""
+    """Return the protocol, or None, and the rest of the name (QEMU, block.c: path_has_protocol)."""
     protocol, colon, rest = name.partition(":")
     return (protocol, rest) if colon and "/" not in protocol else (None, name)
 
 
 def without_protocol(name: str) -> str:
-    """The file that a command's word means. Raises CommandError for what is no file."""
+    """Return the path of the file that a command's argument names.
+
+    Raises CommandError if the name has another protocol than ``file:``.
+    """
     protocol, rest = split_protocol(name)
     if protocol is None:
         return name
@@ -24,7 +27,7 @@ def without_protocol(name: str) -> str:
 
 
 def is_same_file(one: str, other: str) -> bool:
-    """Whether two names lead to one file; one that leads nowhere, maybe no more, leads to no other's."""
+    """Whether two paths lead to the same file; False if one of them leads nowhere."""
     try:
         return os.path.samefile(one, other)
     except OSError:

@@ -1,6 +1,6 @@
-"""One JSON value from a text, as QEMU reads it where a person writes it (QEMU: qobject/json-*.c). Pure.
+"""Reads one JSON value as QEMU reads what a person wrote, and prints one (QEMU: qobject/json-*.c). Pure.
 
-Besides RFC 8259's it takes strings in single quotes. The errors are QEMU's.
+Beyond RFC 8259, strings may be in single quotes. The error messages are QEMU's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from qmon.errors import UsageError
 
 MAX_NESTING = 500
-"""Brackets within brackets: QEMU takes 1024, Python's stack fewer."""
+"""The deepest nesting of brackets: QEMU accepts 1024, but Python's stack is too small for that."""
 
 _SPACE = " \t\r\n"
 _STRUCTURE = "{}[]:,"
@@ -38,7 +38,7 @@ class _Token:
 
 
 def parse_json(text: str) -> Any:
-    """Read a text that holds one JSON value. Raises UsageError with QEMU's words."""
+    """Read a text that is one JSON value. Raises UsageError with QEMU's message."""
     tokens = _tokens(text)
     first = _first_value(tokens)
     if not first:
@@ -54,7 +54,7 @@ def parse_json(text: str) -> Any:
 
 
 def pretty_json(value: Any) -> str:
-    """A value as QEMU's monitor prints it: four spaces a level, and an empty list on two lines."""
+    """Return a value as QEMU's monitor prints it: four spaces a level, and an empty list on two lines."""
     return _pretty(value, "\n")
 
 
@@ -75,12 +75,12 @@ def _plain(value: Any) -> str:
 
 
 def _quote(text: str) -> str:
-    """A string with all but ASCII escaped, in QEMU's way."""
+    """Return a JSON string with everything but ASCII escaped, as QEMU does."""
     quoted = ""
     for character in text:
         code = ord(character)
         if 0xD800 <= code <= 0xDFFF:
-            code = 0xFFFD  # half of a pair, or a byte that was no UTF-8
+            code = 0xFFFD  # half of a surrogate pair, or a byte that was not UTF-8
         if character in _ESCAPED:
             quoted += _ESCAPED[character]
         elif 0x20 <= code < 0x7F:
@@ -122,8 +122,8 @@ def _token_end(text: str, position: int, character: str) -> tuple[str, int]:
         match = _NUMBER.match(text, position)
         so_far = _NUMBER_SO_FAR.match(text, position)
         assert so_far is not None
-        # What could have been the beginning of a longer number is no number, as in a tokenizer without
-        # a way back; nor may a digit follow a leading zero.
+        # QEMU's tokenizer can't go back: the unfinished beginning of a longer number is an error, not a
+        # shorter number. A digit after a leading zero is an error too.
         end = max(so_far.end(), match.end() if match else 0)
         if (
             match is None
@@ -139,13 +139,13 @@ def _token_end(text: str, position: int, character: str) -> tuple[str, int]:
 
 
 def _stray(text: str, character: str) -> UsageError:
-    """Of the character, if any, that ended it, QEMU names the first byte: maybe a surrogate (PEP 383)."""
+    """QEMU's message ends with the first byte of the character that ended the text, if any (PEP 383)."""
     byte = character.encode("utf-8", "surrogateescape")[:1].decode("utf-8", "surrogateescape")
     return _error(f"stray '{text}{byte}'")
 
 
 def _first_value(tokens: Iterator[_Token]) -> list[_Token]:
-    """The tokens up to where the first value ends, judged by brackets alone."""
+    """Return the tokens of the first value; only brackets decide where it ends."""
     found = []
     braces = brackets = 0
     for token in tokens:
@@ -257,7 +257,10 @@ def _unescape(text: str) -> str:
 
 
 def _unicode(text: str, position: int) -> tuple[str, int]:
-    """The character whose four hexadecimal digits begin at ``position``, maybe with a surrogate behind it."""
+    r"""Read the four hexadecimal digits at ``position``, and the second ``\uXXXX`` of a surrogate pair.
+
+    Returns the character and the end of what was read.
+    """
     code = _hex4(text, position)
     end = position + 4
     if code is not None and 0xD800 <= code <= 0xDBFF and text[end : end + 2] == "\\u":

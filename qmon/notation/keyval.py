@@ -11,19 +11,19 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 IDENTIFIER_HINT = "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."
 
 HELP_WORDS = ("help", "?")
-"""What asks for help instead of giving an option."""
+"""The words that ask for help in the place of an option."""
 
 TRUE_WORDS = ("on", "yes", "true", "y")
 FALSE_WORDS = ("off", "no", "false", "n")
 
 
 def is_identifier(text: str) -> bool:
-    """Whether an ``id`` may be so (QEMU, util/id.c: id_wellformed)."""
+    """Whether text is a valid id (QEMU, util/id.c: id_wellformed)."""
     return _IDENTIFIER.fullmatch(text) is not None
 
 
 def split_options(text: str) -> list[str]:
-    """Split at single commas; a doubled comma is a comma in the text."""
+    """Split at single commas; a doubled comma stands for a comma in the text."""
     parts = [""]
     position = 0
     while position < len(text):
@@ -46,10 +46,8 @@ def split_options(text: str) -> list[str]:
 def parse_keyval(text: str, implied_key: str | None = None) -> dict[str, str]:
     """Read an option string into a dictionary; a later value replaces an earlier one.
 
-    The first part, when it has no ``=``, is the value of ``implied_key``. Another part without ``=`` is a
-    switch: ``server`` means ``server=on`` and ``nowait`` means ``wait=off``.
-
-    Raises UsageError for an empty key.
+    If the first part has no ``=``, it is the value of ``implied_key``. Any other part without ``=`` is a
+    switch: ``server`` means ``server=on``, ``nowait`` means ``wait=off``. Raises UsageError for an empty key.
     """
     options: dict[str, str] = {}
     for number, part in enumerate(split_options(text)):
@@ -66,12 +64,12 @@ def parse_keyval(text: str, implied_key: str | None = None) -> dict[str, str]:
 
 
 def short_form(part: str) -> tuple[str, str]:
-    """The key and value that QEMU takes a switch without a value for: ``nowait`` is ``wait=off``."""
+    """Return the key and value that a switch without a value stands for: ``nowait`` is ``wait=off``."""
     return (part[2:], "off") if part.startswith("no") else (part, "on")
 
 
 def parse_switch(key: str, value: str) -> bool:
-    """Read the value of an ``on|off`` option. Raises UsageError with QEMU's words."""
+    """Read the value of an ``on|off`` option. Raises UsageError with QEMU's message."""
     if value in TRUE_WORDS:
         return True
     if value in FALSE_WORDS:
@@ -80,7 +78,7 @@ def parse_switch(key: str, value: str) -> bool:
 
 
 def parse_number(key: str, value: str) -> int:
-    """Read the number of an option, of 64 bits. Raises UsageError with QEMU's words."""
+    """Read the value of a numeric option, unsigned with 64 bits. Raises UsageError with QEMU's message."""
     try:
         return parse_unsigned(value)
     except RangeError as error:
@@ -90,7 +88,7 @@ def parse_number(key: str, value: str) -> int:
 
 
 def parse_size_option(key: str, value: str) -> int:
-    """Read the size of an option, in bytes. Raises UsageError with QEMU's words."""
+    """Read the value of a size option; return bytes. Raises UsageError with QEMU's message."""
     try:
         return parse_size(value)
     except RangeError as error:

@@ -1,7 +1,7 @@
 """QEMU's nested option strings: ``id=a,rules.0.match=fred`` (QEMU: util/keyval.c). Pure.
 
-Unlike the flat strings of ``keyval.py``, a key's dots lead into dictionaries and lists, every key needs its
-``=``, and a word ``help`` or ``?`` by itself asks for help.
+They differ from the flat strings of ``keyval.py``: dots in a key lead into dictionaries and lists, every key
+needs its ``=``, and ``help`` or ``?`` in the place of an option asks for help.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from qmon.errors import UsageError
 
 Tree = dict[str, Any]
-"""Strings, and dictionaries and lists of them."""
+"""Values are strings, or dictionaries and lists of values."""
 
 HELP_WORDS = ("help", "?")
 FRAGMENT_MAX = 127
-"""Characters that a part of a key between dots may have."""
+"""The most characters of a part of a key between dots."""
 
 _INDEX_MAX = (1 << 31) - 1
 _NAME = re.compile(r"(?:__[A-Za-z0-9.-]*_)?[A-Za-z][A-Za-z0-9_-]*")
@@ -24,11 +24,11 @@ _INDEX = re.compile(r"[0-9]+")
 
 
 def parse_tree(text: str, implied_key: str | None = None) -> tuple[Tree, bool]:
-    """Read an option string; return what it holds, and whether it asks for help.
+    """Read an option string; return its values, and whether it asks for help.
 
-    The first part, when it has no ``=``, is the value of ``implied_key``, up to its comma: a comma can't be
-    in it. Elsewhere a doubled comma is a comma in the value. A later value replaces an earlier one. Raises
-    UsageError with QEMU's words.
+    If the first part has no ``=``, it is the value of ``implied_key``, up to the first comma. In other values
+    a doubled comma stands for a comma. A later value replaces an earlier one. Raises UsageError with QEMU's
+    message.
     """
     tree: Tree = {}
     asks_help = False
@@ -66,7 +66,7 @@ def _find(text: str, characters: str, position: int) -> int:
 
 
 def _walk_key(tree: Tree, text: str, start: int, end: int) -> tuple[Tree, str]:
-    """The dictionary that a key's value belongs to, made where it is not there, and its name there."""
+    """Return the dictionary that a key's value belongs to, created if missing, and the value's name in it."""
     position = start
     name = ""
     while True:
@@ -89,7 +89,7 @@ def _walk_key(tree: Tree, text: str, start: int, end: int) -> tuple[Tree, str]:
 
 
 def _read_value(text: str, position: int) -> tuple[str, int]:
-    """The value that begins at ``position``, and where the next key begins."""
+    """Return the value that begins at ``position``, and where the next key begins."""
     value = ""
     while True:
         comma = text.find(",", position)
@@ -103,7 +103,7 @@ def _read_value(text: str, position: int) -> tuple[str, int]:
 
 
 def _listify(tree: Tree, prefix: str) -> Tree | list[Any]:
-    """Make lists of the dictionaries whose keys are indices; ``prefix`` is the key so far with its dot."""
+    """Turn dictionaries whose keys are indices into lists; ``prefix`` is the key so far with its dot."""
     for key, value in tree.items():
         if isinstance(value, dict):
             tree[key] = _listify(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""What a block node may be called when somebody names it (QEMU: bdrv_assign_node_name in block.c)."""
+"""Which names a person may give to a block node (QEMU: bdrv_assign_node_name in block.c)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MAX_LENGTH = 31
 
 
 def refusal(name: str | None, device: str, nodes: Container[str], devices: Container[str]) -> str | None:
-    """Why ``device`` can't come with a node called ``name``, in QEMU's words; None where it can.
+    """Return QEMU's message if ``device`` can't be added with a node called ``name``, else None.
 
-    ``nodes`` and ``devices`` are the names that there are. A node that nobody names gets one that fits.
+    ``nodes`` and ``devices`` are the names in use. ``name`` is None if the machine is to make one.
     """
     if name is not None:
         if not is_identifier(name):

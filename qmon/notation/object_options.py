@@ -1,6 +1,6 @@
-"""The objects that a user can make: their types and options, as data (QAPI: qom.json).
+"""The objects that a user can create: their types and options, as data (QAPI: qom.json).
 
-Option strings of ``-object`` and ``object_add`` are read here into the arguments of QMP's object-add.
+Reads the option strings of ``-object`` and ``object_add`` into the arguments of QMP's object-add.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TYPES: dict[str, str] = {
     "tls-creds-psk": f"{_CREDS} username:str",
     "tls-creds-x509": f"{_CREDS} sanity-check:bool passwordid:str",
 }
-"""The types that can be made, and their options as ``visit.struct`` reads them."""
+"""The types that can be created, and their options as ``visit.struct`` reads them."""
 
 _OTHERS = """
     authz-listfile authz-pam can-bus can-host-socketcan colo-compare cryptodev-backend
@@ -59,7 +59,7 @@ _OTHERS = """
     thread-context tls-cipher-suites x-remote-object x-vfio-user-server
 """
 OTHER_TYPES = frozenset(_OTHERS.split())
-"""QEMU's other types: none has an effect here."""
+"""QEMU's other types: they would have no effect here."""
 
 _ENCRYPTED = ("keyid", "iv")
 
@@ -74,7 +74,7 @@ class OtherTypeError(UsageError):
 
 @lru_cache
 def options_of(type_name: str) -> Struct:
-    """The options of a type, ``qom-type`` and ``id`` among them."""
+    """Return the options of a type, including ``qom-type`` and ``id``."""
     own = struct(TYPES[type_name], _STRUCTS)
     members: dict[str, Kind] = {"qom-type": _TYPE, "id": Text(), **own.members}
     return Struct(members, own.required | {"qom-type", "id"})
@@ -84,9 +84,9 @@ _TYPE = Choice((*TYPES, *OTHER_TYPES))
 
 
 def read_object(given: dict[str, Any], form: Form) -> dict[str, Any]:
-    """Check what object-add is given; return its arguments as JSON would hold them.
+    """Check the arguments of object-add; return them as JSON values.
 
-    Raises UsageError: OtherTypeError for a type that has no effect, QEMU's words for other faults.
+    Raises OtherTypeError for a type that has no effect here, and UsageError with QEMU's message otherwise.
     """
     if "qom-type" not in given:
         raise UsageError("Parameter 'qom-type' is missing")
@@ -100,23 +100,23 @@ def read_object(given: dict[str, Any], form: Form) -> dict[str, Any]:
 
 
 def check_identifier(text: str) -> None:
-    """Raises UsageError, in two lines as QEMU's monitor prints it, for what can't be an id."""
+    """Raises UsageError for an invalid id, in two lines as QEMU's monitor prints it."""
     if not is_identifier(text):
         raise UsageError(f"Parameter 'id' expects an identifier\n{IDENTIFIER_HINT}")
 
 
 @dataclass(frozen=True, slots=True)
 class HelpWanted:
-    """An option string asked for help: for one type's, or for the types where ``type_name`` is None."""
+    """An option string asked for help: about a type's options, or, without ``type_name``, for all types."""
 
     type_name: str | None
 
 
 def parse_object(text: str, form: Form = Form.KEYVAL) -> dict[str, Any] | HelpWanted:
-    """Read what a person wrote, an option string or JSON, into the arguments of object-add.
+    """Read an option string or JSON into the arguments of object-add.
 
-    ``form`` is that of an option string: KEYVAL on a monitor, OPTION on the command line. Raises
-    UsageError with QEMU's words.
+    ``form`` of an option string is KEYVAL on a monitor, OPTION on the command line. Raises UsageError with
+    QEMU's message.
     """
     if text.startswith("{"):
         arguments = read_object(parse_json(text), Form.JSON)
@@ -131,7 +131,7 @@ def parse_object(text: str, form: Form = Form.KEYVAL) -> dict[str, Any] | HelpWa
 
 
 def help_lines(type_name: str | None) -> list[str]:
-    """What ``help`` prints: a type's options, or the types where it names none that can be made."""
+    """Return what ``help`` prints: a type's options, or the list of types if there is no such type."""
     if type_name not in TYPES:
         return ["List of user creatable objects:", *(f"  {name}" for name in TYPES)]
     pieces = (piece.removesuffix("!").partition(":") for piece in TYPES[type_name].split())

@@ -1,8 +1,8 @@
-"""What a person is shown holds nothing that a terminal takes for more than text. Pure.
+"""Escapes characters that would control a terminal. Pure.
 
-Names, errors and offers come from peers, images and file systems. They are kept as they are up to the edge:
-``plain`` is applied where text goes to a terminal, a client's socket, standard error or a log, ``one_line``
-where something of theirs becomes part of a line.
+Names, errors and offers come from peers, images and file systems, and may contain anything. They are escaped
+only on output: ``plain`` for text that goes to a terminal, a client's socket, standard error or a log,
+``one_line`` for a name or message that becomes part of a line.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import io
 import re
 from typing import Any, TextIO
 
-# Controls (C0, DEL, C1, and bytes of C1 that are no UTF-8), what turns the direction of text or takes no
-# room, and Unicode's own line ends.
+# Control characters (C0, DEL, C1, and C1 bytes that are not UTF-8), characters that change the direction of
+# text or have no width, and Unicode's own line ends.
 _UNSEEN = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
     "\udc80-\udc9f\U000e0000-\U000e007f"
@@ -22,22 +22,22 @@ _NOT_IN_LINE = re.compile(f"[{_UNSEEN}\t\n]")
 
 
 def plain(text: str) -> str:
-    """The text with escapes such as ``\\x1b`` for all that is not to be seen; tabs and line ends stay."""
+    """Return the text with escapes such as ``\\x1b`` for invisible characters; tabs and line ends stay."""
     return _NOT_PLAIN.sub(_escape, text)
 
 
 def one_line(text: str) -> str:
-    """The same, with escapes for tabs and line ends too."""
+    """As ``plain``, with escapes for tabs and line ends too."""
     return _NOT_IN_LINE.sub(_escape, text)
 
 
 def visible(line: str) -> str:
-    """A line being typed, with a ``?`` for each character that is not to be seen."""
+    """Return a line that is being typed with ``?`` for each invisible character."""
     return _NOT_IN_LINE.sub("?", line)
 
 
 def in_one_line(value: Any) -> Any:
-    """The same for each text within a value such as JSON holds, names of members aside."""
+    """Apply ``one_line`` to every string in a JSON value, except the names of members."""
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, list):
@@ -50,12 +50,12 @@ def in_one_line(value: Any) -> Any:
 def _escape(match: re.Match[str]) -> str:
     code = ord(match.group())
     if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00  # a byte that is no UTF-8 (PEP 383)
+        code -= 0xDC00  # a byte that is not UTF-8 (PEP 383)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class PlainStream(io.TextIOBase):
-    """A stream to which only plain text goes, whoever writes."""
+    """A text stream that applies ``plain`` to everything written to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

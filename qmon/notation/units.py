@@ -1,4 +1,4 @@
-"""Numbers and sizes: read as QEMU and C read them, and shown as a person likes to see them."""
+"""Numbers and sizes: reads them as QEMU and C do, and formats sizes for people."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ SIZE_HINT = (
     "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
     "and exabytes, respectively."
 )
-"""What QEMU says of a parameter that should be a size."""
+"""QEMU's message about a parameter that is not a size."""
 
 
 class RangeError(ValueError):
-    """A number past 64 bits."""
+    """A number that needs more than 64 bits."""
 
 
 def read_integer(text: str, position: int = 0) -> tuple[int, int]:
     """Read an integer at ``position`` as C's ``strtol`` does with base 0; return it and where it ends.
 
-    White space and a sign may stand before it. One past 64 bits is returned as some number past 64 bits.
-    Raises ValueError when there is none.
+    White space and a sign may precede it. If it needs more than 64 bits, the result does too but may be
+    another number. Raises ValueError if there is no number.
     """
     match = _INTEGER.match(text, position)
     if match is None:
@@ -52,7 +52,7 @@ def read_integer(text: str, position: int = 0) -> tuple[int, int]:
 def parse_unsigned(text: str) -> int:
     """Read a whole text as ``qemu_strtou64`` does: a negative number counts down from 2^64.
 
-    Raises ValueError, RangeError for one past 64 bits.
+    Raises ValueError, RangeError if it needs more than 64 bits.
     """
     value, end = read_integer(text)
     if end != len(text):
@@ -65,11 +65,11 @@ def parse_unsigned(text: str) -> int:
 def read_size(text: str, position: int = 0, default_suffix: str = "B") -> tuple[int, int]:
     """Read a size at ``position`` as QEMU's ``strtosz`` does; return it in bytes and where it ends.
 
-    White space and a plus sign may stand before it. It is a decimal number with an optional fraction, or a
-    hexadecimal one, then an optional suffix of B K M G T P E in either case; without one ``default_suffix``
-    counts. A fraction is a double, as in QEMU, and rounded to the byte. One past 64 bits is returned as some
-    number past 64 bits; where its digits alone are too many it ends behind them. Raises ValueError for no
-    number or a part of a byte.
+    White space and a plus sign may precede it. A size is a decimal number with an optional fraction, or a
+    hexadecimal number, and then an optional suffix (B K M G T P E, upper or lower case); without a suffix
+    ``default_suffix`` applies. A fraction is read as a double, as in QEMU, and rounded to the byte. If the
+    size needs more than 64 bits, the result does too but may be another number; if the digits alone do, the
+    size ends after them. Raises ValueError if there is no number, or for a fraction of a byte.
     """
     match = _SIZE.match(text, position)
     if match is None:
@@ -94,7 +94,7 @@ def read_size(text: str, position: int = 0, default_suffix: str = "B") -> tuple[
 
 
 def parse_size(text: str, default_suffix: str = "B") -> int:
-    """Read a whole text as a size in bytes. Raises ValueError, RangeError for one past 64 bits."""
+    """Read a whole text as a size in bytes. Raises ValueError, RangeError if it needs more than 64 bits."""
     value, end = read_size(text, 0, default_suffix)
     if end != len(text):
         raise ValueError("invalid size")
@@ -104,12 +104,12 @@ def parse_size(text: str, default_suffix: str = "B") -> int:
 
 
 def _decimal(digits: str) -> int:
-    """A number, or one past 64 bits for another such: Python refuses very long ones."""
+    """Read at most 25 digits, which is more than 64 bits hold: Python refuses very long numbers."""
     return int(digits.lstrip("0")[:25] or "0")
 
 
 def human_size(size_bytes: float) -> str:
-    """Show a size in the largest binary unit that gives at least 1: ``1.5 GiB``."""
+    """Return a size in the largest binary unit that gives at least 1: ``1.5 GiB``."""
     value = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if abs(value) < 1024 or unit == "TiB":

@@ -1,8 +1,8 @@
-"""Values read by their kind, from the strings of an option string or from JSON, with QEMU's errors.
+"""Checks and converts values by their kind, from an option string or from JSON, with QEMU's errors.
 
-A kind is what QAPI calls a type. The two forms differ in what a scalar is (always a string in the one) and in
-how an error names it (QEMU: qapi/qobject-input-visitor.c). QMP's arguments are checked here too:
-``qmon.qmp.schema`` makes kinds of a function's annotations.
+A kind is what QAPI calls a type. The forms differ in their scalars (in an option string each is a string) and
+in how an error names a value (QEMU: qapi/qobject-input-visitor.c). QMP's arguments are checked here too:
+``qmon.qmp.schema`` makes kinds from a function's annotations.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from qmon.notation.units import INT64_MAX, UINT64_MAX, read_integer
 
 
 class Form(enum.Enum):
-    """How a value is written."""
+    """Where a value comes from, and so how it is written."""
 
     KEYVAL = "keyval"
     """Every scalar is a string: ``limits.iops-total=5``."""
     OPTION = "option"
-    """The same on a command line, with other errors."""
+    """As KEYVAL, but on the command line, where QEMU has other error messages."""
     STRING = "string"
-    """A scalar alone, as a monitor command takes it: ``migrate_set_parameter x-checkpoint-delay 5``."""
+    """A single scalar, as a monitor command takes it: ``migrate_set_parameter x-checkpoint-delay 5``."""
     JSON = "json"
 
 
 Path = tuple[str | int, ...]
-"""Where a value stands: names of members, and indices of lists."""
+"""The place of a value: names of members and indices of lists."""
 
 
 def show_path(path: Path, form: Form) -> str:
-    """A path as an error names it: ``rules.0.match`` or ``rules[0].match``."""
+    """Return a path as an error shows it: ``rules.0.match`` or ``rules[0].match``."""
     text = ""
     for part in path:
         if isinstance(part, int) and form is Form.JSON:
@@ -45,15 +45,15 @@ def show_path(path: Path, form: Form) -> str:
 
 
 def _bare_name(path: Path) -> str:
-    """What QEMU calls a value in the errors that do not know its path; it has no name for a list's member."""
+    """Return the name in those of QEMU's errors that don't show the path; a list's member is "null" there."""
     return path[-1] if path and isinstance(path[-1], str) else "null"
 
 
 class Kind(Protocol):
-    """What a value may be."""
+    """A type: it checks and converts a value."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        """The value as JSON would hold it. Raises UsageError with QEMU's words."""
+        """Return the value as JSON would hold it. Raises UsageError with QEMU's message."""
 
 
 def _wrong_type(path: Path, form: Form, expected: str) -> UsageError:
@@ -66,7 +66,7 @@ _EXPECTED = {
     Form.STRING: {"int": "int64", "uint": "uint64"},
     Form.JSON: {},
 }
-"""What an error calls a kind that is not called so itself."""
+"""The names of kinds in error messages, if they differ from the kind's own name."""
 
 
 def _expects(path: Path, form: Form, expected: str) -> UsageError:
@@ -75,14 +75,14 @@ def _expects(path: Path, form: Form, expected: str) -> UsageError:
 
 
 def _scalar(value: Any, form: Form, path: Path) -> str:
-    """The string of an option string. Raises UsageError for dotted keys where there can't be any."""
+    """Return a scalar of an option string. Raises UsageError if dotted keys made it a dictionary or list."""
     if not isinstance(value, str):
         raise UsageError(f"Parameters '{show_path(path, form)}.*' are unexpected")
     return value
 
 
 def _parse(value: Any, form: Form, path: Path, expected: str) -> int:
-    """The number of an option string. Raises UsageError."""
+    """Return a number of an option string. Raises UsageError."""
     text = _scalar(value, form, path)
     try:
         number, end = read_integer(text)
@@ -119,7 +119,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A signed integer of 64 bits."""
+    """A signed 64-bit integer."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is not Form.JSON:
@@ -133,7 +133,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """An unsigned integer of ``bits`` bits; a negative one is taken modulo 2^64 first, as QEMU does."""
+    """An unsigned integer of ``bits`` bits. As in QEMU, a negative number is first taken modulo 2^64."""
 
     bits: int = 64
 
@@ -152,7 +152,7 @@ class Unsigned:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number with or without a fraction; in JSON alone."""
+    """A number with or without a fraction; only for JSON."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if not isinstance(value, int | float) or isinstance(value, bool):
@@ -162,7 +162,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class TextOrNull:
-    """QAPI's StrOrNull; null in JSON alone."""
+    """QAPI's StrOrNull; only JSON can say null."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is Form.JSON and not isinstance(value, str | None):
@@ -172,7 +172,7 @@ class TextOrNull:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of some words."""
+    """One of ``words``."""
 
     words: tuple[str, ...]
 
@@ -185,7 +185,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list."""
+    """A list of values of the kind ``member``."""
 
     member: Kind
 
@@ -197,7 +197,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """Named members; those in ``required`` must be there."""
+    """An object with the given members; those in ``required`` must be present."""
 
     members: Mapping[str, Kind]
     required: frozenset[str] = frozenset()
@@ -222,7 +222,7 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class TypeAndData:
-    """A union that is written as ``{type, data}``: the type says which kind the data has."""
+    """A union written as ``{type, data}``: the type decides the kind of the data."""
 
     kinds: Mapping[str, Kind]
 
@@ -238,7 +238,7 @@ class TypeAndData:
 
 @dataclass(frozen=True, slots=True)
 class AnyObject:
-    """An object whose members are checked elsewhere."""
+    """An object whose members the caller checks."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if not isinstance(value, dict):
@@ -248,7 +248,7 @@ class AnyObject:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """A value that nobody looks at."""
+    """A value that is not checked."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         return value
@@ -264,9 +264,9 @@ _KINDS: dict[str, Kind] = {
 
 
 def struct(text: str, others: Mapping[str, Kind] | None = None) -> Struct:
-    """A Struct from a line like ``match:str! policy:deny|allow names:[str]``; ``!`` is required.
+    """Make a Struct from a line like ``match:str! policy:deny|allow names:[str]``; ``!`` means required.
 
-    ``others`` are kinds by further names.
+    ``others`` are further kinds by name.
     """
     known = {**_KINDS, **(others or {})}
     members: dict[str, Kind] = {}

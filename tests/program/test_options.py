@@ -167,7 +167,7 @@ def test_ids_are_those_that_qemu_gives(argv: list[str], ids: list[str]) -> None:
         (["file=a,format=raw,driver=raw"], "Cannot specify both 'driver' and 'format'"),
         (["file=a,format=raw,colour=red"], "Block format 'raw' does not support the option 'colour'"),
         (["file=a,format=vmdk"], "Unknown driver 'vmdk': use raw or qcow2"),
-        (["file=a,snapshot=on"], "snapshot=on is not supported: put an overlay on the image and name it"),
+        (["file=a,snapshot=on"], "snapshot=on is not supported: create an overlay and give file=OVERLAY"),
         (["if=none,file=a,node-name=1"], "Invalid node-name: '1'"),
         (["if=none,file=a,node-name="], "Invalid node-name: ''"),
         ([f"if=none,file=a,node-name={'n' * 32}"], "Node name too long"),

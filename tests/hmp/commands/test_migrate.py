@@ -68,8 +68,8 @@ def test_what_stays_behind_is_said_first_and_at_the_end(detach: str, interactive
     good, said = run(machine, f"migrate {detach}blk tcp:0:4444", FakePerson(interactive=interactive))
     lines = said.splitlines()
     assert good
-    assert lines.pop(0) == "warning: drive 'd0': 1 internal snapshot stays behind"
-    assert lines.pop(-1) == "drive 'd0': 1 internal snapshot stayed behind" if not detach else not lines
+    assert lines.pop(0) == "warning: drive 'd0': 1 internal snapshot is not copied"
+    assert lines.pop(-1) == "drive 'd0': 1 internal snapshot was not copied" if not detach else not lines
     assert len(lines) == (interactive and not detach)
 
 
@@ -160,8 +160,8 @@ def test_refusals_incoming_and_cancel_go_the_same_way() -> None:
                     {"drive": "d0", "snapshots": 0, "bitmaps": 1, "backing-image": "base.qcow2"},
                 ]
             },
-            "drive 'd0': 3 internal snapshots and 2 persistent bitmaps stay behind\n"
-            "drive 'd0': 1 persistent bitmap of its backing image 'base.qcow2' stays behind\n",
+            "drive 'd0': 3 internal snapshots and 2 persistent bitmaps are not copied\n"
+            "drive 'd0': 1 persistent bitmap of its backing image 'base.qcow2' is not copied\n",
         ),
         (
             {

@@ -344,7 +344,7 @@ def test_nothing_of_it_is_done_to_a_drive_that_migrates(lab: Lab) -> None:
         bandwidth="1M",
     )
     source.quietly("snapshot_blkdev_internal d0 s")
-    assert source.command(f"migrate -d blk {uri}") == "warning: drive 'd0': 1 internal snapshot stays behind"
+    assert source.command(f"migrate -d blk {uri}") == "warning: drive 'd0': 1 internal snapshot is not copied"
     lines = ["snapshot_blkdev_internal d0 t", "snapshot_delete_blkdev_internal d0 s", "savevm t", "loadvm s"]
     lines += ["delvm s", f"snapshot_blkdev d0 {lab.folder}/over.qcow2", "commit d0"]
     for line in lines:
