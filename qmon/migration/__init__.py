@@ -1,4 +1,4 @@
-"""Moving disks to another host: states, journal, parameters, progress, and both sides.
+"""Live migration of disks to another host: states, journal, parameters, progress, and both sides.
 
 It may import block, host and notation.
 """

@@ -1,8 +1,8 @@
-"""What a copy leaves out: whether both sides have it, and whether the destination has only that.
+"""Compares data that is not copied: backing images and read-only drives must be equal on both sides.
 
-An overlay that arrives over another backing image is another disk. So the source says what its backing image
-holds at some places, and the destination looks there before any block is sent; its overlay must hold nothing.
-Read-only drives are compared in the same way.
+An overlay on a different backing image is a different disk. So before any block is sent, the source sends
+checksums of samples of its backing image, and the destination compares them with its own. The destination's
+overlay must be empty. Read-only drives are compared in the same way.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from qmon.migration.wire.offer import BackingOffer, OfferError, Sample
 
 BLOCK = 64 << 10
 SAMPLE_BLOCKS = 64
-"""Blocks that are looked at in a large backing image: 4 MiB are read in a few milliseconds."""
+"""How many blocks of a large backing image are compared: 4 MiB are read in a few milliseconds."""
 
 FULL_PIECES = 256
-"""Checksums of a whole backing image, for a difference to be told by where it is."""
+"""How many checksums cover a whole backing image; they tell where a difference is."""
 
 EMPTYING_STEP = 1 << 30
 _READ = 1 << 20
@@ -34,14 +34,14 @@ _ZEROS = bytes(BLOCK)
 _PLACE = struct.Struct(">Q")
 
 Pulse = Callable[[], None]
-"""Called at least once for each MiB that is read; what it raises ends the work."""
+"""Called at least once per MiB read; an exception from it ends the work."""
 
 
 def describe_backing(node: Node, verify: str, migration: UUID, pulse: Pulse) -> BackingOffer:
-    """Say what backs an overlay, or what a read-only drive holds. Raises OSError.
+    """Return the size of an image and checksums of its samples. Raises OSError.
 
-    ``verify`` is ``off``, ``sample`` or ``full``. Which places are looked at depends on the migration's id,
-    so that another attempt looks at others.
+    ``verify`` is ``off``, ``sample`` or ``full``. The migration's id decides which samples are taken, so
+    another attempt takes others.
     """
     ranges: Iterable[tuple[int, int]] = ()
     if verify == "full" or (verify == "sample" and node.size <= SAMPLE_BLOCKS * BLOCK):
@@ -55,20 +55,22 @@ def describe_backing(node: Node, verify: str, migration: UUID, pulse: Pulse) -> 
 
 
 def check_backing(drive: MigratingDrive, offered: BackingOffer, pulse: Pulse) -> None:
-    """Compare what backs an active drive with what was offered. Raises OfferError, OSError."""
+    """Compare the backing image of an active drive with the source's offer. Raises OfferError, OSError."""
     node = drive.node.backing
     if node is None or node.size != offered.size:
-        raise OfferError(f"the backing image of drive '{drive.id}' was changed at the destination just now")
+        raise OfferError(
+            f"the backing image of drive '{drive.id}' has just changed its size at the destination: try again"
+        )
     sample = first_difference(node, offered, pulse)
     if sample is not None:
         raise OfferError(
-            f"the backing image of drive '{drive.id}' holds something else at the source and at the"
-            f" destination, in the {sample.length} bytes at {sample.offset}"
+            f"the backing image of drive '{drive.id}' differs between the source and the destination, in the"
+            f" {sample.length} bytes at {sample.offset}"
         )
 
 
 def first_difference(node: Node, offered: BackingOffer, pulse: Pulse) -> Sample | None:
-    """The first range in which a node holds something else than what was offered. Raises OSError."""
+    """Return the first sample in which a node differs from the offer, None if all agree. Raises OSError."""
     for sample in offered.samples:
         if checksum(node, sample.offset, sample.length, pulse) != sample.checksum:
             return sample
@@ -76,7 +78,7 @@ def first_difference(node: Node, offered: BackingOffer, pulse: Pulse) -> Sample 
 
 
 def reads_as_zeros(node: Node, pulse: Pulse) -> bool:
-    """Whether all of a node does; as much is read as it takes to know. Raises OSError."""
+    """Whether all of a node reads as zeros. Stops at the first other byte. Raises OSError."""
     buffer = memoryview(bytearray(_READ))
     for extent in visible_extents(node, 0, node.size):
         if extent.kind is not Kind.ZERO:
@@ -90,19 +92,20 @@ def reads_as_zeros(node: Node, pulse: Pulse) -> bool:
 
 
 def check_empty(drive: MigratingDrive) -> None:
-    """Raises OfferError for an active drive whose topmost image holds anything itself, OSError."""
+    """Check that an active drive's overlay has no data of its own. Raises OfferError, OSError."""
     for extent in drive.node.extents(0, drive.size):
         if extent.kind is not Kind.BACKING:
             raise OfferError(
-                f"the overlay of drive '{drive.id}' already holds something at the destination, at"
-                f" {extent.offset}: an incremental copy needs an empty one"
+                f"the overlay of drive '{drive.id}' is not empty at the destination (data at byte"
+                f" {extent.offset}): an incremental copy needs an empty overlay"
             )
 
 
 def checksum(node: Node, offset: int, length: int, pulse: Pulse) -> str:
-    """Of what a range holds, in hexadecimal; the range begins at a multiple of BLOCK. Raises OSError.
+    """Return the checksum of a range in bytes, in hexadecimal; ``offset`` is a multiple of BLOCK.
 
-    Blocks of zeros count for nothing, so that holes need not be read, and the other side may have none there.
+    Blocks of zeros are skipped: so holes need not be read, and both sides agree if only one has a hole.
+    Raises OSError.
     """
     state = xxhash.xxh3_128()
     buffer = memoryview(bytearray(_READ))
@@ -132,17 +135,18 @@ def _all_pieces(size: int) -> Iterator[tuple[int, int]]:
 
 
 class Leftovers:
-    """The images that hold nothing but what copies left that failed here: a retry may empty them.
+    """The overlays that hold only data of failed copies: a retry may empty them.
 
-    Kept in memory only, since nobody can say what was done to an image after this process ended. While an
-    image is closed, its file's identity, size and times must stay as they were, else it is another's work.
+    The list is kept in memory only, because an image may change after this process has ended. If the file's
+    identity, size or times change while the image is closed, somebody else has written to it: it is removed
+    from the list.
     """
 
     def __init__(self) -> None:
         self._images: dict[str, tuple[int, ...] | None] = {}
 
     def opened(self, image: str) -> None:
-        """The image is open and locked, maybe since long. Raises OSError."""
+        """Call when the image is open and locked; it may have been for long. Raises OSError."""
         if self._images.get(image) is not None:
             if self._images[image] == _identity(image):
                 self._images[image] = None
@@ -150,25 +154,25 @@ class Leftovers:
                 del self._images[image]
 
     def begun(self, image: str) -> None:
-        """A copy into the image begins; it is open and empty."""
+        """Call when a copy into the image begins; the image is open and empty."""
         self._images[image] = None
 
     def closed(self, image: str) -> None:
-        """The image has been closed. Raises OSError."""
+        """Call when the image has been closed. Raises OSError."""
         if image in self._images:
             del self._images[image]
             self._images[image] = _identity(image)
 
     def clear(self) -> None:
-        """The machine runs: what is there is not left over any more."""
+        """Call when the machine runs: from now on the images hold the guests' data."""
         self._images.clear()
 
     def are_in(self, image: str) -> bool:
-        """Whether an image, which is open, holds nothing else."""
+        """Whether an open image holds only data of failed copies."""
         return image in self._images
 
     def empty(self, drive: MigratingDrive, pulse: Pulse) -> None:
-        """Leave all of an active drive to its backing image, if only leftovers are in it. Raises OSError."""
+        """Empty the overlay of an active drive, if it holds only leftovers. Raises OSError."""
         if self.are_in(drive.image):
             for start in range(0, drive.size, EMPTYING_STEP):
                 drive.leave_to_backing(start, min(EMPTYING_STEP, drive.size - start))

@@ -1,4 +1,4 @@
-"""The names under which dirty bitmaps are to travel (QAPI: BitmapMigrationNodeAlias). Pure."""
+"""Checks the names under which dirty bitmaps are migrated (QAPI: BitmapMigrationNodeAlias). Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qmon.errors import CommandError
 
 MAX_NAME_BYTES = 1023
 MAX_ALIAS_BYTES = 255
-"""What the stream's length byte can say."""
+"""The stream has one byte for the length."""
 
 _WELL_FORMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
@@ -19,7 +19,7 @@ Nodes = Iterable[Mapping[str, Any]]
 
 
 def check_mapping(nodes: Nodes) -> None:
-    """Check names and aliases of nodes and bitmaps. Raises CommandError in QEMU's words."""
+    """Check names and aliases of nodes and bitmaps. Raises CommandError with QEMU's message."""
     nodes = list(nodes)
     _check_names(nodes)
     _check_aliases(nodes)

@@ -1,4 +1,4 @@
-"""A migration's capabilities: one row each, what goes together, what is on (QAPI: MigrationCapability)."""
+"""Migration capabilities: a table, which combinations are valid, which are on (QAPI: MigrationCapability)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ States = Mapping[str, bool]
 class Capability:
     """A capability's row.
 
-    While it is on, a migration out of this machine is refused for the reason ``refuses_out``, one into it for
-    ``refuses_in``, if there is one: what it promises could not be kept. ``later``: QEMU 10 has it and 7.2 has
-    not; it is shown once it is on.
+    While a capability is on that qmon can't provide, migrations are refused: outgoing ones with the reason
+    ``refuses_out``, incoming ones with ``refuses_in``, unless these are empty. ``later``: QEMU 10 has it and
+    7.2 does not; it is shown only while it is on.
     """
 
     name: str
@@ -28,11 +28,12 @@ class Capability:
     later: bool = False
 
 
-_COLO = "COLO keeps two machines in step, which this machine can't do: turn x-colo off"
-_SNAPSHOT = "background-snapshot saves guest RAM, of which this machine has none: turn it off"
-_BITMAPS = "Dirty bitmaps do not travel yet: turn dirty-bitmaps off, then they are left behind"
+_COLO = "COLO is not supported: turn x-colo off"
+_SNAPSHOT = "background-snapshot is not supported, as this machine has no RAM: turn background-snapshot off"
+_BITMAPS = "Migrating dirty bitmaps is not supported yet: turn dirty-bitmaps off to migrate without them"
 _LATE = (
-    "The images are locked when the migration begins, not when the machine runs: turn late-block-activate off"
+    "late-block-activate is not supported, as images are locked when the migration begins:"
+    " turn late-block-activate off"
 )
 _SEEKABLE = "Migration requires seekable transport (e.g. file)"
 
@@ -96,7 +97,7 @@ _NOT_WITH_SNAPSHOT = tuple(
 )
 
 _PLAIN = "plain"
-"""Whether nothing is compressed or encrypted: a state beside the capabilities'."""
+"""``Parameters.is_plain``, which the rules below treat as if it were a capability."""
 
 _RULES: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("postcopy-ram", "x-ignore-shared"), (), "Postcopy is not compatible with ignore-shared"),
@@ -125,19 +126,19 @@ _RULES: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (("mapped-ram", "xbzrle"), (), "Mapped-ram migration is incompatible with xbzrle"),
     (("mapped-ram", "postcopy-ram"), (), "Mapped-ram migration is incompatible with postcopy"),
 )
-"""What must not be all on while the others are all off, and what is said of it; in QEMU's order."""
+"""Invalid combinations: these are all on, these are all off, and the error; in QEMU's order."""
 
 
 class Capabilities:
-    """Which are on; asked and changed on the loop."""
+    """Which capabilities are on. For the loop's thread."""
 
     def __init__(self) -> None:
         self._states = {row.name: False for row in CAPABILITIES}
 
     def set(self, changes: States, *, plain: bool = True) -> None:
-        """Turn capabilities on and off, all or none; ``plain`` is ``Parameters.is_plain``.
+        """Turn capabilities on and off, all of them or none; ``plain`` is ``Parameters.is_plain``.
 
-        Raises CommandError for a combination that is not possible.
+        Raises CommandError for an invalid combination.
         """
         changed = {**self._states, **changes}
         states = {**changed, _PLAIN: plain}
@@ -150,7 +151,7 @@ class Capabilities:
         return self._states[name]
 
     def shown(self) -> dict[str, bool]:
-        """What QEMU 7.2 shows, in its order, and of what QEMU 10 added that which is on."""
+        """Return QEMU 7.2's capabilities, in its order, and those of QEMU 10 that are on."""
         return {
             row.name: self._states[row.name]
             for row in CAPABILITIES
@@ -158,7 +159,7 @@ class Capabilities:
         }
 
     def refusal(self, *, incoming: bool = False) -> str:
-        """Why a migration can't be done with what is on, or ""."""
+        """Return why no migration is possible with the capabilities that are on, or ""."""
         on = [row for row in CAPABILITIES if self._states[row.name]]
         reasons = [row.refuses_in if incoming else row.refuses_out for row in on]
         return next(filter(None, reasons), "")

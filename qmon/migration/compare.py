@@ -1,8 +1,8 @@
-"""Whether two sides have the same disk: one file of one running kernel, or places that hold the same.
+"""Finds out whether both sides have the same disk: the same file on one host, or equal samples.
 
-The source asks by COMPARE records, each of one drive: what tells the files of its image from all others, and
-checksums of some ranges. The destination opens its image anew, without a lock and for reading alone, and
-answers COMPARED: whether they are the same files, and else which of the ranges differ.
+The source sends COMPARE records, one per drive: a token that identifies the files of its image, and checksums
+of some ranges. The destination opens its image again, read-only and without a lock, and answers COMPARED:
+whether the files are the same, and if not, which ranges differ.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from qmon.migration.drive import MigratingDrive
 from qmon.migration.wire.stream import StreamError
 
 Range = tuple[int, int]
-"""Of a disk, as (offset, length) in bytes."""
+"""A range of a disk: (offset, length) in bytes."""
 
 MAX_RANGES = 1024
-"""In one record."""
+"""Ranges in one record."""
 
 MAX_LENGTH = 64 << 10
-"""Of one range: what a destination is asked to read is bounded by it, and what is held in memory."""
+"""Bytes of one range. It limits what a destination reads for a record, and the memory for it."""
 
 SECTOR = 512
 
 SEARCH_LIMIT = 64 << 20
-"""How far from a place that was drawn data are looked for: an image may be nearly empty."""
+"""Bytes after a random place in which data are searched for: an image may be nearly empty."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -45,25 +45,25 @@ _TOKEN = 32
 _RANGE = struct.Struct(">QI16s")
 
 Pulse = Callable[[], None]
-"""Called at least once for each range that is read; what it raises ends the work."""
+"""Called at least once per range read; an exception from it ends the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a COMPARE record asks of a drive: ``token`` is of its files, ``sums`` of the ranges in turn."""
+    """A COMPARE record's payload: ``token`` identifies the drive's files, ``sums`` are the ranges' sums."""
 
     token: bytes
     ranges: tuple[Range, ...] = ()
     sums: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
-        """The record's payload."""
+        """Return the record's payload."""
         packed = (_RANGE.pack(*where, each) for where, each in zip(self.ranges, self.sums, strict=True))
         return self.token + b"".join(packed)
 
     @classmethod
     def decode(cls, payload: bytes, size: int) -> Question:
-        """Read a payload that is about a disk of ``size`` bytes. Raises StreamError."""
+        """Read the payload about a disk of ``size`` bytes. Raises StreamError."""
         count, rest = divmod(len(payload) - _TOKEN, _RANGE.size)
         if count < 0 or rest or count > MAX_RANGES:
             raise StreamError(f"not a valid migration stream: a COMPARE of {len(payload)} bytes")
@@ -71,8 +71,8 @@ class Question:
         for offset, length, each in _RANGE.iter_unpack(payload[_TOKEN:]):
             if not 0 < length <= MAX_LENGTH or offset + length > size:
                 raise StreamError(
-                    f"not a valid migration stream: {length} bytes at {offset} can't be compared, of a disk"
-                    f" of {size} bytes"
+                    f"not a valid migration stream: a COMPARE of {length} bytes at {offset}, but the disk has"
+                    f" {size} bytes"
                 )
             ranges.append((offset, length))
             sums.append(each)
@@ -80,18 +80,18 @@ class Question:
 
 
 def token(files: Sequence[FileIdentity]) -> bytes:
-    """What is equal for the same files on one running kernel, and for nothing else."""
+    """Return a token that is equal only for the same files on the same host since its last boot."""
     try:
         host = BOOT_ID.read_bytes()
     except OSError:
         host = b""
     if not host or not files:
-        return os.urandom(_TOKEN)  # equal to nothing: then content decides
+        return os.urandom(_TOKEN)  # equal to no other token: then the contents are compared
     return hashlib.sha256(host + repr(tuple(files)).encode()).digest()
 
 
 def checksums(node: Node, ranges: Sequence[Range], pulse: Pulse) -> Iterator[bytes]:
-    """Yield a checksum of what each range holds. Raises OSError."""
+    """Yield the checksum of each range. Raises OSError."""
     buffer = memoryview(bytearray(MAX_LENGTH))
     for offset, length in ranges:
         pulse()
@@ -102,23 +102,25 @@ def checksums(node: Node, ranges: Sequence[Range], pulse: Pulse) -> Iterator[byt
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a destination found: the files of its image, and whether they are the asker's very own."""
+    """The result of a comparison: the destination's files, and whether the source has the same files."""
 
     files: tuple[FileIdentity, ...]
     is_same: bool
 
 
 def answer_question(drive: MigratingDrive, payload: bytes, pulse: Pulse) -> tuple[Seen, list[int]]:
-    """Look at what a drive's image is now, and which ranges differ where it is not the asker's file.
+    """Compare a drive's image with the source's question; return the result and the ranges that differ.
 
-    Raises OSError, StreamError for what is no question, QmonError for an image of another size.
+    The ranges are given by their numbers; there are none if both sides have the same files. Raises OSError,
+    StreamError for an invalid question, QmonError if the image's size has changed.
     """
     question = Question.decode(payload, drive.size)
     node = drive.open_to_compare()
     try:
         if node.size != drive.size:
             raise QmonError(
-                f"drive '{drive.id}' has {node.size} bytes at the destination now, and had {drive.size}"
+                f"the size of drive '{drive.id}' has changed at the destination from {drive.size} to"
+                f" {node.size} bytes"
             )
         files = identify(node)
         if token(files) == question.token:
@@ -131,8 +133,8 @@ def answer_question(drive: MigratingDrive, payload: bytes, pulse: Pulse) -> tupl
 
 
 def open_as_seen(drive: MigratingDrive, seen: Seen) -> None:
-    """Activate a drive that was compared. Raises OSError, QmonError for another image in its place."""
-    if not seen.is_same:  # what this host has cached of it may be what it was before the source's last writes
+    """Activate a drive that was compared. Raises OSError, QmonError if its image was replaced since."""
+    if not seen.is_same:  # this host may have cached the image as it was before the source's last writes
         node = drive.open_to_compare()
         try:
             forget_cached(node)
@@ -144,14 +146,15 @@ def open_as_seen(drive: MigratingDrive, seen: Seen) -> None:
 
 
 def all_of(size: int) -> list[Range]:
-    """A whole disk."""
+    """Return ranges that cover a whole disk."""
     return [(start, min(MAX_LENGTH, size - start)) for start in range(0, size, MAX_LENGTH)]
 
 
 def places(node: Node, count: int, chance: random.Random) -> list[Range]:
-    """Some ranges of a disk: the first, the last, and others, most of them with data. Raises OSError.
+    """Return some ranges of a disk: the first, the last, and random others, most of them with data.
 
-    The first one with data is among them: a disk that holds anything is told from one that holds nothing.
+    The first range with data is among them, so an empty disk always differs from one that is not empty.
+    Raises OSError.
     """
     last = (node.size - 1) // MAX_LENGTH
     chosen = {0, last} if node.size else set()
@@ -166,6 +169,6 @@ def places(node: Node, count: int, chance: random.Random) -> list[Range]:
 
 
 def in_sectors(where: Range) -> list[Range]:
-    """A range in the smallest parts that a guest can write."""
+    """Split a range into sectors, the smallest parts that a guest can write."""
     offset, length = where
     return [(start, min(SECTOR, offset + length - start)) for start in range(offset, offset + length, SECTOR)]

@@ -1,4 +1,4 @@
-"""What a migration needs of a drive, on either side; the machine's drives are such."""
+"""The interface of a drive that a migration uses, on either side."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ GATE_REASON = "migration"
 
 
 class MigratingDrive(Protocol):
-    """A drive under migration. Its calls block, so they belong on data threads."""
+    """A drive under migration. Its methods block: call them on data threads."""
 
     @property
     def id(self) -> str: ...
 
     @property
     def image(self) -> str:
-        """The image's file name, by which its record is kept."""
+        """The image's file name, under which the journal keeps its record."""
 
     @property
     def size(self) -> int:
-        """The virtual size in bytes, known also while the image is not open."""
+        """The virtual size in bytes; known even while the image is closed."""
 
     @property
     def backing_size(self) -> int | None:
-        """The virtual size of what backs the image, known also while that is not open; None for nothing."""
+        """The virtual size of the backing image in bytes, known even while it is closed; None without one."""
 
     @property
     def read_only(self) -> bool: ...
@@ -45,72 +45,69 @@ class MigratingDrive(Protocol):
 
     @property
     def stack(self) -> NodeStack:
-        """What requests pass through."""
+        """The nodes that requests pass through."""
 
     @property
     def is_flushed_on_leaving(self) -> bool:
-        """Whether ``deactivate`` flushes even when it is not asked to: there may be tables in memory only."""
+        """Whether ``deactivate`` always flushes, because tables of the image may be in memory only."""
 
     @property
     def recent(self) -> RecentWrites:
-        """What guests wrote last."""
+        """The guests' last writes."""
 
     def open_to_compare(self) -> ImageNode:
-        """Open the image anew, as it is in storage now, for reading alone and without a lock. Raises OSError.
+        """Open the image again, read-only and without a lock. Raises OSError.
 
-        What this host has cached of it is not looked at, where the file system can do without.
+        If the file system can, it is read from storage, not from this host's cache.
         """
 
     def identify(self) -> tuple[FileIdentity, ...]:
-        """Which files the open image is made of. Raises OSError."""
+        """Return the identities of the open image's files. Raises OSError."""
 
     def probe(self) -> None:
-        """Look again at an image that is not active, without a lock: its size may have changed.
-
-        Raises OSError.
-        """
+        """Read the size of an inactive image again, without a lock. Raises OSError."""
 
     def check_name(self) -> None:
-        """Raises OSError where a name does not lead to the open image any more, or to what backs it."""
+        """Raises OSError if the name of the open image or a backing image leads to another file now."""
 
     def leave_to_backing(self, offset: int, length: int) -> None:
-        """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
+        """Free the overlay's clusters in a range, given in bytes; then the backing image is read there.
 
-        The drive is active, and nobody else uses it. Clusters that the range covers only in part stay.
+        The drive must be active and not in use. Clusters that the range covers only in part are kept.
         Raises OSError.
         """
 
     def open_to_fill(self) -> None:
-        """Have the image of an active read-only drive open for writing, and locked so, until ``end_filling``.
+        """Open and lock the image of an active read-only drive for writing, until ``end_filling``.
 
-        Raises OSError, and stays open for reading alone.
+        Raises OSError; then the image stays open read-only.
         """
 
     def end_filling(self) -> None:
-        """Flush, and have the image of a read-only drive open for reading alone again, if it is not.
+        """Flush, and open the image of a read-only drive read-only again, if it is open for writing.
 
         Raises OSError.
         """
 
     def activate(self) -> None:
-        """Open the image and take its locks; nothing when it is active.
+        """Open the image and take its locks, unless it is active.
 
-        Raises OSError, also for another image than the one that was deactivated.
+        Raises OSError, also if it is not the image that was deactivated.
         """
 
     def deactivate(self, *, flush: bool = True) -> None:
-        """Flush, close the image and give up its locks; nothing when it is not active.
+        """Flush, close the image and release its locks, unless it is inactive.
 
-        Without ``flush`` what is in the file already is not waited for, but where ``is_flushed_on_leaving``.
-        Raises OSError when that failed, and stays active.
+        With ``flush`` False the file is not flushed, except if ``is_flushed_on_leaving``. Raises OSError if
+        the flush fails; then the drive stays active.
         """
 
     def abandon(self) -> None:
-        """Close the image, whatever becomes of what was written since the last flush: nobody wants it."""
+        """Close the image without a flush. Writes since the last flush may be lost, and nobody needs them."""
 
 
 class Named(Protocol):
-    """A drive, to an error."""
+    """A drive in an error message."""
 
     @property
     def id(self) -> str: ...
@@ -119,5 +116,5 @@ class Named(Protocol):
 def flushing(
     drive: Named, kind: type[QmonError] = QmonError, where: str = ""
 ) -> AbstractContextManager[None]:
-    """Turn an OSError of a flush into one of ``kind`` that names the drive."""
+    """Return a context that turns an OSError of a flush into a ``kind`` that names the drive."""
     return naming(f"drive '{drive.id}': flush failed{where}", kind)

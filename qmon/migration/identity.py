@@ -1,7 +1,7 @@
-"""Which image a record is of: by its name, by the file behind the name, and by what the file holds.
+"""Recognizes the image that a journal record is about: by its path, its file, and the file's contents.
 
-A name can be given to another file, a file can get other names, and the numbers of a file system's files are
-used again. So an image is known by all of these, and ``is_of`` weighs them.
+None of these is enough alone: another file can get the path, a file can be renamed, and inode numbers are
+reused. ``is_of`` considers them together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import xxhash
 
 SAMPLE_SIZE = 64 << 10
 SAMPLES = 8
-"""Few enough to be read within a downtime, also from a disk that has to seek for each."""
+"""Few enough to be read within the downtime, even from a disk that seeks for each."""
 
 # <linux/stat.h>, <fcntl.h>
 _AT_FDCWD = -100
@@ -29,20 +29,20 @@ _STATX_SIZE = 256
 _BTIME_OFFSET = 80
 
 _SERIAL_FILES = ("dm/uuid", "device/wwid", "wwid", "device/serial", "loop/backing_file")
-"""What names a disk for good, below its folder in sysfs."""
+"""Files in a disk's sysfs folder with a permanent name of the disk."""
 
 _PART_FILES = ("partition", "loop/offset")
-"""What tells parts of one disk apart."""
+"""Files in sysfs that distinguish the partitions of a disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image file or block device as it was looked at; ``path`` has no links in it.
+    """What identifies an image file or block device; ``path`` is without symbolic links.
 
-    ``device`` and ``inode`` are the file's; a block device is its own device, and its inode is 0. ``serial``
-    tells it from another that got the same number: when a file was made (nanoseconds), or the name that a
-    block device keeps; empty where neither is known. ``size`` is in bytes, ``modified`` in nanoseconds, and 0
-    for a block device.
+    ``device`` and ``inode`` are the file's; a block device has its own number as ``device``, and the inode 0.
+    ``serial`` distinguishes files that had the same numbers one after the other: it is the file's birth time
+    in nanoseconds, or the permanent name of a block device; empty if unknown. ``size`` is in bytes,
+    ``modified`` in nanoseconds, and 0 for a block device.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Image:
 
 
 def identify(path: str) -> Image:
-    """Look at the image that a path leads to; one that leads nowhere is known by the path alone."""
+    """Return the identity of the image at a path; if there is none, it has the path alone."""
     real = os.path.realpath(path)
     try:
         found = os.stat(real)
@@ -68,7 +68,7 @@ def identify(path: str) -> Image:
 
 
 def fingerprint(path: str) -> str:
-    """A checksum of samples of a file, or of all of a small one; empty for zeros, which tell nothing.
+    """Return a checksum of samples of a file, or of all of a small file; "" if the samples are all zeros.
 
     Raises OSError.
     """
@@ -86,20 +86,20 @@ def fingerprint(path: str) -> str:
 
 
 def is_of(recorded: Image, recorded_print: str, image: Image, look: Callable[[], str]) -> bool:
-    """Whether a record is of an image; ``look`` tells the image's fingerprint, "" where it has none.
+    """Whether a record is about an image; ``look`` returns the image's fingerprint, "" if it has none.
 
-    In doubt it is: a machine that stands still can be told to run.
+    In doubt the answer is yes: that only pauses the machine, and the operator can resume it.
     """
-    if not recorded.device or not image.device:  # one of them was not there to be looked at
+    if not recorded.device or not image.device:  # one of them did not exist when it was identified
         return recorded.path == image.path
     if recorded.serial and image.serial:
         if (recorded.inode, recorded.serial) == (image.inode, image.serial):
             return True
     elif recorded.inode == image.inode and (
-        recorded.device == image.device or recorded.path == image.path  # devices are numbered anew at boot
+        recorded.device == image.device or recorded.path == image.path  # devices get new numbers at boot
     ):
         return True
-    # Another file. Where it holds the same and was not made lately, it was moved or restored.
+    # Another file. With the same contents, and the same path or time of change, it was moved or restored.
     is_kept = recorded.path == image.path or (recorded.modified == image.modified != 0)
     return is_kept and recorded.size == image.size and recorded_print != "" and look() == recorded_print
 
@@ -131,7 +131,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _birth(path: str) -> str:
-    """When a file was made (statx(2), which Python has no call for), empty where nothing tells."""
+    """Return a file's birth time in nanoseconds, "" if unknown (statx(2), which Python does not offer)."""
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
     if _libc().statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, buffer) != 0:
         return ""

@@ -1,9 +1,9 @@
-"""What a restart must not forget of a migration: a small file for each image and role, in the state folder.
+"""Records of migrations that survive a restart: a small file per image and role, in the state folder.
 
-A record, in JSON, names the host, the migration, its end of it and the image. It is found by the image, under
-whatever name (``identity``), or by the migration; and it is changed and removed by its owner alone: the
-host that wrote it. So hosts may keep their records in one folder. A record is written whole, flushed and
-renamed into place before the other side can hear of what it says.
+A record is JSON and names the host, the migration, this side's role in it, and the image. It is found by the
+image, even after a rename (``identity``), or by the migration. Only the host that wrote a record changes or
+removes it, so hosts may share the folder. A record is on stable storage, under its final name, before the
+other side is told what it says.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from qmon.migration.identity import Image, fingerprint, identify, is_of
 from qmon.migration.phases import Role, Stand
 
 MAX_RECORD_SIZE = 64 << 10
-"""Bytes: a path has at most 4 KiB, and each may take six in JSON."""
+"""Bytes: a path has at most 4 KiB, and JSON may need six bytes for one of them."""
 
 
 class JournalError(QmonError):
-    """A record that can't be written or read; the message names the file."""
+    """A record can't be written or read; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a side knows of one image's migration. ``digest`` is of the stream, ``peer`` is its other end."""
+    """What one side knows about an image's migration. ``digest`` is the stream's, ``peer`` the other side."""
 
     image: str
     migration_id: str
@@ -43,7 +43,7 @@ class Entry:
     resume: bool = True
     """Whether the machine ran at the source."""
     shared: bool = False
-    """Whether both sides use this very image, so that what it holds changes."""
+    """Whether both sides use the same image, so that the other side may change its contents."""
 
     @property
     def id(self) -> UUID:
@@ -56,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An entry as it lies in a file."""
+    """A file of the journal: an entry, the host that wrote it, and what identifies the image."""
 
     path: Path
     entry: Entry
@@ -65,7 +65,7 @@ class Record:
     """Later migrations of an image have a higher one."""
     image: Image
     fingerprint: str
-    """Of the image as it was handed over, "" where it is shared or tells nothing (``identity``)."""
+    """The image's at the handover (``identity.fingerprint``); "" if it is shared or all zeros."""
 
     @property
     def is_own(self) -> bool:
@@ -74,34 +74,33 @@ class Record:
 
     @property
     def holds_others(self) -> bool:
-        """Whether another host than its own is to leave the image alone.
+        """Whether this record of another host means that the image must not be used here.
 
-        A destination that waits for a shared image says nothing about the source's host, which has it, and
-        one that runs is no reason for another host to run.
+        A destination that waits for a shared image does not keep the source's host from using it.
         """
         stand = self.entry.stand
         return stand in (Stand.GONE, Stand.MOVED) or (stand is Stand.PREPARED and not self.entry.shared)
 
     @property
     def has_changed(self) -> bool:
-        """Whether the image was written since, though it was to be left alone. Raises JournalError."""
+        """Whether the image was written after the handover, which nobody should do. Raises JournalError."""
         if not self.fingerprint:
             return False
         now = identify(self.entry.image)
         is_here = (now.inode, now.serial) == (self.image.inode, self.image.serial)
-        # What a closed image of the destination's says of itself may have been written when it was closed.
+        # At the destination, closing the image may have changed its time of change.
         is_written = self.entry.role is Role.SOURCE and is_here and now.modified != self.image.modified
         return is_written or _look(self.entry.image) != self.fingerprint
 
 
 @cache
 def this_host() -> str:
-    """What tells this host from others for longer than it is up (machine-id(5), else its name)."""
+    """Return an id of this host that survives a reboot (from machine-id(5), else from the host name)."""
     try:
         text = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         text = ""
-    # The number itself is to be kept to the host.
+    # machine-id(5): the id itself must not leave the host.
     return hashlib.sha256(f"qmon {text or os.uname().nodename}".encode()).hexdigest()[:32]
 
 
@@ -113,17 +112,17 @@ def _look(path: str) -> str:
 
 
 class Journal:
-    """The records in ``folder``/migration; the folder is made when it is first needed."""
+    """The records in ``folder``/migration; the folder is created when it is first needed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "migration"
 
     def write(self, entry: Entry) -> None:
-        """Record how things stand with an image; on return it is on stable storage.
+        """Write the record of an image; on return it is on stable storage.
 
-        What this host recorded of the image by other migrations goes: all of it where the image is now given
-        up or run with, else only that of the same role. That it ran stays, until its source has heard it.
-        Raises JournalError: then the record is the one before, or this one.
+        This removes what this host has recorded about the image in other migrations: everything, if the image
+        is now released or running, else only records of the same role. A record that the destination ran is
+        kept until its source knows it. Raises JournalError; then the old or the new record is in place.
         """
         image = identify(entry.image)
         before = [each for each in self.find(entry.image) if each.is_own]
@@ -140,7 +139,7 @@ class Journal:
         )
         self._put(record)
         for each in same:
-            if each.entry.role is entry.role and each.path != record.path:  # by another name
+            if each.entry.role is entry.role and each.path != record.path:  # the image had another path
                 self._remove(each)
         for each in others:
             is_over = each.entry.role is entry.role or entry.stand.ends_others
@@ -148,7 +147,7 @@ class Journal:
                 self._remove(each)
 
     def find(self, path: str) -> list[Record]:
-        """All that is recorded of an image, by any host. Raises JournalError for what can't be read."""
+        """Return the records of an image, from all hosts. Raises JournalError if one can't be read."""
         image = identify(path)
 
         @cache
@@ -164,7 +163,7 @@ class Journal:
     def of_migration(
         self, migration_id: UUID, role: Role, stands: Container[Stand] = frozenset(Stand)
     ) -> list[Record]:
-        """What this host recorded of a migration. Raises JournalError for what can't be read."""
+        """Return this host's records of a migration. Raises JournalError if one can't be read."""
         return [
             each
             for each in self._records()
@@ -175,7 +174,7 @@ class Journal:
         ]
 
     def forget(self, migration_id: UUID, role: Role) -> None:
-        """Remove what this host recorded of a migration, if anything. Raises JournalError."""
+        """Remove this host's records of a migration, if there are any. Raises JournalError."""
         for each in self.of_migration(migration_id, role):
             self._remove(each)
         self._sync_folder()
@@ -212,7 +211,7 @@ class Journal:
             ) from error
 
     def _records(self) -> Iterator[Record]:
-        """Everything in the folder. Raises JournalError for what can't be read."""
+        """Yield all records in the folder. Raises JournalError if one can't be read."""
         try:
             names = sorted(os.listdir(self._folder))
         except (FileNotFoundError, NotADirectoryError):
@@ -236,7 +235,7 @@ class Journal:
             ) from error
 
     def _sync_folder(self) -> None:
-        """Raises JournalError."""
+        """Flush the folder itself. Raises JournalError."""
         try:
             with ExitStack() as stack:
                 descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -251,7 +250,7 @@ class Journal:
 
 
 def _read(path: Path) -> Record | None:
-    """The record in a file, None for one that has gone meanwhile. Raises JournalError."""
+    """Return the record in a file, None if the file has just been removed. Raises JournalError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(descriptor, encoding="ascii") as file:
@@ -291,18 +290,18 @@ def _read(path: Path) -> Record | None:
 
 
 def counts(records: Sequence[Record], *, may_come_in: bool) -> Record | None:
-    """Which of an image's records says how things stand with it.
+    """Return the one record of an image that decides what this process may do with it, or None.
 
-    ``may_come_in`` is whether -incoming was given. This host's own come first. An image can have a record of
-    either end: it came back to where it was, or both ends share it on one host. Then the one counts that says
-    more of what this process is for.
+    This host's own records come first. An image can have a record as a source and one as a destination: it
+    was migrated back, or both sides share it on one host. ``may_come_in`` says whether -incoming was given;
+    then the destination's record counts, else the source's, with the exceptions below.
     """
     known = [each for each in records if each.is_own] or [each for each in records if each.holds_others]
     by_role = {each.entry.role: each for each in sorted(known, key=lambda each: each.number)}
     source, destination = by_role.get(Role.SOURCE), by_role.get(Role.DESTINATION)
     if source is None or destination is None:
         return source or destination
-    # A process may have ended before it removed what the newer one ends.
+    # The process may have ended after it wrote the newer record and before it removed the older one.
     if source.entry.id != destination.entry.id:
         newer = max(source, destination, key=lambda each: each.number)
         if newer.entry.stand.ends_others:

@@ -1,4 +1,4 @@
-"""A migration's parameters: one row each, and the values that hold now (QAPI: MigrationParameters)."""
+"""Migration parameters: a table, and the current values (QAPI: MigrationParameters)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Values = Mapping[str, Any]
 
 
 class Kind(enum.Enum):
-    """What a parameter's value is."""
+    """The type of a parameter's value."""
 
     UINT8 = "a number up to 255"
     UINT32 = "a number up to 4294967295"
@@ -30,10 +30,10 @@ class Kind(enum.Enum):
 class Parameter:
     """A parameter's row.
 
-    ``allowed`` is its range in QEMU's words, "" where every value of the kind is, and ``fits`` checks it,
-    given the value and all the others. ``later``: QEMU 10 has it, or only qmon, and 7.2 has not; it is shown
-    once it is set to something else than its default. A ``meaning`` that says "No effect" is one of guest
-    RAM, processors or network cards, of which this machine has none.
+    ``allowed`` is the valid range in QEMU's words, "" if every value of the kind is valid; ``fits`` checks a
+    value against it, given all the others. ``later``: the parameter is QEMU 10's or qmon's own, not QEMU
+    7.2's; it is shown only if it differs from its default. A ``meaning`` of "No effect" marks parameters of
+    guest RAM, processors or network cards, which this machine does not have.
     """
 
     name: str
@@ -223,26 +223,27 @@ PARAMETERS = (
         later=True,
     ),
 )
-"""In the order in which QEMU reads them, and then our own."""
+"""In QEMU's order, then qmon's own."""
 
 ROWS = {row.name: row for row in PARAMETERS}
 
 _CHECKED = sorted(PARAMETERS, key=lambda row: row.name.startswith("announce"))
-"""In the order in which QEMU checks their ranges: what is told of two bad values is the first."""
+"""In the order in which QEMU checks the ranges: only the first error is reported."""
 
 NOT_PLAIN = "Zero copy only available for non-compressed non-TLS multifd migration"
 
 
 class Parameters:
-    """The current values; set on the loop, read by data threads while they work."""
+    """The current values. Set them on the loop's thread; data threads may read them at any time."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {row.name: row.default for row in PARAMETERS}
 
     def set(self, values: Values, *, zero_copy: bool = False) -> None:
-        """Change values of the right kinds, all or none; ``zero_copy`` is whether that capability is on.
+        """Change values of the right kinds, all of them or none.
 
-        Raises CommandError for one out of range, or that does not go with the others.
+        ``zero_copy`` says whether the capability zero-copy-send is on. Raises CommandError for a value out of
+        range or an invalid combination.
         """
         changed = {**self._values, **values}
         for row in _CHECKED:
@@ -256,11 +257,11 @@ class Parameters:
         self._values = changed
 
     def all(self) -> dict[str, Any]:
-        """Every parameter by its QMP name."""
+        """Return the values of all parameters by their QMP names."""
         return dict(self._values)
 
     def shown(self) -> dict[str, Any]:
-        """What QEMU 7.2 shows, and of what QEMU 10 added that which was set."""
+        """Return the values of QEMU 7.2's parameters, and of later ones that differ from their default."""
         return {
             row.name: value
             for row in PARAMETERS
@@ -277,12 +278,12 @@ class Parameters:
 
     @property
     def max_bandwidth(self) -> int:
-        """Bytes a second, 0 for no limit."""
+        """Bytes per second; 0: no limit."""
         return int(self._values["max-bandwidth"])
 
     @property
     def switchover_bandwidth(self) -> int:
-        """Bytes a second that can be sent at the switchover, 0 for as measured."""
+        """Bytes per second to expect at the switchover; 0: use the measured rate."""
         return int(self._values["avail-switchover-bandwidth"])
 
     @property

@@ -1,4 +1,4 @@
-"""What may be said of a migration's state: a side's phase, and the stand that is recorded for a restart."""
+"""The vocabulary of a migration's state: a side's phase, and the stand that the journal records."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import enum
 
 
 class Phase(enum.Enum):
-    """Where a side is; finer than the status that QMP shows."""
+    """How far a side has come; finer than the status in QMP."""
 
     NONE = "none"
     SETUP = "setup"
     ACTIVE = "active"
     PRE_SWITCHOVER = "pre-switchover"
-    """The source's gates are closed, and it waits to be told to go on (the capability
-    pause-before-switchover). The destination knows no such phase."""
+    """Source only: the gates are closed, and it waits for migrate_continue (the capability
+    pause-before-switchover)."""
     SWITCHOVER = "switchover"
-    """The source's gates are closed, what is left is sent. The destination knows no such phase."""
+    """Source only: the gates are closed, and the rest is sent."""
     PREPARED = "prepared"
-    """The destination holds every byte. It runs on GO only; the source may still go back."""
+    """The destination holds every byte. It runs only when GO arrives; the source may still go back."""
     GONE = "gone"
     """GO is on its way, or has arrived and the destination starts."""
     DOUBT = "doubt"
-    """After GO the connection was lost before an answer came: the source asks again, and does not run."""
+    """Source only: the connection was lost after GO, before an answer. It asks again, and does not run."""
     COMPLETED = "completed"
     SETTLED = "settled"
-    """The destination runs, and the source knows it. The source knows no such phase."""
+    """Destination only: it runs, and the source knows it."""
     FAILED = "failed"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a migration is begun and not over: the drives are busy."""
+        """Whether a migration has begun and not ended: its drives are busy."""
         return self not in _ENDED
 
     @property
     def status(self) -> str:
-        """The QMP MigrationStatus that it is shown as."""
+        """The MigrationStatus that QMP shows."""
         return _STATUS.get(self, self.value)
 
 
@@ -49,65 +49,65 @@ _STATUS = {
     Phase.DOUBT: "device",
     Phase.SETTLED: "completed",
 }
-"""Where it is not the phase's own name."""
+"""The status of phases whose own name is not one."""
 
 
 class Role(enum.Enum):
-    """Which end of the migration the record is of: with shared storage both may be on one host."""
+    """A side of the migration. With shared storage both may be on one host, so a record says which it is."""
 
     SOURCE = "source"
     DESTINATION = "destination"
 
 
 class Stand(enum.Enum):
-    """How things stand with an image."""
+    """What the journal records about an image: which side may use it."""
 
     GONE = "gone"
-    """This side told the other to run with it, and has not heard whether it does."""
+    """Source: it sent GO, or was about to, and does not know whether the destination runs."""
     MOVED = "moved"
-    """The other side runs with it: what is here is left behind."""
+    """Source: the destination runs. The image here is out of date."""
     KEPT = "kept"
-    """This side has it again, whatever another host has recorded of the migration."""
+    """Source: it has taken the image back, whatever another host has recorded."""
     PREPARED = "prepared"
-    """It has arrived here, whole, and may be run with when the source says so."""
+    """Destination: the image is complete. The destination may run when GO arrives."""
     RUNNING = "running"
-    """It has arrived here and this side runs with it; the source may not know yet."""
+    """Destination: it runs; the source may not know it yet."""
     SETTLED = "settled"
-    """It has arrived here and this side runs with it, which the source knows."""
+    """Destination: it runs, and the source knows it."""
     ENDED = "ended"
-    """This side ran with it, which the source knows, and has ended in good order."""
+    """Destination: it ran, the source knows it, and the process has ended properly."""
     REFUSED = "refused"
-    """It had arrived here, and this side has refused to run with it."""
+    """Destination: the image was complete, but the destination has refused to run."""
 
     @property
     def role(self) -> Role:
-        """Which end of the migration says so."""
+        """The side that records this."""
         is_source = self in (Stand.GONE, Stand.MOVED, Stand.KEPT)
         return Role.SOURCE if is_source else Role.DESTINATION
 
     @property
     def is_waiting(self) -> bool:
-        """Whether neither side uses the image until the other has answered."""
+        """Whether this side must not use the image until the other has answered."""
         return self in (Stand.GONE, Stand.PREPARED)
 
     @property
     def runs_again(self) -> bool:
-        """Whether the destination ran, and was cut off: started again, it runs on."""
+        """Whether the destination was running when its process ended: after a restart it runs again."""
         return self in (Stand.RUNNING, Stand.SETTLED)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to be settled about the image here."""
+        """Whether this side has nothing left to decide about the image."""
         return self in RAN or self in (Stand.REFUSED, Stand.KEPT)
 
     @property
     def ends_others(self) -> bool:
-        """Whether nothing holds any more that other migrations have recorded of the image."""
+        """Whether this makes the records of the image's other migrations obsolete."""
         return self in (Stand.GONE, Stand.MOVED, Stand.RUNNING)
 
     @property
     def phase(self) -> Phase:
-        """Where its side stands after a restart; KEPT and ENDED are no longer of a migration."""
+        """The side's phase after a restart. KEPT and ENDED have none: their migration is over."""
         return _AFTER_RESTART[self]
 
 

@@ -1,4 +1,4 @@
-"""How far a migration is: counters that data threads write and anybody reads, and the rate they make."""
+"""A migration's progress: counters that data threads write and any thread reads, and the rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Progress:
-    """A migration's figures; bytes, and seconds of ``time.monotonic()``. Each is written by one thread."""
+    """A migration's figures, in bytes and seconds of ``time.monotonic()``. One thread writes each."""
 
     started: float = field(default_factory=time.monotonic)
     agreed: float | None = None
@@ -17,18 +17,18 @@ class Progress:
     gates_closed: float | None = None
     ended: float | None = None
     downtime: float | None = None
-    """How long the machine stood still, in seconds."""
+    """How long the machine was paused, in seconds."""
     expected_downtime: float | None = None
     transferred: int = 0
     """Bytes of records sent, or applied at a destination."""
     remaining: int = 0
     total: int = 0
-    """The virtual sizes of all drives that travel."""
+    """The sum of the virtual sizes of all drives that are copied."""
     rounds: int = 0
     overdue: int = 0
-    """Switchovers that took too long and were given up."""
+    """How many switchovers took too long and were abandoned."""
     rate: float = 0.0
-    """Bytes a second, as measured lately."""
+    """Bytes per second, measured over the last seconds."""
     error: str | None = None
 
     @property
@@ -38,7 +38,7 @@ class Progress:
 
 
 class RateMeter:
-    """Measures bytes a second over the last few moments; for one thread."""
+    """Measures bytes per second over the last WINDOW seconds; for one thread."""
 
     WINDOW = 2.0
     SPACING = 0.01
@@ -47,7 +47,7 @@ class RateMeter:
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, total: int) -> float:
-        """Note that ``total`` bytes are done by now; return the rate over the window, 0 when unknown."""
+        """Note that ``total`` bytes are done so far; return bytes per second, 0 if not known yet."""
         now = time.monotonic()
         if not self._samples or now - self._samples[-1][0] >= self.SPACING:
             self._samples.append((now, total))
@@ -58,13 +58,13 @@ class RateMeter:
 
 
 class Throttle:
-    """Keeps a sender to a limit of bytes a second by saying how long to wait; for one thread.
+    """Tells a sender how long to wait to keep to a limit of bytes per second; for one thread.
 
-    What was sent too early is owed in bytes, not in seconds, so that a limit that is raised counts at once.
+    It counts bytes sent too early, not seconds to wait, so a raised limit has an effect at once.
     """
 
     BURST = 0.05
-    """Seconds' worth that may be sent at once after a pause."""
+    """After a pause, as much may be sent at once as the limit allows in this many seconds."""
 
     def __init__(self) -> None:
         self._owed = 0.0
@@ -75,7 +75,7 @@ class Throttle:
         self._owed += size
 
     def delay(self, limit: int) -> float:
-        """Seconds to wait, if ``limit`` stays as it is, before more may be sent; 0 is no limit."""
+        """Return the seconds to wait before more may be sent; ``limit`` is bytes per second, 0 for none."""
         now = time.monotonic()
         passed, self._seen = now - self._seen, now
         if not limit:

@@ -1,15 +1,14 @@
-"""The states of a migration: both sides' transitions as tables, and the one thing that moves along them.
+"""The states of a migration: both sides' transitions as tables, and the machine that follows them.
 
-Three rules. A phase changes only by ``StateMachine.step``, ``step`` knows only what the tables say, and what
-a transition makes a side do is in its row, in order: the tables are the handover, and can be checked alone.
+Three rules. A phase changes only in ``StateMachine.step``. ``step`` knows only the tables. A row of a table
+lists the actions of its transition, in order. So the tables are the whole handover and can be checked alone.
 
-Before the first byte of GO a source may fail or be cancelled, which means that it runs on; from GO on it
-leaves its disks alone until it has heard RUNNING or REFUSED, or somebody has decided for it. A destination
-that is PREPARED runs on GO only. Both write down what a restart must not forget before the other side can
-hear of it.
+Before the first byte of GO a source may fail or be cancelled; then it continues to run. From GO on it does
+not touch its disks until it has received RUNNING or REFUSED, or an operator has decided. A destination that
+is PREPARED runs only when GO arrives. Each side records what a restart must know before it tells the other.
 
-A switchover that takes too long is given up before GO: the source's guests go on, and so does the copy. A
-destination that was PREPARED is told so (BACK), and its record goes before its disks are touched again.
+A switchover that takes too long is abandoned before GO: the source's guests continue, and so does the copy.
+A PREPARED destination is told so (BACK); it changes its record before it touches the disks again.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from qmon.migration.phases import Phase
 
 
 class Event(enum.Enum):
-    """What moves a side on: a message that came, an order, or a failure."""
+    """What causes a transition: a message from the other side, an operator's command, or a failure."""
 
     START = enum.auto()
-    """A source is told to migrate; a destination has got a hello that fits."""
+    """Source: the migrate command. Destination: it has received a HELLO that fits."""
     AGREED = enum.auto()
     CONVERGED = enum.auto()
     PAUSE = enum.auto()
-    """As CONVERGED, where somebody is to say when the switchover may go on."""
+    """As CONVERGED, but the switchover then waits for CONTINUE."""
     CONTINUE = enum.auto()
     FINISHED = enum.auto()
-    """The destination has got everything, and its digest is the source's."""
+    """The destination has received everything, and its digest equals the source's."""
     PREPARED = enum.auto()
     OVERDUE = enum.auto()
-    """The guests have stood still for too long: the source goes back to copying."""
+    """The guests were paused for too long: the source goes back to copying."""
     BACK = enum.auto()
-    """The source has gone back to copying behind FINISH: what it said there holds no more."""
+    """The source has gone back to copying after it sent FINISH, and takes FINISH back."""
     GO = enum.auto()
     RUNNING = enum.auto()
     HEARD = enum.auto()
@@ -50,43 +49,43 @@ class Event(enum.Enum):
     CANCEL = enum.auto()
     STOPPED = enum.auto()
     KEEP = enum.auto()
-    """The operator decides that the disks are this side's."""
+    """The operator decides that this side keeps the disks."""
     RELEASE = enum.auto()
-    """The operator decides that the disks are the other side's."""
+    """The operator decides that the other side has the disks."""
     END = enum.auto()
-    """The process ends in good order."""
+    """The process ends properly."""
 
 
 class Action(enum.Enum):
-    """What a side does at a transition."""
+    """What a side does in a transition."""
 
-    # The source's.
+    # The source's actions.
     CLOSE_GATES = enum.auto()
-    """Hold the guests' requests; those inside finish."""
+    """Hold the guests' new requests; those inside the gates finish."""
     OPEN_GATES = enum.auto()
-    """Let the guests' requests in again; the images are still open, and what is written is marked."""
+    """Admit the guests' requests again; the images are still open, and the dirty maps mark writes."""
     LET_GO = enum.auto()
-    """Close the images and give up their locks."""
+    """Close the images and release their locks."""
     RECORD_GONE = enum.auto()
     SEND_GO = enum.auto()
     TAKE_BACK = enum.auto()
-    """Open the images, let requests in: the machine goes on here."""
+    """Open the images and admit requests: the machine continues here."""
     TURN_AWAY = enum.auto()
     """Answer requests with ESHUTDOWN from now on."""
     RECORD_MOVED = enum.auto()
     SEND_HEARD = enum.auto()
     FORGET = enum.auto()
-    """Take the record away: a restart runs."""
-    # The destination's.
+    """Remove the record: after a restart the machine runs."""
+    # The destination's actions.
     LOCK = enum.auto()
-    """Open the images and lock them, as far as that has not been done."""
+    """Open and lock the images that are not open yet."""
     GIVE_UP = enum.auto()
-    """Close the images; what they hold is partial, or is not to be used here."""
+    """Close the images: they are incomplete, or must not be used here."""
     FLUSH = enum.auto()
     RECORD_PREPARED = enum.auto()
     SEND_PREPARED = enum.auto()
     SEND_BACK = enum.auto()
-    """Say that no PREPARED holds that was said before."""
+    """Tell the source that earlier PREPARED answers are withdrawn."""
     RECORD_RUNNING = enum.auto()
     RUN = enum.auto()
     SEND_RUNNING = enum.auto()
@@ -98,7 +97,7 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A transition: where it leads, and what is done on the way there, in order."""
+    """A transition: the next phase, and the actions in order."""
 
     to: Phase
     actions: tuple[Action, ...] = ()
@@ -107,7 +106,7 @@ class Row:
 Table = Mapping[Phase, Mapping[Event, Row]]
 
 _START = {Event.START: Row(Phase.SETUP)}
-# The record goes first: a restart that found it would have the other side run, after writes made here.
+# FORGET comes first: a restart that found the record would let the other side run, after writes made here.
 _HERE_AGAIN = Row(Phase.FAILED, (Action.FORGET, Action.TAKE_BACK))
 _CANCELLED = Row(Phase.CANCELLED, (Action.FORGET, Action.TAKE_BACK))
 _BEFORE_GO = {Event.FAIL: _HERE_AGAIN, Event.LOST: _HERE_AGAIN, Event.CANCEL: Row(Phase.CANCELLING)}
@@ -122,13 +121,13 @@ SOURCE: Table = {
         Event.PAUSE: Row(Phase.PRE_SWITCHOVER, (Action.CLOSE_GATES,)),
         **_BEFORE_GO,
     },
-    # The pause is for whoever asked for it to end. What is overdue here is a request inside a gate.
+    # The pause has no time limit. OVERDUE here means that a request inside a gate did not finish.
     Phase.PRE_SWITCHOVER: {
         Event.CONTINUE: Row(Phase.SWITCHOVER),
         Event.OVERDUE: _COPY_ON,
         **_BEFORE_GO,
     },
-    # A restart must know that GO may have been sent before it can have been.
+    # The record precedes GO, so that a restart knows that GO may have been sent.
     Phase.SWITCHOVER: {
         Event.PREPARED: Row(Phase.PREPARED, (Action.LET_GO, Action.RECORD_GONE)),
         Event.OVERDUE: _COPY_ON,
@@ -166,13 +165,13 @@ DESTINATION: Table = {
     },
     Phase.PREPARED: {
         Event.GO: _TAKE_OVER,
-        # From here on the disks are neither what they were nor whole: a restart must not take them for that.
+        # The next data make the disks incomplete: a restart must not find them recorded as PREPARED.
         Event.BACK: Row(Phase.ACTIVE, (Action.RECORD_REFUSED, Action.SEND_BACK)),
-        # The source may be gone for good, or come back with GO: this side waits either way.
+        # The source may have died, or may reconnect and send GO: this side waits in both cases.
         Event.LOST: Row(Phase.PREPARED),
-        # Another migration takes the place of this one, which is refused from now on.
+        # Another migration replaces this one, which is refused from now on.
         Event.START: Row(Phase.SETUP, (Action.RECORD_REFUSED,)),
-        # It was never said, or could not be: the source gets no GO out of this.
+        # PREPARED was not sent, so the source can't send GO.
         Event.FAIL: _NEVER,
         Event.KEEP: _TAKE_OVER,
         Event.RELEASE: _NEVER,
@@ -181,7 +180,7 @@ DESTINATION: Table = {
         Event.RUNNING: Row(Phase.COMPLETED, (Action.RUN, Action.SEND_RUNNING)),
         Event.REFUSED: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.GIVE_UP, Action.SEND_REFUSED)),
     },
-    # Until the source knows, a restart must be able to say that this side ran, also after it has ended.
+    # Until the source knows that this side ran, a restart must be able to say so, even after the end.
     Phase.COMPLETED: {
         Event.GO: Row(Phase.COMPLETED, (Action.SEND_RUNNING,)),
         Event.HEARD: Row(Phase.SETTLED, (Action.RECORD_SETTLED,)),
@@ -191,8 +190,8 @@ DESTINATION: Table = {
         Event.HEARD: Row(Phase.SETTLED),
         Event.END: Row(Phase.SETTLED, (Action.RECORD_ENDED,)),
     },
-    # A refusal is never said before it is recorded, nor is the disk touched again: the record before may
-    # still say that a restart runs with it.
+    # A refusal is recorded before it is sent and before the disks are touched: with the earlier record a
+    # restart might still run.
     Phase.FAILED: {
         Event.START: Row(Phase.SETUP, (Action.RECORD_REFUSED,)),
         Event.GO: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.SEND_REFUSED)),
@@ -201,7 +200,7 @@ DESTINATION: Table = {
 
 
 class InvalidTransitionError(Exception):
-    """The table has no such event in this phase."""
+    """The table has no transition for this event in this phase."""
 
     def __init__(self, phase: Phase, event: Event) -> None:
         super().__init__(f"{event.name} is not possible in phase '{phase.value}'")
@@ -212,9 +211,9 @@ class InvalidTransitionError(Exception):
 class StateMachine:
     """One side's phase. Thread-safe; ``on_change`` is called on the thread that steps, in order.
 
-    ``do`` carries out an action. What it raises leaves the side in the new phase, the actions behind it
-    undone: the caller goes on from there by the event for the failure, and where there is none, at an end, it
-    is told of all the same.
+    ``do`` carries out an action. If it raises, the side is in the new phase and the remaining actions are
+    not done. The caller then steps with the event for the failure. A final phase has no such event:
+    ``on_change`` is called for it even after a failure.
     """
 
     def __init__(
@@ -235,9 +234,9 @@ class StateMachine:
         return self._phase
 
     def step(self, event: Event) -> Phase:
-        """Move on, do what the row says, and return the new phase.
+        """Make the transition for an event, do its actions, and return the new phase.
 
-        Raises InvalidTransitionError, and stays, or what an action raised.
+        Raises InvalidTransitionError, and stays in the phase, or the exception of an action.
         """
         with self._lock:
             row = self._table[self._phase].get(event)
@@ -255,7 +254,7 @@ class StateMachine:
         return row.to
 
     def try_step(self, event: Event) -> bool:
-        """Move on if the table knows the event here; say whether it did. Raises what an action raised."""
+        """As ``step``, but return False if the event has no transition in this phase."""
         try:
             self.step(event)
         except InvalidTransitionError:

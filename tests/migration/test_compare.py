@@ -107,7 +107,7 @@ def test_another_size_or_another_file_since_is_refused(disk: FileDrive) -> None:
     with pytest.raises(QmonError, match="drive 'd0': its image was replaced after it was compared"):
         open_as_seen(disk, seen)
     os.truncate(disk.image, SIZE + 512)
-    with pytest.raises(QmonError, match=f"has {SIZE + 512} bytes at the destination now, and had {SIZE}"):
+    with pytest.raises(QmonError, match=f"changed at the destination from {SIZE} to {SIZE + 512} bytes"):
         answered(disk, asked(b"", []))
 
 

@@ -1,4 +1,4 @@
-"""What passes between the two sides: codecs and transports, pure where possible.
+"""What the source and the destination send each other: codecs and transports, pure if possible.
 
 It may import notation, and nothing else of migration.
 """

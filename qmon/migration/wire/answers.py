@@ -1,7 +1,7 @@
 """The return path, from destination to source: QEMU's message frame with qmon's messages inside.
 
-A message is type:u16 len:u16 data (QEMU, migration/migration.c: migrate_send_rp_message); qmon's data end
-with XXH3 64 over all before it, type and length included. All integers are big-endian. Pure.
+A message is type:u16 len:u16 data (QEMU, migration/migration.c: migrate_send_rp_message). qmon's data end
+with a checksum: XXH3 64 over the message up to there. All integers are big-endian. Pure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _IS_SAME = struct.Struct(">B")
 _PLACE = struct.Struct(">H")
 MAX_BODY = 0xFFFF - _CHECKSUM.size
 MIN_ZERO_RANGE = 4096
-"""Bytes that a range of ZEROS has at least."""
+"""The smallest range in ZEROS, in bytes."""
 MAX_RANGES = (MAX_BODY - _ZEROS.size) // _RANGE.size
 
 
@@ -35,37 +35,37 @@ class Type(enum.IntEnum):
     """Message types; QEMU's own are below 0x100."""
 
     AGREED = 0x7101
-    """The drives fit, their locks are taken: blocks may come."""
+    """The drives fit, and their locks are taken: the source may send blocks."""
     ZEROS = 0x7102
-    """Ranges of a drive that are known to read as zeros, in their order, drive by drive; before AGREED."""
+    """Ranges of a drive that are known to read as zeros, ordered, drive by drive. Sent before AGREED."""
     APPLIED = 0x7103
-    """All records up to this sequence number are written."""
+    """Body: a sequence number. All records up to it are written."""
     FLUSHED = 0x7104
-    """The FLUSH record of this sequence number is done."""
+    """Body: a FLUSH record's sequence number. The flush is done."""
     PREPARED = 0x7105
-    """Everything is here, compared and flushed: records and digest."""
+    """Everything has arrived, is compared and flushed. Body: the number and the digest of the records."""
     RUNNING = 0x7106
     REFUSED = 0x7107
-    """It won't happen, and this side never runs; the body says why, in UTF-8."""
+    """The migration is refused, and this side will never run with it. Body: the reason in UTF-8."""
     UNKNOWN = 0x7108
-    """The answer to GO for a migration that nothing is known of here: no answer at all."""
+    """The answer to GO for a migration that is not known here. It does not say whether this side ran."""
     BUSY = 0x7109
-    """The offer, or what is to be compared, is still being looked at; now and then before the answer."""
+    """The offer or a comparison is still being processed. Sent now and then before the answer."""
     BACK = 0x710A
-    """The answer to BACK: no PREPARED holds that came before it, and more is awaited."""
+    """The answer to a BACK record: earlier PREPARED answers are withdrawn, and more records are expected."""
     COMPARED = 0x710B
-    """The answer to a COMPARE record: whether it is one file, and the numbers of the ranges that differ."""
+    """The answer to a COMPARE record: whether the files are the same, and the numbers of differing ranges."""
     NEEDED = 0x710C
-    """A read-only drive that this side lacks: it is to travel in full; before its ZEROS and AGREED."""
+    """A read-only drive that is empty here: the source copies all of it. Sent before its ZEROS and AGREED."""
 
 
 class AnswerError(QmonError):
-    """What came back is no message of the return path."""
+    """The destination has sent an invalid message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One message as it came."""
+    """One message; a property is valid only for the types that it names."""
 
     type: Type
     body: bytes
@@ -77,25 +77,25 @@ class Answer:
 
     @property
     def prepared(self) -> tuple[int, int]:
-        """PREPARED's records and digest."""
+        """PREPARED's number of records, and their digest."""
         records, digest = _PREPARED.unpack(self.body)
         return records, digest
 
     @property
     def zeros(self) -> tuple[int, list[tuple[int, int]]]:
-        """ZEROS' drive and its ranges as (offset, length) in bytes."""
+        """ZEROS' drive number, and its ranges as (offset, length) in bytes."""
         (drive,) = _ZEROS.unpack_from(self.body)
         return drive, [(offset, length) for offset, length in _RANGE.iter_unpack(self.body[_ZEROS.size :])]
 
     @property
     def compared(self) -> tuple[bool, list[int]]:
-        """COMPARED's yes or no, and its numbers, the largest last."""
+        """COMPARED: whether the files are the same, and the numbers of the ranges that differ, sorted."""
         numbers = [number for (number,) in _PLACE.iter_unpack(self.body[_IS_SAME.size :])]
         return self.body[0] == 1, sorted(set(numbers))
 
     @property
     def needed(self) -> int:
-        """NEEDED's drive."""
+        """NEEDED's drive number."""
         return int(_NEEDED.unpack(self.body)[0])
 
     @property
@@ -118,60 +118,60 @@ _SIZES = {
 
 
 _LISTS = {Type.ZEROS: (_ZEROS.size, _RANGE.size), Type.COMPARED: (_IS_SAME.size, _PLACE.size)}
-"""Of messages with a list at their end: the sizes of what is before it, and of each item."""
+"""Messages that end with a list: the size of the part before it, and of each item."""
 
 
 def encode(kind: Type, body: bytes = b"") -> bytes:
-    """A whole message; ``body`` is at most MAX_BODY bytes."""
+    """Return a whole message; ``body`` has at most MAX_BODY bytes."""
     head = _HEAD.pack(kind, len(body) + _CHECKSUM.size) + body
     return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head))
 
 
 def applied(sequence: int) -> bytes:
-    """An APPLIED message."""
+    """Return an APPLIED message."""
     return encode(Type.APPLIED, _NUMBER.pack(sequence))
 
 
 def flushed(sequence: int) -> bytes:
-    """A FLUSHED message."""
+    """Return a FLUSHED message."""
     return encode(Type.FLUSHED, _NUMBER.pack(sequence))
 
 
 def prepared(records: int, digest: int) -> bytes:
-    """A PREPARED message."""
+    """Return a PREPARED message."""
     return encode(Type.PREPARED, _PREPARED.pack(records, digest))
 
 
 def refused(why: str) -> bytes:
-    """A REFUSED message."""
-    return encode(Type.REFUSED, why.encode(errors="backslashreplace")[:4096])  # a file's name may be no UTF-8
+    """Return a REFUSED message."""
+    return encode(Type.REFUSED, why.encode(errors="backslashreplace")[:4096])  # a file name may not be UTF-8
 
 
 def compared(is_same: bool, differing: list[int]) -> bytes:
-    """A COMPARED message; there are at most some thousand numbers."""
+    """Return a COMPARED message; ``differing`` has at most some thousand numbers of ranges."""
     return encode(Type.COMPARED, _IS_SAME.pack(is_same) + b"".join(_PLACE.pack(each) for each in differing))
 
 
 def needed(drive: int) -> bytes:
-    """A NEEDED message."""
+    """Return a NEEDED message."""
     return encode(Type.NEEDED, _NEEDED.pack(drive))
 
 
 def zeros(drive: int, ranges: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-    """ZEROS messages for any number of ranges, given as (offset, length) in bytes."""
+    """Yield ZEROS messages for any number of ranges, given as (offset, length) in bytes."""
     left = iter(ranges)
     while packed := b"".join(_RANGE.pack(*item) for item in islice(left, MAX_RANGES)):
         yield encode(Type.ZEROS, _ZEROS.pack(drive) + packed)
 
 
 class AnswerReader:
-    """Takes bytes in pieces of any size and yields the messages in them; holds at most one incomplete one."""
+    """Splits bytes that arrive in pieces of any size into messages; keeps at most one incomplete message."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     def feed(self, data: bytes | memoryview) -> Iterator[Answer]:
-        """Yield each message that is complete. Raises AnswerError, after which the path is of no use."""
+        """Yield each complete message. Raises AnswerError; after that the connection can't be used."""
         self._pending += data
         position = 0
         try:
@@ -188,7 +188,7 @@ class AnswerReader:
 
     @staticmethod
     def _check_length(number: int, length: int) -> None:
-        """Before the rest has come: for a length that is wrong it might never do so."""
+        """Check the type and length before the rest arrives: with a wrong length it might never arrive."""
         if number not in Type.__members__.values() or length < 0:
             raise AnswerError(f"the destination's answer is not valid: unknown type {number:#06x}")
         kind = Type(number)

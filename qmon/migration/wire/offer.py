@@ -1,4 +1,4 @@
-"""What a source proposes before any block is sent: which drives, and how they travel. Pure."""
+"""The source's offer, sent before any block: which drives are migrated, and how. Pure."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from uuid import UUID
 from qmon.errors import QmonError
 
 MAX_ID = 255
-"""Characters that a drive's id may have."""
+"""The most characters of a drive's id."""
 
 MAX_SAMPLES = 1024
-"""Of one backing image."""
+"""Samples of one backing image."""
 
 MAX_SHOWN = 200
-"""Characters of what can't be read that are shown: a peer that nobody knows yet may have sent a MiB."""
+"""Characters of an unreadable offer that an error shows: an unknown peer may have sent a MiB."""
 
 
 class Mode(enum.Enum):
-    """How the drives' content reaches the destination."""
+    """How the contents of the drives get to the destination."""
 
     SHARED = "shared"
-    """It is there already: both sides see the same storage."""
+    """Nothing is copied: both sides use the same storage."""
     FULL = "full"
     INCREMENTAL = "incremental"
 
 
 class OfferError(QmonError):
-    """An offer that can't be read, or does not fit the drives here; the message says which and why."""
+    """An offer can't be read, or does not fit the destination's drives; the message names the drive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A range of a backing image, in bytes, and the checksum of what it holds, in hexadecimal."""
+    """A range of an image, in bytes, and its checksum in hexadecimal."""
 
     offset: int
     length: int
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BackingOffer:
-    """A disk that both sides should have: its size in bytes, and samples of what it holds, in order."""
+    """A disk that both sides must have: its size in bytes, and samples of its contents, ordered by offset."""
 
     size: int
     samples: tuple[Sample, ...] = ()
@@ -55,8 +55,8 @@ class BackingOffer:
 class DriveOffer:
     """One drive as a side knows it; ``size`` in bytes.
 
-    ``backing`` is what an incremental copy leaves out, None where all of the drive travels; ``content`` is
-    what a read-only drive holds, which travels only where the destination lacks it.
+    ``backing`` describes the backing image in an incremental copy, which is not copied; it is None in a full
+    copy. ``content`` describes a read-only drive, which is copied only if it is empty at the destination.
     """
 
     id: str
@@ -68,18 +68,18 @@ class DriveOffer:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A migration as the source proposes it. Records name drives by their place in ``drives``."""
+    """A migration that the source proposes. Records refer to a drive by its index in ``drives``."""
 
     id: UUID
     mode: Mode
     drives: tuple[DriveOffer, ...]
     uuid: UUID | None = None
-    """The source machine's, where the destination's is to be the same (the capability validate-uuid)."""
+    """The source machine's UUID, if the destination must have the same (the capability validate-uuid)."""
     empty: tuple[str, ...] = ()
     """The ids of the drives that have no medium."""
 
     def encode(self) -> bytes:
-        """HELLO's payload: JSON."""
+        """Return the payload of HELLO: JSON."""
         fields: dict[str, Any] = {
             "id": self.id.hex,
             "mode": self.mode.value,
@@ -93,7 +93,7 @@ class Offer:
 
     @classmethod
     def decode(cls, payload: bytes) -> Offer:
-        """Read HELLO's payload. Raises OfferError; fields not known here are left alone."""
+        """Read the payload of HELLO; unknown fields are ignored. Raises OfferError."""
         try:
             fields = json.loads(payload)
             drives = tuple(_decode_drive(item) for item in fields["drives"])
@@ -131,23 +131,23 @@ def _decode_backing(item: Any) -> BackingOffer:
     for sample in samples:
         offset, length, checksum = sample
         numbers = type(offset) is int and type(length) is int
-        # In order and apart from each other, so that no offer has the same bytes read over and over.
+        # Samples must not overlap: else an offer could make this side read the same bytes many times.
         if not numbers or not isinstance(checksum, str) or offset < end or length <= 0:
             raise ValueError(f"not a sample of a disk: {sample!r}")
         end = offset + length
         found.append(Sample(offset, length, checksum))
     if end > size:
-        raise ValueError(f"a sample that ends at {end}, in a disk of {size} bytes")
+        raise ValueError(f"a sample ends at {end}, but the disk has {size} bytes")
     return BackingOffer(size, tuple(found))
 
 
 def check_fit(
     offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None, empty: Collection[str] = ()
 ) -> None:
-    """Compare an offer with the destination's drives and its machine's UUID, None for one that has none.
+    """Check that an offer fits the destination's drives ``here`` and its machine's UUID, None without one.
 
-    ``empty`` are the ids of the destination's drives that have no medium, which are not in ``here``.
-    Raises OfferError naming the first misfit.
+    ``empty`` are the ids of the destination's drives without a medium, which are not in ``here``. Raises
+    OfferError naming the first difference.
     """
     if offer.uuid is not None and offer.uuid != uuid:
         raise OfferError(f"UUID received is {offer.uuid} and local is {uuid or 'not set'}")
@@ -160,8 +160,8 @@ def check_fit(
         mine = known.pop(drive.id, None)
         if mine is None and drive.id in empty:
             raise OfferError(
-                f"drive '{drive.id}' has a medium at the source and none at the destination: put one in there"
-                f" with 'change {drive.id} FILE'"
+                f"drive '{drive.id}' has a medium at the source and none at the destination: insert one at"
+                f" the destination with 'change {drive.id} FILE'"
             )
         if mine is None:
             have = ", ".join(f"'{other.id}'" for other in here) or "none"
@@ -181,10 +181,10 @@ def check_fit(
         name = next(iter(known))
         if name in offer.empty:
             raise OfferError(
-                f"drive '{name}' has no medium at the source and one at the destination: take it out there"
-                f" with 'eject {name}'"
+                f"drive '{name}' has no medium at the source and one at the destination: remove it at"
+                f" the destination with 'eject {name}'"
             )
-        raise OfferError(f"the source has no drive '{name}', which the destination has")
+        raise OfferError(f"the destination has a drive '{name}', but the source does not")
 
 
 def _check_backing(there: DriveOffer, here: DriveOffer) -> None:
@@ -192,7 +192,7 @@ def _check_backing(there: DriveOffer, here: DriveOffer) -> None:
         case BackingOffer(size=theirs), BackingOffer(size=ours) if ours != theirs:
             raise OfferError(
                 f"the backing image of drive '{there.id}' has {theirs} bytes at the source and {ours} at the"
-                " destination: for an incremental copy they must be the same"
+                " destination: for an incremental copy the sizes must be equal"
             )
         case BackingOffer(), None:
             has, lacks = "source", "destination"

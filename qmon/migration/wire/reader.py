@@ -1,4 +1,4 @@
-"""Takes the stream apart: is given the bytes that came, and yields records and commands. Pure."""
+"""Decodes the stream: takes the bytes that arrived, and yields records and commands. Pure."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ from qmon.migration.wire.stream import (
 )
 
 BUFFER_SIZE = MAX_PAYLOAD + DATA_PAYLOAD
-"""Of a reader's buffer: the largest record fits, and more is not kept in a processor's cache."""
+"""Bytes of a reader's buffer: it holds the largest record, and a processor's cache holds little more."""
 
 Item = Record | Go | Heard | Mark
 
 
 class StreamReader:
-    """Takes bytes in pieces of any size, yields the stream's items, and refuses what is none.
+    """Takes bytes in pieces of any size, and yields the stream's items. Its memory is bounded.
 
-    Fill ``room()``, say how much by ``filled``, then take all ``items()``. A Record's payload lies in that
-    room, so use it before asking for room again. Memory is bounded whatever comes; to make a reader raises
-    OSError where there is none.
+    Fill ``room()``, report the number of bytes with ``filled``, then take all ``items()``. A Record's payload
+    is a view of that room: use it before the next call of ``room``. The constructor raises OSError if there
+    is no memory.
     """
 
     def __init__(self) -> None:
-        # Of pages that cost nothing until their first use, and are given back at once.
+        # mmap: pages take no memory until their first use, and are freed at once.
         self._buffer = memoryview(mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._start = self._end = 0
         self._position = 0
-        # No bound method: a reader that refers to itself would keep its buffer until it is found.
+        # Not a bound method: a reader that refers to itself would keep its buffer until garbage collection.
         self._parse: Callable[[StreamReader], Item | None] = StreamReader._parse_preamble
         self._expected = 0
         self._last_part = False
         self._goes_back = False
-        """Whether a part has begun behind the last one."""
+        """Whether a part has begun after the last part, so that BACK must be its first record."""
         self._greeted = False
         self._awaited = COMMAND_GO
         self.digest = Digest()
 
     def room(self) -> memoryview:
-        """Where to put what comes next; never empty. What is there of an incomplete item moves along."""
+        """Return where to put the next bytes; never empty. Moves an incomplete item to the buffer's start."""
         if self._start:
             left = self._end - self._start
             self._buffer[:left] = self._buffer[self._start : self._end]
@@ -71,11 +71,11 @@ class StreamReader:
         return self._buffer[self._end :]
 
     def filled(self, count: int) -> None:
-        """``count`` bytes have been put into the room."""
+        """Report that ``count`` bytes were put into the room."""
         self._end += count
 
     def items(self) -> Iterator[Item]:
-        """Yield what is complete. Raises StreamError, after which the stream is of no use."""
+        """Yield each complete item. Raises StreamError; after that the stream can't be used."""
         while self._start < self._end:
             before = self._start
             item = self._parse(self)
@@ -86,7 +86,7 @@ class StreamReader:
 
     @property
     def at_boundary(self) -> bool:
-        """Whether nothing has come, or all that came was complete."""
+        """Whether no incomplete item is in the buffer."""
         return self._start == self._end
 
     def _peek(self, count: int) -> memoryview | None:
@@ -106,7 +106,7 @@ class StreamReader:
         if not PREAMBLE.startswith(have):
             if not MAGIC.startswith(have[:4]):
                 raise self._error(f"it begins with {have[:4]!r}, not with {MAGIC!r}")
-            raise self._error("it is not from a qmon of this version")
+            raise self._error("it is not a stream of this version of qmon")
         if len(have) == len(PREAMBLE):
             self._skip(len(PREAMBLE))
             self._parse = StreamReader._parse_mark
@@ -125,7 +125,7 @@ class StreamReader:
                 expected = section_part()
             case Mark.SECTION_END if self._greeted and not self._last_part:
                 expected = section_end()
-            case Mark.COMMAND if self._last_part or not self._greeted:  # without a hello it is asked again
+            case Mark.COMMAND if self._last_part or not self._greeted:  # a source that asks sends no HELLO
                 return self._parse_command()
             case _:
                 raise self._error(f"unexpected section type {mark.name}")
@@ -147,10 +147,10 @@ class StreamReader:
             return None
         checksum, kind_number, flags, drive, length, sequence, offset = HEADER.unpack(header)
         size = 0 if kind_number in WITHOUT_PAYLOAD else length
-        # What bounds memory is looked at before the checksum can be: nothing else is trusted yet.
+        # The size is checked before the checksum can be: it bounds memory. Nothing else is trusted yet.
         if size > MAX_PAYLOAD:
             raise self._error(f"a record of {size} bytes, at most {MAX_PAYLOAD} are allowed")
-        if kind_number == Kind.FINISH and size != FINISH.size:  # else it would wait for what never comes
+        if kind_number == Kind.FINISH and size != FINISH.size:  # else it might wait for ever
             raise self._error(f"a FINISH of {size} bytes, expected {FINISH.size}")
         whole = self._peek(HEADER.size + size)
         if whole is None:
@@ -158,13 +158,13 @@ class StreamReader:
         if xxhash.xxh3_64_intdigest(whole[8:]) != checksum:
             raise self._error(f"checksum mismatch in record {self._expected}")
         if sequence != self._expected:
-            raise self._error(f"record {sequence} came where {self._expected} was expected")
+            raise self._error(f"record {sequence} instead of record {self._expected}")
         try:
             kind = Kind(kind_number)
         except ValueError:
             raise self._error(f"unknown record kind {kind_number}") from None
         if (kind is Kind.BACK) is not self._goes_back:
-            where = "behind the last part" if self._goes_back else "before the last part"
+            where = "after the last part" if self._goes_back else "before the last part"
             raise self._error(f"{kind.name} came {where}")
         self._goes_back = False
         if flags:
@@ -181,7 +181,7 @@ class StreamReader:
 
     def _check_finish(self, payload: memoryview) -> None:
         if bytes(payload[:16]) != FINISH.pack(self.digest.records, self.digest.value, 0)[:16]:
-            raise self._error("the digest of what was sent is not that of what came")
+            raise self._error("the digest in FINISH differs from that of the received records")
 
     def _parse_footer(self) -> Item | None:
         expected = section_footer()
@@ -214,10 +214,10 @@ class StreamReader:
     def _parse_eof(self) -> Item | None:
         byte = self._buffer[self._start]
         if byte != Mark.EOF:
-            raise self._error(f"{byte:#04x} came behind the last command, expected the end")
+            raise self._error(f"{byte:#04x} after the last command, expected the end")
         self._skip(1)
         self._parse = StreamReader._parse_nothing
         return Mark.EOF
 
     def _parse_nothing(self) -> Item | None:
-        raise self._error("bytes came behind the end")
+        raise self._error("more bytes after the end")

@@ -1,6 +1,6 @@
 """The layout of the stream from source to destination: QEMU's container with qmon's records inside.
 
-``writer`` makes it and ``reader`` takes it apart; all three are pure.
+``writer`` encodes it, ``reader`` decodes it. All three are pure.
 
 The container (QEMU, docs/devel/migration; migration/savevm.c)::
 
@@ -8,8 +8,8 @@ The container (QEMU, docs/devel/migration; migration/savevm.c)::
     01 section:u32 len:u8 name instance:u32 version:u32  RECORDS  7e section:u32
     02 section:u32  RECORDS  7e section:u32          any number
     03 section:u32  RECORDS  7e section:u32
-    02 section:u32  BACK RECORDS  7e section:u32     where the source goes back, from here again
-    08 command:u16 len:u16 data                      GO, and HEARD when it has been answered
+    02 section:u32  BACK RECORDS  7e section:u32     if the source goes back; then as above
+    08 command:u16 len:u16 data                      GO, and HEARD after the answer
     00
 
 RECORDS is a run of records; the last is END. A record is a header of 32 bytes and ``payload`` bytes::
@@ -33,7 +33,7 @@ from qmon.errors import QmonError
 MAGIC = b"QEVM"
 VERSION = 3
 MACHINE = b"qmon"
-"""The name in the configuration section: a QEMU that is sent this says that its machine type differs."""
+"""The name in the configuration section: a QEMU that receives it reports another machine type."""
 
 SECTION_NAME = b"qmon-disks"
 SECTION_VERSION = 1
@@ -43,7 +43,7 @@ COMMAND_GO, COMMAND_HEARD = 0x7101, 0x7102
 
 MAX_PAYLOAD = 1 << 20
 DATA_PAYLOAD = 512 << 10
-"""What a sender puts into one DATA record: where one is cut by the end of a buffer, little has to move."""
+"""The most bytes of a DATA record that is sent: a reader moves little data if its buffer ends inside one."""
 
 MAX_ZERO_LENGTH = 1 << 30
 MAX_HELLO = 1 << 20
@@ -61,7 +61,7 @@ COMMAND = struct.Struct(">BHH16sQ")
 
 
 class Mark(enum.IntEnum):
-    """The first byte of each piece of the container (QEMU, migration/savevm.c: QEMU_VM_*)."""
+    """The first byte of each element of the container (QEMU, migration/savevm.c: QEMU_VM_*)."""
 
     EOF = 0x00
     SECTION_START = 0x01
@@ -73,7 +73,7 @@ class Mark(enum.IntEnum):
 
 
 class Kind(enum.IntEnum):
-    """What a record is."""
+    """The kinds of records."""
 
     HELLO = 1
     """``payload`` is the offer, in JSON."""
@@ -84,29 +84,29 @@ class Kind(enum.IntEnum):
     FLUSH = 4
     """Flush all drives and answer with this record's sequence number."""
     FINISH = 5
-    """``payload`` is what was sent before it, and how to go on: records:u64, digest:u64, running:u8."""
+    """``payload``: count and digest of the records before it, and whether to run: u64, u64, u8."""
     END = 6
     """The end of this section's records."""
     PROGRESS = 7
-    """``offset`` is how many bytes the source still holds, for the person at the destination."""
+    """``offset`` is the number of bytes still to be sent, for display at the destination."""
     BACK = 8
-    """The source has gone back: FINISH holds no more, and more comes. First behind the last part."""
+    """The source takes FINISH back and sends more. First record of a part after the last part."""
     COMPARE = 9
-    """``payload`` says what ``drive`` is at the source: see ``qmon.migration.compare``."""
+    """``payload`` identifies ``drive`` at the source: see ``qmon.migration.compare``."""
     WITHDRAW = 10
-    """The source goes no further; ``payload`` says why, in UTF-8."""
+    """The source gives up; ``payload`` is the reason in UTF-8."""
 
 
 WITHOUT_PAYLOAD = frozenset({Kind.ZERO, Kind.FLUSH, Kind.END, Kind.PROGRESS, Kind.BACK})
 
 
 class StreamError(QmonError):
-    """What came is not a stream that fits; the message says where and what was expected."""
+    """The stream is invalid; the message says where, and what was expected."""
 
 
 @dataclass(slots=True)
 class Record:
-    """One record as it came. ``payload`` is valid until the reader is given more room."""
+    """One record. ``payload`` is valid until the next call of the reader's ``room``."""
 
     kind: Kind
     drive: int
@@ -117,20 +117,20 @@ class Record:
 
     @property
     def finish(self) -> tuple[int, int, bool]:
-        """What a FINISH record says: the records and the digest before it, and whether to run."""
+        """FINISH: count and digest of the records before it, and whether the destination is to run."""
         records, digest, running = FINISH.unpack(self.payload)
         return records, digest, bool(running)
 
     @property
     def text(self) -> str:
-        """WITHDRAW's reason, without what a terminal would take for more than text."""
+        """WITHDRAW's reason, without characters that control a terminal."""
         text = bytes(self.payload[:MAX_TEXT]).decode(errors="replace")
         return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """The command to run: which migration it is, and the digest of what was sent."""
+    """The command to run: the migration's id, and the digest of all records."""
 
     migration_id: bytes
     digest: int
@@ -160,34 +160,34 @@ class Digest:
 
 
 def section_start() -> bytes:
-    """Opens the section for the first time, before HELLO."""
+    """Return the header of the section's first part, before HELLO."""
     return _SECTION_START.pack(
         Mark.SECTION_START, SECTION_ID, len(SECTION_NAME), SECTION_NAME, 0, SECTION_VERSION
     )
 
 
 def section_part() -> bytes:
-    """Opens a further part of the section."""
+    """Return the header of a further part of the section."""
     return _SECTION.pack(Mark.SECTION_PART, SECTION_ID)
 
 
 def section_end() -> bytes:
-    """Opens the last part of the section."""
+    """Return the header of the last part of the section."""
     return _SECTION.pack(Mark.SECTION_END, SECTION_ID)
 
 
 def section_footer() -> bytes:
-    """Closes a part, behind its END."""
+    """Return the footer of a part, after its END."""
     return _SECTION.pack(Mark.SECTION_FOOTER, SECTION_ID)
 
 
 def go(migration_id: bytes, digest: int) -> bytes:
-    """The point of no return. ``migration_id`` is 16 bytes."""
+    """Return the GO command, the point of no return. ``migration_id`` is 16 bytes."""
     return _command(COMMAND_GO, migration_id, digest)
 
 
 def heard(migration_id: bytes) -> bytes:
-    """The last word, and the container's end. ``migration_id`` is 16 bytes."""
+    """Return the HEARD command and the container's end. ``migration_id`` is 16 bytes."""
     return _command(COMMAND_HEARD, migration_id, 0) + bytes([Mark.EOF])
 
 

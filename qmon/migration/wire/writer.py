@@ -1,4 +1,4 @@
-"""Makes the stream: records and pieces of the container, gathered to be sent. Pure."""
+"""Encodes the stream: collects records and elements of the container to be sent together. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import xxhash
 from qmon.migration.wire.stream import DATA_PAYLOAD, FINISH, HEAD, MAX_TEXT, Digest, Kind
 
 BATCH_SIZE = 1 << 20
-"""Payload that is read and sent at once; measured between 256 KiB and 1 MiB."""
+"""Bytes of payload read and sent at once: the fastest of the sizes measured, 256 KiB to 1 MiB."""
 
 IOV_LIMIT = 512
-"""Half of Linux's IOV_MAX: one record takes two places."""
+"""Half of Linux's IOV_MAX, because one record takes two buffers."""
 
 
 class RecordWriter:
-    """Gathers records and container pieces into a list of buffers for one ``sendmsg``.
+    """Collects records and container elements in a list of buffers for one ``sendmsg``.
 
     Payloads are filled in place: take ``room(length)``, fill it, then call ``data``. The buffers are valid
     until ``clear``.
@@ -25,25 +25,25 @@ class RecordWriter:
         self._used = 0
         self.buffers: list[bytes | memoryview] = []
         self.size = 0
-        """Bytes gathered."""
+        """Bytes in ``buffers``."""
         self.next_sequence = 0
         self.digest = Digest()
 
     def free(self) -> int:
-        """How many payload bytes fit before ``clear``; 0 when the list of buffers is full."""
+        """Return how many payload bytes fit before ``clear``; 0 if the list of buffers is full."""
         return len(self._buffer) - self._used if len(self.buffers) < IOV_LIMIT else 0
 
     def room(self, length: int) -> memoryview:
-        """A place for ``length`` payload bytes, at most ``free()``."""
+        """Return a buffer for ``length`` payload bytes, at most ``free()``."""
         start, self._used = self._used, self._used + length
         return self._buffer[start : self._used]
 
     def take_back(self, length: int) -> None:
-        """Give back the end of the last room: it was not needed."""
+        """Give back ``length`` unused bytes at the end of the last room."""
         self._used -= length
 
     def raw(self, piece: bytes) -> None:
-        """Add a piece of the container."""
+        """Add an element of the container."""
         self.buffers.append(piece)
         self.size += len(piece)
 
@@ -87,7 +87,7 @@ class RecordWriter:
 
     def withdraw(self, why: str) -> None:
         """Add a WITHDRAW record."""
-        text = why.encode(errors="backslashreplace")[:MAX_TEXT]  # a file's name may be no UTF-8
+        text = why.encode(errors="backslashreplace")[:MAX_TEXT]  # a file name may not be UTF-8
         self._add(Kind.WITHDRAW, 0, 0, len(text), text)
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class RecordWriter:
         self._add(Kind.END, 0, 0, 0)
 
     def clear(self) -> None:
-        """Forget what was gathered: it has been sent."""
+        """Empty ``buffers``: they have been sent."""
         self.buffers.clear()
         self.size = self._used = 0
 

@@ -180,7 +180,7 @@ def test_backing_images_of_other_sizes_or_none_are_refused(lab: Lab) -> None:
             (
                 other.options,
                 rf"the backing image of drive 'd0' has {SIZE} bytes at the source and {SIZE - 512} at the"
-                " destination: for an incremental copy they must be the same",
+                " destination: for an incremental copy the sizes must be equal",
             ),
             (
                 alone.options,
@@ -205,7 +205,7 @@ def test_backing_images_of_other_sizes_or_none_are_refused(lab: Lab) -> None:
 
 
 DIFFERS = (
-    r"the backing image of drive 'd0' holds something else at the source and at the destination,"
+    r"the backing image of drive 'd0' differs between the source and the destination,"
     r" in the \d+ bytes at \d+"
 )
 
@@ -248,8 +248,8 @@ def test_to_look_at_all_of_a_backing_image_finds_one_sector(lab: Lab) -> None:
 
 
 HOLDS = (
-    r"the overlay of drive 'd0' already holds something at the destination, at \d+: an incremental copy"
-    " needs an empty one"
+    r"the overlay of drive 'd0' is not empty at the destination \(data at byte \d+\): an incremental copy"
+    " needs an empty overlay"
 )
 
 

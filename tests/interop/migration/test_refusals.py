@@ -62,7 +62,7 @@ def test_drives_that_do_not_fit_are_refused_and_a_source_that_fits_is_taken(lab:
                 [*drive(a), *ro, *drive(larger, "d2")],
                 "the destination has no drive 'd2': it has 'd0', 'd1'",
             ),
-            (drive(a), "the source has no drive 'd1', which the destination has"),
+            (drive(a), "the destination has a drive 'd1', but the source does not"),
             (
                 [*drive(a), *drive(b, "d1")],
                 "drive 'd1' is read-only at the destination and writable at the source",

@@ -140,7 +140,7 @@ class TestFit:
     @pytest.mark.parametrize(
         ("there", "said"),
         [
-            ((DriveOffer("d0", 1024, False),), "the source has no drive 'd1', which the destination has"),
+            ((DriveOffer("d0", 1024, False),), "the destination has a drive 'd1', but the source does not"),
             ((*HERE, DriveOffer("d2", 1, False)), "the destination has no drive 'd2': it has 'd0', 'd1'"),
             (
                 (DriveOffer("d0", 512, False), HERE[1]),

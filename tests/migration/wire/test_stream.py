@@ -273,8 +273,8 @@ class TestRefusals:
         ("sent", "said"),
         [
             (b"GET / HTTP/1.1\r\n\r\n", "at byte 0: it begins with b'GET ', not with b'QEVM'"),
-            (b"QEVM\0\0\0\2", "it is not from a qmon of this version"),
-            (b"QEVM\0\0\0\3\7\0\0\0\x0fpc-i440fx-7.2\0\0", "it is not from a qmon of this version"),
+            (b"QEVM\0\0\0\2", "it is not a stream of this version of qmon"),
+            (b"QEVM\0\0\0\3\7\0\0\0\x0fpc-i440fx-7.2\0\0", "it is not a stream of this version of qmon"),
             (PREAMBLE + b"\2", "at byte 17: unexpected section type SECTION_PART"),
             (PREAMBLE + b"\3", "unexpected section type SECTION_END"),
             (PREAMBLE + b"\0", "unexpected section type EOF"),
@@ -297,14 +297,17 @@ class TestRefusals:
         [
             (record(99, 0), "unknown record kind 99"),
             (record(Kind.ZERO, 0, flags=1), "unknown flags 0x01 in record 0"),
-            (record(Kind.ZERO, 1), "record 1 came where 0 was expected"),
+            (record(Kind.ZERO, 1), "record 1 instead of record 0"),
             (record(Kind.DATA, 0, b"x")[:-1] + b"y", "checksum mismatch in record 0"),
             (record(Kind.FINISH, 0, b"x"), "a FINISH of 1 bytes, expected 17"),
-            (record(Kind.FINISH, 0, bytes(17)), "the digest of what was sent is not that of what came"),
+            (
+                record(Kind.FINISH, 0, bytes(17)),
+                "the digest in FINISH differs from that of the received records",
+            ),
             (record(Kind.END, 0) + bytes(5), "a section without its footer"),
             (record(Kind.BACK, 0), "BACK came before the last part"),
-            (LAST_PART + section_part() + record(Kind.DATA, 2), "DATA came behind the last part"),
-            (LAST_PART + section_part() + record(Kind.END, 2), "END came behind the last part"),
+            (LAST_PART + section_part() + record(Kind.DATA, 2), "DATA came after the last part"),
+            (LAST_PART + section_part() + record(Kind.END, 2), "END came after the last part"),
             (LAST_PART + section_end(), "unexpected section type SECTION_END"),
             (
                 LAST_PART + section_part() + record(Kind.BACK, 2) + record(Kind.BACK, 3),
