@@ -967,7 +967,7 @@ SRST
     (qemu) drive_mirror d0 copy.img nosuch
     Error: Unknown file format 'nosuch'
     (qemu) drive_mirror d0 copy.img raw
-    Error: drive-mirror: copying a disk by a block job is not supported here; ...
+    Error: drive-mirror: copying a disk with a block job is not supported: ...
 ERST
 
     {
@@ -1339,7 +1339,7 @@ SRST
 
     (qemu) migrate blk unix:there.sock
     (qemu) cont
-    Error: The disks have been handed over by a migration: ...
+    Error: A migration has moved the disks: ...
     (qemu) migrate_resolve release
     Error: There is nothing to resolve: the migration is completed
 ERST

@@ -1,4 +1,4 @@
-"""TLS credentials: the folder is looked through, and what can be read is read (QEMU: crypto/tlscreds*.c)."""
+"""TLS credentials: checks that the files in their folder are valid (QEMU: crypto/tlscreds*.c)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DEFAULT_PSK_USER = "qemu"
 
 
 class Credentials(UserObject):
-    """``tls-creds-anon``, and what the others add to."""
+    """``tls-creds-anon``, and the base of the other types."""
 
     @property
     def is_server(self) -> bool:
         return bool(self.options.get("endpoint") == "server")
 
     def file(self, name: str) -> str | None:
-        """The path of a file in the folder; None when there is none. Raises CommandError."""
+        """Return the path of a file in the folder, None if it does not exist. Raises CommandError."""
         if "dir" not in self.options:
             raise CommandError("Missing 'dir' property value")
         path = f"{self.options['dir']}/{name}"
@@ -36,7 +36,7 @@ class Credentials(UserObject):
         return path
 
     def needed_file(self, name: str) -> str:
-        """The path of a file that must be there. Raises CommandError."""
+        """Return the path of a file in the folder. Raises CommandError if it does not exist."""
         path = self.file(name)
         if path is None:
             missing = f"{self.options['dir']}/{name}"
@@ -64,7 +64,7 @@ class PskCredentials(Credentials):
 
 
 class X509Credentials(Credentials):
-    """``tls-creds-x509``: an authority's certificate, and this side's with its key."""
+    """``tls-creds-x509``: the certificate of an authority, and this side's certificate and key."""
 
     _password: bytes | CommandError = b""
 
@@ -75,7 +75,7 @@ class X509Credentials(Credentials):
         try:
             self._password = find_secret(objects, secret_id)
         except CommandError as error:
-            self._password = error  # it matters only where there is a key
+            self._password = error  # raised only if there is a key
 
     def complete(self) -> None:
         side = "server" if self.is_server else "client"
@@ -100,7 +100,7 @@ class X509Credentials(Credentials):
         try:
             context.load_cert_chain(certificate, key, lambda: password)
         except (OSError, ValueError) as error:
-            said = "they don't belong together, or the password is wrong"
+            said = "the key does not fit the certificate, or the password is wrong"
             if isinstance(error, FileNotFoundError | PermissionError):
                 said = reason(error)
             raise CommandError(f"Unable to import certificate {certificate} and key {key}: {said}") from error

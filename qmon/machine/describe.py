@@ -1,4 +1,4 @@
-"""Devices, nodes, images and their figures as QMP shows them (QAPI: block-core.json)."""
+"""Describes devices, nodes, images and their statistics for QMP (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NEVER_COUNTED = {
 
 
 def block_info(device: Device, drive: Drive | None) -> dict[str, Any]:
-    """A BlockInfo; without ``drive`` the device is empty."""
+    """Return a BlockInfo; ``drive`` is None if the device is empty."""
     info: dict[str, Any] = {"device": device.id, "type": "unknown", "removable": True, "locked": False}
     if drive is not None:
         info["inserted"] = node_info(drive, throttled=True)
@@ -35,7 +35,7 @@ def block_info(device: Device, drive: Drive | None) -> dict[str, Any]:
 
 
 def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
-    """A BlockDeviceInfo of the topmost node; the limits belong to the device and are told with it alone."""
+    """Return a BlockDeviceInfo of the topmost node; ``throttled`` adds the limits, which are the device's."""
     limits = asdict(drive.device.throttle.limits)
     info = _format_node(drive, 0)
     if throttled and any(limits.values()):
@@ -46,7 +46,7 @@ def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
 
 
 def nodes_of(drive: Drive, number: int) -> list[dict[str, Any]]:
-    """A BlockDeviceInfo of each node of a layer: the image's format and its file."""
+    """Return a BlockDeviceInfo of each node of a layer: the format node and the file node of the image."""
     return [_format_node(drive, number), _file_node(drive, number)]
 
 
@@ -87,13 +87,13 @@ def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str,
 
 
 def device_stats(device: Device, drive: Drive | None) -> dict[str, Any]:
-    """A BlockStats of a device, with those of its nodes; without ``drive`` it is empty."""
+    """Return the BlockStats of a device and its nodes; ``drive`` is None if the device is empty."""
     entry: dict[str, Any] = {} if drive is None else _layer_stats(drive, 0, with_backing=True)
     return {**entry, "device": device.id, "stats": _stats(device.accounts)}
 
 
 def node_stats(drive: Drive, number: int) -> list[dict[str, Any]]:
-    """A BlockStats of each node of a layer, in the order of ``nodes_of``."""
+    """Return the BlockStats of each node of a layer, in the order of ``nodes_of``."""
     return [_layer_stats(drive, number, with_backing=False), _file_stats(drive, number)]
 
 
@@ -123,7 +123,7 @@ def _file_stats(drive: Drive, number: int) -> dict[str, Any]:
 
 
 def _stats(accounts: Accounts | None = None) -> dict[str, Any]:
-    """A BlockDeviceStats; without ``accounts``, of a node, all of its figures are 0."""
+    """Return a BlockDeviceStats; ``accounts`` is None for a node, whose figures are all 0."""
     total = None if accounts is None else accounts.total()
     figures: dict[str, Any] = {name: 0 if total is None else getattr(total, name) for name in FIGURES}
     if total is not None and total.last_ns:

@@ -1,4 +1,4 @@
-"""A device: the place a drive's medium is put into; what holds whichever medium is in it."""
+"""A device: a place for a medium, and the settings that stay when the medium changes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from qmon.block.throttle import Throttle
 
 @dataclass(eq=False, slots=True)
 class Device:
-    """``unit`` is its number among the devices of no bus (``if=none``), None for one of a bus.
+    """``unit`` is the number of a device without a bus (``if=none``), None if it has a bus.
 
-    ``read_only`` is how a medium is opened that says nothing else.
+    ``read_only`` is the default for a new medium.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""A drive: what the operator names, the top of a node chain, with the gate that holds its requests."""
+"""A drive: a chain of nodes that the operator knows by its id, and the gate that can hold its requests."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from qmon.machine.device import Device
 from qmon.notation.drive_options import DriveOptions
 
 CLOSING = "closing"
-"""The reason for which the gate of a drive that goes away is closed."""
+"""The reason for closing the gate of a drive that is being removed."""
 
 GUESSED = (
-    "drive '%s': the format of '%s' is guessed to be raw, and writes that would have it look like another are"
-    " refused: add format=raw"
+    "drive '%s': the format of '%s' was probed as raw, so writes that make it look like another format are"
+    " refused: give format=raw"
 )
 
 log = logging.getLogger("qmon.drive")
@@ -50,46 +50,46 @@ _numbers = itertools.count()
 
 
 class Drive:
-    """Inactive until ``activate``: then its image is open and locked. All calls may block.
+    """A drive is inactive until ``activate`` opens and locks its image. All methods may block.
 
-    Making one looks at the image, without a lock. Raises OSError.
+    The constructor reads the image's header, without a lock. Raises OSError.
     """
 
     def __init__(self, settings: DriveOptions, new_name: Callable[[], str]) -> None:
-        """``new_name`` makes a name for a node, each time another."""
+        """``new_name`` returns an unused name for a node."""
         self.number = next(_numbers)
-        """Drives that were made later have a higher one."""
+        """A drive that was added later has a higher number."""
         self.settings = settings
         self._new_name = new_name
         self._node_names: list[tuple[str, str]] = []
         self._overlay_numbers: list[int] = []
-        """Of the layers that came on top while the image was open, topmost first."""
+        """Numbers of the overlays that were added while the image was open, topmost first."""
         self.device = Device(settings.id, settings.read_only)
         self.gate = Gate()
         self.guest = GuestDisk(self)
         self.faults = Faults()
         self.recent = RecentWrites()
-        """What guests wrote last, since the drive was made."""
+        """The guests' last writes since the drive was added."""
         self.format = settings.format or probe_format(settings.file)
         if self._is_guessed_raw and not settings.read_only:
             log.warning(GUESSED, settings.id, settings.file)
         self._active = False
         self.is_waiting = False
-        """Whether the image stays closed until it is used, since another drive of this machine has it."""
+        """Whether the image stays closed until its first use, because another drive has it open."""
         self._image: ImageNode | None = None
         """The open image, below all filters."""
         self._left: tuple[FileIdentity, ...] | None = None
-        """Which files the image was made of when it was given to another process, which may give it back."""
+        """The identities of the image's files when it was released to another process; it may come back."""
         self.stack = NodeStack(InactiveNode(0, settings.read_only))
-        """What requests pass through."""
+        """The nodes that requests pass through."""
         self._layers: list[Layer] = []
         self.probe()
 
     @property
     def layers(self) -> list[Layer]:
-        """The image and what backs it, as they were when it was opened or looked at last.
+        """The image and its backing images, as of the last time it was opened or read.
 
-        Its bitmaps are left out once a change has made them untrue.
+        The image's bitmaps are left out once a write has made them invalid.
         """
         if self._image is not None and not self._image.keeps_bitmaps:
             top, *below = self._layers
@@ -110,16 +110,16 @@ class Drive:
 
     @property
     def node_names(self) -> list[tuple[str, str]]:
-        """For each layer the names of its two nodes: its format's, and that of the file below."""
+        """The names of each layer's two nodes: the format node, and the file node below it."""
         while len(self._node_names) < len(self.layers):
-            file = self._new_name()  # it is opened first
+            file = self._new_name()  # QEMU opens the file first
             given = None if self._node_names else self.settings.node_name
             self._node_names.append((given or self._new_name(), file))
         return self._node_names[: len(self.layers)]
 
     @property
     def layer_numbers(self) -> list[int]:
-        """For each layer a number; those that were opened later have a higher one."""
+        """A number for each layer; a layer that was opened later has a higher one."""
         below = len(self.layers) - len(self._overlay_numbers)
         return [*self._overlay_numbers, *[self.number] * below]
 
@@ -130,7 +130,7 @@ class Drive:
 
     @property
     def node(self) -> Node:
-        """The top of the stack, for requests that are not throttled."""
+        """The top of the stack; requests to it are not throttled."""
         return self.stack.top
 
     @property
@@ -139,7 +139,7 @@ class Drive:
 
     @property
     def backing_size(self) -> int | None:
-        """The virtual size of what backs the image, None where nothing does."""
+        """The virtual size of the backing image in bytes, None without one."""
         if self._active:
             return None if self.node.backing is None else self.node.backing.size
         return self.layers[1].size if len(self.layers) > 1 else None
@@ -155,54 +155,54 @@ class Drive:
 
     @property
     def is_flushed_on_leaving(self) -> bool:
-        """Whether ``deactivate`` flushes even when it is not asked to: there may be tables in memory only."""
+        """Whether ``deactivate`` always flushes, because tables of the image may be in memory only."""
         return self._image is not None and not self.read_only and self._image.has_cached_tables
 
     def probe(self) -> None:
-        """Look at the image's size again, unless it is active. Raises OSError."""
+        """Read the image's size again, unless the drive is active. Raises OSError."""
         if not self._active:
             self._layers = self._look()
             self.stack.put(InactiveNode(self.layers[0].size, self.read_only))
 
     def activate(self) -> None:
-        """Open the image and lock it as a running guest's disk; nothing when it is active. Raises OSError."""
+        """Open the image and lock it like a guest's disk, unless the drive is active. Raises OSError."""
         if not self._active:
             image = open_image(self.settings.file, self.format, read_only=self.read_only)
             if self._left not in (None, identify(image)):
                 image.close()
-                raise OSError(errno.ESTALE, "it was removed or replaced while it was given away")
+                raise OSError(errno.ESTALE, "it was removed or replaced after the migration had released it")
             self._left = None
             self._show(image)
             self._active = True
             self._layers = self._look()
 
     def check_name(self) -> None:
-        """Raises OSError where a name does not lead to the open image any more, or to what backs it."""
+        """Raises OSError if the name of the open image or a backing image leads to another file now."""
         for image in self._images:
             for file in image.files:
                 file.check_name()
 
     def open_to_compare(self) -> ImageNode:
-        """Open the image anew, as it is in storage now, for reading alone and without a lock. Raises OSError.
+        """Open the image again, read-only and without a lock. Raises OSError.
 
-        What this host has cached of it is not looked at, where the file system can do without.
+        If the file system can, it is read from storage, not from this host's cache.
         """
         return open_image(self.settings.file, self.format, read_only=True, lock=False, direct=True)
 
     def identify(self) -> tuple[FileIdentity, ...]:
-        """Which files the open image is made of. Raises OSError."""
+        """Return the identities of the open image's files. Raises OSError."""
         return () if self._image is None else identify(self._image)
 
     @property
     def _opened(self) -> ImageNode:
-        """Raises OSError while nothing is open."""
+        """The open image. Raises OSError if none is open."""
         if self._image is None:
             raise not_open()
         return self._image
 
     @property
     def _images(self) -> list[ImageNode]:
-        """The open image and those that back it, topmost first."""
+        """The open image and its backing images, topmost first."""
         return [] if self._image is None else list(images_of(self._image))
 
     def _show(self, image: ImageNode) -> None:
@@ -215,16 +215,16 @@ class Drive:
         self.stack.put(node)
 
     def open_to_fill(self) -> None:
-        """Have the image of an active read-only drive open for writing, and locked so, until ``end_filling``.
+        """Open and lock the image of an active read-only drive for writing, until ``end_filling``.
 
-        Nobody else uses the drive. Raises OSError, and stays open for reading alone.
+        The drive must not be in use. Raises OSError; then the image stays open read-only.
         """
         self._reopen(read_only=False)
 
     def end_filling(self) -> None:
-        """Flush, and have the image of a read-only drive open for reading alone again, if it is not.
+        """Flush, and open the image of a read-only drive read-only again, if it is open for writing.
 
-        Nobody else uses the drive. Raises OSError.
+        The drive must not be in use. Raises OSError.
         """
         if self.read_only and self._image is not None and not self._image.read_only:
             self._reopen(read_only=True)
@@ -236,38 +236,39 @@ class Drive:
             raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
 
     def leave_to_backing(self, offset: int, length: int) -> None:
-        """Give up what the topmost image holds of a range, in bytes; what backs it shows through then.
+        """Free the overlay's clusters in a range, given in bytes; then the backing image is read there.
 
-        Nobody else uses the drive. Raises OSError.
+        The drive must not be in use. Raises OSError.
         """
         self._opened.leave_to_backing(offset, length)
 
     @property
     def snapshots(self) -> list[Snapshot]:
-        """Those inside the topmost image, which is open, in their table's order."""
+        """Return the internal snapshots of the open image, in the order of its snapshot table."""
         return [] if self._image is None else list(self._image.snapshots)
 
     @property
     def internal_snapshots(self) -> InternalSnapshots:
-        """What takes, deletes and applies them; ``look_again`` follows. Nobody else uses the drive.
+        """Return the object that takes, deletes and applies snapshots. Call ``look_again`` after a change.
 
-        Raises OSError.
+        The drive must not be in use. Raises OSError.
         """
         return self._opened.internal
 
     def discards(self, number: int) -> Discards:
-        """What the file of a layer was told, since it was opened."""
+        """Return the discard statistics of a layer's file since it was opened."""
         images = self._images
         return images[number].files[0].discards if number < len(images) else Discards()
 
     def look_again(self) -> None:
-        """Have ``layers`` say what is in the files now. Raises OSError."""
+        """Read ``layers`` from the files again. Raises OSError."""
         self._layers = self._look()
 
     def put_overlay(self, file: str, *, create: bool, name: str | None) -> None:
-        """Go on in an overlay, which is made or is there and empty; nobody else uses the drive.
+        """Continue in an overlay: a new one with ``create``, else an existing empty one.
 
-        ``name`` is its node's. Raises OSError, and everything is as before then.
+        ``name`` is the name of the overlay's node. The drive must not be in use. Raises OSError; then nothing
+        has changed.
         """
         overlay, layers = put_overlay(self._opened, self.layers[0], file, create=create)
         file_name = self._new_name()
@@ -280,9 +281,9 @@ class Drive:
         self._show(overlay)
 
     def commit(self) -> None:
-        """Write what the topmost image holds to the one behind it; nobody else uses the drive.
+        """Write the data of the topmost image to its backing image. The drive must not be in use.
 
-        Raises OSError: nothing is lost then.
+        Raises OSError; then no data is lost.
         """
         image = self._opened
         if image.backing is None:
@@ -293,10 +294,10 @@ class Drive:
             self.look_again()
 
     def deactivate(self, *, flush: bool = True) -> None:
-        """Flush, close the image and give up its locks; nothing when it is not active.
+        """Flush, close the image and release its locks, unless the drive is inactive.
 
-        Without ``flush`` what is in the file already is not waited for, but where ``is_flushed_on_leaving``.
-        Raises OSError when that failed, and stays active.
+        With ``flush`` False the file is not flushed, except if ``is_flushed_on_leaving``. Raises OSError if
+        the flush fails; then the drive stays active.
         """
         if self._active:
             if self.is_flushed_on_leaving or (flush and not self.read_only):
@@ -305,14 +306,14 @@ class Drive:
             self._close()
 
     def abandon(self) -> None:
-        """Close the image, whatever becomes of what was written since the last flush: nobody wants it."""
+        """Close the image without a flush. Writes since the last flush may be lost, and nobody needs them."""
         if self._active:
             self._close()
 
     def close(self) -> None:
-        """Turn requests away and close the image. Raises OSError for a failed flush, closed all the same.
+        """Refuse new requests and close the image. Raises OSError if the flush fails; it is closed even then.
 
-        Requests that are under way end first: the image's descriptor may be another file's once it is closed.
+        Requests that are under way end first: after the close their descriptor may belong to another file.
         """
         self.gate.shut()
         self.gate.close(CLOSING)
@@ -325,11 +326,11 @@ class Drive:
 
     @property
     def lacks_fault_filter(self) -> bool:
-        """Whether requests can't meet ``faults`` yet: the image was opened while there were none."""
+        """Whether the fault filter is missing: the image was opened while ``faults`` was empty."""
         return self._active and not self.stack.has(FaultFilter)
 
     def install_fault_filter(self) -> None:
-        """Have requests meet ``faults`` for as long as the image is open; nobody is inside the gate."""
+        """Apply ``faults`` to requests while the image is open. No request may be inside the gate."""
         if self.lacks_fault_filter:
             self.stack.push(lambda node: FaultFilter(node, self.faults))
 
@@ -347,14 +348,14 @@ class Drive:
 
 
 class GuestDisk:
-    """A drive as its guests see it, by NBD or from a monitor: throttled, and with their requests counted."""
+    """A drive as its guests (NBD clients and qemu-io) see it: with throttling and request statistics."""
 
     def __init__(self, drive: Drive) -> None:
         self._drive = drive
 
     @property
     def node(self) -> Node:
-        """A migration's own requests go to the drive's node and are not throttled, as with QEMU."""
+        """The throttled node. A migration uses the drive's own node, which is not throttled, as in QEMU."""
         drive = self._drive
         throttle = drive.device.throttle
         top = drive.stack.top

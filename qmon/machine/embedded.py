@@ -1,4 +1,4 @@
-"""The embedded machine put together: its commands on one registry, its start and its end."""
+"""Builds the embedded machine: registers its commands, starts it and ends it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEFER = "defer"
 
 
 class EmbeddedMachine:
-    """Made on the loop. ``incoming`` is a migration's URI or ``defer``; with it the machine waits for one."""
+    """Create it on the loop. With ``incoming``, a URI or ``defer``, the machine waits for a migration."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class EmbeddedMachine:
         log: Log | None = None,
         patience: Patience = PATIENCE,
     ) -> None:
-        """``state_folder`` is where the records of migrations are kept; ``log`` is the process's."""
+        """``state_folder`` keeps the records of migrations; ``log`` is the process's log."""
         self._machine = Machine(name=name, uuid=uuid)
         self._incoming = incoming
         self._machine.autostart = not paused
@@ -75,7 +75,7 @@ class EmbeddedMachine:
         self._log = Log() if log is None else log
         self._owns_log = log is None
         self.chardevs = Chardevs(lambda path: open_output_file(path, self._machine.image_files()))
-        """What monitors speak on, and whatever else is made of their kind."""
+        """The character devices: those of monitors and all others."""
         register_absent(self.registry)
         self._migration.settings.register(self.registry)
         for family in (
@@ -104,16 +104,16 @@ class EmbeddedMachine:
 
     @property
     def objects(self) -> Mapping[str, UserObject]:
-        """The objects that a user has made, by their ids."""
+        """The objects that users have created, by their ids."""
         return self._machine.objects
 
     async def start(self, drives: Sequence[DriveOptions]) -> None:
-        """Open the drives, and run, wait for the migration or stand still. Raises CommandError.
+        """Open the drives, then run, wait for the migration or stay paused. Raises CommandError.
 
-        Where a record says that a migration of these drives is not settled, the machine does not just run.
+        If a record says that a migration of these drives is not settled, the machine does not run.
         """
         machine, migration, waits = self._machine, self._migration, self._incoming is not None
-        machine.state = RunState.INMIGRATE  # looked at, not locked, until it is known whose they are
+        machine.state = RunState.INMIGRATE  # so that images are not locked before the records are read
         for settings in drives:
             await machine.add_drive(settings)
         try:
@@ -142,17 +142,17 @@ class EmbeddedMachine:
         why = await self._machine.blocking(why_unwritable, self._records_folder)
         if why is not None:
             log.warning(
-                "migrations will fail, since no record of them can be written: %s; -statedir names another"
-                " folder",
+                "migrations will fail, because their records can't be written: %s; give another folder with"
+                " -statedir",
                 why,
             )
 
     def request_quit(self) -> None:
-        """End soon, as ``quit`` does."""
+        """End the process soon, like the command ``quit``."""
         self._machine.request_quit()
 
     async def wait_quit(self) -> None:
-        """Return when somebody has asked to quit."""
+        """Wait until a quit has been requested."""
         await self._machine.quit_requested.wait()
 
     @property
@@ -160,14 +160,14 @@ class EmbeddedMachine:
         return self._machine.quit_requested.is_set()
 
     def open_appending(self, path: str) -> int:
-        """Open a file to be appended to; may block.
+        """Open a file for appending and return its descriptor; may block.
 
-        Raises OSError, also for a disk image in use, or ValueError.
+        Raises OSError, also for a disk image in use, and ValueError for a null byte in the path.
         """
         return open_output_file(path, self._machine.image_files(), os.O_APPEND)
 
     async def close(self) -> None:
-        """End monitors, migration, exports and drives, in this order."""
+        """Close monitors, migration, exports and drives, in this order."""
         await self.chardevs.close()
         await self._migration.close()
         await self._exports.close()

@@ -1,4 +1,4 @@
-"""Keeps drives still while something is done to their images."""
+"""Holds the requests of drives while their images are changed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ DRAIN_SECONDS = 10.0
 
 @contextlib.asynccontextmanager
 async def holding(machine: Machine, drives: Sequence[Drive], what: str) -> AsyncIterator[None]:
-    """Have the requests of drives wait, and nothing else change them, while ``what`` is done.
+    """Hold the requests of drives, and keep other commands from changing them, while ``what`` is done.
 
-    Raises CommandError for a drive that something else holds, whose image is not open here, or whose requests
-    don't end.
+    Raises CommandError if a drive is busy, its image is not open here, or its requests don't finish.
     """
     with contextlib.ExitStack() as undo:
         for drive in drives:
             await machine.wake(drive)
             undo.enter_context(machine.changing(drive, what))
             if not drive.is_active:
-                raise CommandError(f"The images are not open here (the machine is '{machine.state.value}')")
+                raise CommandError(
+                    f"drive '{drive.id}': its image is not open here (the machine is '{machine.state.value}')"
+                )
         for drive in drives:
             if not await machine.blocking(drive.gate.close, what, DRAIN_SECONDS):
                 raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")

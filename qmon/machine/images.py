@@ -1,4 +1,4 @@
-"""The images of a chain as QMP shows them (QAPI: block-core.json, ImageInfo)."""
+"""Describes the images of a chain for QMP (QAPI: block-core.json, ImageInfo)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qmon.block.qcow2.snapshots import Snapshot
 
 
 def file_sizes(path: str) -> tuple[int, int]:
-    """Length and room taken, in bytes; zeros when the file was moved or removed under us."""
+    """Return a file's length and allocated size in bytes; zeros if it was moved or removed."""
     try:
         found = os.stat(path)
     except OSError:
@@ -22,7 +22,7 @@ def file_sizes(path: str) -> tuple[int, int]:
 
 
 def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, Any]:
-    """An ImageInfo of the first layer with those behind it; ``size`` is what it has become since."""
+    """Return an ImageInfo of the first layer and its backing images; ``size`` is its size now, in bytes."""
     top = layers[0]
     info: dict[str, Any] = {
         "filename": top.file,
@@ -68,7 +68,7 @@ def _of_header(header: Header, bitmaps: Sequence[Bitmap]) -> dict[str, Any]:
 
 
 def _bitmap_info(bitmap: Bitmap) -> dict[str, Any]:
-    """A Qcow2BitmapInfo."""
+    """Return a Qcow2BitmapInfo."""
     flags = {Flag.IN_USE: "in-use", Flag.AUTO: "auto"}
     return {
         "flags": [name for flag, name in flags.items() if bitmap.flags & flag],
@@ -78,7 +78,7 @@ def _bitmap_info(bitmap: Bitmap) -> dict[str, Any]:
 
 
 def snapshot_info(snapshot: Snapshot) -> dict[str, Any]:
-    """A SnapshotInfo."""
+    """Return a SnapshotInfo."""
     info: dict[str, Any] = {
         "id": snapshot.id,
         "name": snapshot.name,
@@ -94,7 +94,7 @@ def snapshot_info(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def backing_fields(layers: Sequence[Layer]) -> dict[str, Any]:
-    """What a BlockDeviceInfo says of the images behind the first layer."""
+    """Return the fields of a BlockDeviceInfo about the backing images of the first layer."""
     fields: dict[str, Any] = {"backing_file_depth": len(layers) - 1}
     if len(layers) > 1:
         fields["backing_file"] = layers[1].file

@@ -1,6 +1,6 @@
-"""The embedded machine: its run state, its drives, and what it does at their change.
+"""The embedded machine: its run state and its drives.
 
-Everything here runs on the loop; what blocks (opening, flushing, draining) goes to a small executor.
+Everything here runs on the loop. Blocking calls (open, flush, drain) go to a small executor.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ log = logging.getLogger("qmon.machine")
 
 NO_UUID = "00000000-0000-0000-0000-000000000000"
 STOPPED = "stopped"
-"""The reason for which a stopped machine's gates are closed."""
+"""The reason for closing the gates of a stopped machine."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 class Machine:
-    """Made on the loop; ``registry`` is the Target that serves it. Raises OSError for want of threads."""
+    """Create it on the loop; ``registry`` serves its commands. Raises OSError if no thread can start."""
 
     def __init__(self, *, name: str | None = None, uuid: str | None = None) -> None:
         self.name = name
@@ -52,63 +52,63 @@ class Machine:
         """The devices that have a medium."""
         self.state = RunState.PRELAUNCH
         self.autostart = True
-        """Whether the machine runs as soon as the migration that it waits for has brought its disks."""
+        """Whether the machine runs as soon as it can; False after -S or stop."""
         self.quit_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
-        self._changing = asyncio.Lock()  # stop and cont, from two monitors, one after the other
+        self._changing = asyncio.Lock()  # two monitors' stop and cont must not overlap
         self._executor = Workers(4, "control")
         self._node_numbers = itertools.count(101)
         self._changing_drives: dict[str, str] = {}
         self._busy: Callable[[str], str | None] = lambda drive: None
         self.before_run: Callable[[], None] = lambda: None
-        """What must be done before it runs; may block, and raises QmonError to keep it from running."""
+        """Called before the machine runs; may block. A QmonError from it keeps the machine from running."""
 
     @property
     def is_running(self) -> bool:
         return self.state is RunState.RUNNING
 
     async def blocking(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run what blocks away from the loop, and wait for it."""
+        """Run a blocking function in the executor and return its result."""
         return await self.loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
 
     def post(self, function: Callable[[], object]) -> None:
-        """Have ``function`` run on the loop; from any thread."""
+        """Run ``function`` on the loop soon. For any thread."""
         try:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError:
             log.debug("the loop has ended: %r is not run", function)
 
     def set_busy_check(self, check: Callable[[str], str | None]) -> None:
-        """``check(drive)`` says what uses a drive so that it may not be changed now, or None."""
+        """Set ``check(drive_id)``: it returns what uses a drive, so that it must not be changed, or None."""
         self._busy = check
 
     def check_not_busy(self, drive: Drive) -> None:
-        """Raises CommandError, in QEMU's words, for a drive that something else holds."""
+        """Raises CommandError with QEMU's message if a drive is busy."""
         holder = self._busy(drive.id)
         if holder is not None:
             raise CommandError(f"Node '{drive.id}' is busy: block device is in use by {holder}")
         self.check_not_changing(drive)
 
     def check_not_changing(self, drive: Drive) -> None:
-        """The same for a drive that a command is changing right now."""
+        """Raises CommandError with QEMU's message if a command is changing a drive."""
         what = self._changing_drives.get(drive.id)
         if what is not None:
             raise CommandError(f"Node '{drive.id}' is busy: block device is in use by {what}")
 
     def check_may_migrate(self) -> None:
-        """Raises CommandError where a drive is being changed, or has no hold of its image."""
+        """Raises CommandError if a drive is being changed, or has not opened its image."""
         for drive in self.drives.values():
             self.check_not_changing(drive)
             if drive.is_waiting:
                 raise CommandError(
-                    f"drive '{drive.id}' is on an image that another drive has open: remove one of them"
+                    f"drive '{drive.id}' uses an image that another drive has open: remove one of them"
                 )
 
     @contextlib.contextmanager
     def changing(self, drive: Drive, what: str) -> Iterator[None]:
-        """Keep a drive from any other change, and from a migration's beginning, while ``what`` is done to it.
+        """Keep other changes of a drive, and migrations, from starting while ``what`` is done to it.
 
-        Raises CommandError, in QEMU's words, for a drive that something else holds.
+        Raises CommandError with QEMU's message if the drive is busy.
         """
         self.check_not_busy(drive)
         self._changing_drives[drive.id] = what
@@ -118,15 +118,15 @@ class Machine:
             del self._changing_drives[drive.id]
 
     def image_files(self) -> list[str]:
-        """The files that the drives were opened by."""
+        """Return the file names with which the drives were opened."""
         return [drive.settings.file for drive in self.drives.values()]
 
     def drive(self, name: str) -> Drive:
-        """A drive by its id or its node's name. Raises CommandError with QEMU's words."""
+        """Return a drive by its id or its node's name. Raises CommandError with QEMU's message."""
         return self.find_drive(name, name)
 
     def find_drive(self, device: str | None, node_name: str | None) -> Drive:
-        """A drive by its id, else by its node's name. Raises CommandError with QEMU's words."""
+        """Return a drive by its id, else by its node's name. Raises CommandError with QEMU's message."""
         drive = self.drives.get(device or "")
         if drive is None and device in self.devices:
             raise CommandError(f"Device '{device}' has no medium")
@@ -137,7 +137,7 @@ class Machine:
         return drive
 
     def medium_of(self, device: str) -> Drive:
-        """A drive by its id alone. Raises CommandError with QEMU's words."""
+        """Return a drive by its id only. Raises CommandError with QEMU's message."""
         if device not in self.devices:
             raise DeviceNotFoundError(device)
         return self.find_drive(device, None)
@@ -145,7 +145,7 @@ class Machine:
     def add_device(
         self, id: str, interface: str, *, read_only: bool = False, unit: int | None = None
     ) -> Device:
-        """A device without a medium. Raises CommandError when the id or the unit is taken."""
+        """Add a device without a medium. Raises CommandError if the id or the unit is in use."""
         self._check_may_add(id, None, None)
         if interface == "none":
             unit = self.free_unit() if unit is None else unit
@@ -153,15 +153,15 @@ class Machine:
         return device
 
     def free_unit(self) -> int:
-        """The first number that no device of no bus has."""
+        """Return the first unused unit number of the devices without a bus."""
         taken = {device.unit for device in self.devices.values()}
         return next(number for number in itertools.count() if number not in taken)
 
     async def add_drive(self, settings: DriveOptions, unit: int | None = None) -> Drive:
-        """Open an image as a drive; while the machine waits for a migration it is looked at, not locked.
+        """Open an image as a drive. While the machine waits for a migration, the image is not locked.
 
-        Where another drive of this machine has the image open, the new one waits, as QEMU's do until they are
-        used: two that write to one image destroy it. Raises CommandError naming the file.
+        If another drive of this machine has the image open, the new drive opens it only when it is used, as
+        in QEMU: two drives that write to one image would destroy it. Raises CommandError naming the file.
         """
         limits = read_limits(settings.limits)
         self._check_may_add(settings.id, settings.format, settings.node_name)
@@ -190,17 +190,17 @@ class Machine:
         return drive
 
     def _has(self, drive: Drive) -> bool:
-        """Whether another drive of this machine is on the same image."""
+        """Whether another drive of this machine uses the same image."""
         return any(os.path.samefile(drive.image, other.image) for other in list(self.drives.values()))
 
     async def wake(self, drive: Drive) -> None:
-        """Open the image of a drive that waits for it: somebody is to use it. Raises CommandError."""
+        """Open the image of a drive that ``is_waiting``, before its first use. Raises CommandError."""
         if drive.is_waiting:
             await self.lock(drive)
             drive.is_waiting = False
 
     async def look_at(self, settings: DriveOptions) -> Drive:
-        """Open an image and close it again. Raises CommandError naming the file."""
+        """Read an image's header; return an inactive drive for it. Raises CommandError naming the file."""
         check_format(settings.format)
         settings = replace(settings, file=without_protocol(settings.file))
         if not settings.file:
@@ -209,33 +209,36 @@ class Machine:
             return await self.blocking(Drive, settings, self._new_node_name)
         except IsADirectoryError as error:
             raise CommandError(f"'file' driver requires '{settings.file}' to be a regular file") from error
-        except (OSError, ValueError) as error:  # a path with a null byte, or what no file system can write
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a null byte, or characters that can't be in a path
             raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
 
     def _new_node_name(self) -> str:
         return f"#block{next(self._node_numbers):03d}"
 
     async def lock(self, drive: Drive) -> None:
-        """Open a drive's image for good. Raises CommandError naming the file."""
+        """Open and lock a drive's image. Raises CommandError naming the file."""
         try:
             await self.blocking(drive.activate)
         except (OSError, ValueError) as error:
             raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
 
     def insert(self, drive: Drive, device: Device) -> None:
-        """Put a medium into a device that has none."""
+        """Insert a medium into an empty device."""
         drive.device = device
         device.read_only = drive.read_only
         if not self.is_running:
-            drive.gate.close(STOPPED, 0)  # nobody is inside yet
+            drive.gate.close(STOPPED, 0)  # no request is inside yet
         self.drives[device.id] = drive
 
     def empty_devices(self) -> list[str]:
-        """The ids of the devices that have no medium; from any thread."""
+        """Return the ids of the devices without a medium. For any thread."""
         return [name for name in list(self.devices) if name not in self.drives]
 
     def check_id_free(self, id: str) -> None:
-        """Raises CommandError for a device's id that is taken."""
+        """Raises CommandError if a device has this id."""
         if id in self.devices:
             raise CommandError(f"Duplicate ID '{id}' for drive")
 
@@ -255,19 +258,19 @@ class Machine:
             raise CommandError(f"drive '{id}' can't be added while a {holder} is under way")
 
     async def remove_device(self, id: str) -> None:
-        """Forget a device and close the medium in it. Raises CommandError when its last flush failed."""
+        """Remove a device and close its medium. Raises CommandError if the last flush fails."""
         del self.devices[id]
         if id in self.drives:
             await self.remove_drive(self.drives[id])
 
     async def remove_drive(self, drive: Drive) -> None:
-        """Close a medium and leave its device empty. Raises CommandError when its last flush failed."""
+        """Close a medium and leave its device empty. Raises CommandError if the last flush fails."""
         del self.drives[drive.id]
         with flushing(drive, CommandError):
             await self.blocking(drive.close)
 
     def set_state(self, state: RunState) -> None:
-        """Change the run state and say so; the gates are the caller's."""
+        """Change the run state and emit RESUME or STOP. The caller opens or closes the gates."""
         was_running, self.state = self.is_running, state
         if self.is_running and not was_running:
             self.registry.events.emit("RESUME")
@@ -275,7 +278,7 @@ class Machine:
             self.registry.events.emit("STOP")
 
     async def stop(self) -> None:
-        """Hold the drives' requests, when it runs, and flush. Raises CommandError naming the drive."""
+        """If the machine runs, hold the drives' requests and flush. Raises CommandError naming the drive."""
         async with self._changing:
             if not self.is_running:
                 return
@@ -285,19 +288,19 @@ class Machine:
             await self.flush(self.drives.values())
 
     async def flush(self, drives: Iterable[Drive]) -> None:
-        """Flush what is active and writable. Raises CommandError naming the drive."""
+        """Flush the drives that are active and writable. Raises CommandError naming the drive."""
         for drive in drives:
             if drive.is_active and not drive.read_only:
                 with flushing(drive, CommandError):
                     await self.blocking(drive.node.flush)
 
     def open_gates(self) -> None:
-        """Let requests in, as far as the run state is the reason; from any thread."""
+        """Open the gates that are closed because the machine is stopped. For any thread."""
         for drive in list(self.drives.values()):
             drive.gate.open(STOPPED)
 
     async def run(self) -> None:
-        """Let the machine run. Raises CommandError for an image that can't be had."""
+        """Run the machine. Raises CommandError if an image can't be opened."""
         async with self._changing:
             await self.blocking(self.before_run)
             await self.activate()
@@ -305,20 +308,20 @@ class Machine:
             self.set_state(RunState.RUNNING)
 
     async def activate(self) -> None:
-        """Open and lock the images that are not. Raises CommandError naming the file."""
+        """Open and lock the images that are not open. Raises CommandError naming the file."""
         for drive in list(self.drives.values()):
             if not drive.is_waiting:
                 await self.lock(drive)
 
     def request_quit(self) -> None:
-        """End the process soon: whoever waits for ``quit_requested`` goes on."""
+        """Set ``quit_requested``, so that the process ends soon."""
         if not self.quit_requested.is_set():
-            self.state = RunState.SHUTDOWN  # without STOP, as with QEMU: SHUTDOWN says it all
+            self.state = RunState.SHUTDOWN  # without the event STOP, as in QEMU
             self.registry.events.emit("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"})
             self.quit_requested.set()
 
     async def close(self) -> None:
-        """Close all drives; errors of their last flush are logged."""
+        """Close all drives; errors of the last flush are logged."""
         for drive in list(self.drives.values()):
             try:
                 await self.remove_drive(drive)
@@ -328,6 +331,6 @@ class Machine:
 
 
 def check_format(format: str | None) -> None:
-    """Raises CommandError for a format that is not known; None is to be probed."""
+    """Raises CommandError for an unknown format; None means that it will be probed."""
     if format is not None and format not in FORMATS:
         raise CommandError(f"Unknown driver '{format}'")

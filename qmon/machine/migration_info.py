@@ -1,4 +1,4 @@
-"""What ``query-migrate`` tells (QAPI: MigrationInfo)."""
+"""The parts of the result of ``query-migrate`` (QAPI: MigrationInfo)."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _STATS: dict[str, int | float] = {
     "postcopy-bytes": 0,
     "dirty-sync-missed-zero-copy": 0,
 }
-"""QAPI's MigrationStats of nothing."""
+"""A MigrationStats (QAPI) of zeros."""
 
 
 def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
-    """A MigrationInfo of one side, without the figures of RAM."""
+    """Return a MigrationInfo of one side, without ``ram``."""
     info: dict[str, Any] = {"status": phase.status}
     info["total-time"] = round(progress.total_time * 1000)
     if progress.agreed is not None:
@@ -78,7 +78,7 @@ def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
 
 
 def qapi_address(listener: socket.socket) -> dict[str, Any]:
-    """Where a socket listens, as QAPI's SocketAddress."""
+    """Return the address on which a socket listens, as QAPI's SocketAddress."""
     name = listener.getsockname()
     if isinstance(name, tuple):
         family = "ipv6" if listener.family == socket.AF_INET6 else "ipv4"
@@ -87,11 +87,11 @@ def qapi_address(listener: socket.socket) -> dict[str, Any]:
 
 
 def no_ram(progress: Progress) -> dict[str, Any]:
-    """The figures of the guest's RAM, of which there is none: what the whole migration shows is in them."""
+    """Return ``ram`` of MigrationInfo. There is no RAM, but figures of the whole migration are in it."""
     figures = {"mbps": _megabits(progress), "dirty-sync-count": progress.rounds, "page-size": PAGE_SIZE}
     return {**_STATS, **figures}
 
 
 def _megabits(progress: Progress) -> float:
-    """A second."""
+    """Return the rate in megabits per second."""
     return round(progress.rate * 8 / 1e6, 2)

@@ -1,6 +1,6 @@
-"""Events about the NBD server: clients that come and go, and guests' requests on which a drive fails.
+"""Events of the NBD server: clients that connect and disconnect, and requests that fail.
 
-QAPI has BLOCK_IO_ERROR (block-core.json); of clients it tells nothing.
+BLOCK_IO_ERROR is QAPI's (block-core.json); the events about clients are qmon's own.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from qmon.nbd.server import ClientInfo, NbdServer
 CONNECTED, DISCONNECTED = "X_QMON_NBD_CLIENT_CONNECTED", "X_QMON_NBD_CLIENT_DISCONNECTED"
 
 LOOK_SECONDS = 0.1
-"""So long after a change it is looked who has come or gone: who opens and closes at a rate is told seldom."""
+"""Seconds between a change and its events, so that a client that reconnects often emits few events."""
 
 FAILURE_SECONDS = 1.0
-"""A drive's failures of one kind are told once in so long: a guest may make thousands a second."""
+"""Seconds between events for the same error of a drive: a guest may cause thousands per second."""
 
 _ENOSPC = "No space left on device"
 
 
 class NbdEvents:
-    """Emits the events. The methods that connections' threads call are cheap and say so."""
+    """Emits the events. Threads of connections may call the methods marked "for any thread"."""
 
     def __init__(self, machine: Machine, server: Callable[[], NbdServer | None]) -> None:
-        """``server`` gives the server of now."""
+        """``server`` returns the current server, or None."""
         self._machine = machine
         self._server = server
         self._known: dict[tuple[NbdServer, int], ClientInfo] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def changed(self) -> None:
-        """An export or a client came or went; from any thread."""
+        """Report that the exports or clients have changed. For any thread."""
         self._machine.post(self._look_soon)
 
     def _look_soon(self) -> None:
@@ -59,7 +59,7 @@ class NbdEvents:
         self._machine.registry.events.emit(name, data)
 
     def failure_listener(self, drive: Drive) -> Callable[[bool, OSError], None]:
-        """What an export of a drive calls, from any thread, when a request failed on it."""
+        """Return the function that an export of a drive calls when a request has failed. For any thread."""
         told: dict[tuple[bool, int | None], float] = {}
 
         def failed(is_read: bool, failure: OSError) -> None:
@@ -72,7 +72,7 @@ class NbdEvents:
         return failed
 
     def _emit_failure(self, drive: Drive, is_read: bool, why: str) -> None:
-        if self._timer is not None:  # the client came before its request failed
+        if self._timer is not None:  # the client's CONNECTED event must precede this one
             self._timer.cancel()
             self._look()
         data: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The class of each type of object, and the small classes themselves."""
+"""The class of each type of object, and the small classes."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ CLASSES: dict[str, type[UserObject]] = {
     "tls-creds-psk": PskCredentials,
     "tls-creds-x509": X509Credentials,
 }
-"""By the names of ``qmon.notation.object_options.TYPES``."""
+"""The class of each type in ``qmon.notation.object_options.TYPES``."""

@@ -1,4 +1,4 @@
-"""Files that a command writes: made where they are not, but never over a disk image that is in use."""
+"""Opens files that commands write to, and refuses disk images that are in use."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from qmon.block.locks import is_image_in_use
 
 _MODE = 0o600
-"""Most hold what was said at a monitor."""
+"""Only for the owner, because most of these files contain what was typed at a monitor."""
 
 
 def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
-    """Open a file for writing and return its descriptor: nothing of what it holds is lost by that.
+    """Open a file for writing, without truncating it, and return its descriptor.
 
-    A new one is its owner's alone. Raises OSError, also for one of our ``images`` and one that another
-    process uses; ValueError for a null byte.
+    Only its owner can read a new file. Raises OSError, also for one of this machine's ``images`` and for an
+    image that another process uses; ValueError for a null byte.
     """
-    # O_NONBLOCK: a FIFO that nobody reads fails at once.
+    # O_NONBLOCK: the open of a FIFO without a reader fails at once.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, _MODE)
     try:
         status = os.fstat(descriptor)
@@ -37,5 +37,5 @@ def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
 def _is_same(status: os.stat_result, image: str) -> bool:
     try:
         return os.path.samestat(status, os.stat(image))
-    except OSError:  # an image that has gone, or that is no file of this host
+    except OSError:  # the image was removed, or is not a file on this host
         return False

@@ -1,4 +1,4 @@
-"""The machine's run states (QAPI: RunState): those that a machine of disks can be in."""
+"""The machine's run states: the subset of QAPI's RunState that this machine can have."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import enum
 
 
 class RunState(enum.Enum):
-    """The values are QAPI's."""
+    """Run states; the values are QAPI's."""
 
     PRELAUNCH = "prelaunch"
     """Started with -S."""
     INMIGRATE = "inmigrate"
-    """Waits for a migration, or takes one in."""
+    """Waits for an incoming migration, or receives it."""
     RUNNING = "running"
     PAUSED = "paused"
     FINISH_MIGRATE = "finish-migrate"
-    """The source of a migration, from closing its gates until it has heard how it went."""
+    """The source of a migration, from closing the gates until it knows the result."""
     POSTMIGRATE = "postmigrate"
-    """The source of a migration that is complete: its disks are another machine's."""
+    """The source of a completed migration: another machine has its disks."""
     SHUTDOWN = "shutdown"

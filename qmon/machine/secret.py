@@ -1,4 +1,4 @@
-"""``secret``: a password or a key that other objects name by its id (QEMU: crypto/secret_common.c)."""
+"""``secret``: a password or key that other objects refer to by its id (QEMU: crypto/secret_common.c)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=\n]")
 
 
 class Secret(UserObject):
-    """From ``data`` or ``file``, as it is or in base64."""
+    """A secret from ``data`` or ``file``, plain or in base64."""
 
     raw = b""
     """The secret, once the object is complete."""
@@ -43,7 +43,7 @@ class Secret(UserObject):
 
 
 def find_secret(objects: Mapping[str, UserObject], id: str) -> bytes:
-    """What a secret holds. Raises CommandError in QEMU's words."""
+    """Return the bytes of a secret. Raises CommandError with QEMU's message."""
     secret = objects.get(id)
     if secret is None:
         raise CommandError(f"No secret with id '{id}'")
@@ -55,7 +55,7 @@ def find_secret(objects: Mapping[str, UserObject], id: str) -> bytes:
 
 
 def decode_base64(data: bytes) -> bytes:
-    """Decode; what is left over of a group of four is dropped. Raises CommandError in QEMU's words."""
+    """Decode base64; an incomplete last group of four is dropped. Raises CommandError with QEMU's message."""
     text = data.decode("latin-1")
     if _NOT_BASE64.search(text):
         raise CommandError("Base64 data contains invalid characters")

@@ -1,4 +1,4 @@
-"""What a migration leaves at the source: a copy is of what a disk holds, not of all that is in its image."""
+"""Lists what a migration does not copy: internal snapshots and persistent bitmaps of images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from qmon.migration.wire.offer import Mode
 
 
 def stays_behind(drives: Iterable[Drive], mode: Mode) -> list[dict[str, Any]]:
-    """An entry (``qmon.notation.left_behind``) for each image that has what a migration does not carry.
+    """Return an entry (``qmon.notation.left_behind``) for each image with snapshots or bitmaps.
 
-    Images behind a drive's own count only where they are not at the destination by themselves.
+    Backing images count only in a full copy: in other modes the destination has them already.
     """
     if mode is Mode.SHARED:
         return []

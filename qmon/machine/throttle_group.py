@@ -1,4 +1,4 @@
-"""``throttle-group``: limits, checked as QEMU checks them."""
+"""``throttle-group``: a group of limits, checked as in QEMU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PREFIX = "x-"
 
 
 class ThrottleGroup(UserObject):
-    """Limits in ``limits``, or each as ``x-NAME``."""
+    """The limits are options: all in ``limits``, or each as ``x-NAME``."""
 
     def check(self, objects: Mapping[str, UserObject]) -> None:
         given: dict[str, int] = dict(self.options.get("limits", {}))

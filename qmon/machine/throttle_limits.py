@@ -1,6 +1,6 @@
-"""QAPI's ThrottleLimits: checked as QEMU checks them (QEMU: util/throttle.c), and made the limits of a disk.
+"""Checks QAPI's ThrottleLimits as QEMU does (util/throttle.c), and converts them to the limits of a disk.
 
-A limit is a rate, the burst that may pass above it, and for how many seconds the burst may last.
+A limit is a rate per second, a higher rate for bursts, and the seconds that a burst may last.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VALUE_MAX = 1_000_000_000_000_000
 LENGTH = "-max-length"
 
 _KINDS = struct(" ".join(f"{name}:uint64" for name in LIMIT_NAMES))
-"""A drive's limits are unsigned, those of an object are not."""
+"""A drive's limits are unsigned; those of a throttle-group object are signed."""
 
 UNLIMITED: Mapping[str, int] = {name: int(name.endswith(LENGTH)) for name in LIMIT_NAMES}
 
@@ -30,13 +30,13 @@ _FIELDS = {
         for end in ("", "-max")
     },
 }
-"""The fields of Limits, whose names are those of block_set_io_throttle."""
+"""By name in ThrottleLimits: the field of Limits, named as in block_set_io_throttle."""
 
 
 def read_limits(given: Mapping[str, Any]) -> Limits:
-    """A disk's limits of a ThrottleLimits. Raises UsageError or CommandError with QEMU's words.
+    """Convert a ThrottleLimits to a disk's limits. Raises UsageError or CommandError with QEMU's message.
 
-    For how long a burst may last is checked, and not kept.
+    The length of bursts is checked but not used.
     """
     _KINDS.read(given, Form.JSON, ("throttling",))
     check_limits({**UNLIMITED, **given})
@@ -44,12 +44,12 @@ def read_limits(given: Mapping[str, Any]) -> Limits:
 
 
 def named(limits: Limits) -> dict[str, int]:
-    """A disk's limits by ThrottleLimits' names."""
+    """Return a disk's limits by the names in ThrottleLimits."""
     return {name: getattr(limits, field) for name, field in _FIELDS.items()}
 
 
 def check_limits(limits: Mapping[str, int]) -> None:
-    """Check limits by the names of ThrottleLimits, all of them. Raises CommandError with QEMU's words."""
+    """Check all limits, given by their names in ThrottleLimits. Raises CommandError with QEMU's message."""
     for end in ("", "-max"):
         for unit in ("bps", "iops"):
             total, read, write = (limits[f"{unit}-{what}{end}"] for what in ("total", "read", "write"))

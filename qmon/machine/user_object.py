@@ -1,4 +1,4 @@
-"""The objects that a user makes and that other commands name by their ids."""
+"""Objects that a user creates, and that other commands refer to by their ids."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class UserObject:
-    """An object with the options of object-add; only one that is ``completed`` may be used.
+    """An object with the options of object-add. It may be used once it is ``completed``.
 
-    ``iothread`` and ``authz-simple`` need nothing else; a subclass overrides ``check`` and ``complete``.
+    Types that need checks or files have a subclass, which overrides ``check`` or ``complete``.
     """
 
     def __init__(self, type_name: str, options: Mapping[str, Any]) -> None:
@@ -18,10 +18,7 @@ class UserObject:
         self.completed = False
 
     def check(self, objects: Mapping[str, UserObject]) -> None:
-        """Check the options together, and with other objects; runs on the loop. Raises CommandError."""
+        """Check that the options fit together and to other objects. Runs on the loop. Raises CommandError."""
 
     def complete(self) -> None:
-        """Read the files that the options name; may block, and does not run on the loop.
-
-        Raises CommandError.
-        """
+        """Read the files that the options name. May block; does not run on the loop. Raises CommandError."""

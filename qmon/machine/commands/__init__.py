@@ -1,4 +1,4 @@
-"""One module per family of QAPI commands, each for the registry: arguments in, result out.
+"""The QMP commands, one module per QAPI family: arguments in, result out.
 
 It may import the machine, and what the machine may import.
 """

@@ -12,7 +12,7 @@ from qmon.qmp.schema import Signature
 
 
 def register_absent(registry: Registry) -> None:
-    """Serve every row that has a QMP command. Only the arguments that its error names are checked."""
+    """Register every row that has a QMP command. Only the arguments in its error message are checked."""
     for row in ABSENT:
         if row.qmp:
             names = dict.fromkeys(row.placeholders, str)

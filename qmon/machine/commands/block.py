@@ -1,4 +1,4 @@
-"""Drives come, go and are shown (QAPI: block-core.json)."""
+"""Adds, removes and shows drives (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qmon.notation.keyval import is_identifier
 from qmon.qmp.registry import command
 
 BUS_NUMBERS = {"ide": 1, "scsi": 2, "floppy": 3, "pflash": 4, "mtd": 5, "sd": 6, "virtio": 7, "xen": 8}
-"""QEMU's BlockInterfaceType (include/sysemu/blockdev.h), which its message names by number."""
+"""The numbers of QEMU's BlockInterfaceType (include/sysemu/blockdev.h), which are in its error message."""
 
 DEL_DRIVE = "drive_del"
 
 
 class BlockCommands:
-    """With a drive go its exports."""
+    """Commands about drives. Removing a drive removes its exports."""
 
     def __init__(self, machine: Machine, exports: ExportCommands) -> None:
         self._machine = machine
@@ -34,7 +34,7 @@ class BlockCommands:
 
     @command("query-named-block-nodes")
     async def query_nodes(self, flat: bool | None = None) -> list[dict[str, Any]]:
-        """The newest first; ``flat`` leaves out the images behind each node's own, and how many these are."""
+        """Return all nodes, newest first; ``flat`` leaves out the backing images and their number."""
         nodes = self._nodes()
         for node in nodes if flat else ():
             node["image"].pop("backing-image", None)
@@ -45,7 +45,7 @@ class BlockCommands:
         return [node for drive, place in self._layers() for node in describe.nodes_of(drive, place)]
 
     def _layers(self) -> list[tuple[Drive, int]]:
-        """What was opened last comes first: what backs an image, before it."""
+        """Return all layers, the last opened first; a backing image comes before its overlay."""
         layers = [
             (number, place, drive)
             for drive in self._machine.drives.values()
@@ -56,7 +56,7 @@ class BlockCommands:
 
     @command("query-blockstats")
     async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:
-        """What guests did, by NBD or from a monitor; of nodes, what was discarded."""
+        """Return the statistics of guests' requests, by NBD or qemu-io; nodes count only discards."""
         machine = self._machine
         if query_nodes:
             stats = [each for drive, place in self._layers() for each in describe.node_stats(drive, place)]
@@ -111,7 +111,7 @@ class BlockCommands:
         return {"id": name}
 
     async def _refuse_bus(self, file: str | None, format: str | None, interface: str) -> None:
-        """A machine without buses: QEMU looks at the image first."""
+        """Refuse a drive on a bus, because the machine has none. Like QEMU, check the image first."""
         if file is not None:
             await self._machine.look_at(DriveOptions("", file, format, interface, read_only=True))
         raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[interface]}")

@@ -1,6 +1,6 @@
-"""The commands of block jobs (QAPI: block-core.json, job.json): what is refused, and by which words.
+"""The commands of block jobs (QAPI: block-core.json, job.json). They are refused with QEMU's messages.
 
-No job runs here yet, so that none is ever found.
+Jobs are not supported yet, so no job is ever found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qmon.machine.machine import Machine
 from qmon.notation.keyval import is_identifier
 from qmon.qmp.registry import command
 
-NOT_THERE = "{command}: copying a disk by a block job is not supported here; migrate with blk moves one whole"
+NOT_THERE = "{command}: copying a disk with a block job is not supported: use migrate -b to copy it to a host"
 
 _Sync = Literal["top", "full", "none", "incremental", "bitmap"]
 _Mode = Literal["existing", "absolute-paths"]
@@ -26,7 +26,7 @@ def _no_block_job(device: str) -> CommandError:
 
 
 class BlockJobCommands:
-    """Streams that have nothing to copy end at once; other jobs are refused behind QEMU's own checks."""
+    """A block-stream with nothing to copy ends at once; other jobs are refused after QEMU's own checks."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -54,7 +54,7 @@ class BlockJobCommands:
         auto_finalize: bool | None = None,
         auto_dismiss: bool | None = None,
     ) -> dict[str, Any]:
-        """An image without a backing file has all of its content already."""
+        """Start a stream. Only an image without a backing file is supported: there is nothing to copy."""
         drive = self._machine.drive(device)
         if base is not None and base_node is not None:
             raise CommandError("'base' and 'base-node' cannot be specified at the same time")
@@ -65,7 +65,7 @@ class BlockJobCommands:
         name = drive.id if job_id is None else job_id
         self._check_job(drive, name, speed)
         if len(drive.layers) > 1:
-            raise CommandError("block-stream: images with a backing file are not supported here")
+            raise CommandError("block-stream: images with a backing file are not supported")
         self._tell_empty_job(name)
         return {}
 
@@ -135,7 +135,7 @@ class BlockJobCommands:
     async def _check_copy(
         self, device: str, target: str, format: str | None, mode: str | None, job_id: str | None, speed: int
     ) -> Drive:
-        """What QEMU finds wrong before it copies. Nothing is created."""
+        """Do the checks that QEMU does before it copies; create nothing."""
         drive = self._machine.drive(device)
         if mode != "existing" and format is not None and format not in FORMATS:
             raise CommandError(f"Unknown file format '{format}'")
@@ -150,7 +150,7 @@ class BlockJobCommands:
         self._check_job(drive, drive.id if job_id is None else job_id, speed)
         return drive
 
-    # None of these is ever found.
+    # These commands never find their job.
 
     @command("block-job-set-speed")
     async def set_speed(self, device: str, speed: int) -> None:

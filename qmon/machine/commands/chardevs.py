@@ -1,4 +1,4 @@
-"""The commands about character devices (QAPI: char.json)."""
+"""The commands of character devices (QAPI: char.json)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ChardevCommands:
 
     @command("chardev-add")
     async def add(self, id: str, backend: Backend) -> dict[str, Any]:
-        """Make one; a server that is to wait for a client is complete when one has come."""
+        """Create a character device. A server with ``wait`` is ready when its first client has connected."""
         kind, data = backend["type"], backend["data"]
         self._chardevs.check_is_free(id)
         try:
@@ -89,7 +89,7 @@ class ChardevCommands:
 
     @command("chardev-send-break")
     async def send_break(self, id: str) -> dict[str, Any]:
-        """None of the kinds here has a line that could be broken."""
+        """Check the id; a break has no effect on any supported kind."""
         self._chardevs.get(id)
         return {}
 
@@ -104,7 +104,7 @@ class ChardevCommands:
 
     @command("ringbuf-read")
     async def ringbuf_read(self, device: str, size: int, format: Format = "utf8") -> str:
-        """Text ends at a null byte, as in QEMU; what is no UTF-8 is replaced."""
+        """Return the oldest ``size`` bytes. Text ends at a null byte, as in QEMU; bad UTF-8 is replaced."""
         ring = self._ring(device)
         if size <= 0:
             raise CommandError("size must be greater than zero")
@@ -123,7 +123,7 @@ class ChardevCommands:
 
 
 def _decode(text: str) -> bytes:
-    """Base64 as GLib reads it: what is left over at the end is dropped. Raises CommandError."""
+    """Decode base64 as GLib does: an incomplete group at the end is dropped. Raises CommandError."""
     digits = re.sub(r"\s", "", text)
     try:
         if re.fullmatch(r"[A-Za-z0-9+/=]*", digits) is None:
@@ -134,6 +134,6 @@ def _decode(text: str) -> bytes:
 
 
 def _made(filename: str) -> dict[str, Any]:
-    """QAPI's ChardevReturn."""
+    """Return a ChardevReturn (QAPI)."""
     kind, _, path = filename.partition(":")
     return {"pty": path} if kind == "pty" else {}

@@ -1,4 +1,4 @@
-"""The log and the trace events of the program."""
+"""The commands of the log and of trace events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qmon.qmp.registry import command
 
 
 class DebugCommands:
-    """Commands of QAPI's trace.json, and those that QMP has no name for."""
+    """Commands of QAPI's trace.json, and qmon's own for what QMP does not have."""
 
     def __init__(self, machine: Machine, log: Log) -> None:
         self._machine = machine
@@ -45,9 +45,9 @@ class DebugCommands:
 
     @command("x-qmon-log")
     async def log(self, items: list[str]) -> dict[str, Any]:
-        """Log items in detail, and no others; ``trace:PATTERN`` switches trace events on besides.
+        """Log these items in detail, and no others; ``trace:PATTERN`` also switches trace events on.
 
-        Returns in ``unknown-events`` which of these there are not.
+        Returns in ``unknown-events`` the names of events that do not exist.
         """
         unknown = []
         for item in items:
@@ -61,7 +61,7 @@ class DebugCommands:
 
     @command("x-qmon-logfile")
     async def logfile(self, filename: str) -> dict[str, Any]:
-        """Append the log to a file from now on; ``%d`` in its name is the process id."""
+        """Write the log to a file from now on, appending; ``%d`` in its name stands for the process id."""
         await self._machine.blocking(_told, lambda: self._log.move(filename, self._open_log))
         return {}
 
@@ -86,7 +86,7 @@ def _events(name: str, vcpu: int | None) -> list[TraceEvent]:
 
 
 def _switch(pattern: str) -> list[str]:
-    """Switch events on, or off behind a ``-``; return the name where it is that of none."""
+    """Switch events on, or off after a ``-``. Return the name in a list if no event has it, else []."""
     name = pattern.removeprefix("-")
     events = find_events(name)
     for event in events:

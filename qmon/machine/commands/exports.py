@@ -19,7 +19,7 @@ from qmon.qmp.schema import Uint32
 
 
 class SocketData(TypedDict):
-    """The inner part of a ``SocketAddressLegacy``."""
+    """The ``data`` of a ``SocketAddressLegacy``."""
 
     host: NotRequired[str]
     port: NotRequired[str]
@@ -27,7 +27,7 @@ class SocketData(TypedDict):
 
 
 class SocketAddress(TypedDict):
-    """Flat (``SocketAddress``) or with ``data`` (``SocketAddressLegacy``)."""
+    """An address, flat (``SocketAddress``) or with ``data`` (``SocketAddressLegacy``)."""
 
     type: str
     data: NotRequired[SocketData]
@@ -37,7 +37,7 @@ class SocketAddress(TypedDict):
 
 
 class ExportCommands:
-    """One NBD server, and the exports on it by their id."""
+    """The commands of the one NBD server and its exports."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -47,7 +47,7 @@ class ExportCommands:
         self._events = NbdEvents(machine, lambda: self._server)
 
     def exports_of(self, drive: str) -> list[str]:
-        """The ids of the exports that show a drive."""
+        """Return the ids of a drive's exports."""
         found = self._machine.drives.get(drive)
         if found is None:
             return []
@@ -60,8 +60,8 @@ class ExportCommands:
 
     @command("nbd-server-start")
     async def start(self, addr: SocketAddress, max_connections: Uint32 | None = None) -> dict[str, Any]:
-        """Listen; an empty host is loopback: whoever wants the network to reach the disks says so."""
-        async with self._starting:  # another monitor may be at it
+        """Start the server. An empty host is loopback: access from the network must be asked for."""
+        async with self._starting:  # another monitor may be starting it too
             await self._start(addr, max_connections or 0)
         return {}
 
@@ -105,9 +105,9 @@ class ExportCommands:
         return Export(name, drive.guest, writable, description or "", self._events.failure_listener(drive))
 
     async def _usable(self, name: str) -> Drive:
-        """A drive that has its image. Raises CommandError."""
+        """Return a drive whose image is open. Raises CommandError."""
         await self._machine.wake(self._machine.drive(name))
-        drive = self._machine.drive(name)  # again: other commands ran meanwhile
+        drive = self._machine.drive(name)  # again, because other commands may have run in between
         self._machine.check_not_changing(drive)
         return drive
 
@@ -119,7 +119,7 @@ class ExportCommands:
         description: str | None = None,
         writable: bool | None = None,
     ) -> dict[str, Any]:
-        """A read-only drive is exported so, whatever ``writable`` says, as with QEMU."""
+        """Export a drive. The export of a read-only drive is read-only even with ``writable``, as in QEMU."""
         drive = await self._usable(device)
         export_name = device if name is None else name
         self._check_id(export_name)
@@ -148,7 +148,7 @@ class ExportCommands:
     async def _remove(self, id: str, mode: str | None) -> None:
         server, export = self._running(), self._exports[id]
         await self._machine.blocking(server.remove, export.name, force=mode == "hard")
-        if self._exports.get(id) is export:  # unless the server was stopped meanwhile
+        if self._exports.get(id) is export:  # the server may have been stopped in between
             del self._exports[id]
 
     @command("nbd-server-remove")
@@ -186,17 +186,17 @@ class ExportCommands:
         ]
 
     def drop_clients(self) -> None:
-        """Send away the clients of all exports: their disks have moved. Does not wait."""
+        """Disconnect the clients of all exports, because their disks have moved. Does not wait."""
         if self._server is not None:
             for export in self._exports.values():
                 self._server.drop(export.name)
 
     async def remove_drive(self, drive: str) -> None:
-        """Take away every export of a drive, clients or not, before the drive goes."""
+        """Remove all exports of a drive, even with clients, before the drive is removed."""
         for id in self.exports_of(drive):
             await self._remove(id, "hard")
 
     async def close(self) -> None:
-        """Stop the server, if there is one."""
+        """Stop the server, if it runs."""
         if self._server is not None:
             await self.stop()

@@ -1,4 +1,4 @@
-"""The commands that inject faults into a drive's requests; QMP has none for it."""
+"""The commands that inject faults into a drive's requests. They are qmon's own; QMP has none."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from qmon.qmp.schema import Uint64
 from qmon.qmp.target import Event
 
 INSTALLING = "faults"
-"""The reason for which a gate is closed while the filter is put in."""
+"""The reason for closing a gate while the fault filter is inserted."""
 
 DRAIN_SECONDS = 10.0
 
 
 class FaultCommands:
-    """Rules belong to a drive and go with it; they hold across its image's being closed and opened again."""
+    """Rules belong to a drive. They are removed with it, but stay when its image is closed and reopened."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -29,7 +29,7 @@ class FaultCommands:
         machine.registry.subscribe(self._hear)
 
     def _hear(self, event: Event) -> None:
-        """At the machine's end let go of the requests that wait: threads are joined then."""
+        """At the machine's end, release delayed requests: their threads are joined then."""
         if event.name == "SHUTDOWN":
             for drive in self._machine.drives.values():
                 drive.faults.clear()
@@ -46,12 +46,15 @@ class FaultCommands:
         count: Uint64 = 0,
         after: Uint64 = 0,
     ) -> dict[str, Any]:
-        """Have requests wait ``delay`` ms, fail with ``error`` (``EIO``), or both; return the rule's id."""
+        """Make requests wait ``delay`` ms, fail with ``error`` (such as ``EIO``), or both.
+
+        Returns the rule's id.
+        """
         target = self._machine.drive(drive)
         numbers = {"offset": offset, "length": length, "delay": delay, "count": count, "after": after}
         for parameter, value in numbers.items():
             if value is not None and value < 0:
-                raise CommandError(f"Parameter '{parameter}' expects a number that is not negative")
+                raise CommandError(f"Parameter '{parameter}' expects a non-negative number")
         if error is None and not delay:
             raise CommandError("A fault needs 'error' or 'delay'")
         rule = Rule(
@@ -69,14 +72,14 @@ class FaultCommands:
         return {"id": name}
 
     async def _install(self, drive: Drive) -> None:
-        """Put the filter in. Raises CommandError when a migration holds the drive's nodes."""
+        """Insert the filter. Raises CommandError if a migration uses the drive."""
         if not drive.lacks_fault_filter:
             return
         self._machine.check_not_busy(drive)
         if not await self._machine.blocking(drive.gate.close, INSTALLING, DRAIN_SECONDS):
             raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")
         try:
-            # Here on the loop, where migrations begin: none can start between the question and the change.
+            # Migrations start on the loop too, so none can start between this check and the change.
             self._machine.check_not_busy(drive)
             drive.install_fault_filter()
         finally:
@@ -92,7 +95,7 @@ class FaultCommands:
 
     @command("x-qmon-query-faults")
     async def query(self) -> list[dict[str, Any]]:
-        """Each rule as it was given, and in ``hits`` how many requests it has met."""
+        """Return each rule as it was given; ``hits`` counts the requests that it has matched."""
         return [
             _describe(name, drive, rule, hits)
             for drive in self._machine.drives.values()
@@ -103,7 +106,7 @@ class FaultCommands:
 def _errno(name: str) -> int:
     value = getattr(errno, name, None)
     if not isinstance(value, int):
-        raise CommandError(f"Parameter 'error' expects an errno's name, such as EIO or ENOSPC, not '{name}'")
+        raise CommandError(f"Parameter 'error' expects the name of an errno, such as EIO, not '{name}'")
     return value
 
 

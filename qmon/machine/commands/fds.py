@@ -1,4 +1,4 @@
-"""File descriptors that clients have handed over: named ones, and sets of them (QAPI: misc.json)."""
+"""File descriptors that clients have passed: named ones, and sets of them (QAPI: misc.json)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class _Member:
 
 
 class DescriptorCommands:
-    """Holds the descriptors until they are taken, closed or the machine ends."""
+    """Keeps the descriptors until they are used or closed, or the machine ends."""
 
     def __init__(self) -> None:
         self._named: dict[str, int] = {}
         self._sets: dict[int, list[_Member]] = {}
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all descriptors."""
         for descriptor in self._named.values():
             os.close(descriptor)
         for member in itertools.chain.from_iterable(self._sets.values()):
@@ -65,7 +65,7 @@ class DescriptorCommands:
 
     @command("remove-fd")
     async def remove_fd(self, fdset_id: int, fd: int | None = None) -> dict[str, Any]:
-        """Close one descriptor of a set, or all of them; an empty set is no more."""
+        """Close one descriptor of a set, or all of them. A set that becomes empty is removed."""
         members = self._sets.get(fdset_id, [])
         leaving = [member for member in members if fd in (None, member.descriptor)]
         if not leaving:

@@ -1,4 +1,4 @@
-"""The commands of the machine as a whole: its state, its name, its end."""
+"""The commands of the machine as a whole: its state, its name, quit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class GeneralCommands:
 
     @command("stop")
     async def stop(self) -> dict[str, Any]:
-        """Stop; while a migration comes in, have the machine stand when it is there, as QEMU does."""
+        """Stop the machine. During an incoming migration: leave it paused at the end, as in QEMU."""
         match self._machine.state:
             case RunState.INMIGRATE:
                 self._machine.autostart = False
@@ -52,7 +52,7 @@ class GeneralCommands:
 
     @command("cont")
     async def cont(self, x_qmon_force: bool | None = None) -> dict[str, Any]:
-        """Run; with ``x-qmon-force`` also where the disks have been handed over."""
+        """Run the machine; with ``x-qmon-force`` even if its disks have moved to another host."""
         match self._machine.state:
             case RunState.INMIGRATE:
                 self._machine.autostart = True
@@ -62,8 +62,8 @@ class GeneralCommands:
                 await self._machine.registry.execute("x-qmon-migrate-resolve", {"action": "keep"})
             case RunState.POSTMIGRATE:
                 raise CommandError(
-                    "The disks have been handed over by a migration: the destination runs with them now,"
-                    " and two machines on one disk would destroy it"
+                    "A migration has moved the disks: the destination uses them now, and two machines on one"
+                    " disk would destroy it. If the destination does not run: cont -f"
                 )
             case RunState.PRELAUNCH | RunState.PAUSED:
                 await self._machine.run()

@@ -1,4 +1,4 @@
-"""What is done to the media in devices: another size, another medium, limits (QAPI: block-core.json)."""
+"""Changes the media in devices: their size, the medium itself, the limits (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from qmon.notation.file_names import is_same_file
 from qmon.qmp.registry import command
 
 RESIZE = "resize"
-"""The reason for which a gate is closed while the size changes."""
+"""The reason for closing a gate while the size changes."""
 
 DRAIN_SECONDS = 10.0
 SECTOR = 512
 
 MAX_SIZE = (1 << 63) - (1 << 30)
-"""Bytes of the largest disk (QEMU, block-common.h, BDRV_MAX_LENGTH)."""
+"""Bytes of the largest disk (QEMU, block-common.h: BDRV_MAX_LENGTH)."""
 
 _ELSEWHERE = frozenset({RunState.INMIGRATE, RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
-"""Where the images are, or may be, another machine's."""
+"""The states in which another machine has, or may have, the images."""
 
 
 class MediaCommands:
-    """Every device is removable, and no guest locks its tray."""
+    """Commands about media. Every device is removable, and no guest locks its tray."""
 
     def __init__(self, machine: Machine, exports: ExportCommands) -> None:
         self._machine = machine
         self._exports = exports
 
     def _device(self, device: str | None, id: str | None) -> Device:
-        """``id`` would name a guest's device, of which there is none."""
+        """Find a device by ``device``. ``id`` is for a guest's device, and there are none."""
         if (device is None) == (id is None):
             raise CommandError("Need exactly one of 'device' and 'id'")
         name = id if device is None else device
@@ -55,7 +55,7 @@ class MediaCommands:
     async def resize(
         self, size: int, device: str | None = None, node_name: str | None = None
     ) -> dict[str, Any]:
-        """Requests wait meanwhile. Not while a drive is exported: its clients rely on the size."""
+        """Change a drive's size; requests wait. Fails while it is exported: NBD clients rely on the size."""
         machine = self._machine
         drive = machine.find_drive(device, node_name)
         if size < 0:
@@ -89,7 +89,7 @@ class MediaCommands:
     async def eject(
         self, device: str | None = None, id: str | None = None, force: bool | None = None
     ) -> dict[str, Any]:
-        """Take the medium out, and its exports away; nothing when there is none."""
+        """Remove the medium and its exports, if there is a medium."""
         found = self._device(device, id)
         drive = self._machine.drives.get(found.id)
         if drive is not None:
@@ -105,7 +105,7 @@ class MediaCommands:
     async def open_tray(
         self, device: str | None = None, id: str | None = None, force: bool | None = None
     ) -> dict[str, Any]:
-        """Devices that no guest uses have no tray."""
+        """Check the device; there is no tray, because no guest uses it."""
         self._device(device, id)
         return {}
 
@@ -124,7 +124,7 @@ class MediaCommands:
         force: bool | None = None,
         read_only_mode: Literal["retain", "read-only", "read-write"] | None = None,
     ) -> dict[str, Any]:
-        """Put another medium in. The old one stays when the new one can't be had."""
+        """Replace the medium. If the new one can't be opened, the old one stays."""
         machine = self._machine
         place = self._device(device, id)
         read_only = {"read-only": True, "read-write": False}.get(read_only_mode or "", place.read_only)

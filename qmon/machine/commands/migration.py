@@ -1,4 +1,4 @@
-"""The migration commands (QAPI: migration.json), and what a migration does to the machine."""
+"""The migration commands (QAPI: migration.json), and how the machine's state follows a migration."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from qmon.qmp.registry import command
 log = logging.getLogger("qmon.machine")
 
 LOOP_TIMEOUT = 10
-"""Seconds in which the loop must have answered a data thread."""
+"""Seconds that a data thread waits for an answer from the loop."""
 
 
 _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
-"""The run states of a machine whose disks may be the destination's."""
+"""The run states in which the destination may have the disks."""
 
 
 class MigrationCommands:
-    """At most one migration out of this machine, and one into it."""
+    """The commands of the one outgoing and the one incoming migration that the machine can have."""
 
     def __init__(
         self,
@@ -55,21 +55,21 @@ class MigrationCommands:
         may_come_in: bool,
         patience: Patience,
     ) -> None:
-        """``may_come_in`` is whether -incoming was given."""
+        """``may_come_in`` says whether -incoming was given."""
         self._machine = machine
         self._journal = journal
         self._exports = exports
         self._may_come_in = may_come_in
         self._patience = patience
         self._resume = False
-        # The phases as the loop has heard of them: with the run state, and not before.
+        # The phases that the loop has been told; they change together with the run state.
         self._source_phase = Phase.NONE
         self._incoming_phase = Phase.NONE
         self.settings = MigrationSettings(lambda: self.is_migrating, lambda: self._is_awaiting)
         self._told = ("", False)
         self._source: Source | None = None
         self._left: list[dict[str, Any]] = []
-        """What stays behind at the source."""
+        """What the migration does not copy (``stays_behind``)."""
         self._incoming: Incoming | None = None
         self._listening: Address | None = None
         self._socket_address: dict[str, Any] = {}
@@ -84,16 +84,16 @@ class MigrationCommands:
         return "migration" if any(phase.is_under_way for phase in phases) else None
 
     def _forget_record(self) -> None:
-        """A restart must not take a machine that ran for one in doubt."""
+        """Remove the source's record before the machine runs, so that a restart does not see a doubt."""
         if self._source is not None:
             self._source.forget()
 
     @property
     def is_migrating(self) -> bool:
-        """Whether a migration out of this machine is under way."""
+        """Whether an outgoing migration is in progress."""
         return self._source_phase.is_under_way
 
-    # Out.
+    # The outgoing migration.
 
     @command("migrate")
     async def migrate(
@@ -104,7 +104,7 @@ class MigrationCommands:
         detach: bool | None = None,
         resume: bool | None = None,
     ) -> dict[str, Any]:
-        """Begin; ``detach`` is for the human side and means nothing here, as in QEMU."""
+        """Start a migration. ``detach`` is for HMP and has no effect here, as in QEMU."""
         if resume:
             raise CommandError("Cannot resume if there is no paused migration")
         if self.is_migrating:
@@ -115,7 +115,7 @@ class MigrationCommands:
             case RunState.POSTMIGRATE:
                 raise CommandError("Can't migrate the vm that was paused due to previous migration")
         if not self._machine.drives:
-            raise CommandError("This machine has no drives: there is nothing to migrate")
+            raise CommandError("The machine has no drives to migrate: add one with drive_add")
         self._machine.check_may_migrate()
         transport = parse_uri(uri)
         mode = self.settings.begin(bool(blk), bool(inc))
@@ -155,7 +155,7 @@ class MigrationCommands:
     # After a restart.
 
     def stand_by(self, entry: Entry) -> None:
-        """Go on where a record says that a migration stands; the drives are there, and not active."""
+        """Continue a migration from its record after a restart. The drives are added but inactive."""
         machine = self._machine
         self._state_before = RunState.RUNNING if entry.resume and machine.autostart else RunState.PAUSED
         if entry.role is Role.DESTINATION:
@@ -164,13 +164,13 @@ class MigrationCommands:
             self._incoming_phase = self._incoming.phase
             if entry.stand is Stand.PREPARED:
                 log.warning(
-                    "the disks have arrived by migration %s, and wait until its source lets go of them;"
-                    " migrate_resolve keep runs here without it",
+                    "migration %s has copied the disks and waits for its source to release them; if the"
+                    " source does not run, migrate_resolve keep runs the machine here",
                     entry.id,
                 )
             return
         for drive in machine.drives.values():
-            drive.gate.close(GATE_REASON, 0)  # nobody is inside yet
+            drive.gate.close(GATE_REASON, 0)  # no request is inside yet
             if self._state_before is RunState.RUNNING:
                 drive.gate.open(STOPPED)
         mode = Mode.SHARED if entry.shared else Mode.FULL
@@ -182,36 +182,36 @@ class MigrationCommands:
             self._source.start()
             return
         for drive in machine.drives.values():
-            drive.gate.shut()  # a guest that asks here is to look for its disk over there
+            drive.gate.shut()  # a guest's request fails, so that it looks for its disk at the destination
         machine.state = RunState.POSTMIGRATE
         log.warning(
-            "the disks were handed over to %s by migration %s: this machine stands still;"
-            " migrate_resolve keep runs it here all the same",
+            "the disks were moved to %s by migration %s: this machine stays paused; if the destination does"
+            " not run, migrate_resolve keep runs it here",
             entry.peer,
             entry.id,
         )
 
     @command("x-qmon-migrate-resolve")
     async def resolve(self, action: Literal["keep", "release"]) -> dict[str, Any]:
-        """Decide whose the disks are, where the two sides can't settle it."""
+        """Decide which side has the disks, if the two sides can't agree."""
         event = Event.KEEP if action == "keep" else Event.RELEASE
         side = self._source or self._incoming
         if side is None:
-            raise CommandError("There is nothing to resolve: no migration is known")
+            raise CommandError("There is nothing to resolve: there was no migration")
         await self._machine.blocking(side.resolve, event)
         return {}
 
     def _ran_before(self) -> bool:
-        """On the source's thread, at the switchover: whether the machine ran when the loop heard of it."""
+        """Return whether the machine ran before the switchover. The source's thread calls it."""
         answer: Future[bool] = Future()
         self._machine.post(lambda: answer.set_result(self._state_before is RunState.RUNNING))
         return answer.result(LOOP_TIMEOUT)
 
     def _on_source(self, phase: Phase) -> None:
-        """The machine follows its migration."""
+        """Change the machine's state after a phase of the outgoing migration."""
         machine = self._machine
         if phase is Phase.CANCELLING and self._source_phase is Phase.CANCELLED:
-            return  # two threads told of these, and the later phase came first
+            return  # two threads reported these phases, and the later one arrived first
         before, self._source_phase = self._source_phase, phase
         if not phase.is_under_way:
             self.settings.end()
@@ -230,7 +230,7 @@ class MigrationCommands:
             case Phase.FAILED | Phase.CANCELLED if machine.state in _STANDING:
                 machine.set_state(self._state_before)
                 if not all(drive.is_active for drive in machine.drives.values()):
-                    # Without its images it does not run, whatever it did: cont tries to open them again.
+                    # Without its images the machine can't run: stop it; cont tries to open them again.
                     self._stopping = asyncio.ensure_future(machine.stop())
         self._tell(phase)
 
@@ -242,7 +242,7 @@ class MigrationCommands:
 
     @command("migrate-continue")
     async def go_on(self, state: Status) -> dict[str, Any]:
-        """End the pause at the switchover; ``state`` is the one that the migration must be in."""
+        """End the pause before the switchover. Fails unless the migration is in the state ``state``."""
         if state != self._source_phase.status:
             raise CommandError(f"Migration not in expected state: {self._source_phase.status}")
         if self._source is not None and self._source_phase is Phase.PRE_SWITCHOVER:
@@ -251,16 +251,16 @@ class MigrationCommands:
 
     @command("migrate-start-postcopy")
     async def start_postcopy(self) -> dict[str, Any]:
-        """Fails, but where QEMU does nothing: there is no guest RAM whose copying could be put off."""
+        """Fail, or do nothing if QEMU does nothing. Postcopy is for guest RAM, and there is none."""
         if not self.settings.capabilities["postcopy-ram"]:
             raise CommandError("Enable postcopy with migrate_set_capability before the start of migration")
         if self._source_phase is Phase.NONE:
             raise CommandError("Postcopy must be started after migration has been started")
         if self.is_migrating:
-            raise CommandError("Postcopy is for guest RAM, of which this machine has none")
+            raise CommandError("Postcopy is for guest RAM, and this machine has none")
         return {}
 
-    # In.
+    # The incoming migration.
 
     @property
     def _is_awaiting(self) -> bool:
@@ -285,8 +285,8 @@ class MigrationCommands:
         log.info("waiting for a migration on %s", address)
         if isinstance(address, InetAddress) and not is_loopback(listener):
             log.warning(
-                "the migration comes in on %s, which is open to the network, without TLS: whoever reaches it"
-                " can read and replace the disks on their way",
+                "%s accepts migrations from the network without TLS: others on the network can read and"
+                " replace the disks in transit",
                 address,
             )
 
@@ -303,7 +303,7 @@ class MigrationCommands:
         )
 
     def _start_machine(self, running: bool) -> None:
-        """On a data thread, when the source has let go."""
+        """Open the gates when the source has released the disks. Runs on a data thread."""
         self._resume = running and self._machine.autostart
         if self._resume:
             self._machine.open_gates()
@@ -330,10 +330,10 @@ class MigrationCommands:
         await self.start_incoming(uri)
         return {}
 
-    # What both share.
+    # Both directions.
 
     def _tell(self, phase: Phase) -> None:
-        """Emit the event, unless only what QMP shows as one status has changed; doubt is news."""
+        """Emit MIGRATION if the status in QMP has changed, or if the result is in doubt now."""
         status = phase.status
         if (status, phase is Phase.DOUBT) != self._told:
             self._told = (status, phase is Phase.DOUBT)
@@ -343,7 +343,7 @@ class MigrationCommands:
 
     @command("query-migrate")
     async def query(self) -> dict[str, Any]:
-        """A MigrationInfo of the migration out, or else of the one in, and where one in is awaited."""
+        """Return a MigrationInfo of the outgoing or else the incoming migration, and where one is awaited."""
         info: dict[str, Any] = {}
         if self._source is not None:
             source = self._source
@@ -364,9 +364,9 @@ class MigrationCommands:
         return info
 
     async def close(self) -> None:
-        """End what is under way: before GO it is cancelled, after it is left to the other side."""
+        """End the migrations: before GO they are cancelled, after GO the other side completes them."""
         if self._source is not None:
-            with contextlib.suppress(CommandError):  # after GO there is nothing to cancel
+            with contextlib.suppress(CommandError):  # after GO it can't be cancelled
                 self._source.cancel()
             if self._source.phase is not Phase.CANCELLING:
                 self._source.leave()
@@ -376,7 +376,7 @@ class MigrationCommands:
             self._remove_socket()
 
     def _remove_socket(self) -> None:
-        """Nobody listens any more: the path of a Unix socket goes."""
+        """Remove the path of a Unix socket that is not listened on any more."""
         if isinstance(self._listening, UnixAddress):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._listening.path)

@@ -1,4 +1,4 @@
-"""The commands for migration parameters and capabilities, and what these mean for a migration to come."""
+"""The commands of migration parameters and capabilities, and their checks before a migration starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qmon.qmp.schema import Signature, StrOrNull, Uint8, Uint32, Uint64
 
 UNDER_WAY = "There's a migration process in progress"
 
-_NO_TLS = "TLS is not supported yet, and nothing goes in clear text while tls-creds is set: set it to ''"
+_NO_TLS = "TLS is not supported yet, so migrations are refused while tls-creds is set: set tls-creds to ''"
 
 
 class BitmapTransform(TypedDict):
@@ -58,7 +58,7 @@ class MigrationSettings:
     """The parameters and capabilities of one machine."""
 
     def __init__(self, is_migrating: Callable[[], bool], is_awaiting: Callable[[], bool]) -> None:
-        """``is_migrating``: whether a migration goes out; ``is_awaiting``: whether one is listened for."""
+        """``is_migrating``: an outgoing migration is in progress. ``is_awaiting``: one is awaited."""
         self.parameters = Parameters()
         self.capabilities = Capabilities()
         self._is_migrating = is_migrating
@@ -66,7 +66,7 @@ class MigrationSettings:
         self._borrowed = False
 
     def register(self, registry: Registry) -> None:
-        """Serve the commands."""
+        """Register the commands."""
         registry.add_from(self)
         fields = {row.name: _annotation(row) for row in PARAMETERS}
         registry.add_described("migrate-set-parameters", self._set_parameters, Signature.of(fields))
@@ -102,7 +102,7 @@ class MigrationSettings:
 
     @command("x-qmon-query-migrate-settings")
     async def query_settings(self) -> dict[str, Any]:
-        """What each parameter and capability means, and what a parameter may be where that is a few words."""
+        """Return what each parameter and capability means, and the words that a parameter accepts."""
         return {
             "parameters": [
                 {"name": row.name, "unit": row.unit, "meaning": row.meaning, "values": list(_words(row))}
@@ -112,10 +112,10 @@ class MigrationSettings:
         }
 
     def begin(self, blk: bool, inc: bool) -> Mode:
-        """Say how a migration out goes, with the flags of its command; ``end`` is to be called behind it.
+        """Return the mode of an outgoing migration with these flags of its command. Call ``end`` after it.
 
-        While it lasts, the flags are seen as the capability ``block`` and the parameter
-        ``block-incremental``. Raises CommandError for what can't be done with the settings.
+        During the migration the flags show as the capability ``block`` and the parameter
+        ``block-incremental``. Raises CommandError if the settings don't allow the migration.
         """
         if blk or inc:
             if self.capabilities["x-colo"]:
@@ -134,14 +134,14 @@ class MigrationSettings:
         return Mode.INCREMENTAL if self.parameters["block-incremental"] else Mode.FULL
 
     def end(self) -> None:
-        """The migration has ended: what its flags have set is taken back."""
+        """Undo the changes that the flags have made, after the migration."""
         if self._borrowed:
             self._borrowed = False
             self.capabilities.set({"block": False})
             self.parameters.set({"block-incremental": False})
 
     def check_incoming(self) -> None:
-        """Raises CommandError where no migration can come in with the settings."""
+        """Raises CommandError if the settings don't allow an incoming migration."""
         self._refuse(self.capabilities.refusal(incoming=True))
 
     def _refuse(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Objects are made and deleted (QAPI: qom.json)."""
+"""Creates and deletes objects (QAPI: qom.json)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ObjectCommands:
 
     @command("object-add")
     async def object_add(self, /, **options: Any) -> dict[str, Any]:
-        """Make an object. Its files are read away from the loop; until then it can't be used."""
+        """Create an object. It can be used when its files have been read, which happens off the loop."""
         objects = self._machine.objects
         arguments = read_object(options, Form.JSON)
         type_name, id = arguments.pop("qom-type"), arguments.pop("id")
@@ -51,5 +51,5 @@ class ObjectCommands:
 
     @command("x-qmon-query-objects")
     async def query_objects(self) -> list[dict[str, Any]]:
-        """The objects that there are, each with its type."""
+        """Return all objects with their types."""
         return [{"id": id, "qom-type": made.type} for id, made in self._machine.objects.items()]

@@ -1,4 +1,4 @@
-"""Drives go on in an overlay, and overlays are written to what backs them (QAPI: block-core.json)."""
+"""Snapshots by a new overlay, and commits of an overlay to its backing image (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMIT = "commit"
 
 
 class OverlayCommands:
-    """``x-qmon-commit`` is what QEMU's monitor has and QMP has no command for."""
+    """Commands about overlays. ``x-qmon-commit`` is HMP's commit, which QMP does not have."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -35,7 +35,10 @@ class OverlayCommands:
         format: str | None = None,
         mode: Literal["existing", "absolute-paths"] | None = None,
     ) -> dict[str, Any]:
-        """Only an empty overlay on this very image is taken, and no file is overwritten: QEMU does both."""
+        """Continue in an overlay on the drive's image.
+
+        Unlike QEMU, an existing overlay must be empty and on this image, and no file is overwritten.
+        """
         machine = self._machine
         drive = machine.find_drive(device, node_name)
         file = without_protocol(snapshot_file)
@@ -83,7 +86,7 @@ class OverlayCommands:
 
     @command("x-qmon-commit")
     async def commit(self, device: str) -> dict[str, Any]:
-        """Write what an overlay holds to its backing image; ``all``: of each drive that has one."""
+        """Write an overlay's data to its backing image; ``all`` means every drive with an overlay."""
         machine = self._machine
         if device == "all":
             drives = [drive for drive in machine.drives.values() if len(drive.layers) > 1]

@@ -1,4 +1,4 @@
-"""Reset, power-off and watchdog: what there is of them without a guest."""
+"""Reset, power-off and watchdog, as far as they mean something without a guest."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RunningCommands:
 
     @command("system_reset")
     async def system_reset(self) -> dict[str, Any]:
-        """Say RESET; a machine that was stopped is one then that has not begun to run.
+        """Emit RESET. A stopped machine goes to the state prelaunch, as in QEMU.
 
-        With QEMU that goes for a machine whose disks were handed over too. Here it does not: it must not run.
+        QEMU does so even after a migration. This machine does not: without its disks it must not run.
         """
         if self._machine.state is RunState.PAUSED:
             self._machine.set_state(RunState.PRELAUNCH)
@@ -28,7 +28,7 @@ class RunningCommands:
 
     @command("system_powerdown")
     async def system_powerdown(self) -> dict[str, Any]:
-        """Say POWERDOWN: there is no guest that would switch itself off upon it."""
+        """Emit POWERDOWN. There is no guest that could power off."""
         self._machine.registry.events.emit("POWERDOWN")
         return {}
 
@@ -36,5 +36,5 @@ class RunningCommands:
     async def watchdog_set_action(
         self, action: Literal["reset", "shutdown", "poweroff", "pause", "debug", "none", "inject-nmi"]
     ) -> dict[str, Any]:
-        """Take any of the actions: there is no watchdog that could come to one."""
+        """Accept every action. There is no watchdog that could use it."""
         return {}

@@ -1,4 +1,4 @@
-"""The commands of snapshots inside images, of one disk and of the whole machine (QAPI: block-core.json)."""
+"""The commands of internal snapshots, of one drive and of the whole machine (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NO_VMSTATE = "no block device can store vmstate for snapshot"
 _WITH_SNAPSHOTS = frozenset({"qcow2"})
 
 SNAPSHOT = "snapshot"
-"""What a drive is said to be in use by."""
+"""The user of a drive in messages about a busy drive."""
 
 log = logging.getLogger("qmon.snapshots")
 
 
 class SnapshotCommands:
-    """``x-qmon-`` are what QEMU's monitor has and QMP has no command for, or one that is a job.
+    """``x-qmon-`` commands are HMP's savevm, loadvm and delvm, which QMP has only as jobs or not at all.
 
-    A machine of disks has no other state to be saved: its snapshots are those of its disks.
+    This machine has no other state than its disks, so its snapshots are its disks' snapshots.
     """
 
     def __init__(self, machine: Machine, exports: ExportCommands) -> None:
@@ -55,7 +55,7 @@ class SnapshotCommands:
             try:
                 await self._take(drive, name, time.time_ns())
             except OSError as error:
-                log.error("drive '%s': snapshot '%s' can't be made: %s", drive.id, name, reason(error))
+                log.error("drive '%s': snapshot '%s' can't be created: %s", drive.id, name, reason(error))
                 why = os.strerror(error.errno or errno.EIO)
                 raise CommandError(
                     f"Failed to create snapshot '{name}' on device '{device}': {why}"
@@ -66,7 +66,7 @@ class SnapshotCommands:
     async def snapshot_delete(
         self, device: str, id: str | None = None, name: str | None = None
     ) -> dict[str, Any]:
-        """Returns the SnapshotInfo of what is gone."""
+        """Delete a snapshot. Returns its SnapshotInfo."""
         drive = self._machine.drive(device)
         if id is None and name is None:
             raise CommandError("Name or id must be provided")
@@ -93,7 +93,7 @@ class SnapshotCommands:
         return snapshot_info(found)
 
     async def _take(self, drive: Drive, name: str, now_ns: int) -> None:
-        """Keep what the drive holds, in the place of another snapshot of this name. Raises OSError."""
+        """Take a snapshot; it replaces one of the same name. ``now_ns`` is its time. Raises OSError."""
         await self._machine.blocking(_take, drive, name, now_ns)
 
     async def _delete(self, drive: Drive, snapshots: list[Snapshot]) -> None:
@@ -101,7 +101,7 @@ class SnapshotCommands:
 
     @command("x-qmon-savevm")
     async def savevm(self, name: str | None = None) -> dict[str, Any]:
-        """All disks in the same moment. One that can't ends it, and no disk has the snapshot then."""
+        """Take a snapshot of all drives at the same moment. If one fails, those already taken are deleted."""
         drives = self._check_snapshots(needs_vmstate=True)
         now_ns = time.time_ns()
         if name is not None:
@@ -116,7 +116,7 @@ class SnapshotCommands:
                 except OSError as error:
                     for each in done:
                         await self._forget(each, name)
-                    log.error("drive '%s': snapshot '%s' can't be made: %s", drive.id, name, reason(error))
+                    log.error("drive '%s': snapshot '%s' can't be created: %s", drive.id, name, reason(error))
                     raise CommandError(f"Could not create snapshot '{name}' on '{drive.id}'") from error
                 done.append(drive)
         return {}
@@ -125,11 +125,11 @@ class SnapshotCommands:
         try:
             await self._delete(drive, _named(drive, name))
         except OSError as error:
-            log.error("drive '%s': snapshot '%s' is left over: %s", drive.id, name, reason(error))
+            log.error("drive '%s': snapshot '%s' can't be deleted: %s", drive.id, name, reason(error))
 
     @command("x-qmon-loadvm")
     async def loadvm(self, name: str) -> dict[str, Any]:
-        """All disks; where one can't after others have, the machine is stopped."""
+        """Load a snapshot of all drives. If one fails after others were loaded, the machine is stopped."""
         machine = self._machine
         drives = self._check_snapshots(needs_vmstate=True)
         async with holding(machine, drives, SNAPSHOT):
@@ -152,8 +152,8 @@ class SnapshotCommands:
             size = _named(drive, name)[0].disk_size
             if size not in (None, drive.size) and self._exports.exports_of(drive.id):
                 raise CommandError(
-                    f"Could not load snapshot '{name}' on '{drive.id}': its disk had {size} bytes then, and"
-                    " clients rely on the size that it has: remove its exports first"
+                    f"Could not load snapshot '{name}' on '{drive.id}': it has another size ({size} bytes),"
+                    " and NBD clients rely on the current one: remove the drive's exports first"
                 )
 
     async def _stop(self) -> None:
@@ -164,7 +164,7 @@ class SnapshotCommands:
 
     @command("x-qmon-delvm")
     async def delvm(self, name: str) -> dict[str, Any]:
-        """Where no image has the snapshot, it is gone already."""
+        """Delete a snapshot of all drives. Succeeds even if no drive has it."""
         drives = self._check_snapshots(needs_vmstate=False)
         async with holding(self._machine, drives, SNAPSHOT):
             for drive in drives:
@@ -179,7 +179,7 @@ class SnapshotCommands:
         return {}
 
     def _check_snapshots(self, *, needs_vmstate: bool) -> list[Drive]:
-        """The drives that hold the machine's snapshots. Raises CommandError in QEMU's words."""
+        """Return the drives that have the machine's snapshots. Raises CommandError with QEMU's message."""
         writable = [drive for drive in self._machine.drives.values() if not drive.read_only]
         for drive in writable:
             if drive.format not in _WITH_SNAPSHOTS:
@@ -190,7 +190,7 @@ class SnapshotCommands:
 
     @command("x-qmon-query-snapshots")
     async def query_snapshots(self) -> list[dict[str, Any]]:
-        """The snapshots of each drive that can hold one, by drive. Raises CommandError where none can."""
+        """Return the snapshots of each drive that can have any. Raises CommandError if no drive can."""
         drives = self._machine.drives.values()
         able = [drive for drive in drives if drive.format in _WITH_SNAPSHOTS and not drive.read_only]
         if not able:

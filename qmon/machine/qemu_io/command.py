@@ -1,4 +1,4 @@
-"""Requests to a drive from a monitor, as QEMU's ``qemu-io`` makes them."""
+"""The command qemu-io: requests to a drive from a monitor, as in QEMU."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from qmon.machine.runstate import RunState
 from qmon.qmp.registry import command
 
 PATIENCE_SECONDS = 5.0
-"""How long a request waits for a disk that is being resized or handed over."""
+"""How long a request waits at a closed gate, such as during a resize or a switchover."""
 
 ENDLESS = 1 << 62
-"""The size of a disk that is not there: so that what fails is not its end."""
+"""The size of a missing disk: large, so that the error is not that a request is past the end."""
 
 
 class QemuIoCommands:
-    """A request enters the drive's gate like a guest's, but also while the machine is stopped.
+    """A request enters the drive's gate like a guest's, but even while the machine is stopped.
 
-    What a migration is to bring, or brings, is only read: a write would be lost, or hurt what has arrived.
+    Before and during an incoming migration only reads are allowed: a write would be lost, or damage the copy.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -36,10 +36,10 @@ class QemuIoCommands:
 
     @command("x-qmon-qemu-io")
     async def qemu_io(self, device: str, command: str, qdev: bool | None = None) -> dict[str, Any]:
-        """Run one line of qemu-io's.
+        """Run one qemu-io command.
 
-        Returns ``output``, what qemu-io prints, ``complaint``, what it prints on its standard error, and
-        ``failed``. Raises CommandError for a drive that is not there or takes no requests.
+        Returns ``output`` (qemu-io's standard output), ``complaint`` (its standard error) and ``failed``.
+        Raises CommandError if the drive does not exist or accepts no requests.
         """
         machine = self._machine
         if qdev:
@@ -61,19 +61,19 @@ class QemuIoCommands:
 
 
 class _ReadOnly(Filter):
-    """Commands that write are refused by the interpreter, in QEMU's words."""
+    """Makes a node read-only, so that ``run`` refuses commands that write, with QEMU's message."""
 
     read_only = True
 
 
 def _run_inside(line: str, disk: GuestDisk, drive: Drive, *, read_only: bool) -> Outcome:
-    """Raises CommandError when the gate is not opened in time."""
+    """Run a command inside the drive's gate. Raises CommandError if the gate does not open in time."""
     try:
         disk.gate.enter_despite(STOPPED, PATIENCE_SECONDS)
     except GateShutError as error:
-        raise CommandError(f"drive '{drive.id}': the disk has moved, or is being closed") from error
+        raise CommandError(f"drive '{drive.id}': the disk has moved to another host, or is closed") from error
     except TimeoutError as error:
-        raise CommandError(f"drive '{drive.id}': its requests are held for now") from error
+        raise CommandError(f"drive '{drive.id}': another command holds its requests: try again") from error
     counters = disk.accounts.open()
     try:
         node = _ReadOnly(disk.node) if read_only else disk.node

@@ -1,7 +1,6 @@
-"""The language of qemu-io: one command on one disk (QEMU: qemu-io-cmds.c).
+"""The language of qemu-io: runs one command on one disk (QEMU: qemu-io-cmds.c).
 
-What QEMU's program prints on standard output is the output here, what it prints on standard error is the
-complaint: a caller shows them where it likes.
+QEMU's standard output and standard error are returned as lines and complaints; the caller prints them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["COMMANDS", "Medium", "Outcome", "run"]
 
 @dataclass(frozen=True, slots=True)
 class _Command:
-    """``letters`` are getopt's; a command with fewer or more words than it takes is not begun."""
+    """A row of the command table. ``letters`` is getopt's string; ``least`` and ``most`` count arguments."""
 
     name: str
     alias: str
@@ -36,11 +35,11 @@ class _Command:
     run: Callable[[Given, Medium, Outcome], None]
     writes: bool = False
     counted: bool = False
-    """QEMU counts no other requests of qemu-io in a drive's figures."""
+    """Whether QEMU counts its requests in the drive's statistics."""
 
 
 def run(line: str, medium: Medium) -> Outcome:
-    """Run one line; blocks. What goes wrong is told in the outcome."""
+    """Run one line. Blocks. Errors are in the outcome."""
     outcome = Outcome()
     words = line.split()
     if not words:
@@ -69,7 +68,7 @@ def _run(command: _Command, words: list[str], medium: Medium, outcome: Outcome) 
     given = Given(command.name, _one_line(command), {}, [])
     for letter, value in scan(words, command.letters) if command.letters else (("", word) for word in words):
         if letter == "?":
-            outcome.complaints.append(f"{command.name}: option not known, or without its value -- '{value}'")
+            outcome.complaints.append(f"{command.name}: unknown option, or option without value -- '{value}'")
             raise Refused(given.usage)
         if letter == "":
             given.words.append(value)
@@ -80,7 +79,7 @@ def _run(command: _Command, words: list[str], medium: Medium, outcome: Outcome) 
 
 
 def _check_option(command: _Command, letter: str, value: str) -> None:
-    """Raises Refused for a value that can't be read. ``-s`` of a write is a file's name."""
+    """Check an option's value; ``-s`` of a write is a file name. Raises Refused."""
     if letter == "P":
         read_pattern(value)
     elif letter in "ls" and not command.writes:
@@ -119,7 +118,7 @@ def _help(given: Given, medium: Medium, outcome: Outcome) -> None:
 
 
 def _undebugged(problem: str) -> Callable[[Given, Medium, Outcome], None]:
-    """A command about breakpoints: no disk here stops at one."""
+    """Return the function of a breakpoint command: it always fails, because breakpoints are not supported."""
 
     def fail(given: Given, medium: Medium, outcome: Outcome) -> None:
         raise Refused(f"{problem.format(given.words[-1])}: Operation not supported")
@@ -152,10 +151,8 @@ COMMANDS = (
     _Command(
         "aio_write", "", 2, None, "CfiP:quz", _AIO_WRITE_SYNTAX, "write", io.write_vector, True, counted=True
     ),
-    _Command("alloc", "a", 1, 2, "", "offset [count]", "tell how much is allocated", io.alloc),
-    _Command(
-        "break", "", 2, 2, "", "event tag", "stop a request at a breakpoint; no disk here does", _NO_BREAK
-    ),
+    _Command("alloc", "a", 1, 2, "", "offset [count]", "show how much of a range is allocated", io.alloc),
+    _Command("break", "", 2, 2, "", "event tag", "set a breakpoint (not supported)", _NO_BREAK),
     _Command(
         "discard",
         "d",
@@ -163,19 +160,19 @@ COMMANDS = (
         None,
         "Cq",
         "[-Cq] off len",
-        "say that a range is unused",
+        "discard a range",
         io.discard,
         True,
     ),
-    _Command("flush", "f", 0, 0, "", None, "bring what was written to stable storage", io.flush_disk),
-    _Command("help", "?", 0, 1, "", "[command]", "list the commands, or show one", _help),
-    _Command("info", "i", 0, 0, "", None, "tell the format", io.info),
-    _Command("length", "l", 0, 0, "", None, "tell the size", io.length),
-    _Command("map", "", 0, 0, "", "", "list what is allocated and what is not", io.map_),
-    _Command("read", "r", 2, None, "bCl:pP:qs:v", _READ_SYNTAX, "read, compare and show", io.read),
+    _Command("flush", "f", 0, 0, "", None, "flush writes to stable storage", io.flush_disk),
+    _Command("help", "?", 0, 1, "", "[command]", "list all commands or show one", _help),
+    _Command("info", "i", 0, 0, "", None, "show the image's format", io.info),
+    _Command("length", "l", 0, 0, "", None, "show the disk's size", io.length),
+    _Command("map", "", 0, 0, "", "", "list allocated and unallocated ranges", io.map_),
+    _Command("read", "r", 2, None, "bCl:pP:qs:v", _READ_SYNTAX, "read data; compare or show it", io.read),
     _Command("readv", "", 2, None, "CP:qv", "[-Cqv] [-P pattern] off len [len..]", "read", io.read_vector),
-    _Command("remove_break", "", 1, 1, "", "tag", "take a breakpoint away", _NO_REMOVE),
-    _Command("resume", "", 1, 1, "", "tag", "let a request go on", _NO_RESUME),
+    _Command("remove_break", "", 1, 1, "", "tag", "remove a breakpoint (not supported)", _NO_REMOVE),
+    _Command("resume", "", 1, 1, "", "tag", "resume a stopped request (not supported)", _NO_RESUME),
     _Command("write", "w", 2, None, "bcCfnpP:qs:uz", _WRITE_SYNTAX, "write a pattern", io.write, True),
     _Command("writev", "", 2, None, "CfqP:", _WRITEV_SYNTAX, "write a pattern", io.write_vector, True),
 )

@@ -1,4 +1,4 @@
-"""The requests that qemu-io's commands make, and what they print (QEMU: qemu-io-cmds.c)."""
+"""The functions of qemu-io's commands: their requests and their output (QEMU: qemu-io-cmds.c)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_REQUEST = 2147483136
 """QEMU's BDRV_REQUEST_MAX_BYTES."""
 
 MAX_SHOWN = 1 << 20
-"""``-v`` shows no more than so many bytes: each takes four characters."""
+"""The most bytes that ``-v`` shows: each takes four characters."""
 
 DEFAULT_PATTERN = 0xCD
 PIECE = 1 << 20
@@ -34,17 +34,17 @@ PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """The disk under a command: its node, what counts it, and what its image is."""
+    """The disk of a command: its node, the counters of its requests, and its image."""
 
     node: Node
     counters: Counters
     image: Mapping[str, Any]
-    """Its ImageInfo (qapi/block-core.json)."""
+    """The ImageInfo (qapi/block-core.json)."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a command says. ``failed`` where it did not do all that it was told."""
+    """The output of a command: standard output, standard error, and whether it has failed."""
 
     lines: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A command's words, read: its options by their letters, and the rest."""
+    """A parsed command line: options by letter, and the remaining words."""
 
     name: str
     usage: str
@@ -135,7 +135,7 @@ def read_vector(given: Given, medium: Medium, outcome: Outcome) -> None:
 
 
 def _vector(given: Given) -> tuple[int, int]:
-    """Offset, and the lengths added up. Raises Refused."""
+    """Return the offset, and the sum of the lengths. Raises Refused."""
     if len(given.words) < 2:
         raise Refused(given.usage)
     offset = read_number(given.words[0])
@@ -159,7 +159,7 @@ def _read_data(
     part: tuple[int, int],
     what: str,
 ) -> None:
-    """Read, look at ``part`` of it where a pattern is given, show it where that is wanted."""
+    """Read; compare ``part`` with the pattern if one is given; show the data with ``-v``."""
     if given.has("v") and count > MAX_SHOWN:
         raise Refused(f"{given.name}: -v shows at most {MAX_SHOWN} bytes, given {count}")
     _check_range(medium, offset, count, what)
@@ -230,7 +230,7 @@ def _check_write(given: Given) -> None:
 
 
 def _source(path: str, outcome: Outcome) -> bytes | None:
-    """The content of a file, to be written over and over; None, with a complaint, where there is none."""
+    """Return the contents of a file, which a write repeats. On an error, add a complaint and return None."""
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -261,7 +261,7 @@ def write_vector(given: Given, medium: Medium, outcome: Outcome) -> None:
 def _write_data(
     given: Given, medium: Medium, outcome: Outcome, offset: int, count: int, data: bytes, what: str
 ) -> None:
-    """Write zeros, or ``data`` over and over. Raises Refused."""
+    """Write zeros, or ``data`` repeatedly. Raises Refused."""
     _check_range(medium, offset, count, what)
     started, started_ns = time.monotonic(), time.monotonic_ns()
     try:
@@ -335,7 +335,7 @@ def info(given: Given, medium: Medium, outcome: Outcome) -> None:
 
 
 def _allocation(medium: Medium, offset: int, count: int) -> Iterator[tuple[int, bool]]:
-    """The lengths of runs that are allocated here or not, in order, neighbours joined. Raises OSError."""
+    """Yield runs in order: their length, and whether they are allocated in this image. Raises OSError."""
     length, allocated = 0, True
     for extent in medium.node.extents(offset, count):
         here = extent.kind is not Kind.BACKING
@@ -372,5 +372,5 @@ def map_(given: Given, medium: Medium, outcome: Outcome) -> None:
 
 
 def wait_for_all(given: Given, medium: Medium, outcome: Outcome) -> None:
-    """Every request has ended when its command has: QEMU counts a flush, so that one is made."""
+    """Flush: no request outlives its command, but QEMU's aio_flush also counts as a flush."""
     flush_disk(given, medium, outcome)

@@ -1,4 +1,4 @@
-"""Numbers, patterns, amounts and bytes as qemu-io reads and shows them (QEMU: qemu-io-cmds.c)."""
+"""Reads and formats numbers, patterns, sizes and bytes as qemu-io does (QEMU: qemu-io-cmds.c)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DUMP_WIDTH = 16
 _UNITS = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 
-class Refused(Exception):  # noqa: N818 - it ends a command, and is no error of the program
-    """The command is wrong or has failed; its text goes to the output."""
+class Refused(Exception):  # noqa: N818 - it ends a command and is not an error of the program
+    """The command is invalid or has failed; the text goes to its output."""
 
 
 def scan(words: Sequence[str], letters: str) -> Iterator[tuple[str, str]]:
-    """Options and words in GNU getopt's order: each option with its value, the words behind them all.
+    """Yield (letter, value) in GNU getopt's order: first the options, then the other words.
 
-    A word comes with the letter ``""``; what is no option, or lacks its value, with ``?``.
+    A word that is not an option has the letter ``""``; an unknown option or one without its value has ``?``.
     """
     rest: list[str] = []
     left = iter(words)
@@ -45,7 +45,7 @@ def scan(words: Sequence[str], letters: str) -> Iterator[tuple[str, str]]:
 
 
 def read_number(text: str) -> int:
-    """A size as QEMU's ``qemu_strtosz`` reads it. Raises Refused."""
+    """Read a size as QEMU's ``qemu_strtosz`` does; return bytes. Raises Refused."""
     try:
         value = parse_size(text)
     except RangeError:
@@ -59,7 +59,7 @@ def read_number(text: str) -> int:
 
 
 def read_pattern(text: str) -> int:
-    """A byte in C's notation. Raises Refused."""
+    """Read a byte in C's notation. Raises Refused."""
     try:
         value, end = read_integer(text)
     except ValueError:
@@ -70,7 +70,7 @@ def read_pattern(text: str) -> int:
 
 
 def size_text(value: float) -> str:
-    """An amount as qemu-io shows it: ``64 KiB``, ``1.500 KiB``, ``512 bytes``."""
+    """Return a size as qemu-io shows it: ``64 KiB``, ``1.500 KiB``, ``512 bytes``."""
     for shift, unit in _UNITS:
         if value >= 1 << shift:
             return f"{value / (1 << shift):.3f}".removesuffix(".000") + f" {unit}"
@@ -78,7 +78,7 @@ def size_text(value: float) -> str:
 
 
 def dump(data: bytes, offset: int) -> Iterator[str]:
-    """Bytes in hexadecimal, sixteen a line, with the letters and digits among them behind."""
+    """Yield lines of sixteen bytes in hexadecimal, with the letters and digits among them at the end."""
     for start in range(0, len(data), DUMP_WIDTH):
         row = data[start : start + DUMP_WIDTH]
         digits = "".join(f"{byte:02x} " for byte in row)

@@ -97,11 +97,11 @@ def test_a_request_that_waits_does_not_keep_the_process_from_ending(lab: Lab) ->
         ({"drive": "d0", "operation": "read"}, "A fault needs 'error' or 'delay'"),
         (
             {"drive": "d0", "operation": "read", "error": "OOPS"},
-            "Parameter 'error' expects an errno's name, such as EIO or ENOSPC, not 'OOPS'",
+            "Parameter 'error' expects the name of an errno, such as EIO, not 'OOPS'",
         ),
         (
             {"drive": "d0", "operation": "read", "error": "EIO", "offset": -1},
-            "Parameter 'offset' expects a number that is not negative",
+            "Parameter 'offset' expects a non-negative number",
         ),
     ],
 )

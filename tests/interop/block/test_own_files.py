@@ -184,8 +184,8 @@ def test_a_state_folder_that_can_not_be_written_is_told_at_the_start(
     )
     assert (done.returncode, done.stdout) == (0, "VM status: running\n")
     assert done.stderr == (
-        f"qmon: migrations will fail, since no record of them can be written: {state}: {why};"
-        " -statedir names another folder\n"
+        f"qmon: migrations will fail, because their records can't be written: {state}: {why};"
+        " give another folder with -statedir\n"
     )
 
 

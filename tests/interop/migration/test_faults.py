@@ -96,7 +96,7 @@ def test_a_destination_that_was_told_to_release_refuses_when_it_is_asked(lab: La
 def test_a_source_that_has_handed_over_runs_again_only_by_force(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(SIZE)
     migrated(source, target, f"migrate -d blk {uri}")
-    assert source.command("cont").startswith("Error: The disks have been handed over by a migration")
+    assert source.command("cont").startswith("Error: A migration has moved the disks")
     target.close()
     source.quietly("cont -f")
     runs_on(source)

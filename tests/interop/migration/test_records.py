@@ -39,7 +39,7 @@ def test_a_source_of_shared_disks_stands_still_when_it_is_started_again(lab: Lab
     target.close()
     source = lab.start("source-again", *drive(image), *mine)
     assert source.status() == MOVED
-    source.wait_log("the disks were handed over to")
+    source.wait_log("the disks were moved to")
     source.quietly("migrate_resolve keep")
     assert source.status() == "running"
     source.close()

@@ -48,7 +48,7 @@ def test_a_prepared_destination_that_is_started_without_incoming_does_not_run(la
     target.kill()
     target = again(lab, "target", *drive(lab.folder / "target.img"))
     assert target.status() == "paused (inmigrate)"
-    target.wait_log("wait until its source lets go of them")
+    target.wait_log("waits for its source to release them")
     target.quietly("migrate_resolve keep")
     target.wait_status("running")
 
@@ -76,7 +76,7 @@ def test_a_source_that_has_handed_over_stands_still_when_it_is_started_again(lab
     source.kill()
     source = again(lab, "source", *drive(lab.folder / "source.img"))
     assert source.status() == "paused (postmigrate)"
-    source.wait_log("the disks were handed over to")
+    source.wait_log("the disks were moved to")
     source.quietly("migrate_resolve keep")
     assert source.status() == "running"
     source.export("d0")

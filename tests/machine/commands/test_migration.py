@@ -62,7 +62,7 @@ class TestRefusals:
         async def scene(lab: EmbeddedLab) -> None:
             machine = await lab.start()
             said = await machine.qmp_error("migrate", uri="tcp:127.0.0.1:1")
-            assert said == "This machine has no drives: there is nothing to migrate"
+            assert said == "The machine has no drives to migrate: add one with drive_add"
             assert await machine.qmp("query-migrate") == {}
             assert machine.events == []
 
@@ -472,7 +472,7 @@ class TestSettings:
             with silent_destination(tmp_path / "silent") as uri:
                 await machine.qmp("migrate", uri=uri, blk=True)
                 said = await machine.qmp_error("migrate-start-postcopy")
-                assert said == "Postcopy is for guest RAM, of which this machine has none"
+                assert said == "Postcopy is for guest RAM, and this machine has none"
 
         play(scene)
 
