@@ -45,6 +45,7 @@ class Type(enum.IntEnum):
     PREPARED = 0x7105
     """Everything has arrived, is compared and flushed. Body: the number and the digest of the records."""
     RUNNING = 0x7106
+    """This side runs: the answer to GO."""
     REFUSED = 0x7107
     """The migration is refused, and this side will never run with it. Body: the reason in UTF-8."""
     UNKNOWN = 0x7108
