@@ -1,4 +1,4 @@
-"""Where a migration goes to or comes from: its URI (QAPI: migrate, "uri")."""
+"""Reads a migration's URI, the address of the other side (QAPI: migrate, "uri")."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ LATER = ("exec", "fd", "file", "rdma", "x-rdma")
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """A migration's URI: as it is written, and the address that it names."""
+    """A migration's URI as written, and its address."""
 
     uri: str
     address: Address
 
 
 def parse_uri(uri: str) -> Transport:
-    """Read ``tcp:HOST:PORT`` or ``unix:PATH``; an empty HOST is every address to a listener.
+    """Read ``tcp:HOST:PORT`` or ``unix:PATH``; with an empty HOST a destination listens on all addresses.
 
-    Raises CommandError with QEMU's words for what is no migration URI, UsageError for a bad address.
+    Raises CommandError if it is not a migration URI, UsageError for an invalid address.
     """
     protocol, colon, _ = uri.partition(":")
     if colon and protocol in ("tcp", "unix"):
