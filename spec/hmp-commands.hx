@@ -2526,7 +2526,7 @@ SRST
     events: off
     (qemu) events off
     (qemu) events on
-    events: they are told on a terminal only; QMP tells programs
+    events: only a terminal shows events; programs receive them over QMP
 ERST
 
     {
@@ -2665,7 +2665,7 @@ SRST
     VM status: running
     (qemu) transcript off
     (qemu) transcript off
-    transcript: none is being written
+    transcript: no transcript is being written
 ERST
 
     {

@@ -1,6 +1,6 @@
-"""Text to calls: the human monitor. A line is read, its command found, and QMP commands are made of it.
+"""The human monitor: reads a line, finds its command, and runs it as QMP commands.
 
-Its rooms, from above: fronts, editing, commands, line, tables; each imports those below it. The modules
-between them carry a line from one to the next: the monitor runs it, handlers find its function, scripts give
-many. It may import qmp, host and notation; never the machine side.
+Its rooms, from the top: fronts, editing, commands, line, tables. Each imports those below it. The modules
+beside the rooms connect them: ``monitor`` runs a line, ``handlers`` finds its function, ``scripts`` reads
+many lines. It may import qmp, host and notation; never the machine side.
 """

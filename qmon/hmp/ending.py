@@ -1,4 +1,4 @@
-"""What the end of the process would cut off: clients of exports, and a migration, whichever way it goes."""
+"""Finds what the end of the process would interrupt: clients of exports, and a migration in any direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qmon.qmp.target import Target, ask
 
 @dataclass(frozen=True, slots=True)
 class CutOff:
-    """A clause that says what there is, and how it goes on with what comes of that."""
+    """Something that would be interrupted: a clause, and its continuation that says what would happen."""
 
     there_is: str
     outcome: str = ""
@@ -22,7 +22,7 @@ class CutOff:
 
 
 async def cut_off(target: Target) -> list[CutOff]:
-    """What there is to cut off, as far as the target tells. Raises CommandError."""
+    """Return what would be interrupted, as far as the target reports it. Raises CommandError."""
     found = []
     clients = {
         str(export.get("x-qmon-name", export["id"])): export["x-qmon-clients"]
@@ -36,10 +36,13 @@ async def cut_off(target: Target) -> list[CutOff]:
     if not is_under_way(info):
         return found
     if is_in_doubt(info):
-        there_is, outcome = "the migration is in doubt", ": a new start, or migrate_resolve, settles it"
+        there_is, outcome = (
+            "the migration is in doubt",
+            ": restart qmon, or use migrate_resolve, to settle it",
+        )
     elif info["status"] == "device":
-        there_is, outcome = "the disks are being handed over", ": a new start tells what came of it"
+        there_is, outcome = "the switchover is under way", ": restart qmon to see its result"
     else:
         there_is = "a migration is under way"
-        outcome = ", which is cancelled: 'wait migrate' waits for its end"
+        outcome = " and will be cancelled: 'wait migrate' waits until it ends"
     return [*found, CutOff(there_is, outcome, is_migration=True)]

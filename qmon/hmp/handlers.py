@@ -1,4 +1,4 @@
-"""What a command's function gets, and how the table's ``.cmd`` finds it."""
+"""The interface of a command's function, and the registry that finds it by the table's ``.cmd``."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Arguments, Target
 
 MULTI_LINE = "human-readable-text"
-"""The member of a result that is a text of several lines (qapi/common.json)."""
+"""The member of a result whose text may have several lines (qapi/common.json)."""
 
 
 class LineRunner(Protocol):
-    """What a command has of the monitor that runs it (``qmon.hmp.monitor``)."""
+    """What a command may use of its monitor (``qmon.hmp.monitor``)."""
 
     target: Target
     line_target: Target
-    """Where the QMP commands go that a line becomes: to ``target``, maybe by way of who tells of them."""
+    """Runs the QMP commands of a line: ``target``, or a TracedTarget in front of it."""
     quitting: bool
-    """Whether a ``quit`` succeeded: who reads lines stops."""
+    """Whether a ``quit`` has succeeded; then no more lines are read."""
     transcript: Transcript | None
-    """Where what is given and answered is written down."""
+    """Records lines and answers; None: nothing is recorded."""
     open_output: Callable[[str], int]
-    """Opens a file that a command appends to; may block. Raises OSError or ValueError."""
+    """Opens a file for appending and returns its descriptor. May block. Raises OSError or ValueError."""
     jobs: EndedJobs
 
     @property
     def tables(self) -> Tables:
-        """The command tables. Raises HxError."""
+        """Return the command tables. Raises HxError."""
 
     def read(self, line: str, *, comments: bool = True) -> Reading:
         """Read a line. Raises HxError."""
 
     async def run(self, reading: Reading, person: Person, origin: Origin | None = None) -> str | None:
-        """Run a line; return what a failing one says, maybe "", and None for another."""
+        """Run a line; return its error, which may be "", or None if it has succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A line that is run: its arguments by key, and who gave it."""
+    """A line that runs: its arguments by key, and the person who gave it."""
 
     monitor: LineRunner
     person: Person
     reading: Reading
     values: Values
     origin: Origin | None = None
-    """Where the line stands in a script; None for one that was typed."""
+    """The line's place in a script; None if it was typed."""
     hides_answer: bool = False
-    """Whether the answer is a secret, and is not written down."""
+    """Whether the answer is secret and must not be recorded."""
 
     @property
     def typed(self) -> str:
-        """The command as it was typed, sub-command included: ``info block``."""
+        """The command as typed, with its sub-command: ``info block``."""
         return self.reading.typed
 
     def has(self, qmp_command: str) -> bool:
@@ -70,9 +70,9 @@ class Call:
         return qmp_command in self.monitor.target.commands()
 
     async def execute(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
-        """Run a QMP command on the target; each text of its result, or its error, is one line.
+        """Run a QMP command on the target; texts in its result or error are made single lines.
 
-        Raises CommandError when it failed, LineError when the target has no such command.
+        Raises CommandError if it fails, LineError if the target has no such command.
         """
         result = await self.execute_raw(qmp_command, arguments)
         if isinstance(result, str) or (isinstance(result, dict) and MULTI_LINE in result):
@@ -80,7 +80,7 @@ class Call:
         return in_one_line(result)
 
     async def execute_raw(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
-        """The same, with the result as it is."""
+        """As ``execute``, but texts in the result are not changed."""
         if not self.has(qmp_command):
             raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
         try:
@@ -92,18 +92,18 @@ class Call:
             raise CommandError(text, error.error_class) from error
 
     async def execute_bare(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
-        """Run a QMP command whose errors QEMU prints without ``Error: `` before them. Raises LineError."""
+        """Run a QMP command whose errors QEMU prints without the prefix ``Error: ``. Raises LineError."""
         try:
             return await self.execute(qmp_command, arguments)
         except CommandError as error:
             raise LineError(str(error)) from error
 
     async def pass_on(self, absent: str, *, fails: bool = True) -> None:
-        """Have the target's own monitor run the line: a command for which QMP has no words.
+        """Run the line on the target's own monitor, because QMP has no command for it.
 
-        A target without a monitor of its own, the embedded machine for one, has nothing that the line could
-        concern: then it fails with ``absent``, which says so (in QEMU's words, where it has some). With
-        ``fails`` False ``absent`` is an answer as good as any; an empty one prints nothing.
+        A target without its own monitor, such as the embedded machine, does not have what the line is about.
+        Then the line fails with the message ``absent``, which is QEMU's if it has one. With ``fails`` False
+        ``absent`` is printed as an answer, unless it is empty.
         """
         if not self.has("human-monitor-command"):
             if fails:
@@ -116,7 +116,7 @@ class Call:
             self.print(answer.replace("\r\n", "\n").removesuffix("\n"))
 
     def text(self, key: str, default: str = "") -> str:
-        """An argument that is text."""
+        """Return a text argument."""
         return str(self.values.get(key, default))
 
     def flag(self, key: str) -> bool:
@@ -132,18 +132,18 @@ class Call:
 Handler = Callable[[Call], Awaitable[None]]
 
 HANDLERS: dict[str, Handler] = {}
-"""By the table's ``.cmd``; ``qmon.hmp.commands`` has them all."""
+"""The functions by the table's ``.cmd``; ``qmon.hmp.commands`` registers them."""
 
 
 def handler(c_name: str) -> Callable[[Handler], Handler]:
-    """Mark the function that does what a table names by ``.cmd = c_name``.
+    """Register the function of the table entries with ``.cmd = c_name``.
 
-    If an argument or the answer may be a secret, ``qmon.hmp.line.secrets`` needs a row for it.
+    If an argument or the answer may be secret, ``qmon.hmp.line.secrets`` needs a row for it.
     """
 
     def mark(function: Handler) -> Handler:
         if c_name in HANDLERS:
-            raise ValueError(f"the function '{c_name}' is there already")
+            raise ValueError(f"the function '{c_name}' is already registered")
         HANDLERS[c_name] = function
         return function
 

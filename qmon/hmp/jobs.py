@@ -1,4 +1,4 @@
-"""How block jobs ended: a target forgets them at once, and a line that waits for one may come later."""
+"""Remembers the results of block jobs, because a target forgets them before a line may wait for one."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from qmon.qmp.target import Event, Target
 REMEMBERED_MAX = 1000
 
 READY = frozenset(("ready", "standby", "pending"))
-"""The states of a job that goes on only when it is told to (QAPI: JobStatus)."""
+"""The states of a job that waits for a command to continue (QAPI: JobStatus)."""
 
 
 class EndedJobs:
-    """Listens to a target from now on."""
+    """The ended jobs of a target since this object was created."""
 
     def __init__(self, target: Target) -> None:
         self._ends: dict[str, str | None] = {}
         target.subscribe(self._hear)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the last job of that id has ended."""
+        """Whether the last job with this id has ended."""
         return name in self._ends
 
     def error(self, name: str) -> str | None:
-        """Why it failed; None when it did not. Raises KeyError."""
+        """Return the error of a job, None if it has succeeded. Raises KeyError."""
         return self._ends[name]
 
     def _hear(self, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""What may be said of a migration by what ``query-migrate`` answers (QAPI: MigrationInfo)."""
+"""Judges the state of a migration from the result of ``query-migrate`` (QAPI: MigrationInfo)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from qmon.errors import CommandError
 
 POLL_SECONDS = 0.1
-"""How often a migration is asked about while somebody waits for its end."""
+"""The interval of ``query-migrate`` while a line waits for a migration."""
 
 Info = Mapping[str, Any]
 
@@ -25,22 +25,22 @@ def is_under_way(info: Info) -> bool:
 
 
 def is_in_doubt(info: Info) -> bool:
-    """Whether this side does not know whether the other runs."""
+    """Whether this side does not know if the other side runs."""
     return info.get("status") == "device" and "error-desc" in info
 
 
 def is_over(info: Info) -> bool:
-    """Whether waiting is of no more use: an error at the switchover is doubt, which only a person ends."""
+    """Whether waiting is useless: the migration has ended, or is in doubt, which an operator must settle."""
     return not is_under_way(info) or is_in_doubt(info)
 
 
 def is_awaited(info: Info) -> bool:
-    """Whether the machine listens for a migration, begun or not."""
+    """Whether the machine listens for an incoming migration; it may have begun."""
     return "socket-address" in info
 
 
 def check_end(info: Info) -> None:
-    """Raises CommandError with the reason for a migration whose end is not a good one."""
+    """Raises CommandError with the reason if a migration has not succeeded."""
     match info.get("status"):
         case "device":
             raise CommandError(info["error-desc"])
@@ -49,4 +49,6 @@ def check_end(info: Info) -> None:
         case "cancelled":
             raise CommandError(info.get("error-desc") or "the migration was cancelled")
         case "postcopy-paused":
-            raise CommandError(info.get("error-desc") or "the migration is paused: go on by 'migrate -r URI'")
+            raise CommandError(
+                info.get("error-desc") or "the migration is paused: 'migrate -r URI' continues it"
+            )

@@ -1,4 +1,4 @@
-"""A monitor: command tables and a target, and the one way in for a line."""
+"""A monitor: command tables and a target. Every line runs through it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Runs lines for any number of persons. What lines leave behind for later ones is here, not with them.
+    """Runs lines for any number of persons, and keeps what one line leaves for later ones.
 
-    Its attributes are those of ``LineRunner`` (``qmon.hmp.handlers``).
+    ``LineRunner`` in ``qmon.hmp.handlers`` describes its attributes.
     """
 
     def __init__(self, target: Target, tables: Tables | None = None) -> None:
@@ -44,18 +44,18 @@ class Monitor:
 
     @cached_property
     def tables(self) -> Tables:
-        """The command tables, read when they are first needed. Raises HxError."""
+        """Return the command tables, which are read when they are first needed. Raises HxError."""
         return self._given_tables or default_tables()
 
     def prepare(self) -> None:
-        """Read what the first line needs, so that it need not wait for that; on a thread of its own."""
-        with contextlib.suppress(HxError, OSError, MemoryError):  # the first line says so, or has more luck
+        """Load what the first line needs, so that it does not wait. Runs on its own thread."""
+        with contextlib.suppress(HxError, OSError, MemoryError):  # the first line tries again and reports it
             commands.load()
             if self._given_tables is None:
                 default_tables()
 
     def trace(self, tell: Callable[[str], None]) -> None:
-        """Tell each QMP command that a line becomes, and its answer, from now on."""
+        """From now on call ``tell`` with each QMP command of a line, and with its answer."""
         self.line_target = TracedTarget(self.target, self.tables, tell)
 
     def read(self, line: str, *, comments: bool = True) -> Reading:
@@ -63,10 +63,10 @@ class Monitor:
         return read_line(self.tables, line, comments=comments)
 
     async def run_line(self, line: str, person: Person) -> bool:
-        """Read a line, run it and print its answer through ``person``; False when it failed.
+        """Read a line, run it and print its answer or error through ``person``. Return False if it failed.
 
-        Nothing that the line holds raises. A comment is taken off where the person may write one. Cancelling
-        stops the waiting for the answer, not what the line has started.
+        No line makes this raise. A comment is removed if the person may write comments. Cancelling stops the
+        wait for the answer, not what the line has started.
         """
         try:
             error = await self.run(self.read(line, comments=person.comments), person)
@@ -77,9 +77,9 @@ class Monitor:
         return error is None
 
     async def run(self, reading: Reading, person: Person, origin: Origin | None = None) -> str | None:
-        """Run a line, and return what it says when it fails, maybe "", instead of printing it; else None.
+        """Run a line. If it fails, return its error, which may be "", instead of printing it; else None.
 
-        ``origin`` is where the line stands, when it was not typed.
+        ``origin`` is the line's place in a script, None if it was typed.
         """
         if not reading.names:
             return None
@@ -134,7 +134,7 @@ class Monitor:
 
 
 async def _print_human_readable(call: Call, command: Command) -> None:
-    """An entry with ``.cmd_info_hrt``: a QMP command whose answer is the text to print."""
+    """Run an entry with ``.cmd_info_hrt``: a QMP command whose result is the text to print."""
     function = command.entry.others["cmd_info_hrt"]
     answer = await call.execute(function.removeprefix("qmp_").replace("_", "-"))
     text = str(answer[MULTI_LINE]).removesuffix("\n")

@@ -1,4 +1,4 @@
-"""Where a line stands that was not typed: in a script, at a line, maybe by way of an ``include``."""
+"""The place of a line in a script, and of the scripts that include it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qmon.hmp.line.transcript import LeftOut
 
 
 class Report(Protocol):
-    """Who is told what becomes of a script's lines."""
+    """Is told the result of each line of a script."""
 
     def begin(self, origin: Origin) -> None:
         """A line is about to run."""
 
     def end(self, origin: Origin, error: str | None) -> bool:
-        """A line has run; ``error`` is what it failed with, maybe "". Returns whether the script goes on."""
+        """A line has run; ``error`` is its error, which may be "", or None. Return whether to continue."""
 
     def left_out(self, file: str, lines: LeftOut) -> None:
-        """Lines of a script, at least one, were not run; called when it has ended."""
+        """At least one line of a script was not run; called at the script's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Origin:
     """One line of a script."""
 
     file: str
-    """What messages call the script."""
+    """The script's name in messages."""
     number: int
     reading: Reading
     report: Report
     paths: tuple[str, ...] = ()
-    """The absolute paths of the files that are being run, each included by the one before it."""
+    """The absolute paths of the running files; each is included by the one before it."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.number}"

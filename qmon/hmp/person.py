@@ -1,4 +1,4 @@
-"""What a handler needs from the person in front of it."""
+"""The interface to the person who gives lines."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from qmon.errors import QmonError
 
 
 class LineError(QmonError):
-    """A monitor line failed; ``str()`` is what is printed, one line or more, as it stands.
+    """A monitor line failed; ``str()`` is printed unchanged, and may have several lines.
 
-    A CommandError is printed with ``Error: `` before it; this is for texts that QEMU prints bare.
+    A CommandError is printed with the prefix ``Error: ``; this is for messages without it.
     """
 
 
 class InnerLineError(LineError):
-    """A line failed because one did that it runs; ``str()`` is what that one said."""
+    """A line failed because a line that it runs has failed; ``str()`` is the inner line's error."""
 
 
 class Progress(Protocol):
-    """A long command's progress, shown however the person can see it."""
+    """Shows the progress of a long command."""
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        """Show that ``done`` of ``total`` bytes are done; ``note`` is a few words more (rate, time left)."""
+        """Show that ``done`` of ``total`` bytes are done; ``note`` is a short text, such as the rate."""
 
     def close(self) -> None:
-        """Take the progress away."""
+        """Remove the display."""
 
 
 class Person(Protocol):
-    """The console, a script and a socket monitor each implement this."""
+    """The person who gives lines. The console, scripts and socket monitors implement it."""
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody sits at a terminal and can answer."""
+        """Whether the person is at a terminal and can answer questions."""
 
     @property
     def comments(self) -> bool:
-        """Whether ``#`` starts a comment here: on terminals and in scripts, not on sockets."""
+        """Whether ``#`` starts a comment: on terminals and in scripts, but not on sockets."""
 
     @property
     def history(self) -> list[str]:
-        """The lines this monitor was given, oldest first, this one included."""
+        """Return the lines that the person has given, oldest first, including the current one."""
 
     def print(self, text: str) -> None:
         """Print text; a newline is added."""
 
     async def ask(self, question: str) -> bool:
-        """Ask a yes-or-no question; where nobody can answer, the answer is yes."""
+        """Ask a yes-or-no question; the answer is yes if nobody can answer."""
 
     def progress(self, title: str) -> Progress:
-        """Start to show the progress of something long."""
+        """Start to show the progress of a long command."""
 
 
 @runtime_checkable
 class AtTerminal(Protocol):
-    """A Person at a terminal, about which a few things can be chosen."""
+    """A Person at a terminal, which has a few settings."""
 
     tells_events: bool
-    """Whether events appear above the line being typed."""
+    """Whether events are shown above the line that is being typed."""
     keys: str
-    """Whose keys edit the line: ``emacs`` or ``vi``."""
+    """The key bindings of the line editor: ``emacs`` or ``vi``."""

@@ -1,3 +1,3 @@
-"""The prompt that operators know."""
+"""The prompt, the same as QEMU's."""
 
 PROMPT = "(qemu) "

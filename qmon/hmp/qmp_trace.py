@@ -1,4 +1,4 @@
-"""A target that tells each QMP command it is given, and each answer, before it hands them on."""
+"""A target that reports each QMP command and each answer, and passes them on to another target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qmon.qmp.target import Arguments, Listener, Target
 
 
 class TracedTarget:
-    """``tell`` gets a line for each command (``-> {}``) and each answer (``<- {}``), without secrets."""
+    """Calls ``tell`` with a line for each command (``-> {}``) and answer (``<- {}``), without secrets."""
 
     def __init__(self, target: Target, tables: Tables, tell: Callable[[str], None]) -> None:
         self._target = target

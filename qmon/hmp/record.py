@@ -1,4 +1,4 @@
-"""A transcript: a file of what is typed on a program's monitors and what they answer, and when."""
+"""A transcript: a file of the lines on all monitors, their answers, and the times."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _logger = logging.getLogger(__name__)
 
 
 def open_appending(path: str) -> int:
-    """Open a file to be appended to, which only its owner can read if it is new. Raises OSError."""
+    """Open a file for appending; a new file can be read only by its owner. Raises OSError."""
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
 
 
 class Transcript:
-    """Writes each line at once to ``descriptor``, which is its own from now on.
+    """Writes each line at once to ``descriptor``, which it owns and closes.
 
-    When that fails the log is told, and nothing more is written. ``listen`` hands it the target's events, and
-    returns what ends that.
+    If a write fails, it logs that and writes nothing more. ``listen`` subscribes to the target's events and
+    returns a function that unsubscribes.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Transcript:
         self._unlisten = listen(self._event)
 
     def line(self, line: str) -> None:
-        """Write down a line that was given."""
+        """Write a line that was given."""
         self._write(f"{PROMPT}{line.strip()}")
 
     def answer(self, text: str) -> None:
-        """Write down what was printed."""
+        """Write what was printed."""
         for line in text.split("\n"):
             self._write(line)
 

@@ -20,23 +20,23 @@ from qmon.notation.units import MIB, human_size
 
 READ_BYTES = 64 << 10
 LINE_BYTES_MAX = MIB
-"""What comes without a line end for longer than this is no script."""
+"""The longest line of a script in bytes."""
 SCRIPT_BYTES_MAX = 64 * MIB
 TURN_SECONDS = 0.002
-"""Lines that wait for nothing keep the loop so long at once."""
+"""After so many seconds of lines that do not wait, other tasks of the loop get a turn."""
 INCLUDES_MAX = 50
-"""Files within files: far more than anybody needs, and far less than the stack holds."""
+"""The most nested includes: far more than anybody needs, and far fewer than the stack can hold."""
 
 
 class Stream(Protocol):
     """An open file, pipe, socket or terminal."""
 
     def fileno(self) -> int:
-        """Its file descriptor."""
+        """Return its file descriptor."""
 
 
 class PersonReport:
-    """A Report to somebody who typed ``include``: the first failing line ends it."""
+    """The Report of an ``include`` that a person typed: the first failing line ends it."""
 
     def __init__(self, monitor: LineRunner, person: Person) -> None:
         self._monitor = monitor
@@ -58,33 +58,33 @@ class PersonReport:
 
 
 def failure(origin: Origin) -> str:
-    """Say which line failed."""
+    """Return a message that names the failing line."""
     return f"{origin}: failed: {without_secrets(origin.reading)}"
 
 
 def unrun(monitor: LineRunner, lines: LeftOut) -> str:
-    """Say of a transcript's lines without a prompt that they were not run."""
+    """Return a message that a transcript's lines without a prompt were not run."""
     return lines.tell(str(without_secrets(monitor.read(lines.line))))
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Lines to run: a text, or an open file. ``paths``: see Origin."""
+    """Lines to run, from a text or an open file. ``paths``: see Origin."""
 
     name: str
     source: str | Stream
     paths: tuple[str, ...] = ()
     number: int | None = None
-    """The number that all its lines have, where they aren't counted."""
+    """The line number of all its lines, if lines are not counted."""
 
 
 async def run_script(monitor: LineRunner, script: Script, person: Person, report: Report) -> bool:
-    """Run a script's lines until its end, ``quit``, or a failing line behind which ``report`` stops.
+    """Run a script's lines until the end, ``quit``, or a failing line after which ``report`` stops.
 
-    Returns False only for the last. A line of a pipe runs when it arrives. Text with prompts is a
-    transcript, of which only the lines with a prompt run: for a text or a file that is judged of the whole,
-    for a pipe of the lines that one read brings, and from the first prompt on for all that follows. Raises
-    OSError when reading fails, HxError for a table that can't be read.
+    Returns False only if ``report`` has stopped it. A line from a pipe runs as soon as it arrives. Text with
+    prompts is a transcript, and only its lines with a prompt are run. In a text or file, one prompt anywhere
+    makes the whole a transcript; in a pipe, it makes a transcript of the lines of the same read and of all
+    later lines. Raises OSError if reading fails, HxError if a table can't be read.
     """
     reader = LineReader()
     source = script.source
@@ -101,7 +101,7 @@ async def run_script(monitor: LineRunner, script: Script, person: Person, report
             origin = Origin(script.name, script.number or number, reading, report, script.paths)
             report.begin(origin)
             if clock() > turn_end:
-                await asyncio.sleep(0)  # others' turn: lines that wait for nothing would leave them none
+                await asyncio.sleep(0)  # other tasks' turn: lines that don't wait would keep the loop
                 turn_end = clock() + TURN_SECONDS
                 if monitor.quitting:
                     break
@@ -116,37 +116,37 @@ async def run_script(monitor: LineRunner, script: Script, person: Person, report
 
 
 async def include(monitor: LineRunner, person: Person, name: str, origin: Origin | None) -> None:
-    """Run the lines of a file; a relative name is meant from the folder of the file that ``origin`` is in.
+    """Run the lines of a file; a relative name is relative to the folder of ``origin``'s file.
 
-    Raises LineError when it can't be read, or is being run already, or a line of it failed.
+    Raises LineError if the file can't be read or is already running, or if a line fails.
     """
     paths = origin.paths if origin is not None else ()
     shown = os.path.join(os.path.dirname(origin.file), name) if origin is not None and paths else name
     try:
         path = await asyncio.to_thread(os.path.realpath, shown)
         if path in paths:
-            raise LineError(f"include: '{name}' is being run already, and would never come to its end")
+            raise LineError(f"include: '{name}' is already running: a file can't include itself")
         if len(paths) == INCLUDES_MAX:
-            raise LineError(f"include: '{name}' would be the file number {INCLUDES_MAX + 1} within another")
+            raise LineError(f"include: '{name}' is nested too deeply: at most {INCLUDES_MAX} includes")
         text = await asyncio.to_thread(_read_file, path)
     except (OSError, ValueError) as error:
         raise LineError(f"include: {name}: {reason(error)}") from error
     report = origin.report if origin is not None else PersonReport(monitor, person)
     if not paths:
-        paths = ("",)  # what is typed is in no file
+        paths = ("",)  # a typed line is not in a file
     if not await run_script(monitor, Script(shown, text, (*paths, path)), person, report):
         raise InnerLineError("")
 
 
 def _read_file(path: str) -> str:
-    # O_NONBLOCK: a FIFO that nobody writes must not be waited for
+    # O_NONBLOCK: do not wait for the writer of a FIFO
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
         data = file.read(SCRIPT_BYTES_MAX + 1)
     if len(data) > SCRIPT_BYTES_MAX:
         raise OSError(errno.EFBIG, f"it is longer than {human_size(SCRIPT_BYTES_MAX)}")
@@ -185,7 +185,7 @@ def _decode(text: bytes) -> str:
 
 
 async def _read_when_ready(descriptor: int) -> bytes:
-    """Read what there is, waiting for it on the loop, so that an idle pipe keeps no thread from ending."""
+    """Read available data. Wait on the loop, not in a thread: an idle pipe must not delay the exit."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
 
@@ -196,7 +196,7 @@ async def _read_when_ready(descriptor: int) -> bytes:
     try:
         loop.add_reader(descriptor, wake)
     except PermissionError:
-        return _read(descriptor)  # epoll takes no file that never blocks, such as /dev/null
+        return _read(descriptor)  # epoll refuses files that never block, such as /dev/null
     try:
         await ready
     finally:
@@ -208,7 +208,7 @@ def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, READ_BYTES)
     except OSError as error:
-        # a terminal that has hung up, and what nohup puts in place of one: there is no more to come
+        # EIO: the terminal has hung up. EBADF: nohup has replaced it by a write-only file. It is the end.
         if error.errno in (errno.EIO, errno.EBADF):
             return b""
         raise

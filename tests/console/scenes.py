@@ -122,9 +122,9 @@ def events(stage: Stage) -> None:
             stage.shoot("event", console, *patterns)
             console.press("C-u")
             console.type("drive_del d0\r")
-            stage.shoot("question", console, r"all the same\? \(y/n\)")
+            stage.shoot("question", console, r"anyway\? \(y/n\)")
             console.type("n")
-            console.wait_for(r"^'d0' stays\n\(qemu\) $")
+            console.wait_for(r"^'d0' was not removed\n\(qemu\) $")
 
 
 def moving(stage: Stage) -> None:
@@ -151,7 +151,7 @@ def moving(stage: Stage) -> None:
                 assert guest.read(MIB, 64 * KIB) == first
                 if names[1]:
                     patterns = (
-                        r"^The migration goes on in the background",
+                        r"^The migration continues in the background",
                         r"migration active +\d+%, .* \| 1 client",
                     )
                     stage.shoot(names[1], console, *patterns)

@@ -12,8 +12,8 @@ from tests.console.screens import RAN, trigger
 from tests.support.terminal import OpenTerminal, Terminal
 
 STARTED = "hello\n(qemu) migrate -d tcp:0:4444\n"
-THERE_IS = "A migration is under way, which is cancelled: 'wait migrate' waits for its end\n"
-QUESTION = f"{THERE_IS}Quit all the same? (y/n)"
+THERE_IS = "A migration is under way and will be cancelled: 'wait migrate' waits until it ends\n"
+QUESTION = f"{THERE_IS}Quit anyway? (y/n)"
 IN_DOUBT = "Migration in doubt: it is not known whether the destination runs\n"
 
 
@@ -52,7 +52,7 @@ def test_quitting_asks_first_and_takes_no_for_an_answer(console: Terminal, tmp_p
     leave()
     console.wait_for_end(f"{STARTED}{asked}")
     console.press("n")
-    kept = f"{asked} n\nqmon goes on\n"
+    kept = f"{asked} n\nqmon keeps running\n"
     console.wait_for_end(f"{kept}(qemu) ")
     console.type("info status\r")
     console.wait_for_end(f"{kept}{RAN}(qemu) ")
@@ -66,14 +66,14 @@ def test_lines_behind_a_quit_that_was_not_meant_do_not_run(console: Terminal) ->
     console.paste("quit\nstop\n")
     console.wait_for_end(QUESTION)
     console.press("n")
-    console.wait_for_end("qmon goes on\n1 waiting line was not run\n(qemu) ")
+    console.wait_for_end("qmon keeps running\n1 waiting line was not run\n(qemu) ")
 
 
 def test_what_is_typed_at_once_behind_an_answer_is_a_line(console: Terminal) -> None:
     console.type("quit\r")
     console.wait_for_end(QUESTION)
     console.type("ninfo status\r")
-    console.wait_for_end("qmon goes on\n1 waiting line was not run\n(qemu) ")
+    console.wait_for_end("qmon keeps running\n1 waiting line was not run\n(qemu) ")
 
 
 def test_control_c_is_no_answer_and_does_not_quit(console: Terminal) -> None:
@@ -90,11 +90,11 @@ def test_an_interrupt_takes_the_place_of_the_command_that_runs(console: Terminal
     console.wait_for_end("Throw it away? (y/n)")
     console.type("stop")
     interrupt(tmp_path)
-    console.wait_for(r"^Quit all the same\? \(y/n\)$")
+    console.wait_for(r"^Quit anyway\? \(y/n\)$")
     interrupt(tmp_path)
-    console.wait_for(r"(?:^\(qemu\) quit\n.*\n){2}Quit all the same\? \(y/n\)$")
+    console.wait_for(r"(?:^\(qemu\) quit\n.*\n){2}Quit anyway\? \(y/n\)$")
     console.press("n")
-    console.wait_for(r"^qmon goes on$")
+    console.wait_for(r"^qmon keeps running$")
 
 
 def test_nothing_is_asked_when_the_migration_is_over(console: Terminal, tmp_path: Path) -> None:
@@ -107,9 +107,7 @@ def test_nothing_is_asked_when_the_migration_is_over(console: Terminal, tmp_path
 def test_a_handover_is_not_said_to_be_cancelled(console: Terminal, tmp_path: Path) -> None:
     hand_over(console, tmp_path)
     console.press("C-d")
-    console.wait_for_end(
-        "The disks are being handed over: a new start tells what came of it\nQuit all the same? (y/n)"
-    )
+    console.wait_for_end("The switchover is under way: restart qmon to see its result\nQuit anyway? (y/n)")
     console.press("y")
     console.wait_for(r"^ended with 0$")
 
@@ -124,13 +122,13 @@ def test_doubt_is_told_when_it_arises_and_when_somebody_quits(console: Terminal,
     console.press("C-d")
     console.wait_for_end(
         "(qemu) quit\n"
-        "The migration is in doubt: a new start, or migrate_resolve, settles it\n"
-        "Quit all the same? (y/n)"
+        "The migration is in doubt: restart qmon, or use migrate_resolve, to settle it\n"
+        "Quit anyway? (y/n)"
     )
     console.press("n")
-    console.wait_for_end("qmon goes on\n(qemu) ")
+    console.wait_for_end("qmon keeps running\n(qemu) ")
     console.type("migrate_resolve release\r")
-    console.wait_for_end("qmon goes on\n(qemu) migrate_resolve release\nMigration completed\n(qemu) ")
+    console.wait_for_end("qmon keeps running\n(qemu) migrate_resolve release\nMigration completed\n(qemu) ")
 
 
 def test_doubt_is_told_to_whoever_waits(console: Terminal, tmp_path: Path) -> None:

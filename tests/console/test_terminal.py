@@ -89,7 +89,7 @@ def test_a_long_paste_arrives_as_a_whole(console: Terminal, bracketed: bool) -> 
 def test_of_a_pasted_transcript_only_the_prompts_lines_run(console: Terminal, bracketed: bool) -> None:
     text = "Dear list,\n(qemu) info status\nVM status: paused\n  (qemu) foo\nunknown\n(qemu) stop\n"
     console.paste(text, bracketed=bracketed)
-    left_out = "3 lines without (qemu) left unrun, the first is line 1: Dear list,\n"
+    left_out = "3 lines without a (qemu) prompt were not run, first line 1: Dear list,\n"
     console.wait_for_end(f"hello\n{left_out}{RAN}{UNKNOWN}1 waiting line was not run\n(qemu) ")
 
 
@@ -98,7 +98,7 @@ def test_a_prompt_without_a_space_is_one_beside_those_that_have_it(
     console: Terminal, bracketed: bool
 ) -> None:
     console.paste("(qemu)info status\n(qemu) info status\ninfo status\n", bracketed=bracketed)
-    left_out = "line 3, without (qemu), left unrun: info status\n"
+    left_out = "line 3 has no (qemu) prompt and was not run: info status\n"
     console.wait_for_end(f"hello\n{left_out}{RAN}{RAN}(qemu) ")
 
 

@@ -87,9 +87,9 @@ def test_each_line_of_a_transcript_runs_or_is_counted(
 def test_a_transcript_ends_by_telling_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     good, out, err = run("x" * 70 + "\n(qemu)info name\nweb1\n(qemu) info uuid\n", capsys)
     assert (good, out.splitlines()[0]) == (True, "web1")
-    assert err == f"s.hmp: 2 lines without (qemu) left unrun, the first is line 1: {'x' * 60}...\n"
+    assert err == f"s.hmp: 2 lines without a (qemu) prompt were not run, first line 1: {'x' * 60}...\n"
     _, _, err = run("(qemu)info name\n\x1b[31mset_password vnc secret\a\n", capsys)
-    assert err == "s.hmp: line 2, without (qemu), left unrun: set_password vnc ***\n"
+    assert err == "s.hmp: line 2 has no (qemu) prompt and was not run: set_password vnc ***\n"
 
 
 async def run_text(source: str | Stream, name: str, person: FakePerson | None = None) -> bool:
@@ -127,7 +127,7 @@ def test_a_file_is_judged_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert asyncio.run(run_text(stream, "t"))
     captured = capsys.readouterr()
     assert captured.out == "web1\n"
-    assert captured.err.startswith("t: 3 lines without (qemu) left unrun, the first is line 1: QEMU 7.2 ")
+    assert captured.err.startswith("t: 3 lines without a (qemu) prompt were not run, first line 1: QEMU 7.2 ")
 
 
 class Pipe:
@@ -181,7 +181,7 @@ def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[s
     assert not asyncio.run(converse())
     assert capsys.readouterr().err == (
         "-:7: failed: foo\n"
-        "-: 2 lines without (qemu) left unrun, the first is line 4: its answer, no command\n"
+        "-: 2 lines without a (qemu) prompt were not run, first line 4: its answer, no command\n"
     )
 
 

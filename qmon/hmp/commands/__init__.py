@@ -1,6 +1,6 @@
-"""The commands, one module for each family: each function is a translation to QMP calls and to text.
+"""The commands, one module per family: each function makes QMP calls and prints their results as text.
 
-They may import what is below the monitor, which they know as a LineRunner (``qmon.hmp.handlers``).
+They may import what is below the monitor, and know the monitor as a LineRunner (``qmon.hmp.handlers``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from qmon.hmp.handlers import HANDLERS, Handler
 
 @cache
 def load() -> None:
-    """Import the families, so that their functions are known by name; from any thread."""
+    """Import all families, which registers their functions. For any thread."""
     for module in pkgutil.iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
 
 
 def find_handler(c_name: str) -> Handler | None:
-    """The function that a table names by ``.cmd``; None when nobody wrote one."""
+    """Return the function for a table's ``.cmd``, None if there is none."""
     load()
     return HANDLERS.get(c_name)

@@ -1,6 +1,6 @@
-"""Commands about a CPU, memory, devices, networks or a screen: the target's own monitor runs the line.
+"""Commands about a CPU, memory, devices, networks or a screen. The target's own monitor runs them.
 
-A target without a monitor of its own has none of these: the line is answered from the one table of rows.
+A target without its own monitor has none of these: the table of rows has the answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Drives: removing, listing, and what they have done."""
+"""Drives: removing and listing them, and their statistics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BLOCK_FIGURES = tuple(
 async def drive_del(call: Call) -> None:
     if call.person.interactive and (clients := await drive_clients(call, call.text("id"))):
         name = f"'{call.text('id')}'"
-        await confirm(call, f"{users(clients, name)}: remove it all the same?", f"{name} stays")
+        await confirm(call, f"{users(clients, name)}: remove it anyway?", f"{name} was not removed")
     try:
         await call.execute("x-qmon-drive-del", {"id": call.text("id")})
     except CommandError as error:
@@ -76,7 +76,7 @@ def _print_block(
     verbose: bool,
     number: int,
 ) -> None:
-    """Print a drive, or a node alone, with a blank line before it unless it is the first of all."""
+    """Print a drive or a single node; all but the first have a blank line before them."""
     if number:
         call.print("")
     for line in block_lines(block, node, verbose):
@@ -84,7 +84,7 @@ def _print_block(
 
 
 def block_lines(block: Mapping[str, Any] | None, node: Mapping[str, Any] | None, verbose: bool) -> list[str]:
-    """The lines for a BlockInfo and the BlockDeviceInfo in it; either may be None (qapi/block-core.json)."""
+    """Return the lines for a BlockInfo and its BlockDeviceInfo (qapi/block-core.json); either may be None."""
     node_name = node.get("node-name") if node else None
     if block and block["device"]:
         title = block["device"] + (f" ({node_name})" if node_name else "")

@@ -1,4 +1,4 @@
-"""Block jobs: starting, steering and listing them."""
+"""Block jobs: starting, controlling and listing them."""
 
 from __future__ import annotations
 

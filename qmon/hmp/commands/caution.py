@@ -1,4 +1,4 @@
-"""What a person at a terminal is asked before something is destroyed. Scripts and sockets are never asked."""
+"""Asks a person at a terminal before something is destroyed. Scripts and sockets are never asked."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from qmon.qmp.target import ask
 
 
 async def confirm(call: Call, question: str, otherwise: str) -> None:
-    """Ask; raises LineError with ``otherwise``, what stays as it is, when the answer is no."""
+    """Ask a question. If the answer is no, raise LineError with ``otherwise``: what was not done."""
     if call.person.interactive and not await call.person.ask(question):
         raise LineError(otherwise)
 
 
 async def drive_clients(call: Call, drive: str) -> int:
-    """How many NBD clients use a drive, as far as the target tells."""
+    """Return how many NBD clients use a drive, 0 if the target does not count them."""
     target = call.monitor.line_target
     blocks: list[dict[str, Any]] = await ask(target, "query-block", [])
     nodes = {

@@ -1,4 +1,4 @@
-"""Character devices: making, changing and removing them, and the ring buffers among them."""
+"""Character devices: creating, changing and removing them; reading and writing ring buffers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def chardev_add(call: Call) -> None:
 
 
 async def _add(call: Call, label: str, kind: str, data: dict[str, Any]) -> None:
-    """Raises CommandError in the monitor's words, which are not those of QMP."""
+    """Create a device. Raises CommandError with HMP's message, which differs from QMP's."""
     try:
         made = await call.execute("chardev-add", {"id": label, "backend": {"type": kind, "data": data}})
     except CommandError as error:
@@ -57,7 +57,7 @@ def _tell_pty(call: Call, label: str, made: dict[str, Any]) -> None:
 
 
 def _parse(call: Call, parse: Callable[[], ChardevOptions]) -> ChardevOptions:
-    """Raises LineError or CommandError."""
+    """Return the options that ``parse`` reads. Raises LineError or CommandError."""
     try:
         return parse()
     except BadOptionError as error:
@@ -98,7 +98,7 @@ async def ringbuf_read(call: Call) -> None:
 
 
 def _shown(character: str) -> str:
-    """As QEMU shows it: a backslash doubled, what can't be printed by its code."""
+    """Return a character as QEMU shows it: a backslash is doubled, an unprintable one is its code."""
     if character == _ESCAPED:
         return _ESCAPED * 2
     if (character < " " and character not in "\n\t") or character == "\x7f":

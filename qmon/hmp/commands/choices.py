@@ -1,4 +1,4 @@
-"""Arguments that must be one of a few words, which the target knows best."""
+"""Arguments that must be one of a few words; the target knows which."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ _REFUSED = re.compile(r"Parameter '[^']*' does not accept value '(.*)'", re.DOTA
 
 
 async def execute_choice(call: Call, command: str, arguments: Arguments) -> Any:
-    """Run a QMP command; a value that is none of an enumeration's is refused in the monitor's words.
-
-    Raises CommandError.
-    """
+    """Run a QMP command. Raises CommandError, with HMP's message about a word that is not accepted."""
     try:
         return await call.execute(command, arguments)
     except CommandError as error:

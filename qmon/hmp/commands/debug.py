@@ -1,4 +1,4 @@
-"""Seeing what the program does: its log, its trace events, the descriptors it was handed."""
+"""The program's log, its trace events, and the descriptors that were passed to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qmon.host.logs import (
 @handler("hmp_log")
 async def log(call: Call) -> None:
     if not call.has("x-qmon-log"):
-        await call.pass_on("log: this target does not let its log be chosen")
+        await call.pass_on("log: this target can't change its log items")
         return
     items = call.text("items").split(",")
     if any(item not in (*LOG_ITEMS, ALL, NONE) and not _is_trace(item) for item in items):
@@ -36,8 +36,8 @@ def _is_trace(item: str) -> bool:
 
 
 def _items_text() -> str:
-    """All items, a line each, in our own words."""
-    rows = {NONE: "no item at all", ALL: "every item"}
+    """Return the list of log items, one per line."""
+    rows = {NONE: "no items", ALL: "all items"}
     rows |= {name: item.meaning for name, item in LOG_ITEMS.items()}
     rows[f"{TRACE_PREFIX}PATTERN"] = f"switch trace events on; {TRACE_PREFIX}help lists them"
     return "\n".join(["Log items (comma separated):", *(f"{name:<15} {text}" for name, text in rows.items())])
@@ -48,7 +48,7 @@ async def logfile(call: Call) -> None:
     if call.has("x-qmon-logfile"):
         await call.execute_bare("x-qmon-logfile", {"filename": call.text("filename")})
     else:
-        await call.pass_on("logfile: this target does not let its log be moved")
+        await call.pass_on("logfile: this target can't change its log file")
 
 
 @handler("hmp_trace_event")
@@ -72,7 +72,7 @@ def _event_arguments(call: Call) -> dict[str, Any]:
 
 @handler("hmp_trace_file")
 async def trace_file(call: Call) -> None:
-    await call.pass_on("trace-file: trace events have no file of their own, they go to the log: use logfile")
+    await call.pass_on("trace-file: trace events are written to the log: use logfile")
 
 
 @handler("hmp_getfd")

@@ -1,4 +1,4 @@
-"""``drive_add``: the options of a drive that comes while the machine runs, with QEMU's errors."""
+"""``drive_add``: reads the options of a new drive, with QEMU's errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _list_formats(call: Call) -> None:
 
 
 def short_forms(text: str) -> list[str]:
-    """QEMU's warning for each switch that is written without its value."""
+    """Return QEMU's warning for each switch without a value."""
     warnings = []
     for part in split_options(text):
         if part and "=" not in part and part not in HELP_WORDS:
@@ -52,7 +52,7 @@ def short_forms(text: str) -> list[str]:
 
 
 def refuse_node(keys: Mapping[str, str]) -> str:
-    """What QEMU says of a node's options that are wrong, else that there are no nodes without a drive."""
+    """Return QEMU's error about a node's options, or else that nodes without a drive are not supported."""
     if not keys.get("driver") and not keys.get("file"):
         return "Must specify either driver or file"
     if "node-name" not in keys:
@@ -62,11 +62,11 @@ def refuse_node(keys: Mapping[str, str]) -> str:
         return f"Unknown driver '{driver}'"
     if not is_identifier(keys["node-name"]):
         return f"Invalid node-name: '{keys['node-name']}'"
-    return "drive_add -n: nodes without a drive are not supported, leave -n out"
+    return "drive_add -n: nodes without a drive are not supported: omit -n"
 
 
 def _arguments(drive: DriveOptions) -> dict[str, Any]:
-    """The arguments of ``x-qmon-drive-add``."""
+    """Return the arguments of ``x-qmon-drive-add``."""
     given = {
         "if": drive.interface,
         "readonly": drive.read_only,

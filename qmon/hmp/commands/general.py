@@ -11,10 +11,10 @@ from qmon.hmp.tables.manual import page
 from qmon.hmp.tables.table import Command, Table
 
 HELP_WORDS_MAX = 16
-"""QEMU's limit: a help line of more words prints nothing."""
+"""QEMU's limit: help with more words prints nothing."""
 
 PAGES = "-v"
-"""Stands before a name to have its page; no flag of the table, as QEMU takes -x for a command's name."""
+"""Before a command's name, it asks for the manual page. Not a flag in the table: ``-x`` may be a name."""
 
 
 @handler("hmp_help")
@@ -40,7 +40,7 @@ async def info_help(call: Call) -> None:
 
 
 def _print_help(call: Call, table: Table, words: list[str], path: list[str]) -> None:
-    """Print what the words lead to: one command, or all of the table where they end."""
+    """Print the help of the command that the words name, or of all commands of a table."""
     if not words:
         for entry in table:
             call.print(help_line(entry, path))
@@ -55,7 +55,7 @@ def _print_help(call: Call, table: Table, words: list[str], path: list[str]) -> 
 
 
 def _print_page(call: Call, words: list[str]) -> None:
-    """Print the manual's page of the command that the words name."""
+    """Print the manual page of the command that the words name."""
     if not words:
         raise LineError(f"help {PAGES}: name a command, as in 'help {PAGES} migrate'")
     found = call.monitor.read(" ".join(words), comments=False)
@@ -65,7 +65,7 @@ def _print_page(call: Call, words: list[str]) -> None:
 
 
 def help_line(command: Command, path: list[str]) -> str:
-    """``NAME params -- help``, with the names of the tables above it in front."""
+    """Return ``NAME params -- help``; ``path`` are the names of the tables above the command."""
     return " ".join([*path, command.name, command.entry.params, "--", command.entry.help])
 
 
@@ -74,7 +74,7 @@ async def quit_(call: Call) -> None:
     if call.person.interactive and (found := await cut_off(call.monitor.line_target)):
         for each in map(str, found):
             call.print(each[0].upper() + each[1:])
-        await confirm(call, "Quit all the same?", "qmon goes on")
+        await confirm(call, "Quit anyway?", "qmon keeps running")
     await call.execute("quit")
     call.monitor.quitting = True
 
@@ -92,7 +92,7 @@ async def print_(call: Call) -> None:
 
 
 def format_integer(value: int, format_: str) -> str:
-    """Show a signed 64-bit value as ``print`` does, in the format ``o``, ``x``, ``u``, ``c`` or decimal."""
+    """Return a signed 64-bit value in ``print``'s format ``o``, ``x``, ``u``, ``c``, or else decimal."""
     unsigned = value & ((1 << 64) - 1)
     match format_:
         case "o":

@@ -1,4 +1,4 @@
-"""An ImageInfo (qapi/block-core.json) as text, the way ``info block -v`` shows it."""
+"""Formats an ImageInfo (qapi/block-core.json) as ``info block -v`` shows it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def size_text(size_bytes: int) -> str:
-    """A size in the unit that gives 0.977 up to 1000: ``16 MiB``, as QEMU rounds it."""
+    """Return a size in the unit in which it is from 0.977 to 1000, rounded as in QEMU: ``16 MiB``."""
     value = float(size_bytes)
     units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     while value >= 1000 and len(units) > 1:
@@ -18,7 +18,7 @@ def size_text(size_bytes: int) -> str:
 
 
 def image_info_lines(image: Mapping[str, Any]) -> list[str]:
-    """The lines for an image and for what backs it, topmost first."""
+    """Return the lines for an image and its backing images, topmost first."""
     lines = _one_image(image)
     backing = image.get("backing-image")
     if backing:
@@ -56,7 +56,7 @@ def _one_image(image: Mapping[str, Any]) -> list[str]:
 
 
 def snapshot_lines(snapshots: Iterable[Mapping[str, Any]], *, with_ids: bool = True) -> list[str]:
-    """A table of SnapshotInfos; an id is one image's own, so those of several images are shown without."""
+    """Return a table of SnapshotInfos. Omit the ids for several images, because each image has its own."""
     lines = [_snapshot_line("ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT")]
     for snapshot in snapshots:
         minutes, seconds = divmod(snapshot["vm-clock-sec"], 60)
@@ -79,7 +79,7 @@ def _snapshot_line(id: str, name: str, size: str, date: str, clock: str, icount:
 
 
 def _padded(text: str, width: int) -> str:
-    """Filled up to a width that counts bytes, as C's printf has it."""
+    """Pad a text to a width in bytes, as C's printf does."""
     return text + " " * (width - len(text.encode()))
 
 

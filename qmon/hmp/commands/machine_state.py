@@ -1,4 +1,4 @@
-"""Stopping and continuing the machine, and what it says of itself."""
+"""Stopping and continuing the machine; its status, version, name and UUID."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ async def cont(call: Call) -> None:
     if force and call.person.interactive:
         state = await call.execute("query-status")
         if state["status"] == "postmigrate":
-            question = "The disks were handed over; two machines on them destroy them: run here all the same?"
-            await confirm(call, question, "The machine stays stopped")
+            question = (
+                "The disks have moved to another host; two machines on one disk destroy it: run anyway?"
+            )
+            await confirm(call, question, "The machine was not started")
     await call.execute("cont", {"x-qmon-force": True} if force else None)
 
 

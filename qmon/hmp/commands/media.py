@@ -1,4 +1,4 @@
-"""What is done to the media in devices: another size, another medium, limits."""
+"""Media in devices: changing their size, the medium itself, the limits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ async def block_resize(call: Call) -> None:
     device, size = call.text("device"), int(call.values["size"])
     now = await _size(call, device) if call.person.interactive else None
     if now is not None and size < now:
-        lost = f"What '{device}' holds behind {human_size(size)} of {human_size(now)} will be lost"
-        await confirm(call, f"{lost}: go on?", f"'{device}' keeps its size")
+        lost = f"'{device}' has {human_size(now)}; data after {human_size(size)} will be lost"
+        await confirm(call, f"{lost}: shrink it anyway?", f"'{device}' was not resized")
     await call.execute("block_resize", {"device": device, "size": size})
 
 
 async def _size(call: Call, device: str) -> int | None:
-    """How many bytes a drive has, if the target tells."""
+    """Return a drive's size in bytes, None if the target does not report it."""
     blocks: list[dict[str, Any]] = await call.execute("query-block") if call.has("query-block") else []
     for block in blocks:
         inserted = block.get("inserted")

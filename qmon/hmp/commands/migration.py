@@ -1,4 +1,4 @@
-"""Migration: starting it, waiting for it, what ends it, and what it says of itself."""
+"""Migration: starting, watching, cancelling and resolving it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
 from qmon.notation.units import human_size
 
 EARLY_END_SECONDS = 0.5
-"""How long ``migrate -d`` looks whether the migration ends at once, for somebody at a terminal to see why."""
+"""At a terminal ``migrate -d`` waits so long for an early failure, to print its reason."""
 
 
 @handler("hmp_migrate")
@@ -44,11 +44,11 @@ async def _look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
 
 
 async def _wait(call: Call, info: Mapping[str, Any]) -> None:
-    """Show the progress until the migration ends. Raises CommandError when that is by failure or cancel."""
+    """Show the progress until the migration ends. Raises CommandError if it fails or is cancelled."""
     try:
         info = await _show_progress(call, info)
     except asyncio.CancelledError:
-        call.print("The migration goes on in the background: see 'info migrate', stop it by 'migrate_cancel'")
+        call.print("The migration continues in the background: 'migrate_cancel' cancels it")
         raise
     check_end(info)
     if call.person.interactive and info.get("status") == "completed":
@@ -58,14 +58,14 @@ async def _wait(call: Call, info: Mapping[str, Any]) -> None:
 
 
 def _summary(info: Mapping[str, Any]) -> str:
-    """What somebody who watched it wants to know."""
+    """Return the result of a completed migration in one line."""
     took = f"{info.get('total-time', 0) / 1000:.1f} s, downtime {info.get('downtime', 0)} ms"
     disk = info.get("disk")
     return f"Migrated {human_size(disk['transferred'])} in {took}" if disk else f"Migrated in {took}"
 
 
 async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Poll until the migration has ended; ``info`` and the result are what ``query-migrate`` says."""
+    """Poll until the migration has ended; ``info`` and the result are MigrationInfos of ``query-migrate``."""
     progress = call.person.progress("migrate")
     try:
         while not is_over(info):

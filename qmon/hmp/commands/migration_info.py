@@ -1,4 +1,4 @@
-"""What ``info migrate`` prints of a migration, line by line."""
+"""Formats a MigrationInfo for ``info migrate``, line by line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GLOBALS = (
 )
 
 _Row = tuple[str, str, int]
-"""Template, field, and what the field is divided by; 0 keeps a fraction."""
+"""Template, field, and the field's divisor; 0: it is not divided and may be a fraction."""
 
 _TIMES: tuple[_Row, ...] = (
     ("expected downtime: {} ms", "expected-downtime", 1),
@@ -74,9 +74,9 @@ _COMPRESSION: tuple[_Row, ...] = (
 
 
 def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
-    """The lines for a MigrationInfo (qapi/migration.json), with ``x-qmon-disks`` where there are several.
+    """Yield the lines for a MigrationInfo (qapi/migration.json).
 
-    Those of ``x-qmon-stays-behind`` come behind the disks'.
+    ``x-qmon-disks`` is shown if there are several disks, then ``x-qmon-stays-behind``.
     """
     yield from _GLOBALS
     if "blocked-reasons" in info:
@@ -115,7 +115,7 @@ def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
 
 
 def left_behind_lines(info: Mapping[str, Any]) -> Iterator[str]:
-    """What does not travel, line by line."""
+    """Yield a line for each image with snapshots or bitmaps that are not copied."""
     is_over = info.get("status") == "completed"
     return (sentence(entry, is_over=is_over) for entry in info.get("x-qmon-stays-behind", ()))
 
@@ -128,7 +128,7 @@ def _state_line(info: Mapping[str, Any]) -> str:
 
 
 def _lines(rows: tuple[_Row, ...], fields: Mapping[str, Any], *, some: bool = False) -> Iterator[str]:
-    """A line for each row; with ``some`` only for the fields that are there."""
+    """Yield a line for each row; with ``some`` only for the fields that exist."""
     for template, field, divisor in rows:
         if field in fields or not some:
             value = fields.get(field, 0)
@@ -136,7 +136,7 @@ def _lines(rows: tuple[_Row, ...], fields: Mapping[str, Any], *, some: bool = Fa
 
 
 def _unsigned(value: int) -> int:
-    """A negative figure, of which QEMU has some, as QEMU prints it."""
+    """Return a figure as an unsigned number: QEMU has negative ones and prints them so."""
     return value & ((1 << 64) - 1)
 
 

@@ -1,4 +1,4 @@
-"""The migration parameters: how each is written on a monitor line and shown by ``info``."""
+"""Migration parameters: how each is read from a monitor line and shown by ``info``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCALED_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?0[xX][0-9a-fA-F]+[kKmMgGtTpP
 
 
 def _signed_size(name: str, text: str) -> int:
-    """A size that must fit 63 bits."""
+    """Read a size of at most 63 bits; return bytes."""
     value = parse_size_option(name, text)
     if value > INT64_MAX:
         raise CommandError(f"Invalid size {text}")
@@ -24,7 +24,7 @@ def _signed_size(name: str, text: str) -> int:
 
 
 def _bandwidth(name: str, text: str) -> int:
-    """A size in MiB when it has no suffix."""
+    """Read a size, in MiB if it has no suffix; return bytes."""
     try:
         value = parse_size(text, "M")
     except ValueError:
@@ -53,9 +53,9 @@ def _only_qmp(name: str, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ParameterRow:
-    """A parameter of MigrationParameters (qapi/migration.json): how it is read, and its unit when shown.
+    """A parameter of MigrationParameters (qapi/migration.json): how it is read, and its unit.
 
-    ``shown`` False: ``info`` leaves it out, as QEMU's does.
+    ``shown`` False: ``info`` does not show it, as in QEMU.
     """
 
     name: str
@@ -101,14 +101,17 @@ PARAMETERS = (
     ParameterRow("direct-io", _switch),
     ParameterRow("x-qmon-verify-backing", _text),
 )
-"""In the order of ``info migrate_parameters``: those of QEMU 7.2, of QEMU 10, and our own."""
+"""In the order of ``info migrate_parameters``: QEMU 7.2's, QEMU 10's, then qmon's own."""
 
 _BY_NAME = {row.name: row for row in PARAMETERS}
 _SIZES = frozenset((parse_size_option, _signed_size, _bandwidth))
 
 
 def read_parameter(name: str, text: str) -> Any:
-    """The value for ``migrate-set-parameters``. Raises CommandError or UsageError with QEMU's words."""
+    """Return the value for ``migrate-set-parameters``.
+
+    Raises CommandError or UsageError with QEMU's message.
+    """
     row = _BY_NAME.get(name)
     if row is None:
         raise CommandError(f"invalid parameter value: {name}")
@@ -116,7 +119,7 @@ def read_parameter(name: str, text: str) -> Any:
 
 
 def parameter_warning(name: str, text: str) -> str | None:
-    """What QEMU says of a value before it reads it."""
+    """Return QEMU's warning about a value, or None."""
     row = _BY_NAME.get(name)
     if row is None or row.read not in _SIZES or not _SCALED_HEXADECIMAL.match(text):
         return None
@@ -124,7 +127,7 @@ def parameter_warning(name: str, text: str) -> str | None:
 
 
 def parameter_lines(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """What ``query-migrate-parameters`` answered, a line each, but for the mapping."""
+    """Yield the lines for the result of ``query-migrate-parameters``."""
     for row in PARAMETERS:
         if not row.shown or row.name not in parameters:
             continue

@@ -20,7 +20,9 @@ async def migrate_set_parameter(call: Call) -> None:
     except CommandError as error:
         if str(error) != f"Parameter '{name}' is unexpected":
             raise
-        raise CommandError(f"invalid parameter value: {name}") from error  # of another QEMU than the target
+        raise CommandError(
+            f"invalid parameter value: {name}"
+        ) from error  # the target is a QEMU without this parameter
 
 
 @handler("hmp_migrate_set_capability")

@@ -48,13 +48,13 @@ async def nbd_server_remove(call: Call) -> None:
         )
         if clients:
             what = f"export '{name}'"
-            await confirm(call, f"{users(clients, what)}: throw them out?", f"{what} stays")
+            await confirm(call, f"{users(clients, what)}: remove it anyway?", f"{what} was not removed")
     await call.execute("nbd-server-remove", {"name": name, "mode": "hard" if force else "safe"})
 
 
 @handler("hmp_nbd_server_stop")
 async def nbd_server_stop(call: Call) -> None:
     if call.person.interactive and (clients := await count_clients(call.monitor.line_target)):
-        question = f"{users(clients, 'the NBD server')}: stop it all the same?"
-        await confirm(call, question, "The NBD server goes on")
+        question = f"{users(clients, 'the NBD server')}: stop it anyway?"
+        await confirm(call, question, "The NBD server was not stopped")
     await call.execute("nbd-server-stop")

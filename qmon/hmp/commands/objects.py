@@ -1,4 +1,4 @@
-"""Objects: making and deleting them."""
+"""Objects: creating and deleting them."""
 
 from __future__ import annotations
 

@@ -15,12 +15,13 @@ COMMAND = "x-qmon-qemu-io"
 
 @handler("hmp_qemu_io")
 async def qemu_io(call: Call) -> None:
-    """QEMU prints what comes of it on its standard output, and complaints on its standard error.
+    """Print the output of a qemu-io command.
 
-    Here the output goes to whoever asked, and complaints to a person's terminal, or else to the log.
+    QEMU writes output and errors to its standard output and error. Here the output goes to the person, and
+    errors to the person at a terminal, or else to the log.
     """
     if not call.has(COMMAND):
-        await call.pass_on("qemu-io: this target has no monitor of its own that could run it")
+        await call.pass_on("qemu-io: this target does not have the command")
         return
     arguments: dict[str, Any] = {"device": call.text("device"), "command": call.text("command")}
     if call.flag("qdev"):

@@ -1,4 +1,4 @@
-"""Resetting the machine, switching it off, and what only a guest would notice."""
+"""Reset, power-off and watchdog."""
 
 from __future__ import annotations
 

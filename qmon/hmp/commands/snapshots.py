@@ -12,16 +12,16 @@ from qmon.hmp.commands.image_info import snapshot_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 
-NONE_HERE = "this target has no monitor of its own that could run it"
+NONE_HERE = "this target does not have the command"
 
 NOT_PERMITTED = ": Operation not permitted"
-"""What committing an overlay ends with that is open for reading alone."""
+"""The end of the error of a commit if the overlay is open read-only."""
 READ_ONLY = "Block node is read-only"
-"""QEMU prints it on a line of its own above that."""
+"""QEMU prints this line before that error."""
 
 
 async def _ours_or_its_own(call: Call, command: str, arguments: dict[str, Any] | None = None) -> Any:
-    """A command that QMP has no words for: the embedded machine's, or a line for QEMU's own monitor."""
+    """Run a command that QMP does not have: as qmon's own QMP command, or as a line on QEMU's own monitor."""
     if call.has(command):
         return await call.execute(command, arguments)
     await call.pass_on(f"{call.typed}: {NONE_HERE}")
@@ -39,7 +39,7 @@ async def info_snapshots(call: Call) -> None:
 
 
 def snapshot_list(drives: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The lines for the snapshots of each drive; one of all drives is a snapshot of the machine."""
+    """Return the lines for all drives' snapshots. A snapshot that all drives have is one of the machine."""
     if not any(drive["snapshots"] for drive in drives):
         return ["There is no snapshot available."]
     names = [{snapshot["name"] for snapshot in drive["snapshots"]} for drive in drives]
@@ -67,7 +67,8 @@ async def savevm(call: Call) -> None:
 @handler("hmp_loadvm")
 async def loadvm(call: Call) -> None:
     if call.person.interactive and (clients := await count_clients(call.monitor.line_target)):
-        await confirm(call, f"{users(clients, 'its disks')}: go back all the same?", "nothing has changed")
+        question = f"{users(clients, 'the drives')}: load the snapshot anyway?"
+        await confirm(call, question, "The snapshot was not loaded")
     await _ours_or_its_own(call, "x-qmon-loadvm", _named(call))
 
 

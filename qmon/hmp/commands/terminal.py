@@ -1,4 +1,4 @@
-"""How the terminal behaves: its keys, and whether events are told on it."""
+"""Settings of the terminal: its key bindings, and whether it shows events."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ async def events(call: Call) -> None:
     elif terminal is not None:
         terminal.tells_events = call.flag("option")
     elif call.flag("option"):
-        raise LineError("events: they are told on a terminal only; QMP tells programs")
+        raise LineError("events: only a terminal shows events; programs receive them over QMP")
 
 
 @handler("hmp_keys")
 async def keys(call: Call) -> None:
     if not isinstance(call.person, AtTerminal):
-        raise LineError("keys: only on a terminal there are keys to choose")
+        raise LineError("keys: only a terminal has key bindings")
     if "mode" not in call.values:
         call.print(f"keys: {call.person.keys}")
         return

@@ -1,4 +1,4 @@
-"""Tools for people: lines from files, again and again, timed, written down; QMP commands by their names."""
+"""Tools for people: running lines from a file, repeatedly, or timed; transcripts; QMP commands by name."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def include(call: Call) -> None:
 
 
 async def _run_inner(call: Call) -> None:
-    """Run the line that is within this one. Raises LineError."""
+    """Run the line that is this line's argument. Raises LineError."""
     inner = call.reading.inner
     if inner is None or call.reading.is_too_deep:
-        raise LineError(f"{call.typed}: at most {DEPTH_MAX} lines may stand within each other")
+        raise LineError(f"{call.typed}: at most {DEPTH_MAX} lines can be nested")
     error = await call.monitor.run(inner, call.person, call.origin)
     if error is not None:
         raise InnerLineError(error)
@@ -68,14 +68,16 @@ async def watch(call: Call) -> None:
 
 
 def _count(call: Call) -> int | None:
-    """How often; None for endlessly. Raises LineError."""
+    """Return how often to run the line, None for endlessly. Raises LineError."""
     text = call.text("count")
     if not text:
         if not call.person.interactive:
-            raise LineError("watch: say how often, as in 'watch -n 3 ...': only on a terminal Ctrl-C ends it")
+            raise LineError(
+                "watch: give a number of runs, as in 'watch -n 3 ...': Ctrl-C works only on a terminal"
+            )
         return None
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise LineError(f"watch: expected a number of times, from 1, found '{text}'")
+        raise LineError(f"watch: expected a number of runs, at least 1, found '{text}'")
     return int(text)
 
 
@@ -91,7 +93,7 @@ async def qmp(call: Call) -> None:
 
 
 def _read_arguments(text: str) -> dict[str, Any]:
-    """Raises LineError."""
+    """Read a JSON object. Raises LineError."""
     try:
         arguments = parse_json(text)
     except UsageError as error:
@@ -106,7 +108,7 @@ async def transcript(call: Call) -> None:
     monitor, path = call.monitor, call.text("filename")
     if path == "off":
         if monitor.transcript is None:
-            raise LineError("transcript: none is being written")
+            raise LineError("transcript: no transcript is being written")
         monitor.transcript.close()
         monitor.transcript = None
         return

@@ -17,8 +17,8 @@ from qmon.hmp.person import LineError, Progress
 from qmon.qmp.target import Event
 
 LOOK_SECONDS = 1.0
-"""How often what is waited for is asked after without news of it: some targets tell of migrations only when
-a capability says so, and progress has no event."""
+"""The interval of queries if no event arrives: some targets emit migration events only with a capability, and
+progress has no event."""
 
 
 @handler("hmp_wait")
@@ -38,7 +38,7 @@ async def wait(call: Call) -> None:
 
 
 _Look = Callable[[Call, Progress], Awaitable[str | None]]
-"""Says what state the thing is in; None when waiting is over. Raises QmonError when it failed."""
+"""Returns the state of what is waited for, None if it has ended. Raises QmonError if it has failed."""
 
 
 async def _wait(call: Call, what: str, look: _Look, patience: str | None) -> None:
@@ -61,10 +61,10 @@ async def _wait(call: Call, what: str, look: _Look, patience: str | None) -> Non
                     return
                 await _until(news)
     except TimeoutError as error:
-        raise LineError(f"wait: {what} was still {state or 'not to be seen'} after {patience} s") from error
+        raise LineError(f"wait: {what} is still {state or 'unknown'} after {patience} s") from error
     except asyncio.CancelledError:
         if call.person.interactive:
-            call.print(f"{what[0].upper()}{what[1:]} goes on")
+            call.print(f"{what[0].upper()}{what[1:]} continues")
         raise
     finally:
         unsubscribe()
@@ -72,7 +72,7 @@ async def _wait(call: Call, what: str, look: _Look, patience: str | None) -> Non
 
 
 async def _until(news: asyncio.Event) -> None:
-    # not wait_for, which in Python 3.11 forgets that it was cancelled when the news come at the same time
+    # Not asyncio.wait_for: in Python 3.11 it loses a cancellation that happens together with the event.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LOOK_SECONDS):
             await news.wait()
@@ -128,7 +128,7 @@ async def _look_at_job(call: Call, progress: Progress, name: str) -> str | None:
 
 
 async def _find_job(call: Call, name: str) -> Mapping[str, Any] | None:
-    """A job's status, error, and how far it is; None where there is none of that id."""
+    """Return a job's status, error and progress, None if there is no job with this id."""
     if call.has("query-jobs"):
         jobs = await call.execute("query-jobs")
         found = next((job for job in jobs if job["id"] == name), None)

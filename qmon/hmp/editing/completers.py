@@ -1,4 +1,4 @@
-"""What an argument could be: asked of the target, of the folder, or of a list."""
+"""Finds the possible values of an argument: from the target, a folder or a list."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qmon.notation.units import human_size
 from qmon.qmp.target import Arguments, Target, ask
 
 FILES_MAX = 200
-"""So many names of a folder are offered at most."""
+"""The most names of a folder that are offered."""
 
 Choice = tuple[str, str]
 """A text and its meaning."""
@@ -34,11 +34,11 @@ Choice = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something could stand: ``typed`` of it is there, behind arguments with these ``values``."""
+    """A place to complete: ``typed`` is the beginning of the word, ``values`` are the arguments before it."""
 
     target: Target
     command: str
-    """As it is typed: ``info block``."""
+    """The command as typed: ``info block``."""
     parameter: Parameter
     values: Values
     typed: str
@@ -48,7 +48,7 @@ class Place:
         return self.parameter.key
 
     async def ask(self, query: str, arguments: Arguments | None = None) -> Any:
-        """What the target answers; nothing, as an empty list, when it has no such query."""
+        """Return the target's answer, [] if it has no such query."""
         return await ask(self.target, query, [], arguments)
 
 
@@ -56,9 +56,9 @@ Completer = Callable[[Place], Awaitable[list[Choice]]]
 
 
 async def choices_at(place: Place, completer: str | None) -> list[Choice]:
-    """What could stand at a place, sorted; ``completer`` is the table's ``.command_completion``.
+    """Return the possible words at a place, sorted; ``completer`` is the table's ``.command_completion``.
 
-    Raises CommandError when the target was asked and failed.
+    Raises CommandError if a query fails.
     """
     found = _COMPLETERS.get((completer, place.key)) or _COMPLETERS.get((completer, None))
     if found is not None:
@@ -84,7 +84,7 @@ def _sorted(words: Words) -> list[Choice]:
 
 
 def _behind(separator: str, typed: str, choices: Iterable[Choice]) -> list[Choice]:
-    """The choices as a list's next part: behind the last separator of what is typed."""
+    """Return the choices for the next part of a list, after the last separator in ``typed``."""
     head = typed[: typed.rfind(separator) + 1]
     return [(head + text, meaning) for text, meaning in choices]
 
@@ -95,7 +95,7 @@ async def _drives(place: Place) -> list[Choice]:
 
 
 def _medium(inserted: dict[str, Any] | None) -> str:
-    """A medium in a few words: ``raw, 16 MiB, d0.img``."""
+    """Describe a medium in a few words: ``raw, 16 MiB, d0.img``."""
     if inserted is None:
         return "no medium"
     size = inserted.get("image", {}).get("virtual-size")
@@ -116,18 +116,18 @@ def _files(typed: str) -> list[Choice]:
         )
         return [(_quote(start + name, quoted), _file_meaning(entry)) for name, entry in found[:FILES_MAX]]
     except OSError:
-        return []  # no such folder, or not ours to read: there is nothing to offer
+        return []  # the folder does not exist or can't be read
 
 
 def _file_meaning(entry: Path) -> str:
     try:
         return human_size(entry.stat().st_size) if entry.is_file() else ""
     except OSError:
-        return ""  # it went meanwhile: the name is all there is to tell
+        return ""  # the file was removed in between
 
 
 def _quote(path: str, quoted: bool) -> str:
-    """A path as an argument: in quotes when it needs them; a folder's stay open, to go on."""
+    """Return a path as an argument, quoted if necessary. A folder's quote stays open, so more can follow."""
     if not quoted and not any(character in ' \t"\\' for character in path):
         return path
     escaped = path.replace("\\", "\\\\").replace('"', '\\"')
@@ -135,7 +135,7 @@ def _quote(path: str, quoted: bool) -> str:
 
 
 async def _settings(place: Place, kind: str) -> dict[str, dict[str, Any]]:
-    """What the target tells of its migration parameters or capabilities, by name."""
+    """Return the target's descriptions of its migration parameters or capabilities, by name."""
     told = await place.ask("x-qmon-query-migrate-settings")
     return {row["name"]: row for row in told[kind]} if told else {}
 
@@ -218,7 +218,7 @@ async def _snapshots(place: Place) -> list[Choice]:
 async def _new_object(place: Place) -> list[Choice]:
     if place.values:
         return []
-    from qmon.notation.object_options import TYPES  # the first prompt does not wait for it
+    from qmon.notation.object_options import TYPES  # imported here so that the first prompt is not delayed
 
     kind, comma, _ = place.typed.partition(",")
     if not comma:
@@ -247,7 +247,7 @@ async def _trace_events(place: Place) -> list[Choice]:
 
 async def _log_items(place: Place) -> list[Choice]:
     items = {name: item.meaning for name, item in LOG_ITEMS.items()}
-    words = {ALL: "everything", NONE: "nothing in detail", TRACE_PREFIX: "trace events by a pattern"}
+    words = {ALL: "all items", NONE: "no items", TRACE_PREFIX: "trace events that match a pattern"}
     return _behind(",", place.typed, _sorted(items | words))
 
 
@@ -302,7 +302,7 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("trace_event_completion", "name"): _trace_events,
     ("wait_completion", "id"): _awaited_jobs,
 }
-"""By the table's ``.command_completion`` and a parameter's key, or None for the rest of them."""
+"""Completers by the table's ``.command_completion`` and a parameter's key; None: all other parameters."""
 
 _BY_KEY: dict[tuple[str, str], Completer] = {
     **{(f"block_job_{verb}", "device"): _jobs for verb in ("cancel", "complete", "pause", "resume")},
@@ -311,4 +311,4 @@ _BY_KEY: dict[tuple[str, str], Completer] = {
     ("log", "items"): _log_items,
     ("snapshot_delete_blkdev_internal", "name"): _snapshots,
 }
-"""The same for commands to whose arguments the table gives no completion."""
+"""Completers for commands without a ``.command_completion`` in the table."""

@@ -1,4 +1,4 @@
-"""What could stand at the end of a line: text in, suggestions out."""
+"""Completion: returns what may follow at the end of a line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from qmon.hmp.tables.signature import Parameter
 from qmon.hmp.tables.table import Table
 
 _NAMES = "help_completion"
-"""The table's ``.command_completion`` of arguments that are commands' names."""
+"""The table's ``.command_completion`` of arguments that are names of commands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """``text`` could stand in place of what the line holds from ``start`` on; ``meaning`` is a few words."""
+    """``text`` may replace the line from ``start`` on; ``meaning`` explains it in a few words."""
 
     text: str
     start: int
@@ -28,9 +28,9 @@ class Suggestion:
 
 
 async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
-    """What could stand at the end of ``text``, the line up to the cursor; sorted, flags first.
+    """Return suggestions for the end of ``text``, the line up to the cursor; sorted, flags first.
 
-    Raises CommandError when the target was asked what it has and failed.
+    Raises CommandError if a query fails.
     """
     if comment_start(text) < len(text):
         return []
@@ -45,7 +45,7 @@ async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
 async def _choices(
     monitor: Monitor, before: Reading, typed: str
 ) -> tuple[Sequence[Choice], Sequence[Choice]]:
-    """The flags, and what else could stand behind a line, where ``typed`` is."""
+    """Return the flags and the other words that may follow ``before`` and begin with ``typed``."""
     *around, reading = before.nested
     if reading.awaits_line and len(around) == DEPTH_MAX:
         return [], []
@@ -67,7 +67,7 @@ async def _choices(
 
 
 def _last_word(text: str) -> int:
-    """Where the word begins that the text ends in; its end behind white space."""
+    """Return where the last word of the text begins; the text's end after white space."""
     position = skip_space(text, 0)
     while position < len(text):
         word = read_word(text, position)

@@ -1,4 +1,4 @@
-"""A line's pieces by what they are, for colours."""
+"""Highlighting: divides a line into pieces with roles, which the console colours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROLES = {"/": Role.FLAG, "b": Role.WORD} | dict.fromkeys("ilMoT", Role.NUMBER)
 def classify(reading: Reading) -> list[tuple[Role, str]]:
     """Divide a line that is being typed into pieces with their roles; the pieces join to the line.
 
-    A ``(qemu)`` prompt at its start is text. What can't be read is an error, with all that is behind it.
+    A ``(qemu)`` prompt at its start is text. From the first piece on that can't be read, all is an error.
     """
     line = reading.text
     pieces = []

@@ -1,4 +1,4 @@
-"""What could be written next, in a few words: ``[-d] [-b] uri``."""
+"""The hint after a line that is being typed: the arguments that may follow, ``[-d] [-b] uri``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from qmon.hmp.tables.signature import Parameter
 
 
 def hint(reading: Reading) -> str:
-    """The arguments that may follow a line that is being typed; "" inside a word, or when none may.
+    """Return the arguments that may follow a line that is being typed; "" inside a word, or if none may.
 
-    Behind a command's whole name it begins with a space.
+    The hint begins with a space after a complete command name.
     """
     text, command, arguments = reading.text, reading.command, reading.arguments
     if reading.end < len(text) or command is None or arguments.bad is not None:

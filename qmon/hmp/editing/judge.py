@@ -1,4 +1,4 @@
-"""What is wrong with a line that is being typed: QEMU's message, unless further typing may cure it."""
+"""Finds errors in a line that is being typed, unless more typing may correct them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from qmon.hmp.line.reading import Reading
 
 
 def complaint(reading: Reading) -> str | None:
-    """The message that a line can't escape any more, whatever is typed behind it; None when it may be good.
+    """Return the error that a line has whatever is typed after it; None if it may become valid.
 
-    A line with a comment behind it is taken to be whole. The message is its first line.
+    A line with a comment is complete. Only the first line of QEMU's message is returned.
     """
     if not reading.error or reading.is_curable:
         return None

@@ -1,4 +1,4 @@
-"""What somebody who typed a name that nothing has may have meant."""
+"""Suggests the nearest name for a name that does not exist."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from qmon.hmp.line.reading import Reading
 from qmon.hmp.monitor import Monitor
 
 LIKENESS = 0.7
-"""How alike two names must be, from 0 to 1: below it a suggestion is more often wrong than right."""
+"""The least likeness of two names, from 0 to 1: below it more suggestions are wrong than right."""
 
 _GOES_ON = (":", "+", "=", "/")
-"""How a word ends that is only the beginning of an argument: one that begins so is not wrong for that."""
+"""Ends of words that are only the beginning of an argument: an argument that begins so is not an error."""
 
 
 async def nearest(monitor: Monitor, reading: Reading) -> str | None:
-    """The name nearest to what is wrong in a line that failed; None when nothing is near.
+    """Return the name nearest to the wrong word in a line that has failed; None if there is none.
 
-    A command, or a word in its arguments of which the completion knows what it could be.
+    It replaces a command, or an argument whose possible values the completion knows.
     """
     if reading.command is None:
         *above, name = [name.text for name in reading.names] or [""]
@@ -33,7 +33,7 @@ async def nearest(monitor: Monitor, reading: Reading) -> str | None:
         try:
             known = [suggestion.text for suggestion in await complete(monitor, reading.text[: piece.start])]
         except QmonError:
-            return None  # the target can't say what it has: the line's own error is all there is to tell
+            return None  # the query failed: there is only the line's own error
         known = [name for name in known if not name.startswith("-") and not name.endswith(_GOES_ON)]
         if word not in known and "," not in word and (near := _like(word, known)) is not None:
             return near

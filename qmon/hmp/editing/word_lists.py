@@ -1,11 +1,11 @@
-"""What arguments and flags can be where that is a few words, each with its meaning: data for completion."""
+"""Data for completion: flags, and arguments with few possible words, each with its meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 Words = Mapping[str, str]
-"""A word to its meaning."""
+"""Words with their meanings."""
 
 FLAGS: Mapping[str, Words] = {
     "block_job_cancel": {"f": "cancel even a job that is ready"},
@@ -59,7 +59,7 @@ FLAGS: Mapping[str, Words] = {
     "snapshot_blkdev": {"n": "use an existing overlay"},
     "watch": {"n": "stop after this many runs"},
 }
-"""By the command as it is typed, then the letter."""
+"""The meanings of flags: by the command as typed, then by letter."""
 
 SWITCH = {"off": "", "on": ""}
 
@@ -122,7 +122,7 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
         "shutdown": "ask the guest to shut down",
     },
 }
-"""By the command as it is typed and the argument's key. A word that ends in ``:`` or ``+`` goes on."""
+"""The words of arguments: by the command as typed and the argument's key. More follows ``:`` and ``+``."""
 
 DRIVE_OPTIONS = {
     "cache=": "writeback, none, directsync, unsafe or writethrough",
@@ -132,6 +132,6 @@ DRIVE_OPTIONS = {
     "if=": "none",
     "readonly=": "on or off",
 }
-"""What ``drive_add`` takes behind one another, with commas."""
+"""The options of ``drive_add``, which are separated by commas."""
 
 RESOLUTIONS = {"keep": "the disks stay here", "release": "the disks belong to the other host"}

@@ -1,4 +1,4 @@
-"""Who supplies lines: scripts, and monitors on a socket with their line editor.
+"""The sources of lines: scripts, and monitors on a socket with their line editor.
 
 It may import every other room of hmp.
 """

@@ -1,4 +1,4 @@
-"""The line editor of a socket monitor: characters in, what the far terminal is to show out. No I/O."""
+"""The line editor of a socket monitor: takes typed characters, returns output for the terminal. No I/O."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from qmon.notation.plain_text import visible
 
 LINE_MAX = 4095
-"""Characters that a line holds; more are dropped, as QEMU drops them."""
+"""The most characters of a line; more are dropped, as in QEMU."""
 HISTORY_MAX = 64
 COLUMNS = 80
 
 SHORT_MAX = 128
-"""Up to this length of the line each key is echoed by itself, as in QEMU; that costs its square."""
+"""Up to this length each key is echoed singly, as in QEMU. The cost of that is the square of the length."""
 
 _CLEAR_SCREEN = "\x1b[2J\x1b[1;1H"
 _DIGITS = frozenset("0123456789")
@@ -21,7 +21,7 @@ _PARAMETER_MAX = 1 << 16
 
 
 class Key(enum.Enum):
-    """What the owner of the editor has to act upon."""
+    """Keys that the owner of the editor must handle."""
 
     ENTER = enum.auto()
     TAB = enum.auto()
@@ -29,24 +29,24 @@ class Key(enum.Enum):
 
 
 class _State(enum.Enum):
-    """Where in an escape sequence the next character stands."""
+    """The state inside an escape sequence."""
 
     PLAIN = enum.auto()
     ESCAPE = enum.auto()
     CSI = enum.auto()
-    """Behind ``ESC [`` or the one character that means the same."""
+    """After ``ESC [``, or after the single character with the same meaning."""
     SS3 = enum.auto()
-    """Behind ``ESC O``."""
+    """After ``ESC O``."""
 
 
 _BEHIND_ESCAPE = {"[": _State.CSI, "O": _State.SS3}
 
 
 class Readline:
-    """A line being edited, its history, and what the terminal shows of it.
+    """A line that is being edited, its history, and what the terminal shows of it.
 
-    The keys are those of QEMU 10 (util/readline.c), which has three more than 7.2, Ctrl-N, Ctrl-P and Ctrl-U,
-    and fewer than other editors. A line is of characters here, where QEMU's is of bytes.
+    The keys are those of QEMU 10 (util/readline.c); 7.2 does not have Ctrl-N, Ctrl-P and Ctrl-U. A line
+    consists of characters here, of bytes in QEMU.
     """
 
     def __init__(self, prompt: str) -> None:
@@ -62,11 +62,11 @@ class Readline:
 
     @property
     def is_short(self) -> bool:
-        """Whether each key's effect is shown by itself: that costs the square of the line's length."""
+        """Whether the effect of each key is shown singly (SHORT_MAX)."""
         return len(self.line) <= SHORT_MAX
 
     def feed(self, character: str) -> Key | None:
-        """Take one typed character; say when the owner has to act."""
+        """Take one typed character; return a key that the owner must handle, or None."""
         match self._state:
             case _State.PLAIN:
                 return self._feed_plain(character)
@@ -141,21 +141,22 @@ class Readline:
                 self.cursor = len(self.line)
 
     def insert(self, text: str) -> None:
-        """Insert text at the cursor, as much of it as there is room for."""
+        """Insert text at the cursor, as much as fits in LINE_MAX."""
         text = text[: LINE_MAX - len(self.line)]
         self.line = self.line[: self.cursor] + text + self.line[self.cursor :]
         self.cursor += len(text)
 
     def replace(self, start: int, text: str) -> None:
-        """Put text in place of what stands from ``start`` to the cursor."""
+        """Replace the text from ``start`` to the cursor."""
         self.line = self.line[:start] + self.line[self.cursor :]
         self.cursor = start
         self.insert(text)
 
     def take_line(self) -> str:
-        """The finished line: it goes to the history, an equal older one goes, and a new line begins.
+        """Return the finished line, add it to the history, and begin a new line.
 
-        A recalled line that was not changed goes to the end by itself, equal ones before it or not.
+        An equal older line is removed from the history. A recalled line that was not changed is moved to the
+        end; other equal lines stay.
         """
         line = self.line
         self.line, self.cursor = "", 0
@@ -171,7 +172,7 @@ class Readline:
         elif line in self.history:
             equal = self.history.index(line)
         if equal == HISTORY_MAX - 1:
-            return  # in QEMU what was recalled stays so then
+            return  # as in QEMU, the recalled line stays the current one
         if equal is not None:
             del self.history[equal]
         self._recalled = None
@@ -179,17 +180,17 @@ class Readline:
         del self.history[:-HISTORY_MAX]
 
     def show_prompt(self) -> str:
-        """What shows the prompt, and behind it the line as it is."""
+        """Return the output that shows the prompt and the current line."""
         self._shown, self._shown_cursor = "", 0
         self._state = _State.PLAIN
         return self.prompt + self.update()
 
     def clear_screen(self) -> str:
-        """What clears the terminal and shows prompt and line on top."""
+        """Return the output that clears the terminal and shows the prompt and the line at the top."""
         return _CLEAR_SCREEN + self.show_prompt()
 
     def update(self) -> str:
-        """What makes the terminal show the line and the cursor as they are now."""
+        """Return the output that updates the line and the cursor on the terminal."""
         output = ""
         if self.line != self._shown:
             output = "\x1b[D" * self._shown_cursor + visible(self.line) + "\x1b[K"
@@ -205,7 +206,7 @@ class Readline:
         self.line = self.line[: self.cursor] + self.line[self.cursor + 1 :]
 
     def _delete_word(self) -> None:
-        """Delete up to a space before the cursor's word; one that begins the line goes too, as in QEMU."""
+        """Delete back to the space before the word. As in QEMU, a space at the line's start goes too."""
         end = len(self.line[: self.cursor].rstrip(" "))
         start = self.line.rfind(" ", 1, end) + 1
         self.line = self.line[:start] + self.line[self.cursor :]
@@ -232,7 +233,7 @@ class Readline:
 
 
 def columns(words: Sequence[str]) -> list[str]:
-    """Lay out completions as lines, in as many columns as fit."""
+    """Return completions as lines, in as many columns as fit."""
     width = min(max(max(map(len, words)) + 2, 10), COLUMNS)
     per_line = COLUMNS // width
     padded = [word.ljust(width) for word in words]
@@ -240,7 +241,7 @@ def columns(words: Sequence[str]) -> list[str]:
 
 
 def common_prefix(words: Sequence[str]) -> str:
-    """What all the words begin with."""
+    """Return the longest common beginning of the words."""
     least, most = min(words), max(words)
     length = 0
     while length < len(least) and least[length] == most[length]:

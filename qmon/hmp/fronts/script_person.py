@@ -1,4 +1,4 @@
-"""Who gives a script's lines, and who is told what becomes of them: as text, or as JSON, an object a line."""
+"""The person behind a script's lines, and the report of their results as text or as JSON lines."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from qmon.notation.units import human_size
 
 
 class OutputGoneError(QmonError):
-    """Nobody reads what a script prints."""
+    """Standard output is closed, so the script can't print any more."""
 
 
 class ScriptPerson:
-    """A Person (``qmon.hmp.person``) who wrote a script, and the Report of it: nobody answers.
+    """The Person (``qmon.hmp.person``) and the Report of a script. Nobody answers questions.
 
-    What lines print goes to stdout, which lines failed to stderr. ``keep_going``: none of these ends the
-    script. ``quiet``: no progress. Printing raises OutputGoneError.
+    Answers go to stdout, messages about failing lines to stderr. ``keep_going``: a failing line does not end
+    the script. ``quiet``: no progress. Printing raises OutputGoneError.
     """
 
     interactive = False
@@ -39,12 +39,12 @@ class ScriptPerson:
         self._quiet = quiet
         self.history: list[str] = []
         self.failed = 0
-        """How many lines have failed."""
+        """The number of lines that have failed."""
         self._origins: list[Origin] = []
 
     @property
     def origin(self) -> Origin | None:
-        """The line that runs, the innermost one; None between lines."""
+        """The running line, the innermost of nested ones; None between lines."""
         return self._origins[-1] if self._origins else None
 
     def print(self, text: str) -> None:
@@ -74,7 +74,7 @@ class ScriptPerson:
 
 
 class JsonPerson(ScriptPerson):
-    """The same, with a JSON object on stdout for each line once it has run, and nothing else there."""
+    """As ScriptPerson, but stdout gets a JSON object for each line that has run, and nothing else."""
 
     def __init__(self, monitor: Monitor, *, keep_going: bool = False) -> None:
         super().__init__(monitor, keep_going=keep_going, quiet=True)
@@ -106,7 +106,7 @@ class JsonPerson(ScriptPerson):
 
 
 def _text(value: object) -> object:
-    """A text as any reader of JSON takes it; another value as it is."""
+    """Return a text that every JSON reader accepts; any other value unchanged."""
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return value
@@ -119,12 +119,12 @@ def write_out(text: str) -> None:
         print(data.decode("utf-8", "replace"), end="", flush=True)
     except OSError as error:
         if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode):
-            return  # a terminal that has hung up: SIGHUP says what becomes of the process
+            return  # the terminal has hung up: SIGHUP decides what the process does
         raise OutputGoneError(f"standard output: {reason(error)}") from error
 
 
 class NoProgress:
-    """A Progress that nobody sees."""
+    """A Progress that shows nothing."""
 
     def update(self, done: int, total: int, note: str = "") -> None:
         pass
@@ -134,7 +134,7 @@ class NoProgress:
 
 
 class PlainProgress:
-    """A Progress of one line for each tenth."""
+    """A Progress that prints a line for each 10 percent."""
 
     def __init__(self, person: Person, title: str) -> None:
         self._person = person
@@ -151,4 +151,4 @@ class PlainProgress:
             )
 
     def close(self) -> None:
-        """Nothing stays to be taken away."""
+        """Do nothing: printed lines stay."""

@@ -1,4 +1,4 @@
-"""A monitor on a character device: for each of its clients a line editor and a history of its own."""
+"""A monitor on a character device: each client has its own line editor and history."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _logger = logging.getLogger(__name__)
 
 
 class SocketMonitor:
-    """A front end that serves a monitor to each client that a character device brings, on its own."""
+    """Serves a monitor to each client of a character device."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
 
     async def serve(self, stream: Peer) -> None:
-        """Serve one client until it goes or a ``quit`` succeeded. Raises OSError."""
+        """Serve one client until it disconnects or a ``quit`` succeeds. Raises OSError."""
         await _Session(self._monitor, stream).run()
 
 
@@ -73,7 +73,7 @@ class _Session:
                 self._write(self._readline.clear_screen())
 
     async def _complete(self) -> None:
-        """Insert what all completions share; where there are several, list them."""
+        """Insert the common beginning of all completions; list them if there are several."""
         line, cursor = self._readline.line, self._readline.cursor
         try:
             suggestions = await complete(self._monitor, line[:cursor])
@@ -84,7 +84,7 @@ class _Session:
             return
         start = suggestions[0].start
         typed = line[start:cursor]
-        # QEMU completes no flags: the only drive there is is completed at once, be there flags or not
+        # As in QEMU, flags are not completed until one is begun: a single drive's name is inserted at once.
         words = sorted({suggestion.text for suggestion in suggestions if typed or not suggestion.is_flag})
         if not words:
             return
@@ -105,7 +105,7 @@ class _Session:
 
 
 class SocketPerson:
-    """A Person (``qmon.hmp.person``) at the other end of a socket, mostly a script: nobody answers."""
+    """The Person (``qmon.hmp.person``) at the other end of a socket: mostly a program, so nobody answers."""
 
     interactive = False
     comments = False
@@ -129,7 +129,7 @@ class SocketPerson:
 
 
 class SocketProgress:
-    """A Progress (``qmon.hmp.person``) on one line that is written over."""
+    """A Progress (``qmon.hmp.person``) on one line that is overwritten."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

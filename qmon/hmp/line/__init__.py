@@ -1,4 +1,4 @@
-"""One line, read once into a Reading: words, expressions, arguments, what in it is secret.
+"""Reads a line once, into a Reading: words, expressions, arguments, secrets.
 
 It may import the tables and nothing else of hmp but the prompt.
 """

@@ -1,4 +1,4 @@
-"""A line's arguments read by the table's types, with QEMU's errors."""
+"""Reads a line's arguments by the types in the table, with QEMU's errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
 _FORMAT = re.compile(r"/(?P<count>[0-9]*)(?P<letters>[oduxicbhwgL]*)")
 _SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
 NUL = "\0"
-"""What QEMU finds at the end of a line; of a message that names it, nothing that follows is printed."""
+"""The character at the end of QEMU's line. QEMU's messages end where they would show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A ``/`` argument; "" and 0 stand for what it leaves out."""
+    """A ``/`` argument; "" and 0 mean that a part is not given."""
 
     count: int = 1
     letter: str = ""
@@ -39,13 +39,13 @@ class Format:
 
 @dataclass(slots=True)
 class FormatDefaults:
-    """The format and size that a line without them gets: those of the last line that had them."""
+    """The default format and size: those of the last line that gave them."""
 
     letter: str = "x"
     size_bytes: int = 4
 
     def fill(self, written: Format) -> Values:
-        """The values of a format, complete; they are the defaults from now on."""
+        """Return the values of a format, filled with the defaults. They become the new defaults."""
         self.letter = written.letter or self.letter
         size_bytes = written.size_bytes
         if self.letter != "i":
@@ -54,7 +54,7 @@ class FormatDefaults:
 
 
 def _wrap32(value: int) -> int:
-    """A value as a C ``int`` holds it; digits above the lowest 32 decimal ones don't count in it."""
+    """Return a value as a C ``int`` of 32 bits."""
     return ((value + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
 
 
@@ -66,7 +66,7 @@ class PieceKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What stands at ``text[start:end]``, and which parameter it belongs to."""
+    """The text from ``start`` to ``end``, and its parameter."""
 
     start: int
     end: int
@@ -76,33 +76,33 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """How far a line's arguments could be read."""
+    """A line's arguments, as far as they could be read."""
 
     values: Values
     """By key: str for F B s S and each option of O, int for i l M o (bytes), float for f and T (seconds),
-    bool for b and flags. What was left out has no key."""
+    bool for b and flags. An argument that is not given has no key."""
     pieces: tuple[Piece, ...] = ()
     format: Format | None = None
-    """What the parameter ``/`` reads; FormatDefaults makes values of it."""
+    """The argument of type ``/``; FormatDefaults makes values of it."""
     error: str | None = None
-    """What QEMU says of them, maybe "", if they can't be read."""
+    """QEMU's message if they can't be read, which may be ""; else None."""
     bad: int | None = None
-    """Where reading failed; None when it did not before the end of the text."""
+    """Where reading failed; None if it did not fail, or only at the end of the text."""
     is_curable: bool = False
-    """Whether they could be read with more text behind them."""
+    """Whether more text after them could correct the error."""
     flags: tuple[Parameter, ...] = ()
-    """Those of which one could follow at the end of the text."""
+    """The flags that could follow at the end of the text."""
     awaited: Parameter | None = None
-    """What else could follow there."""
+    """The argument that could follow there."""
 
 
 NO_ARGUMENTS = Arguments({})
 
 
 def read_arguments(command: Command, text: str, start: int, *, is_typed: bool = False) -> Arguments:
-    """Read what stands in ``text`` from ``start`` on as the command's arguments. Raises HxError alone.
+    """Read ``text`` from ``start`` on as the command's arguments. Raises only HxError.
 
-    ``is_typed``: the line goes on behind the text, so that a bare word with a space behind it is a flag.
+    ``is_typed``: the line is still being typed, so a bare word with a space after it is a flag.
     """
     return _Reader(command, text, start, is_typed).read()
 
@@ -119,7 +119,7 @@ class _Reader:
         self._free_flags: list[Parameter] = []
         self._awaited: Parameter | None = None
         self._may_differ = False
-        """Whether what the text ends with may be read otherwise with more behind it."""
+        """Whether more text could change how the last piece is read."""
 
     def read(self) -> Arguments:
         error = bad = None
@@ -187,18 +187,18 @@ class _Reader:
         self._note(PieceKind.ARGUMENT, parameter)
 
     def _note(self, kind: PieceKind, parameter: Parameter) -> None:
-        """Keep what was read since ``started`` as a piece, white space behind it not included."""
+        """Add the text since ``started`` as a piece, without white space at its end."""
         end = len(self._text[: self._position].rstrip(SPACE))
         if end > self._started:
             self._pieces.append(Piece(self._started, end, kind, parameter))
         self._started = self._position
 
     def _flags(self, number: int) -> int:
-        """Take flags and their bare words from parameter ``number`` on; return that of the first argument.
+        """Read flags and their bare words from parameter ``number`` on; return the first argument's number.
 
-        Where QEMU takes or skips a flag, so do we: a dash and a letter that stand anywhere in what the table
-        has behind the flag, in a key such as ``snapshot-file`` too, skip it; a dash behind the last flag is
-        an argument. Flags are taken in another order only where one is still free.
+        A flag is taken or skipped as in QEMU: it is skipped if the dash and letter on the line stand anywhere
+        in the rest of the table's ``args_type``, even in a key such as ``snapshot-file``. A dash after the
+        last flag begins an argument. Flags in another order are accepted if one is not used yet.
         """
         parameters = self._command.parameters
         end = next((n for n in range(number, len(parameters)) if not parameters[n].is_flag), len(parameters))
@@ -234,7 +234,7 @@ class _Reader:
         return end
 
     def _behind(self, number: int) -> str:
-        """What the table has behind the letter of the flag ``number``."""
+        """Return the rest of the table's ``args_type`` after the letter of flag ``number``."""
         flag, *rest = self._command.parameters[number:]
         return ",".join(["s" if flag.takes_value else "", *map(str, rest)])
 
@@ -248,9 +248,9 @@ class _Reader:
         self._note(PieceKind.ARGUMENT, flag)
 
     def _bare_word(self, free: list[Parameter], goes_on: bool) -> Parameter | None:
-        """Take the flag that a word stands for. At the end of the text a word is an argument.
+        """Read a bare word as its flag; return the flag or None. At the end of the text it is an argument.
 
-        ``goes_on``: whether anything may stand behind the word.
+        ``goes_on``: whether anything may follow the word.
         """
         word = read_word(self._text, self._position)
         if word is None or word.quoted:
@@ -274,7 +274,7 @@ class _Reader:
         return word.text
 
     def _rest(self, parameter: Parameter) -> str:
-        self._awaited = parameter  # whatever it holds already, more could follow
+        self._awaited = parameter  # more could always follow
         rest = self._text[self._position :]
         if not rest:
             raise self._error("string expected", is_curable=True)
@@ -297,7 +297,7 @@ class _Reader:
     def _integer(self, kind: str) -> int:
         value, self._position = evaluate(self._text, self._position)
         self._may_differ |= is_half_hex(self._text, self._position)
-        goes_on = self._position == len(self._text)  # an operator may follow, and make another value of it
+        goes_on = self._position == len(self._text)  # an operator may follow and change the value
         if kind == "i" and value >> 32:
             problem = f"'{self._command.name}' has failed: integer is for 32-bit values"
             raise ReadError(problem, is_curable=goes_on)

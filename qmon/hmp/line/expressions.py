@@ -1,4 +1,4 @@
-"""Integer expressions as the monitor reads them, in 64-bit two's complement.
+"""Evaluates a monitor's integer expressions in 64-bit two's complement.
 
 sum    := logic (('+' | '-') logic)*
 logic  := prod (('&' | '|' | '^') prod)*
@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 
 
 def wrap(value: int) -> int:
-    """A value as a signed 64-bit integer holds it."""
+    """Return a value as a signed 64-bit integer."""
     return ((value + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
 
 
@@ -42,15 +42,15 @@ _SIGNS: dict[str, Callable[[int], int]] = {"+": lambda n: n, "-": lambda n: wrap
 
 
 def evaluate(text: str, position: int) -> tuple[int, int]:
-    """Read one expression at ``position``; return its value and where it ends, white space taken.
+    """Read one expression at ``position``; return its value and where it ends, after white space.
 
-    What can't belong to it ends it: ``1 2`` is 1, and the rest is the caller's. Raises ReadError.
+    The first character that can't continue it ends it: ``1 2`` is 1. Raises ReadError.
     """
     return _Reader(text, position).read()
 
 
 class _Chain:
-    """What stands between two parentheses, as far as it was read: operands, and what joins them."""
+    """The operands and operators between two parentheses, as far as they were read."""
 
     def __init__(self) -> None:
         self._values: list[int] = []
@@ -58,11 +58,11 @@ class _Chain:
         self.signs: list[str] = []
 
     def add(self, value: int) -> None:
-        """Take an operand, with the signs that stand before it."""
+        """Add an operand, and apply the signs before it."""
         while self.signs:
             value = _SIGNS[self.signs.pop()](value)
         self._values.append(value)
-        self._join(_TIGHTEST)  # at once: a division by zero comes before an error further on
+        self._join(_TIGHTEST)  # at once, because a division by zero is reported before a later error
 
     def add_operator(self, operator: str) -> None:
         self._join(_LEVELS[operator])
@@ -73,7 +73,7 @@ class _Chain:
         return self._values[0]
 
     def _join(self, level: int) -> None:
-        """Compute what is joined by operators that bind at least as tightly as ``level``."""
+        """Compute the operators that bind at least as tightly as ``level``."""
         while self._operators and _LEVELS[self._operators[-1]] >= level:
             operator, right, left = self._operators.pop(), self._values.pop(), self._values.pop()
             if operator in "/%" and right == 0:
@@ -82,13 +82,13 @@ class _Chain:
 
 
 class _Reader:
-    """Keeps its own stack: a line may nest as deeply as it is long."""
+    """Uses its own stack, because a line may consist of parentheses only."""
 
     def __init__(self, text: str, position: int) -> None:
         self._text = text
         self._position = skip_space(text, position)
         self._may_grow = False
-        """Whether the last number, with which the text ends, may be another one with more digits."""
+        """Whether the text ends with a number that more digits would change."""
 
     def read(self) -> tuple[int, int]:
         try:
@@ -132,7 +132,7 @@ class _Reader:
         return self._number()
 
     def _character(self) -> int:
-        """A constant of one byte, which is signed; one that is no character of its own is a surrogate."""
+        """Read a character constant: one signed byte. A byte that is not ASCII is a surrogate (PEP 383)."""
         character = self._text[self._position + 1 : self._position + 2]
         if not character:
             raise ReadError("character constant expected", is_curable=True)
@@ -150,7 +150,7 @@ class _Reader:
             raise ReadError(f"invalid char '{first_byte(self._ahead())}' in expression")
         digits = match[0]
         base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10
-        # more digits than 64 bits have in any base; int() would refuse very long ones in its own words
+        # more digits than 64 bits have; int() would raise its own error for a very long number
         if base < 16 and len(digits.lstrip("0")) > 22:
             raise ReadError("number too large")
         value = int(digits, base)

@@ -1,4 +1,4 @@
-"""Sizes and floating-point numbers of a monitor line."""
+"""Reads sizes and floating-point numbers of a monitor line."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _DOUBLE = re.compile(
 )
 _HALF_DOUBLE = re.compile(r"[+-]?(?:\.?|0x|(?:\d+\.?\d*|\.\d+)e[+-]?)", re.IGNORECASE | re.ASCII)
 _CAN_SHRINK = re.compile(r"[+-]?\d+\.?\d*(?:e(?:-\d*)?)?", re.IGNORECASE | re.ASCII)
-"""A number without an exponent, or with a negative one, to which digits can be added."""
+"""A number that an exponent, or more digits of a negative exponent, can make smaller."""
 _HALF_HEX = re.compile(r"(?<![0-9A-Za-z])0[xX]\Z")
 
 
 def is_half_hex(text: str, end: int) -> bool:
-    """Whether an integer that was read up to ``end`` is the 0 of a ``0x`` that the text ends with."""
+    """Whether an integer that ends at ``end`` is the 0 of a ``0x`` at the end of the text."""
     return _HALF_HEX.match(text, end - 1) is not None if end else False
 
 
 def read_bytes(text: str, position: int) -> tuple[int, int]:
-    """Read a size, in MiB without a suffix; return it in bytes, and where it ends. Raises ReadError."""
+    """Read a size, in MiB if it has no suffix; return bytes, and where it ends. Raises ReadError."""
     try:
         value, end = read_size(text, position, "M")
     except ValueError as error:
@@ -38,7 +38,7 @@ def read_bytes(text: str, position: int) -> tuple[int, int]:
 
 
 def _is_half_size(text: str, position: int) -> bool:
-    """Whether nothing is there yet, or a number that only a smaller unit makes small enough."""
+    """Whether the text ends here, or after a number that is too large without a smaller unit."""
     if text[position:] in ("", "+"):
         return True
     units = "K" if text[position:].lstrip("+")[:2] in ("0x", "0X") else "BK"
@@ -53,7 +53,7 @@ def _is_half_size(text: str, position: int) -> bool:
 
 
 def read_double(text: str, position: int, units: Mapping[str, float]) -> tuple[float, int]:
-    """Read a floating-point number, maybe with one of the units, all of one length, right behind it.
+    """Read a floating-point number, which one of the units may follow; all units have the same length.
 
     Returns it in the basic unit, and where it ends. Raises ReadError.
     """

@@ -1,4 +1,4 @@
-"""Options of a group, ``key=value,...``, as a monitor line's ``O`` reads them (util/qemu-option.c)."""
+"""Reads the options of a group, ``key=value,...``: the argument type ``O`` (util/qemu-option.c)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ _VALUE = re.compile(r"(?:[^,]|,,)*")
 
 
 def read_options(text: str, group: str) -> dict[str, str]:
-    """Read the options of a group such as ``netdev``: the ``id`` first, of several equal keys the last value.
+    """Read the options of a group such as ``netdev``; ``id`` is the first key. A later value wins.
 
-    A first part without ``=`` is the value of the group's implied key, any other is a switch: ``x`` is
-    ``x=on``, ``nox`` is ``x=off``. Raises ReadError, without words as in QEMU, for an id that can't be one.
+    A first part without ``=`` is the value of the group's implied key. Any other part without ``=`` is a
+    switch: ``x`` is ``x=on``, ``nox`` is ``x=off``. Raises ReadError, without a message as in QEMU, for an
+    invalid id.
     """
     options = {}
-    # the id is looked for before the rest is read, and then the first part's key is not implied
+    # as in QEMU, the id is found before the rest is read, and then the first part has no implied key
     parts = _parts(text, None)
     given = next((value for key, value in parts if key == "id"), None)
     if given is not None:
@@ -32,7 +33,7 @@ def read_options(text: str, group: str) -> dict[str, str]:
 
 
 def _parts(text: str, implied_key: str | None) -> list[tuple[str, str]]:
-    """The options one by one; a doubled comma is one, in a value."""
+    """Return the options as pairs; a doubled comma in a value stands for a comma."""
     parts = []
     position = 0
     while position < len(text):

@@ -1,6 +1,6 @@
 """A line, read once: the command, its arguments or the error, and what may follow.
 
-What runs a line, hides its secrets, or helps while it is typed takes this value, and reads no line itself.
+Everything that runs a line, hides its secrets or helps to type it uses this value and reads no text itself.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from qmon.hmp.line.words import SPACE, comment_start, skip_space
 from qmon.hmp.tables.table import Command, Table, Tables
 
 DEPTH_MAX = 10
-"""No more lines than these may stand around another: each takes its room on the stack."""
+"""The most lines around a nested line: each needs room on the stack."""
 
 _NAME = re.compile(rf"[^/{SPACE}]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name as it is typed, and where."""
+    """A name as typed, and its position."""
 
     text: str
     start: int
@@ -31,23 +31,23 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All positions are in ``text``. A line without names is blank."""
+    """The reading of a line. All positions are in ``text``. A line without names is blank."""
 
     tables: Tables
     text: str
     """The whole line."""
     begin: int
-    """Where the line begins behind its prompts."""
+    """Where the line begins, after its prompts."""
     end: int
-    """Where its comment begins; the text's end if it has none."""
+    """Where its comment begins, or the text's end."""
     names: tuple[Name, ...] = ()
-    """The command's, behind those of the tables above it; the last one may be unknown."""
+    """The names of the tables, then the command's; the last name may be unknown."""
     command: Command | None = None
     start: int = 0
     """Where the arguments begin."""
     arguments: Arguments = NO_ARGUMENTS
     inner: Reading | None = None
-    """The line that is the last argument: ``info status`` of ``time info status``."""
+    """The line that is the last argument: ``info status`` in ``time info status``."""
 
     @property
     def line(self) -> str:
@@ -56,12 +56,12 @@ class Reading:
 
     @property
     def does_nothing(self) -> bool:
-        """Whether it is blank, white space of every kind counted, or holds nothing but a comment."""
+        """Whether it is blank or contains only a comment; all kinds of white space count as blank."""
         return not self.line.strip()
 
     @property
     def typed(self) -> str:
-        """The command as it is typed, with one space between its names: ``info block``."""
+        """The command as typed, with one space between its names: ``info block``."""
         return " ".join([name.text for name in self.names])
 
     @property
@@ -73,7 +73,7 @@ class Reading:
 
     @property
     def next_table(self) -> Table | None:
-        """The table of which a name comes next; None when arguments do."""
+        """The table of the next name; None if arguments follow."""
         if not self.names:
             return self.tables.main
         if self.command is None or self.names[-1].end == self.start or self.start < self.end:
@@ -82,14 +82,14 @@ class Reading:
 
     @property
     def error(self) -> str | None:
-        """What QEMU says of a line that can't be read, maybe ""; None of one that can."""
+        """QEMU's message if the line can't be read, which may be ""; else None."""
         if self.command is None and self.names:
             return f"unknown command: '{self.text[self.begin : self.names[-1].end]}'"
         return self.arguments.error
 
     @property
     def is_curable(self) -> bool:
-        """Whether a line that can't be read could be, with more text behind it."""
+        """Whether more text after the line could correct its error."""
         if self.end < len(self.text):
             return False
         if self.command is not None:
@@ -99,7 +99,7 @@ class Reading:
 
     @property
     def nested(self) -> Iterator[Reading]:
-        """This line and those within it, the outermost first."""
+        """Yield this line and the lines nested in it, outermost first."""
         reading: Reading | None = self
         while reading is not None:
             yield reading
@@ -107,26 +107,26 @@ class Reading:
 
     @property
     def is_too_deep(self) -> bool:
-        """Whether more lines stand around another than may; those further in are not read."""
+        """Whether lines are nested too deeply (DEPTH_MAX); the innermost are not read."""
         depth, innermost = list(enumerate(self.nested))[-1]
         return depth == DEPTH_MAX and innermost.awaits_line and innermost.arguments.error is None
 
     @property
     def awaits_line(self) -> bool:
-        """Whether a line within this one is its argument, but none was read: it is to come, or too deep."""
+        """Whether the argument is a line, but none was read: it is not typed yet, or nested too deeply."""
         awaited = self.command.inner_line if self.command is not None else None
         return self.inner is None and awaited is not None and self.arguments.awaited is awaited
 
 
 def read_line(tables: Tables, text: str, *, comments: bool = True) -> Reading:
-    """Read a line that is whole. ``comments``: whether ``#`` starts one. Raises HxError alone."""
+    """Read a complete line. ``comments``: whether ``#`` starts a comment. Raises only HxError."""
     return _read(tables, text, 0, comment_start(text) if comments else len(text), is_typed=False)
 
 
 def read_typed(tables: Tables, text: str) -> Reading:
-    """Read what is there of a line that is being typed: prompts before it don't count, and it may go on.
+    """Read a line that is being typed and may continue. Prompts before it are skipped.
 
-    One with a comment is whole. Raises HxError alone.
+    A line with a comment is complete. Raises only HxError.
     """
     begin = prompt_end(text)
     end = comment_start(text, begin)

@@ -1,4 +1,4 @@
-"""What of a line or a QMP command is a secret and is not written down: passwords, the data of secrets."""
+"""Hides secrets in lines and QMP commands before they are recorded: passwords, and data of secret objects."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from qmon.notation.json_text import parse_json
 from qmon.qmp.target import Arguments
 
 MASK = "***"
-"""Stands for a secret wherever a line is written down."""
+"""Replaces a secret in a recorded line."""
 ANSWER = ""
-"""The key by which a _Conceal says that the command's answer is a secret."""
+"""The key in the result of a _Conceal which says that the command's answer is secret."""
 SECRET_PROPERTIES = frozenset(("data", "rawdata", "password"))
-"""Properties of objects that hold a secret."""
+"""Properties of objects that contain a secret."""
 
 _WORD = re.compile(r"""[^\s"',={}\[\]:]+""")
 _NO_PASSWORDS_AT = {"protocol": ("vnc", "spice"), "connected": ("fail", "disconnect", "keep")}
-"""What stands beside a password; anything else may be one in a wrong place."""
+"""Valid words of the other arguments; any other word there may be a password in the wrong place."""
 _NO_PASSWORDS = (*_NO_PASSWORDS_AT["protocol"], *_NO_PASSWORDS_AT["connected"])
 _PASSWORDS = frozenset(("password", "passwd"))
 _SECRET_OPTION = re.compile(rf"((?:^|,)(?:{'|'.join(sorted(SECRET_PROPERTIES))})=)(?:[^,]|,,)*")
 
 _Conceal = Callable[[Tables, Values], Mapping[str, str]]
-"""From a line's arguments to what is written down in place of those that are secrets, by their keys."""
+"""Takes a line's arguments; returns replacements for those that are secret, by key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A line as it may be written down, and whether what it answers may be, too."""
+    """A line as it may be recorded, and whether its answer may be recorded."""
 
     line: str
-    """Without a comment."""
+    """The line without its comment."""
     comment: str = ""
     answer: bool = True
     secrets: tuple[str, ...] = ()
-    """The words that are not to be seen, the longest first."""
+    """The secret words, longest first."""
 
     def __str__(self) -> str:
-        """The whole line, without white space around it."""
+        """Return the whole line without white space around it."""
         return (self.line + self.comment).strip()
 
     def clean(self, text: str) -> str:
-        """A text that the line said, an error for one, without what is secret in the line."""
+        """Return a text about the line, such as its error, without the line's secrets."""
         for word in self.secrets:
             text = text.replace(word, MASK)
         return text
 
 
 def without_secrets(reading: Reading) -> Shown:
-    """A line with ``***`` in place of each secret. Of one that can't be read all arguments may be secrets."""
+    """Replace each secret of a line by ``***``, and all arguments if the line can't be read."""
     before, inner = "", reading
     while inner.inner is not None:
         before += inner.text[: inner.arguments.pieces[-1].start]
@@ -86,7 +86,7 @@ def _shown_without(line: str, shown: str, answer: bool = True) -> Shown:
 
 
 def request_without_secrets(tables: Tables, command: str, arguments: Arguments) -> Shown:
-    """The same for a QMP command, as JSON in a line."""
+    """Return a QMP command as one line of JSON, with its secrets replaced."""
     whole: dict[str, Any] = {"execute": command}
     shown: dict[str, Any] = {"execute": command}
     if arguments:
@@ -97,7 +97,7 @@ def request_without_secrets(tables: Tables, command: str, arguments: Arguments) 
 
 
 def arguments_without_secrets(tables: Tables, command: str, arguments: Arguments) -> dict[str, Any]:
-    """The same for a QMP command's arguments."""
+    """Return a QMP command's arguments with their secrets replaced."""
     shown = _without_passwords(arguments)
     if command == "object-add":
         shown |= {name: MASK for name in arguments if name in SECRET_PROPERTIES}
@@ -112,7 +112,7 @@ def arguments_without_secrets(tables: Tables, command: str, arguments: Arguments
 
 
 def answers_a_secret(tables: Tables, command: str, arguments: Arguments) -> bool:
-    """Whether what a QMP command returns is a secret."""
+    """Whether the result of a QMP command is secret."""
     if command == "human-monitor-command":
         line = arguments.get("command-line")
         return isinstance(line, str) and not _qemus_line(tables, line).answer
@@ -140,7 +140,7 @@ def _conceal_options(tables: Tables, values: Values) -> Mapping[str, str]:
     else:
         try:
             shown = json.dumps(arguments_without_secrets(tables, "object-add", parse_json(text)))
-        except UsageError:  # what in it is a secret can't be told
+        except UsageError:  # it is not known what in it is secret
             shown = MASK
     return {"object": shown} if MASK in shown else {}
 
@@ -152,7 +152,7 @@ def _conceal_value(tables: Tables, values: Values) -> Mapping[str, str]:
 
 
 def _conceal_passwords(tables: Tables, values: Values) -> Mapping[str, str]:
-    """All that could be one, where the arguments are in a wrong order."""
+    """Conceal everything that may be a password, in case the arguments are in the wrong order."""
     return {key: MASK for key in values if values[key] not in _NO_PASSWORDS_AT.get(key, ())}
 
 
@@ -184,4 +184,4 @@ _CONCEALS: dict[str, _Conceal] = {
     "hmp_qom_set": _conceal_value,
     "hmp_set_password": _conceal_passwords,
 }
-"""By the table's ``.cmd``."""
+"""The secrets of commands, by the table's ``.cmd``."""

@@ -1,4 +1,4 @@
-"""Pasted text and scripts into lines to run."""
+"""Finds the lines to run in pasted text and scripts, which may be transcripts with prompts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from qmon.hmp.line.words import comment_start
 from qmon.hmp.prompt import PROMPT
 
 ESCAPE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])"
-"""A control sequence of a terminal (ECMA-48): what a copied session has its colours by."""
+"""A control sequence of a terminal (ECMA-48), such as the colours in a copied session."""
 
 _GAP = rf"(?:[\s\ufeff\u200b-\u200f\u2060]++|{ESCAPE})*+"
-"""What can't be seen: white space of every kind, marks without a width, colours."""
+"""Invisible text: all kinds of white space, characters without a width, colours."""
 _PROMPTS = re.compile(rf"{_GAP}(?:\(qemu\){_GAP})+")
 _ESCAPE = re.compile(ESCAPE)
 
@@ -20,20 +20,20 @@ _SHOWN_CHARACTERS = 60
 
 
 def prompt_end(line: str) -> int:
-    """Where a line begins behind its prompts, however they are spaced and coloured; 0 where it has none."""
+    """Return where a line begins after its prompts, 0 if it has none. Spaces and colours are skipped."""
     found = _PROMPTS.match(line)
     return found.end() if found is not None else 0
 
 
 @dataclass(slots=True)
 class LeftOut:
-    """The lines of a transcript that have no prompt, and would have done something."""
+    """The lines of a transcript that have no prompt and are not blank or comments. They are not run."""
 
     count: int = 0
     number: int = 0
-    """That of the first, from 1."""
+    """The number of the first line, from 1."""
     line: str = ""
-    """The first."""
+    """The first line."""
 
     def add(self, number: int, line: str) -> None:
         if not self.count:
@@ -41,19 +41,19 @@ class LeftOut:
         self.count += 1
 
     def tell(self, shown: str) -> str:
-        """Say that they were not run; ``shown`` is what is to be seen of the first."""
+        """Return a message that they were not run; ``shown`` is the first line without secrets."""
         text = "".join(
             character if character.isprintable() else " " for character in shown[:_SHOWN_CHARACTERS]
         )
         if len(shown) > _SHOWN_CHARACTERS:
             text += "..."
         if self.count == 1:
-            return f"line {self.number}, without (qemu), left unrun: {text}"
-        return f"{self.count} lines without (qemu) left unrun, the first is line {self.number}: {text}"
+            return f"line {self.number} has no (qemu) prompt and was not run: {text}"
+        return f"{self.count} lines without a (qemu) prompt were not run, first line {self.number}: {text}"
 
 
 class LineReader:
-    """Finds the lines to run in a text, or in one that comes in pieces of whole lines."""
+    """Finds the lines to run in a text that may come in pieces of whole lines."""
 
     def __init__(self) -> None:
         self.is_transcript = False
@@ -62,10 +62,10 @@ class LineReader:
         self.lines_read = 0
 
     def read(self, text: str) -> list[tuple[int, str]]:
-        """The lines of the next piece that are to be run, each with its number in the whole, from 1.
+        """Return the lines to run in the next piece, each with its number in the whole text, from 1.
 
-        When any line in it begins with the prompt ``(qemu)``, or one before did, only such lines count,
-        without it: the others are answers in a transcript. Blank lines are lines too.
+        If any line so far begins with the prompt ``(qemu)``, only lines with the prompt are returned, without
+        it: the others are answers in a transcript. Blank lines are counted and returned too.
         """
         lines = [
             (number, line.removesuffix("\r"))
@@ -90,5 +90,5 @@ class LineReader:
 
 
 def does_nothing(line: str) -> bool:
-    """Whether a line is blank or holds nothing but a comment."""
+    """Whether a line is blank or contains only a comment."""
     return not line[: comment_start(line)].strip()

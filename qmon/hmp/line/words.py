@@ -1,4 +1,4 @@
-"""Words and quoted strings of a monitor line, and where its comment begins."""
+"""Reads words and quoted strings of a monitor line, and finds its comment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qmon.errors import QmonError
 
 SPACE = " \t\n\v\f\r"
-"""White space as C's ``isspace`` has it."""
+"""White space as in C's ``isspace``."""
 WORD_BYTES_MAX = 1023
 
 _SPACES = re.compile(rf"[{SPACE}]*")
@@ -18,9 +18,9 @@ _HALF_WORD = re.compile(rf"""[{SPACE}]*(?:"(?:[^"\\]|\\[nr\\'"])*\\?)?""")
 
 
 class ReadError(QmonError):
-    """Text that can't be read; ``str()`` is what QEMU says of it, maybe nothing.
+    """Text can't be read; ``str()`` is QEMU's message, which may be empty.
 
-    ``is_curable``: whether it could be read with more text behind it.
+    ``is_curable``: whether more text after it could correct the error.
     """
 
     def __init__(self, problem: str, *, is_curable: bool = False) -> None:
@@ -38,15 +38,15 @@ class Word:
 
 
 def skip_space(text: str, position: int) -> int:
-    """The first position from ``position`` on that holds no white space."""
+    """Return the first position from ``position`` on without white space."""
     match = _SPACES.match(text, position)
     return match.end() if match is not None else position
 
 
 def read_word(text: str, position: int) -> Word | None:
-    """Read a word or a ``"quoted string"`` at ``position``; what is past 1023 bytes is cut off.
+    """Read a word or a ``"quoted string"`` at ``position``; it is cut after 1023 bytes.
 
-    None when there is nothing, an escape is unknown or the closing quote is missing.
+    Returns None if there is none, an escape is unknown or the closing quote is missing.
     """
     position = skip_space(text, position)
     if position == len(text):
@@ -72,14 +72,14 @@ def read_word(text: str, position: int) -> Word | None:
 
 
 def is_half_word(text: str, position: int) -> bool:
-    """Whether what ``read_word`` can't read there is the beginning of a word: nothing, or an open quote."""
+    """Whether ``read_word`` fails there only because the text ends: before a word, or inside quotes."""
     return _HALF_WORD.fullmatch(text, position) is not None
 
 
 def first_byte(text: str) -> str:
-    """The first byte of a text, as QEMU's messages name a character; "" of none.
+    """Return the first byte of a text, which QEMU's messages show as a character; "" for an empty text.
 
-    Where that byte alone is no character it is a surrogate (PEP 383).
+    A byte that is not ASCII is a surrogate (PEP 383).
     """
     return text[:1].encode("utf-8", "surrogateescape")[:1].decode("utf-8", "surrogateescape")
 
@@ -91,10 +91,10 @@ def _cut(text: str) -> str:
 
 
 def comment_start(text: str, begin: int = 0) -> int:
-    """Where a ``#`` starts a comment in the line that begins at ``begin``; the text's end if nowhere.
+    """Return where a comment starts in the line that begins at ``begin``; the text's end if there is none.
 
-    It starts one at the beginning of the line or behind white space, outside quotes. A quote opens a string
-    only where a word could begin, as ``read_word`` has it.
+    ``#`` starts a comment at the beginning of the line or after white space, outside quotes. As in
+    ``read_word``, a quote opens a string only at the beginning of a word.
     """
     if "#" not in text:
         return len(text)

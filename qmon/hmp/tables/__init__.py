@@ -1,4 +1,4 @@
-"""Which commands exist: the reader of .hx tables, signatures, manual pages.
+"""The tables of commands: the reader of .hx files, signatures, manual pages.
 
 It may import notation and nothing else of hmp.
 """

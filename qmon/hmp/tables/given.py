@@ -1,13 +1,13 @@
-"""Tables that ``-hx`` names, QEMU's own of any release or anybody's, laid over those of the program.
+"""Puts the tables of ``-hx``, such as those of a QEMU release, on top of the program's own.
 
-A file's entries belong to the main table; those of a file whose name ends with ``-info.hx``, or that is
-named as ``info=FILE``, to the table of ``info``. An entry takes the place of all entries of its table that
-have one of its names, others are added. Of several files the last one lies on top; of a file's entries that
-share a name the first one counts.
+A file's entries belong to the main table, or to the table of ``info`` if the file's name ends with
+``-info.hx`` or it is given as ``info=FILE``. An entry replaces all entries of its table that have one of its
+names; other entries are added. A later file replaces entries of an earlier one. If entries of one file share
+a name, the first is used.
 
-An entry calls the function that it names, under its name of today, if it takes the arguments that this
-program's own entry for the function has. A command whose function nobody wrote, or that takes others, is
-known but not available.
+An entry calls the function that it names, if it has the same arguments as the program's own entry for that
+function; old names of functions are translated (``renamed``). A command without such a function is known but
+not available.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ INFO_PREFIX = "info="
 INFO_SUFFIX = "-info.hx"
 _INFO = next(iter(SUB_TABLE_FILES))
 _INFO_NAMES = (_INFO, "info_cmds")
-"""What ``.sub_table`` calls it; the second name is that of QEMU 1.3 to 4.0."""
+"""The names of the table of ``info`` in ``.sub_table``; the second is from QEMU 1.3 to 4.0."""
 
 FILE_BYTES_MAX = MIB
-"""QEMU's own have 90 KB. So much takes some seconds to read."""
+"""The most bytes of a file, which take some seconds to read. QEMU's own files have 90 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class GivenFile:
-    """A file's text, its name for messages, and whether its entries are those of ``info``."""
+    """A file's text, its name in messages, and whether its entries belong to ``info``."""
 
     name: str
     text: str
@@ -49,9 +49,10 @@ class GivenFile:
 
 
 def read_given(arguments: Sequence[str], read_file: Callable[[str, int], bytes]) -> Tables:
-    """The program's tables with the files of all ``-hx`` on top. Raises QmonError, HxError among them.
+    """Return the program's tables with the files of all ``-hx`` on top. Raises QmonError, such as HxError.
 
-    ``read_file`` returns what a file of at most so many bytes holds, or raises OSError or ValueError.
+    ``read_file(name, limit)`` returns a file's contents of at most ``limit`` bytes, or raises OSError or
+    ValueError.
     """
     files = []
     for argument in arguments:
@@ -65,7 +66,7 @@ def read_given(arguments: Sequence[str], read_file: Callable[[str, int], bytes])
 
 
 def lay_over(tables: Tables, files: Iterable[GivenFile]) -> Tables:
-    """Tables with the files' entries on top, in their order. Raises HxError for a damaged file."""
+    """Return tables with the files' entries on top, in order. Raises HxError if a file is damaged."""
     main, info = tables.main, Table(())
     for command in main:
         if command.entry.sub_table == _INFO and command.sub_table is not None:
@@ -93,7 +94,10 @@ def _functions(entry: hx.Entry) -> Iterator[str]:
 
 
 def _sub_table(entry: hx.Entry, file: GivenFile, below: Table) -> Table | None:
-    """Its own, or, in a table of 2009, that of the entry it replaces; which one it is, is settled later."""
+    """Return an entry's sub-table; an entry of 2009 gets that of the entry it replaces.
+
+    The result only marks the entry: ``lay_over`` sets the final table of ``info``.
+    """
     if entry.sub_table is None:
         replaced = [command for name in entry.names if (command := below.find(name)) is not None]
         return next((command.sub_table for command in replaced if command.sub_table), None)
@@ -131,7 +135,7 @@ def _with_own_functions(
 
 
 def _sort(parameter: Parameter) -> tuple[str, bool]:
-    """What a function sees of a parameter's type."""
+    """Return the part of a parameter's type that matters to a function."""
     return (
         "s" if parameter.kind in WORD_KINDS or parameter.kind == "S" else parameter.kind,
         parameter.takes_value,
@@ -139,7 +143,7 @@ def _sort(parameter: Parameter) -> tuple[str, bool]:
 
 
 def _with_keys(keyless: Sequence[Parameter], own: Sequence[Parameter]) -> tuple[Parameter, ...]:
-    """Parameters with the keys of our own: flags by their letters, arguments in turn."""
+    """Give keyless parameters the keys of our own: flags by letter, arguments by position."""
     letters = {each.letter: each.key for each in own if each.is_flag}
     keys = iter([each.key for each in own if not each.is_flag])
     return tuple(
@@ -149,7 +153,7 @@ def _with_keys(keyless: Sequence[Parameter], own: Sequence[Parameter]) -> tuple[
 
 
 def _fits(parameters: Sequence[Parameter], own: Sequence[Parameter]) -> bool:
-    """Whether a function gets what it needs and nothing that it does not know."""
+    """Whether a function gets all arguments that it needs and none that it does not know."""
     given = {each.key: each for each in parameters}
     known = {each.key: each for each in own}
     return all(key in known and _sort(known[key]) == _sort(each) for key, each in given.items()) and all(

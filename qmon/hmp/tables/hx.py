@@ -1,9 +1,9 @@
-"""Reads ``.hx`` command tables, QEMU's own of any release and ours: text to entries, nothing else.
+"""Reads ``.hx`` command tables, qmon's and those of any QEMU release: text to entries.
 
-A file holds entries, written as C initialisers, between documentation blocks (``SRST``/``ERST``, before QEMU
-5.0 ``STEXI``/``ETEXI``; in 2010 also ``SQMP``/``EQMP``, notes on QMP), ``HXCOMM`` comments and preprocessor
-lines. Entries of early 2009 are positional: ``{ "names", "types", function, "params", "help" }``. Of the
-branches of a condition inside an entry the first counts that is not ``#if 0``.
+A file contains entries, which are C initialisers, and between them documentation blocks (``SRST``/``ERST``,
+before QEMU 5.0 ``STEXI``/``ETEXI``; in 2010 also ``SQMP``/``EQMP``, notes on QMP), ``HXCOMM`` comments and
+preprocessor lines. Entries of early 2009 are positional: ``{ "names", "types", function, "params", "help"
+}``. In a condition inside an entry, the first branch that is not ``#if 0`` is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qmon.errors import QmonError
 
 
 class HxError(QmonError):
-    """A table that can't be read: ``FILE:LINE: what was expected``."""
+    """A table can't be read: ``FILE:LINE: what was expected``."""
 
     def __init__(self, file: str, line: int, problem: str) -> None:
         super().__init__(f"{file}:{line}: {problem}")
@@ -26,7 +26,7 @@ class HxError(QmonError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command as its table has it; ``handler`` None means that it is known but not available."""
+    """One command of a table; with ``handler`` None it is known but not available."""
 
     name: str
     args_type: str = ""
@@ -38,22 +38,22 @@ class Entry:
     coroutine: bool = False
     completion: str | None = None
     others: dict[str, str] = field(default_factory=dict)
-    """Fields that only QEMU has a use for (``user_print``, ``cmd_info_hrt``, …), by name."""
+    """Other fields of QEMU's entries (``user_print``, ``cmd_info_hrt``, …), by name."""
     conditions: tuple[str, ...] = ()
-    """The preprocessor conditions it stands under, outermost first: ``defined(TARGET_I386)``."""
+    """The preprocessor conditions around it, outermost first: ``defined(TARGET_I386)``."""
     documentation: str = ""
     heading: str = ""
-    """The last ``DEFHEADING`` above it: the section of the manual that it belongs to."""
+    """Its section of the manual: the last ``DEFHEADING`` above it."""
     line: int = 0
 
     @property
     def disabled(self) -> bool:
-        """Whether it stands under ``#if 0``, as some distributions take commands away."""
+        """Whether it is inside ``#if 0``; some distributions remove commands so."""
         return "0" in self.conditions or "!(1)" in self.conditions
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names that call it, the first one first."""
+        """All names of the command, the first one first."""
         return tuple(self.name.split("|"))
 
 
@@ -102,7 +102,7 @@ class _Token:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """A condition inside an entry: whether this branch of it counts, and whether one did up to here."""
+    """A condition inside an entry: whether its current branch is used, and whether any was used so far."""
 
     kept: bool
     taken: bool
@@ -119,7 +119,7 @@ class _Reader:
         self._file = file
         self._lines = iter(enumerate(text.replace("\r\n", "\n").split("\n"), 1))
         self._comment: int | None = None
-        """The line at which a comment has begun that goes on."""
+        """The line where an unfinished comment has begun."""
         self._conditions: list[tuple[str, int]] = []
         self._found: list[Entry] = []
         self._heading = ""
@@ -146,9 +146,9 @@ class _Reader:
         return self._found
 
     def _joined_line(self) -> tuple[int, str] | None:
-        """The next line without C's comments, and its number.
+        """Return the next line without C comments, and its number.
 
-        One that ends with a backslash goes on in the next, as in C; the tables' own marks are seen first.
+        As in C, a line that ends with a backslash continues in the next; marks such as SRST come first.
         """
         number, text = next(self._lines, (0, ""))
         if not number:
@@ -259,7 +259,7 @@ class _Reader:
         )
 
     def _entry_tokens(self, number: int, line: str) -> Iterator[_Token]:
-        """The tokens up to the brace that closes the entry; of a condition inside it, the first branch."""
+        """Yield the tokens up to the brace that closes the entry; of a condition, only the branch in use."""
         inside: list[_Branch] = []
         text = line
         start = number
@@ -277,7 +277,7 @@ class _Reader:
                         if inside:
                             raise HxError(self._file, inside[-1].line, "expected '#endif' before '}'")
                         if "".join(rest.text for rest in tokens) not in ("", ","):
-                            raise HxError(self._file, number, "expected a new line behind '},'")
+                            raise HxError(self._file, number, "expected a new line after '},'")
                         return
             found = self._joined_line()
             if found is None:
@@ -316,7 +316,7 @@ class _Reader:
 
 
 class _Tokens:
-    """Tokens with one looked at ahead."""
+    """Tokens, with a look at the next one."""
 
     def __init__(self, tokens: Iterator[_Token], file: str, line: int) -> None:
         self._tokens = tokens
@@ -348,7 +348,7 @@ def _fields(tokens: _Tokens) -> dict[str, _Token]:
         designator = tokens.ahead
         if designator.kind == "designator":
             tokens.take()
-            tokens.expect("=", f"'=' behind '{designator.text}'")
+            tokens.expect("=", f"'=' after '{designator.text}'")
             name = designator.text
         elif position < len(_POSITIONS) and (position or designator.kind == "string"):
             name = _POSITIONS[position]
@@ -365,7 +365,7 @@ def _fields(tokens: _Tokens) -> dict[str, _Token]:
 
 
 def _value(tokens: _Tokens) -> _Token:
-    """One string, of as many literals as stand side by side, or a word, or flags joined by ``|``."""
+    """Read a value: a string of one or more literals, a word, or flags joined by ``|``."""
     first = tokens.take()
     if first.kind == "string":
         text = first.text
@@ -385,7 +385,7 @@ def _value(tokens: _Tokens) -> _Token:
 
 
 def unescape(literal: str) -> str:
-    """The text that a C string literal's inside stands for."""
+    """Return the text of a C string literal, given without its quotes."""
 
     def one(match: re.Match[str]) -> str:
         code = match[1]

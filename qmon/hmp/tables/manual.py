@@ -1,7 +1,7 @@
-"""The manual's pages, from the tables' documentation blocks: plain text, and reStructuredText for Sphinx.
+"""Makes manual pages from the tables' documentation blocks: plain text, and reStructuredText for Sphinx.
 
-A block is a definition list of one command: its syntax, and indented below it what it does. A literal block
-of lines that begin with the prompt is an example.
+A block is a definition list with one command: its syntax, and an indented description. A literal block with
+lines that begin with the prompt is an example.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qmon.hmp.tables import texinfo
 from qmon.hmp.tables.table import Command, Table
 
 WIDTH = 79
-"""Columns of a page's text."""
+"""Columns of a page."""
 
 _MARKUP = re.compile(
     r"``(.+?)``|\*\*(.+?)\*\*|\*(.+?)\*|:\w+:`(?:([^`<]*?) ?<[^`>]*>|([^`]*))`|\\(.)", re.DOTALL
@@ -26,14 +26,14 @@ _BULLET = re.compile(r"- |\d+\. ")
 
 @dataclass(slots=True)
 class Step:
-    """A line of an example and what it answers, line by line; ``...`` stands for any text."""
+    """A line of an example, and the lines of its answer; ``...`` stands for any text."""
 
     line: str
     answer: list[str] = field(default_factory=list)
 
 
 def page(command: Command) -> str:
-    """A command's page as plain text, without a newline at its end; "" when its table documents nothing."""
+    """Return a command's page as plain text, without a final newline; "" if it has no documentation."""
     documentation = command.entry.documentation
     if texinfo.is_texinfo(documentation):
         return texinfo.plain_text(documentation)
@@ -41,7 +41,7 @@ def page(command: Command) -> str:
 
 
 def plain_text(rst: str) -> str:
-    """The text of the reStructuredText that the tables use: markup gone, paragraphs wrapped anew."""
+    """Convert the tables' reStructuredText to plain text: remove markup, wrap paragraphs."""
     text = "\n".join(_rendered(textwrap.dedent(rst).strip("\n").split("\n"))).strip("\n")
     return re.sub(r"\n{3,}", "\n\n", text)
 
@@ -77,10 +77,10 @@ def _rendered(lines: list[str]) -> Iterator[str]:
 
 
 def _paragraphs(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Lines of one indent that stand together, with that indent; an empty list for each blank line.
+    """Yield paragraphs: adjacent lines of equal indent, with the indent; an empty list for a blank line.
 
-    The lines of a bullet belong together though they are indented more than its first. A deeper line in a
-    literal block keeps what it is indented more.
+    A bullet's lines are one paragraph, although they are indented more than its first line. A deeper line in
+    a literal block keeps its extra indent.
     """
     paragraph: list[str] = []
     indent = 0
@@ -115,7 +115,7 @@ def _unmarked(text: str) -> str:
 
 
 def examples(documentation: str) -> list[list[Step]]:
-    """The examples of a documentation block, each as the lines to be typed with their answers."""
+    """Return the examples of a documentation block: each is a list of typed lines with their answers."""
     found: list[list[Step]] = []
     steps: list[Step] = []
     indent: int | None = None
@@ -143,9 +143,9 @@ def examples(documentation: str) -> list[list[Step]]:
 
 
 def reference(table: Table, path: tuple[str, ...] = (), *, labels: bool = True) -> str:
-    """All commands of a table as reStructuredText, in the table's order: a section for each heading.
+    """Return all commands of a table as reStructuredText, in the table's order: a section for each heading.
 
-    With ``labels`` each has one, ``command-NAME`` with the names of the tables above it in front.
+    With ``labels`` each command has a label, ``command-NAME``; the names of the tables above it precede NAME.
     """
     lines: list[str] = []
     heading = ""

@@ -1,7 +1,7 @@
-"""What the functions of today's tables were called in older releases of QEMU, back to 2009.
+"""The names that the functions of today's tables had in older releases of QEMU, back to 2009.
 
-Names alone; whether a command of that time takes the arguments that its function has today is seen by its
-entry. A ``qmp_`` name is that of a ``.cmd_info_hrt``.
+Only names: ``given`` compares the arguments of an old entry with today's. A ``qmp_`` name is one of
+``.cmd_info_hrt``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table entry's ``args_type`` read into parameters: ``detach:-d,blk:-b|blk,uri:s``.
+"""Reads a table entry's ``args_type`` into parameters: ``detach:-d,blk:-b|blk,uri:s``.
 
 Tables of early 2009 have no keys: ``-ds`` is a flag ``-d`` and a string.
 """
@@ -12,7 +12,7 @@ from qmon.errors import UsageError
 
 Value = str | int | float | bool
 Values = dict[str, Value]
-"""A line's arguments by their keys; what was left out has none."""
+"""A line's arguments by key; an argument that is not given has no key."""
 
 WORD_KINDS = "FBs"
 EXPRESSION_KINDS = "ilM"
@@ -30,9 +30,9 @@ _KEYLESS = re.compile(r"-(?P<letter>\w)|(?P<kind>[FBsil/])(?P<extra>[?.]?)")
 class Parameter:
     """One argument of a command.
 
-    ``kind`` is the table's type letter, ``-`` for a flag. A flag has its ``letter``, maybe a bare ``word``
-    that means the same, and ``takes_value`` when a string follows it. ``optional`` is the table's ``?``,
-    ``dotted`` its ``.``: written after a dot, or not at all.
+    ``kind`` is the table's type letter, ``-`` for a flag. A flag has a ``letter``, and may have a bare
+    ``word`` with the same meaning; ``takes_value`` means that a string follows it. ``optional`` is the
+    table's ``?``. ``dotted`` is its ``.``: the argument is given after a dot, or not at all.
     """
 
     key: str
@@ -52,14 +52,14 @@ class Parameter:
         return self.is_flag or self.optional or self.dotted
 
     def __str__(self) -> str:
-        """As the table has it."""
+        """Return it as the table writes it."""
         if not self.is_flag:
             return f"{self.key}:{self.kind}{'?' * self.optional}{'.' * self.dotted}"
         return f"{self.key}:-{self.letter}{'s' * self.takes_value}{'|' * bool(self.word)}{self.word}"
 
 
 def parse_signature(args_type: str) -> tuple[Parameter, ...]:
-    """Read an ``args_type``. Raises UsageError naming the piece that can't be read."""
+    """Read an ``args_type``. Raises UsageError naming the part that can't be read."""
     if ":" not in args_type:
         return _parse_keyless(args_type)
     parameters = []

@@ -18,7 +18,7 @@ LINE_COMPLETION = "line_completion"
 
 
 class Command:
-    """One entry with its arguments read and its sub-table found. ``file`` is for error messages."""
+    """An entry with its parameters and its sub-table. ``file`` is for error messages."""
 
     def __init__(self, entry: hx.Entry, file: str, sub_table: Table | None = None) -> None:
         self.entry = entry
@@ -27,7 +27,7 @@ class Command:
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The arguments in the table's order. Raises HxError for an ``args_type`` that can't be read."""
+        """The parameters in the table's order. Raises HxError if the ``args_type`` can't be read."""
         try:
             return parse_signature(self.entry.args_type)
         except UsageError as error:
@@ -35,23 +35,23 @@ class Command:
 
     @property
     def name(self) -> str:
-        """The table's whole name: ``quit|q``."""
+        """The whole name in the table: ``quit|q``."""
         return self.entry.name
 
     @cached_property
     def inner_line(self) -> Parameter | None:
-        """The argument that is a line of its own, up to the end of the line."""
+        """The last parameter, if it is a monitor line itself; else None."""
         last = self.parameters[-1] if self.entry.completion == LINE_COMPLETION else None
         return last if last is not None and last.kind == "S" else None
 
     @property
     def available(self) -> bool:
-        """Whether the table names a function for it."""
+        """Whether the table gives a function for it."""
         return self.entry.handler is not None or "cmd_info_hrt" in self.entry.others
 
 
 class Table:
-    """Commands by each of their names. Two commands of one name: the first is called."""
+    """Commands by all their names. If two commands share a name, the first is called."""
 
     def __init__(self, commands: Iterable[Command]) -> None:
         self._commands = sorted(commands, key=lambda command: command.name)
@@ -64,27 +64,27 @@ class Table:
         return self._by_name.get(name)
 
     def under(self, commands: Sequence[Command]) -> Table:
-        """This table without the commands of which one of these has a name, and with these."""
+        """Return this table with ``commands`` added; they replace commands that share a name with them."""
         names = {name for command in commands for name in command.entry.names}
         return Table([*commands, *(each for each in self if names.isdisjoint(each.entry.names))])
 
     def names(self) -> list[str]:
-        """Every name of every command, sorted."""
+        """All names of all commands, sorted."""
         return sorted(self._by_name)
 
     def __iter__(self) -> Iterator[Command]:
-        """The commands, sorted by the table's names."""
+        """Yield the commands, sorted by name."""
         return iter(self._commands)
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What a monitor knows: the main table, and through it the sub-tables."""
+    """The tables of a monitor: the main table, which leads to the sub-tables."""
 
     main: Table
 
     def at(self, path: Sequence[str]) -> Table | None:
-        """The table in which what follows these names is looked up; None when no command has them."""
+        """Return the table for the name after these names; None if they don't lead to a table."""
         table: Table | None = self.main
         for name in path:
             command = table.find(name) if table is not None else None
@@ -93,9 +93,9 @@ class Tables:
 
     @classmethod
     def parse(cls, main: str, sub_tables: Mapping[str, tuple[str, str]], file: str = MAIN_FILE) -> Tables:
-        """Read a main table and the sub-tables that it names: table name to (text, file name).
+        """Read a main table and its sub-tables, given as table name to (text, file name).
 
-        Raises HxError for a damaged file or a sub-table that is not there.
+        Raises HxError for a damaged file or a missing sub-table.
         """
         found = {
             name: Table(Command(entry, sub_file) for entry in read_enabled(text, sub_file))
@@ -113,13 +113,13 @@ class Tables:
 
 
 def read_enabled(text: str, file: str) -> list[hx.Entry]:
-    """The entries of a table that any program built from it has. Raises HxError."""
+    """Return the entries of a table that are not inside ``#if 0``. Raises HxError."""
     return [entry for entry in hx.read(text, file) if not entry.disabled]
 
 
 @lru_cache(maxsize=1)
 def default_tables() -> Tables:
-    """The tables of this program, read once when they are first needed. Raises HxError."""
+    """Return the program's own tables, which are read once, at the first call. Raises HxError."""
     folder = resources.files("qmon") / "spec"
     texts = {
         name: ((folder / file).read_text(encoding="utf-8"), file) for name, file in SUB_TABLE_FILES.items()

@@ -1,4 +1,4 @@
-"""Texinfo, the documentation of QEMU's tables up to 4.x, as plain text: an item, and what it does."""
+"""Converts Texinfo, the format of the documentation in QEMU's tables up to 4.x, to plain text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 WIDTH = 79
 STEP = 2
-"""Columns by which what belongs to an item is indented."""
+"""Columns by which an item's description is indented."""
 
 _COMMAND = re.compile(r"@([a-z]+)\s*(.*)")
 _KNOWN = re.compile(r"(?m)^@(item|itemx|findex|table|example|var)\b")
@@ -17,23 +17,23 @@ _SYMBOLS = {"dots": "...", "minus": "-", "bullet": "-"}
 _LISTS = ("table", "itemize", "enumerate")
 _VERBATIM = ("example", "smallexample")
 _ESCAPED = {"@@": "\x01", "@{": "\x02", "@}": "\x03"}
-"""What stands for itself, while what stands for markup is replaced."""
+"""Escaped characters, and placeholders for them while markup is replaced."""
 
 
 def is_texinfo(documentation: str) -> bool:
-    """Whether a block is Texinfo, and not reStructuredText."""
+    """Whether a block is Texinfo, not reStructuredText."""
     return _KNOWN.search(documentation) is not None
 
 
 def plain_text(texinfo: str) -> str:
-    """The text of an entry's block: markup and index gone, paragraphs wrapped anew."""
+    """Convert an entry's block to plain text: remove markup and index entries, wrap paragraphs."""
     text = "\n".join(_rendered(texinfo.split("\n")))
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
 def _rendered(lines: list[str]) -> Iterator[str]:
     depth = 0
-    """How many lists there are inside the one that the commands are items of."""
+    """How many lists are open inside the list of commands."""
     paragraph: list[str] = []
     verbatim = False
     bullet = ""

@@ -118,7 +118,7 @@ def test_interrupting_the_wait_leaves_the_migration_alone() -> None:
     machine.migration = [ACTIVE]
     person = FakePerson()
     asyncio.run(interrupt())
-    assert "goes on in the background" in person.said()
+    assert "continues in the background" in person.said()
     assert person.shown.closed == 1
     assert [name for name, _ in machine.calls] == ["migrate"]
 

@@ -23,9 +23,9 @@ def run(machine: FakeMachine, line: str, person: FakePerson) -> tuple[bool, str]
     [
         ({}, None),
         *(({"status": status}, None) for status in ("none", "completed", "failed", "cancelled")),
-        *(({"status": status}, "Quit all the same?") for status in ("setup", "active", "pre-switchover")),
-        ({"status": "device"}, "Quit all the same?"),
-        ({"status": "device", "error-desc": WHY}, "Quit all the same?"),
+        *(({"status": status}, "Quit anyway?") for status in ("setup", "active", "pre-switchover")),
+        ({"status": "device"}, "Quit anyway?"),
+        ({"status": "device", "error-desc": WHY}, "Quit anyway?"),
     ],
 )
 def test_quitting_asks_somebody_at_a_terminal_and_nobody_else(
@@ -40,15 +40,15 @@ def test_quitting_asks_somebody_at_a_terminal_and_nobody_else(
         leaves = answer or question is None
         assert good is leaves
         assert machine.calls == ([("quit", {})] if leaves else [])
-        assert ("qmon goes on" in said) is not leaves
+        assert ("qmon keeps running" in said) is not leaves
         machine, person = FakeMachine(), Deciding(answer, interactive=False)
         machine.migration = [info]
         assert run(machine, "quit", person) == (True, "")
         assert (machine.calls, person.asked) == ([("quit", {})], [])
 
 
-CANCELLED = "A migration is under way, which is cancelled: 'wait migrate' waits for its end"
-IN_DOUBT = "The migration is in doubt: a new start, or migrate_resolve, settles it"
+CANCELLED = "A migration is under way and will be cancelled: 'wait migrate' waits until it ends"
+IN_DOUBT = "The migration is in doubt: restart qmon, or use migrate_resolve, to settle it"
 ONE, ALL = "1 NBD client uses export 'a'", "3 NBD clients use 2 exports"
 
 
@@ -60,7 +60,7 @@ ONE, ALL = "1 NBD client uses export 'a'", "3 NBD clients use 2 exports"
         (
             (0, 0),
             {"status": "device"},
-            ["The disks are being handed over: a new start tells what came of it"],
+            ["The switchover is under way: restart qmon to see its result"],
         ),
         ((1, 0), {"status": "completed"}, [ONE]),
         ((1, 2), {"status": "active"}, [ALL, CANCELLED]),
@@ -79,8 +79,11 @@ def test_who_quits_reads_what_that_cuts_off(
 
     machine.registry.add("query-block-exports", exports)
     person = Deciding(False)
-    assert run(machine, "quit", person) == (not named, "\n".join([*named, *["qmon goes on"] * bool(named)]))
-    assert person.asked == ["Quit all the same?"] * bool(named)
+    assert run(machine, "quit", person) == (
+        not named,
+        "\n".join([*named, *["qmon keeps running"] * bool(named)]),
+    )
+    assert person.asked == ["Quit anyway?"] * bool(named)
 
 
 def test_cont_forces_when_told_to_and_only_then() -> None:

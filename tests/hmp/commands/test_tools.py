@@ -42,7 +42,7 @@ def test_on_a_terminal_an_included_file_stops_at_the_line_that_it_names(tmp_path
 def test_an_included_transcript_runs_the_lines_with_prompts(tmp_path: Path) -> None:
     path = tmp_path / "a session.txt"
     path.write_text("QEMU 7.2 monitor\n(qemu) info name\nweb7\n")
-    left_out = "2 lines without (qemu) left unrun, the first is line 1: QEMU 7.2 monitor"
+    left_out = "2 lines without a (qemu) prompt were not run, first line 1: QEMU 7.2 monitor"
     assert run(f'include "{path}"') == (True, f"web1\n{path}: {left_out}")
 
 
@@ -108,7 +108,7 @@ def test_time_tells_of_a_line_that_fails_too() -> None:
 
 def test_lines_stand_in_few_others() -> None:
     assert run("time " * 10 + "info name")[1].startswith("web1\nTook ")
-    refusal = "time: at most 10 lines may stand within each other"
+    refusal = "time: at most 10 lines can be nested"
     assert run("time " * 5000 + "info name") == (False, refusal)
 
 
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_the_waiting_alone() -> None:
         assert machine.calls == []
         return person.said()
 
-    assert asyncio.run(wait()) == "The migration goes on"
+    assert asyncio.run(wait()) == "The migration continues"
 
 
 def test_ctrl_c_ends_the_waiting_even_when_news_come_with_it() -> None:
@@ -235,7 +235,7 @@ def test_waiting_for_a_job(
         target.registry.events.emit("JOB_STATUS_CHANGE", {"id": "j0", "status": "created"})
         target.show("running")
         assert not await monitor.run_line("wait job j0 0.01", person)
-        assert person.said() == "wait: the job 'j0' was still running after 0.01 s"
+        assert person.said() == "wait: the job 'j0' is still running after 0.01 s"
 
     asyncio.run(wait())
 

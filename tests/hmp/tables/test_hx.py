@@ -113,7 +113,7 @@ def test_the_tables_of_2009_are_read() -> None:
     ("text", "line", "expected"),
     [
         ('{\n.name = "a",\n', 1, "'}'"),
-        ('{\n.name "a",\n},', 2, "'=' behind '.name'"),
+        ('{\n.name "a",\n},', 2, "'=' after '.name'"),
         ('{\n.name = "a"\n.help = "b",\n},', 3, "','"),
         ('{\n.name = "a,\n},', 2, "a closing '\"'"),
         ("{\n.name = ,\n},", 2, "a string or a name"),

@@ -23,8 +23,8 @@ from tests.support.waiting import PATIENCE, eventually
 
 SECRET = "5ezam"
 LEFT = (
-    "qmon: the script ends while a migration is under way, which is cancelled:"
-    " 'wait migrate' waits for its end"
+    "qmon: the script ends while a migration is under way and will be cancelled:"
+    " 'wait migrate' waits until it ends"
 )
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     status, out, _ = said(run(tmp_path, "-script", "a.hmp"))
     assert (status, out) == (
         1,
-        ["include: 'b.hmp' is being run already, and would never come to its end"],
+        ["include: 'b.hmp' is already running: a file can't include itself"],
     )
 
 
@@ -144,7 +144,7 @@ def test_what_is_no_script_is_refused_in_one_line(tmp_path: Path) -> None:
     assert status == 1
     assert out[:-1] == [
         "include: folder: Is a directory",
-        "include: fifo: it is no regular file",
+        "include: fifo: it is not a regular file",
         "include: disk: it is longer than 64 MiB",
         "include: nosuch: No such file or directory",
     ]
@@ -182,7 +182,7 @@ def test_waiting_fails_with_the_migrations_reason(tmp_path: Path) -> None:
 def test_waiting_for_what_is_not_there_or_ended_long_ago(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(MIB)
     assert source.command("wait migrate") == "wait: there is no migration to wait for"
-    assert target.command("wait migrate 0.05") == "wait: the migration was still awaited after 0.05 s"
+    assert target.command("wait migrate 0.05") == "wait: the migration is still awaited after 0.05 s"
     source.quietly(f"migrate -d blk {uri}")
     assert re.fullmatch(r"(Completed \d+ %)*", source.command("wait migrate"))
     target.wait_status("running")
@@ -193,7 +193,7 @@ def test_waiting_for_what_is_not_there_or_ended_long_ago(lab: Lab) -> None:
 def test_a_timeout_is_told_and_the_migration_goes_on(lab: Lab) -> None:
     source, _, uri = lab.disk_pair(8 * MIB, bandwidth="1M")
     source.quietly(f"migrate -d blk {uri}")
-    assert "wait: the migration was still " in source.command("wait migrate 0.1")
+    assert "wait: the migration is still " in source.command("wait migrate 0.1")
     assert source.migration().split(" (")[0] in ("setup", "active")
     source.quietly("migrate_cancel")
     assert source.command("wait migrate").endswith("Error: the migration was cancelled")
@@ -449,7 +449,7 @@ def test_the_tools_work_on_sockets(lab: Lab) -> None:
     ]
     assert re.fullmatch(r"0x1\nTook \d\.\d{3} s", qmon.command("time print 1"))
     assert qmon.command("watch 1 print 1") == (
-        "watch: say how often, as in 'watch -n 3 ...': only on a terminal Ctrl-C ends it"
+        "watch: give a number of runs, as in 'watch -n 3 ...': Ctrl-C works only on a terminal"
     )
     shown = qmon.command("watch -n 2 0.1 print/d 1").splitlines()
     assert shown[1::2] == ["1", "1"]

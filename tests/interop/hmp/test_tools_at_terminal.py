@@ -38,7 +38,7 @@ def test_watching_and_waiting_are_ended_by_ctrl_c(terminal: Terminal) -> None:
     terminal.type("wait migrate\r")
     terminal.wait_for(r"wait migrate\n(?!\(qemu\))")
     terminal.press("C-c")
-    terminal.wait_for(r"\^C\nThe migration goes on\n\(qemu\) $")
+    terminal.wait_for(r"\^C\nThe migration continues\n\(qemu\) $")
     terminal.type("info status\r")
     terminal.wait_for(r"VM status: paused \(inmigrate\)\n\(qemu\) $")
 
@@ -73,5 +73,5 @@ def test_yes_is_said_before_it_is_asked(lab: Lab, terminal: Terminal) -> None:
     terminal.type(f"migrate_set_parameter max-bandwidth 200k\rmigrate -d blk {uri}\r")
     target.wait_migration("active")
     terminal.type("quit\r")
-    terminal.wait_for(r"^Quit all the same\? \(y/n\) y\n\$ $")
+    terminal.wait_for(r"^Quit anyway\? \(y/n\) y\n\$ $")
     target.wait_migration("failed")

@@ -188,7 +188,7 @@ def test_ctrl_c_leaves_the_migration_running_in_the_background(lab: Lab, operato
     operator.paste("migrate blk tcp:0:4444\n", True)
     operator.terminal.wait_for(r"^migrate \[")
     operator.terminal.press("C-c")
-    operator.terminal.wait_for(r"^The migration goes on in the background")
+    operator.terminal.wait_for(r"^The migration continues in the background")
     operator.type("info migrate")
     operator.terminal.wait_for(r"^Migration status: active$")
     operator.type("migrate_set_parameter max-bandwidth 1G")

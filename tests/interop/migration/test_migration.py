@@ -147,7 +147,7 @@ def test_a_shared_image_is_handed_over_without_being_sent(lab: Lab) -> None:
 def test_what_the_source_gave_away_it_does_not_take_back(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(MIB)
     migrated(source, target, f"migrate -d blk {uri}")
-    assert "handed over" in source.command("cont")
+    assert "has moved the disks" in source.command("cont")
     refused = "Error: Can't migrate the vm that was paused due to previous migration"
     assert source.command(f"migrate -d blk {uri}") == refused
     with pytest.raises(OSError, match="has moved to another host"), source.guest() as guest:

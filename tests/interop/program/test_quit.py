@@ -44,7 +44,7 @@ def test_at_a_terminal_it_is_asked_first_and_the_destination_waits_for_the_next(
             terminal.type("quit\r")
         else:
             os.kill(int(pid.read_text()), signal.SIGINT)
-        terminal.wait_for(r"^A migration is under way, .*\nQuit all the same\? \(y/n\)$")
+        terminal.wait_for(r"^A migration is under way and .*\nQuit anyway\? \(y/n\)$")
         assert target.migration() == "active"
         terminal.press("y")
         terminal.wait_for_end("$ ")
@@ -66,9 +66,9 @@ def test_the_clients_of_exports_are_named_before_they_are_cut_off(lab: Lab, tmp_
         with Guest(nbd, "d0") as guest:
             terminal.wait_for(r"connected to export")
             terminal.press("C-d")
-            terminal.wait_for(r"^1 NBD client uses export 'd0'\nQuit all the same\? \(y/n\)$")
+            terminal.wait_for(r"^1 NBD client uses export 'd0'\nQuit anyway\? \(y/n\)$")
             terminal.press("n")
-            terminal.wait_for(r"^qmon goes on\n\(qemu\) $")
+            terminal.wait_for(r"^qmon keeps running\n\(qemu\) $")
             assert guest.read(0, 512) == noise(SIZE)[:512]
         terminal.wait_for(r"disconnected from export")
         terminal.press("C-d")

@@ -173,7 +173,7 @@ class TestCourse:
             assert target.told[-2:] in (["completed", "RESUME"], ["RESUME", "completed"])
             said = await source.qmp_error("migrate", uri=uri)
             assert said == "Can't migrate the vm that was paused due to previous migration"
-            assert "handed over by a migration" in await source.qmp_error("cont")
+            assert "migration has moved the disks" in await source.qmp_error("cont")
             assert await source.status() == "postmigrate"
             assert await source.qmp("migrate_cancel") == {}
             assert await source.migration() == "completed"

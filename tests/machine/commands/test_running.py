@@ -41,7 +41,7 @@ def test_a_reset_does_not_give_back_disks_that_were_handed_over(play: Play) -> N
         await source.wait_status("postmigrate")
         await source.qmp("system_reset")
         assert await source.status() == "postmigrate"
-        assert "handed over by a migration" in await source.qmp_error("cont")
+        assert "migration has moved the disks" in await source.qmp_error("cont")
 
     play(scene)
 
