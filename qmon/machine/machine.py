@@ -166,7 +166,7 @@ class Machine:
         limits = read_limits(settings.limits)
         self._check_may_add(settings.id, settings.format, settings.node_name)
         drive = await self._open(settings)
-        try:  # again: other commands ran meanwhile
+        try:  # again, because other commands may have run in between
             self._check_may_add(settings.id, settings.format, settings.node_name)
         except CommandError:
             await self.blocking(drive.close)

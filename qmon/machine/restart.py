@@ -36,7 +36,8 @@ def find_record(journal: Journal, drives: Iterable[Drive], *, may_come_in: bool)
     if len({(entry.id, entry.role) for entry in entries}) > 1:
         names = ", ".join(f"'{name}' {entry.stand.value} by {entry.id}" for name, entry in found.items())
         raise CommandError(
-            f"The drives have records of different migrations, so it is not known which side runs: {names}"
+            f"The drives have records of different migrations ({names}): find out which side ran last, then"
+            " remove the wrong records from the state folder"
         )
     return min(entries, key=lambda entry: _COUNTS_FIRST.index(entry.stand))
 

@@ -50,7 +50,7 @@ Pulse = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A COMPARE record's payload: ``token`` identifies the drive's files, ``sums`` are the ranges' sums."""
+    """A COMPARE record's payload: a token that identifies the drive's files, and checksums of ranges."""
 
     token: bytes
     ranges: tuple[Range, ...] = ()

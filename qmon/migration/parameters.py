@@ -288,7 +288,7 @@ class Parameters:
 
     @property
     def verify_backing(self) -> str:
-        """``off``, ``sample`` or ``full``."""
+        """How to compare data that is not copied: ``off``, ``sample`` or ``full``."""
         return str(self._values["x-qmon-verify-backing"])
 
     @property

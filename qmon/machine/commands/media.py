@@ -49,7 +49,8 @@ class MediaCommands:
 
     def _check_here(self) -> None:
         if self._machine.state in _ELSEWHERE:
-            raise CommandError(f"The images are not open here (the machine is '{self._machine.state.value}')")
+            state = self._machine.state.value
+            raise CommandError(f"The images are closed because of a migration (the machine is '{state}')")
 
     @command("block_resize")
     async def resize(

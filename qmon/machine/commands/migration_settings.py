@@ -124,7 +124,7 @@ class MigrationSettings:
                 raise CommandError("Command options are incompatible with current migration capabilities")
         self._refuse(self.capabilities.refusal())
         if (mode := self.parameters["mode"]) != "normal":
-            raise CommandError(f"Migrations of mode '{mode}' are not supported: set mode to normal")
+            raise CommandError(f"Migration mode '{mode}' is not supported: set the parameter mode to normal")
         if blk or inc:
             self.capabilities.set({"block": True})
             self.parameters.set({"block-incremental": inc})

@@ -117,7 +117,7 @@ def _decode_drive(item: Any) -> DriveOffer:
     name, size, read_only = item["id"], item["size"], item["read_only"]
     good_name = isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_ID
     if not good_name or type(size) is not int or type(read_only) is not bool or size < 0:
-        raise ValueError(f"not a drive: {item!r}")
+        raise ValueError(f"invalid description of a drive: {item!r}")
     backing, content = (_decode_backing(item[key]) if key in item else None for key in ("backing", "content"))
     return DriveOffer(name, size, read_only, backing, content)
 
@@ -125,7 +125,7 @@ def _decode_drive(item: Any) -> DriveOffer:
 def _decode_backing(item: Any) -> BackingOffer:
     size, samples = item["size"], item["samples"]
     if type(size) is not int or size < 0 or not isinstance(samples, list) or len(samples) > MAX_SAMPLES:
-        raise ValueError(f"not a disk to be compared: {item!r}")
+        raise ValueError(f"invalid description of a disk: {item!r}")
     found: list[Sample] = []
     end = 0
     for sample in samples:
@@ -133,7 +133,7 @@ def _decode_backing(item: Any) -> BackingOffer:
         numbers = type(offset) is int and type(length) is int
         # Samples must not overlap: else an offer could make this side read the same bytes many times.
         if not numbers or not isinstance(checksum, str) or offset < end or length <= 0:
-            raise ValueError(f"not a sample of a disk: {sample!r}")
+            raise ValueError(f"invalid sample of a disk: {sample!r}")
         end = offset + length
         found.append(Sample(offset, length, checksum))
     if end > size:

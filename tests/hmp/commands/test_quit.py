@@ -1,4 +1,4 @@
-"""What a person decides: to quit during a migration, to keep or release disks, to run on all the same."""
+"""What a person decides: to quit during a migration, to keep or release disks, to run anyway."""
 
 from __future__ import annotations
 
