@@ -70,7 +70,7 @@ class Monitor:
         """
         try:
             error = await self.run(self.read(line, comments=person.comments), person)
-        except (QmonError, OSError, MemoryError) as unreadable:  # of the tables
+        except (QmonError, OSError, MemoryError) as unreadable:  # the tables can't be read
             error = f"Error: {reason(unreadable)}"
         if error:
             person.print(error)

@@ -10,7 +10,7 @@ from qmon.notation.object_options import HelpWanted, help_lines, parse_object
 @handler("hmp_object_add")
 async def object_add(call: Call) -> None:
     if call.has("human-monitor-command"):
-        await call.pass_on("")  # it knows its own types
+        await call.pass_on("")  # the target knows its own types
         return
     try:
         wanted = parse_object(call.text("object"))

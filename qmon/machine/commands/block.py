@@ -77,9 +77,9 @@ class BlockCommands:
         group: str | None = None,
         node_name: str | None = None,
     ) -> dict[str, Any]:
-        """Open an image as a drive, or add an empty one; without ``id`` it is ``none`` and its unit.
+        """Open an image as a drive, or add an empty drive. Default id: ``none`` and the unit, as ``none0``.
 
-        ``throttling`` is a ThrottleLimits. An empty drive has no limits, as with QEMU.
+        ``throttling`` is a ThrottleLimits. As in QEMU, an empty drive has no limits.
         """
         machine = self._machine
         interface = if_ or "none"
@@ -118,6 +118,7 @@ class BlockCommands:
 
     @command("x-qmon-drive-del")
     async def drive_del(self, id: str) -> dict[str, Any]:
+        """Remove a drive with its exports, even if clients use them, and close its image."""
         machine = self._machine
         if id in machine.node_names:
             raise CommandError(f"Node {id} is in use")

@@ -45,7 +45,7 @@ class DebugCommands:
 
     @command("x-qmon-log")
     async def log(self, items: list[str]) -> dict[str, Any]:
-        """Log these items in detail, and no others; ``trace:PATTERN`` also switches trace events on.
+        """Log the given items in detail, and no others; ``trace:PATTERN`` also switches trace events on.
 
         Returns in ``unknown-events`` the names of events that do not exist.
         """

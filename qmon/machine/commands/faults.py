@@ -87,6 +87,7 @@ class FaultCommands:
 
     @command("x-qmon-fault-del")
     async def remove(self, id: str) -> dict[str, Any]:
+        """Delete a rule; requests that it delays continue."""
         for drive in self._machine.drives.values():
             if id in drive.faults.hits():
                 drive.faults.remove(id)

@@ -193,7 +193,7 @@ class MigrationCommands:
 
     @command("x-qmon-migrate-resolve")
     async def resolve(self, action: Literal["keep", "release"]) -> dict[str, Any]:
-        """Decide which side has the disks, if the two sides can't agree."""
+        """Decide which side has the disks if it is in doubt: ``keep`` this one, ``release`` the other."""
         event = Event.KEEP if action == "keep" else Event.RELEASE
         side = self._source or self._incoming
         if side is None:

@@ -105,7 +105,7 @@ def test_a_source_that_has_handed_over_runs_again_only_by_force(lab: Lab) -> Non
 def test_where_nothing_is_in_doubt_there_is_nothing_to_resolve(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(SIZE)
     nothing = "Error: There is nothing to resolve: "
-    assert source.command("migrate_resolve keep") == f"{nothing}no migration is known"
+    assert source.command("migrate_resolve keep") == f"{nothing}there was no migration"
     assert target.command("migrate_resolve keep") == f"{nothing}the migration is none"
     migrated(source, target, f"migrate -d blk {uri}")
     assert target.command("migrate_resolve keep") == f"{nothing}the migration is completed"
