@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.waiting import PATIENCE, connect_when_there
+from tests.support.waiting import PATIENCE, connect_when_there, send_all
 
 PROMPT = b"(qemu) "
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -41,7 +40,7 @@ class HmpClient:
 
     def lines(self, line: str, descriptors: Sequence[int] = ()) -> list[str]:
         """Give a line, and descriptors along with it; return the lines that it prints."""
-        socket.send_fds(self._socket, [line.encode() + b"\n"], descriptors)
+        send_all(self._socket, line.encode() + b"\n", descriptors)
         return self._read().split("\n")[1:-1]
 
     def command(self, line: str, descriptors: Sequence[int] = ()) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qmon.errors import CommandError
-from tests.support.waiting import PATIENCE, connect_when_there
+from tests.support.waiting import PATIENCE, connect_when_there, send_all
 
 
 class QmpClient:
@@ -44,7 +43,7 @@ class QmpClient:
     def send(self, message: Any, descriptors: Sequence[int] = ()) -> dict[str, Any]:
         """Send a message, or text as it stands, and descriptors along with it; return the answer."""
         text = message if isinstance(message, str) else json.dumps(message)
-        socket.send_fds(self.socket, [text.encode() + b"\n"], descriptors)
+        send_all(self.socket, text.encode() + b"\n", descriptors)
         return self.answer()
 
     def answer(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PATIENCE = 20.0
@@ -41,3 +41,9 @@ def connect_when_there(path: Path, patience: float = PATIENCE) -> socket.socket:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def send_all(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
+    """Send data, and descriptors along with its beginning. Raises OSError."""
+    sent = socket.send_fds(sock, [data], descriptors)
+    sock.sendall(data[sent:])

@@ -93,8 +93,7 @@ async def ringbuf_write(call: Call) -> None:
 @handler("hmp_ringbuf_read")
 async def ringbuf_read(call: Call) -> None:
     data = await call.execute("ringbuf-read", {"device": call.text("device"), "size": call.values["size"]})
-    if data:
-        call.print("".join(map(_shown, data)))
+    call.print("".join(map(_shown, data)))
 
 
 def _shown(character: str) -> str:
