@@ -396,7 +396,7 @@ ERST
         .name       = "vcpu_dirty_limit",
         .args_type  = "",
         .params     = "",
-        .help       = "show the limits set by set_vcpu_dirty_limit",
+        .help       = "show the limits on virtual CPUs' memory writes",
         .cmd        = hmp_info_vcpu_dirty_limit,
     },
 
@@ -598,7 +598,7 @@ ERST
         .name       = "tlb",
         .args_type  = "",
         .params     = "",
-        .help       = "list the pages that the page tables map",
+        .help       = "list the guest's virtual-to-physical page mappings",
         .cmd        = hmp_info_tlb,
     },
 
@@ -720,7 +720,7 @@ ERST
         .name       = "jit",
         .args_type  = "",
         .params     = "",
-        .help       = "show statistics of the code translator",
+        .help       = "show statistics of QEMU's code translator (TCG)",
         .cmd_info_hrt= qmp_x_query_jit,
     },
 
@@ -1123,13 +1123,13 @@ ERST
         .name       = "rocker",
         .args_type  = "name:s",
         .params     = "name",
-        .help       = "show the ID and port count of a rocker switch",
+        .help       = "show the ID and port count of a Rocker network switch",
         .cmd        = hmp_rocker,
     },
 
 SRST
 ``info rocker`` *name*
-  Show the ID and the number of ports of the rocker switch *name*. The embedded machine has none::
+  Show the ID and the number of ports of the Rocker network switch *name*. The embedded machine has none::
 
     (qemu) info rocker sw1
     Error: rocker sw1 not found
@@ -1139,26 +1139,26 @@ ERST
         .name       = "rocker-ports",
         .args_type  = "name:s",
         .params     = "name",
-        .help       = "list the ports of a rocker switch",
+        .help       = "list the ports of a Rocker network switch",
         .cmd        = hmp_rocker_ports,
     },
 
 SRST
 ``info rocker-ports`` *name*
-  List the ports of the rocker switch *name*. The embedded machine has none.
+  List the ports of the Rocker network switch *name*. The embedded machine has none.
 ERST
 
     {
         .name       = "rocker-of-dpa-flows",
         .args_type  = "name:s,tbl_id:i?",
         .params     = "name [tbl_id]",
-        .help       = "list the flows of a rocker switch",
+        .help       = "list the flows of a Rocker network switch",
         .cmd        = hmp_rocker_of_dpa_flows,
     },
 
 SRST
 ``info rocker-of-dpa-flows`` *name* [*tbl_id*]
-  List the flows of the rocker switch *name*, or those of its table *tbl_id*. The embedded machine has
+  List the flows of the Rocker network switch *name*, or those of its table *tbl_id*. The embedded machine has
   none.
 ERST
 
@@ -1166,13 +1166,13 @@ ERST
         .name       = "rocker-of-dpa-groups",
         .args_type  = "name:s,type:i?",
         .params     = "name [type]",
-        .help       = "list the groups of a rocker switch",
+        .help       = "list the groups of a Rocker network switch",
         .cmd        = hmp_rocker_of_dpa_groups,
     },
 
 SRST
 ``info rocker-of-dpa-groups`` *name* [*type*]
-  List the groups of the rocker switch *name*, or those of the type *type*. The embedded machine has
+  List the groups of the Rocker network switch *name*, or those of the type *type*. The embedded machine has
   none.
 ERST
 

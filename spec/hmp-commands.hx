@@ -10,7 +10,7 @@ DEFHEADING(General)
         .name       = "help|?",
         .args_type  = "name:S?",
         .params     = "[cmd]",
-        .help       = "list the commands, or show how to write one",
+        .help       = "list the commands, or show the usage of one (-v: its manual page)",
         .cmd        = hmp_help,
         .command_completion = help_completion,
         .flags      = "p",
@@ -1321,7 +1321,7 @@ ERST
         .name       = "migrate_resolve",
         .args_type  = "action:s",
         .params     = "keep|release",
-        .help       = "decide which host keeps the disks of an unconfirmed handover",
+        .help       = "decide which host keeps the disks of a handover in doubt",
         .cmd        = hmp_migrate_resolve,
         .command_completion = migrate_resolve_completion,
     },
@@ -1333,7 +1333,8 @@ SRST
   run here. ``release``: the disks belong to the other host, and this one does not use them.
 
   First check whether the machine runs on the other host. Then give the opposite answer there.
-  ``keep`` on both hosts destroys the disks. QEMU has no such command.
+  ``keep`` on both hosts makes two machines with the same disks; on shared storage that destroys
+  them. QEMU has no such command.
 
   ::
 

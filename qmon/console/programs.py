@@ -43,7 +43,7 @@ def editor_command(environ: Mapping[str, str] = os.environ) -> list[str]:
     for name in _EDITORS:
         if shutil.which(name) is not None:
             return [name]
-    raise UsageError("No editor is installed: set $EDITOR to one")
+    raise UsageError("No editor found: install one, or set $EDITOR to its path")
 
 
 def _words(text: str) -> list[str]:

@@ -73,7 +73,9 @@ def tell_faults() -> None:
     """Send uncaught exceptions to the log, and to standard error in one line each."""
     fallen = logging.getLogger("qmon")
     threading.excepthook = lambda args: fallen.error(
-        "the thread '%s' has ended", getattr(args.thread, "name", ""), exc_info=args.exc_value
+        "internal error: the thread '%s' ended unexpectedly",
+        getattr(args.thread, "name", ""),
+        exc_info=args.exc_value,
     )
     # A failing destructor does no harm, so only the log has it.
     sys.unraisablehook = lambda args: fallen.info("ignored in %r", args.object, exc_info=args.exc_value)

@@ -245,7 +245,7 @@ class Journal:
             return
         except OSError as error:
             raise JournalError(
-                f"the migrations' records in {self._folder} can't be flushed: {reason(error)}"
+                f"the records of migrations in {self._folder} can't be flushed to disk: {reason(error)}"
             ) from error
 
 

@@ -40,12 +40,14 @@ _OURS = (
     Option("version", Treatment.OURS, "", "Show the version."),
     Option("name", Treatment.OURS, "NAME", "Set the machine's name."),
     Option("uuid", Treatment.OURS, "UUID", "Set the machine's UUID: 8-4-4-4-12 hexadecimal digits."),
-    Option("drive", Treatment.OURS, DRIVE, "Add a drive; may be repeated. Write a comma in a value as ,, ."),
+    Option(
+        "drive", Treatment.OURS, DRIVE, "Add a drive; may be repeated. Write a comma inside a value twice."
+    ),
     Option(
         "object",
         Treatment.OURS,
         "[qom-type=]TYPE,id=ID[,PROPERTY=VALUE...]",
-        "Add an object, before any drive; -object help lists the types.",
+        "Add an object; drives may use it. -object help lists the types.",
     ),
     Option("hda", Treatment.OURS, "FILE", "Add the drive ide0-hd0; a FILE without an option does the same."),
     Option("hdb", Treatment.OURS, "FILE", "Add the drive ide0-hd1."),
@@ -111,7 +113,7 @@ _OURS = (
         "hx",
         Treatment.OURS,
         "[info=]FILE",
-        "Use QEMU's command table FILE on top of qmon's; *-info.hx is that of info.",
+        "Add the commands of QEMU's table FILE (.hx); info=FILE: those of info.",
     ),
     Option(
         "statedir",

@@ -247,7 +247,7 @@ def _read_data_file(incompatible: int, extensions: dict[int, bytes]) -> str | No
     if not name:
         raise Qcow2Error("'data-file' is required for this image")
     if "\0" in name:
-        raise Qcow2Error("the data file name contains a null byte")
+        raise Qcow2Error("the image is damaged: its data file name contains a null byte")
     return name
 
 
@@ -291,7 +291,7 @@ def _read_backing_file(first_cluster: bytes, offset: int, length: int) -> str | 
         raise Qcow2Error("Backing file name too long")
     name = _text(first_cluster[offset : offset + length], "backing file name")
     if "\0" in name:
-        raise Qcow2Error("the backing file name contains a null byte")
+        raise Qcow2Error("the image is damaged: its backing file name contains a null byte")
     return name or None
 
 
@@ -299,7 +299,7 @@ def _text(data: bytes, what: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Qcow2Error(f"the {what} is not UTF-8") from None
+        raise Qcow2Error(f"the image is damaged: its {what} is not UTF-8") from None
 
 
 def _check_tables(header: Header, file_size: int) -> None:

@@ -304,7 +304,7 @@ def l2_tables(l1: Entries, cluster_bits: int, file_size: int, what: str) -> tupl
     size = 1 << cluster_bits
     if bits & _L1_RESERVED or bits & OFFSET_MASK & (size - 1):
         wrong = next(e for e in named if e & _L1_RESERVED or e & OFFSET_MASK & (size - 1))
-        raise Qcow2Error(f"{what} {l1.index(wrong)} is damaged: {wrong:#x}")
+        raise Qcow2Error(f"the image is damaged: {what} {l1.index(wrong)} holds the invalid value {wrong:#x}")
     tables: Entries = sorted_array(array("Q", ((entry & OFFSET_MASK) >> cluster_bits for entry in named)))
     if tables and not tables[0]:
         wrong = next(entry for entry in named if not entry & OFFSET_MASK)

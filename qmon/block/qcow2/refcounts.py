@@ -267,7 +267,7 @@ class Refcounts:
             block = self._block(start // self.in_block)
             have = block.entries if block else self.codec.empty(len(wanted))
             if any(map(operator.gt, wanted, have)):
-                raise self._damage.error("clusters have more references than their counts say")
+                raise self._damage.error("clusters are used more often than their reference counts say")
         self.is_trusted = True
 
     def place_moved_table(self) -> int:
@@ -302,7 +302,9 @@ class Refcounts:
         if (first + count) << self._bits > 1 << MAX_FILE_BITS:
             raise OSError(errno.EFBIG, "the image file can't grow any more: its offsets are at their limit")
         if self._metadata.meets(first, first + count):
-            raise self._damage.error(f"one of {count} clusters from {first} on is in use but has count 0")
+            raise self._damage.error(
+                f"a cluster from {first} to {first + count - 1} is in use, but its reference count is 0"
+            )
 
     def _block(self, index: int) -> Table | None:
         entry = self.table[index] if index < len(self.table) else 0

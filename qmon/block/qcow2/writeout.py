@@ -52,7 +52,10 @@ class WriteOut:
     def check(self) -> None:
         """Raises OSError if the image accepts no more writes."""
         if self._failed is not None:
-            raise OSError(self._failed, f"an earlier flush failed: {os.strerror(self._failed)}")
+            raise OSError(
+                self._failed,
+                f"the image takes no more writes: an earlier flush failed: {os.strerror(self._failed)}",
+            )
         if self._core.damage.found:
             raise OSError(errno.EIO, "the image is damaged")
 

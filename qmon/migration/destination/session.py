@@ -365,7 +365,9 @@ class Session:
         """Answer a COMPARE: whether a shared drive is the source's disk. Raises QmonError."""
         index = record.drive
         if index >= len(self._drives) or self._writable[index] or self._finish is not None:
-            raise StreamError(f"not a valid migration stream: drive {index} can't be compared now")
+            raise StreamError(
+                f"not a valid migration stream: drive number {index} can't be compared at this point"
+            )
         drive = self._drives[index]
         with _reading(drive):
             seen, differing = answer_question(drive, bytes(record.payload), self._show_life)
