@@ -200,7 +200,7 @@ def write(given: Given, medium: Medium, outcome: Outcome) -> None:
     if given.has("b") or given.has("c"):
         _check_aligned(offset, count)
     if given.has("b") or (given.has("c") and not given.has("z")):
-        if given.has("c"):
+        if not given.has("b"):
             _check_range(medium, offset, count, "write")
         raise Refused(f"write failed: {os.strerror(errno.EOPNOTSUPP)}")
     data: Buffer

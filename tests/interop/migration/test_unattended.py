@@ -149,7 +149,10 @@ def test_a_side_in_doubt_that_nobody_can_settle_does_not_end_in_silence(lab: Lab
     for side in (source, target):
         side.kill()
     state = ["-statedir", str(lab.state)]
-    for image, why in (("source.img", "the migration is in doubt"), ("target.img", "the disks are being")):
+    for image, why in (
+        ("source.img", "the migration is in doubt"),
+        ("target.img", "the switchover is under way"),
+    ):
         done = subprocess.run(
             [*QMON, *state, *drive(lab.folder / image)],
             stdin=subprocess.DEVNULL,

@@ -89,7 +89,9 @@ def test_any_value_of_a_drives_field_is_read_or_refused(field: str, value: Any) 
 @pytest.mark.parametrize("drive", [{"size": -1}, {"size": 1.5}, {"size": True}, {"read_only": 0}, {"id": 5}])
 def test_a_drive_that_makes_no_sense_is_refused(drive: dict[str, Any]) -> None:
     payload = json.dumps({**GOOD, "drives": [{**GOOD["drives"][0], **drive}]}).encode()
-    assert (refusal(payload) or "").startswith("the source's offer can't be read: not a drive")
+    assert (refusal(payload) or "").startswith(
+        "the source's offer can't be read: invalid description of a drive"
+    )
 
 
 @pytest.mark.parametrize(
