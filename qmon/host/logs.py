@@ -73,7 +73,7 @@ def tell_faults() -> None:
     """Send uncaught exceptions to the log, and to standard error in one line each."""
     fallen = logging.getLogger("qmon")
     threading.excepthook = lambda args: fallen.error(
-        "internal error: the thread '%s' ended unexpectedly",
+        "the thread '%s' ended unexpectedly",
         getattr(args.thread, "name", ""),
         exc_info=args.exc_value,
     )
