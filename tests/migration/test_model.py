@@ -25,7 +25,7 @@ from tests.migration.model import (
 
 @pytest.fixture(autouse=True)
 def unmeasured() -> Iterator[None]:
-    """Coverage is not measured here: it adds half to the longest tests, and the rows are covered by others."""
+    """Coverage is not measured here: it adds half to the longest tests, and others cover the rows."""
     coverage = Coverage.current()
     if coverage is not None:
         coverage.stop()
