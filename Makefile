@@ -43,7 +43,7 @@ check: test-environment docs
 tests: test-environment peers
 	rm -rf .coverage
 	$(RUN) $(COVERAGE) -m pytest -n 3 --dist worksteal
-	$(if $(COVERAGE),@$(RUN) -m coverage combine -q && $(RUN) -m coverage report | $(BELOW))
+	$(if $(COVERAGE),@$(RUN) -W ignore -m coverage combine -q; $(RUN) -m coverage report | $(BELOW))
 
 docs: test-environment
 	$(SPHINX) -b html docs docs/_build/html
