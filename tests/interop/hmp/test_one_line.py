@@ -27,14 +27,14 @@ THREADS = "can't start new thread: the limit of memory or of processes is too lo
 
 
 def shell(command: str, *options: str, **environment: str) -> Done:
-    """Run a bash line, in which "$@" is qmon with options."""
+    """Run a bash line, in which "$@" is qmon with options; without coverage, which needs memory."""
     return subprocess.run(
         ["bash", "-c", command, "-", *QMON, *options],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=CHECKOUT,
-        env={**os.environ, **environment},
+        env={**os.environ, "COVERAGE_PROCESS_CONFIG": "", **environment},
     )
 
 
