@@ -27,11 +27,11 @@ class Column:
 
 
 Row = tuple[str, Sequence[float | None]]
-"""What was measured, and a figure for each column, None where there is none."""
+"""The name of what was measured, and one figure for each column; None for a figure that was not measured."""
 
 
 def keep(name: str, what: str, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Write a table, if it is asked for. ``what`` says what was done, how often, and what the figures are."""
+    """Write a table into FOLDER, if that is set. ``what`` describes the work, the runs and the figures."""
     folder = os.environ.get(FOLDER)
     if not folder:
         return

@@ -28,7 +28,7 @@ html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 
-# of a transcript only what was typed is copied, without its prompt
+# from a session only the typed commands are copied, without the prompt
 copybutton_prompt_text = r"\$ |# |\(qemu\) "
 copybutton_prompt_is_regexp = True
 

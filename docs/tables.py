@@ -167,7 +167,7 @@ class QmpCommands(SphinxDirective):
         lines: list[str] = []
         for title, rows in sorted(sections.items()):
             lines += ["", title, "~" * len(title), *rows]
-        title = "What the machine has none of"
+        title = "Commands of parts that the machine lacks"
         lines += ["", title, "~" * len(title), "", " ".join(f"``{name}``" for name in nothing), ""]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
 

@@ -180,7 +180,7 @@ class UdpChardev(Chardev):
 
 
 class _DatagramStream(SocketStream):
-    """A UDP stream. An empty datagram, or an error because nobody listens there, does not end it."""
+    """A UDP stream. An empty datagram does not end it, nor the error that no process listens."""
 
     def _receive(self, limit: int) -> bytes | None:
         try:

@@ -45,11 +45,11 @@ async def announce(status: str, target: Target, notify: Callable[[str], None]) -
 
 
 async def tell_what_stayed(target: Target, notify: Callable[[str], None]) -> None:
-    """Tell an operator what a completed migration did not copy (``x-qmon-stays-behind`` of query-migrate)."""
+    """Print what a completed migration did not copy (``x-qmon-stays-behind`` of query-migrate)."""
     try:
         info = await target.execute("query-migrate")
     except QmonError as error:
-        notify(f"What the migration did not copy is not known: query-migrate failed: {reason(error)}")
+        notify(f"Can't show what the migration did not copy: query-migrate failed: {reason(error)}")
         return
     for entry in info.get("x-qmon-stays-behind", ()):
         notify(f"Migration: {sentence(entry, is_over=True)}")

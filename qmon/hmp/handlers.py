@@ -101,7 +101,7 @@ class Call:
     async def pass_on(self, absent: str, *, fails: bool = True) -> None:
         """Run the line on the target's own monitor, because QMP has no command for it.
 
-        A target without its own monitor, such as the embedded machine, does not have what the line is about.
+        A target without its own monitor, such as the embedded machine, lacks the part that the line is for.
         Then the line fails with the message ``absent``, which is QEMU's if it has one. With ``fails`` False
         ``absent`` is printed as an answer, unless it is empty.
         """

@@ -65,8 +65,8 @@ class Monitor:
     async def run_line(self, line: str, person: Person) -> bool:
         """Read a line, run it and print its answer or error through ``person``. Return False if it failed.
 
-        No line makes this raise. A comment is removed if the person may write comments. Cancelling stops the
-        wait for the answer, not what the line has started.
+        No line makes this raise. A comment is removed if the person may write comments. Cancelling only
+        stops waiting for the answer; the command may continue.
         """
         try:
             error = await self.run(self.read(line, comments=person.comments), person)

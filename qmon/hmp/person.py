@@ -47,7 +47,7 @@ class Person(Protocol):
         """Print text; a newline is added."""
 
     async def ask(self, question: str) -> bool:
-        """Ask a yes-or-no question; the answer is yes if nobody can answer."""
+        """Ask a yes-or-no question. Without a terminal the answer is yes."""
 
     def progress(self, title: str) -> Progress:
         """Start to show the progress of a long command."""

@@ -306,7 +306,7 @@ class Drive:
             self._close()
 
     def abandon(self) -> None:
-        """Close the image without a flush. Writes since the last flush may be lost, and nobody needs them."""
+        """Close the image without a flush. Writes since the last flush may be lost."""
         if self._active:
             self._close()
 

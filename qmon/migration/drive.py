@@ -103,7 +103,7 @@ class MigratingDrive(Protocol):
         """
 
     def abandon(self) -> None:
-        """Close the image without a flush. Writes since the last flush may be lost, and nobody needs them."""
+        """Close the image without a flush. Writes since the last flush may be lost."""
 
 
 class Named(Protocol):

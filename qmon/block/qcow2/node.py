@@ -29,7 +29,7 @@ LOCKS = DISK.with_used(Permission.RESIZE)
 
 
 class Qcow2Node:
-    """An open qcow2 image. What it does not hold itself is read from ``backing``.
+    """An open qcow2 image. Clusters that it does not hold are read from ``backing``.
 
     ``locks`` are taken on opening; with ``direct`` reads bypass this host's page cache. Raises OSError;
     Qcow2Error if the image can't be opened as qcow2.

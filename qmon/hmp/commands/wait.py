@@ -38,7 +38,7 @@ async def wait(call: Call) -> None:
 
 
 _Look = Callable[[Call, Progress], Awaitable[str | None]]
-"""Returns the state of what is waited for, None if it has ended. Raises QmonError if it has failed."""
+"""Return the state of the job or migration, None if it has ended. Raises QmonError if it has failed."""
 
 
 async def _wait(call: Call, what: str, look: _Look, patience: str | None) -> None:
