@@ -7,7 +7,7 @@
 # make power-loss  6000 power failures while qcow2 images are used: what was flushed is there
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make screenshots  the screens in the manual, taken anew from a terminal
-# make bench   measures the figures of the manual here, and makes their plots; takes half an hour
+# make bench   measures the figures of the manual here, and makes their plots; takes ten minutes
 # make figures the plots alone, from what was measured
 # make dist    source archive and wheel, in dist/
 # make clean   take away all that was made
