@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -80,6 +80,26 @@ class Record:
         """
         stand = self.entry.stand
         return stand in (Stand.GONE, Stand.MOVED) or (stand is Stand.PREPARED and not self.entry.shared)
+
+    def is_of(self, image: Image, look: Callable[[], str]) -> bool:
+        """Whether it is about an image; ``look`` returns the image's fingerprint. In doubt it is."""
+        return is_of(self.image, self.fingerprint, image, look) and not self._is_of_another_file(image)
+
+    def _is_of_another_file(self, image: Image) -> bool:
+        """Whether this is the record of a destination on this host, whose file is another one in its place.
+
+        The source's image has the same contents, and the same time of change if both were last written in
+        one tick of the clock. An image that was moved is no longer in its old place.
+        """
+        if self.entry.role is not Role.DESTINATION or not self.is_own:
+            return False
+        here = identify(self.image.path)
+        is_in_place = (here.inode, here.serial) == (self.image.inode, self.image.serial)
+        return is_in_place and (here.device, here.inode, here.serial) != (
+            image.device,
+            image.inode,
+            image.serial,
+        )
 
     @property
     def has_changed(self) -> bool:
@@ -157,7 +177,7 @@ class Journal:
         return [
             replace(each, entry=replace(each.entry, image=path))
             for each in self._records()
-            if is_of(each.image, each.fingerprint, image, look)
+            if each.is_of(image, look)
         ]
 
     def of_migration(

@@ -144,6 +144,22 @@ def test_a_machine_that_ran_is_remembered_until_its_source_has_heard_it(
     assert not journal.of_migration(ran.id, Role.DESTINATION)
 
 
+@pytest.mark.parametrize(("stand", "is_found"), [(Stand.PREPARED, False), (Stand.MOVED, True)])
+def test_a_copy_that_was_written_in_the_same_tick_of_the_clock(
+    journal: Journal, image: Path, stand: Stand, is_found: bool
+) -> None:
+    """A source and a destination on one host, that last wrote within a tick: equal in contents and time."""
+    journal.write(entry(image, stand))
+    written = image.stat().st_mtime_ns
+    other = image.with_name("other.img")
+    other.write_bytes(image.read_bytes())
+    os.utime(other, ns=(written, written))
+    assert bool(journal.find(str(other))) is is_found
+    assert journal.find(str(image))
+    image.unlink()  # so this was the image, moved to another file system
+    assert journal.find(str(other))
+
+
 def test_an_image_that_was_written_since_is_noticed(journal: Journal, image: Path) -> None:
     journal.write(entry(image, Stand.GONE))
     with image.open("r+b") as file:
