@@ -1,6 +1,6 @@
 # make demo    two qmon processes move a disk while it is written
 # make check   formatting, types, imports, the manual and the tests; installs the peers of the tests where it can
-# make tests   the tests alone, with their coverage; COVERAGE= leaves that out, which takes a third less time
+# make tests   the tests alone, with their coverage; COVERAGE= leaves that out, which takes less time
 # make torture 750 migrations that are cut, stalled, slowed or killed at random, and 200 of shared disks
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it
