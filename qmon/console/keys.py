@@ -11,6 +11,8 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.search import stop_search
 
+from qmon.console.terminal import BurstPress
+
 
 class Actions(Protocol):
     """The console's actions that keys can call."""
@@ -26,6 +28,9 @@ class Actions(Protocol):
 
     def paste(self, text: str) -> None:
         """Take a pasted text, unchanged."""
+
+    def burst(self, text: str) -> None:
+        """Take a text that arrived at once, unchanged: it was pasted, or a program typed it."""
 
     def edit(self) -> None:
         """Open the line being typed in an editor."""
@@ -62,7 +67,8 @@ def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> 
     def _paste(event: KeyPressEvent) -> None:
         if event.app.layout.is_searching:
             stop_search()
-        actions.paste(event.data)
+        take = actions.burst if isinstance(event.key_sequence[-1], BurstPress) else actions.paste
+        take(event.data)
 
     @keys.add(Keys.Any, eager=True, filter=is_asking)
     def _answer(event: KeyPressEvent) -> None:

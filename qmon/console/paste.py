@@ -1,10 +1,10 @@
-"""Splits pasted text into lines, and keeps the lines that wait to run."""
+"""Splits text that arrives in a burst into lines, and keeps what waits to run: lines, and pasted texts."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qmon.hmp.line.transcript import (
@@ -14,6 +14,7 @@ from qmon.hmp.line.transcript import (
     does_nothing,
     prompt_end,
 )
+from qmon.hmp.pasting.doctor import Pasted
 
 _ESCAPE = re.compile(ESCAPE)
 _LINE_END = re.compile(r"\r\n?")
@@ -21,20 +22,20 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Paste:
-    """A pasted text, split into lines."""
+class Burst:
+    """A text that arrived at once, split into lines."""
 
     lines: list[str]
     """The complete lines, to be run in order."""
     tail: str
     """A last line without a line end. It goes to the prompt, to be edited and run by Enter."""
     transcript: bool
-    """Whether the text contains prompts. If so, text typed before the paste is not part of its first line."""
+    """Whether the text contains prompts. If so, text typed before it is not part of its first line."""
     left_out: LeftOut
 
 
-def read_paste(text: str) -> Paste:
-    """Split a pasted text into the lines to run and the unfinished last one.
+def read_burst(text: str) -> Burst:
+    """Split a text that arrived at once into the lines to run and the unfinished last one.
 
     Line ends may be LF, CR or CR LF. Every other control character becomes a space, so that a paste can't
     press keys or move the cursor. In a transcript only the lines after a ``(qemu)`` prompt are commands.
@@ -43,7 +44,7 @@ def read_paste(text: str) -> Paste:
     reader = LineReader()
     found = reader.read(text)
     if "\n" not in text and not reader.is_transcript:
-        return Paste([], text, False, reader.left_out)  # a piece of a line: its spaces matter
+        return Burst([], text, False, reader.left_out)  # a piece of a line: its spaces matter
     last = text.count("\n") + 1
     lines = []
     tail = ""
@@ -52,7 +53,7 @@ def read_paste(text: str) -> Paste:
             tail = line
         else:
             lines.append(line)
-    return Paste(lines, tail, reader.is_transcript, reader.left_out)
+    return Burst(lines, tail, reader.is_transcript, reader.left_out)
 
 
 def as_lines(text: str) -> str:
@@ -71,23 +72,29 @@ def not_run(count: int) -> str:
 
 
 class Waiting:
-    """A queue of lines that wait until the running command ends."""
+    """A queue of what waits for the running command: lines, and texts about which the person is asked."""
 
     def __init__(self) -> None:
-        self._lines: deque[str] = deque()
+        self._items: deque[str | Pasted] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return bool(self._items)
 
-    def add(self, lines: Iterable[str]) -> None:
-        self._lines.extend(lines)
+    def add(self, items: Iterable[str | Pasted]) -> None:
+        self._items.extend(items)
 
-    def next(self) -> str:
-        """Remove and return the oldest line. Raises IndexError when none waits."""
-        return self._lines.popleft()
+    def add_first(self, lines: Sequence[str]) -> None:
+        """Add lines that are older than all that wait."""
+        self._items.extendleft(reversed(lines))
+
+    def next(self) -> str | Pasted:
+        """Remove and return the oldest item. Raises IndexError when none waits."""
+        return self._items.popleft()
 
     def abandon(self) -> int:
-        """Drop all lines; return how many of them were commands, not blank lines or comments."""
-        count = sum(not does_nothing(line) for line in self._lines)
-        self._lines.clear()
-        return count
+        """Drop all items; return how many of their lines were commands, not blank lines or comments."""
+        lines = [
+            line for item in self._items for line in (item.lines if isinstance(item, Pasted) else [item])
+        ]
+        self._items.clear()
+        return sum(not does_nothing(line) for line in lines)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Coroutine, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -17,11 +18,12 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from qmon.console.answers import Answer
 from qmon.console.completer import HmpCompleter
+from qmon.console.consent import question, summary
 from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
 from qmon.console.notices import AT_ONCE, announce, migration_news, news, tell_what_stayed
-from qmon.console.paste import Waiting, as_lines, not_run, read_paste, without_prompt
+from qmon.console.paste import Waiting, as_lines, not_run, read_burst, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
 from qmon.console.progress import Bar
@@ -38,6 +40,7 @@ from qmon.hmp.line.reading import Reading, read_typed
 from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.line.transcript import does_nothing
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.pasting.doctor import Pasted, read_pasted
 from qmon.hmp.person import Progress
 from qmon.hmp.scripts import unrun
 from qmon.notation.plain_text import plain
@@ -89,6 +92,7 @@ class Console:
         self._has_left = False
         self._background: set[asyncio.Task[None]] = set()
         self._typed = False
+        self._is_consenting = False
         self._answer_shown = Answer(self.notify, whole=False)
 
         term = os.environ.get("TERM")
@@ -275,19 +279,36 @@ class Console:
 
     def paste(self, text: str) -> None:
         before, after = self._buffer.document.text_before_cursor, self._buffer.document.text_after_cursor
-        paste = read_paste(text)
-        if paste.left_out.count:
-            self.notify(unrun(self._monitor, paste.left_out))
-        if not paste.lines:
-            self._buffer.insert_text(paste.tail)
+        pasted = read_pasted(self._monitor.tables, as_lines(text), before, after)
+        if pasted.lines:
+            self._take(
+                [pasted] if pasted.is_changed else pasted.lines, pasted.tail, after if pasted.joins else None
+            )
             return
-        if paste.transcript:
-            typed = Document(paste.tail) if paste.tail else self._buffer.document
+        if pasted.left_out:
+            self.notify(self._summary(pasted))
+        self._buffer.insert_text(pasted.tail)
+
+    def burst(self, text: str) -> None:
+        before, after = self._buffer.document.text_before_cursor, self._buffer.document.text_after_cursor
+        burst = read_burst(text)
+        if burst.left_out.count:
+            self.notify(unrun(self._monitor, burst.left_out))
+        if not burst.lines:
+            self._buffer.insert_text(burst.tail)
+            return
+        if not burst.transcript:
+            burst.lines[0] = before + burst.lines[0]
+        self._take(burst.lines, burst.tail, None if burst.transcript else after)
+
+    def _take(self, lines: Sequence[str | Pasted], tail: str, after: str | None) -> None:
+        """Run lines. ``tail`` goes to the prompt, before ``after``; if that is None, instead of its text."""
+        if after is not None:
+            typed = Document(tail + after, len(tail))
         else:
-            paste.lines[0] = before + paste.lines[0]
-            typed = Document(paste.tail + after, len(paste.tail))
-        self._tail = paste.tail and typed.text
-        self._submit(paste.lines, typed)
+            typed = Document(tail) if tail else self._buffer.document
+        self._tail = tail and typed.text
+        self._submit(lines, typed)
 
     def edit(self) -> None:
         task = asyncio.create_task(self._edit())
@@ -309,7 +330,7 @@ class Console:
 
     # Lines, one after another
 
-    def _submit(self, lines: list[str], typed: Document) -> None:
+    def _submit(self, lines: Sequence[str | Pasted], typed: Document) -> None:
         self._buffer.reset(typed)
         self._application.vi_state.reset()
         self._waiting.add(lines)
@@ -319,19 +340,37 @@ class Console:
         """Start the next waiting line unless a command runs; if no line waits, show the prompt."""
         while self._running is None and self._waiting and not self._over:
             line = self._waiting.next()
+            if isinstance(line, Pasted):
+                self._start(self._consent(line))
+                break
             self._screen.echo(line)
             reading = self._monitor.read(line)
             if not reading.does_nothing:
                 self.lines.append(line)
                 self._history.append_string(line, is_secret=bool(without_secrets(reading).secrets))
-                self._status.busy = True
-                pages = self._pages if self._typed else None
-                self._running = asyncio.create_task(self._run(reading, pages))
-                self._running.add_done_callback(self._finish)
+                self._start(self._run(reading, self._pages if self._typed else None))
         if self._running is None and not self._over:
             self._buffer.reset(self._buffer.document)  # so that it sees the new history entries
             self._status.busy = False
         self._screen.refresh()
+
+    def _start(self, command: Coroutine[None, None, bool]) -> None:
+        self._status.busy = True
+        self._running = asyncio.create_task(command)
+        self._running.add_done_callback(self._finish)
+
+    async def _consent(self, pasted: Pasted) -> bool:
+        """Show a pasted text's lines and ask whether to run them; without a yes they are abandoned."""
+        self._is_consenting = True
+        try:
+            self.notify(self._summary(pasted))
+            return await self.ask(question(pasted))
+        finally:
+            self._is_consenting = False
+            self._waiting.add_first(pasted.lines)
+
+    def _summary(self, pasted: Pasted) -> str:
+        return summary(pasted, self._monitor.read, self._application.output.get_size().columns)
 
     async def _run(self, reading: Reading, pager: list[str] | None) -> bool:
         answer = self._answer_shown = Answer(self.notify, whole=pager is not None)
@@ -410,7 +449,7 @@ class Console:
         status = migration_news(event)
         if status is not None and self.tells_events:
             # a running command may report the end of the migration; _finish announces it if not
-            if self._running is not None:
+            if self._running is not None and not self._is_consenting:
                 self._ends.append(status)
             else:
                 self._announce(status)

@@ -48,10 +48,14 @@ def plain_text(keys: list[KeyPress]) -> str | None:
     return "".join(text)
 
 
-class Bursts:
-    """Finds pastes from a terminal without bracketed paste: one read has an Enter with text after it.
+class BurstPress(KeyPress):
+    """The key of a burst. Unlike a bracketed paste, a program may have typed it."""
 
-    The keys of such a burst are held until the input pauses, then become one bracketed paste.
+
+class Bursts:
+    """Finds text that arrives at once without bracketed paste: one read has an Enter with text after it.
+
+    The keys of such a burst are held until the input pauses, then become one key with the whole text.
     """
 
     def __init__(self) -> None:
@@ -68,9 +72,9 @@ class Bursts:
         return keys
 
     def release(self) -> list[KeyPress]:
-        """End the burst; return it as one paste key, or nothing if there is no burst."""
+        """End the burst; return it as one key, or nothing if there is no burst."""
         text, self._held = self._held, ""
-        return [KeyPress(Keys.BracketedPaste, text)] if text else []
+        return [BurstPress(Keys.BracketedPaste, text)] if text else []
 
 
 class _Reader(PosixStdinReader):
@@ -103,7 +107,7 @@ def unless_gone() -> Iterator[None]:
 
 
 class TerminalInput(Vt100Input):
-    """Reads keys from a terminal, and turns bursts of text into pastes."""
+    """Reads keys from a terminal, and makes one key of each burst of text."""
 
     def __init__(self, stdin: TextIO) -> None:
         super().__init__(stdin)

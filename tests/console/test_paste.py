@@ -1,4 +1,4 @@
-"""What of a pasted text runs, what is left to edit, and what counts as left."""
+"""What of a text that arrives in a burst runs, what is left to edit, and what counts as left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.console.paste import Waiting, not_run, read_paste, without_prompt
+from qmon.console.paste import Waiting, not_run, read_burst, without_prompt
 from qmon.hmp.line.transcript import does_nothing
 
 words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -16,7 +16,7 @@ ends = st.sampled_from(["\n", "\r", "\r\n"])
 
 @given(st.lists(lines, min_size=1), lines, ends)
 def test_whole_lines_run_and_the_rest_is_left(whole: list[str], tail: str, end: str) -> None:
-    paste = read_paste(end.join([*whole, tail]))
+    paste = read_burst(end.join([*whole, tail]))
     assert paste.lines == whole
     assert paste.tail == tail
     assert not paste.transcript
@@ -27,35 +27,35 @@ def test_of_a_transcript_the_lines_with_a_prompt_run(
     prompted: list[tuple[str, str]], answers: list[str], end: str
 ) -> None:
     rows = [f"{space}(qemu) {line}" for space, line in prompted]
-    paste = read_paste(end.join([*answers, *rows, *answers, ""]))
+    paste = read_burst(end.join([*answers, *rows, *answers, ""]))
     assert paste.lines == [line for _, line in prompted]
     assert paste.tail == ""
     assert paste.transcript
 
 
 def test_the_last_line_of_a_transcript_without_its_end_is_left() -> None:
-    paste = read_paste("(qemu) stop\nsome answer\n  (qemu) cont")
+    paste = read_burst("(qemu) stop\nsome answer\n  (qemu) cont")
     assert (paste.lines, paste.tail) == (["stop"], "cont")
-    paste = read_paste("(qemu) stop\nsome answer")
+    paste = read_burst("(qemu) stop\nsome answer")
     assert (paste.lines, paste.tail) == (["stop"], "")
 
 
 def test_what_a_transcript_leaves_out_is_counted_up_to_its_last_line() -> None:
-    paste = read_paste("\x1b[1m(qemu)\x1b[m stop\rsome answer\r\n# nothing\n\n(qemu)cont\nlast answer")
+    paste = read_burst("\x1b[1m(qemu)\x1b[m stop\rsome answer\r\n# nothing\n\n(qemu)cont\nlast answer")
     assert (paste.lines, paste.tail) == (["stop", "cont"], "")
     assert (paste.left_out.count, paste.left_out.number, paste.left_out.line) == (2, 2, "some answer")
-    assert read_paste("stop\nsome answer\n").left_out.count == 0
+    assert read_burst("stop\nsome answer\n").left_out.count == 0
 
 
 @pytest.mark.parametrize("piece", [" -d ", "info", "tcp:0:4444 # x"])
 def test_a_piece_of_a_line_is_left_as_it_is(piece: str) -> None:
-    paste = read_paste(piece)
+    paste = read_burst(piece)
     assert (paste.lines, paste.tail) == ([], piece)
 
 
 @given(st.text())
 def test_no_pasted_character_can_act_on_the_terminal(text: str) -> None:
-    paste = read_paste(text)
+    paste = read_burst(text)
     assert not any(
         ord(character) < 32 or 127 <= ord(character) < 160
         for line in (*paste.lines, paste.tail)

@@ -4,7 +4,7 @@
 makes something happen: ``fail`` and ``complete`` end the migration, ``device`` brings it to its last phase,
 ``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``client`` brings an NBD client, ``broken``
 an I/O error, ``shutdown`` quits the machine. With a file ``catches-interrupts`` SIGINT is the console's, as
-in qmon itself. The line ``ask`` asks before it answers.
+in qmon itself; with a file ``says-yes`` it has the option ``-y``. The line ``ask`` asks before it answers.
 """
 
 from __future__ import annotations
@@ -141,7 +141,12 @@ async def main() -> int:
     machine = Machine()
     watcher = asyncio.create_task(watch(folder, machine))
     monitor = AskingMonitor(machine.registry)
-    console = Console(monitor, history_path=folder / "state" / "history", greeting="hello")
+    console = Console(
+        monitor,
+        history_path=folder / "state" / "history",
+        greeting="hello",
+        assume_yes=(folder / "says-yes").exists(),
+    )
     if (folder / "catches-interrupts").exists():
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, console.interrupt_program)
     (folder / "pid").write_text(str(os.getpid()))
