@@ -12,6 +12,7 @@ from qmon.hmp.line.words import SPACE, skip_space
 from qmon.hmp.pasting.continuation import begun_line, is_shell, joined
 from qmon.hmp.pasting.decorations import DECORATIONS
 from qmon.hmp.pasting.prose import is_attempt, is_prose
+from qmon.hmp.pasting.shell import monitor_lines
 from qmon.hmp.pasting.typography import is_suspect, mended
 from qmon.hmp.tables.table import Tables
 
@@ -74,6 +75,10 @@ class _Line:
         return self.found.commands if self.found is not None else ()
 
     @property
+    def comment(self) -> str:
+        return self.found.comment if self.found is not None else ""
+
+    @property
     def is_proven(self) -> bool:
         return self.found is not None and self.found.is_proven
 
@@ -115,25 +120,25 @@ class _Doctor:
         texts = text.removesuffix("\n").split("\n")
         if all(map(self._is_clean, texts)):
             return as_it_stands(text)
-        lines = list(self._lines(texts))
+        lines = self._with_hash_prompts(list(self._lines(texts)))
         is_transcript = any(line.is_proven for line in lines)
-        if not is_transcript:
-            if not any(line.commands for line in lines):
-                lines = self._with_hash_prompts(lines)
-            if not any(line.commands for line in lines) or all(map(self._may_stand, lines)):
-                return as_it_stands(text)
-            is_transcript = any(line.is_proven for line in lines)
+        if not is_transcript and (
+            not any(line.commands for line in lines) or all(map(self._may_stand, lines))
+        ):
+            return as_it_stands(text)
         running = [line for line in lines if line.commands and self._runs(line, is_transcript)]
         commands = [command for line in running for command in line.commands]
         tail = commands.pop() if running and running[-1] is lines[-1] and not text.endswith("\n") else ""
         numbers = {line.number for line in running}
-        left_out = tuple(
+        others = [line for line in lines if line.number not in numbers]
+        if not any(line.is_changed for line in lines) and not any(map(_is_other, others)):
+            return Pasted(tuple(commands), tail)
+        left_out = [
             OtherLine(line.number, line.text.strip())
-            for line in lines
-            if line.number not in numbers and (line.found is None or line.commands)
-        )
-        is_changed = bool(left_out) or any(line.is_changed for line in lines)
-        return Pasted(tuple(commands), tail, left_out, is_changed)
+            for line in others
+            if _is_other(line) or self._behind_hash(line) is not None
+        ]
+        return Pasted(tuple(map(str.lstrip, commands)), tail.lstrip(), tuple(left_out), is_changed=True)
 
     def _lines(self, texts: Sequence[str]) -> Iterator[_Line]:
         """Yield the lines, each with what was found in it."""
@@ -210,31 +215,43 @@ class _Doctor:
         return read_line(self._tables, command).error is not None
 
     def _with_hash_prompts(self, lines: list[_Line]) -> list[_Line]:
-        """Take ``#`` for root's prompt, if commands follow all of them, or lines for a monitor some."""
-        found = {
-            line.number: self._after_hash(line.found.comment)
-            for line in lines
-            if line.found and line.found.comment
-        }
-        is_proven = any(each is not None and each.is_proven for each in found.values())
-        if not is_proven and not all(
-            each is not None and each.commands and not any(map(self._fails, each.commands))
-            for each in found.values()
-        ):
+        """Take ``#`` for root's prompt, where nothing is given without a prompt.
+
+        It is one before a shell command that sends lines to a monitor; and before a command, if commands
+        follow all of them and no other line is one.
+        """
+        behind = {line.number: found for line in lines if (found := self._behind_hash(line)) is not None}
+        taken = {number: found for number, found in behind.items() if found.is_proven}
+        if any(map(self._is_bare, lines)):
             return lines
-        taken = {
-            number: each
-            for number, each in found.items()
-            if each is not None and (each.is_proven or not is_proven)
-        }
+        if not taken and not any(line.commands for line in lines):
+            comments = sum(bool(line.comment) for line in lines)
+            taken = behind if comments == len(behind) else {}
         return [
             replace(line, found=taken[line.number], is_changed=True) if line.number in taken else line
             for line in lines
         ]
 
-    def _after_hash(self, comment: str) -> _Found | None:
-        prompt = _HASH_PROMPT.match(comment)
-        return self._find(prompt[1]) if prompt is not None else None
+    def _behind_hash(self, line: _Line) -> _Found | None:
+        """Return what a comment would be without its ``#``, if that is a command that can be read."""
+        hashed = _HASH_PROMPT.match(line.comment)
+        found = self._find(hashed[1]) if hashed is not None else None
+        if (
+            found is None
+            or not found.commands
+            or (not found.is_proven and any(map(self._fails, found.commands)))
+        ):
+            return None
+        return found
+
+    def _is_bare(self, line: _Line) -> bool:
+        """Whether a line begins with a command, or with a shell command that sends some."""
+        return self._is_command(line.text) or monitor_lines(line.text.strip()) is not None
+
+
+def _is_other(line: _Line) -> bool:
+    """Whether a line that does not run is no blank line, comment or fence."""
+    return line.found is None or bool(line.commands)
 
 
 def _together(found: Sequence[_Found | None], *, is_proven: bool) -> _Found | None:

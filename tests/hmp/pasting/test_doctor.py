@@ -43,6 +43,8 @@ COMMANDS = (
 WHOLE = tuple(command for command in COMMANDS if not command.endswith("\\"))
 """Those that no other line can continue."""
 
+VIRSH = "virsh qemu-monitor-command vm --hmp"
+
 Wrap = Callable[[str], str]
 
 AROUND: dict[str, Wrap] = {
@@ -216,11 +218,26 @@ class TestHash:
         assert [other.number for other in pasted.left_out] == [2]
 
     def test_it_is_a_prompt_before_a_line_for_a_monitor(self) -> None:
-        assert read("# virsh list", "# virsh qemu-monitor-command vm --hmp stop").lines == ("stop",)
+        assert read("# virsh list", f"# {VIRSH} stop").lines == ("stop",)
+
+    def test_it_is_a_prompt_beside_other_prompts(self) -> None:
+        assert read(f"# {VIRSH} stop", f"$ {VIRSH} cont").lines == ("stop", "cont")
+
+    def test_a_comment_that_may_be_meant_is_shown(self) -> None:
+        pasted = read("# why", "# stop", "- cont")
+        assert (pasted.lines, [other.text for other in pasted.left_out]) == (("cont",), ["# stop"])
+        pasted = read(f"# {VIRSH} stop", f"{VIRSH} cont")
+        assert (pasted.lines, len(pasted.left_out)) == (("cont",), 1)
 
     @pytest.mark.parametrize(
         "lines",
-        [("# info block", "stop"), ("# stop", "# why not"), ("#stop",), ("# stop the machine first.",)],
+        [
+            ("# info block", "stop"),
+            (f"# {VIRSH} stop", "cont"),
+            ("# stop", "# why not"),
+            ("#stop",),
+            ("# stop the machine first.",),
+        ],
     )
     def test_else_it_starts_a_comment(self, lines: tuple[str, ...]) -> None:
         assert read(*lines) == as_it_stands("".join(f"{line}\n" for line in lines))
