@@ -32,11 +32,14 @@ def question(pasted: Pasted) -> str:
 def summary(pasted: Pasted, read: _Read, columns: int) -> str:
     """Return the lines that run, the one that goes to the prompt, and some of those left out.
 
-    Lines are clipped to ``columns``, and their secrets are masked.
+    A line that can't be read is followed by the error. Lines are clipped to ``columns``; secrets are masked.
     """
 
     def command(line: str) -> str:
-        return str(without_secrets(read(line)))
+        reading = read(line)
+        shown = without_secrets(reading)
+        wrong = (reading.error or "").split("\n")[0]
+        return f"{shown}  ! {shown.clean(wrong)}" if wrong else str(shown)
 
     def other(line: OtherLine) -> str:
         return f"line {line.number}: {_masked(line.text, read)}"

@@ -140,6 +140,11 @@ def test_a_secret_is_not_shown(console: Terminal) -> None:
     assert "hidden" not in screen
 
 
+def test_a_line_that_will_fail_is_shown_with_its_error(console: Terminal) -> None:
+    console.paste("1. block_resize d0 12Q\n2. stop\n")
+    assert "\n  block_resize d0 12Q  ! block_resize: extraneous characters" in asked(console)
+
+
 def test_of_many_lines_some_are_shown(console: Terminal) -> None:
     lines = [f"- print/d {number}" for number in range(1, 5001)]
     console.paste("\n".join(["answer 1:"] * 300 + lines) + "\n")

@@ -197,6 +197,16 @@ def test_pasted_lines_that_are_left_are_told_to_the_log(lab: Lab, seat: Seat) ->
     seat.end()
 
 
+def test_a_pasted_text_that_is_asked_about_is_told_to_the_log(seat: Seat, lab: Lab) -> None:
+    seat.start("-monitor", "stdio", "-monitor", f"unix:{lab.folder / 'monitor'},server,nowait")
+    seat.prompt()
+    seat.terminal.paste("> stop\n> cont\n")
+    seat.terminal.wait_for(r"^Run them\? \(y/n\)")
+    seat.hang_up()
+    seat.wait_log("the terminal has gone: 2 waiting lines were not run")
+    seat.end()
+
+
 @both_ways
 def test_another_monitor_keeps_it(seat: Seat, lab: Lab, how: Callable[[Seat], None]) -> None:
     path = lab.folder / "monitor"
