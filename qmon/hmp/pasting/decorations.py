@@ -55,14 +55,14 @@ def _mended(mend: Callable[[str], str]) -> Unwrap:
     return unwrap
 
 
-_GAP = re.compile(rf"\A[\s{NO_WIDTH}]++|[\s{NO_WIDTH}]+\Z")
+_NO_WIDTH_AT_ENDS = re.compile(rf"\A[{NO_WIDTH}]++|(?<![{NO_WIDTH}])[{NO_WIDTH}]++\Z")
 _DATE = r"\d{4}-\d\d-\d\d[ T]"
 _TIME = r"\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[ap]m)?(?:Z|[+-]\d\d:?\d\d)?"
 _BULLET = rf"[-*+\u2022\u2023\u2043\u25aa\u25cf\u25e6\u00b7{DASHES}]"
 _STOP = "[.,;:]?"
 
 DECORATIONS = (
-    Decoration("white space", _mended(lambda line: _GAP.sub("", line))),
+    Decoration("white space", _mended(lambda line: _NO_WIDTH_AT_ENDS.sub("", line.strip()))),
     Decoration("monitor prompt", _around(r"(?-i:\(qemu\)|qm>)\s*(.*)"), is_prompt=True, is_proof=True),
     Decoration(
         "fence",
@@ -73,7 +73,7 @@ DECORATIONS = (
             r"</?(?:pre|code|blockquote|p|div)\b[^>]*>",
         ),
     ),
-    Decoration("table row", _around(r"\|\s*(.*\S)\s*\|")),
+    Decoration("table row", _around(r"\|(.*)\|")),
     Decoration("quotation", _around(r"(?:[>|\u00bb\u2502]\s*)++(.*)")),
     Decoration(
         "inline code",
@@ -100,9 +100,19 @@ DECORATIONS = (
             rf"[\[(]?(?:{_DATE})?{_TIME}[\])]?\s+(?:[\w.-]{{1,32}}:\s)?(.*)", r"<[@+~&%]?[\w.-]{1,32}>\s+(.*)"
         ),
     ),
-    Decoration("bullet", _around(rf"{_BULLET}\s+(.*)", r"\[[ x]\]\s+(.*)")),
+    Decoration(
+        "bullet", _around(rf"{_BULLET}\s+(.*)", r"\[[ x]\]\s+(.*)", r"(?:[-=]>|\u2192|\u25b6)\s+(.*)")
+    ),
     Decoration("step", _around(rf"(?:step|command)\s*\d+\s*[.:){DASHES}-]?\s*(.*)")),
-    Decoration("number", _around(r"\(?\d{1,5}[.:)\]](?!\d)\s*(.*)", r"[a-z][.)]\s+(.*)", r"\d{1,5}\s+(.*)")),
+    Decoration(
+        "number",
+        _around(
+            r"[(\[]?\d{1,5}[.:)\]](?!\d)\s*(.*)",
+            r"\d{1,3}(?:\.\d{1,3}){1,5}[.:)]?\s+(.*)",
+            r"[a-z][.)]\s+(.*)",
+            r"\d{1,5}\s+(.*)",
+        ),
+    ),
     Decoration(
         "shell prompt",
         _around(

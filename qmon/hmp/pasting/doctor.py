@@ -18,6 +18,8 @@ from qmon.hmp.tables.table import Tables
 
 DEPTH_MAX = 20
 """The most decorations around a line."""
+LENGTH_MAX = 4096
+"""The longest line, in characters, that is looked at for decorations. A pattern's time may be its square."""
 JOINED_MAX = 100
 """The most lines that one line continues on."""
 
@@ -138,7 +140,7 @@ class _Doctor:
             for line in others
             if _is_other(line) or self._behind_hash(line) is not None
         ]
-        return Pasted(tuple(map(str.lstrip, commands)), tail.lstrip(), tuple(left_out), is_changed=True)
+        return Pasted(tuple(map(str.strip, commands)), tail.strip(), tuple(left_out), is_changed=True)
 
     def _lines(self, texts: Sequence[str]) -> Iterator[_Line]:
         """Yield the lines, each with what was found in it."""
@@ -165,7 +167,7 @@ class _Doctor:
             return _Found((mended(self._tables, text),))
         if does_nothing(text):
             return _Found(comment=text.strip())
-        if depth == DEPTH_MAX:
+        if depth == DEPTH_MAX or len(text) > LENGTH_MAX:
             return None
         for decoration in DECORATIONS:
             inner = decoration.unwrap(text)

@@ -13,7 +13,7 @@ _CLIENTS = frozenset(("socat", "nc", "ncat", "netcat", "telnet", "qm"))
 """Programs that send their standard input to a monitor."""
 _VIRSH_COMMAND = "qemu-monitor-command"
 _IS_MEANT = re.compile(rf"\b(?:{_VIRSH_COMMAND}|{'|'.join(sorted(_CLIENTS))})\b")
-_LENGTH_MAX = 16384
+_PROGRAM = re.compile(r"[\w./~]")
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -34,8 +34,11 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
 
 
 def monitor_lines(command: str) -> list[str] | None:
-    """Return the lines that a shell command sends to a monitor; None if it is not known to send any."""
-    if len(command) > _LENGTH_MAX or not _IS_MEANT.search(command):
+    """Return the lines that a shell command sends to a monitor; None if it is not known to send any.
+
+    The last word may be a shell command itself, as in ``ssh HOST "COMMAND"`` and ``sh -c 'COMMAND'``.
+    """
+    if not _PROGRAM.match(command) or not _IS_MEANT.search(command):
         return None
     stages = _pipeline(command)
     if stages is None:
@@ -43,7 +46,10 @@ def monitor_lines(command: str) -> list[str] | None:
     sent = _by_virsh(stages[0])
     if sent is None:
         sent = _by_client(stages)
-    return sent.splitlines() if sent is not None else None
+    if sent is not None:
+        return sent.splitlines()
+    inner = stages[0][-1] if stages[0] else ""
+    return monitor_lines(inner) if inner != command else None
 
 
 def _pipeline(command: str) -> list[list[str]] | None:

@@ -20,9 +20,11 @@ DASHES = "\u2010-\u2015\u2212"
 ODD_SPACES = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 _NO_WIDTH = re.compile(f"[{NO_WIDTH}]+")
-_NO_WIDTH_BESIDE_ASCII = re.compile(f"(?<![^\0-\x7f])[{NO_WIDTH}]+|[{NO_WIDTH}]+(?![^\0-\x7f])")
+_NO_WIDTH_BESIDE_ASCII = re.compile(
+    f"(?<![^\0-\x7f])[{NO_WIDTH}]++|(?<![{NO_WIDTH}])[{NO_WIDTH}]++(?![^\0-\x7f])"
+)
 _ODD_SPACE = re.compile(f"[{ODD_SPACES}]")
-_ODD_SPACE_AT_EDGE = re.compile(f"(?<![^ ])[{ODD_SPACES}]+|[{ODD_SPACES}]+(?![^ ])")
+_ODD_SPACE_AT_EDGE = re.compile(f"(?<![^ ])[{ODD_SPACES}]++|(?<![{ODD_SPACES}])[{ODD_SPACES}]++(?![^ ])")
 _DASH = re.compile(f"[{DASHES}]+")
 _DASH_OF_FLAG = re.compile(f"(?<!\\S)[{DASHES}]+(?=[A-Za-z](?!\\S))")
 _DASH_OF_OPTION = re.compile(f"(?<!\\S)[{DASHES}]+(?=[a-z]{{2}})")

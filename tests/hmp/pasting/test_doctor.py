@@ -78,6 +78,7 @@ PROOFS: dict[str, Wrap] = {
         f"sudo virsh -c qemu:///system qemu-monitor-command --hmp --cmd {shlex.quote(line)} vm"
     ),
     "socat": lambda line: f"echo {shlex.quote(line)} | socat - UNIX-CONNECT:/run/m.sock",
+    "ssh": lambda line: f"ssh root@host {shlex.quote(f'{VIRSH} {shlex.quote(line)}')}",
     "nc": lambda line: f"printf '%s\\n' {shlex.quote(line)} | sudo nc -U /run/m.sock | tail -n 1",
     "here": lambda line: f"socat - unix:m.sock <<< {shlex.quote(line)}",
 }
