@@ -408,7 +408,7 @@ class Console:
         elif error := task.exception():
             good = False
             asyncio.get_running_loop().call_exception_handler(
-                {"message": f"'{self.lines[-1]}' failed", "exception": error, "task": task}
+                {"message": f"{self.lines[-1:]} failed", "exception": error, "task": task}
             )
         else:
             good = task.result()

@@ -6,7 +6,7 @@ import re
 
 from qmon.hmp.line.words import comment_start
 
-_ATTEMPT = re.compile(r"[a-z][\w./-]*(?:\s.*)?")
+_ATTEMPT = re.compile(r"[a-z_][\w./-]*(?:\s.*)?")
 _WORD = re.compile(r"[(\"']?[^\W\d_]+(?:['\u2019-][^\W\d_]+)*[)\"'.,:;!?]*")
 _WORDS_MIN = 3
 _SENTENCE_ENDS = tuple(".,:;!?\u2026")

@@ -66,7 +66,7 @@ AROUND: dict[str, Wrap] = {
     "record": lambda line: f"2026-01-02 12:34:56.789+01:00 {line}",
     "speaker": lambda line: f"<bob> {line}",
     "no-break space": lambda line: f"\u00a0{line}",
-    "no width": lambda line: f"\u200b{line}\ufeff",
+    "no width": lambda line: f"\u200b\ufeff{line}",
 }
 """Decorations that prove nothing."""
 
