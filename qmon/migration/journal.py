@@ -86,7 +86,7 @@ class Record:
         return is_of(self.image, self.fingerprint, image, look) and not self._is_of_another_file(image)
 
     def _is_of_another_file(self, image: Image) -> bool:
-        """Whether this is the record of a destination on this host, whose file is another one in its place.
+        """Whether this host wrote it as a destination, and the recorded file is in its place and another one.
 
         The source's image has the same contents, and the same time of change if both were last written in
         one tick of the clock. An image that was moved is no longer in its old place.
