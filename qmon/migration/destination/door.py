@@ -102,7 +102,7 @@ class Door:
                 break
         for visitor in list(self._silent.values()):
             if visitor.deadline <= time.monotonic():
-                self._dismiss_oldest(no_hello(self._patience))
+                self._dismiss_oldest(f"{no_hello(self._patience)}: it has sent nothing")
         if self._listener.fileno() in ready:
             self._accept()
 

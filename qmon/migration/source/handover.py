@@ -20,7 +20,7 @@ from qmon.migration.source.sender import Sender
 from qmon.migration.states import Event, StateMachine
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.stream import PREAMBLE
-from qmon.notation.address import Address
+from qmon.migration.wire.transport import Transport
 
 log = logging.getLogger("qmon.migration")
 
@@ -44,13 +44,13 @@ class Handover:
 
     def __init__(
         self,
-        address: Address,
+        transport: Transport,
         states: StateMachine,
         sender: Sender,
         progress: Progress,
         finish: Callable[[Event], None],
     ) -> None:
-        self._address = address
+        self._transport = transport
         self._states = states
         self._sender = sender
         self._progress = progress
@@ -99,8 +99,8 @@ class Handover:
             if self._sender.link is not None:
                 self._sender.link.close()
             try:
-                sock = connect(self._address, CONNECT_TIMEOUT, self._check)
-                self._sender.link = Link(sock, self._progress)
+                sock = connect(self._transport.address, CONNECT_TIMEOUT, self._check)
+                self._sender.link = Link(sock, self._progress, self._transport.uri, is_known=True)
             except (OSError, QmonError, MemoryError) as error:
                 log.debug("the destination can't be asked: %s", reason(error))
                 continue

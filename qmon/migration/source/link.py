@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from qmon.errors import QmonError, reason
 from qmon.host.threads import start_thread
 from qmon.migration.progress import Progress, RateMeter, Throttle
-from qmon.migration.wire.answers import Answer, AnswerReader, Type
+from qmon.migration.wire.answers import Answer, AnswerError, AnswerReader, Type
+from qmon.migration.wire.strangers import FIRST_BYTES, not_a_destination
 
 STALL_TIMEOUT = 30
 """Seconds after which a connection that accepts no data or owes an answer counts as lost."""
@@ -32,6 +33,9 @@ MAX_IN_FLIGHT = 1 << 16
 
 _SEVERAL = frozenset({Type.ZEROS, Type.BUSY, Type.NEEDED})
 """Answers of which several may follow one request."""
+
+
+_IS_IT_ONE = ": is it a qmon with -incoming, of this version?"
 
 
 class LinkError(QmonError):
@@ -54,11 +58,16 @@ def out_of_turn(kind: Type) -> LinkError:
 class Link:
     """A connection to a destination. Any thread may call ``close``, which wakes blocked threads.
 
+    ``peer`` is the destination's address as written; ``is_known``: it has answered on an earlier connection.
     The constructor raises OSError if the reader thread can't be started; then the socket is closed.
     """
 
-    def __init__(self, sock: socket.socket, progress: Progress) -> None:
+    def __init__(self, sock: socket.socket, progress: Progress, peer: str, *, is_known: bool = False) -> None:
         self._sock = sock
+        self._peer = peer
+        self._first = b""
+        """The first bytes that were received, until there was a valid answer."""
+        self._answered = is_known
         # The kernel's timeout, not Python's: that would poll before every call.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALL_TIMEOUT, 0))
         self._progress = progress
@@ -147,6 +156,8 @@ class Link:
             self._moved.wait_for(lambda: self._answers or self._lost, timeout)
             if not self._answers:
                 self.check()
+                if not self._answered:
+                    raise LateAnswerError(f"{self._peer} has sent nothing for {timeout:g} s{_IS_IT_ONE}")
                 wanted = " or ".join(kind.name for kind in kinds)
                 raise LateAnswerError(f"the destination did not answer {wanted} within {timeout:g} s")
             answer = self._answers.popleft()
@@ -183,11 +194,12 @@ class Link:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> None:
-        lost: QmonError = LinkError("the destination closed the connection")
+        lost: QmonError
         try:
             self._read_answers()
+            lost = self._ended("the destination closed the connection")
         except (OSError, MemoryError) as error:
-            lost = LinkError(f"the connection to the destination was lost: {reason(error)}")
+            lost = self._ended(f"the connection to the destination was lost: {reason(error)}")
         except QmonError as error:
             lost = error.with_traceback(None)  # a traceback would keep the buffers alive
         with self._moved:
@@ -199,8 +211,26 @@ class Link:
         reader = AnswerReader()
         buffer = memoryview(bytearray(1 << 16))
         while count := self._sock.recv_into(buffer):
-            for answer in reader.feed(buffer[:count]):
-                self._take(answer)
+            if not self._answered:
+                self._first += bytes(buffer[: min(count, FIRST_BYTES - len(self._first))])
+            try:
+                for answer in reader.feed(buffer[:count]):
+                    self._answered = True
+                    self._take(answer)
+            except AnswerError as error:
+                if self._answered:
+                    raise
+                raise LinkError(not_a_destination(self._peer, self._first)) from error
+
+    def _ended(self, how: str) -> LinkError:
+        """Return the error of a connection that has ended; name a peer that is no destination."""
+        if self._answered:
+            return LinkError(how)
+        return LinkError(
+            not_a_destination(self._peer, self._first)
+            if self._first
+            else f"{how} before an answer{_IS_IT_ONE}"
+        )
 
     def _take(self, answer: Answer) -> None:
         """Process one answer. Raises LinkError for an unexpected one, PeerRefusedError for a refusal."""

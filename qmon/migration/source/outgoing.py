@@ -108,7 +108,7 @@ class Source:
             pause=pause,
             margin_seconds=patience.margin,
         )
-        self._handover = Handover(transport.address, self._states, self._sender, self.progress, self._finish)
+        self._handover = Handover(transport, self._states, self._sender, self.progress, self._finish)
         if phase is Phase.DOUBT:
             self.progress.error = doubt("this side was restarted before an answer arrived")
         self._thread = threading.Thread(target=self._run, name="migration-source", daemon=True)
@@ -314,7 +314,7 @@ class Source:
             sock = connect(address, CONNECT_TIMEOUT, self._check)
         except OSError as error:
             raise LinkError(f"Failed to connect to '{address}': {reason(error)}") from error
-        link = self._sender.link = Link(sock, self.progress)
+        link = self._sender.link = Link(sock, self.progress, self._transport.uri)
         self._check()
         return link
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import xxhash
 
+from qmon.migration.wire.strangers import FIRST_BYTES, not_a_source
 from qmon.migration.wire.stream import (
     CHECKSUM,
     COMMAND,
@@ -104,9 +105,13 @@ class StreamReader:
     def _parse_preamble(self) -> Item | None:
         have = bytes(self._buffer[self._start : min(self._end, self._start + len(PREAMBLE))])
         if not PREAMBLE.startswith(have):
-            if not MAGIC.startswith(have[:4]):
-                raise self._error(f"it begins with {have[:4]!r}, not with {MAGIC!r}")
-            raise self._error("it is not a stream of this version of qmon")
+            if not MAGIC.startswith(have[: len(MAGIC)]):
+                first = bytes(self._buffer[self._start : min(self._end, self._start + FIRST_BYTES)])
+                raise self._error(not_a_source(first, MAGIC))
+            raise self._error(
+                "it is QEMU's own stream, or one of another version of qmon: only a qmon of this version can"
+                " send its disks here"
+            )
         if len(have) == len(PREAMBLE):
             self._skip(len(PREAMBLE))
             self._parse = StreamReader._parse_mark

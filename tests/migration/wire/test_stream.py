@@ -272,9 +272,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("sent", "said"),
         [
-            (b"GET / HTTP/1.1\r\n\r\n", "at byte 0: it begins with b'GET ', not with b'QEVM'"),
-            (b"QEVM\0\0\0\2", "it is not a stream of this version of qmon"),
-            (b"QEVM\0\0\0\3\7\0\0\0\x0fpc-i440fx-7.2\0\0", "it is not a stream of this version of qmon"),
+            (b"GET / HTTP/1.1\r\n\r\n", "at byte 0: an HTTP client has sent 'GET / HTTP/1.1'"),
+            (b"hello\x1b[2J", "at byte 0: it begins with 'hello\\x1b[2J', not with b'QEVM'"),
+            (b"QEVM\0\0\0\2", "it is QEMU's own stream, or one of another version of qmon"),
+            (b"QEVM\0\0\0\3\7\0\0\0\x0fpc-i440fx-7.2\0\0", "it is QEMU's own stream, or one of another"),
             (PREAMBLE + b"\2", "at byte 17: unexpected section type SECTION_PART"),
             (PREAMBLE + b"\3", "unexpected section type SECTION_END"),
             (PREAMBLE + b"\0", "unexpected section type EOF"),
