@@ -39,6 +39,7 @@ class TerminalPerson:
         self._desk = desk
         self.silent = False
         """Whether commands' output is hidden: the machine has ended, so the output would be wrong."""
+        self._hints: list[str] = []
 
     @property
     def history(self) -> list[str]:
@@ -59,6 +60,14 @@ class TerminalPerson:
     @keys.setter
     def keys(self, mode: str) -> None:
         self._desk.keys = mode
+
+    def hint(self, text: str) -> None:
+        self._hints.append(text)
+
+    def take_hints(self) -> list[str]:
+        """Return the hints of the line that has just run, and forget them."""
+        hints, self._hints = self._hints, []
+        return hints
 
     def print(self, text: str) -> None:
         if not self.silent:

@@ -378,6 +378,8 @@ class Console:
             error = await self._monitor.run(reading, self._person)
             if error:
                 self._person.print(error)
+            for hint in self._person.take_hints():
+                self._person.print(hint)
             if error is not None and (near := await nearest(self._monitor, reading)) is not None:
                 self._person.print(f"Did you mean '{near}'?")
             if pager is not None:

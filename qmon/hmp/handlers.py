@@ -11,7 +11,7 @@ from qmon.hmp.jobs import EndedJobs
 from qmon.hmp.line.reading import Reading
 from qmon.hmp.line.secrets import MASK
 from qmon.hmp.origin import Origin
-from qmon.hmp.person import LineError, Person
+from qmon.hmp.person import LineError, Person, TakesHints
 from qmon.hmp.record import Transcript
 from qmon.hmp.tables.signature import Values
 from qmon.hmp.tables.table import Tables
@@ -122,6 +122,11 @@ class Call:
     def flag(self, key: str) -> bool:
         """Whether a flag was given."""
         return bool(self.values.get(key, False))
+
+    def hint(self, text: str | None) -> None:
+        """Show a line below this line's error, where there is room for it; None shows nothing."""
+        if text and isinstance(self.person, TakesHints):
+            self.person.hint(text)
 
     def print(self, text: str) -> None:
         self.person.print(text)

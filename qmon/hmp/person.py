@@ -54,6 +54,14 @@ class Person(Protocol):
 
 
 @runtime_checkable
+class TakesHints(Protocol):
+    """A Person whose screen or log has room for more than QEMU's error: a terminal, a script's stderr."""
+
+    def hint(self, text: str) -> None:
+        """Keep a line that says how to write it right, to be shown below the error of the running line."""
+
+
+@runtime_checkable
 class AtTerminal(Protocol):
     """A Person at a terminal, which has a few settings."""
 

@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable
 
 from qmon.errors import UsageError, reason
-from qmon.notation.address import Address, InetAddress, UnixAddress
-
-PORT_MAX = 65535
+from qmon.notation.address import Address, InetAddress, UnixAddress, check_port
 
 CONNECT_CHECK_SECONDS = 0.1
 
@@ -27,9 +25,7 @@ def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int
 
     An empty host means every IPv4 address for a listener, loopback for a client. Raises UsageError.
     """
-    if address.port.isdecimal() and int(address.port[-20:]) > PORT_MAX:
-        # the resolver takes a port modulo 65536, so a disk would be sent to another port than the one written
-        raise UsageError(f"address resolution failed for {address}: a port is at most {PORT_MAX}")
+    check_port(address)
     host = address.host or ("0.0.0.0" if passive else "127.0.0.1")
     flags = socket.AI_PASSIVE if passive else 0
     try:

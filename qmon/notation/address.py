@@ -45,6 +45,17 @@ class UnixAddress:
 
 Address = InetAddress | UnixAddress
 
+PORT_MAX = 65535
+
+
+def check_port(address: Address) -> None:
+    """Check that a port number is not too large. Raises UsageError.
+
+    The resolver takes a port modulo 65536, so a disk would be sent to another port than the one written.
+    """
+    if isinstance(address, InetAddress) and address.port.isdecimal() and int(address.port[-20:]) > PORT_MAX:
+        raise UsageError(f"address resolution failed for {address}: a port is at most {PORT_MAX}")
+
 
 def parse_inet(text: str) -> InetAddress:
     """Read ``HOST:PORT`` or ``[HOST]:PORT``; options after a comma are ignored. Raises UsageError."""
@@ -101,3 +112,41 @@ def from_qapi(value: Mapping[str, object]) -> Address:
             raise CommandError("Parameter 'addr.type' is missing")
         case _:
             raise CommandError(f"Parameter 'addr.type' does not accept value '{kind}': use inet or unix")
+
+
+_PROTOCOLS = ("exec", "fd", "file", "rdma", "unix", "x-rdma")
+
+
+def address_hint(uri: str) -> str | None:
+    """Return how to write a migration's address that was refused; None if nothing is known to be missing."""
+    scheme, colon, rest = uri.partition(":")
+    if rest.startswith("//"):
+        return f"write {scheme}:{rest.strip('/') if scheme == 'tcp' else rest.removeprefix('//')}"
+    if colon and scheme == "tcp":
+        return _tcp_hint(rest)
+    if colon and scheme in _PROTOCOLS:
+        return None
+    if uri.startswith(("/", "./", "../")):
+        return f"write unix:{uri}"
+    port = uri.partition(",")[0].rpartition(":")[2]
+    if colon and port.isdecimal():
+        return f"write tcp:{_bracketed(uri)}"
+    return "write tcp:HOST:PORT or unix:PATH"
+
+
+def _tcp_hint(rest: str) -> str | None:
+    bare, comma, more = rest.partition(",")
+    after_host = bare.partition("]")[2] if bare.startswith("[") else bare.partition(":")[1:]
+    if not "".join(after_host).strip(":"):
+        host = bare.rstrip(":") or "HOST"
+        return f"the port is missing: write tcp:{host}:PORT{comma}{more}"
+    if _bracketed(rest) != rest:
+        return f"an IPv6 address needs brackets: write tcp:{_bracketed(rest)}"
+    return None
+
+
+def _bracketed(text: str) -> str:
+    """Return ``HOST:PORT`` with brackets around an IPv6 address."""
+    bare, comma, more = text.partition(",")
+    host, _, port = bare.rpartition(":")
+    return f"[{host}]:{port}{comma}{more}" if ":" in host and not host.startswith("[") else text

@@ -113,8 +113,8 @@ def test_a_script_runs_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_script_stops_at_the_first_failing_line_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
     good, out, err = run("info name\nfoo bar \ninfo name\n", capsys)
-    assert (good, out) == (False, "web1\nunknown command: 'foo'\n")
-    assert err == "s.hmp:2: failed: foo bar\n"
+    assert (good, out) == (False, "web1\n")
+    assert err == "s.hmp:2: unknown command: 'foo'\ns.hmp:2: failed: foo bar\n"
 
 
 def test_nothing_runs_behind_quit(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,6 +180,7 @@ def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[s
 
     assert not asyncio.run(converse())
     assert capsys.readouterr().err == (
+        "-:7: unknown command: 'foo'\n"
         "-:7: failed: foo\n"
         "-: 2 lines without a (qemu) prompt were not run, first line 4: its answer, no command\n"
     )

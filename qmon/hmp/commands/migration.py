@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from qmon.errors import CommandError
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_info import left_behind_lines, migration_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
+from qmon.notation.address import address_hint
 from qmon.notation.units import human_size
 
 EARLY_END_SECONDS = 0.5
@@ -22,7 +24,7 @@ async def migrate(call: Call) -> None:
     for flag in ("blk", "inc", "resume"):
         if call.flag(flag):
             arguments[flag] = True
-    await call.execute("migrate", arguments)
+    await _execute_with_address(call, "migrate", arguments)
     info = await call.execute("query-migrate")
     for line in left_behind_lines(info):
         call.print(f"warning: {line}")
@@ -30,6 +32,16 @@ async def migrate(call: Call) -> None:
         await _wait(call, info)
     elif call.person.interactive:
         await _look_for_early_end(call, info)
+
+
+async def _execute_with_address(call: Call, qmp_command: str, arguments: dict[str, Any]) -> None:
+    """Run a command with a migration's address; if it fails, hint at what the address lacks."""
+    try:
+        await call.execute(qmp_command, arguments)
+    except CommandError:
+        hint = address_hint(arguments["uri"])
+        call.hint(hint and hint[0].upper() + hint[1:])
+        raise
 
 
 async def _look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
@@ -81,7 +93,7 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
 
 @handler("hmp_migrate_incoming")
 async def migrate_incoming(call: Call) -> None:
-    await call.execute("migrate-incoming", {"uri": call.text("uri")})
+    await _execute_with_address(call, "migrate-incoming", {"uri": call.text("uri")})
 
 
 @handler("hmp_migrate_cancel")

@@ -26,8 +26,9 @@ class OutputGoneError(QmonError):
 class ScriptPerson:
     """The Person (``qmon.hmp.person``) and the Report of a script. Nobody answers questions.
 
-    Answers go to stdout, messages about failing lines to stderr. ``keep_going``: a failing line does not end
-    the script. ``quiet``: no progress. Printing raises OutputGoneError.
+    Answers go to stdout. A failing line's error and hints go to stderr, each with its file and line number.
+    ``keep_going``: a failing line does not end the script. ``quiet``: no progress. Printing raises
+    OutputGoneError.
     """
 
     interactive = False
@@ -41,6 +42,8 @@ class ScriptPerson:
         self.failed = 0
         """The number of lines that have failed."""
         self._origins: list[Origin] = []
+        self._hints: list[str] = []
+        self._gone: OutputGoneError | None = None
 
     @property
     def origin(self) -> Origin | None:
@@ -48,7 +51,11 @@ class ScriptPerson:
         return self._origins[-1] if self._origins else None
 
     def print(self, text: str) -> None:
-        write_out(text)
+        try:
+            write_out(text)
+        except OutputGoneError as error:
+            self._gone = error  # the line's own error would hide it
+            raise
 
     async def ask(self, question: str) -> bool:
         return True
@@ -56,17 +63,23 @@ class ScriptPerson:
     def progress(self, title: str) -> Progress:
         return NoProgress() if self._quiet else PlainProgress(self, title)
 
+    def hint(self, text: str) -> None:
+        self._hints.append(text)
+
     def begin(self, origin: Origin) -> None:
         self._origins.append(origin)
 
     def end(self, origin: Origin, error: str | None) -> bool:
         self._origins.pop()
+        hints, self._hints = self._hints, []
+        if self._gone is not None:
+            raise self._gone
         if error is None:
             return True
-        if error:
-            self.print(error)
         self.failed += 1
-        print(failure(origin), file=sys.stderr, flush=True)
+        reasons = [*without_secrets(origin.reading).clean(error).splitlines(), *hints]
+        for text in [*(f"{origin}: {each}" for each in reasons if each), failure(origin)]:
+            print(text, file=sys.stderr, flush=True)
         return self._keep_going
 
     def left_out(self, file: str, lines: LeftOut) -> None:
@@ -100,7 +113,7 @@ class JsonPerson(ScriptPerson):
             found["error"] = shown.clean(error)
         write_out(json.dumps({name: _text(value) for name, value in found.items()}))
         self._printed[-1] = []
-        goes_on = super().end(origin, "" if error is not None else None)
+        goes_on = super().end(origin, error)
         self._printed.pop()
         return goes_on
 

@@ -74,9 +74,10 @@ def test_lines_and_files_run_in_the_order_of_the_command_line(tmp_path: Path) ->
 def test_a_failing_line_ends_all_that_follows_and_is_named(tmp_path: Path) -> None:
     (tmp_path / "s.hmp").write_text("# one\nprint/d 1\n\nnosuch  # why?\nprint/d 2\n")
     done = run(tmp_path, "-script", "s.hmp", "-c", "print/d 3")
-    assert said(done) == (1, ["1", "unknown command: 'nosuch'"], ["s.hmp:4: failed: nosuch  # why?"])
+    said_of = "s.hmp:4: unknown command: 'nosuch'", "s.hmp:4: failed: nosuch  # why?"
+    assert said(done) == (1, ["1"], [*said_of])
     done = run(tmp_path, "-c", "print/d 1", "-c", "nosuch")
-    assert said(done) == (1, ["1", "unknown command: 'nosuch'"], ["-c:2: failed: nosuch"])
+    assert said(done) == (1, ["1"], ["-c:2: unknown command: 'nosuch'", "-c:2: failed: nosuch"])
 
 
 def test_a_script_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
@@ -97,8 +98,15 @@ def test_keep_going_counts_what_failed(tmp_path: Path) -> None:
     lines = ("-c", "print/d 1", "-c", "include inner.hmp", "-c", "stop x", "-c", "print/d 3")
     status, out, err = said(run(tmp_path, "-keep-going", *lines))
     assert status == 1
-    assert [line for line in out if line.isdigit()] == ["1", "2", "3"]
-    assert err == ["inner.hmp:1: failed: nosuch", "-c:3: failed: stop x", "qmon: 2 lines failed"]
+    assert out == ["1", "2", "3"]
+    assert err == [
+        "inner.hmp:1: unknown command: 'nosuch'",
+        "inner.hmp:1: failed: nosuch",
+        "-c:3: stop|s: extraneous characters at the end of line",
+        '-c:3: Try "help stop" for more information',
+        "-c:3: failed: stop x",
+        "qmon: 2 lines failed",
+    ]
     assert said(run(tmp_path, "-keep-going", "-c", "print/d 1")) == (0, ["1"], [])
 
 
@@ -114,8 +122,9 @@ def test_included_names_are_meant_from_the_file_they_stand_in(tmp_path: Path) ->
     (tmp_path / "more" / "c.hmp").write_text("\nnosuch\n")
     assert said(run(tmp_path, "-script", "a.hmp")) == (
         1,
-        ["1", "unknown command: 'nosuch'"],
+        ["1"],
         [
+            "more/c.hmp:2: unknown command: 'nosuch'",
             "more/c.hmp:2: failed: nosuch",
             "more/b.hmp:2: failed: include c.hmp",
             "a.hmp:1: failed: include more/b.hmp",
@@ -126,11 +135,9 @@ def test_included_names_are_meant_from_the_file_they_stand_in(tmp_path: Path) ->
 def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.hmp").write_text("include b.hmp\n")
     (tmp_path / "b.hmp").symlink_to("a.hmp")
-    status, out, _ = said(run(tmp_path, "-script", "a.hmp"))
-    assert (status, out) == (
-        1,
-        ["include: 'b.hmp' is already running: a file can't include itself"],
-    )
+    status, _, err = said(run(tmp_path, "-script", "a.hmp"))
+    why = "a.hmp:1: include: 'b.hmp' is already running: a file can't include itself"
+    assert (status, err[0]) == (1, why)
 
 
 def test_what_is_no_script_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -140,15 +147,15 @@ def test_what_is_no_script_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\0\x01" * 100)
     names = ("folder", "fifo", "disk", "nosuch")
     lines = [word for name in (*names, "binary") for word in ("-c", f"include {name}")]
-    status, out, _ = said(run(tmp_path, "-keep-going", *lines))
+    status, _, err = said(run(tmp_path, "-keep-going", *lines))
     assert status == 1
-    assert out[:-1] == [
-        "include: folder: Is a directory",
-        "include: fifo: it is not a regular file",
-        "include: disk: it is longer than 64 MiB",
-        "include: nosuch: No such file or directory",
+    assert err[:8:2] == [
+        "-c:1: include: folder: Is a directory",
+        "-c:2: include: fifo: it is not a regular file",
+        "-c:3: include: disk: it is longer than 64 MiB",
+        "-c:4: include: nosuch: No such file or directory",
     ]
-    assert out[-1].startswith("unknown command: ")
+    assert err[8].startswith("binary:1: unknown command: ")
 
 
 # Waiting
@@ -175,8 +182,8 @@ def test_waiting_fails_with_the_migrations_reason(tmp_path: Path) -> None:
     nobody = f"unix:{tmp_path}/nobody"
     status, out, err = said(run(tmp_path, *image, "-c", f"migrate -d blk {nobody}", "-c", "wait migrate"))
     reason = f"Failed to connect to '{nobody}': No such file or directory"
-    assert (status, out[-1]) == (1, f"Error: {reason}")
-    assert err == ["-c:2: failed: wait migrate"]
+    assert (status, out) == (1, [])
+    assert err == [f"-c:2: Error: {reason}", "-c:2: failed: wait migrate"]
 
 
 def test_waiting_for_what_is_not_there_or_ended_long_ago(lab: Lab) -> None:
@@ -202,8 +209,8 @@ def test_a_timeout_is_told_and_the_migration_goes_on(lab: Lab) -> None:
 def test_wait_job_tells_of_jobs_that_ended(tmp_path: Path) -> None:
     image = drive(blank(tmp_path / "a", MIB))
     assert said(run(tmp_path, *image, "-c", "block_stream d0", "-c", "wait job d0 5")) == (0, [], [])
-    status, out, _ = said(run(tmp_path, *image, "-c", "wait job d0"))
-    assert (status, out) == (1, ["Error: Job not found: 'd0'"])
+    status, _, err = said(run(tmp_path, *image, "-c", "wait job d0"))
+    assert (status, err[0]) == (1, "-c:1: Error: Job not found: 'd0'")
 
 
 # The end of a script
@@ -339,7 +346,7 @@ def test_a_trace_shows_each_qmp_command_and_its_answer(tmp_path: Path) -> None:
     assert (status, out[0]) == (1, "VM status: running")
     assert json.loads(err[0].removeprefix("-> ")) == {"execute": "query-status"}
     assert json.loads(err[1].removeprefix("<- "))["return"]["status"] == "running"
-    assert err[2:] == ["-c:2: failed: qmp nosuch"]
+    assert err[-1] == "-c:2: failed: qmp nosuch"
 
 
 def test_quiet_shows_no_progress(tmp_path: Path) -> None:
@@ -412,8 +419,8 @@ def test_secrets_go_to_no_transcript_and_no_trace(tmp_path: Path) -> None:
 def test_a_transcript_spares_disk_images(tmp_path: Path) -> None:
     image = filled(tmp_path / "a", MIB)
     before = image.read_bytes()
-    status, out, _ = said(run(tmp_path, *drive(image), "-c", f"transcript {image}"))
-    assert (status, out) == (1, [f"Error: Could not open '{image}': it is a disk image in use"])
+    status, _, err = said(run(tmp_path, *drive(image), "-c", f"transcript {image}"))
+    assert (status, err[0]) == (1, f"-c:1: Error: Could not open '{image}': it is a disk image in use")
     assert image.read_bytes() == before
 
 

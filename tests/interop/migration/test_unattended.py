@@ -236,7 +236,7 @@ def test_a_daemon_whose_lines_fail_does_not_stay(tmp_path: Path) -> None:
     done = daemon(tmp_path, "-c", "info status", "-c", "nosuch", "-c", "info name")
     assert (done.returncode, done.stdout) == (
         1,
-        "VM status: paused (inmigrate)\nunknown command: 'nosuch'\n-c:2: failed: nosuch\n",
+        "VM status: paused (inmigrate)\n-c:2: unknown command: 'nosuch'\n-c:2: failed: nosuch\n",
     )
     assert not (tmp_path / "pid").exists()
 
