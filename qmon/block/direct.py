@@ -26,6 +26,9 @@ class DirectFileNode(FileNode):
 
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
         super().__init__(path, read_only=read_only, locks=locks)
+        if self._is_duplicate:  # O_DIRECT would change the reads and writes of all that share it
+            self.close()
+            raise OSError(errno.EACCES, "this process may not open it once more, for direct reads", path)
         try:
             flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
             fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | os.O_DIRECT)

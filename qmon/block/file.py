@@ -13,6 +13,7 @@ from functools import cache
 
 from qmon.block.locks import NO_LOCKS, ImageLock, LockSet
 from qmon.block.node import Buffer, Extent, Kind
+from qmon.host.fdsets import open_file, real_name
 
 # <linux/falloc.h>
 FALLOC_FL_KEEP_SIZE = 0x01
@@ -78,7 +79,7 @@ class FileNode:
         self._read_only = read_only
         # O_NONBLOCK has no effect on a disk. Without it the open would wait for a FIFO's other end.
         access = os.O_RDONLY if read_only else os.O_RDWR
-        self._fd = os.open(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._fd, self._is_duplicate = open_file(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             mode = os.fstat(self._fd).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
@@ -119,7 +120,7 @@ class FileNode:
     def check_name(self) -> None:
         """Raises OSError if the path now names another file, or none."""
         try:
-            is_same = _identity(os.stat(self.path)) == self.identity
+            is_same = _identity(os.stat(real_name(self.path))) == self.identity
         except FileNotFoundError:
             is_same = False
         if not is_same:

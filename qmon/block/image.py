@@ -23,6 +23,7 @@ from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 from qmon.block.raw import SECTOR, RawNode
 from qmon.errors import reason
+from qmon.host.fdsets import real_name
 from qmon.notation.file_names import is_same_file, split_protocol
 
 FORMATS = ("raw", "qcow2")
@@ -214,7 +215,7 @@ class _Chain:
 
     def enter(self, file: str) -> None:
         """Note an image of the chain. Raises OSError if it was noted before."""
-        status = os.stat(file)
+        status = os.stat(real_name(file))
         identity = (status.st_dev, status.st_ino)
         if identity in self._seen:
             raise OSError(errno.ELOOP, f"Backing file '{file}' creates an infinite loop.")

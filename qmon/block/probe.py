@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from qmon.host.fdsets import open_file
+
 HEAD_BYTES = 512
 
 _QCOW2 = b"QFI\xfb"
@@ -36,8 +38,10 @@ def format_of(head: bytes) -> str:
 
 def probe_format(path: str) -> str:
     """Return the format of an image file. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # don't wait for a FIFO's writer
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # don't wait for a FIFO's writer
+    descriptor, is_duplicate = open_file(path, flags)
     try:
-        return format_of(os.read(descriptor, HEAD_BYTES))
+        head = os.pread(descriptor, HEAD_BYTES, 0) if is_duplicate else os.read(descriptor, HEAD_BYTES)
+        return format_of(head)
     finally:
         os.close(descriptor)

@@ -18,6 +18,9 @@ from qmon.host.descriptors import TAKE_RECEIVED
 Create = Callable[[str], int]
 """Opens a file for writing, creates it if missing; returns its descriptor. Raises OSError or ValueError."""
 
+TakeDescriptor = Callable[[str], int]
+"""Returns a descriptor by its name or number; the caller owns it from now on. Raises CommandError."""
+
 Serve = Callable[[Stream], Awaitable[None]]
 """A front end: it serves one peer, and returns when the conversation is over. It may raise OSError."""
 
@@ -39,6 +42,7 @@ class Chardev:
         self.label = label
         self.data = data
         self.create: Create = create_file
+        self.take_descriptor: TakeDescriptor = no_descriptor
         self.serve: Serve | None = None
         self.users = 0
         """How many front ends and other devices use it."""
@@ -173,6 +177,11 @@ class Chardev:
             _logger.exception("chardev '%s': a client was disconnected by an internal error", self.label)
         finally:
             self.release(stream)
+
+
+def no_descriptor(name: str) -> int:
+    """A ``TakeDescriptor`` that has none."""
+    raise CommandError(f"File descriptor named '{name}' has not been found")
 
 
 def create_file(path: str) -> int:

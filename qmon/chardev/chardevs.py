@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from qmon.chardev.base import Chardev, Create, create_file
-from qmon.errors import CommandError
+from qmon.chardev.base import Chardev, Create, TakeDescriptor, create_file, no_descriptor
+from qmon.errors import CommandError, reason
 from qmon.notation.chardev_options import ChardevOptions
 
 KINDS = {
@@ -27,11 +28,14 @@ KINDS = {
 
 
 class Chardevs:
-    """The character devices by label; ``create`` opens files for writing."""
+    """The character devices by label. ``create`` opens files for writing, ``named`` takes a descriptor that a
+    QMP client has passed.
+    """
 
-    def __init__(self, create: Create = create_file) -> None:
+    def __init__(self, create: Create = create_file, named: TakeDescriptor = no_descriptor) -> None:
         self._by_label: dict[str, Chardev] = {}
         self._create = create
+        self._named = named
         self._being_made: set[str] = set()
 
     def __iter__(self) -> Iterator[Chardev]:
@@ -52,13 +56,18 @@ class Chardevs:
         if label in self._by_label or label in self._being_made:
             raise CommandError(f"Chardev with id '{label}' already exists")
 
-    async def add(self, label: str, kind: str, data: Mapping[str, Any]) -> Chardev:
+    async def add(
+        self, label: str, kind: str, data: Mapping[str, Any], *, may_inherit: bool = False
+    ) -> Chardev:
         """Make a character device of one of ``KINDS`` and open it. Raises CommandError.
 
         ``find`` finds it when it is open; a server with ``wait=on`` is, when its first client has connected.
+        ``may_inherit``: a socket's ``fd`` is the number of an inherited descriptor, not a name.
         """
         self.check_is_free(label)
         chardev = self._make(label, kind, data)
+        if may_inherit:
+            chardev.take_descriptor = take_inherited
         self._being_made.add(label)
         try:
             await chardev.open()
@@ -72,11 +81,14 @@ class Chardevs:
         return chardev
 
     async def make(self, options: ChardevOptions) -> Chardev:
-        """Make the device that the options describe, with its multiplexer if any. Raises CommandError."""
+        """Make the device that a command-line option describes, with its multiplexer if any.
+
+        Raises CommandError.
+        """
         if not options.mux:
-            return await self.add(options.id, options.kind, options.data)
+            return await self.add(options.id, options.kind, options.data, may_inherit=True)
         base = f"{options.id}-base"
-        await self.add(base, options.kind, options.data)
+        await self.add(base, options.kind, options.data, may_inherit=True)
         return await self.add(options.id, "mux", {"chardev": base})
 
     def reserve_stdio(self, label: str) -> None:
@@ -130,8 +142,27 @@ class Chardevs:
         else:
             chardev = found(label, data)
         chardev.create = self._create
+        chardev.take_descriptor = self._named
         return chardev
 
     def _unmake(self, chardev: Chardev) -> None:
         if chardev.kind == "mux":
             self.get(chardev.data["chardev"]).users -= 1
+
+
+def take_inherited(number: str) -> int:
+    """Take a descriptor that the process was started with, by its number. Raises CommandError.
+
+    The process's own descriptors, and those that are taken already, are not inheritable.
+    """
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise CommandError(f"Unable to parse FD number {number}")
+    descriptor = int(number)
+    try:
+        is_free = os.get_inheritable(descriptor)
+    except OSError as error:
+        raise CommandError(f"File descriptor '{number}' is not open: {reason(error)}") from error
+    if not is_free:
+        raise CommandError(f"File descriptor '{number}' is in use")
+    os.set_inheritable(descriptor, False)
+    return descriptor

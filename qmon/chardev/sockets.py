@@ -12,16 +12,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.chardev.base import Chardev
+from qmon.chardev.passed import passed_socket
+from qmon.chardev.socket_calls import accept, ends, listen_at
 from qmon.chardev.stream import SocketStream, Stream
 from qmon.errors import CommandError, QmonError, reason
-from qmon.host.sockets import bind_failure, listen, resolve
+from qmon.host.sockets import BACKLOG, bind_failure, resolve
 from qmon.host.threads import Shortage
 from qmon.notation.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress
 
 ACCEPT_RETRY_SECONDS = 0.5
 """How long to wait after a client could not be accepted, mostly for lack of descriptors."""
 HANGUP_CHECK_SECONDS = 0.2
-BACKLOG = 128
+NUL = "\0"
 
 _logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class SocketChardev(Chardev):
         super().__init__(label, data)
         self.is_server = bool(data.get("server", True))
         self._telnet = bool(data.get("telnet"))
+        self._is_unix = data["addr"]["type"] == "unix"
         self._listener: socket.socket | None = None
         self._local = ""
         self._path: str | None = None
@@ -55,7 +58,7 @@ class SocketChardev(Chardev):
 
     @property
     def _prefix(self) -> str:
-        if self.data["addr"]["type"] == "unix":
+        if self._is_unix:
             return "unix"
         return "telnet" if self._telnet else "tcp"
 
@@ -66,25 +69,57 @@ class SocketChardev(Chardev):
 
     async def _open(self) -> None:
         self._check()
-        address = self._address()
-        if self.is_server:
+        if self._is_passed:
+            sock = self._passed()
+            if not self.is_server:
+                self._take(sock)
+                return
+            self._listener = sock
+        else:
+            address = self._address()
+            if not self.is_server:
+                await self._reach(address)
+                return
             self._listener = await self._listen(address)
-            self.spawn(self._accept_all(self._listener), "accepting")
-            if self.waits:
-                print(f"qmon: info: waiting for connection on: {self.filename}", file=sys.stderr, flush=True)
-                await self._had_peer.wait()
-            return
+        self._note_local(self._listener)
+        self.spawn(self._accept_all(self._listener), "accepting")
+        if self.waits:
+            print(f"qmon: info: waiting for connection on: {self.filename}", file=sys.stderr, flush=True)
+            await self._had_peer.wait()
+
+    async def _reach(self, address: Address) -> None:
+        """Connect, and again after the connection has ended if the options say so. Raises CommandError."""
         self._local = str(address) if isinstance(address, InetAddress) else address.path
-        reconnect_seconds = int(self.data.get("reconnect", 0))
-        if reconnect_seconds:
-            self.spawn(self._keep_connected(address, reconnect_seconds), "connecting")
+        if pause_seconds := self._reconnect_seconds:
+            self.spawn(self._keep_connected(address, pause_seconds), "connecting")
         else:
             await self._connect(address)
 
+    @property
+    def _reconnect_seconds(self) -> float:
+        return float(self.data.get("reconnect", 0)) or self.data.get("reconnect-ms", 0) / 1000
+
+    @property
+    def _is_passed(self) -> bool:
+        """Whether the socket is a descriptor that was passed."""
+        return bool(self.data["addr"]["type"] == "fd")
+
+    def _passed(self) -> socket.socket:
+        """Take the passed socket. Raises CommandError."""
+        name = self.data["addr"]["data"]["str"]
+        descriptor = self.take_descriptor(name)
+        sock = passed_socket(descriptor, name, is_server=self.is_server, backlog=BACKLOG)
+        self._is_unix = sock.family == socket.AF_UNIX
+        return sock
+
     def _check(self) -> None:
         """Raises CommandError for options that exclude each other or are not supported."""
-        if self.is_server and self.data.get("reconnect"):
+        if "reconnect" in self.data and "reconnect-ms" in self.data:
+            raise CommandError("'reconnect' and 'reconnect-ms' are mutually exclusive")
+        if self.is_server and self._reconnect_seconds:
             raise CommandError("'reconnect' option is incompatible with socket in server listen mode")
+        if self._is_passed and self._reconnect_seconds:
+            raise CommandError("'reconnect' option is incompatible with 'fd' address type")
         if not self.is_server and "wait" in self.data:
             raise CommandError("'wait' option is incompatible with socket in client connect mode")
         if "tls-creds" in self.data:
@@ -105,35 +140,36 @@ class SocketChardev(Chardev):
                 elif len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_MAX:
                     raise CommandError(f"UNIX socket path '{path}' is too long")
                 return UnixAddress(path)
-            case "inet":
+            case _:
                 return InetAddress(fields["host"], fields["port"])
-            case kind:
-                name = fields.get("str", kind)
-                raise CommandError(f"File descriptor named '{name}' has not been found")
 
     async def _listen(self, address: Address) -> socket.socket:
         try:
-            listener = await asyncio.to_thread(_listen, self._with_family(address))
+            listener = await asyncio.to_thread(listen_at, self._with_family(address))
         except (QmonError, ValueError) as error:
             raise CommandError(reason(error)) from error
         except OSError as error:
             listener = await self._listen_above(address, error)
-        listener.setblocking(False)
         listener.listen(BACKLOG)
-        if isinstance(address, UnixAddress):
-            self._local = address.path.rstrip("\0")
-            if self._local.startswith("\0"):
-                tight = "on" if self.data["addr"]["data"].get("tight", True) else "off"
-                self._local = f"{self._local[1:]},abstract=on,tight={tight}"
-            else:
-                self._path = os.path.join(os.getcwd(), address.path)  # the working folder may change
-        else:
-            host, port = listener.getsockname()[:2]
+        if isinstance(address, UnixAddress) and not address.path.startswith("\0"):
+            self._path = os.path.join(os.getcwd(), address.path)  # the working folder may change
+        return listener
+
+    def _note_local(self, listener: socket.socket) -> None:
+        """Note where the listener listens, for the device's name."""
+        listener.setblocking(False)
+        name = listener.getsockname()
+        if listener.family != socket.AF_UNIX:
+            host, port = name[:2]
             self._local = f"{host}:{port}"
             family = "ipv6" if listener.family == socket.AF_INET6 else "ipv4"
             bound = {"host": host, "port": str(port), family: True}
             self.data = {**self.data, "addr": {"type": "inet", "data": bound}}
-        return listener
+        elif isinstance(name, bytes):  # in the abstract name space
+            tight = "on" if self.data["addr"]["data"].get("tight", True) else "off"
+            self._local = f"{os.fsdecode(name).strip(NUL)},abstract=on,tight={tight}"
+        else:
+            self._local = name
 
     async def _listen_above(self, address: Address, error: OSError) -> socket.socket:
         """Listen on the first free port up to ``to``. Raises CommandError."""
@@ -141,7 +177,7 @@ class SocketChardev(Chardev):
             for port in range(int(address.port) + 1, int(self.data["addr"]["data"]["to"]) + 1):
                 try:
                     return await asyncio.to_thread(
-                        _listen, self._with_family(InetAddress(address.host, str(port)))
+                        listen_at, self._with_family(InetAddress(address.host, str(port)))
                     )
                 except OSError as another:
                     error = another
@@ -160,7 +196,7 @@ class SocketChardev(Chardev):
         while True:
             await self._until_there_is_room()
             try:
-                sock = await _accept(listener)
+                sock = await accept(listener)
                 self._take(sock)
                 shortage.over()
             except (OSError, MemoryError) as error:
@@ -181,11 +217,11 @@ class SocketChardev(Chardev):
     def _take(self, sock: socket.socket) -> None:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        ends = _ends(sock)
+        both_ends = ends(sock)
         stream = SocketStream(sock, telnet=self._telnet, tee=self.log)
         if self.is_server:
             stream.greet()
-        self._peers[stream] = ends
+        self._peers[stream] = both_ends
         try:
             self.accept(stream)
         except BaseException:
@@ -223,7 +259,7 @@ class SocketChardev(Chardev):
             raise
         self._take(sock)
 
-    async def _keep_connected(self, address: Address, pause_seconds: int) -> None:
+    async def _keep_connected(self, address: Address, pause_seconds: float) -> None:
         told = False
         while True:
             try:
@@ -248,46 +284,3 @@ class SocketChardev(Chardev):
                     os.unlink(self._path)
                 except OSError as error:
                     _logger.debug("the socket file %s was already removed: %s", self._path, reason(error))
-
-
-async def _accept(listener: socket.socket) -> socket.socket:
-    """Accept a client. The loop's ``sock_accept`` loses a client that connects while it is cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        try:
-            return listener.accept()[0]
-        except (BlockingIOError, InterruptedError):
-            ready = asyncio.Event()
-            loop.add_reader(listener, ready.set)
-            try:
-                await ready.wait()
-            finally:
-                loop.remove_reader(listener)
-
-
-def _listen(address: Address) -> socket.socket:
-    """Return a listening socket. Raises OSError or UsageError."""
-    if not (isinstance(address, UnixAddress) and address.path.startswith("\0")):
-        return listen(address)
-    sock = socket.socket(socket.AF_UNIX)  # in the abstract name space, so there is no old socket file
-    try:
-        sock.bind(address.path)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _ends(sock: socket.socket) -> str:
-    """Return both ends of a TCP connection, ours first; for a Unix socket its path."""
-    if sock.family == socket.AF_UNIX:
-        return str(sock.getsockname())
-    shown = []
-    for name in (sock.getsockname, sock.getpeername):
-        try:
-            host, port = name()[:2]
-        except OSError:  # already disconnected
-            host, port = "", 0
-        shown.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    return " <-> ".join(shown)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qmon.chardev.chardevs import Chardevs
-from qmon.errors import CommandError
+from qmon.errors import CommandError, QmonError
 from qmon.host.logs import Log
 from qmon.host.paths import why_unwritable
 from qmon.machine.commands.absent import register_absent
@@ -35,12 +35,12 @@ from qmon.machine.user_object import UserObject
 from qmon.migration.journal import Journal, JournalError
 from qmon.migration.patience import PATIENCE, Patience
 from qmon.migration.phases import Stand
+from qmon.migration.wire.transport import DEFER
 from qmon.notation.drive_options import DriveOptions
+from qmon.notation.fd_options import AddFd
 from qmon.qmp.registry import Registry
 
 log = logging.getLogger("qmon.machine")
-
-DEFER = "defer"
 
 
 class EmbeddedMachine:
@@ -74,7 +74,10 @@ class EmbeddedMachine:
         self._descriptors = DescriptorCommands()
         self._log = Log() if log is None else log
         self._owns_log = log is None
-        self.chardevs = Chardevs(lambda path: open_output_file(path, self._machine.image_files()))
+        self.chardevs = Chardevs(
+            lambda path: open_output_file(path, self._machine.image_files()),
+            self._descriptors.take_named,
+        )
         """The character devices: those of monitors and all others."""
         register_absent(self.registry)
         self._migration.settings.register(self.registry)
@@ -107,6 +110,10 @@ class EmbeddedMachine:
         """The objects that users have created, by their ids."""
         return self._machine.objects
 
+    def add_descriptors(self, options: Sequence[AddFd]) -> None:
+        """Take inherited descriptors over into sets. Raises CommandError naming the option."""
+        self._descriptors.add_all_inherited(options)
+
     async def start(self, drives: Sequence[DriveOptions]) -> None:
         """Open the drives, then run, wait for the migration or stay paused. Raises CommandError.
 
@@ -136,7 +143,10 @@ class EmbeddedMachine:
             if machine.autostart:
                 await machine.run()
         if self._incoming is not None and self._incoming != DEFER and stand is not Stand.GONE:
-            await migration.start_incoming(self._incoming)
+            try:
+                await migration.start_incoming(self._incoming)
+            except QmonError as error:
+                raise CommandError(f"-incoming {self._incoming}: {error}") from error
 
     async def _check_state_folder(self) -> None:
         why = await self._machine.blocking(why_unwritable, self._records_folder)

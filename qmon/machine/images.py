@@ -10,12 +10,13 @@ from qmon.block.image import Layer, full_backing_name
 from qmon.block.qcow2.bitmaps import Bitmap, Flag
 from qmon.block.qcow2.header import Compatible, Header, Incompatible
 from qmon.block.qcow2.snapshots import Snapshot
+from qmon.host.fdsets import real_name
 
 
 def file_sizes(path: str) -> tuple[int, int]:
     """Return a file's length and allocated size in bytes; zeros if it was moved or removed."""
     try:
-        found = os.stat(path)
+        found = os.stat(real_name(path))
     except OSError:
         return 0, 0
     return found.st_size, found.st_blocks * 512

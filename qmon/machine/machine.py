@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 from qmon.block.image import FORMATS
 from qmon.block.locks import ImageLockedError
 from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.host.fdsets import real_name
 from qmon.host.threads import Workers
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
@@ -191,7 +192,8 @@ class Machine:
 
     def _has(self, drive: Drive) -> bool:
         """Whether another drive of this machine uses the same image."""
-        return any(os.path.samefile(drive.image, other.image) for other in list(self.drives.values()))
+        image = real_name(drive.image)
+        return any(os.path.samefile(image, real_name(each.image)) for each in list(self.drives.values()))
 
     async def wake(self, drive: Drive) -> None:
         """Open the image of a drive that ``is_waiting``, before its first use. Raises CommandError."""

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from qmon.block.locks import is_image_in_use
+from qmon.host.fdsets import open_file, real_name
 
 _MODE = 0o600
 """Only for the owner, because most of these files contain what was typed at a monitor."""
@@ -20,7 +21,8 @@ def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
     image that another process uses; ValueError for a null byte.
     """
     # O_NONBLOCK: the open of a FIFO without a reader fails at once.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | flags, _MODE)
+    access = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor, _ = open_file(path, access | flags, _MODE)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISBLK(status.st_mode):
@@ -36,6 +38,6 @@ def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
 
 def _is_same(status: os.stat_result, image: str) -> bool:
     try:
-        return os.path.samestat(status, os.stat(image))
+        return os.path.samestat(status, os.stat(real_name(image)))
     except OSError:  # the image was removed, or is not a file on this host
         return False

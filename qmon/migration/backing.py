@@ -17,6 +17,7 @@ import xxhash
 
 from qmon.block.extents import visible_extents
 from qmon.block.node import Kind, Node
+from qmon.host.fdsets import real_name
 from qmon.migration.compare import places
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.wire.offer import BackingOffer, OfferError, Sample
@@ -181,5 +182,5 @@ class Leftovers:
 
 
 def _identity(image: str) -> tuple[int, ...]:
-    status = os.stat(image)
+    status = os.stat(real_name(image))
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

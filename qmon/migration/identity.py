@@ -18,6 +18,8 @@ from pathlib import Path
 
 import xxhash
 
+from qmon.host.fdsets import open_file, real_name
+
 SAMPLE_SIZE = 64 << 10
 SAMPLES = 8
 """Few enough to be read within the downtime, even from a disk that seeks for each."""
@@ -55,6 +57,10 @@ class Image:
 
 def identify(path: str) -> Image:
     """Return the identity of the image at a path; if there is none, it has the path alone."""
+    try:
+        path = real_name(path)
+    except OSError:
+        return Image(path)
     real = os.path.realpath(path)
     try:
         found = os.stat(real)
@@ -74,7 +80,7 @@ def fingerprint(path: str) -> str:
     """
     checksum = xxhash.xxh3_128()
     is_blank = True
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    with open(path, "rb", opener=lambda name, flags: open_file(name, flags | os.O_NONBLOCK)[0]) as file:
         size = file.seek(0, os.SEEK_END)
         last = max(0, size - SAMPLE_SIZE)
         for offset in sorted({last * number // (SAMPLES - 1) for number in range(SAMPLES)}):

@@ -25,7 +25,7 @@ _SWITCHES = tuple(
     clipboard abstract tight
     """.split()
 )
-_NUMBERS = ("to", "reconnect", "width", "height", "cols", "rows", "debug")
+_NUMBERS = ("to", "reconnect", "reconnect-ms", "width", "height", "cols", "rows", "debug")
 _SIZES = ("size",)
 _TEXTS = tuple(
     """
@@ -254,7 +254,7 @@ def _socket(given: Given) -> dict[str, Any]:
     data: dict[str, Any] = {"addr": address, "server": server}
     if server or "wait" in given:
         data["wait"] = given.get("wait", True)
-    for key in ("telnet", "tn3270", "websocket", "reconnect", "tls-creds", "tls-authz"):
+    for key in ("telnet", "tn3270", "websocket", "reconnect", "reconnect-ms", "tls-creds", "tls-authz"):
         if key in given:
             data[key] = given[key]
     return data

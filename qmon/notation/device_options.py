@@ -6,7 +6,7 @@ Standard library only and quick to import, because it runs before everything els
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from qmon.errors import UsageError
 from qmon.notation.chardev_options import (
@@ -38,7 +38,7 @@ class MonitorOptions:
     chardev: str
     mode: MonitorMode = MonitorMode.READLINE
     pretty: bool = False
-    shown: str = ""
+    shown: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class MadeChardev:
     """A character device to create, and the command-line option that asked for it, as typed."""
 
     options: ChardevOptions
-    shown: str = ""
+    shown: str = field(default="", compare=False)
 
 
 class DeviceReader:
@@ -58,32 +58,39 @@ class DeviceReader:
         self._none = False
         self._compat = 0
         self._serials = 0
+        self._lacks_some = False
+        """Whether a -chardev was refused, so that an id that is not found may have been its."""
 
-    def take(self, name: str, argument: str) -> None:
-        """Take a -monitor, -qmp, -qmp-pretty, -chardev or -mon.
+    def take(self, name: str, argument: str, shown: str) -> None:
+        """Take a -monitor, -qmp, -qmp-pretty, -chardev or -mon; ``shown`` is the option as typed.
 
         Raises UsageError with the reason, without the option's name.
         """
-        shown = f"-{name} {argument}"
         try:
-            match name:
-                case "chardev" if argument in HELP_WORDS:
-                    raise UsageError(CHARDEV_HELP)
-                case "chardev":
-                    self._add_chardev(parse_chardev(argument), shown)
-                case "mon":
-                    self.monitors.append(replace(_read_mon(argument), shown=shown))
-                case "monitor" if argument == "none":
-                    self._none = True
-                case "monitor":
-                    self._add_short(argument, MonitorOptions("", shown=shown))
-                case _:
-                    pretty = name == "qmp-pretty"
-                    self._add_short(argument, MonitorOptions("", MonitorMode.CONTROL, pretty, shown))
-        except BadOptionError as error:
-            raise UsageError(str(error).replace("\n", " ") or CHARDEV_HELP) from error
+            self._take(name, argument, shown)
+        except UsageError as error:
+            self._lacks_some = self._lacks_some or name == "chardev"
+            if isinstance(error, BadOptionError):
+                raise UsageError(str(error).replace("\n", " ") or CHARDEV_HELP) from error
+            raise
 
-    def take_serial(self, argument: str) -> bool:
+    def _take(self, name: str, argument: str, shown: str) -> None:
+        match name:
+            case "chardev" if argument in HELP_WORDS:
+                raise UsageError(CHARDEV_HELP)
+            case "chardev":
+                self._add_chardev(parse_chardev(argument), shown)
+            case "mon":
+                self.monitors.append(replace(_read_mon(argument), shown=shown))
+            case "monitor" if argument == "none":
+                self._none = True
+            case "monitor":
+                self._add_short(argument, MonitorOptions("", shown=shown))
+            case _:
+                pretty = name == "qmp-pretty"
+                self._add_short(argument, MonitorOptions("", MonitorMode.CONTROL, pretty, shown))
+
+    def take_serial(self, argument: str, shown: str) -> bool:
         """Take a -serial. Return False if it has no effect: only ``mon:`` has one, as it adds a monitor."""
         if argument in ("none", "null"):
             return True
@@ -91,7 +98,6 @@ class DeviceReader:
             return False
         label = f"serial{self._serials}"
         self._serials += 1
-        shown = f"-serial {argument}"
         self._add_chardev(parse_short(argument, label), shown)
         self.monitors.append(MonitorOptions(label, shown=shown))
         return True
@@ -102,20 +108,24 @@ class DeviceReader:
         if not (self.monitors or self._none or uses_stdio):
             self._add_short("stdio", MonitorOptions(""))
 
-    def check(self, daemonize: bool) -> None:
-        """Check that the options fit together. Raises UsageError naming the option."""
+    def check(self, daemonize: bool) -> list[str]:
+        """Check that the options fit together. Return a line for each that does not; it names the option."""
+        problems = []
         made = {each.options.id: each for each in self.chardevs}
         taken = set()
         for monitor in self.monitors:
             chardev = made.get(monitor.chardev)
             if chardev is None:
-                raise UsageError(f'{monitor.shown}: chardev "{monitor.chardev}" not found')
+                if not self._lacks_some:
+                    problems.append(f'{monitor.shown}: chardev "{monitor.chardev}" not found')
+                continue
             if monitor.chardev in taken and not chardev.options.mux and chardev.options.kind != "mux":
-                raise UsageError(f"{monitor.shown}: Device '{monitor.chardev}' is in use")
+                problems.append(f"{monitor.shown}: Device '{monitor.chardev}' is in use")
             taken.add(monitor.chardev)
-        for each in self.chardevs:
-            if daemonize and each.options.kind == "stdio":
-                raise UsageError(f"{each.shown}: cannot use stdio with -daemonize")
+        if daemonize:
+            on_stdio = (each for each in self.chardevs if each.options.kind == "stdio")
+            problems += [f"{each.shown}: cannot use stdio with -daemonize" for each in on_stdio]
+        return problems
 
     def _add_short(self, argument: str, monitor: MonitorOptions) -> None:
         label = argument.removeprefix("chardev:")

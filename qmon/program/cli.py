@@ -44,13 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    from qmon.errors import UsageError
-    from qmon.program.options import parse
+    from qmon.program.options import RefusedError, parse
 
     try:
         options = parse(argv)
-    except UsageError as error:
-        return _complain(str(error))
+    except RefusedError as error:
+        return _complain(*error.problems)
     if options.show is not None:
         return _show(options)
     if options.note and not options.quiet:
@@ -93,8 +92,9 @@ def _print(text: str, status: int = 0) -> int:
     return status
 
 
-def _complain(text: str) -> int:
-    print(f"qmon: {text}", file=sys.stderr, flush=True)
+def _complain(*problems: str) -> int:
+    for text in problems:
+        print(f"qmon: {text}", file=sys.stderr, flush=True)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""Every option of the command line in one table: QEMU 7.2's (qemu-options.hx) and our own."""
+"""Every option of the command line in one table: those of QEMU 7.2 to 10 (qemu-options.hx) and our own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,12 @@ _OURS = (
         "unix:PATH,server,nowait|...",
         "Open a QMP monitor that indents its answers; may be repeated.",
     ),
-    Option("chardev", Treatment.OURS, "KIND,id=ID[,...]", "Add a character device, as chardev-add does."),
+    Option(
+        "chardev",
+        Treatment.OURS,
+        "KIND,id=ID[,...]",
+        "Add a character device; socket,fd=N uses an inherited socket.",
+    ),
     Option(
         "mon",
         Treatment.OURS,
@@ -110,6 +115,21 @@ _OURS = (
     Option("q", Treatment.OURS, "", "Print no greeting, no notices and no progress of scripts."),
     Option("trace-qmp", Treatment.OURS, "", "Print on standard error the QMP commands that each line runs."),
     Option(
+        "readconfig",
+        Treatment.OURS,
+        "FILE",
+        'Read options from FILE, in sections such as [drive "d0"].',
+    ),
+    Option(
+        "set", Treatment.OURS, "GROUP.ID.KEY=VALUE", "Change an earlier -drive, -chardev, -mon or -add-fd."
+    ),
+    Option(
+        "add-fd",
+        Treatment.OURS,
+        "fd=N,set=M[,opaque=TEXT]",
+        "Add an inherited descriptor to the set M; /dev/fdset/M names its file.",
+    ),
+    Option(
         "hx",
         Treatment.OURS,
         "[info=]FILE",
@@ -128,31 +148,27 @@ _OURS = (
 
 _REFUSED = (
     Option("blockdev", Treatment.REFUSED, "...", "use -drive"),
-    Option("iscsi", Treatment.REFUSED, "...", "only files can be drives"),
     Option("snapshot", Treatment.REFUSED, "", "create an overlay on the image and give it to -drive"),
-    Option("set", Treatment.REFUSED, "...", "set the property in -drive"),
-    Option("add-fd", Treatment.REFUSED, "...", "give the file's path"),
     Option("preconfig", Treatment.REFUSED, "", "use -S"),
     Option("loadvm", Treatment.REFUSED, "...", "give the command loadvm after the start"),
-    Option("readconfig", Treatment.REFUSED, "...", "give the options on the command line"),
     Option("chroot", Treatment.REFUSED, "...", "start qmon with chroot(8)"),
-    Option("runas", Treatment.REFUSED, "...", "start qmon with runuser(1) or setpriv(1)"),
-    Option("sandbox", Treatment.REFUSED, "...", "qmon has no system call filter"),
     Option("dump-vmstate", Treatment.REFUSED, "...", "the machine has no device state"),
 )
 
 _IGNORED_ALONE = """
     mem-prealloc audio-help usb nographic portrait full-screen win2k-hack no-fd-bootchk no-acpi no-hpet
     singlestep s enable-kvm xen-attach xen-domid-restrict no-reboot no-shutdown only-migratable nodefaults
-    semihosting old-param no-user-config async-teardown enable-sync-profile
+    semihosting old-param no-user-config async-teardown enable-sync-profile perfmap jitdump
 """
 
 _IGNORED_WITH_ARGUMENT = """
     machine M cpu accel smp numa global boot m mem-path k audio audiodev device fsdev virtfs usbdevice display
     spice rotate vga g vnc acpitable smbios netdev nic net tpmdev bios kernel append initrd dtb compat fw_cfg
     parallel debugcon overcommit gdb d dfilter seed L xen-domid action option-rom rtc icount
-    watchdog-action echr prom-env semihosting-config trace plugin qtest qtest-log msg
+    watchdog-action echr prom-env semihosting-config trace plugin qtest qtest-log msg shim iscsi runas
+    run-with sandbox id
 """
+"""``id`` is Proxmox's addition to QEMU."""
 
 OPTIONS: dict[str, Option] = {
     option.name: option

@@ -8,10 +8,12 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from qmon.errors import UsageError
+from qmon.errors import QmonError, UsageError
+from qmon.migration.wire.transport import DEFER, parse_uri
+from qmon.notation.address import address_hint, check_port
 from qmon.notation.device_options import (
     DeviceReader,
     MadeChardev,
@@ -19,8 +21,10 @@ from qmon.notation.device_options import (
     MonitorOptions,
 )
 from qmon.notation.drive_options import DriveList, DriveOptions
-from qmon.notation.keyval import parse_keyval
-from qmon.program.option_table import OPTIONS, Option, Treatment
+from qmon.notation.fd_options import AddFd, parse_add_fd
+from qmon.notation.keyval import IDENTIFIER_HINT, parse_keyval, split_options
+from qmon.program.command_line import Given, find_options
+from qmon.program.option_table import OPTIONS, Treatment
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -76,6 +80,8 @@ class Options:
     """In lower case."""
     chardevs: tuple[MadeChardev, ...] = ()
     monitors: tuple[MonitorOptions, ...] = ()
+    descriptors: tuple[AddFd, ...] = ()
+    """The inherited descriptors that become members of sets."""
     scripts: tuple[ScriptOption, ...] = ()
     """In the order in which they are run."""
     keep_going: bool = False
@@ -122,42 +128,35 @@ class Options:
         return f"these options are ignored: {', '.join(self.ignored)}"
 
 
-def parse(argv: Sequence[str]) -> Options:
-    """Read the arguments after the program's name.
+class RefusedError(UsageError):
+    """Options that can't be used; ``problems`` has a line for each, which begins with the option as typed."""
 
-    Raises UsageError; its text begins with the option as typed, without the program's name.
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """Read the arguments after the program's name, and the files that ``-readconfig`` names.
+
+    Raises RefusedError with all that is wrong.
     """
     reader = _Reader()
-    for typed, option, argument in _look_up(argv):
+    problems: list[str] = []
+    found = find_options(argv)
+    is_known = all(given.problem is None for given in found)
+    for given in found:
         try:
-            reader.take(option, argument)
+            reader.take(given)
         except UsageError as error:
-            shown = f"{typed} {argument}" if option is not None and option.takes_argument else typed
-            raise UsageError(f"{shown}: {error}") from error
-        if reader.show is not None:
+            problems.append(f"{given.shown}: {error}".replace(f"\n{IDENTIFIER_HINT}", f" {IDENTIFIER_HINT}"))
+        if reader.show is not None and is_known and not problems:
             return Options(show=reader.show, object_type=reader.object_type)
-    return reader.options()
-
-
-def _look_up(argv: Sequence[str]) -> list[tuple[str, Option | None, str]]:
-    """Find each option's row in the table: (as typed, row, argument). The row of a disk image is None.
-
-    As in QEMU, an unknown option is reported before an error in another option's argument.
-    """
-    line: list[tuple[str, Option | None, str]] = []
-    words = iter(argv)
-    for word in words:
-        if not word.startswith("-"):
-            line.append((word, None, word))
-            continue
-        option = OPTIONS.get(word[2:] if word.startswith("--") else word[1:])
-        if option is None:
-            raise UsageError(f"{word}: invalid option")
-        argument = next(words, None) if option.takes_argument else ""
-        if argument is None:
-            raise UsageError(f"{word}: requires an argument")
-        line.append((word, option, argument))
-    return line
+    options = reader.options()
+    problems += reader.conflicts(options)
+    if problems:
+        raise RefusedError(problems)
+    return options
 
 
 class _Reader:
@@ -173,19 +172,24 @@ class _Reader:
         self._scripts: list[ScriptOption] = []
         self._texts: dict[str, str] = {}
         self._switches: set[str] = set()
+        self._descriptors: list[AddFd] = []
         self._ignored: list[str] = []
 
-    def take(self, option: Option | None, argument: str) -> None:
-        """Add one option; None is a disk image. Raises UsageError without the option's name."""
+    def take(self, given: Given) -> None:
+        """Add one option. Raises UsageError without the option's name."""
+        option, argument = given.option, given.argument
+        if given.problem is not None:
+            raise UsageError(given.problem)
         if option is None:
             self._drives.add({"file": argument, **_SHORT_DRIVES["hda"]})
             return
         if option.treatment is Treatment.REFUSED:
             raise UsageError(f"not supported: {option.help}")
+        if given.ignored is not None:
+            self._ignored.append(given.ignored)
+            return
         if option.treatment is Treatment.IGNORED:
-            if option.name == "parallel" and argument in ("none", "null"):
-                return  # this is the default
-            self._ignored.append(f"-{option.name}")
+            self._ignore(option.name, argument)
             return
         match option.name:
             case "h" | "help":
@@ -197,10 +201,15 @@ class _Reader:
             case name if name in _SHORT_DRIVES:
                 self._drives.add({"file": argument, **_SHORT_DRIVES[name]})
             case "serial":
-                if not self._devices.take_serial(argument):
+                if not self._devices.take_serial(argument, given.shown):
                     self._ignored.append(f"-{option.name}")
             case "monitor" | "qmp" | "qmp-pretty" | "chardev" | "mon":
-                self._devices.take(option.name, argument)
+                self._devices.take(option.name, argument, given.shown)
+            case "add-fd":
+                self._descriptors.append(replace(parse_add_fd(argument), shown=given.shown))
+            case "incoming":
+                _check_incoming(argument)
+                self._texts["incoming"] = argument
             case "object":
                 self._take_object(argument)
             case "name":
@@ -217,6 +226,14 @@ class _Reader:
                 self._texts[name] = argument
             case name:
                 self._switches.add(name)
+
+    def _ignore(self, name: str, argument: str) -> None:
+        """Note an option without effect. Raises UsageError if leaving it out would change what was asked."""
+        if name == "parallel" and argument in ("none", "null"):
+            return  # this is the default
+        if name == "run-with" and any(part.startswith("chroot=") for part in split_options(argument)):
+            raise UsageError(f"not supported: {OPTIONS['chroot'].help}")
+        self._ignored.append(f"-{name}")
 
     def _take_object(self, argument: str) -> None:
         from qmon.notation.object_options import HelpWanted, OtherTypeError, parse_object
@@ -244,13 +261,12 @@ class _Reader:
                 raise UsageError(f"Invalid parameter '{key}'")
 
     def options(self) -> Options:
-        """Return the collected options. Raises UsageError for options that exclude each other."""
+        """Return the collected options; ``conflicts`` says whether they go together."""
         daemonize = "daemonize" in self._switches
         if not (daemonize or self._scripts):
             self._devices.add_default()
-        self._devices.check(daemonize)
         ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
-        options = Options(
+        return Options(
             objects=tuple(self._objects.values()),
             drives=tuple(self._drives.drives),
             incoming=self._texts.get("incoming"),
@@ -259,6 +275,7 @@ class _Reader:
             uuid=self._texts.get("uuid"),
             chardevs=tuple(self._devices.chardevs),
             monitors=tuple(self._devices.monitors),
+            descriptors=tuple(self._descriptors),
             scripts=tuple(self._scripts),
             keep_going="keep-going" in self._switches,
             json="json" in self._switches,
@@ -272,6 +289,21 @@ class _Reader:
             daemonize=daemonize,
             ignored=tuple(dict.fromkeys(ignored)),
         )
-        if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or daemonize):
-            raise UsageError("-script -: not possible with -daemonize or a monitor on standard input")
-        return options
+
+    def conflicts(self, options: Options) -> list[str]:
+        """Return a line for each option that excludes another one or lacks one."""
+        problems = self._devices.check(options.daemonize)
+        if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or options.daemonize):
+            problems.append("-script -: not possible with -daemonize or a monitor on standard input")
+        return problems
+
+
+def _check_incoming(uri: str) -> None:
+    """Raises UsageError for what is no address; the reason ends with how it is written right."""
+    if uri == DEFER:
+        return
+    try:
+        check_port(parse_uri(uri).address)
+    except QmonError as error:
+        hint = address_hint(uri)
+        raise UsageError(f"{error}: {hint}" if hint else str(error)) from error

@@ -69,6 +69,7 @@ class Program:
             if options.pidfile is not None:
                 stack.callback(PidFile(options.pidfile).remove)
             stack.push_async_callback(machine.close)
+            machine.add_descriptors(options.descriptors)
             if options.chardevs:
                 making = asyncio.create_task(self._make_chardevs(machine.chardevs))
                 if not await _unless(machine, making):

@@ -15,7 +15,8 @@ from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.migration_state import POLL_SECONDS, is_awaited, is_under_way
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.scripts import Script, run_script
-from qmon.machine.embedded import DEFER, EmbeddedMachine
+from qmon.machine.embedded import EmbeddedMachine
+from qmon.migration.wire.transport import DEFER
 from qmon.program.options import STDIN, Options, ScriptOption
 
 _logger = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from tests.support.waiting import PATIENCE, connect_when_there, send_all
 class QmpClient:
     """One command at a time; waits for the socket to be there. ``events`` keeps every event that came."""
 
-    def __init__(self, path: Path, *, negotiates: bool = True, timeout: float = 3 * PATIENCE) -> None:
-        self.socket = connect_when_there(path, PATIENCE)
+    def __init__(
+        self, path: Path | socket.socket, *, negotiates: bool = True, timeout: float = 3 * PATIENCE
+    ) -> None:
+        """``path`` may be a connected socket, too."""
+        self.socket = path if isinstance(path, socket.socket) else connect_when_there(path, PATIENCE)
         self.socket.settimeout(timeout)
         self._lines = self.socket.makefile("rb")
         self.greeting = self.read()

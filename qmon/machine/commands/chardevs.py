@@ -34,7 +34,7 @@ _BACKENDS = {
     "pty": "",
     "ringbuf": "size:int",
     "socket": """addr:address! tls-creds:str tls-authz:str server:bool wait:bool nodelay:bool telnet:bool
-        tn3270:bool websocket:bool reconnect:int""",
+        tn3270:bool websocket:bool reconnect:int reconnect-ms:int""",
     "stdio": "signal:bool",
     "udp": "remote:address! local:address",
 }

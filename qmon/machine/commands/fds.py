@@ -1,21 +1,17 @@
-"""File descriptors that clients have passed: named ones, and sets of them (QAPI: misc.json)."""
+"""File descriptors that clients or the command line have passed: named ones, and sets (QAPI: misc.json)."""
 
 from __future__ import annotations
 
-import itertools
+import fcntl
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from qmon.errors import CommandError
+from qmon.errors import CommandError, UsageError
 from qmon.host.descriptors import TAKE_RECEIVED
+from qmon.host.fdsets import PROCESS, Member
+from qmon.notation.fd_options import AddFd
 from qmon.qmp.registry import command
-
-
-@dataclass(frozen=True, slots=True)
-class _Member:
-    descriptor: int
-    opaque: str | None
 
 
 class DescriptorCommands:
@@ -23,16 +19,44 @@ class DescriptorCommands:
 
     def __init__(self) -> None:
         self._named: dict[str, int] = {}
-        self._sets: dict[int, list[_Member]] = {}
+        self._sets = PROCESS
 
     def close(self) -> None:
         """Close all descriptors."""
         for descriptor in self._named.values():
             os.close(descriptor)
-        for member in itertools.chain.from_iterable(self._sets.values()):
-            os.close(member.descriptor)
         self._named.clear()
         self._sets.clear()
+
+    def _add_inherited(self, option: AddFd) -> None:
+        """Put a duplicate of an inherited descriptor into a set; as in QEMU, several options may name it.
+
+        Raises UsageError if it is not open.
+        """
+        try:
+            inherits = not fcntl.fcntl(option.fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+            descriptor = fcntl.fcntl(option.fd, fcntl.F_DUPFD_CLOEXEC, 0) if inherits else None
+        except OSError:
+            descriptor = None
+        if descriptor is None:
+            raise UsageError("fd is not valid or already in use")
+        self._sets.add(option.set, Member(descriptor, option.opaque))
+
+    def add_all_inherited(self, options: Sequence[AddFd]) -> None:
+        """Put inherited descriptors into sets, and close them. Raises CommandError naming the option."""
+        for option in options:
+            try:
+                self._add_inherited(option)
+            except UsageError as error:
+                raise CommandError(f"{option.shown}: {error}") from error
+        for descriptor in {option.fd for option in options}:
+            os.close(descriptor)  # each set has its duplicate
+
+    def take_named(self, name: str) -> int:
+        """Return a descriptor by its name; the caller owns it from now on. Raises CommandError."""
+        if name not in self._named:
+            raise CommandError(f"File descriptor named '{name}' has not been found")
+        return self._named.pop(name)
 
     @command("getfd")
     async def getfd(self, fdname: str) -> dict[str, Any]:
@@ -58,31 +82,21 @@ class DescriptorCommands:
         if fdset_id is not None and fdset_id < 0:
             os.close(descriptor)
             raise CommandError("Parameter 'fdset-id' expects a non-negative value")
-        if fdset_id is None:
-            fdset_id = next(number for number in itertools.count() if number not in self._sets)
-        self._sets.setdefault(fdset_id, []).insert(0, _Member(descriptor, opaque))
-        return {"fdset-id": fdset_id, "fd": descriptor}
+        return {"fdset-id": self._sets.add(fdset_id, Member(descriptor, opaque)), "fd": descriptor}
 
     @command("remove-fd")
     async def remove_fd(self, fdset_id: int, fd: int | None = None) -> dict[str, Any]:
         """Close one descriptor of a set, or all of them. A set that becomes empty is removed."""
-        members = self._sets.get(fdset_id, [])
-        leaving = [member for member in members if fd in (None, member.descriptor)]
-        if not leaving:
+        if not self._sets.remove(fdset_id, fd):
             which = f"fdset-id:{fdset_id}" + ("" if fd is None else f", fd:{fd}")
             raise CommandError(f"File descriptor named '{which}' not found")
-        for member in leaving:
-            members.remove(member)
-            os.close(member.descriptor)
-        if not members:
-            del self._sets[fdset_id]
         return {}
 
     @command("query-fdsets")
     async def query_fdsets(self) -> list[dict[str, Any]]:
         return [
             {"fdset-id": number, "fds": [_describe(member) for member in members]}
-            for number, members in sorted(self._sets.items())
+            for number, members in self._sets.all()
         ]
 
 
@@ -93,7 +107,7 @@ def _received() -> int:
     return descriptor
 
 
-def _describe(member: _Member) -> dict[str, Any]:
+def _describe(member: Member) -> dict[str, Any]:
     info: dict[str, Any] = {"fd": member.descriptor}
     if member.opaque is not None:
         info["opaque"] = member.opaque

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from qmon.errors import CommandError
 from qmon.notation.address import Address, parse_address
 
+DEFER = "defer"
+"""In the place of a URI: the destination gets it later, by migrate_incoming."""
+
 LATER = ("exec", "fd", "file", "rdma", "x-rdma")
 
 

@@ -41,8 +41,8 @@ def test_the_help_names_the_options(option: str) -> None:
         (["-driv", "x"], "-driv: invalid option"),
         (["-name"], "-name: requires an argument"),
         (["-uuid", "1"], "-uuid 1: "),
-        (["-incoming", "nonsense"], "Parameter 'uri' expects a valid migration protocol"),
-        (["-incoming", "tcp:127.0.0.1:x"], "address resolution failed for 127.0.0.1:x"),
+        (["-incoming", "nonsense"], "-incoming nonsense: Parameter 'uri' expects a valid migration protocol"),
+        (["-incoming", "tcp:127.0.0.1:x"], "-incoming tcp:127.0.0.1:x: address resolution failed for 127.0."),
         (["-monitor", "vc"], "-monitor vc: "),
         (["-script", "/nowhere"], "-script /nowhere: No such file or directory"),
         (["-D", "/nowhere/log"], "/nowhere/log: No such file or directory"),
@@ -54,7 +54,10 @@ def test_the_help_names_the_options(option: str) -> None:
             ["-monitor", "unix:/nowhere/m,server,nowait"],
             "-monitor unix:/nowhere/m,server,nowait: Failed to bind socket to /nowhere/m: No such file",
         ),
-        (["-incoming", "unix:/nowhere/m"], "Failed to bind socket to /nowhere/m: No such file"),
+        (
+            ["-incoming", "unix:/nowhere/m"],
+            "-incoming unix:/nowhere/m: Failed to bind socket to /nowhere/m: ",
+        ),
     ],
 )
 def test_what_can_not_be_is_said_in_one_line(options: list[str], said: str) -> None:
@@ -327,7 +330,10 @@ def test_a_daemon_listens_when_its_start_returns(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["-drive", "file=/nowhere,id=d0"], "qmon: Could not open '/nowhere': No such file or directory\n"),
-        (["-incoming", "nonsense"], "qmon: Parameter 'uri' expects a valid migration protocol\n"),
+        (
+            ["-incoming", "unix:/no/where"],
+            "qmon: -incoming unix:/no/where: Failed to bind socket to /no/where: No such file or directory\n",
+        ),
         (["-D", "/nowhere/log"], "qmon: /nowhere/log: No such file or directory\n"),
     ],
 )
