@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -47,6 +47,36 @@ class DeviceNotFoundError(CommandError):
 
 class UsageError(QmonError):
     """A command line, option string, address or number that can't be read."""
+
+
+class ProblemsError(QmonError):
+    """Several failures that a user should see at once; ``problems`` has a line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Problems:
+    """Collects failures, so that one does not hide the next."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note a QmonError that the block raises, and go on behind the block."""
+        try:
+            yield
+        except ProblemsError as several:
+            self.found += several.problems
+        except QmonError as error:
+            self.found.append(str(error))
+
+    def check(self) -> None:
+        """Raises ProblemsError if anything was noted."""
+        if self.found:
+            raise ProblemsError(self.found)
 
 
 def as_os_error(error: OSError | MemoryError) -> OSError:

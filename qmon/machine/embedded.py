@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qmon.chardev.chardevs import Chardevs
-from qmon.errors import CommandError, QmonError
+from qmon.errors import CommandError, Problems, QmonError
 from qmon.host.logs import Log
 from qmon.host.paths import why_unwritable
 from qmon.machine.commands.absent import register_absent
@@ -114,15 +114,21 @@ class EmbeddedMachine:
         """Take inherited descriptors over into sets. Raises CommandError naming the option."""
         self._descriptors.add_all_inherited(options)
 
-    async def start(self, drives: Sequence[DriveOptions]) -> None:
-        """Open the drives, then run, wait for the migration or stay paused. Raises CommandError.
+    async def start(self, drives: Sequence[DriveOptions], may_run: Callable[[], bool] = lambda: True) -> None:
+        """Open the drives, then run, wait for the migration or stay paused, unless ``may_run`` returns False.
 
-        If a record says that a migration of these drives is not settled, the machine does not run.
+        If a record says that a migration of these drives is not settled, the machine does not run. Raises
+        CommandError, or ProblemsError of several drives.
         """
         machine, migration, waits = self._machine, self._migration, self._incoming is not None
         machine.state = RunState.INMIGRATE  # so that images are not locked before the records are read
+        problems = Problems()
         for settings in drives:
-            await machine.add_drive(settings)
+            with problems.noting():
+                await machine.add_drive(settings)
+        problems.check()
+        if not may_run():
+            return
         try:
             entry = await machine.blocking(
                 find_record, self._journal, list(machine.drives.values()), may_come_in=waits

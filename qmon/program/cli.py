@@ -44,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    from qmon.program.options import RefusedError, parse
+    from qmon.errors import ProblemsError
+    from qmon.program.options import parse
 
     try:
         options = parse(argv)
-    except RefusedError as error:
+    except ProblemsError as error:
         return _complain(*error.problems)
     if options.show is not None:
         return _show(options)
@@ -99,7 +100,7 @@ def _complain(*problems: str) -> int:
 
 
 def _start(options: Options) -> int:
-    from qmon.errors import QmonError, reason
+    from qmon.errors import ProblemsError, QmonError, reason
 
     launcher: Launcher | None = None
     try:
@@ -122,7 +123,8 @@ def _start(options: Options) -> int:
         text = reason(error)
         if isinstance(error, OSError) and error.filename:
             text = f"{error.filename}: {text}"
+        problems = error.problems if isinstance(error, ProblemsError) else (text,)
         if launcher is not None:
-            launcher.failed(f"qmon: {text}")
+            launcher.failed("\n".join(f"qmon: {each}" for each in problems))
             return 1
-        return _complain(text)
+        return _complain(*problems)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qmon.errors import QmonError, UsageError
+from qmon.errors import ProblemsError, QmonError, UsageError
 from qmon.migration.wire.transport import DEFER, parse_uri
 from qmon.notation.address import address_hint, check_port
 from qmon.notation.device_options import (
@@ -128,18 +128,10 @@ class Options:
         return f"these options are ignored: {', '.join(self.ignored)}"
 
 
-class RefusedError(UsageError):
-    """Options that can't be used; ``problems`` has a line for each, which begins with the option as typed."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
 def parse(argv: Sequence[str]) -> Options:
     """Read the arguments after the program's name, and the files that ``-readconfig`` names.
 
-    Raises RefusedError with all that is wrong.
+    Raises ProblemsError: a line for each option that can't be used, which begins with the option as typed.
     """
     reader = _Reader()
     problems: list[str] = []
@@ -155,7 +147,7 @@ def parse(argv: Sequence[str]) -> Options:
     options = reader.options()
     problems += reader.conflicts(options)
     if problems:
-        raise RefusedError(problems)
+        raise ProblemsError(problems)
     return options
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmon.chardev.chardevs import Chardevs
-from qmon.errors import QmonError
+from qmon.errors import Problems, QmonError
 from qmon.hmp.monitor import Monitor
 from qmon.host.logs import Log
 from qmon.host.paths import state_folder
@@ -70,13 +70,17 @@ class Program:
                 stack.callback(PidFile(options.pidfile).remove)
             stack.push_async_callback(machine.close)
             machine.add_descriptors(options.descriptors)
+            problems = Problems()
             if options.chardevs:
-                making = asyncio.create_task(self._make_chardevs(machine.chardevs))
+                making = asyncio.create_task(self._make_chardevs(machine.chardevs, problems))
                 if not await _unless(machine, making):
                     return 0
             for arguments in options.objects:
-                await machine.registry.execute("object-add", arguments)
-            await machine.start(options.drives)
+                with problems.noting():
+                    await machine.registry.execute("object-add", arguments)
+            with problems.noting():
+                await machine.start(options.drives, may_run=lambda: not problems.found)
+            problems.check()
             monitor = Monitor(machine.registry, tables)
             monitor.open_output = machine.open_appending
             if options.trace_qmp:
@@ -84,10 +88,10 @@ class Program:
             self._attach(monitor, machine.chardevs)
             return await self._serve(machine, monitor)
 
-    async def _make_chardevs(self, chardevs: Chardevs) -> None:
+    async def _make_chardevs(self, chardevs: Chardevs, problems: Problems) -> None:
         """Make the character devices of the monitors; wait for clients of those with ``wait=on``.
 
-        Raises QmonError, which names the option.
+        Problems name the option.
         """
         for made in self._options.chardevs:
             try:
@@ -96,7 +100,8 @@ class Program:
                     continue
                 chardev = await chardevs.make(made.options)
             except QmonError as error:
-                raise QmonError(f"{made.shown}: {error}") from error
+                problems.found.append(f"{made.shown}: {error}")
+                continue
             if chardev.kind == "pty":
                 path = chardev.filename.removeprefix("pty:")
                 print(f"char device redirected to {path} (label {chardev.label})", flush=True)

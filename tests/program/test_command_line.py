@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmon.errors import ProblemsError
 from qmon.notation.config_file import escape
 from qmon.notation.device_options import MonitorMode
-from qmon.program.options import Options, RefusedError, parse
+from qmon.program.options import Options, parse
 from tests.support.command_lines import LIBVIRT_DISK, libvirt, proxmox
 
 
 def refusals(*argv: str) -> tuple[str, ...]:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         parse(argv)
     return caught.value.problems
 

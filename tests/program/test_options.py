@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.errors import UsageError
+from qmon.errors import ProblemsError
 from qmon.notation.chardev_options import SHORT_FORMS
 from qmon.notation.device_options import MonitorMode, MonitorOptions
 from qmon.program.option_table import OPTIONS, Treatment, help_text
@@ -50,7 +50,7 @@ def escape(text: str) -> str:
 
 
 def refusal(*argv: str) -> str:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         parse(argv)
     return str(caught.value)
 

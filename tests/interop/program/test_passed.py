@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from qemu.qmp import QMPClient
 
 from tests.support.images import MIB, blank, filled, same
 from tests.support.processes import CHECKOUT, QMON, Lab
@@ -65,6 +67,23 @@ def test_a_connected_socket_is_a_monitor_as_qemu_s_python_package_starts_it(tmp_
             ]
             client.run("quit")
         assert process.wait(PATIENCE) == 0
+
+
+def test_the_client_of_qemu_s_python_package_speaks_on_the_other_end(tmp_path: Path) -> None:
+    async def converse(sock: socket.socket) -> object:
+        client = QMPClient("test")
+        await client.connect(sock)
+        try:
+            return await client.execute("query-name")
+        finally:
+            await client.disconnect()
+
+    ours, theirs = socket.socketpair()
+    device = f"socket,id=mon,fd={theirs.fileno()}"
+    with started(tmp_path, "-name", "web1", "-chardev", device, *CONTROL, pass_fds=[theirs.fileno()]):
+        theirs.close()
+        ours.setblocking(False)
+        assert asyncio.run(asyncio.wait_for(converse(ours), PATIENCE)) == {"name": "web1"}
 
 
 def test_a_listening_socket_takes_one_client_after_another_as_libvirt_starts_it(tmp_path: Path) -> None:
