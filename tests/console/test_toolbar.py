@@ -73,3 +73,11 @@ def test_the_nearest_name_is_suggested_behind_the_error(console: Terminal) -> No
     console.wait_for_end("unknown command: 'migrte'\nDid you mean 'migrate'?\n(qemu) ")
     console.type("info stats_\r")
     console.wait_for_end("unknown command: 'info stats_'\nDid you mean 'info stats'?\n(qemu) ")
+
+
+def test_an_address_is_written_right_below_the_error(console: Terminal) -> None:
+    console.type("migrate hostb:4444\r")
+    refused = "Error: Parameter 'uri' expects a valid migration protocol"
+    console.wait_for_end(f"{refused}\nWrite tcp:hostb:4444\n(qemu) ")
+    console.type("migrte\r")
+    console.wait_for_end("unknown command: 'migrte'\nDid you mean 'migrate'?\n(qemu) ")

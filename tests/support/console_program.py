@@ -63,6 +63,8 @@ class Machine:
     async def migrate(self, uri: str, blk: bool = False, inc: bool = False, detach: bool = False) -> None:
         if self.migration.get("status") == "active":
             raise CommandError("There's a migration process in progress")
+        if not uri.startswith(("tcp:", "unix:")):
+            raise CommandError("Parameter 'uri' expects a valid migration protocol")
         self.migration = {"status": "active"}
         self.done = 0
 

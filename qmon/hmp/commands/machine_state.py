@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
+from qmon.hmp.migration_state import is_in_doubt
+from qmon.qmp.target import ask
 
 
 @handler("hmp_stop")
@@ -21,7 +24,15 @@ async def cont(call: Call) -> None:
                 "The disks have moved to another host; two machines on one disk destroy it: run anyway?"
             )
             await confirm(call, question, "The machine was not started")
-    await call.execute("cont", {"x-qmon-force": True} if force else None)
+    try:
+        await call.execute("cont", {"x-qmon-force": True} if force else None)
+    except CommandError:
+        if is_in_doubt(await ask(call.monitor.line_target, "query-migrate", {})):
+            call.hint(
+                "It is not known whether the destination runs: make sure that it does not, then"
+                " migrate_resolve keep runs this machine"
+            )
+        raise
 
 
 @handler("hmp_info_status")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from qmon.errors import CommandError
@@ -20,11 +21,17 @@ EARLY_END_SECONDS = 0.5
 
 @handler("hmp_migrate")
 async def migrate(call: Call) -> None:
-    arguments: dict[str, Any] = {"uri": call.text("uri")}
+    uri = call.text("uri")
+    with _hinting(call, uri):
+        await _migrate(call, uri)
+
+
+async def _migrate(call: Call, uri: str) -> None:
+    arguments: dict[str, Any] = {"uri": uri}
     for flag in ("blk", "inc", "resume"):
         if call.flag(flag):
             arguments[flag] = True
-    await _execute_with_address(call, "migrate", arguments)
+    await call.execute("migrate", arguments)
     info = await call.execute("query-migrate")
     for line in left_behind_lines(info):
         call.print(f"warning: {line}")
@@ -34,12 +41,13 @@ async def migrate(call: Call) -> None:
         await _look_for_early_end(call, info)
 
 
-async def _execute_with_address(call: Call, qmp_command: str, arguments: dict[str, Any]) -> None:
-    """Run a command with a migration's address; if it fails, hint at what the address lacks."""
+@contextmanager
+def _hinting(call: Call, uri: str) -> Iterator[None]:
+    """If the block fails and the address lacks something, hint at how it is written right."""
     try:
-        await call.execute(qmp_command, arguments)
+        yield
     except CommandError:
-        hint = address_hint(arguments["uri"])
+        hint = address_hint(uri)
         call.hint(hint and hint[0].upper() + hint[1:])
         raise
 
@@ -93,7 +101,9 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
 
 @handler("hmp_migrate_incoming")
 async def migrate_incoming(call: Call) -> None:
-    await _execute_with_address(call, "migrate-incoming", {"uri": call.text("uri")})
+    uri = call.text("uri")
+    with _hinting(call, uri):
+        await call.execute("migrate-incoming", {"uri": uri})
 
 
 @handler("hmp_migrate_cancel")

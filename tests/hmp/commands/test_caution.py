@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from qmon.errors import CommandError
 from qmon.hmp.monitor import Monitor
-from tests.support.fake_target import NODE, Deciding, FakeMachine
+from tests.support.fake_target import NODE, Deciding, FakeMachine, FakePerson
 
 
 def machine_with_clients(clients: int, status: str = "running") -> FakeMachine:
@@ -90,3 +91,31 @@ def test_running_disks_that_were_handed_over_is_asked_about(status: str, asks: b
     assert asyncio.run(Monitor(machine.registry).run_line("cont -f", person)) is not asks
     assert bool(person.asked) is asks
     assert bool(machine.calls) is not asks
+
+
+class Hinted(FakePerson):
+    """Has room for hints, as a terminal has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hints: list[str] = []
+
+    def hint(self, text: str) -> None:
+        self.hints.append(text)
+
+
+@pytest.mark.parametrize("reason", ["", "it is not known whether the destination runs"])
+def test_a_cont_in_doubt_names_the_way_out(reason: str) -> None:
+    machine, person = FakeMachine(), Hinted()
+
+    async def cont() -> None:
+        raise CommandError("Migration is not finalized yet")
+
+    async def query_migrate() -> dict[str, Any]:
+        return {"status": "device", **({"error-desc": reason} if reason else {})}
+
+    machine.registry.add("cont", cont)
+    machine.registry.add("query-migrate", query_migrate)
+    assert not asyncio.run(Monitor(machine.registry).run_line("cont", person))
+    assert person.said() == "Error: Migration is not finalized yet"
+    assert ["migrate_resolve keep" in hint for hint in person.hints] == [True] * bool(reason)

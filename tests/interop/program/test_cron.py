@@ -93,6 +93,17 @@ def test_a_wrong_option(folder: Path) -> None:
     ]
 
 
+def test_all_that_can_not_be_opened(folder: Path) -> None:
+    more = [*drive(folder / "two.img", "d1"), "-object", f"secret,id=s0,file={folder}/key"]
+    more += ["-monitor", f"unix:{folder}/no/m,server,nowait"]
+    said = reasons(cron(folder, "migrate blk unix:in", image="one.img", more=more))
+    assert said[0].startswith(f"qmon: -monitor unix:{folder}/no/m,server,nowait: Failed to bind socket to ")
+    assert f"{folder}/key" in said[1]
+    assert said[2:] == [
+        f"qmon: Could not open '{folder}/{name}.img': No such file or directory" for name in ("one", "two")
+    ]
+
+
 def test_an_unknown_command(folder: Path) -> None:
     assert reasons(cron(folder, "migrat blk unix:in")) == failed(
         "migrat blk unix:in", "unknown command: 'migrat'"
@@ -102,6 +113,13 @@ def test_an_unknown_command(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "why"),
     [
+        (
+            "tcp:::1:4444",
+            [
+                "Error: address resolution failed for ::1:4444: Servname not supported for ai_socktype",
+                "An IPv6 address needs brackets: write tcp:[::1]:4444",
+            ],
+        ),
         ("tcp:hostb", ["Error: error parsing address 'hostb'", "The port is missing: write tcp:hostb:PORT"]),
         (
             "hostb:4444",
