@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from qmon.errors import CommandError
+from qmon.hmp.commands.address_hints import with_address_hint
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_info import left_behind_lines, migration_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
-from qmon.notation.address import address_hint
 from qmon.notation.units import human_size
 
 EARLY_END_SECONDS = 0.5
@@ -20,14 +18,9 @@ EARLY_END_SECONDS = 0.5
 
 
 @handler("hmp_migrate")
+@with_address_hint
 async def migrate(call: Call) -> None:
-    uri = call.text("uri")
-    with _hinting(call, uri):
-        await _migrate(call, uri)
-
-
-async def _migrate(call: Call, uri: str) -> None:
-    arguments: dict[str, Any] = {"uri": uri}
+    arguments: dict[str, Any] = {"uri": call.text("uri")}
     for flag in ("blk", "inc", "resume"):
         if call.flag(flag):
             arguments[flag] = True
@@ -39,17 +32,6 @@ async def _migrate(call: Call, uri: str) -> None:
         await _wait(call, info)
     elif call.person.interactive:
         await _look_for_early_end(call, info)
-
-
-@contextmanager
-def _hinting(call: Call, uri: str) -> Iterator[None]:
-    """If the block fails and the address lacks something, hint at how it is written right."""
-    try:
-        yield
-    except CommandError:
-        hint = address_hint(uri)
-        call.hint(hint and hint[0].upper() + hint[1:])
-        raise
 
 
 async def _look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
@@ -100,10 +82,9 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
 
 
 @handler("hmp_migrate_incoming")
+@with_address_hint
 async def migrate_incoming(call: Call) -> None:
-    uri = call.text("uri")
-    with _hinting(call, uri):
-        await call.execute("migrate-incoming", {"uri": uri})
+    await call.execute("migrate-incoming", {"uri": call.text("uri")})
 
 
 @handler("hmp_migrate_cancel")
