@@ -136,6 +136,25 @@ def test_a_wrong_line_of_a_file_is_named(tmp_path: Path, text: str, problem: str
     assert refusals("-readconfig", path) == (f"-readconfig {path}{problem}",)
 
 
+pieces = st.sampled_from(
+    ["[", "]", "drive", "mon", "object", '"', " ", "=", "\n", "id", "file", "#", ",", "x"]
+)
+
+
+@given(st.lists(pieces, max_size=20).map("".join) | st.text(max_size=30))
+def test_any_text_is_read_or_refused_line_by_line(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("config") / "vm.cfg"
+    path.write_bytes(text.encode())
+    problems: tuple[str, ...] = ()
+    try:
+        parse(["-readconfig", str(path)])
+    except ProblemsError as error:
+        problems = error.problems
+    assert all(problem.startswith(f"-readconfig {path}:") for problem in problems)
+
+
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     assert refusals("-readconfig", f"{tmp_path}/none") == (
         f"-readconfig {tmp_path}/none: Could not open '{tmp_path}/none': No such file or directory",

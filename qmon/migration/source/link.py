@@ -35,7 +35,7 @@ _SEVERAL = frozenset({Type.ZEROS, Type.BUSY, Type.NEEDED})
 """Answers of which several may follow one request."""
 
 
-_IS_IT_ONE = ": is it a qmon with -incoming, of this version?"
+_A_DESTINATION = "a qmon with -incoming, of this version"
 
 
 class LinkError(QmonError):
@@ -157,7 +157,9 @@ class Link:
             if not self._answers:
                 self.check()
                 if not self._answered:
-                    raise LateAnswerError(f"{self._peer} has sent nothing for {timeout:g} s{_IS_IT_ONE}")
+                    raise LateAnswerError(
+                        f"{self._peer} has sent nothing for {timeout:g} s: is it {_A_DESTINATION}?"
+                    )
                 wanted = " or ".join(kind.name for kind in kinds)
                 raise LateAnswerError(f"the destination did not answer {wanted} within {timeout:g} s")
             answer = self._answers.popleft()
@@ -226,11 +228,9 @@ class Link:
         """Return the error of a connection that has ended; name a peer that is no destination."""
         if self._answered:
             return LinkError(how)
-        return LinkError(
-            not_a_destination(self._peer, self._first)
-            if self._first
-            else f"{how} before an answer{_IS_IT_ONE}"
-        )
+        if self._first:
+            return LinkError(not_a_destination(self._peer, self._first))
+        return LinkError(f"{how} before an answer: is {self._peer} {_A_DESTINATION}?")
 
     def _take(self, answer: Answer) -> None:
         """Process one answer. Raises LinkError for an unexpected one, PeerRefusedError for a refusal."""

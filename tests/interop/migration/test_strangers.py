@@ -22,7 +22,7 @@ from tests.support.processes import Lab
 from tests.support.visitors import visitor
 from tests.support.waiting import PATIENCE, eventually
 
-NOT_ONE = "before an answer: is it a qmon with -incoming, of this version?"
+NOT_ONE = "before an answer: is {} a qmon with -incoming, of this version?"
 
 
 @contextlib.contextmanager
@@ -96,7 +96,7 @@ def test_a_source_names_what_answers_instead_of_a_destination(lab: Lab, answer: 
 
 def test_a_source_says_that_nothing_was_answered(lab: Lab) -> None:
     with answering(b"") as uri:
-        assert why_failed(lab, uri) == f"the destination closed the connection {NOT_ONE}"
+        assert why_failed(lab, uri) == f"the destination closed the connection {NOT_ONE.format(uri)}"
 
 
 def test_a_source_says_that_nothing_was_sent() -> None:
@@ -139,7 +139,7 @@ def test_a_source_asks_whether_a_waiting_qemu_is_a_qmon(lab: Lab, version: Seque
     port = free_port()
     options = (*MACHINE, "-incoming", f"tcp:127.0.0.1:{port}")
     with running(*version, *options, port=port, cwd=lab.folder) as uri:
-        assert why_failed(lab, uri).endswith(NOT_ONE)
+        assert why_failed(lab, uri).endswith(NOT_ONE.format(uri))
 
 
 @pytest.mark.parametrize(
