@@ -22,7 +22,7 @@ from qmon.notation.device_options import (
 )
 from qmon.notation.drive_options import DriveList, DriveOptions
 from qmon.notation.fd_options import AddFd, parse_add_fd
-from qmon.notation.keyval import IDENTIFIER_HINT, parse_keyval, split_options
+from qmon.notation.keyval import parse_keyval, split_options
 from qmon.program.command_line import Given, find_options
 from qmon.program.option_table import OPTIONS, Treatment
 
@@ -141,7 +141,7 @@ def parse(argv: Sequence[str]) -> Options:
         try:
             reader.take(given)
         except UsageError as error:
-            problems.append(f"{given.shown}: {error}".replace(f"\n{IDENTIFIER_HINT}", f" {IDENTIFIER_HINT}"))
+            problems.append(f"{given.shown}: {error}")
         if reader.show is not None and is_known and not problems:
             return Options(show=reader.show, object_type=reader.object_type)
     options = reader.options()

@@ -50,12 +50,6 @@ def test_a_monitor_is_not_missed_whose_device_was_refused() -> None:
     assert refusals(*line.split()) == ("-chardev socket,id=c,colour=red: Invalid parameter 'colour'",)
 
 
-def test_each_refusal_is_one_line() -> None:
-    (problem,) = refusals("-drive", "if=none,file=a,id=1")
-    assert "\n" not in problem
-    assert "Identifiers consist of" in problem
-
-
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [

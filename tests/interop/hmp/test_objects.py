@@ -212,14 +212,16 @@ def test_the_command_line_is_answered_as_by_qemu(objects: list[str], tmp_path: P
 
 
 def test_an_object_of_the_command_line_is_there_before_the_drives(tmp_path: Path) -> None:
-    """What is wrong with an object is told, although the drive is wrong too."""
+    """What is wrong with both is told in that order."""
     drive = ["-drive", "file=/nosuch.img,id=d0,format=raw,if=none"]
     command = [*QMON, *drive, "-object", "secret,id=s0,file=/nosuch", "-monitor", "none"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("qmon: Unable to read /nosuch: ")
+    first, second = done.stderr.splitlines()
+    assert first.startswith("qmon: Unable to read /nosuch: ")
+    assert second == "qmon: Could not open '/nosuch.img': No such file or directory"
 
 
 def environment() -> dict[str, str]:
