@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError, UsageError, reason
@@ -13,6 +14,8 @@ from qmon.machine.user_object import UserObject
 from qmon.notation.json_text import parse_json
 from qmon.notation.object_options import options_of
 from qmon.notation.visit import Form
+
+INT64_MAX = (1 << 63) - 1
 
 
 class AuthorizationFile(UserObject):
@@ -28,6 +31,15 @@ class AuthorizationFile(UserObject):
             raise CommandError(f"Unable to read '{path}': {reason(error)}") from error
 
 
+class IoThread(UserObject):
+    """``iothread``: a name only, but its numbers are checked."""
+
+    def check(self, objects: Mapping[str, UserObject]) -> None:
+        for name, value in self.options.items():
+            if value < 0:
+                raise CommandError(f"{name} value must be in range [0, {INT64_MAX}]")
+
+
 def _as_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UsageError("File must contain a JSON object")
@@ -38,7 +50,7 @@ CLASSES: dict[str, type[UserObject]] = {
     "authz-list": UserObject,
     "authz-list-file": AuthorizationFile,
     "authz-simple": UserObject,
-    "iothread": UserObject,
+    "iothread": IoThread,
     "secret": Secret,
     "throttle-group": ThrottleGroup,
     "tls-creds-anon": Credentials,

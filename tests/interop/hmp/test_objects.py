@@ -94,7 +94,7 @@ ODD_KEYS = [
 TYPES: dict[str, tuple[str, dict[str, list[str]]]] = {
     "iothread": (
         "",
-        {"poll-max-ns": [number for number in NUMBERS if number != "-1"], "poll-grow.a": NUMBERS},
+        {"poll-max-ns": NUMBERS, "poll-grow.a": NUMBERS},
     ),
     "secret": (
         "data=abc",
