@@ -64,6 +64,7 @@ ERST
         .params     = "",
         .help       = "show whether the machine runs",
         .cmd        = hmp_info_status,
+        .also       = "state",
         .flags      = "p",
     },
 
@@ -219,6 +220,7 @@ DEFHEADING(Drives)
         .params     = "[-n] [-v] [device]",
         .help       = "list drives (-n: nodes; -v: with details of their images)",
         .cmd        = hmp_info_block,
+        .also       = "disk|disks|drive|drives",
         .flags      = "p",
     },
 
@@ -310,6 +312,7 @@ DEFHEADING(Migration)
         .params     = "",
         .help       = "show the progress or the result of a migration",
         .cmd        = hmp_info_migrate,
+        .also       = "migration|progress",
     },
 
 SRST

@@ -3,6 +3,9 @@ HXCOMM manual all read this table. The format is QEMU's, with one addition: a fl
 HXCOMM word that means the same (blk:-b|blk).
 HXCOMM Text between SRST and ERST is the manual entry of the command above it.
 HXCOMM DEFHEADING starts a section of the manual.
+HXCOMM Three fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
+HXCOMM arguments are written, which help shows at a terminal. .needs: a part of a machine without which
+HXCOMM the command has no effect.
 
 DEFHEADING(General)
 
@@ -12,6 +15,7 @@ DEFHEADING(General)
         .params     = "[cmd]",
         .help       = "list the commands, or show the usage of one (-v: its manual page)",
         .cmd        = hmp_help,
+        .also       = "man|manual|commands|usage|apropos|h|-h|-help|--help|-?",
         .command_completion = help_completion,
         .flags      = "p",
     },
@@ -22,7 +26,11 @@ SRST
   ``info``, and ``help info block`` shows one of them. ``help -v`` *cmd* shows the manual entry of
   *cmd*; QEMU has no ``-v``.
 
-  ::
+  At a terminal ``help`` lists tasks, such as ``moving``; ``help`` *task* shows the lines to type.
+  ``help`` *word* searches for the commands about *word*. ``help all`` lists every command that has an
+  effect on this machine, ``help -a all`` the others too.
+
+  In a script::
 
     (qemu) help block_resize
     block_resize device size -- ...
@@ -65,6 +73,7 @@ ERST
         .params     = "",
         .help       = "end the program",
         .cmd        = hmp_quit,
+        .also       = "exit|logout|logoff|bye|:q|:q!|:wq|:x|^D|^]",
         .flags      = "p",
     },
 
@@ -283,6 +292,7 @@ DEFHEADING(Running and stopping)
         .params     = "[-f]",
         .help       = "resume the machine (-f: even if its disks have moved to another host)",
         .cmd        = hmp_cont,
+        .also       = "resume|continue|unpause",
     },
 
 SRST
@@ -305,6 +315,7 @@ ERST
         .params     = "",
         .help       = "pause the machine; requests to its drives wait",
         .cmd        = hmp_stop,
+        .also       = "pause|suspend|halt",
     },
 
 SRST
@@ -401,6 +412,7 @@ ERST
         .params     = "[reset|shutdown|poweroff|pause|debug|none]",
         .help       = "choose what happens when the guest's watchdog expires",
         .cmd        = hmp_watchdog_action,
+        .needs      = "guest",
         .command_completion = watchdog_action_completion,
     },
 
@@ -997,6 +1009,10 @@ DEFHEADING(NBD exports)
         .params     = "nbd_server_start [-a] [-w] host:port",
         .help       = "start the NBD server (-a: export every drive; -w: writable)",
         .cmd        = hmp_nbd_server_start,
+        .forms      = "host:port is the address to listen at:\n"
+                      "  0.0.0.0:10809  on all addresses of this host\n"
+                      "  :10809         on loopback only: for guests on this host\n"
+                      "  unix:PATH      on a Unix socket",
         .flags      = "p",
     },
 
@@ -1092,6 +1108,10 @@ DEFHEADING(Migration)
                       "\t\t\t -i or inc: also copy its disks, but not their backing images\n"
                       "\t\t\t -r: resume a paused migration",
         .cmd        = hmp_migrate,
+        .forms      = "uri is the destination's address:\n"
+                      "  tcp:HOST:PORT  as in tcp:192.0.2.10:4444 or tcp:[2001:db8::1]:4444\n"
+                      "  unix:PATH      a Unix socket: a qmon on this host, or forwarded by ssh\n"
+                      "exec:, fd:, file: and rdma: are not supported.",
     },
 
 SRST
@@ -1101,11 +1121,12 @@ SRST
   migration continues. ``-d`` starts the migration and returns to the prompt.
 
   ``-b``, or the word ``blk``, also copies the disks; the hosts need no shared storage. ``-i``, or
-  the word ``inc``, also copies the disks, but only the data above their backing images. The
+  the word ``inc``, is an incremental copy: only the data above the backing images are copied. The
   destination then needs an empty overlay on the same backing image, and refuses anything else
   before data is sent. A disk without a backing image is copied in full. Read-only drives are
   compared with the destination's, and copied only if its image holds no data. Without ``-b`` and
-  ``-i`` both hosts must use the same disks on shared storage; other disks are refused.
+  ``-i`` both hosts must use the same disks on shared storage; other disks are refused. Addresses
+  with ``exec:``, ``fd:``, ``file:`` or ``rdma:`` are not supported.
 
   Internal snapshots and persistent bitmaps of qcow2 images are not copied. Their number is printed
   at the beginning and the end, and by ``info migrate``. ``-r`` resumes a paused migration of QEMU;
@@ -1168,6 +1189,11 @@ ERST
         .params     = "uri",
         .help       = "listen for a migration, after a start with -incoming defer",
         .cmd        = hmp_migrate_incoming,
+        .forms      = "uri is the address to listen at:\n"
+                      "  tcp:0:PORT     on all addresses of this host, as in tcp:0:4444\n"
+                      "  tcp:HOST:PORT  on one of them\n"
+                      "  unix:PATH      on a Unix socket\n"
+                      "exec:, fd:, file: and rdma: are not supported.",
     },
 
 SRST
@@ -1304,6 +1330,7 @@ ERST
         .params     = "",
         .help       = "switch over before the guest's RAM has arrived",
         .cmd        = hmp_migrate_start_postcopy,
+        .needs      = "guest",
     },
 
 SRST

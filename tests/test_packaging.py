@@ -19,7 +19,7 @@ from qmon.version import VERSION
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHIPPED = ("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE")
-TABLES = {"hmp-commands.hx", "hmp-commands-info.hx"}
+TABLES = {"hmp-commands.hx", "hmp-commands-info.hx", "help.rst"}
 HEAVY = {"asyncio", "prompt_toolkit", "pygments", "qemu", "xxhash", "importlib.metadata"}
 
 pytestmark = pytest.mark.timeout(300)

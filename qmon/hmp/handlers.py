@@ -135,9 +135,28 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[None]]
+Explanation = Callable[[Call, bool], Awaitable[list[str]]]
+"""What ``help`` says to a person below a command's usage; with True, also what has no effect here."""
 
 HANDLERS: dict[str, Handler] = {}
 """The functions by the table's ``.cmd``; ``qmon.hmp.commands`` registers them."""
+
+
+EVERYTHING = "-a"
+"""The flag of ``help`` for what has no effect on the target, too."""
+
+EXPLANATIONS: dict[str, Explanation] = {}
+"""By the table's ``.cmd``, for the few commands whose help the target knows."""
+
+
+def explains(c_name: str) -> Callable[[Explanation], Explanation]:
+    """Register what explains the table entries with ``.cmd = c_name``."""
+
+    def mark(function: Explanation) -> Explanation:
+        EXPLANATIONS[c_name] = function
+        return function
+
+    return mark
 
 
 def handler(c_name: str) -> Callable[[Handler], Handler]:

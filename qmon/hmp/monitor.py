@@ -19,7 +19,7 @@ from qmon.hmp.person import InnerLineError, LineError, Person
 from qmon.hmp.qmp_trace import TracedTarget
 from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.tables.hx import HxError
-from qmon.hmp.tables.table import Command, Tables, default_tables
+from qmon.hmp.tables.table import Tables, default_tables
 from qmon.host.trace import HANDLE_HMP_COMMAND
 from qmon.qmp.target import Target
 
@@ -124,19 +124,18 @@ class Monitor:
             typed = reading.text[: reading.names[-1].end]
             raise LineError(f'{said}Try "help {typed}" for more information')
         call = Call(self, person, reading, values, origin, hides_answer)
-        if command.entry.handler is None:
-            await _print_human_readable(call, command)
+        if command.entry.handler is None and command.qmp_command is not None:
+            await _print_human_readable(call, command.qmp_command)
             return
-        function = commands.find_handler(command.entry.handler)
+        function = commands.find_handler(command.entry.handler or "")
         if function is None:
             raise LineError(f'Command "{call.typed}" is not available.')
         await function(call)
 
 
-async def _print_human_readable(call: Call, command: Command) -> None:
-    """Run an entry with ``.cmd_info_hrt``: a QMP command whose result is the text to print."""
-    function = command.entry.others["cmd_info_hrt"]
-    answer = await call.execute(function.removeprefix("qmp_").replace("_", "-"))
+async def _print_human_readable(call: Call, qmp_command: str) -> None:
+    """Run a QMP command whose result is the text to print."""
+    answer = await call.execute(qmp_command)
     text = str(answer[MULTI_LINE]).removesuffix("\n")
     if text:
         call.print(text)

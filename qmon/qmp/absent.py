@@ -150,6 +150,7 @@ _CPU = (
     Row(hmp="hmp_info_via", fails="this machine has no VIA chip"),
     Row(hmp="hmp_sync_profile", fails=_NO_PROFILE),
     Row(hmp="hmp_info_sync_profile", says=_NO_PROFILE),
+    Row(hmp="hmp_trace_file", fails="trace-file: trace events are written to the log: use logfile"),
 )
 
 _MEMORY = (

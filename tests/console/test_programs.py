@@ -14,7 +14,9 @@ from tests.console.screens import RAN, trigger
 from tests.support.peers import require
 from tests.support.terminal import OpenTerminal, Terminal
 
-SEEN_LAST = r"^xp .* -- .*"
+LONG = "help all\r"
+"""A line with an answer that no screen holds."""
+SEEN_LAST = r"^use for\)"
 
 
 def script(path: Path, text: str) -> Path:
@@ -42,11 +44,11 @@ def test_a_long_answer_is_paged_and_the_prompt_comes_back(
 ) -> None:
     require("less")
     console = open_console()
-    console.type("help\r")
+    console.type(LONG)
     console.wait_for(r"^:$")
     trigger(tmp_path, "log")
     console.press("Space")
-    console.wait_for(r"^help\|")
+    console.wait_for(r"^NBD exports:")
     console.press(how)
     console.wait_for(r"^client 7 has gone\n\(qemu\) $")
     console.type("info status\r")
@@ -59,14 +61,23 @@ def test_what_fits_the_screen_is_not_paged(open_console: OpenTerminal, tmp_path:
     console.type("help migrate\r")
     console.wait_for(r"^migrate \[-d\](?:.*\n)+\(qemu\) $")
     assert "paged" not in console.screen()
-    console.type("help\r")
+    console.type(LONG)
     console.wait_for(rf"{SEEN_LAST}\n\(qemu\) $")
+
+
+def test_the_tasks_fit_a_screen(open_console: OpenTerminal, tmp_path: Path) -> None:
+    pager = script(tmp_path / "pager", "echo paged; cat")
+    console = open_console(80, 24, PAGER=str(pager))
+    console.type("help\r")
+    screen = console.wait_for(r"^ +help all .*\n\(qemu\) $")
+    assert "disks  " in screen
+    assert "paged" not in screen
 
 
 def test_a_pasted_lines_answer_is_not_paged(open_console: OpenTerminal, tmp_path: Path) -> None:
     pager = script(tmp_path / "pager", "cat > /dev/null")
     console = open_console(PAGER=str(pager))
-    console.paste("help\ninfo status\n")
+    console.paste("help all\ninfo status\n")
     console.wait_for(rf"{SEEN_LAST}\n(?:.*\n)*\(qemu\) info status\n.*\n\(qemu\) $")
 
 
@@ -82,10 +93,10 @@ def test_a_pasted_lines_answer_is_not_paged(open_console: OpenTerminal, tmp_path
 def test_without_a_pager_nothing_is_lost(open_console: OpenTerminal, pager: str, said: str) -> None:
     console = open_console(PAGER=pager, rows=250)
     console.resize(100, 40)
-    console.type("help\r")
+    console.type(LONG)
     console.wait_for(rf"{SEEN_LAST}\n\(qemu\) $")
     console.resize(100, 250)
-    console.wait_for(r"^announce_self")
+    console.wait_for(r"^General:")
     assert ("The pager failed" in console.screen()) == bool(said)
     assert said in console.screen()
 
@@ -93,14 +104,14 @@ def test_without_a_pager_nothing_is_lost(open_console: OpenTerminal, pager: str,
 def test_a_dumb_terminal_is_never_paged(open_console: OpenTerminal, tmp_path: Path) -> None:
     pager = script(tmp_path / "pager", "cat > /dev/null")
     console = open_console(TERM="dumb", PAGER=str(pager))
-    console.type("help\r")
+    console.type(LONG)
     console.wait_for(rf"{SEEN_LAST}\n\(qemu\) $")
 
 
 def test_the_machines_end_takes_the_pager_away(open_console: OpenTerminal, tmp_path: Path) -> None:
     require("less")
     console = open_console()
-    console.type("help\r")
+    console.type(LONG)
     console.wait_for(r"^:$")
     trigger(tmp_path, "shutdown")
     console.wait_for(r"^ended with 0$")

@@ -256,7 +256,7 @@ def test_info_migrate_parameters_shows_what_the_target_has() -> None:
 
 
 def test_help_lists_all_commands_or_one() -> None:
-    desk = Desk()
+    desk = Desk(interactive=False)
     good, text = desk.run("help")
     lines = [line for line in text.split("\n") if not line.startswith(("\t", "["))]
     assert good

@@ -70,11 +70,6 @@ def _event_arguments(call: Call) -> dict[str, Any]:
     return arguments
 
 
-@handler("hmp_trace_file")
-async def trace_file(call: Call) -> None:
-    await call.pass_on("trace-file: trace events are written to the log: use logfile")
-
-
 @handler("hmp_getfd")
 async def getfd(call: Call) -> None:
     await call.execute("getfd", {"fdname": call.text("fdname")})

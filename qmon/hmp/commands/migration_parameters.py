@@ -63,6 +63,11 @@ class ParameterRow:
     unit: str = ""
     shown: bool = True
 
+    @property
+    def written(self) -> str:
+        """How a value is written if that is not how it is shown; else ""."""
+        return "A number is in MiB/s; or write 500K, 1G." if self.read is _bandwidth else ""
+
 
 PARAMETERS = (
     ParameterRow("announce-initial", parse_size_option, " ms"),
@@ -103,7 +108,7 @@ PARAMETERS = (
 )
 """In the order of ``info migrate_parameters``: QEMU 7.2's, QEMU 10's, then qmon's own."""
 
-_BY_NAME = {row.name: row for row in PARAMETERS}
+BY_NAME = {row.name: row for row in PARAMETERS}
 _SIZES = frozenset((parse_size_option, _signed_size, _bandwidth))
 
 
@@ -112,7 +117,7 @@ def read_parameter(name: str, text: str) -> Any:
 
     Raises CommandError or UsageError with QEMU's message.
     """
-    row = _BY_NAME.get(name)
+    row = BY_NAME.get(name)
     if row is None:
         raise CommandError(f"invalid parameter value: {name}")
     return row.read(name, text)
@@ -120,7 +125,7 @@ def read_parameter(name: str, text: str) -> Any:
 
 def parameter_warning(name: str, text: str) -> str | None:
     """Return QEMU's warning about a value, or None."""
-    row = _BY_NAME.get(name)
+    row = BY_NAME.get(name)
     if row is None or row.read not in _SIZES or not _SCALED_HEXADECIMAL.match(text):
         return None
     return f"warning: Using a multiplier suffix on hex numbers is deprecated: {text}"

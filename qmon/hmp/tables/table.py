@@ -45,9 +45,20 @@ class Command:
         return last if last is not None and last.kind == "S" else None
 
     @property
+    def other_words(self) -> list[str]:
+        """What people type who mean this command (``.also``); these words are no names of it."""
+        return self.entry.others.get("also", "").split("|")
+
+    @property
     def available(self) -> bool:
         """Whether the table gives a function for it."""
-        return self.entry.handler is not None or "cmd_info_hrt" in self.entry.others
+        return self.entry.handler is not None or self.qmp_command is not None
+
+    @property
+    def qmp_command(self) -> str | None:
+        """The QMP command whose result is printed (``.cmd_info_hrt``); None if a function runs it."""
+        function = self.entry.others.get("cmd_info_hrt")
+        return None if function is None else function.removeprefix("qmp_").replace("_", "-")
 
 
 class Table:
@@ -62,6 +73,19 @@ class Table:
 
     def find(self, name: str) -> Command | None:
         return self._by_name.get(name)
+
+    def find_also(self, word: str) -> Command | None:
+        """Return the command that people mean who type ``word``."""
+        return next((each for each in self if word and word in each.other_words), None)
+
+    def everything(self) -> Iterator[tuple[str, Command]]:
+        """Yield every command and what is typed for it, ``info block``, in the files' order."""
+        for command in sorted(self, key=lambda each: each.entry.line):
+            name = command.entry.names[0]
+            yield name, command
+            if command.sub_table is not None:
+                for inner, inner_command in command.sub_table.everything():
+                    yield f"{name} {inner}", inner_command
 
     def under(self, commands: Sequence[Command]) -> Table:
         """Return this table with ``commands`` added; they replace commands that share a name with them."""

@@ -102,10 +102,16 @@ class MigrationSettings:
 
     @command("x-qmon-query-migrate-settings")
     async def query_settings(self) -> dict[str, Any]:
-        """Return what each parameter and capability means, and the words that a parameter accepts."""
+        """Return what each parameter and capability means, and a parameter's unit, default and words."""
         return {
             "parameters": [
-                {"name": row.name, "unit": row.unit, "meaning": row.meaning, "values": list(_words(row))}
+                {
+                    "name": row.name,
+                    "unit": row.unit,
+                    "default": row.default,
+                    "meaning": row.meaning,
+                    "values": list(_words(row)),
+                }
                 for row in PARAMETERS
             ],
             "capabilities": [{"name": row.name, "meaning": row.meaning} for row in CAPABILITIES],

@@ -29,7 +29,7 @@ class Desk:
         self._monitor = Monitor(self.machine.registry, self.tables)
 
     def run(self, line: str) -> str:
-        person = FakePerson()
+        person = FakePerson(interactive=False)
         asyncio.run(self._monitor.run_line(line, person))
         return person.said()
 
