@@ -29,7 +29,7 @@ class HmpCompleter(Completer):
         if complete_event.text_inserted and not before.strip():
             return
         try:
-            suggestions = await complete(self._monitor, before)
+            suggestions = await complete(self._monitor, before, tasks=True)
         except QmonError:
             return  # the target can't be asked, so offer nothing; running the line shows the error
         for suggestion in suggestions:

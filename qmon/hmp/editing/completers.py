@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmon.hmp.commands.absent import has_own_monitor
+from qmon.hmp.commands.migration_help import has_effect
 from qmon.hmp.commands.migration_parameters import PARAMETERS
 from qmon.hmp.editing.word_lists import (
+    ADDRESSES,
     ARGUMENTS,
     DRIVE_OPTIONS,
+    QEMU_ADDRESSES,
     RESOLUTIONS,
     SWITCH,
     Words,
@@ -143,10 +147,13 @@ async def _settings(place: Place, kind: str) -> dict[str, dict[str, Any]]:
 async def _capabilities(place: Place) -> list[Choice]:
     known: list[dict[str, Any]] = await place.ask("query-migrate-capabilities")
     told = await _settings(place, "capabilities")
-    return sorted(
-        (name, _with_meaning("on" if each["state"] else "off", told.get(name)))
-        for each in known
-        if (name := each["capability"])
+    return _effective_first(
+        (
+            (name, _with_meaning("on" if each["state"] else "off", told.get(name)))
+            for each in known
+            if (name := each["capability"])
+        ),
+        told,
     )
 
 
@@ -158,11 +165,19 @@ async def _parameters(place: Place) -> list[Choice]:
     known = {row.name: row.unit.strip() for row in PARAMETERS}
     values = await place.ask("query-migrate-parameters")
     told = await _settings(place, "parameters")
-    return sorted(
-        (name, _with_meaning(_shown(values[name], known[name]), told.get(name)))
-        for name in values
-        if name in known
+    return _effective_first(
+        (
+            (name, _with_meaning(_shown(values[name], known[name]), told.get(name)))
+            for name in values
+            if name in known
+        ),
+        told,
     )
+
+
+def _effective_first(choices: Iterable[Choice], told: dict[str, dict[str, Any]]) -> list[Choice]:
+    """Sort settings by name, those without effect on the target last."""
+    return sorted(choices, key=lambda choice: (not has_effect(told.get(choice[0])), choice))
 
 
 def _shown(value: Any, unit: str) -> str:
@@ -206,6 +221,10 @@ def _share(done: int, total: int) -> str:
 
 async def _resolutions(place: Place) -> list[Choice]:
     return _sorted(RESOLUTIONS)
+
+
+async def _addresses(place: Place) -> list[Choice]:
+    return _sorted(ADDRESSES | QEMU_ADDRESSES if has_own_monitor(place.target) else ADDRESSES)
 
 
 async def _snapshots(place: Place) -> list[Choice]:
@@ -307,6 +326,7 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
 _BY_KEY: dict[tuple[str, str], Completer] = {
     **{(f"block_job_{verb}", "device"): _jobs for verb in ("cancel", "complete", "pause", "resume")},
     ("block_job_set_speed", "device"): _jobs,
+    **{(f"migrate{verb}", "uri"): _addresses for verb in ("", "_incoming", "_recover")},
     ("drive_add", "opts"): _drive_options,
     ("log", "items"): _log_items,
     ("snapshot_delete_blkdev_internal", "name"): _snapshots,

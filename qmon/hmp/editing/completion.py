@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qmon.hmp.commands.absent import works
+from qmon.hmp.commands.guide import ALL, PAGES
 from qmon.hmp.editing.completers import Choice, Place, choices_at
 from qmon.hmp.editing.word_lists import FLAGS
+from qmon.hmp.handlers import EVERYTHING
 from qmon.hmp.line.reading import DEPTH_MAX, Reading, read_typed
 from qmon.hmp.line.words import comment_start, read_word, skip_space
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.signature import Parameter
 from qmon.hmp.tables.table import Table
+from qmon.hmp.tables.topics import default_topics
+from qmon.qmp.target import Target
 
+_HELP_FLAG = re.compile(rf"\s*(?:{EVERYTHING}|{PAGES})\s+")
 _NAMES = "help_completion"
 """The table's ``.command_completion`` of arguments that are names of commands."""
 
@@ -27,23 +34,24 @@ class Suggestion:
     is_flag: bool = False
 
 
-async def complete(monitor: Monitor, text: str) -> list[Suggestion]:
-    """Return suggestions for the end of ``text``, the line up to the cursor; sorted, flags first.
+async def complete(monitor: Monitor, text: str, *, tasks: bool = False) -> list[Suggestion]:
+    """Return suggestions for the end of ``text``, the line up to the cursor: flags first, then sorted.
 
-    Raises CommandError if a query fails.
+    Commands without effect on the target come last. With ``tasks`` the words of ``help`` for a person follow
+    ``help``. Raises CommandError if a query fails.
     """
     if comment_start(text) < len(text):
         return []
     start = _last_word(text)
     typed = text[start:]
-    flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed)
+    flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed, tasks)
     suggestions = [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
     suggestions += [Suggestion(text, start, meaning) for text, meaning in choices]
     return [suggestion for suggestion in suggestions if suggestion.text.startswith(typed)]
 
 
 async def _choices(
-    monitor: Monitor, before: Reading, typed: str
+    monitor: Monitor, before: Reading, typed: str, tasks: bool
 ) -> tuple[Sequence[Choice], Sequence[Choice]]:
     """Return the flags and the other words that may follow ``before`` and begin with ``typed``."""
     *around, reading = before.nested
@@ -51,7 +59,7 @@ async def _choices(
         return [], []
     table = monitor.tables.main if reading.awaits_line else reading.next_table
     if table is not None:
-        return [], _names(table)
+        return [], _names(table, monitor.target)
     if reading.command is None:
         return [], []
     arguments, entry = reading.arguments, reading.command.entry
@@ -60,8 +68,7 @@ async def _choices(
     if arguments.awaited is None or arguments.bad is not None:
         return flags, []
     if entry.completion == _NAMES:
-        table = read_typed(monitor.tables, reading.text[reading.start :]).next_table
-        return flags, _names(table) if table is not None else []
+        return flags, _help_words(monitor, reading.text[reading.start :], tasks)
     place = Place(monitor.target, shown_name, arguments.awaited, arguments.values, typed)
     return flags, await choices_at(place, entry.completion)
 
@@ -77,13 +84,31 @@ def _last_word(text: str) -> int:
     return position
 
 
-def _names(table: Table) -> list[Choice]:
-    choices = []
+def _help_words(monitor: Monitor, before: str, tasks: bool) -> list[Choice]:
+    """Return the words that may follow ``before``, the first words after ``help``."""
+    while (flag := _HELP_FLAG.match(before)) is not None:
+        before = before[flag.end() :]
+    table = read_typed(monitor.tables, before).next_table
+    if table is None:
+        return []
+    if not tasks or table is not monitor.tables.main:
+        return _names(table, monitor.target)
+    words = [(ALL, "every command"), *((topic.name, topic.about) for topic in default_topics())]
+    return _names(table, monitor.target, [word for word in words if table.find(word[0]) is None])
+
+
+def _names(table: Table, target: Target, words: Sequence[Choice] = ()) -> list[Choice]:
+    """Return a table's names, then ``words``, then the names without effect on the target."""
+    useful, useless = [], []
     for name in table.names():
         command = table.find(name)
         assert command is not None
-        choices.append((name, command.entry.help.split("\n")[0]))
-    return choices
+        sentence = command.entry.help.split("\n")[0]
+        if works(command, target):
+            useful.append((name, sentence))
+        else:
+            useless.append((name, f"no effect here: {sentence}"))
+    return [*useful, *words, *useless]
 
 
 def _flags(command: str, flags: Sequence[Parameter]) -> list[Choice]:

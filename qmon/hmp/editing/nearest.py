@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 from qmon.errors import QmonError
+from qmon.hmp.commands.absent import works
 from qmon.hmp.editing.completion import complete
 from qmon.hmp.line.arguments import PieceKind
 from qmon.hmp.line.reading import Reading
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.tables.table import Table
+from qmon.hmp.tables.topics import default_topics, find_topic
+from qmon.qmp.target import Target
 
 LIKENESS = 0.7
 """The least likeness of two names, from 0 to 1: below it more suggestions are wrong than right."""
+
+_USEFUL = 0.05
+"""How much less alike a command may be that has an effect on the target than one without."""
 
 _GOES_ON = (":", "+", "=", "/")
 """Ends of words that are only the beginning of an argument: an argument that begins so is not an error."""
@@ -24,7 +31,9 @@ async def nearest(monitor: Monitor, reading: Reading) -> str | None:
     """
     if reading.command is None:
         *above, name = [name.text for name in reading.names] or [""]
-        near = _like(name, reading.table.names())
+        near = _nearest_command(monitor.target, reading.table, name)
+        if near is None and not above and (topic := find_topic(default_topics(), [name])) is not None:
+            return f"help {topic.name}"
         return None if near is None else " ".join([*above, near])
     for piece in reading.arguments.pieces:
         if piece.kind is not PieceKind.ARGUMENT or piece.parameter.kind not in "Bs":
@@ -38,6 +47,21 @@ async def nearest(monitor: Monitor, reading: Reading) -> str | None:
         if word not in known and "," not in word and (near := _like(word, known)) is not None:
             return near
     return None
+
+
+def _nearest_command(target: Target, table: Table, name: str) -> str | None:
+    """Return the command that people mean who type ``name``, or whose name is most like it."""
+    meant = table.find_also(name)
+    if meant is not None:
+        return meant.entry.names[0]
+    likeness = SequenceMatcher(b=name)
+
+    def weight(near: str) -> float:
+        likeness.set_seq1(near)
+        command = table.find(near)
+        return likeness.ratio() + (_USEFUL if command is not None and works(command, target) else 0)
+
+    return max(get_close_matches(name, table.names(), cutoff=LIKENESS), key=weight, default=None)
 
 
 def _like(word: str, names: list[str]) -> str | None:

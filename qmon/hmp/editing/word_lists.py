@@ -65,13 +65,16 @@ SWITCH = {"off": "", "on": ""}
 
 _FORMATS = {"qcow2": "may have a backing image", "raw": "plain bytes"}
 _PROTOCOLS = {"spice": "SPICE clients", "vnc": "VNC clients"}
-_ADDRESSES = {
+ADDRESSES = {"tcp:": "HOST:PORT", "unix:": "a Unix socket's path"}
+"""The addresses of migrations, of which the text after the colon is missing."""
+
+QEMU_ADDRESSES = {
     "exec:": "standard input and output of a command",
     "fd:": "a descriptor stored by getfd",
     "file:": "a file",
-    "tcp:": "HOST:PORT",
-    "unix:": "a Unix socket's path",
 }
+"""More of them that a QEMU has."""
+
 _SINGLE = {"off": "", "on": "one instruction at a time"}
 
 ARGUMENTS: Mapping[tuple[str, str], Words] = {
@@ -91,10 +94,7 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
     ("gdbserver", "device"): {"none": "stop the server", "tcp::1234": "listen on this port"},
     ("info stats", "target"): {"vcpu": "the CPUs", "vm": "the machine"},
     ("keys", "mode"): {"emacs": "Ctrl-A, Ctrl-E, Ctrl-R and so on", "vi": "vi's modes; Escape for commands"},
-    ("migrate", "uri"): _ADDRESSES,
     ("migrate_continue", "state"): {"pre-switchover": "continue with the switchover"},
-    ("migrate_incoming", "uri"): _ADDRESSES,
-    ("migrate_recover", "uri"): _ADDRESSES,
     ("nbd_server_start", "uri"): {"unix:": "a Unix socket's path", "127.0.0.1:": "a port of this host"},
     ("one-insn-per-tb", "option"): _SINGLE,
     ("screendump", "format"): {"png": "compressed", "ppm": "uncompressed"},

@@ -24,7 +24,7 @@ def offered(text: str, tables: Tables | None = None) -> list[str]:
     return [text[: suggestion.start] + suggestion.text for suggestion in suggestions]
 
 
-URIS = ("exec:", "fd:", "file:", "tcp:", "unix:")
+URIS = ("tcp:", "unix:")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,9 @@ URIS = ("exec:", "fd:", "file:", "tcp:", "unix:")
         ("dr", [f"drive_{name}" for name in ("add", "backup", "del", "mirror")]),
         ("  quit", ["  quit"]),
         ("info mig", [f"info migrate{end}" for end in ("", "_capabilities", "_parameters")]),
-        ("help info st", ["help info stats", "help info status"]),
+        ("help info st", ["help info status", "help info stats"]),
+        ("help -v drive_d", ["help -v drive_del"]),
+        ("help -a ba", ["help -a balloon"]),
         ("help drive_d", ["help drive_del"]),
         ("? inf", ["? info"]),
         ("drive_del ", ["drive_del d0"]),
@@ -82,8 +84,41 @@ def test_what_could_follow_is_offered(text: str, lines: list[str]) -> None:
 def test_the_empty_line_offers_every_name_with_its_meaning() -> None:
     monitor = Monitor(Registry())
     suggestions = asyncio.run(complete(monitor, ""))
-    assert [suggestion.text for suggestion in suggestions] == monitor.tables.main.names()
+    assert sorted(suggestion.text for suggestion in suggestions) == monitor.tables.main.names()
     assert all(suggestion.meaning for suggestion in suggestions)
+
+
+def test_what_has_an_effect_comes_first() -> None:
+    names = [line.removeprefix("info ") for line in offered("info ")]
+    assert names.index("version") < names.index("balloon")
+    assert sorted(names) != names
+    meanings = {each.text: each.meaning for each in asyncio.run(complete(Monitor(Registry()), "ba"))}
+    assert meanings == {"balloon": "no effect here: set how much memory the guest may use"}
+
+
+def test_a_qemu_has_an_effect_with_each_command_and_each_address() -> None:
+    async def run(command_line: str) -> str:
+        return command_line
+
+    registry = Registry()
+    registry.add("human-monitor-command", run)
+    names = [suggestion.text for suggestion in asyncio.run(complete(Monitor(registry), ""))]
+    assert names == sorted(names)
+    addresses = [suggestion.text for suggestion in asyncio.run(complete(Monitor(registry), "migrate e"))]
+    assert addresses == ["exec:"]
+
+
+def test_help_offers_the_tasks_to_a_person() -> None:
+    monitor = Monitor(Registry())
+
+    def words(text: str, *, tasks: bool = True) -> list[str]:
+        return [suggestion.text for suggestion in asyncio.run(complete(monitor, text, tasks=tasks))]
+
+    assert words("help mov") == ["moving"]
+    assert words("help al") == ["all"]
+    assert words("help mov", tasks=False) == []
+    assert words("help info mov") == []
+    assert {"migrate", "moving", "disks", "all"} <= set(words("help "))
 
 
 def test_every_flag_and_every_word_of_a_list_is_one_that_the_tables_have() -> None:
@@ -120,6 +155,7 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
                 "migrate_set_parameter downt",
                 "migrate_set_parameter multifd-compression zl",
                 "migrate_set_capability pause",
+                "migrate_set_capability ",
                 "object_del s",
                 "info trace-events nbd_rec",
             )
@@ -140,6 +176,10 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
         "migrate_set_parameter multifd-compression zl": "zlib: ",
         "migrate_set_capability pause": (
             "pause-before-switchover: off: Pause before the switchover until migrate_continue"
+        ),
+        "migrate_set_capability ": (
+            "background-snapshot: off: Save guest RAM while the machine runs."
+            " While this is on, migrations are refused"
         ),
         "object_del s": "s0: secret",
         "info trace-events nbd_rec": "nbd_receive_request: disabled",
