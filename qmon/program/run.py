@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qmon.chardev.chardevs import Chardevs
 from qmon.errors import Problems, QmonError
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.prompt import BANNER
 from qmon.host.logs import Log
 from qmon.host.paths import state_folder
 from qmon.host.small_file import read_file
@@ -25,7 +26,6 @@ from qmon.notation.device_options import MonitorMode
 from qmon.program.daemon import PidFile
 from qmon.program.hangup import Hangup, is_heard
 from qmon.program.options import Options
-from qmon.version import VERSION
 
 if TYPE_CHECKING:
     from qmon.hmp.tables.table import Tables
@@ -163,7 +163,7 @@ class Program:
             monitor,
             history_path=default_path(),
             quit_requested=quit_requested,
-            greeting="" if quiet else f"qmon {VERSION} monitor - type 'help' for more information",
+            greeting="" if quiet else f"{BANNER}, 'help moving' to migrate",
             quiet=quiet,
             assume_yes=self._options.assume_yes,
         )

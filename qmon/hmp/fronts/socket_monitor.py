@@ -15,10 +15,9 @@ from qmon.hmp.fronts.readline import (
     common_prefix,
 )
 from qmon.hmp.monitor import Monitor
-from qmon.hmp.prompt import PROMPT
+from qmon.hmp.prompt import BANNER, PROMPT
 from qmon.notation.plain_text import one_line, plain
 from qmon.qmp.peer import Peer
-from qmon.version import VERSION
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class _Session:
         self._person = SocketPerson(self._readline, self._write)
 
     async def run(self) -> None:
-        self._write(f"qmon {VERSION} monitor - type 'help' for more information\r\n")
+        self._write(f"{BANNER}\r\n")
         self._write(self._readline.show_prompt())
         decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
         while data := await self._stream.read():
