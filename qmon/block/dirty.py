@@ -34,10 +34,11 @@ class DirtyMap:
         chunks = -(-size // self.granularity)
         self._flags = Flags(chunks, int(dirty))
         self._dirty = chunks if dirty else 0
+        self._written = self._taken = 0
         self._lock = threading.Lock()
 
-    def mark(self, offset: int, length: int) -> None:
-        """Mark every chunk that the range touches."""
+    def mark(self, offset: int, length: int, *, is_data: bool = False) -> None:
+        """Mark every chunk that the range touches; ``is_data``: count it in ``written_bytes``."""
         if length <= 0:
             return
         first = offset // self.granularity
@@ -45,10 +46,13 @@ class DirtyMap:
         if last - first == 1:
             with self._lock:
                 self._dirty += self._flags.raise_one(first)
+                self._written += is_data
             return
         for start in range(first, last, _STEP):
+            stop = min(start + _STEP, last)
             with self._lock:
-                self._dirty += self._flags.fill(start, min(start + _STEP, last), 1)
+                self._dirty += self._flags.fill(start, stop, 1)
+                self._written += (stop - start) * is_data
 
     def take(self, start: int, limit: int) -> tuple[int, int] | None:
         """Find the first dirty run at or after byte ``start`` and clear the marks of at most ``limit`` bytes.
@@ -64,7 +68,9 @@ class DirtyMap:
             last = self._flags.find(0, first, most)
             if last < 0:
                 last = most
-            self._dirty -= self._flags.fill(first, last, 0)
+            cleared = self._flags.fill(first, last, 0)
+            self._dirty -= cleared
+            self._taken += cleared
         offset = first * self.granularity
         return offset, min(last * self.granularity, self.size) - offset
 
@@ -87,6 +93,16 @@ class DirtyMap:
         """The total size of the marked chunks in bytes."""
         return min(self._dirty * self.granularity, self.size)
 
+    @property
+    def written_bytes(self) -> int:
+        """The chunks of all data that was written so far, each as often as it was written, in bytes."""
+        return self._written * self.granularity
+
+    @property
+    def taken_bytes(self) -> int:
+        """The chunks whose marks ``take`` has cleared so far, each as often as it was, in bytes."""
+        return self._taken * self.granularity
+
 
 class DirtyFilter(Filter):
     """Marks in ``dirty`` every range that is changed: after the change, also if it failed."""
@@ -99,7 +115,7 @@ class DirtyFilter(Filter):
         try:
             self.child.write(offset, data)
         finally:
-            self.dirty.mark(offset, len(data))
+            self.dirty.mark(offset, len(data), is_data=True)
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
         try:

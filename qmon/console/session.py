@@ -141,7 +141,7 @@ class Console:
             watcher.add_done_callback(self._background.discard)
         ends = [asyncio.create_task(event.wait()) for event in (self._ended, self._quit_requested)]
         try:
-            with stray_text_to(self.notify):
+            with stray_text_to(self.notify, lambda: self.tells_events):
                 await asyncio.wait([owner, *ends], return_when=asyncio.FIRST_COMPLETED)
                 self._has_left = self._has_left or owner.done()
                 await self._settle()

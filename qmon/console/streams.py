@@ -10,11 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 
-from qmon.host.logs import TOLD_BY_MONITOR
-
-
-def _is_told_by_nobody(record: logging.LogRecord) -> bool:
-    return not TOLD_BY_MONITOR.keys() <= record.__dict__.keys()
+from qmon.host.logs import TOLD_BY_EVENT, TOLD_BY_MONITOR
 
 
 class LineStream(io.TextIOBase):
@@ -52,8 +48,13 @@ class LineStream(io.TextIOBase):
 
 
 @contextmanager
-def stray_text_to(show: Callable[[str], None]) -> Iterator[None]:
+def stray_text_to(show: Callable[[str], None], tells_events: Callable[[], bool]) -> Iterator[None]:
     """Send stdout, stderr and log handlers on them to ``show``, except what a monitor shows itself."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        known = record.__dict__.keys()
+        return not (TOLD_BY_MONITOR.keys() <= known or (TOLD_BY_EVENT.keys() <= known and tells_events()))
+
     originals = (sys.stdout, sys.stderr)
     stream = LineStream(show)
     handlers = [
@@ -65,8 +66,8 @@ def stray_text_to(show: Callable[[str], None]) -> Iterator[None]:
         for handler in handlers:
             previous = handler.setStream(stream)
             stack.callback(handler.setStream, previous)
-            handler.addFilter(_is_told_by_nobody)
-            stack.callback(handler.removeFilter, _is_told_by_nobody)
+            handler.addFilter(is_news)
+            stack.callback(handler.removeFilter, is_news)
         stack.enter_context(redirect_stdout(stream))
         stack.enter_context(redirect_stderr(stream))
         try:

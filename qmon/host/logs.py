@@ -16,6 +16,8 @@ FILE_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 TRACE_PREFIX = "trace:"
 TOLD_BY_MONITOR = {"told_by_monitor": True}
 """Extra fields of a log record whose text a monitor shows, too, so that a console does not repeat it."""
+TOLD_BY_EVENT = {"told_by_event": True}
+"""The same for a record about something that an event reports: a console that shows events has told it."""
 
 _NOTHING = "no effect: qmon runs no guest code"
 

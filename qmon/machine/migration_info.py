@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 from typing import Any, Literal
 
+from qmon.migration.destination.incoming import Incoming
 from qmon.migration.parameters import PAGE_SIZE
 from qmon.migration.phases import Phase
-from qmon.migration.progress import Progress
+from qmon.migration.progress import DriveFigures, Progress
+from qmon.migration.source.gain import Stuck
+from qmon.migration.source.outgoing import Source
 
 Status = Literal[
     "none",
@@ -54,9 +57,10 @@ _STATS: dict[str, int | float] = {
 def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
     """Return a MigrationInfo of one side, without ``ram``."""
     info: dict[str, Any] = {"status": phase.status}
-    info["total-time"] = round(progress.total_time * 1000)
-    if progress.agreed is not None:
-        info["setup-time"] = round((progress.agreed - progress.started) * 1000)
+    if progress.total_time is not None:
+        info["total-time"] = round(progress.total_time * 1000)
+    if progress.setup_time is not None:
+        info["setup-time"] = round(progress.setup_time * 1000)
     if progress.downtime is not None:
         info["downtime"] = round(progress.downtime * 1000)
     elif progress.expected_downtime is not None and phase.is_under_way:
@@ -72,9 +76,52 @@ def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
         }
     if progress.overdue:
         info["x-qmon-overdue-switchovers"] = progress.overdue
+    if progress.verified is not None:
+        info["x-qmon-verified"] = progress.verified
     if progress.error is not None:
         info["error-desc"] = progress.error
     return info
+
+
+def describe_source(phase: Phase, source: Source) -> dict[str, Any]:
+    """Return the MigrationInfo of an outgoing migration."""
+    info = describe(phase, source.progress)
+    info["x-qmon-id"] = str(source.id)
+    info["x-qmon-peer"] = source.peer
+    if figures := source.observer.drive_figures:
+        info["x-qmon-disks"] = [_disk(each) for each in figures]
+    if (found := source.observer.rates()) is not None:
+        info["x-qmon-send-rate"] = found.send
+        info["x-qmon-guest-write-rate"] = found.write
+        if found.remaining_ms is not None:
+            info["x-qmon-remaining-time"] = found.remaining_ms
+    if (stuck := source.observer.stuck) is not None:
+        info["x-qmon-not-converging"] = not_converging(stuck)
+    if source.progress.agreed is not None:
+        info["ram"] = no_ram(source.progress)
+    return info
+
+
+def describe_incoming(phase: Phase, incoming: Incoming) -> dict[str, Any]:
+    """Return the MigrationInfo of an incoming migration."""
+    info = describe(phase, incoming.progress)
+    if figures := incoming.drive_figures:
+        info["x-qmon-disks"] = [_disk(each) for each in figures]
+    if phase is Phase.ACTIVE:
+        info["x-qmon-send-rate"] = round(incoming.progress.rate)
+    return info
+
+
+def not_converging(stuck: Stuck) -> dict[str, Any]:
+    """Return ``x-qmon-not-converging`` of a MigrationInfo: the reason, and the value that would do."""
+    advice: dict[str, Any] = {"reason": stuck.reason, "parameter": stuck.parameter, "value": stuck.value}
+    return advice if stuck.drive is None else {**advice, "device": stuck.drive}
+
+
+def _disk(figures: DriveFigures) -> dict[str, Any]:
+    named = {"remaining": figures.remaining, "total": figures.total}
+    known = {name: value for name, value in named.items() if value is not None}
+    return {"drive": figures.id, "transferred": figures.transferred, **known}
 
 
 def qapi_address(listener: socket.socket) -> dict[str, Any]:

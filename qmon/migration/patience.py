@@ -17,6 +17,8 @@ class Patience:
     """How often a side without data to send shows that it is alive."""
     agree: int = 600
     """A destination must agree within this time; ``source/agreement.py`` adds to it for large disks."""
+    gain: float = 15
+    """A copy that has no gain on its guests' writes for so long is said not to converge."""
     margin: float = 5
     """Added to the estimated time of a switchover: flushes and lost packets take seconds."""
 

@@ -7,11 +7,29 @@ from collections import deque
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True, slots=True)
+class DriveFigures:
+    """How far one drive is, in bytes; None if it is not known on this side."""
+
+    id: str
+    transferred: int
+    remaining: int | None
+    total: int | None
+
+
+def how_verified(*, shared: bool) -> str:
+    """Return how the result of a completed migration was compared."""
+    if shared:
+        return "both sides read the same data, flushed"
+    return "checksums of every record, flushed"
+
+
 @dataclass(slots=True)
 class Progress:
     """A migration's figures, in bytes and seconds of ``time.monotonic()``. One thread writes each."""
 
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = field(default_factory=time.monotonic)
+    """None after a restart: the earlier process knew it."""
     agreed: float | None = None
     """When setup ended."""
     gates_closed: float | None = None
@@ -30,11 +48,20 @@ class Progress:
     rate: float = 0.0
     """Bytes per second, measured over the last seconds."""
     error: str | None = None
+    verified: str | None = None
+    """How the result was compared; None before the end."""
+    arrived: dict[str, int] = field(default_factory=dict)
+    """Destination: by id of each drive that is copied, the bytes of its data that were applied."""
 
     @property
-    def total_time(self) -> float:
-        """Seconds from the start to the end, or to now."""
-        return (self.ended or time.monotonic()) - self.started
+    def total_time(self) -> float | None:
+        """Seconds from the start to the end, or to now; None if the start is not known."""
+        return None if self.started is None else (self.ended or time.monotonic()) - self.started
+
+    @property
+    def setup_time(self) -> float | None:
+        """Seconds from the start to the agreement, None before."""
+        return None if self.started is None or self.agreed is None else self.agreed - self.started
 
 
 class RateMeter:

@@ -185,6 +185,18 @@ class ExportCommands:
             for export_id, export in self._exports.items()
         ]
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether the NBD server runs."""
+        return self._server is not None
+
+    def clients(self) -> dict[str, int]:
+        """Return by name of each export that has clients how many there are."""
+        if self._server is None:
+            return {}
+        counts = {export.name: self._server.clients(export.name) for export in self._exports.values()}
+        return {name: count for name, count in counts.items() if count}
+
     def drop_clients(self) -> None:
         """Disconnect the clients of all exports, because their disks have moved. Does not wait."""
         if self._server is not None:

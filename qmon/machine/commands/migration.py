@@ -11,13 +11,19 @@ from typing import Any, Literal
 from uuid import UUID
 
 from qmon.errors import CommandError, reason
-from qmon.host.logs import TOLD_BY_MONITOR
+from qmon.host.logs import TOLD_BY_EVENT, TOLD_BY_MONITOR
 from qmon.host.sockets import bind_failure, is_loopback, listen
 from qmon.host.trace import MIGRATE_SET_STATE
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.commands.migration_settings import UNDER_WAY, MigrationSettings
 from qmon.machine.machine import NO_UUID, STOPPED, Machine
-from qmon.machine.migration_info import Status, describe, no_ram, qapi_address
+from qmon.machine.migration_info import (
+    Status,
+    describe_incoming,
+    describe_source,
+    not_converging,
+    qapi_address,
+)
 from qmon.machine.runstate import RunState
 from qmon.machine.stays_behind import stays_behind
 from qmon.migration.destination.incoming import Incoming
@@ -25,6 +31,7 @@ from qmon.migration.drive import GATE_REASON
 from qmon.migration.journal import Entry, Journal
 from qmon.migration.patience import Patience
 from qmon.migration.phases import Phase, Role, Stand
+from qmon.migration.source.gain import Stuck
 from qmon.migration.source.outgoing import Source
 from qmon.migration.states import Event
 from qmon.migration.wire.offer import Mode
@@ -38,6 +45,8 @@ log = logging.getLogger("qmon.machine")
 LOOP_TIMEOUT = 10
 """Seconds that a data thread waits for an answer from the loop."""
 
+
+NOT_CONVERGING = "X_QMON_MIGRATION_NOT_CONVERGING"
 
 _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The run states in which the destination may have the disks."""
@@ -70,6 +79,8 @@ class MigrationCommands:
         self._source: Source | None = None
         self._left: list[dict[str, Any]] = []
         """What the migration does not copy (``stays_behind``)."""
+        self._turned_away: dict[str, int] = {}
+        """By export: the clients that were disconnected at the handover."""
         self._incoming: Incoming | None = None
         self._listening: Address | None = None
         self._socket_address: dict[str, Any] = {}
@@ -125,6 +136,7 @@ class MigrationCommands:
         except MemoryError:
             self.settings.end()
             raise
+        self._turned_away = {}
         self._left = stays_behind(self._machine.drives.values(), mode)
         for entry in self._left:
             log.warning("migration: %s", sentence(entry), extra=TOLD_BY_MONITOR)
@@ -140,6 +152,7 @@ class MigrationCommands:
             self.settings.parameters,
             self._journal,
             on_phase=lambda phase: self._machine.post(lambda: self._on_source(phase)),
+            on_stuck=lambda stuck: self._machine.post(lambda: self._on_stuck(stuck)),
             is_running=self._ran_before,
             entry=entry,
             uuid=self._uuid if self.settings.capabilities["validate-uuid"] else None,
@@ -221,8 +234,12 @@ class MigrationCommands:
                 machine.set_state(RunState.FINISH_MIGRATE)
             case Phase.ACTIVE if machine.state is RunState.FINISH_MIGRATE:
                 machine.set_state(self._state_before)  # the switchover took too long
+            case Phase.GONE:
+                self._turned_away = self._exports.clients()
             case Phase.COMPLETED:
                 machine.set_state(RunState.POSTMIGRATE)
+                for name, clients in self._exports.clients().items():
+                    self._turned_away[name] = max(clients, self._turned_away.get(name, 0))
                 self._exports.drop_clients()
                 for entry in self._left:
                     text = sentence(entry, is_over=True)
@@ -233,6 +250,18 @@ class MigrationCommands:
                     # Without its images the machine can't run: stop it; cont tries to open them again.
                     self._stopping = asyncio.ensure_future(machine.stop())
         self._tell(phase)
+
+    def _on_stuck(self, stuck: Stuck) -> None:
+        advice = not_converging(stuck)
+        rates = {"guest-write-rate": stuck.write_rate, "send-rate": stuck.send_rate}
+        self._machine.registry.events.emit(NOT_CONVERGING, {**advice, **rates})
+        log.warning(
+            "the migration does not converge: %s; %s %d would do",
+            stuck.reason,
+            stuck.parameter,
+            stuck.value,
+            extra=TOLD_BY_EVENT,
+        )
 
     @command("migrate_cancel")
     async def cancel(self) -> dict[str, Any]:
@@ -346,19 +375,18 @@ class MigrationCommands:
         """Return a MigrationInfo of the outgoing or else the incoming migration, and where one is awaited."""
         info: dict[str, Any] = {}
         if self._source is not None:
-            source = self._source
-            info = describe(self._source_phase, source.progress)
-            info["x-qmon-id"] = str(source.id)
-            info["x-qmon-disks"] = [
-                {"drive": name, "remaining": remaining, "total": size}
-                for name, remaining, size in source.drive_figures
-            ]
+            info = describe_source(self._source_phase, self._source)
             if self._left and self._source_phase not in (Phase.FAILED, Phase.CANCELLED):
                 info["x-qmon-stays-behind"] = self._left
-            if source.progress.agreed is not None:
-                info["ram"] = no_ram(source.progress)
+            if self._turned_away and self._source_phase is Phase.COMPLETED:
+                info["x-qmon-turned-away"] = [
+                    {"export": name, "clients": clients} for name, clients in self._turned_away.items()
+                ]
         elif self._incoming is not None and self._incoming_phase is not Phase.NONE:
-            info = describe(self._incoming_phase, self._incoming.progress)
+            info = describe_incoming(self._incoming_phase, self._incoming)
+            drives = [name for name in self._machine.drives if not self._exports.exports_of(name)]
+            if info["status"] == "completed" and drives:
+                info["x-qmon-unreachable"] = {"drives": drives, "nbd-server": self._exports.is_serving}
         if self._is_awaiting:
             info["socket-address"] = [self._socket_address]
         return info

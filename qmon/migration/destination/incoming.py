@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from qmon.errors import CommandError, QmonError, reason
+from qmon.host.logs import TOLD_BY_EVENT
 from qmon.migration.backing import Leftovers
 from qmon.migration.compare import Seen, open_as_seen
 from qmon.migration.destination.door import Door
@@ -19,7 +20,7 @@ from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal
 from qmon.migration.patience import PATIENCE, Patience
 from qmon.migration.phases import RAN, Phase, Role, Stand
-from qmon.migration.progress import Progress
+from qmon.migration.progress import DriveFigures, Progress, how_verified
 from qmon.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.migration.wire import answers
 from qmon.migration.wire.offer import Mode, OfferError
@@ -92,7 +93,7 @@ class Incoming:
         self._door: Door | None = None
         self._spoiled = False
         """Whether the last flush or its journal record failed, so that GO can't be waited for."""
-        self.progress = Progress()
+        self.progress = Progress() if entry is None else Progress(started=None)
         if phase is Phase.FAILED:
             self.progress.error = "the migration was refused before this side was restarted"
         self.leftovers = Leftovers()
@@ -101,6 +102,17 @@ class Incoming:
     @property
     def phase(self) -> Phase:
         return self._states.phase
+
+    @property
+    def drive_figures(self) -> list[DriveFigures]:
+        """Return the figures of each drive that is copied. The source tells only the sum of what remains."""
+        progress, arrived = self.progress, dict(self.progress.arrived)
+        if len(arrived) == 1:
+            return [
+                DriveFigures(id, count, progress.remaining, progress.total) for id, count in arrived.items()
+            ]
+        remaining = None if progress.remaining else 0
+        return [DriveFigures(id, count, remaining, None) for id, count in arrived.items()]
 
     @property
     def drives(self) -> Sequence[MigratingDrive]:
@@ -337,11 +349,12 @@ class Incoming:
             self._states.step(Event.GO)
         except (OSError, QmonError, MemoryError) as error:
             self.progress.error = reason(error)
-            log.error("incoming migration %s refused: %s", transfer.id, reason(error))
+            log.error("incoming migration %s refused: %s", transfer.id, reason(error), extra=TOLD_BY_EVENT)
             self._states.step(Event.REFUSED)
             return
         self.progress.ended = time.monotonic()
         self.progress.error = None
+        self.progress.verified = how_verified(shared=transfer.mode is Mode.SHARED)
         self._states.step(Event.RUNNING)
 
     def _recall(self, session: Session, migration_id: UUID) -> bool:

@@ -16,6 +16,7 @@ from uuid import UUID
 from qmon.block.extents import visible_extents
 from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, naming, reason
+from qmon.host.logs import TOLD_BY_EVENT
 from qmon.host.threads import start_thread
 from qmon.migration.backing import Leftovers, check_backing, check_empty
 from qmon.migration.compare import Seen, answer_question
@@ -274,6 +275,9 @@ class Session:
             if own and offer.drives[index].backing is None:
                 for message in answers.zeros(index, self._zero_ranges(self._drives[index])):
                     self._sock.sendall(message)
+        self._progress.arrived = {
+            drive.id: 0 for drive, own in zip(self._drives, self._writable, strict=True) if own
+        }
         self._progress.agreed = time.monotonic()
         self._sock.sendall(answers.encode(answers.Type.AGREED))
 
@@ -328,6 +332,7 @@ class Session:
                 with _writing(drive, record):
                     drive.node.write(record.offset, record.payload)
                 self._progress.transferred += record.length
+                self._progress.arrived[drive.id] += record.length
             case Kind.ZERO:
                 drive = self._target(record)
                 with _writing(drive, record):
@@ -429,7 +434,7 @@ class Session:
         # Release the images first: after the answer the source may open shared ones again.
         if self._incoming.lost(self, why, partial):
             self._refuse(why)
-            log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial)
+            log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial, extra=TOLD_BY_EVENT)
         else:
             log.error("incoming migration %s: %s; waiting for the source", self._offer.id, why)
 

@@ -12,6 +12,7 @@ from qmon.migration.parameters import Parameters
 from qmon.migration.progress import Progress
 from qmon.migration.source.copy import DriveCopy
 from qmon.migration.source.link import Link, out_of_turn
+from qmon.migration.source.observer import Observer
 from qmon.migration.source.sender import Sender
 from qmon.migration.wire.answers import Type
 from qmon.migration.wire.offer import Mode
@@ -40,6 +41,7 @@ class Convergence:
         parameters: Parameters,
         sender: Sender,
         progress: Progress,
+        observer: Observer,
     ) -> None:
         shared = mode is Mode.SHARED
         self._copies = copies
@@ -51,6 +53,7 @@ class Convergence:
         self._parameters = parameters
         self._sender = sender
         self._progress = progress
+        self._observer = observer
 
     def reach(self, link: Link) -> None:
         """Copy until the machine can be paused for the rest."""
@@ -140,6 +143,7 @@ class Convergence:
         self.flush_while_running()
         if link.wait_for(Type.FLUSHED, timeout=FLUSH_TIMEOUT).number != sequence:
             raise out_of_turn(Type.FLUSHED)
+        self._observer.begin_again()
         return time.monotonic() - begun
 
     def flush_while_running(self) -> None:

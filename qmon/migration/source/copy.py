@@ -109,6 +109,8 @@ class DriveCopy:
         granularity = self.dirty.granularity if self.hears_of_zeros else max(1, drive.size)
         self.known_zeros = Chunks(drive.size, granularity)
         """The chunks that are known to read as zeros at the destination."""
+        self.sent = 0
+        """Bytes of the drive's data in records so far."""
         self._filter: DirtyFilter | None = None
         self._taken = 0
         self._data = (0, -1)
@@ -126,6 +128,11 @@ class DriveCopy:
     def remaining(self) -> int:
         """Return the bytes that are not yet in a record."""
         return min(self.dirty.dirty_bytes + self._taken, self.drive.size)
+
+    @property
+    def passed(self) -> int:
+        """Return the bytes that the copy has dealt with so far: sent, or left out because they are zeros."""
+        return self.dirty.taken_bytes - self._taken
 
     def install(self) -> None:
         """Put the filter on the drive's stack. The gate must be closed and drained."""
@@ -246,3 +253,4 @@ class DriveCopy:
             else:
                 self.known_zeros.forget(offset + start, count)
                 writer.data(self.index, offset + start, buffer[start : start + count])
+                self.sent += count

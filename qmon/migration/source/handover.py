@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from qmon.errors import QmonError, reason
+from qmon.host.logs import TOLD_BY_EVENT
 from qmon.host.sockets import connect
 from qmon.migration.phases import Phase
 from qmon.migration.progress import Progress
@@ -69,7 +70,7 @@ class Handover:
         before, self._progress.error = self._progress.error, doubt(why)
         self._states.step(Event.LOST)
         if self._progress.error != before:
-            log.error("migration: %s", self._progress.error)
+            log.error("migration: %s", self._progress.error, extra=TOLD_BY_EVENT)
 
     def stop(self) -> None:
         """Stop asking: the operator has decided, or the process ends."""

@@ -17,12 +17,14 @@ from qmon.migration.journal import Entry, Journal
 from qmon.migration.parameters import Parameters
 from qmon.migration.patience import PATIENCE, Patience
 from qmon.migration.phases import Phase, Role, Stand
-from qmon.migration.progress import Progress
+from qmon.migration.progress import Progress, how_verified
 from qmon.migration.source import agreement
 from qmon.migration.source.convergence import Convergence
 from qmon.migration.source.copy import DriveCopy
+from qmon.migration.source.gain import Stuck
 from qmon.migration.source.handover import CONNECT_TIMEOUT, Handover, doubt
 from qmon.migration.source.link import Link, LinkError
+from qmon.migration.source.observer import Observer
 from qmon.migration.source.plan import plan
 from qmon.migration.source.sender import Sender
 from qmon.migration.source.shared import SharedDisks
@@ -46,8 +48,9 @@ class CancelledError(QmonError):
 class Source:
     """A migration by ``transport``. The loop makes and calls it; it works on threads of its own.
 
-    ``on_phase`` is called on its thread at each change; ``is_running`` says whether the machine ran when the
-    gates closed. Every public call except ``resolve`` returns at once.
+    ``on_phase`` is called on its thread at each change, ``on_stuck`` if the copy does not gain on the guests'
+    writes; ``is_running`` says whether the machine ran when the gates closed. Every public call except
+    ``resolve`` returns at once.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Source:
         parameters: Parameters,
         journal: Journal,
         on_phase: Callable[[Phase], None],
+        on_stuck: Callable[[Stuck], None],
         is_running: Callable[[], bool],
         entry: Entry | None = None,
         *,
@@ -87,13 +91,23 @@ class Source:
         self._is_recorded = entry is not None
         """Whether there may be journal records of this migration."""
         self._copies: list[DriveCopy] = []
-        self.progress = Progress()
+        self.progress = Progress() if entry is None else Progress(started=None)
+        self.observer = Observer(
+            parameters,
+            self.progress,
+            copies=lambda: self._copies,
+            in_flight=lambda: self._sender.in_flight,
+            is_copying=lambda: self.phase is Phase.ACTIVE,
+            tell=on_stuck,
+            seconds=patience.gain,
+        )
         self._sender = Sender(
             parameters,
             self.progress,
             check=self._check,
             unsent=lambda: sum(copy.remaining for copy in self._copies),
             is_limited=lambda: self.phase is Phase.ACTIVE,
+            observe=self.observer.note,
             sign_seconds=patience.sign,
         )
         self._switchover = Switchover(
@@ -118,9 +132,9 @@ class Source:
         return self._states.phase
 
     @property
-    def drive_figures(self) -> list[tuple[str, int, int]]:
-        """Return (id, bytes still to be sent, bytes in all) of each drive that is copied."""
-        return [(copy.drive.id, copy.remaining, copy.total) for copy in list(self._copies)]
+    def peer(self) -> str:
+        """The destination's address as it was given."""
+        return self._transport.uri
 
     def start(self) -> None:
         """Begin; or, if a restart has found doubt, continue to ask. Raises OSError."""
@@ -215,7 +229,13 @@ class Source:
         link = self._connect()
         self._agree(link, offer)
         convergence = Convergence(
-            self._drives, self._copies, self.mode, self._parameters, self._sender, self.progress
+            self._drives,
+            self._copies,
+            self.mode,
+            self._parameters,
+            self._sender,
+            self.progress,
+            self.observer,
         )
         shared = None
         if self.mode is Mode.SHARED:
@@ -301,6 +321,7 @@ class Source:
             self._sender.flush()
         except (OSError, QmonError) as error:
             log.debug("can't confirm the destination's answer: %s", reason(error))
+        self.progress.remaining = 0  # the confirmation was the last thing to send
 
     def _check(self) -> None:
         if self.phase is Phase.CANCELLING:
@@ -356,6 +377,8 @@ class Source:
     def _finish(self, event: Event) -> None:
         """Make the last transition. Its errors are reported; the disks are not used any more."""
         self._note_end()
+        if event is Event.RUNNING:
+            self.progress.verified = how_verified(shared=self.mode is Mode.SHARED)
         try:
             self._states.step(event)
         except (OSError, QmonError, MemoryError) as error:

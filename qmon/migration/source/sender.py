@@ -23,6 +23,7 @@ class Sender:
 
     ``check`` raises the error that ends the migration. ``unsent`` returns the bytes that are still marked.
     ``is_limited`` says whether the bandwidth limit applies: while the machine is paused it does not.
+    ``observe`` is called before each batch.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Sender:
         check: Callable[[], None],
         unsent: Callable[[], int],
         is_limited: Callable[[], bool],
+        observe: Callable[[], None],
         sign_seconds: float,
     ) -> None:
         self.writer = RecordWriter()
@@ -42,9 +44,15 @@ class Sender:
         self._check = check
         self._unsent = unsent
         self._is_limited = is_limited
+        self._observe = observe
         self._sign_seconds = sign_seconds
         self._told = 0.0
         """When the progress was last sent to the destination."""
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes that are sent and not yet confirmed as applied."""
+        return 0 if self.link is None else self.link.in_flight
 
     def slice_size(self) -> int:
         """Bytes to collect before they are sent: few at a low bandwidth, so that neither side waits long."""
@@ -74,6 +82,7 @@ class Sender:
         if not writer.buffers:
             return
         self._progress.remaining = min(self._unsent() + writer.size + link.in_flight, self._progress.total)
+        self._observe()
         link.send(writer.buffers, writer.size, writer.next_sequence - 1, self._limit)
         writer.clear()
 
