@@ -1118,7 +1118,9 @@ SRST
 ``migrate`` [``-d``] [``-b``] [``-i``] [``-r``] *uri*
   Move the machine to the host at *uri*: ``tcp:``\ *host*:*port* or ``unix:``\ *path*. ``migrate``
   waits for the end and shows the progress. At a terminal, Ctrl-C returns to the prompt and the
-  migration continues. ``-d`` starts the migration and returns to the prompt.
+  migration continues. ``-d`` starts the migration and returns to the prompt. If guests write as fast
+  as the disks are sent, a line says so, and which parameter would help. At the end lines say what was
+  moved, how it was verified, and which NBD clients were disconnected.
 
   ``-b``, or the word ``blk``, also copies the disks; the hosts need no shared storage. ``-i``, or
   the word ``inc``, is an incremental copy: only the data above the backing images are copied. The

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.errors import QmonError, reason
-from qmon.notation.left_behind import sentence
+from qmon.hmp.migration_words import details, not_converging, summary
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target
 
-AT_ONCE = {"completed": "Migration completed", "cancelled": "Migration cancelled"}
-"""Notices of final statuses that need no reason."""
+AT_ONCE = {"cancelled": "Migration cancelled"}
+"""Notices of final statuses that need no query."""
 
 _WITH_REASON = {"failed": "Migration failed", "device": "Migration in doubt"}
 """Notices of statuses whose reason is asked for. ``device`` without a reason is a normal phase: no notice."""
@@ -28,11 +28,29 @@ _ON_THE_WAY = {
 def migration_news(event: Event) -> str | None:
     """Return the status to announce if the event says that a migration ended or is in doubt, else None."""
     status = event.data.get("status") if event.name == "MIGRATION" else None
-    return status if status in AT_ONCE or status in _WITH_REASON else None
+    return status if status == "completed" or status in AT_ONCE or status in _WITH_REASON else None
 
 
 async def announce(status: str, target: Target, notify: Callable[[str], None]) -> None:
-    """Tell the operator that a migration failed or is in doubt, and why (``error-desc`` of query-migrate)."""
+    """Tell the operator how a migration has ended, or that it is in doubt (the result of query-migrate)."""
+    if status == "completed":
+        await _announce_success(target, notify)
+    else:
+        await _announce_failure(status, target, notify)
+
+
+async def _announce_success(target: Target, notify: Callable[[str], None]) -> None:
+    try:
+        info = await target.execute("query-migrate")
+    except QmonError as error:
+        notify(f"Migration completed; its figures are not known: query-migrate failed: {reason(error)}")
+        return
+    took = summary(info)
+    end = f"Migration completed{':' if info.get('disk') else ''} {took}" if took else "Migration completed"
+    notify("\n".join([end, *map(one_line, details(info))]))
+
+
+async def _announce_failure(status: str, target: Target, notify: Callable[[str], None]) -> None:
     try:
         info = await target.execute("query-migrate")
         why = str(info.get("error-desc") or "")
@@ -42,17 +60,6 @@ async def announce(status: str, target: Target, notify: Callable[[str], None]) -
         if status == "device" and (info.get("status") != status or not why):
             return
     notify(f"{_WITH_REASON[status]}: {one_line(why)}" if why else _WITH_REASON[status])
-
-
-async def tell_what_stayed(target: Target, notify: Callable[[str], None]) -> None:
-    """Print what a completed migration did not copy (``x-qmon-stays-behind`` of query-migrate)."""
-    try:
-        info = await target.execute("query-migrate")
-    except QmonError as error:
-        notify(f"Can't show what the migration did not copy: query-migrate failed: {reason(error)}")
-        return
-    for entry in info.get("x-qmon-stays-behind", ()):
-        notify(f"Migration: {sentence(entry, is_over=True)}")
 
 
 def news(event: Event) -> str | None:
@@ -94,6 +101,7 @@ _NEWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "BLOCK_JOB_ERROR": lambda data: f"Block job '{data.get('device', '')}' had an I/O error",
     "BLOCK_JOB_READY": _job("is ready: 'block_job_complete' ends it"),
     "MIGRATION": _migration,
+    "X_QMON_MIGRATION_NOT_CONVERGING": not_converging,
     "X_QMON_NBD_CLIENT_CONNECTED": _client("connected to"),
     "X_QMON_NBD_CLIENT_DISCONNECTED": _client("disconnected from"),
 }

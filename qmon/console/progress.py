@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from qmon.notation.units import human_size
+from qmon.notation.units import duration, human_size
 
 _BAR_LEAST = 10
 _BAR_MOST = 40
@@ -14,25 +14,21 @@ _RATE_SECONDS = 5.0
 """The rate is an average over this time: short enough to follow a new limit, long enough to be steady."""
 
 
-def duration(seconds: float) -> str:
-    """Format a time in its two largest units: ``40 s``, ``2 min 5 s``, ``1 h 3 min``."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def bar_text(title: str, done: int, total: int, note: str, columns: int) -> str:
     """Format ``done`` of ``total`` bytes as one line of at most ``columns`` characters.
 
-    On a narrow terminal the title is left out first, then the note, then the sizes.
+    On a narrow terminal the title is left out first, then the middle of the note, the note, and the sizes.
     """
     share = min(1.0, done / total) if total > 0 else 0.0
     percent = f"{int(share * 100):3d}%"
     sizes = f"{human_size(done)}/{human_size(total)}" if total > 0 else ""
-    for fields in ((title, sizes, note), ("", sizes, note), ("", sizes, ""), ("", "", "")):
+    for fields in (
+        (title, sizes, note),
+        ("", sizes, note),
+        ("", sizes, _shortened(note)),
+        ("", sizes, ""),
+        ("", "", ""),
+    ):
         before = f"{fields[0]} [" if fields[0] else "["
         after = "  ".join(field for field in (f"] {percent}", *fields[1:]) if field)
         room = min(columns - len(before) - len(after), _BAR_MOST)
@@ -40,6 +36,12 @@ def bar_text(title: str, done: int, total: int, note: str, columns: int) -> str:
             filled = int(share * room)
             return f"{before}{'#' * filled}{'.' * (room - filled)}{after}"
     return percent.strip()[:columns]
+
+
+def _shortened(note: str) -> str:
+    """Return the first and the last clause of a note: a migration's rate and its time left."""
+    clauses = note.split(", ")
+    return ", ".join((clauses[0], clauses[-1])) if len(clauses) > 2 else note
 
 
 def plain_text(title: str, done: int, total: int, note: str) -> str:
@@ -84,9 +86,9 @@ class Bar:
         self._close = close
         self._pace = Pace()
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str | None = None) -> None:
         pace = self._pace.note(done, total, time.monotonic())
-        self.done, self.total, self.note, self.known = done, total, note or pace, True
+        self.done, self.total, self.note, self.known = done, total, pace if note is None else note, True
         self._changed()
 
     def close(self) -> None:

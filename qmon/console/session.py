@@ -17,12 +17,13 @@ from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from qmon.console.answers import Answer
+from qmon.console.attention import Attention
 from qmon.console.completer import HmpCompleter
 from qmon.console.consent import question, summary
 from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
-from qmon.console.notices import AT_ONCE, announce, migration_news, news, tell_what_stayed
+from qmon.console.notices import AT_ONCE, announce, migration_news, news
 from qmon.console.paste import Waiting, as_lines, not_run, read_burst, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
@@ -69,10 +70,12 @@ class Console:
         greeting: str = "",
         quiet: bool = False,
         assume_yes: bool = False,
+        bell: bool = True,
     ) -> None:
         """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
-        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes.
+        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes; ``bell``: ring,
+        and send the terminal's notification, at the end of a long migration.
         """
         self.lines: list[str] = []
         self._monitor = monitor
@@ -119,6 +122,7 @@ class Console:
             if plain
             else DrawnScreen(self._application, self._status, lexer)
         )
+        self._attention = Attention(self._send, os.environ) if bell and not plain else None
         self._programs = Programs(self._application, self._screen)
         self._toolbar = None if plain else Toolbar(monitor.target, self._screen.refresh)
 
@@ -192,6 +196,11 @@ class Console:
     def notify(self, text: str) -> None:
         """Show text above the line being typed; a newline is added."""
         self._screen.write(text + "\n")
+
+    def _send(self, sequence: str) -> None:
+        """Send a sequence that shows nothing, such as the bell, to the terminal."""
+        self._application.output.write_raw(sequence)
+        self._application.output.flush()
 
     def answer_text(self, text: str) -> None:
         """Show text that the running command prints; an answer longer than the screen goes to a pager."""
@@ -386,6 +395,9 @@ class Console:
                 await self._page(answer, pager)
         finally:
             answer.release()
+        if error is None and not self._bar_shown:  # before the next waiting line
+            while self._ends:
+                await self._tell_end(self._ends.pop(0))
         return error is None
 
     async def _page(self, answer: Answer, pager: list[str]) -> None:
@@ -448,6 +460,8 @@ class Console:
             self._ended.set()
         if self.tells_events and (said := news(event)) is not None:
             self.notify(said)
+        if self.tells_events and self._attention is not None:
+            self._attention.hear(event)
         status = migration_news(event)
         if status is not None and self.tells_events:
             # a running command may report the end of the migration; _finish announces it if not
@@ -456,13 +470,14 @@ class Console:
             else:
                 self._announce(status)
 
-    def _announce(self, status: str) -> None:
+    async def _tell_end(self, status: str) -> None:
         if status in AT_ONCE:
             self.notify(AT_ONCE[status])
-            tell = tell_what_stayed(self._monitor.target, self.notify)
         else:
-            tell = announce(status, self._monitor.target, self.notify)
-        task = asyncio.create_task(tell)
+            await announce(status, self._monitor.target, self.notify)
+
+    def _announce(self, status: str) -> None:
+        task = asyncio.create_task(self._tell_end(status))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prompt_toolkit.key_binding.vi_state import InputMode
 
-from qmon.console.progress import Pace
 from qmon.errors import QmonError, reason
 from qmon.hmp.clients import count_clients
 from qmon.hmp.migration_state import is_under_way
+from qmon.hmp.migration_words import pace
 from qmon.qmp.target import Target, ask
 
 REFRESH_SECONDS = 0.5
@@ -34,7 +34,6 @@ class Toolbar:
         self.text = ""
         self._target = target
         self._changed = changed
-        self._pace = Pace()
 
     async def watch(self) -> None:
         """Ask every ``REFRESH_SECONDS`` until cancelled."""
@@ -58,21 +57,15 @@ class Toolbar:
         fields = [name.get("name", "qmon"), status.get("status", "unknown")]
         migration = await ask(self._target, "query-migrate", {})
         if is_under_way(migration):
-            fields.append(self._migration(migration))
-        else:
-            self._pace = Pace()
+            fields.append(_migration(migration))
         if clients := await count_clients(self._target):
             fields.append(f"{clients} client{'s' * (clients != 1)}")
         return fields
 
-    def _migration(self, info: dict[str, Any]) -> str:
-        text = f"migration {info['status']}"
-        disk = info.get("disk", {})
-        total = disk.get("total", 0)
-        if total:
-            done = total - disk["remaining"]
-            now = asyncio.get_running_loop().time()
-            text += f" {done * 100 // total}%"
-            if pace := self._pace.note(done, total, now):
-                text += f", {pace}"
-        return text
+
+def _migration(info: Mapping[str, Any]) -> str:
+    text = f"migration {info['status']}"
+    disk = info.get("disk", {})
+    if total := disk.get("total", 0):
+        text += f" {(total - disk['remaining']) * 100 // total}%"
+    return ", ".join(filter(None, (text, pace(info))))

@@ -21,8 +21,12 @@ class InnerLineError(LineError):
 class Progress(Protocol):
     """Shows the progress of a long command."""
 
-    def update(self, done: int, total: int, note: str = "") -> None:
-        """Show that ``done`` of ``total`` bytes are done; ``note`` is a short text, such as the rate."""
+    def update(self, done: int, total: int, note: str | None = None) -> None:
+        """Show that ``done`` of ``total`` bytes are done.
+
+        ``note`` is a short text about the pace, its clauses separated by commas. For None the display
+        measures the rate and the time left itself, if it shows them.
+        """
 
     def close(self) -> None:
         """Remove the display."""

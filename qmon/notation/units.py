@@ -1,4 +1,4 @@
-"""Numbers and sizes: reads them as QEMU and C do, and formats sizes for people."""
+"""Numbers and sizes: reads them as QEMU and C do, and formats sizes and times for people."""
 
 from __future__ import annotations
 
@@ -106,6 +106,16 @@ def parse_size(text: str, default_suffix: str = "B") -> int:
 def _decimal(digits: str) -> int:
     """Read at most 25 digits, which is more than 64 bits hold: Python refuses very long numbers."""
     return int(digits.lstrip("0")[:25] or "0")
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units: ``40 s``, ``2 min 5 s``, ``1 h 3 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def human_size(size_bytes: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,12 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
             "The migration waits before the switchover: 'migrate_continue pre-switchover' continues it",
         ),
         ("MIGRATION", {"status": "active"}, None),
+        (
+            "X_QMON_MIGRATION_NOT_CONVERGING",
+            {"reason": "guests write 30 MiB/s", "parameter": "max-bandwidth", "value": 45 << 20},
+            "The migration does not converge: guests write 30 MiB/s."
+            " 'migrate_set_parameter max-bandwidth 45M' would help",
+        ),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "type": "mirror"}, "Block job 'd0' completed"),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "error": "No space"}, "Block job 'd0' failed: No space"),
         ("BLOCK_JOB_READY", {"device": "d0"}, "Block job 'd0' is ready: 'block_job_complete' ends it"),
@@ -62,5 +69,5 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
         ("RTC_CHANGE", {"offset": 1}, None),
     ],
 )
-def test_an_event_is_a_sentence(name: str, data: dict[str, str], said: str | None) -> None:
+def test_an_event_is_a_sentence(name: str, data: dict[str, Any], said: str | None) -> None:
     assert news(Event(name, data)) == said

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.console.progress import Pace, bar_text, duration, plain_text
-from qmon.notation.units import GIB, MIB
+from qmon.console.progress import Pace, bar_text, plain_text
+from qmon.notation.units import GIB, MIB, duration
 
 
 @given(
@@ -37,6 +37,14 @@ def test_a_wide_terminal_shows_everything_and_a_narrow_one_the_bar() -> None:
     sixty = bar_text("migrate", 64 * MIB, 256 * MIB, note, 59)
     assert re.fullmatch(rf"\[#+\.+\]  25%  64 MiB/256 MiB  {note}", sixty)
     assert re.fullmatch(r"\[##+\.+\]  25%", bar_text("migrate", 64 * MIB, 256 * MIB, note, 25))
+
+
+def test_both_rates_fit_beside_the_sizes_and_the_time_left_goes_last() -> None:
+    rates = "9.77 MiB/s, guests write 28.6 MiB/s"
+    text = bar_text("migrate", 90 * MIB + MIB // 2, 256 * MIB, rates, 79)
+    assert text.endswith(f"]  35%  90.5 MiB/256 MiB  {rates}")
+    text = bar_text("migrate", 90 * MIB, 256 * MIB, f"{rates}, 2 min 5 s left", 79)
+    assert text.endswith("]  35%  90 MiB/256 MiB  9.77 MiB/s, 2 min 5 s left")
 
 
 def test_the_plain_line_says_the_same() -> None:

@@ -267,7 +267,7 @@ def test_a_resized_terminal_shows_the_line_being_typed(console: Terminal) -> Non
 def test_a_resized_terminal_shows_the_bar(console: Terminal, tmp_path: Path) -> None:
     console.type("migrate tcp:0:4444\r")
     console.wait_for(r"^migrate \[#+\.+\]  50%")
-    console.resize(60, 20)
+    console.resize(50, 20)
     console.wait_for(r"^\[#+\.+\]  50%  128 MiB/256 MiB")
     console.resize(100, 30)
     console.wait_for(r"^migrate \[#+\.+\]  50%")

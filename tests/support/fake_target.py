@@ -161,7 +161,7 @@ class FakeProgress:
         self.updated = asyncio.Event()
         self.closed = 0
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str | None = None) -> None:
         self.updates.append((done, total))
         self.updated.set()
 

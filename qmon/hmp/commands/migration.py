@@ -11,7 +11,7 @@ from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_info import left_behind_lines, migration_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
-from qmon.notation.units import human_size
+from qmon.hmp.migration_words import details, pace, summary
 
 EARLY_END_SECONDS = 0.5
 """At a terminal ``migrate -d`` waits so long for an early failure, to print its reason."""
@@ -54,16 +54,9 @@ async def _wait(call: Call, info: Mapping[str, Any]) -> None:
         raise
     check_end(info)
     if call.person.interactive and info.get("status") == "completed":
-        call.print(_summary(info))
-    for line in left_behind_lines(info):
+        call.print(f"Migrated {summary(info)}".rstrip())
+    for line in details(info) if call.person.interactive else left_behind_lines(info):
         call.print(line)
-
-
-def _summary(info: Mapping[str, Any]) -> str:
-    """Return the result of a completed migration in one line."""
-    took = f"{info.get('total-time', 0) / 1000:.1f} s, downtime {info.get('downtime', 0)} ms"
-    disk = info.get("disk")
-    return f"Migrated {human_size(disk['transferred'])} in {took}" if disk else f"Migrated in {took}"
 
 
 async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -73,7 +66,7 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
         while not is_over(info):
             disk = info.get("disk")
             if disk:
-                progress.update(disk["total"] - disk["remaining"], disk["total"])
+                progress.update(disk["total"] - disk["remaining"], disk["total"], pace(info))
             await asyncio.sleep(POLL_SECONDS)
             info = await call.execute("query-migrate")
         return info

@@ -139,7 +139,7 @@ def write_out(text: str) -> None:
 class NoProgress:
     """A Progress that shows nothing."""
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str | None = None) -> None:
         pass
 
     def close(self) -> None:
@@ -147,21 +147,19 @@ class NoProgress:
 
 
 class PlainProgress:
-    """A Progress that prints a line for each 10 percent."""
+    """A Progress that prints a line for each 10 percent. It leaves out the pace, which differs each time."""
 
     def __init__(self, person: Person, title: str) -> None:
         self._person = person
         self._title = title
         self._shown = 0
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str | None = None) -> None:
         tenth = done * 10 // total if total > 0 else 0
         if tenth > self._shown:
             self._shown = tenth
             sizes = f"{human_size(done)} of {human_size(total)}"
-            self._person.print(
-                ", ".join(filter(None, (f"{self._title}: {done * 100 // total}%", sizes, note)))
-            )
+            self._person.print(f"{self._title}: {done * 100 // total}%, {sizes}")
 
     def close(self) -> None:
         """Do nothing: printed lines stay."""

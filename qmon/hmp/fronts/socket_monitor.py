@@ -134,7 +134,7 @@ class SocketProgress:
         self._write = write
         self._shown = -1
 
-    def update(self, done: int, total: int, note: str = "") -> None:
+    def update(self, done: int, total: int, note: str | None = None) -> None:
         percent = done * 100 // total if total > 0 else 100
         if percent != self._shown:
             self._shown = percent

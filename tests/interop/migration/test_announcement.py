@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ class Operator:
         text = "\n".join(rows).replace(str(ANNOUNCED_PORT), str(self._port))
         return self.terminal.wait_for_end(f"{text}\n(qemu) ")
 
+    def completes(self, line: str) -> None:
+        """Wait until a migration in the background has completed after a line, and a new prompt."""
+        line = re.escape(line.replace(str(ANNOUNCED_PORT), str(self._port)))
+        self.terminal.wait_for(rf"^{line}\n{COMPLETED}.* in .* s, downtime \d+ ms\nVerified: .*\n\(qemu\) $")
+
     def type(self, line: str) -> None:
         self.terminal.type(f"{line}\r")
 
@@ -93,7 +99,7 @@ def test_ordinary_live_migration_hands_a_shared_image_over(
     image = filled(lab.folder / "shared.img", 4 * MIB)
     target = operator.start(image, image)
     operator.paste(ORDINARY, bracketed)
-    operator.shows(echo(ORDINARY), COMPLETED)
+    operator.completes(echo(ORDINARY))
     target.wait_status("running")
     with target.guest() as guest:
         guest.write(512, noise(512, 9))
@@ -128,6 +134,7 @@ def test_a_storage_copy_brings_the_disk(lab: Lab, operator: Operator, bracketed:
     )
     target = operator.start(image, empty)
     operator.paste(line, bracketed)
+    operator.completes(echo(line))
     target.wait_status("running")
     assert same(image, empty)
     operator.type("info status")
@@ -144,7 +151,7 @@ def test_an_incremental_copy_brings_an_overlay_and_nothing_of_what_backs_it(
     scatter(source.image)
     waiting = operator.start(source.image, target.image, "qcow2")
     operator.paste(INCREMENTAL, bracketed)
-    operator.shows(echo(INCREMENTAL), COMPLETED)
+    operator.completes(echo(INCREMENTAL))
     waiting.wait_status("running")
     assert waiting.kbytes("transferred disk") < 2 << 10
     waiting.close()

@@ -1,0 +1,116 @@
+"""Puts the figures of a migration into words: its pace, why it does not converge, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from qmon.hmp.migration_state import Info
+from qmon.notation.left_behind import sentence
+from qmon.notation.units import KIB, MIB, duration, human_size
+
+
+def pace(info: Info) -> str:
+    """Return the rates and the time left, as far as they are known.
+
+    For example ``10 MiB/s, guests write 2 MiB/s, 8 s left``.
+    """
+    clauses = []
+    if rate := _send_rate(info):
+        clauses.append(f"{human_size(rate)}/s")
+    if written := info.get("x-qmon-guest-write-rate"):
+        clauses.append(f"guests write {human_size(written)}/s")
+    if "x-qmon-remaining-time" in info:
+        clauses.append(f"{duration(info['x-qmon-remaining-time'] / 1000)} left")
+    return ", ".join(clauses)
+
+
+def _send_rate(info: Info) -> float:
+    """Return bytes per second, 0 if they are not known. QEMU has only the rate of everything, in megabits."""
+    measured: float | None = info.get("x-qmon-send-rate")
+    return info.get("ram", {}).get("mbps", 0) * 1e6 / 8 if measured is None else measured
+
+
+def not_converging(advice: Mapping[str, Any]) -> str:
+    """Return a line that says why a migration does not converge, and which line would help.
+
+    ``advice`` is ``x-qmon-not-converging`` of query-migrate, or the data of the event.
+    """
+    return f"The migration does not converge: {advice['reason']}. '{advised_line(advice)}' would help"
+
+
+def advised_line(advice: Mapping[str, Any]) -> str:
+    """Return the line that sets the advised value."""
+    parameter, value = advice["parameter"], advice["value"]
+    match parameter:
+        case "max-bandwidth":
+            return f"migrate_set_parameter max-bandwidth {_size(value)}"
+        case "bps_wr":
+            return f"block_set_io_throttle {advice.get('device', 'DEVICE')} 0 0 {value} 0 0 0"
+    return f"migrate_set_parameter {parameter} {value}"
+
+
+def _size(value: int) -> str:
+    """Return a size with a suffix, which a line can have and which is exact."""
+    for unit, suffix in ((MIB, "M"), (KIB, "k")):
+        if value % unit == 0:
+            return f"{value // unit}{suffix}"
+    return f"{value}B"
+
+
+def summary(info: Info) -> str:
+    """Return how much a completed migration has moved and how long that took, "" if that is not known.
+
+    For example ``8 MiB in 0.2 s, downtime 5 ms``.
+    """
+    if "total-time" not in info:
+        return ""
+    took = f"in {info['total-time'] / 1000:.1f} s"
+    if "downtime" in info:
+        took += f", downtime {info['downtime']} ms"
+    disk = info.get("disk")
+    return f"{human_size(disk['transferred'])} {took}" if disk else took
+
+
+def details(info: Info) -> Iterator[str]:
+    """Yield what else there is to say about a completed migration, line by line."""
+    if "x-qmon-verified" in info:
+        yield f"Verified: {info['x-qmon-verified']}"
+    if away := info.get("x-qmon-turned-away"):
+        yield _turned_away(away, info.get("x-qmon-peer", ""))
+    for entry in info.get("x-qmon-stays-behind", ()):
+        yield sentence(entry, is_over=True)
+    if "x-qmon-unreachable" in info:
+        unreachable = info["x-qmon-unreachable"]
+        yield _unreachable(unreachable["drives"], unreachable["nbd-server"])
+
+
+def _turned_away(away: Sequence[Mapping[str, Any]], peer: str) -> str:
+    clients = sum(each["clients"] for each in away)
+    exports = ", ".join(f"'{each['export']}'" for each in away)
+    several, where = len(away) > 1, _host(peer) or "the destination"
+    return (
+        f"{clients} client{'s' * (clients != 1)} of export{'s' * several} {exports}"
+        f" {'was' if clients == 1 else 'were'} disconnected with ESHUTDOWN:"
+        f" {'the disks are' if several else 'the disk is'} at {where} now,"
+        f" export {'them' if several else 'it'} there"
+    )
+
+
+def _host(peer: str) -> str:
+    """Return the host in ``tcp:HOST:PORT``, "" without one."""
+    kind, _, address = peer.partition(":")
+    host = address.rpartition(":")[0]
+    return "" if kind != "tcp" or host == "0" else host
+
+
+def _unreachable(drives: Sequence[str], is_serving: bool) -> str:
+    """Return why guests can't reach some drives that have arrived, and the lines that change it."""
+    add = ", ".join(f"'nbd_server_add -w {drive}'" for drive in drives)
+    if not is_serving:
+        disks = "the disk" if len(drives) == 1 else "the disks"
+        return f"No NBD server runs, so guests can't reach {disks}: 'nbd_server_start HOST:10809', then {add}"
+    names = ", ".join(f"'{drive}'" for drive in drives)
+    if len(drives) == 1:
+        return f"No export has drive {names}, so guests can't reach it: {add}"
+    return f"No export has the drives {names}, so guests can't reach them: {add}"
