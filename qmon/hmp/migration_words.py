@@ -32,11 +32,11 @@ def _send_rate(info: Info) -> float:
 
 
 def not_converging(advice: Mapping[str, Any]) -> str:
-    """Return a line that says why a migration does not converge, and which line would help.
+    """Return a line that says why a migration does not converge, and one that names what would help.
 
     ``advice`` is ``x-qmon-not-converging`` of query-migrate, or the data of the event.
     """
-    return f"The migration does not converge: {advice['reason']}. '{advised_line(advice)}' would help"
+    return f"The migration does not converge: {advice['reason']}\n'{advised_line(advice)}' would help"
 
 
 def advised_line(advice: Mapping[str, Any]) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qmon.console.attention import LONG_SECONDS, Attention, notification
 from qmon.qmp.target import Event
+from tests.console.screens import trigger
+from tests.support.terminal import OpenTerminal
+from tests.support.waiting import eventually
 
 
 def sent(*course: tuple[str, float], **environ: str) -> list[str]:
@@ -63,3 +68,22 @@ def test_the_notification_follows_the_bell() -> None:
 )
 def test_a_terminal_that_might_print_it_gets_none(environ: dict[str, str], sequence: str) -> None:
     assert notification("Done", environ) == sequence
+
+
+@pytest.mark.parametrize(("term", "rings"), [("xterm-256color", 1), ("dumb", 0)])
+@pytest.mark.parametrize("detach", ["", "-d "])
+def test_the_bell_rings_once_on_a_terminal_that_has_one(
+    open_terminal: OpenTerminal, tmp_path: Path, term: str, rings: int, detach: str
+) -> None:
+    (tmp_path / "impatient").touch()
+    terminal = open_terminal(TERM=term)
+    terminal.start(tmp_path)
+    raw = tmp_path / "raw"
+    terminal.record(raw)
+    terminal.type(f"migrate {detach}tcp:0:4444\r")
+    eventually(lambda: "tcp:0:4444" in terminal.screen(), "it has begun")
+    trigger(tmp_path, "complete")
+    terminal.wait_for(r"^\(qemu\) $")
+    terminal.type("print/d 6*7\r")
+    eventually(lambda: b"42" in raw.read_bytes(), "all is recorded")
+    assert raw.read_bytes().count(b"\a") == rings

@@ -54,8 +54,8 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
         (
             "X_QMON_MIGRATION_NOT_CONVERGING",
             {"reason": "guests write 30 MiB/s", "parameter": "max-bandwidth", "value": 45 << 20},
-            "The migration does not converge: guests write 30 MiB/s."
-            " 'migrate_set_parameter max-bandwidth 45M' would help",
+            "The migration does not converge: guests write 30 MiB/s\n"
+            "'migrate_set_parameter max-bandwidth 45M' would help",
         ),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "type": "mirror"}, "Block job 'd0' completed"),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "error": "No space"}, "Block job 'd0' failed: No space"),

@@ -4,7 +4,8 @@
 makes something happen: ``fail`` and ``complete`` end the migration, ``device`` brings it to its last phase,
 ``doubt`` leaves it there, ``log`` and ``thread`` log a warning, ``client`` brings an NBD client, ``broken``
 an I/O error, ``shutdown`` quits the machine. With a file ``catches-interrupts`` SIGINT is the console's, as
-in qmon itself; with a file ``says-yes`` it has the option ``-y``. The line ``ask`` asks before it answers.
+in qmon itself; with ``says-yes`` it has the option ``-y``; with ``impatient`` every migration is a long one.
+The line ``ask`` asks before it answers.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from qmon.console import attention
 from qmon.console.session import Console
 from qmon.errors import CommandError
 from qmon.hmp.line.reading import Reading
@@ -67,6 +69,7 @@ class Machine:
             raise CommandError("Parameter 'uri' expects a valid migration protocol")
         self.migration = {"status": "active"}
         self.done = 0
+        self.registry.events.emit("MIGRATION", {"status": "setup"})
 
     @command("query-migrate")
     async def query_migrate(self) -> dict[str, Any]:
@@ -151,6 +154,8 @@ async def main() -> int:
     )
     if (folder / "catches-interrupts").exists():
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, console.interrupt_program)
+    if (folder / "impatient").exists():
+        attention.LONG_SECONDS = 0.0
     (folder / "pid").write_text(str(os.getpid()))
     status = await console.run()
     watcher.cancel()

@@ -67,6 +67,10 @@ class Terminal:
         self._tmux("load-buffer", "-", text=text)
         self._tmux("paste-buffer", *(["-p"] if bracketed else []))
 
+    def record(self, path: Path) -> None:
+        """From now on write what programs send to the terminal to a file, as it is."""
+        self._tmux("pipe-pane", f"cat >> {shlex.quote(str(path))}")
+
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
 

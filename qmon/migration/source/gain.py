@@ -84,7 +84,7 @@ def judge(
 def _raise_bandwidth(found: Rates, limits: Limits) -> Stuck | None:
     if not limits.max_bandwidth or found.send < limits.max_bandwidth * HELD_BACK:
         return None
-    why = f"{_guests(found)}, max-bandwidth lets {human_size(limits.max_bandwidth)}/s be sent"
+    why = f"{_guests(found)}, {human_size(found.send)}/s are sent"
     enough = max(found.write, limits.max_bandwidth) * ENOUGH
     return Stuck(why, "max-bandwidth", _rounded_up(enough), found.write, found.send)
 
@@ -93,13 +93,13 @@ def _extend_downtime(found: Rates, limits: Limits, most_left: int) -> Stuck | No
     needed_ms = round(most_left / found.send * 1000)
     if needed_ms * ENOUGH > LONGEST_DOWNTIME_MS:
         return None
-    why = f"{_guests(found)}, so up to {human_size(most_left)} are left, which take {needed_ms} ms to send"
+    why = f"{_guests(found)}, the rest takes {needed_ms} ms"
     enough_ms = round(max(needed_ms, limits.downtime_ms) * ENOUGH)
     return Stuck(why, "downtime-limit", -(-enough_ms // 100) * 100, found.write, found.send)
 
 
 def _throttle(found: Rates, first: Sample, last: Sample, drives: Sequence[str]) -> Stuck:
-    why = f"{_guests(found)}, the network or the destination takes {human_size(found.send)}/s"
+    why = f"{_guests(found)}, the line takes {human_size(found.send)}/s"
     written = [after - before for before, after in zip(first.written, last.written, strict=True)]
     busiest = max(range(len(written)), key=written.__getitem__)
     others = (sum(written) - written[busiest]) / (last.at - first.at)

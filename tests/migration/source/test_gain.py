@@ -91,14 +91,14 @@ def test_a_limit_that_holds_the_copy_back_is_to_be_raised_above_what_guests_writ
     stuck = judge(course(10, 30), ["d0"], Limits(10 * MIB, 300))
     assert stuck is not None
     assert (stuck.parameter, stuck.value, stuck.drive) == ("max-bandwidth", 45 * MIB, None)
-    assert stuck.reason == "guests write 30 MiB/s, max-bandwidth lets 10 MiB/s be sent"
+    assert stuck.reason == "guests write 30 MiB/s, 10 MiB/s are sent"
 
 
 def test_a_rest_that_is_sent_in_a_moment_needs_a_longer_downtime() -> None:
     stuck = judge(course(10, 12, left=8), ["d0"], Limits(128 * MIB, 300))
     assert stuck is not None
     assert (stuck.parameter, stuck.value) == ("downtime-limit", 1200)
-    assert stuck.reason == "guests write 12 MiB/s, so up to 8 MiB are left, which take 800 ms to send"
+    assert stuck.reason == "guests write 12 MiB/s, the rest takes 800 ms"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_line_that_is_too_slow_leaves_the_guests_to_be_throttled(
     stuck = judge(course(30, *writes, left=400), ["d0", "d1"][: len(writes)], NO_LIMIT)
     assert stuck is not None
     assert (stuck.parameter, stuck.drive, stuck.value) == ("bps_wr", drive, value * MIB)
-    assert "the network or the destination takes 30 MiB/s" in stuck.reason
+    assert stuck.reason.endswith(" MiB/s, the line takes 30 MiB/s")
 
 
 def test_between_the_bounds_the_judgement_stays() -> None:
