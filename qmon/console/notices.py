@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.errors import QmonError, reason
-from qmon.hmp.migration_words import details, not_converging, summary
+from qmon.hmp.migration_words import end, not_converging
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target
 
@@ -45,9 +45,7 @@ async def _announce_success(target: Target, notify: Callable[[str], None]) -> No
     except QmonError as error:
         notify(f"Migration completed; its figures are not known: query-migrate failed: {reason(error)}")
         return
-    took = summary(info)
-    end = f"Migration completed{':' if info.get('disk') else ''} {took}" if took else "Migration completed"
-    notify("\n".join([end, *map(one_line, details(info))]))
+    notify("\n".join(map(one_line, end(info))))
 
 
 async def _announce_failure(status: str, target: Target, notify: Callable[[str], None]) -> None:

@@ -58,6 +58,14 @@ def _size(value: int) -> str:
     return f"{value}B"
 
 
+def end(info: Info) -> Iterator[str]:
+    """Yield what there is to say about a completed migration, line by line."""
+    took = summary(info)
+    colon = ":" if "disk" in info else ""
+    yield f"Migration completed{colon} {took}" if took else "Migration completed"
+    yield from details(info)
+
+
 def summary(info: Info) -> str:
     """Return how much a completed migration has moved and how long that took, "" if that is not known.
 

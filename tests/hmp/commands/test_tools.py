@@ -127,10 +127,11 @@ def test_waiting_shows_progress_and_ends_with_the_migration() -> None:
         machine.migration = [dict(MIGRATING)]
         task = asyncio.create_task(run_line("wait migrate", person, machine))
         await person.shown.updated.wait()
-        machine.migration = [{"status": "completed"}]
+        machine.migration = [{"status": "completed", "total-time": 1200, "x-qmon-verified": "checksums"}]
         machine.registry.events.emit("MIGRATION", {"status": "completed"})
         good = await asyncio.wait_for(task, 5)
         assert person.shown.closed == 1
+        assert person.said() == "Migration completed in 1.2 s\nVerified: checksums"
         return good, person.shown.updates
 
     assert asyncio.run(wait()) == (True, [(60, 100)])
