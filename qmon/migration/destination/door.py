@@ -139,5 +139,5 @@ class Door:
     def _dismiss(visitor: _Visitor, why: str) -> None:
         log.warning("incoming migration: connection from %s closed: %s", visitor.name, why)
         with contextlib.suppress(OSError):  # it may have disconnected
-            visitor.socket.send(answers.refused(why), socket.MSG_DONTWAIT)
+            visitor.socket.send(answers.dismissed(why), socket.MSG_DONTWAIT)
         visitor.socket.close()

@@ -427,17 +427,17 @@ class Session:
             return
         self._done = True
         if self._offer is None:
-            self._refuse(why)
+            self._try_answer(answers.dismissed(why))
             log.warning("incoming migration: connection from %s closed: %s", self._peer, why)
             return
         partial = "; the images here are partial" if self._wrote else ""
         # Release the images first: after the answer the source may open shared ones again.
         if self._incoming.lost(self, why, partial):
-            self._refuse(why)
+            self._try_answer(answers.refused(why))
             log.error("incoming migration %s failed: %s%s", self._offer.id, why, partial, extra=TOLD_BY_EVENT)
         else:
             log.error("incoming migration %s: %s; waiting for the source", self._offer.id, why)
 
-    def _refuse(self, why: str) -> None:
+    def _try_answer(self, message: bytes) -> None:
         with contextlib.suppress(OSError):  # it may have disconnected
-            self._sock.sendall(answers.refused(why))
+            self._sock.sendall(message)

@@ -236,6 +236,8 @@ class Link:
         """Process one answer. Raises LinkError for an unexpected one, PeerRefusedError for a refusal."""
         if answer.type is Type.REFUSED:
             raise PeerRefusedError(answer.text)
+        if answer.type is Type.DISMISSED:
+            raise LinkError(answer.text)
         if answer.type is Type.APPLIED and Type.AGREED not in self._expected:
             self._note_applied(answer.number)
             return

@@ -47,7 +47,10 @@ class Type(enum.IntEnum):
     RUNNING = 0x7106
     """This side runs: the answer to GO."""
     REFUSED = 0x7107
-    """The migration is refused, and this side will never run with it. Body: the reason in UTF-8."""
+    """The migration is refused, and this side will never run with it. Body: the reason in UTF-8.
+
+    It ends a source's doubt, so it is sent only about a migration that this connection has named.
+    """
     UNKNOWN = 0x7108
     """The answer to GO for a migration that is not known here. It does not say whether this side ran."""
     BUSY = 0x7109
@@ -58,6 +61,11 @@ class Type(enum.IntEnum):
     """The answer to a COMPARE record: whether the files are the same, and the numbers of differing ranges."""
     NEEDED = 0x710C
     """A read-only drive that is empty here: the source copies all of it. Sent before its ZEROS and AGREED."""
+    DISMISSED = 0x710E
+    """The connection is closed: what it sent can't be read, or was not accepted. Body: the reason in UTF-8.
+
+    It says nothing about a migration that another connection has brought.
+    """
 
 
 class AnswerError(QmonError):
@@ -101,7 +109,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """REFUSED's reason."""
+        """The reason of REFUSED or DISMISSED."""
         return self.body.decode(errors="replace")
 
 
@@ -145,7 +153,16 @@ def prepared(records: int, digest: int) -> bytes:
 
 def refused(why: str) -> bytes:
     """Return a REFUSED message."""
-    return encode(Type.REFUSED, why.encode(errors="backslashreplace")[:4096])  # a file name may not be UTF-8
+    return encode(Type.REFUSED, _text(why))
+
+
+def dismissed(why: str) -> bytes:
+    """Return a DISMISSED message."""
+    return encode(Type.DISMISSED, _text(why))
+
+
+def _text(why: str) -> bytes:
+    return why.encode(errors="backslashreplace")[:4096]  # a file name may not be UTF-8
 
 
 def compared(is_same: bool, differing: list[int]) -> bytes:

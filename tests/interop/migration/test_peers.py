@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,7 @@ from qmon.migration.destination.door import MAX_SILENT
 from qmon.migration.wire import answers
 from qmon.migration.wire.answers import AnswerReader, Type
 from qmon.migration.wire.reader import Item, StreamReader
-from qmon.migration.wire.stream import PREAMBLE, Go, Kind, Record
+from qmon.migration.wire.stream import PREAMBLE, Go, Kind, Record, go
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon
@@ -468,3 +469,38 @@ def test_600_connections_cost_little_and_what_they_cost_is_given_back(place: Pla
     assert resident(target) - before < 20
     with target.guest() as guest:
         assert guest.read(0, SIZE) == noise(SIZE)
+
+
+def test_a_question_that_arrives_damaged_is_not_answered_by_a_refusal(lab: Lab) -> None:
+    """A source in doubt runs on when it hears REFUSED. But this destination runs."""
+    port = free_port()
+    uri = f"tcp:127.0.0.1:{port}"
+    target = lab.start("target", *drive(blank(lab.folder / "target.img", SIZE)), "-incoming", uri)
+    source = source_of(lab, bandwidth="0")
+    source.quietly(f"migrate -d blk {uri}")
+    source.wait_migration("completed")
+    assert target.status() == "running"
+    question = PREAMBLE + go(uuid4().bytes, 1)
+    for position in range(len(question)):
+        damaged = bytearray(question)
+        damaged[position] ^= 1 << position % 8
+        with socket.create_connection(("127.0.0.1", port), 20) as asks:
+            asks.sendall(damaged)
+            asks.shutdown(socket.SHUT_WR)
+            told = b"".join(iter(lambda: asks.recv(4096), b""))
+        kinds = {answer.type for answer in AnswerReader().feed(told)}
+        assert kinds <= {Type.DISMISSED, Type.UNKNOWN}, position
+
+
+def test_a_source_in_doubt_stays_so_when_its_connection_is_dismissed(lab: Lab) -> None:
+    def play(destination: Destination) -> None:
+        destination.prepare()
+        destination.wait_for(lambda item: isinstance(item, Go))
+        destination.answer(answers.dismissed("its place was needed"))
+
+    source = source_of(lab, bandwidth="0")
+    with Destination(lab.folder, play) as destination:
+        source.quietly(f"migrate -d blk {destination.uri}")
+        source.wait_log("its place was needed")
+        assert source.status() == "paused (finish-migrate)"
+        assert source.migration().startswith("device (it is not known whether the destination runs: ")
