@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from time import monotonic_ns
 
+from qmon.block.accounts import Counters
 from qmon.block.extents import visible_extents
 from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Kind, Node
@@ -84,24 +85,32 @@ _STATUS: Mapping[Kind, int] = {
 }
 
 
-def serve(sock: socket.socket, agreement: Agreement, limits: Limits) -> None:
+def serve(sock: socket.socket, agreement: Agreement, counters: Counters, limits: Limits) -> None:
     """Serve a client from the end of its handshake until it disconnects. Raises as ``Connection.run``."""
     with LARGE_BUFFERS.borrow(2 * (LARGE_PIECE + limits.slack)) as is_large:
-        Connection(sock, agreement, LARGE_PIECE if is_large else SMALL_PIECE, limits).run()
+        Connection(sock, agreement, counters, LARGE_PIECE if is_large else SMALL_PIECE, limits).run()
 
 
 class Connection:
-    """Serves one client; its thread calls ``run``. ``piece``: bytes of a request's data held at once."""
+    """Serves one client; its thread calls ``run``. ``piece``: bytes of a request's data held at once.
+
+    ``counters`` are of the disk's accounts; only this thread writes them.
+    """
 
     def __init__(
-        self, sock: socket.socket, agreement: Agreement, piece: int, limits: Limits = LIMITS
+        self,
+        sock: socket.socket,
+        agreement: Agreement,
+        counters: Counters,
+        piece: int,
+        limits: Limits = LIMITS,
     ) -> None:
         export = agreement.export
         self._name = export.name
         self._socket = sock
         self._disk = export.disk
         self._gate = export.disk.gate
-        self._counters = export.disk.accounts.open()
+        self._counters = counters
         self._failures = Failures(export, self._counters)
         self._refusal = Rules(agreement).refusal
         self._piece = piece
@@ -139,8 +148,6 @@ class Connection:
                 self._socket.sendall(self._replies.take())
         except WaiterGoneError:
             log.debug("export '%s': a client disconnected while its requests waited", self._name)
-        finally:
-            self._disk.accounts.close(self._counters)
 
     def _next_request(self) -> tuple[int, int, int, int, int] | None:
         """Return (flags, command, cookie, offset, length) of the next request, None if it is incomplete."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from qmon.block.accounts import Counters
 from qmon.errors import CommandError, reason
 from qmon.host.threads import Shortage, start_thread
 from qmon.host.trace import NBD_NEGOTIATE_SUCCESS
@@ -41,26 +42,34 @@ _LEAVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """A client that uses an export: its number on this server and its address.
+    """A client that uses an export: its number on this server, its address, and what it has done.
 
-    ``address`` is ``HOST:PORT``, or such as ``process 4711`` for a client on a Unix socket.
+    ``address`` is ``HOST:PORT``, or such as ``process 4711`` for a client on a Unix socket. ``connected`` is
+    when it connected, by ``time.monotonic``. ``counters`` are its own; its thread goes on writing them.
     """
 
     number: int
     export: str
     address: str
+    connected: float
+    counters: Counters
 
 
 class _Client:
-    """A connected socket, the thread that serves it, and the export it chose."""
+    """A connected socket, the thread that serves it, the export it chose, and its counters there."""
 
     def __init__(self, sock: socket.socket, peer: str, number: int) -> None:
         self.socket = sock
         self.peer = peer
         self.number = number
         self.address = _address(sock)
+        self.connected = time.monotonic()
         self.thread: threading.Thread | None = None
         self.export: Export | None = None
+        self.counters = Counters()
+
+    def describe(self, export: Export) -> ClientInfo:
+        return ClientInfo(self.number, export.name, self.address, self.connected, self.counters)
 
     def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
         """Wake the thread from any wait on the socket. Call it with the server's lock held."""
@@ -160,10 +169,9 @@ class NbdServer:
             return len(self._users(self._get(name)))
 
     def client_list(self) -> list[ClientInfo]:
-        """Return the clients of an export in the order in which they connected."""
+        """Return the clients of all exports in the order in which they connected."""
         with self._changed:
-            using = [(client, client.export) for client in self._clients if client.export is not None]
-            found = [ClientInfo(client.number, export.name, client.address) for client, export in using]
+            found = [client.describe(client.export) for client in self._clients if client.export is not None]
         return sorted(found, key=lambda info: info.number)
 
     def stop(self) -> None:
@@ -257,7 +265,7 @@ class NbdServer:
             _tune(client.socket)
             agreement = self._shake_hands(client)
             if agreement is not None:
-                connection.serve(client.socket, agreement, self._limits)
+                connection.serve(client.socket, agreement, client.counters, self._limits)
         except ProtocolError as error:
             log.warning("NBD client %s was disconnected: %s", client.peer, error)
         except (OSError, MemoryError) as error:
@@ -270,6 +278,8 @@ class NbdServer:
     def _remove_client(self, client: _Client) -> None:
         with self._changed:
             self._clients.discard(client)
+            if client.export is not None:
+                client.export.disk.accounts.close(client.counters)
             self._changed.notify_all()
             client.socket.close()
         if client.export is not None:
@@ -310,6 +320,7 @@ class NbdServer:
         with self._changed:
             if self._exports.get(export.name) is not export or self._stopping:
                 return False
+            client.counters = export.disk.accounts.open()
             client.export = export
         self._on_change()
         return True

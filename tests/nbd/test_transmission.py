@@ -53,7 +53,7 @@ def connected(
 
     def run() -> None:
         try:
-            Connection(theirs, agreement, piece, limits).run()
+            Connection(theirs, agreement, disk.accounts.open(), piece, limits).run()
         except (ProtocolError, OSError) as error:
             problems.append(error)
         finally:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import defaultdict
 from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.errors import CommandError, reason
 from qmon.host.sockets import bind_failure, listen
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
+from qmon.machine.migration_info import qapi_address
 from qmon.machine.nbd_events import NbdEvents
 from qmon.nbd.export import Export
-from qmon.nbd.server import NbdServer
+from qmon.nbd.server import ClientInfo, NbdServer
 from qmon.notation.address import InetAddress, from_qapi
 from qmon.notation.keyval import is_identifier
 from qmon.qmp.registry import command
 from qmon.qmp.schema import Uint32
+
+_FIGURES = ("rd_operations", "rd_bytes", "wr_operations", "wr_bytes", "flush_operations")
+"""What ``query-block-exports`` tells of each connection."""
 
 
 class SocketData(TypedDict):
@@ -42,6 +48,8 @@ class ExportCommands:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._server: NbdServer | None = None
+        self._address: dict[str, Any] = {}
+        """Where the server listens, as QAPI's SocketAddress."""
         self._starting = asyncio.Lock()
         self._exports: dict[str, Export] = {}
         self._events = NbdEvents(machine, lambda: self._server)
@@ -75,13 +83,14 @@ class ExportCommands:
             listener = await self._machine.blocking(listen, address)
         except OSError as error:
             raise CommandError(bind_failure(address, error)) from error
+        where = qapi_address(listener)
         server = NbdServer(listener, max_connections, self._events.changed)
         try:
             server.start()
         except OSError as error:
             server.stop()
             raise CommandError(reason(error)) from error
-        self._server = server
+        self._server, self._address = server, where
 
     @command("nbd-server-stop")
     async def stop(self) -> dict[str, Any]:
@@ -166,12 +175,20 @@ class ExportCommands:
         await self._remove(id, mode)
         return {}
 
+    @command("x-qmon-query-nbd-server")
+    async def query_server(self) -> dict[str, Any]:
+        """Return whether the NBD server is running, and the address on which it listens."""
+        return {"running": False} if self._server is None else {"running": True, "address": self._address}
+
     @command("query-block-exports")
     async def query(self) -> list[dict[str, Any]]:
         server = self._server
         if server is None:
             return []
         names = {id(drive.guest): drive.node_name for drive in self._machine.drives.values()}
+        clients: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        for client in server.client_list():
+            clients[client.export].append(_connection(client))
         return [
             {
                 "id": export_id,
@@ -180,7 +197,8 @@ class ExportCommands:
                 "shutting-down": False,
                 "x-qmon-name": export.name,
                 "x-qmon-writable": export.writable,
-                "x-qmon-clients": server.clients(export.name),
+                "x-qmon-clients": len(clients[export.name]),
+                "x-qmon-connections": clients[export.name],
             }
             for export_id, export in self._exports.items()
         ]
@@ -212,3 +230,9 @@ class ExportCommands:
         """Stop the server, if it runs."""
         if self._server is not None:
             await self.stop()
+
+
+def _connection(client: ClientInfo) -> dict[str, Any]:
+    """Return what ``x-qmon-connections`` says about a client."""
+    figures = {name: getattr(client.counters, name) for name in _FIGURES}
+    return {"address": client.address, "seconds": int(time.monotonic() - client.connected), **figures}

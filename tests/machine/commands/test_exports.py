@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 from qmon.nbd.constants import Command
 from tests.support.embedded_lab import EmbeddedLab, Play
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE
+
+FIGURES = ("rd_operations", "rd_bytes", "wr_operations", "wr_bytes", "flush_operations")
 
 
 def unix(path: Path) -> dict[str, Any]:
@@ -28,11 +32,62 @@ def test_an_export_is_listed_with_its_clients(play: Play, tmp_path: Path) -> Non
         guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd", "again")
         (node,) = [entry["inserted"]["node-name"] for entry in await machine.qmp("query-block")]
         common = {"type": "nbd", "node-name": node, "shutting-down": False}
-        assert await machine.qmp("query-block-exports") == [
+        exports = await machine.qmp("query-block-exports")
+        assert [len(export.pop("x-qmon-connections")) for export in exports] == [0, 1]
+        assert exports == [
             {**common, "id": "d0", "x-qmon-name": "d0", "x-qmon-writable": False, "x-qmon-clients": 0},
             {**common, "id": "again", "x-qmon-name": "again", "x-qmon-writable": True, "x-qmon-clients": 1},
         ]
         guest.socket.close()
+
+    play(scene)
+
+
+def test_each_client_is_listed_with_what_it_has_done(play: Play, tmp_path: Path) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+
+        async def connections() -> list[dict[str, Any]]:
+            (export,) = await machine.qmp("query-block-exports")
+            return [dict(each) for each in export["x-qmon-connections"]]
+
+        await machine.export(tmp_path / "nbd", "d0")
+        reader = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+        writer = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+        for _ in range(3):
+            await asyncio.to_thread(reader.ask, Command.READ, 0, 512)
+        await asyncio.to_thread(writer.ask, Command.WRITE, 0, data=bytes(4096))
+        await asyncio.to_thread(writer.ask, Command.FLUSH)
+        done = await connections()
+        assert all(0 <= each.pop("seconds") < PATIENCE for each in done)
+        nothing = {"address": f"process {os.getpid()}", **dict.fromkeys(FIGURES, 0)}
+        assert done == [
+            {**nothing, "rd_operations": 3, "rd_bytes": 1536},
+            {**nothing, "wr_operations": 1, "wr_bytes": 4096, "flush_operations": 1},
+        ]
+        reader.socket.close()
+        await machine.until(lambda: as_text(connections), "1")
+        # the drive keeps the figures of a client that has gone
+        (stats,) = await machine.qmp("query-blockstats")
+        assert (stats["stats"]["rd_bytes"], stats["stats"]["wr_bytes"]) == (1536, 4096)
+        writer.socket.close()
+
+    play(scene)
+
+
+async def as_text(query: Callable[[], Awaitable[list[Any]]]) -> str:
+    return str(len(await query()))
+
+
+def test_the_server_tells_where_it_listens(play: Play, tmp_path: Path) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        assert await machine.qmp("x-qmon-query-nbd-server") == {"running": False}
+        await machine.qmp("nbd-server-start", addr=unix(tmp_path / "nbd"))
+        where = {"running": True, "address": unix(tmp_path / "nbd")}
+        assert await machine.qmp("x-qmon-query-nbd-server") == where
+        await machine.qmp("nbd-server-stop")
+        assert await machine.qmp("x-qmon-query-nbd-server") == {"running": False}
 
     play(scene)
 
