@@ -61,6 +61,8 @@ def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
         info["total-time"] = round(progress.total_time * 1000)
     if progress.setup_time is not None:
         info["setup-time"] = round(progress.setup_time * 1000)
+    if progress.ended_at is not None and not phase.is_under_way:
+        info["x-qmon-ended"] = round(progress.ended_at)
     if progress.downtime is not None:
         info["downtime"] = round(progress.downtime * 1000)
     elif progress.expected_downtime is not None and phase.is_under_way:
@@ -86,6 +88,7 @@ def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
 def describe_source(phase: Phase, source: Source) -> dict[str, Any]:
     """Return the MigrationInfo of an outgoing migration."""
     info = describe(phase, source.progress)
+    info["x-qmon-side"] = "source"
     info["x-qmon-id"] = str(source.id)
     info["x-qmon-peer"] = source.peer
     if figures := source.observer.drive_figures:
@@ -105,6 +108,7 @@ def describe_source(phase: Phase, source: Source) -> dict[str, Any]:
 def describe_incoming(phase: Phase, incoming: Incoming) -> dict[str, Any]:
     """Return the MigrationInfo of an incoming migration."""
     info = describe(phase, incoming.progress)
+    info["x-qmon-side"] = "destination"
     if figures := incoming.drive_figures:
         info["x-qmon-disks"] = [_disk(each) for each in figures]
     if phase is Phase.ACTIVE:

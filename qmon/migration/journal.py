@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -44,6 +44,8 @@ class Entry:
     """Whether the machine ran at the source."""
     shared: bool = False
     """Whether both sides use the same image, so that the other side may change its contents."""
+    written: float = field(default=0.0, compare=False)
+    """When its record was written, in seconds since 1970; 0.0 before it is."""
 
     @property
     def id(self) -> UUID:
@@ -214,6 +216,7 @@ class Journal:
             "fingerprint": record.fingerprint,
             "file": asdict(record.image),
         }
+        del fields["written"]  # the file's own time tells it
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = record.path.with_suffix(f".{os.getpid()}.new")
@@ -277,6 +280,7 @@ def _read(path: Path) -> Record | None:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError("not a regular file")
             text = file.read(MAX_RECORD_SIZE)
+            written = os.fstat(descriptor).st_mtime
         fields = json.loads(text)
         file_fields = fields["file"]
         image = Image(
@@ -295,6 +299,7 @@ def _read(path: Path) -> Record | None:
             digest=int(fields["digest"]),
             resume=bool(fields["resume"]),
             shared=bool(fields["shared"]),
+            written=written,
         )
         return Record(
             path, entry, str(fields["host"]), int(fields["number"]), image, str(fields["fingerprint"])

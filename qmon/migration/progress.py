@@ -53,6 +53,17 @@ class Progress:
     arrived: dict[str, int] = field(default_factory=dict)
     """Destination: by id of each drive that is copied, the bytes of its data that were applied."""
 
+    @classmethod
+    def from_record(cls, written: float, *, is_over: bool) -> Progress:
+        """Return the progress of a migration that was found in a record, written at ``time.time()``."""
+        ended = time.monotonic() - (time.time() - written) if is_over else None
+        return cls(started=None, ended=ended)
+
+    @property
+    def ended_at(self) -> float | None:
+        """When it ended, in seconds since 1970; None if it has not."""
+        return None if self.ended is None else time.time() - (time.monotonic() - self.ended)
+
     @property
     def total_time(self) -> float | None:
         """Seconds from the start to the end, or to now; None if the start is not known."""

@@ -93,7 +93,11 @@ class Incoming:
         self._door: Door | None = None
         self._spoiled = False
         """Whether the last flush or its journal record failed, so that GO can't be waited for."""
-        self.progress = Progress() if entry is None else Progress(started=None)
+        self.progress = (
+            Progress()
+            if entry is None
+            else Progress.from_record(entry.written, is_over=not phase.is_under_way)
+        )
         if phase is Phase.FAILED:
             self.progress.error = "the migration was refused before this side was restarted"
         self.leftovers = Leftovers()

@@ -91,7 +91,11 @@ class Source:
         self._is_recorded = entry is not None
         """Whether there may be journal records of this migration."""
         self._copies: list[DriveCopy] = []
-        self.progress = Progress() if entry is None else Progress(started=None)
+        self.progress = (
+            Progress()
+            if entry is None
+            else Progress.from_record(entry.written, is_over=not phase.is_under_way)
+        )
         self.observer = Observer(
             parameters,
             self.progress,

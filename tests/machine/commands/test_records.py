@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.embedded_lab import EmbeddedLab, Play
 
 THIS, OTHER = uuid4().hex, uuid4().hex
 NOBODY = "unix:/nonexistent/socket"
+ENDED = 1_000_000_000
 
 
 async def _started(
@@ -51,6 +53,27 @@ def test_records_that_were_half_written_are_understood(
     async def scene(lab: EmbeddedLab) -> None:
         records = [other, one] if turned else [one, other]
         assert await _started(lab, records, incoming) == expected
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("stand", "incoming", "side"),
+    [(Stand.MOVED, None, "source"), (Stand.SETTLED, "defer", "destination")],
+)
+def test_a_migration_that_ended_before_a_restart_has_no_running_clock(
+    play: Play, stand: Stand, incoming: str | None, side: str
+) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
+        image = lab.image("d0.img")
+        journal = Journal(state_folder())
+        journal.write(Entry(str(image), THIS, stand, NOBODY))
+        (record,) = journal.find(str(image))
+        os.utime(record.path, (ENDED, ENDED))
+        machine = await lab.start(lab.settings(image), incoming=incoming)
+        info = await machine.qmp("query-migrate")
+        assert (info["status"], info["x-qmon-side"], info["x-qmon-ended"]) == ("completed", side, ENDED)
+        assert "total-time" not in info
 
     play(scene)
 
