@@ -1,6 +1,6 @@
 HXCOMM The commands of the monitor. Parsing, help, completion, highlighting and the reference
-HXCOMM manual all read this table. The format is QEMU's, with one addition: a flag may name a bare
-HXCOMM word that means the same (blk:-b|blk).
+HXCOMM manual all read this table. The format is QEMU's, with two additions: a flag may name a bare
+HXCOMM word that means the same (blk:-b|blk), and seconds (T?) are left out if no number is there.
 HXCOMM Text between SRST and ERST is the manual entry of the command above it.
 HXCOMM DEFHEADING starts a section of the manual.
 HXCOMM Three fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
@@ -2629,18 +2629,19 @@ ERST
 
     {
         .name       = "watch",
-        .args_type  = "count:-ns,interval:T,line:S",
-        .params     = "[-n count] interval line",
+        .args_type  = "count:-ns,interval:T?,line:S",
+        .params     = "[-n count] [interval] line",
         .help       = "repeat a line at an interval",
         .cmd        = hmp_watch,
         .command_completion = line_completion,
     },
 
 SRST
-``watch`` [``-n`` *count*] *interval* *line*
-  Run *line* every *interval* seconds, at least 0.1, and print the time of day before each answer.
-  It runs *count* times, or until Ctrl-C; without *count* the command works only at a terminal. It
-  stops if *line* fails. QEMU has no such command.
+``watch`` [``-n`` *count*] [*interval*] *line*
+  Run *line* every second, or every *interval* seconds, at least 0.1, and print the time of day before
+  each answer. On a terminal each answer takes the place of the one before it. It runs *count* times,
+  or until Ctrl-C, which leaves the last answer; without *count* the command works only at a terminal.
+  It stops if *line* fails. QEMU has no such command.
 
   ::
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from qmon.hmp.person import Progress
+from qmon.hmp.person import Picture, Progress
 
 
 class Desk(Protocol):
@@ -27,6 +28,13 @@ class Desk(Protocol):
 
     def progress(self, title: str) -> Progress:
         """Show a progress bar."""
+
+    @property
+    def columns(self) -> int:
+        """The width of the terminal."""
+
+    def picture(self) -> AbstractContextManager[Picture] | None:
+        """Begin a picture, or return None."""
 
 
 class TerminalPerson:
@@ -78,3 +86,10 @@ class TerminalPerson:
 
     def progress(self, title: str) -> Progress:
         return self._desk.progress(title)
+
+    @property
+    def columns(self) -> int:
+        return self._desk.columns
+
+    def picture(self) -> AbstractContextManager[Picture] | None:
+        return self._desk.picture()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Coroutine, Sequence
 from functools import lru_cache, partial
@@ -24,6 +25,7 @@ from qmon.console.history import CommandHistory
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
 from qmon.console.notices import AT_ONCE, announce, migration_news, news
+from qmon.console.painter import Painter
 from qmon.console.paste import Waiting, as_lines, not_run, read_burst, without_prompt
 from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
@@ -91,6 +93,7 @@ class Console:
         self._answer: asyncio.Future[bool] | None = None
         self._ends: list[str] = []
         self._bar_shown = False
+        self._picture: Painter | None = None
         self._ended = asyncio.Event()
         self._has_left = False
         self._background: set[asyncio.Task[None]] = set()
@@ -204,7 +207,9 @@ class Console:
 
     def answer_text(self, text: str) -> None:
         """Show text that the running command prints; an answer longer than the screen goes to a pager."""
-        self._answer_shown.add(plain(text))
+        picture = self._picture
+        to = self._answer_shown if picture is None or picture.is_over else picture
+        to.add(plain(text))
 
     async def ask(self, question: str) -> bool:
         """Ask for ``y`` or ``n``; return True for ``y``. Ctrl-C stops the command that asks."""
@@ -238,6 +243,21 @@ class Console:
             self._status.bars.remove(bar)
             self._screen.refresh()
 
+    @property
+    def columns(self) -> int:
+        """The width of the terminal."""
+        if isinstance(self._screen, DrawnScreen):
+            return self._application.output.get_size().columns
+        return shutil.get_terminal_size().columns
+
+    def picture(self) -> Painter | None:
+        """Begin a picture. None if the terminal can't be redrawn, or if there is one already."""
+        if not isinstance(self._screen, DrawnScreen) or (self._picture and not self._picture.is_over):
+            return None
+        self._answer_shown.release()
+        self._picture = Painter(self._status, self._screen, self._application.output)
+        return self._picture
+
     # What the keys do
 
     def enter(self) -> None:
@@ -250,6 +270,8 @@ class Console:
     def interrupt(self) -> None:
         if self._running is not None:
             self._answer_shown.release()
+            if self._picture is not None:
+                self._picture.close()
             self.notify("^C")
             self._running.cancel()
         else:

@@ -36,6 +36,7 @@ from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import Output
 from prompt_toolkit.widgets import SearchToolbar
 
+from qmon.console.picture import fit
 from qmon.console.progress import Bar
 from qmon.console.style import STYLE
 from qmon.console.terminal import BURST_GAP
@@ -54,6 +55,8 @@ class Status:
     """The running command's question, with the possible answers."""
     bars: list[Bar] = field(default_factory=list)
     """The running command's progress bars; the last one is shown."""
+    picture: str = ""
+    """The answer of a line that is repeated."""
     toolbar: Callable[[], StyleAndTextTuples] = list
     """Returns the text of the row below the prompt."""
     hint: Callable[[], str] = str
@@ -85,6 +88,10 @@ def build_application(
         # leave the last column free: some terminals wrap as soon as it is written
         return [("class:progress", status.bars[-1].text(output.get_size().columns - 1))]
 
+    def picture() -> str:
+        size = output.get_size()
+        return fit(status.picture, size.rows, size.columns)
+
     def prefix(line_number: int, wrap_count: int) -> StyleAndTextTuples:
         first = line_number == 0 and wrap_count == 0
         return [("class:prompt", PROMPT)] if first and not status.busy else []
@@ -109,6 +116,10 @@ def build_application(
     )
     layout = HSplit(
         [
+            ConditionalContainer(
+                Window(FormattedTextControl(picture), dont_extend_height=True),
+                Condition(lambda: bool(status.picture)),
+            ),
             ConditionalContainer(
                 Window(FormattedTextControl(bar), height=1),
                 Condition(lambda: bool(status.bars) and not status.question),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from qmon.errors import QmonError
+
+COLUMNS = 80
+"""The width where it is not known: scripts and sockets."""
 
 
 class LineError(QmonError):
@@ -57,6 +61,13 @@ class Person(Protocol):
         """Start to show the progress of a long command."""
 
 
+class Picture(Protocol):
+    """An answer that is painted over the one before it. What the person is told meanwhile is part of it."""
+
+    def paint(self) -> None:
+        """Show what was printed since the last call, in place of what was shown."""
+
+
 @runtime_checkable
 class TakesHints(Protocol):
     """A Person whose screen or log has room for more than QEMU's error: a terminal, a script's stderr."""
@@ -73,3 +84,15 @@ class AtTerminal(Protocol):
     """Whether events are shown above the line that is being typed."""
     keys: str
     """The key bindings of the line editor: ``emacs`` or ``vi``."""
+
+    @property
+    def columns(self) -> int:
+        """The width of the terminal."""
+
+    def picture(self) -> AbstractContextManager[Picture] | None:
+        """Begin a picture; at its end the last one stays. None if the terminal can't be redrawn."""
+
+
+def columns_of(person: Person) -> int:
+    """Return how wide a line for this person may be."""
+    return person.columns if isinstance(person, AtTerminal) else COLUMNS

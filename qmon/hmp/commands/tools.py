@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +13,12 @@ from qmon.errors import CommandError, UsageError, reason
 from qmon.hmp import scripts
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.line.reading import DEPTH_MAX
-from qmon.hmp.person import InnerLineError, LineError
+from qmon.hmp.person import AtTerminal, InnerLineError, LineError
 from qmon.hmp.record import Transcript
 from qmon.notation.json_text import parse_json, pretty_json
 
+INTERVAL_SECONDS = 1.0
+"""The interval of ``watch``, unless another is given."""
 INTERVAL_LEAST_SECONDS = 0.1
 
 
@@ -52,15 +55,30 @@ def _took(began: float) -> str:
 @handler("hmp_watch")
 async def watch(call: Call) -> None:
     count = _count(call)
-    interval = float(call.values["interval"])
+    interval = float(call.values.get("interval", INTERVAL_SECONDS))
     if interval < INTERVAL_LEAST_SECONDS:
         raise LineError(f"watch: the interval is at least {INTERVAL_LEAST_SECONDS} seconds")
+    picture = call.person.picture() if isinstance(call.person, AtTerminal) else None
+    if picture is None:
+        await _repeat(call, count, interval, paint=lambda: None)
+    else:
+        with picture as painted:
+            await _repeat(call, count, interval, painted.paint)
+
+
+async def _repeat(call: Call, count: int | None, interval: float, paint: Callable[[], None]) -> None:
+    """Run the line ``count`` times; call ``paint`` after each answer. Raises LineError if it fails."""
     loop = asyncio.get_running_loop()
     done = 0
     while True:
         began = loop.time()
         call.print(f"[{datetime.now():%H:%M:%S}]")
-        await _run_inner(call)
+        try:
+            await _run_inner(call)
+        except LineError:
+            paint()
+            raise
+        paint()
         done += 1
         if done == count or call.monitor.quitting:
             return

@@ -24,6 +24,7 @@ from qmon.notation.units import MIB
 _EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
 _FORMAT = re.compile(r"/(?P<count>[0-9]*)(?P<letters>[oduxicbhwgL]*)")
 _SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
+_NUMBER_BEGINS = "0123456789.+-"
 NUL = "\0"
 """The character at the end of QEMU's line. QEMU's messages end where they would show it."""
 
@@ -166,6 +167,8 @@ class _Reader:
             self._awaited = self._awaited or parameter
             if parameter.optional:
                 return
+        if parameter.kind == "T" and parameter.optional and self._ahead() not in _NUMBER_BEGINS:
+            return
         if parameter.kind == "/":
             self._format_read = self._format()
         elif parameter.kind == "O":

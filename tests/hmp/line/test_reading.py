@@ -55,7 +55,10 @@ def test_a_bare_word_at_the_end_is_a_flag_only_where_the_line_goes_on() -> None:
 def test_a_line_within_a_line_is_read_too() -> None:
     lines = [each.line for each in read_line(TABLES, "time watch -n 3 1 info status # x").nested]
     assert lines == ["time watch -n 3 1 info status ", "watch -n 3 1 info status ", "info status "]
-    assert read_line(TABLES, "watch x info status").inner is None
+    assert read_line(TABLES, "watch 1x info status").inner is None
+    inner = read_line(TABLES, "watch info status").inner
+    assert inner is not None
+    assert inner.line == "info status"
 
 
 def test_lines_are_read_within_each_other_as_deep_as_they_may_run() -> None:

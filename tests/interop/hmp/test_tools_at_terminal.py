@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.processes import Lab
 from tests.support.terminal import Terminal
 
 SECRET = "5ezam"
+CLOCK = r"\[\d\d:\d\d:\d\d\]"
 
 
 @pytest.fixture
@@ -32,15 +35,55 @@ def begin(terminal: Terminal, *options: str) -> None:
 def test_watching_and_waiting_are_ended_by_ctrl_c(terminal: Terminal) -> None:
     begin(terminal, "-incoming", "defer", "-name", "web1")
     terminal.type("watch 0.2 info name\r")
-    terminal.wait_for(r"(?:^\[\d\d:\d\d:\d\d\]\nweb1\n){3}")
+    terminal.wait_for(rf"^\(qemu\) watch 0.2 info name\n{CLOCK}\nweb1$")
     terminal.press("C-c")
-    terminal.wait_for(r"\^C\n\(qemu\) $")
+    terminal.wait_for(rf"^\(qemu\) watch 0.2 info name\n{CLOCK}\nweb1\n\^C\n\(qemu\) $")
     terminal.type("wait migrate\r")
     terminal.wait_for(r"wait migrate\n(?!\(qemu\))")
     terminal.press("C-c")
     terminal.wait_for(r"\^C\nThe migration continues\n\(qemu\) $")
     terminal.type("info status\r")
     terminal.wait_for(r"VM status: paused \(inmigrate\)\n\(qemu\) $")
+
+
+def test_a_watched_answer_takes_the_place_of_the_one_before(lab: Lab, terminal: Terminal) -> None:
+    disks = [*drive(blank(lab.folder / "a", MIB)), *drive(blank(lab.folder / "b", MIB), "d1")]
+    socket = lab.folder / "qmon.sock"
+    begin(terminal, *disks, "-monitor", "stdio", "-monitor", f"unix:{socket},server,nowait")
+    terminal.type("watch 0.1 info block\r")
+    terminal.wait_for(rf"^\(qemu\) watch 0.1 info block\n{CLOCK}\nd0 (?:.*\n)+\nd1 .*")
+    with HmpClient(socket) as other:
+        assert other.command("drive_del d1") == ""
+    screen = terminal.wait_until(lambda screen: "\nd1 " not in screen, "no d1")
+    answer = r"d0 .*\n    Removable device: .*\n    Cache mode: .*\n"
+    assert re.search(rf"^\(qemu\) watch 0.1 info block\n{CLOCK}\n{answer}\Z", screen + "\n", re.MULTILINE)
+    terminal.type("typed meanwhile")
+    terminal.wait_for(rf"{CLOCK}\n{answer}typed meanwhile$")
+    terminal.press("C-c")
+    terminal.wait_for(rf"{CLOCK}\n{answer}\^C\n\(qemu\) typed meanwhile$")
+    terminal.press("C-c")
+    terminal.type("quit\r")  # else it runs on without its terminal, for the other monitor
+    terminal.wait_for(r"^\$ $")
+
+
+def test_a_watched_answer_is_cut_where_the_screen_ends(terminal: Terminal) -> None:
+    terminal.resize(60, 12)
+    begin(terminal)
+    terminal.type("watch 0.1 help\r")
+    screen = terminal.wait_for(r"^\(\d+ more lines: the screen is too small\)$")
+    assert re.search(rf"^{CLOCK}$", screen, re.MULTILINE)
+    terminal.press("C-c")
+    terminal.wait_for(r"^\(\d+ more lines: the screen is too small\)\n\^C\n\(qemu\) $")
+
+
+def test_a_terminal_that_only_takes_text_shows_one_answer_after_another(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "dumb", 80, XDG_STATE_HOME=str(tmp_path), TERM="dumb")
+    try:
+        begin(terminal, "-name", "web1")
+        terminal.type("watch -n 3 0.1 info name\r")
+        terminal.wait_for(rf"^\(qemu\) watch .*\n(?:{CLOCK}\nweb1\n){{3}}\(qemu\) $")
+    finally:
+        terminal.close()
 
 
 def test_quiet_and_traced(terminal: Terminal) -> None:
