@@ -304,27 +304,56 @@ SRST
     no block device can store vmstate for snapshot
 ERST
 
+    {
+        .name       = "nbd",
+        .args_type  = "",
+        .params     = "",
+        .help       = "list the NBD exports and their clients",
+        .cmd        = hmp_info_nbd,
+    },
+
+SRST
+``info nbd``
+  Show the address of the NBD server, its exports, and for each client its address, how long it has
+  been connected, and how much it has read and written, in how many requests. QEMU has no such
+  command.
+
+  ::
+
+    (qemu) nbd_server_start -a 127.0.0.1:0
+    (qemu) info nbd
+    NBD server: tcp:127.0.0.1:...
+    Export 'd0': drive 'd0', read-only, no clients
+    ...
+    (qemu) nbd_server_stop
+    (qemu) info nbd
+    The NBD server does not run: 'nbd_server_start ADDRESS' starts it
+ERST
+
 DEFHEADING(Migration)
 
     {
         .name       = "migrate",
-        .args_type  = "",
-        .params     = "",
+        .args_type  = "all:-a",
+        .params     = "[-a]",
         .help       = "show the progress or the result of a migration",
         .cmd        = hmp_info_migrate,
         .also       = "migration|progress",
     },
 
 SRST
-``info migrate``
-  Show the state of the migration, its times, and how many bytes of the disks have been sent and are
-  left to send. On a destination, show the address it listens on and what has arrived. The figures
-  of RAM are printed as in QEMU. Only the throughput and the number of passes (``dirty sync count``)
-  are measured, because the machine has no RAM.
+``info migrate`` [``-a``]
+  Show the state of the migration: what is done and left of each drive, the rates, the rounds, the
+  downtime, and the settings that matter. The figures stay when it has ended. On a destination, show
+  the address it listens on and what has arrived. ``watch info migrate`` shows them as they change.
+
+  In scripts and on sockets, and with ``-a``, the answer is laid out as QEMU's. The figures of RAM
+  are printed as in QEMU. Only the throughput and the number of passes (``dirty sync count``) are
+  measured, because the machine has no RAM. QEMU has ``-a`` since version 10.1.
 
   ::
 
-    (qemu) info migrate
+    (qemu) info migrate -a
     globals:
     ...
 ERST

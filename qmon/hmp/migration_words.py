@@ -85,15 +85,16 @@ def details(info: Info) -> Iterator[str]:
     if "x-qmon-verified" in info:
         yield f"Verified: {info['x-qmon-verified']}"
     if away := info.get("x-qmon-turned-away"):
-        yield _turned_away(away, info.get("x-qmon-peer", ""))
+        yield turned_away(away, info.get("x-qmon-peer", ""))
     for entry in info.get("x-qmon-stays-behind", ()):
         yield sentence(entry, is_over=True)
     if "x-qmon-unreachable" in info:
         unreachable = info["x-qmon-unreachable"]
-        yield _unreachable(unreachable["drives"], unreachable["nbd-server"])
+        yield not_served(unreachable["drives"], unreachable["nbd-server"])
 
 
-def _turned_away(away: Sequence[Mapping[str, Any]], peer: str) -> str:
+def turned_away(away: Sequence[Mapping[str, Any]], peer: str) -> str:
+    """Return which clients were disconnected at the handover, and where their disk is now."""
     clients = sum(each["clients"] for each in away)
     exports = ", ".join(f"'{each['export']}'" for each in away)
     several, where = len(away) > 1, _host(peer) or "the destination"
@@ -112,7 +113,7 @@ def _host(peer: str) -> str:
     return "" if kind != "tcp" or host == "0" else host
 
 
-def _unreachable(drives: Sequence[str], is_serving: bool) -> str:
+def not_served(drives: Sequence[str], is_serving: bool) -> str:
     """Return why guests can't reach some drives that have arrived, and the lines that change it."""
     add = ", ".join(f"'nbd_server_add -w {drive}'" for drive in drives)
     if not is_serving:

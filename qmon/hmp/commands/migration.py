@@ -8,7 +8,7 @@ from typing import Any
 
 from qmon.hmp.commands.address_hints import with_address_hint
 from qmon.hmp.commands.choices import execute_choice
-from qmon.hmp.commands.migration_info import left_behind_lines, migration_lines
+from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
 from qmon.hmp.migration_words import details, pace, summary
@@ -98,9 +98,3 @@ async def migrate_continue(call: Call) -> None:
 @handler("hmp_migrate_start_postcopy")
 async def migrate_start_postcopy(call: Call) -> None:
     await call.execute("migrate-start-postcopy")
-
-
-@handler("hmp_info_migrate")
-async def info_migrate(call: Call) -> None:
-    for line in migration_lines(await call.execute("query-migrate")):
-        call.print(line)

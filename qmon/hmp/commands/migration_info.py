@@ -108,7 +108,7 @@ def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
         yield f"postcopy vcpu blocktime: {','.join(map(str, info['postcopy-vcpu-blocktime']))}"
     if "socket-address" in info:
         yield "socket address: ["
-        yield from (f"\t{_address(each)}" for each in info["socket-address"])
+        yield from (f"\t{address_text(each)}" for each in info["socket-address"])
         yield "]"
     if "vfio" in info:
         yield f"vfio device transferred: {info['vfio']['transferred'] // KIB} kbytes"
@@ -146,7 +146,8 @@ def _disk_line(disk: Mapping[str, Any]) -> str:
     return f"disk '{disk['drive']}': {figures} kbytes"
 
 
-def _address(address: Mapping[str, Any]) -> str:
+def address_text(address: Mapping[str, Any]) -> str:
+    """Return a SocketAddress (qapi/sockets.json) as text."""
     match address["type"]:
         case "inet":
             return f"tcp:{address['host']}:{address['port']}"

@@ -33,6 +33,7 @@ FLAGS: Mapping[str, Words] = {
     "eject": {"f": "open the tray even if it is locked"},
     "expire_password": {"d": "choose the display"},
     "info block": {"n": "list nodes, not drives", "v": "show details of the images"},
+    "info migrate": {"a": "as QEMU shows it, with all figures"},
     "info mtree": {
         "f": "show flat views",
         "d": "show dispatch trees",

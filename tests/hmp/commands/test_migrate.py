@@ -177,4 +177,4 @@ def test_refusals_incoming_and_cancel_go_the_same_way() -> None:
 def test_info_migrate_is_laid_out_as_qemus(info: dict[str, Any], text: str) -> None:
     machine = FakeMachine()
     machine.migration = [info]
-    assert run(machine, "info migrate", FakePerson()) == (True, (GLOBALS + text).removesuffix("\n"))
+    assert run(machine, "info migrate -a", FakePerson()) == (True, (GLOBALS + text).removesuffix("\n"))

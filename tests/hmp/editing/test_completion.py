@@ -52,6 +52,7 @@ URIS = ("tcp:", "unix:")
         ("log unimp,guest", ["log unimp,guest_errors"]),
         ("time drive_del ", ["time drive_del d0"]),
         ("watch inf", ["watch info"]),
+        ("watch info nb", ["watch info nbd"]),
         ("watch 1 inf", ["watch 1 info"]),
         ("watch 1x inf", []),
         ("time " * 5000, []),

@@ -33,6 +33,7 @@ ON_PURPOSE: dict[str, str] = {
     "log -x": OWN_SENTENCES,
     'log ""': OWN_SENTENCES,
     "log 0": OWN_SENTENCES,
+    "info migrate -x": "qmon's takes -a, as that of QEMU 10.1",
     "info version": OWN_VERSION,
     "info qdm": NO_MODELS,
     "info jit": "qmon has no translator of guest code, and says so as QEMU does under another accelerator",
@@ -48,7 +49,7 @@ OTHER_BUILD = "in QEMU's tables, but only for other machines or with other optio
 OUR_OWN = "qmon's own"
 
 ONLY_OURS = dict.fromkeys(
-    "migrate_resolve events include keys qmp time transcript wait watch".split(), OUR_OWN
+    ["info nbd", *"migrate_resolve events include keys qmp time transcript wait watch".split()], OUR_OWN
 )
 
 ONLY_OURS_7: dict[str, str] = {
@@ -85,8 +86,9 @@ ONLY_OURS_10: dict[str, str] = {
 """Commands that QEMU 10 does not list, with the reason."""
 
 AS_7 = "written as QEMU 7.2 writes it"
+AS_10_1 = "written as QEMU 10.1 writes it"
 
-OTHER_SYNTAX_7: dict[str, str] = {"cont|c": OWN_FLAG}
+OTHER_SYNTAX_7: dict[str, str] = {"cont|c": OWN_FLAG, "info migrate": AS_10_1}
 """Commands whose arguments QEMU 7.2 writes otherwise, with the reason."""
 
 OTHER_SYNTAX_10: dict[str, str] = {
@@ -94,6 +96,7 @@ OTHER_SYNTAX_10: dict[str, str] = {
     "dump-guest-memory": AS_7,
     "migrate": AS_7,
     "watchdog_action": AS_7,
+    "info migrate": AS_10_1,
     "info qtree": AS_7,
 }
 """Commands whose arguments QEMU 10 writes otherwise, with the reason."""

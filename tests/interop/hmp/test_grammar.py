@@ -43,6 +43,7 @@ CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 NOT_READ = b" for more information\n"
 NOISE = (
     (re.compile(rb"(?m)^cont\|c \[-f\] "), b"cont|c  "),  # a flag of qmon's own
+    (re.compile(rb"(?m)^info migrate \[-a\] "), b"info migrate  "),  # QEMU 10.1 has it
     (re.compile(rb"#block\d+"), b"#blockN"),
     (re.compile(rb"(?m)^(\S[^\n]*?) -- .*(\n\s+\S.*)*$"), rb"\1 -- ..."),
 )

@@ -166,7 +166,7 @@ def test_nothing_that_is_said_reaches_a_terminal_or_a_log_as_more_than_text(
             terminal.wait(lambda text: b"connected to export 'evil" in text, "the client is told of")
         with refusing(tmp_path / "there"):
             terminal.line(f"migrate -d unix:{tmp_path / 'there'}", b"(Error|Migration failed): evil")
-            terminal.line("info migrate", b"Migration status: failed")
+            terminal.line("info migrate", b"Migration: +failed")
         assert_harmless(terminal.look(), 5)
         if logged:
             assert_harmless(log.read_bytes())

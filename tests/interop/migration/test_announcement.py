@@ -171,7 +171,7 @@ def test_all_three_at_once(lab: Lab, operator: Operator, bracketed: bool) -> Non
     target.wait_status("running")
     assert image.read_bytes() == noise(4 * MIB)
     operator.type("info migrate")
-    operator.terminal.wait_for(r"^Migration status: completed$")
+    operator.terminal.wait_for(r"^Migration: +moved \(completed\)")
 
 
 # Without -d the terminal shows how far it is.
@@ -197,7 +197,7 @@ def test_ctrl_c_leaves_the_migration_running_in_the_background(lab: Lab, operato
     operator.terminal.press("C-c")
     operator.terminal.wait_for(r"^The migration continues in the background")
     operator.type("info migrate")
-    operator.terminal.wait_for(r"^Migration status: active$")
+    operator.terminal.wait_for(r"^Migration: +copying \(active\)")
     operator.type("migrate_set_parameter max-bandwidth 1G")
     operator.terminal.wait_for(rf"^{COMPLETED}")
     assert same(image, empty)
