@@ -269,12 +269,11 @@ READ_ONLY_TABLE = "".join(
 )
 
 
-def test_commands_answer_as_qemus(qemu: Peer, target: QmpTarget) -> None:
-    compare(qemu, Monitor(target), COMMANDS)
-
-
-def test_the_end_of_a_migration_is_told_as_qemu_tells_it(qemu: Peer, target: QmpTarget) -> None:
+def test_commands_and_the_end_of_their_migration_are_answered_as_by_qemu(
+    qemu: Peer, target: QmpTarget
+) -> None:
     monitor = Monitor(target)
+    compare(qemu, monitor, COMMANDS)
 
     def settled(ask: Callable[[], str]) -> list[str]:
         deadline = time.monotonic() + 20

@@ -224,7 +224,7 @@ def test_nothing_that_is_said_reaches_a_scripts_output_or_error_as_more_than_tex
     assert_harmless(run(tmp_path, *drive(image), "-c", "info block").stdout)
     with refusing(tmp_path / "there"):
         done = run(tmp_path, *drive(image), "-c", f"migrate unix:{tmp_path / 'there'}")
-        assert_harmless(done.stdout)
+        assert_harmless(done.stderr)
     (tmp_path / f"{EVIL}.hmp").write_text(f"nosuch\nscreendump \x9b2J\u202e{FORGED}\n")
     for options in (
         ["-script", f"no {EVIL}"],
