@@ -215,6 +215,10 @@ class FileNode:
         self._lock.change(locks)
         self._locks = locks
 
+    def check_locks(self, locks: LockSet) -> None:
+        """Raises ImageLockedError if another opener keeps these locks from being held. Takes none."""
+        self._lock.check(locks)
+
     def resize(self, size: int) -> None:
         self._data = (0, 0)
         if self._is_device:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from qmon.block.file import FileNode
-from qmon.block.locks import READ_ONLY_DISK, LockSet, Permission
+from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.bitmaps import Bitmap, read_listed
@@ -255,12 +255,32 @@ def forget_cached(image: ImageNode) -> None:
             file.forget_cached()
 
 
+def check_locks(image: ImageNode, *, read_only: bool) -> None:
+    """Check that ``open_image`` could lock this image, which is open without locks, and its backing images.
+
+    Takes no locks. Raises ImageLockedError.
+    """
+    for each in images_of(image):
+        locks = BACKING_LOCKS
+        if each is image:
+            locks = _disk_locks(each.format, read_only=read_only)
+        for file in each.files:
+            file.check_locks(locks)
+
+
+def _disk_locks(format: str, *, read_only: bool) -> LockSet:
+    """Return the locks of a running guest's disk."""
+    if format == "qcow2":
+        return BACKING_LOCKS if read_only else QCOW2_LOCKS
+    return READ_ONLY_DISK if read_only else DISK
+
+
 def _open_one(
     file: str, name: str, *, read_only: bool, lock: bool, direct: bool, limits: Limits
 ) -> ImageNode:
     _check_format(name)
     if name == "qcow2":
-        locks = (BACKING_LOCKS if read_only else QCOW2_LOCKS) if lock else None
+        locks = _disk_locks(name, read_only=read_only) if lock else None
         return Qcow2Node(file, read_only=read_only, locks=locks, direct=direct, limits=limits)
     return RawNode(file, read_only=read_only, lock=lock, direct=direct)
 

@@ -119,6 +119,10 @@ class ImageLock:
             _set(self._fd, fcntl.F_UNLCK, position)
         self._held = positions
 
+    def check(self, wanted: LockSet) -> None:
+        """Raises ImageLockedError if ``wanted`` could not be held now. Nothing is locked or released."""
+        self._check(wanted)
+
     def release(self) -> None:
         """Release all locks."""
         self.change(NO_LOCKS)

@@ -20,7 +20,7 @@ from qmon.block.node import Kind, Node
 from qmon.host.fdsets import real_name
 from qmon.migration.compare import places
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.wire.offer import BackingOffer, OfferError, Sample
+from qmon.migration.wire.offer import BackingOffer, Sample
 
 BLOCK = 64 << 10
 SAMPLE_BLOCKS = 64
@@ -55,19 +55,20 @@ def describe_backing(node: Node, verify: str, migration: UUID, pulse: Pulse) -> 
     )
 
 
-def check_backing(drive: MigratingDrive, offered: BackingOffer, pulse: Pulse) -> None:
-    """Compare the backing image of an active drive with the source's offer. Raises OfferError, OSError."""
-    node = drive.node.backing
+def backing_mismatch(name: str, node: Node | None, offered: BackingOffer, pulse: Pulse) -> str | None:
+    """Compare the backing image ``node`` of drive ``name`` with the source's offer; return what is wrong.
+
+    Raises OSError.
+    """
     if node is None or node.size != offered.size:
-        raise OfferError(
-            f"the backing image of drive '{drive.id}' has just changed its size at the destination: try again"
-        )
+        return f"the backing image of drive '{name}' has just changed its size at the destination: try again"
     sample = first_difference(node, offered, pulse)
-    if sample is not None:
-        raise OfferError(
-            f"the backing image of drive '{drive.id}' differs between the source and the destination, in the"
-            f" {sample.length} bytes at {sample.offset}"
-        )
+    if sample is None:
+        return None
+    return (
+        f"the backing image of drive '{name}' differs between the source and the destination, in the"
+        f" {sample.length} bytes at {sample.offset}"
+    )
 
 
 def first_difference(node: Node, offered: BackingOffer, pulse: Pulse) -> Sample | None:
@@ -92,14 +93,15 @@ def reads_as_zeros(node: Node, pulse: Pulse) -> bool:
     return True
 
 
-def check_empty(drive: MigratingDrive) -> None:
-    """Check that an active drive's overlay has no data of its own. Raises OfferError, OSError."""
-    for extent in drive.node.extents(0, drive.size):
+def overlay_mismatch(name: str, node: Node) -> str | None:
+    """Return what is wrong if the overlay ``node`` of drive ``name`` has data of its own. Raises OSError."""
+    for extent in node.extents(0, node.size):
         if extent.kind is not Kind.BACKING:
-            raise OfferError(
-                f"the overlay of drive '{drive.id}' is not empty at the destination (data at byte"
+            return (
+                f"the overlay of drive '{name}' is not empty at the destination (data at byte"
                 f" {extent.offset}): an incremental copy needs an empty overlay"
             )
+    return None
 
 
 def checksum(node: Node, offset: int, length: int, pulse: Pulse) -> str:
@@ -171,6 +173,13 @@ class Leftovers:
     def are_in(self, image: str) -> bool:
         """Whether an open image holds only data of failed copies."""
         return image in self._images
+
+    def would_be_emptied(self, image: str) -> bool:
+        """Whether an image, open or closed, holds only data of failed copies. Raises OSError."""
+        if image not in self._images:
+            return False
+        identity = self._images[image]
+        return identity is None or identity == _identity(image)
 
     def empty(self, drive: MigratingDrive, pulse: Pulse) -> None:
         """Empty the overlay of an active drive, if it holds only leftovers. Raises OSError."""

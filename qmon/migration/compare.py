@@ -108,18 +108,18 @@ class Seen:
     is_same: bool
 
 
-def answer_question(drive: MigratingDrive, payload: bytes, pulse: Pulse) -> tuple[Seen, list[int]]:
+def answer_question(drive: MigratingDrive, size: int, payload: bytes, pulse: Pulse) -> tuple[Seen, list[int]]:
     """Compare a drive's image with the source's question; return the result and the ranges that differ.
 
-    The ranges are given by their numbers; there are none if both sides have the same files. Raises OSError,
-    StreamError for an invalid question, QmonError if the image's size has changed.
+    The ranges are given by their numbers; there are none if both sides have the same files. ``size`` is the
+    agreed one. Raises OSError, StreamError for an invalid question, QmonError if the image has another size.
     """
-    question = Question.decode(payload, drive.size)
+    question = Question.decode(payload, size)
     node = drive.open_to_compare()
     try:
-        if node.size != drive.size:
+        if node.size != size:
             raise QmonError(
-                f"the size of drive '{drive.id}' has changed at the destination from {drive.size} to"
+                f"the size of drive '{drive.id}' has changed at the destination from {size} to"
                 f" {node.size} bytes"
             )
         files = identify(node)

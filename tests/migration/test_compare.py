@@ -61,7 +61,7 @@ def asked(content: bytes, ranges: list[Range]) -> bytes:
 
 
 def answered(drive: MemoryDrive, payload: bytes) -> tuple[Seen, list[int]]:
-    return answer_question(drive, payload, lambda: None)
+    return answer_question(drive, drive.size, payload, lambda: None)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from qmon.migration.backing import Leftovers
 from qmon.migration.compare import Seen, open_as_seen
 from qmon.migration.destination.door import Door
 from qmon.migration.destination.session import Session, flushing_here, opening
+from qmon.migration.destination.trial import Trial
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.journal import Entry, Journal
 from qmon.migration.patience import PATIENCE, Patience
@@ -88,6 +89,7 @@ class Incoming:
         self._claim = threading.RLock()
         self._owner: Session | None = None
         self._answering: Session | None = None
+        self._trial: Trial | None = None
         self._sessions: dict[Session, None] = {}
         """The connections with a thread, oldest first."""
         self._door: Door | None = None
@@ -275,15 +277,35 @@ class Incoming:
 
     # Called by a session on its thread.
 
+    def check_free(self) -> None:
+        """Raises OfferError if no migration can be accepted now."""
+        if self._owner is not None:
+            raise OfferError("another incoming migration is under way")
+        if self.phase in (Phase.COMPLETED, Phase.SETTLED):
+            raise OfferError("the destination already runs: an earlier migration has completed")
+
+    def begin_trial(self, trial: Trial) -> None:
+        """Note a trial. Raises OfferError if there is another one, or no migration can be accepted now."""
+        with self._claim:
+            self.check_free()
+            if self._trial is not None:
+                raise OfferError("another trial is under way at the destination")
+            self._trial = trial
+
+    def end_trial(self, trial: Trial) -> None:
+        """Forget a trial."""
+        with self._claim:
+            if self._trial is trial:
+                self._trial = None
+
     def claim(
         self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
     ) -> Progress:
-        """Give the migration to this session. Raises OfferError if another session has it."""
+        """Give the migration to this session; end a trial. Raises OfferError if another session has it."""
         with self._claim:
-            if self._owner is not None:
-                raise OfferError("another incoming migration is under way")
-            if self.phase in (Phase.COMPLETED, Phase.SETTLED):
-                raise OfferError("the destination already runs: an earlier migration has completed")
+            self.check_free()
+            if self._trial is not None:
+                self._trial.stop("a migration has begun at the destination")
             try:
                 self._states.step(Event.START)
             except (QmonError, MemoryError):

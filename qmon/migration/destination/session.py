@@ -18,21 +18,17 @@ from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, naming, reason
 from qmon.host.logs import TOLD_BY_EVENT
 from qmon.host.threads import start_thread
-from qmon.migration.backing import Leftovers, check_backing, check_empty
+from qmon.migration.backing import Leftovers
 from qmon.migration.compare import Seen, answer_question
-from qmon.migration.destination.read_only import must_travel
+from qmon.migration.destination.acceptance import inspect, prepare_overlays, reading, travelling
 from qmon.migration.destination.receiver import Receiver
+from qmon.migration.destination.trial import LINE_SECONDS, Trial
 from qmon.migration.drive import MigratingDrive, flushing
 from qmon.migration.patience import Patience
 from qmon.migration.progress import Progress, RateMeter
 from qmon.migration.wire import answers
-from qmon.migration.wire.offer import (
-    BackingOffer,
-    DriveOffer,
-    Mode,
-    Offer,
-    check_fit,
-)
+from qmon.migration.wire.fit import check_fit
+from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode, Offer
 from qmon.migration.wire.reader import Item
 from qmon.migration.wire.stream import Go, Heard, Kind, Record, StreamError
 
@@ -64,10 +60,6 @@ def flushing_here(drive: MigratingDrive) -> AbstractContextManager[None]:
     return flushing(drive, where=" at the destination")
 
 
-def _reading(drive: MigratingDrive) -> AbstractContextManager[None]:
-    return naming(f"drive '{drive.id}' can't be read at the destination")
-
-
 def _writing(drive: MigratingDrive, record: Record) -> AbstractContextManager[None]:
     what = f"write of {record.length} bytes at {record.offset}"
     return naming(f"drive '{drive.id}': {what} failed at the destination")
@@ -96,10 +88,19 @@ class Reception(Protocol):
     def uuid(self) -> UUID | None:
         """The machine's UUID, None if it has none."""
 
+    def check_free(self) -> None:
+        """Raises OfferError if no migration can be accepted now."""
+
     def claim(
         self, session: Session, migration_id: UUID, mode: Mode, drives: Sequence[MigratingDrive]
     ) -> Progress:
         """Give the migration to this session. Raises OfferError if another session has it."""
+
+    def begin_trial(self, trial: Trial) -> None:
+        """Note a trial. Raises OfferError if there is another one, or no migration can be accepted now."""
+
+    def end_trial(self, trial: Trial) -> None:
+        """Forget a trial."""
 
     def agree(self) -> None:
         """Accept the offer: take the locks. Raises QmonError."""
@@ -138,6 +139,7 @@ class Session:
         self._peer = peer
         self._receiver = Receiver(sock)
         self._offer: Offer | None = None
+        self._trial: Trial | None = None
         self._drives: list[MigratingDrive] = []
         self._writable: list[bool] = []
         self._progress = Progress()
@@ -172,6 +174,8 @@ class Session:
 
     def abort(self) -> None:
         """Make the thread end at once."""
+        if self._trial is not None:
+            self._trial.stop("the connection was closed at the destination")
         with contextlib.suppress(OSError):  # already disconnected
             self._sock.shutdown(socket.SHUT_RDWR)
 
@@ -187,8 +191,7 @@ class Session:
         try:
             self._receive()
         except TimeoutError:
-            late = f"no data for {self._patience.silence} s"
-            self._fail(no_hello(self._patience) if self._offer is None else late)
+            self._fail(self._why_late())
         except (QmonError, MemoryError) as error:
             self._fail(reason(error))
         except OSError as error:  # errors of drives are QmonErrors
@@ -198,6 +201,8 @@ class Session:
             self._fail(f"internal error: {error!r}")
         finally:
             self._sock.close()
+            if self._trial is not None:
+                self._incoming.end_trial(self._trial)
             self._incoming.ended(self)
 
     def _receive(self) -> None:
@@ -208,6 +213,8 @@ class Session:
                 raise TimeoutError
             items = self._receiver.next(patience, self._tell_applied)
             if items is None:
+                if self._trial is not None:
+                    return  # the source has measured enough
                 raise StreamError(self._why_short())
             for item in items:
                 self._take(item)
@@ -217,6 +224,13 @@ class Session:
             ):
                 self._tell_applied()
 
+    def _why_late(self) -> str:
+        if self._trial is not None:
+            return f"the trial has not ended within {LINE_SECONDS} s"
+        if self._offer is None:
+            return no_hello(self._patience)
+        return f"no data for {self._patience.silence} s"
+
     def _why_short(self) -> str:
         if self._offer is None:
             return "the connection ended before a migration was offered"
@@ -225,6 +239,12 @@ class Session:
     def _take(self, item: Item) -> None:
         self.has_spoken = True
         match item:
+            case Record() if self._trial is not None:
+                self._trial.take(item)
+                self._progress.transferred += len(item.payload)
+                self._applied = item.sequence
+            case Record(kind=Kind.TRIAL) if self._offer is None:
+                self._begin_trial(item)
             case Record() if self._offer is None:
                 self._greet(item)
             case Record():
@@ -242,11 +262,13 @@ class Session:
         if record.kind is not Kind.HELLO:
             raise StreamError(f"not a valid migration stream: {record.kind.name} came before HELLO")
         offer = Offer.decode(bytes(record.payload))
+        self._incoming.check_free()
+        inspect(self._incoming, offer, self._show_life)
         drives = self._incoming.drives
         for drive in drives:
             with opening(drive):
                 drive.probe()
-        here = [_describe(drive) for drive in drives]
+        here = [_describe(drive) for drive in drives]  # they may have changed since
         check_fit(offer, here, self._incoming.uuid, self._incoming.empty)
         by_id = {drive.id: drive for drive in drives}
         self._drives = [by_id[drive.id] for drive in offer.drives]
@@ -264,13 +286,11 @@ class Session:
         )
         self._progress.remaining = self._progress.total
         self._incoming.agree()
-        # A source that does not read answers must not block this thread for ever.
-        timeout = struct.pack("ll", self._patience.silence, 0)
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._limit_answers()
         self._has_overlays = any(drive.backing is not None for drive in offer.drives)
         if offer.mode is not Mode.SHARED:
             self._settle_read_only(offer)
-        self._make_ready(offer)
+        prepare_overlays(self._drives, offer, self._incoming.leftovers, self._show_life)
         for index, own in enumerate(self._writable):
             if own and offer.drives[index].backing is None:
                 for message in answers.zeros(index, self._zero_ranges(self._drives[index])):
@@ -281,34 +301,28 @@ class Session:
         self._progress.agreed = time.monotonic()
         self._sock.sendall(answers.encode(answers.Type.AGREED))
 
+    def _begin_trial(self, record: Record) -> None:
+        """Answer a trial; what follows is for it. Raises QmonError, OSError."""
+        trial = Trial(self._incoming, Offer.decode(bytes(record.payload)), self.answer, self._show_life)
+        self._incoming.begin_trial(trial)
+        self._trial = trial
+        self._limit_answers()
+        trial.report(self._peer)
+        self._deadline = time.monotonic() + LINE_SECONDS
+
+    def _limit_answers(self) -> None:
+        """A source that does not read answers must not block this thread for ever."""
+        timeout = struct.pack("ll", self._patience.silence, 0)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+
     def _settle_read_only(self, offer: Offer) -> None:
         """Ask the source for the read-only drives that are not yet here. Raises QmonError, OSError."""
-        for index, (drive, offered) in enumerate(zip(self._drives, offer.drives, strict=True)):
-            if offered.read_only:
-                with _reading(drive):
-                    travels = must_travel(drive, offered.content, self._incoming.leftovers, self._show_life)
-                if travels:
-                    self._writable[index] = True
-                    self._progress.total += drive.size
-                    self._progress.remaining += drive.size
-                    self._sock.sendall(answers.needed(index))
-
-    def _make_ready(self, offer: Offer) -> None:
-        """Check that incremental copies fit the images; empty those of a failed one. Raises QmonError."""
-        copies = [
-            (drive, offered.backing)
-            for drive, offered in zip(self._drives, offer.drives, strict=True)
-            if offered.backing is not None and not drive.read_only
-        ]
-        leftovers = self._incoming.leftovers
-        for drive, backing in copies:
-            with _reading(drive):
-                check_backing(drive, backing, self._show_life)
-        for drive, _ in copies:
-            with _reading(drive):
-                leftovers.empty(drive, self._show_life)
-                check_empty(drive)
-            leftovers.begun(drive.image)
+        for index in travelling(self._drives, offer, self._incoming.leftovers, self._show_life):
+            size = self._drives[index].size
+            self._writable[index] = True
+            self._progress.total += size
+            self._progress.remaining += size
+            self._sock.sendall(answers.needed(index))
 
     def _show_life(self) -> None:
         """While the offer is checked: tell the source now and then that this side is alive."""
@@ -365,6 +379,8 @@ class Session:
                 raise QmonError(record.text)
             case Kind.HELLO:
                 raise StreamError("not a valid migration stream: a second HELLO")
+            case Kind.TRIAL | Kind.PROBE:
+                raise StreamError(f"not a valid migration stream: {record.kind.name} came after HELLO")
 
     def _compare(self, record: Record) -> None:
         """Answer a COMPARE: whether a shared drive is the source's disk. Raises QmonError."""
@@ -374,8 +390,8 @@ class Session:
                 f"not a valid migration stream: drive number {index} can't be compared at this point"
             )
         drive = self._drives[index]
-        with _reading(drive):
-            seen, differing = answer_question(drive, bytes(record.payload), self._show_life)
+        with reading(drive):
+            seen, differing = answer_question(drive, drive.size, bytes(record.payload), self._show_life)
         self._incoming.note_seen(drive, seen)
         self._compared.add(index)
         self._sock.sendall(answers.compared(seen.is_same, differing))
@@ -426,6 +442,10 @@ class Session:
             log.debug("incoming migration: the source's connection ended: %s", why)
             return
         self._done = True
+        if self._trial is not None:
+            self._try_answer(answers.dismissed(why))
+            log.info("incoming migration: the trial from %s ended: %s", self._peer, why)
+            return
         if self._offer is None:
             self._try_answer(answers.dismissed(why))
             log.warning("incoming migration: connection from %s closed: %s", self._peer, why)

@@ -31,6 +31,9 @@ MAX_ANSWERS = 16
 MAX_IN_FLIGHT = 1 << 16
 """The most unconfirmed batches. With a real destination the sockets' buffers hold fewer."""
 
+_BEFORE_DATA = frozenset({Type.AGREED, Type.REPORT})
+"""While one of these is expected, no data has been sent that could be confirmed."""
+
 _SEVERAL = frozenset({Type.ZEROS, Type.BUSY, Type.NEEDED})
 """Answers of which several may follow one request."""
 
@@ -238,7 +241,7 @@ class Link:
             raise PeerRefusedError(answer.text)
         if answer.type is Type.DISMISSED:
             raise LinkError(answer.text)
-        if answer.type is Type.APPLIED and Type.AGREED not in self._expected:
+        if answer.type is Type.APPLIED and not _BEFORE_DATA & self._expected:
             self._note_applied(answer.number)
             return
         if answer.type not in self._expected:

@@ -226,7 +226,7 @@ class Source:
             self._end(f"internal error: {error!r}")
 
     def _migrate(self) -> None:
-        offers, self._copies = plan(
+        offers, self._copies, _ = plan(
             self._drives, self.mode, self._parameters.verify_backing, self.id, self._check
         )
         offer = Offer(self.id, self.mode, offers, self._uuid, self._empty)

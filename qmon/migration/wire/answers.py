@@ -61,6 +61,8 @@ class Type(enum.IntEnum):
     """The answer to a COMPARE record: whether the files are the same, and the numbers of differing ranges."""
     NEEDED = 0x710C
     """A read-only drive that is empty here: the source copies all of it. Sent before its ZEROS and AGREED."""
+    REPORT = 0x710D
+    """The answer to a TRIAL record. Body: a report in JSON (``wire/report.py``)."""
     DISMISSED = 0x710E
     """The connection is closed: what it sent can't be read, or was not accepted. Body: the reason in UTF-8.
 

@@ -1,10 +1,12 @@
-"""The source's offer, sent before any block: which drives are migrated, and how. Pure."""
+"""The source's offer, sent before any block: which drives are migrated, and how. Pure.
+
+``fit`` compares it with the destination's drives.
+"""
 
 from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -52,11 +54,20 @@ class BackingOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Amount:
+    """How many bytes of a drive are data that a copy writes: a lower and an upper bound."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class DriveOffer:
     """One drive as a side knows it; ``size`` in bytes.
 
     ``backing`` describes the backing image in an incremental copy, which is not copied; it is None in a full
     copy. ``content`` describes a read-only drive, which is copied only if it is empty at the destination.
+    ``amount`` is None if nothing is copied, or if the source has not estimated it.
     """
 
     id: str
@@ -64,6 +75,7 @@ class DriveOffer:
     read_only: bool
     backing: BackingOffer | None = None
     content: BackingOffer | None = None
+    amount: Amount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +122,8 @@ def _encode_drive(drive: DriveOffer) -> dict[str, Any]:
         if disk is not None:
             samples = [(each.offset, each.length, each.checksum) for each in disk.samples]
             fields[name] = {"size": disk.size, "samples": samples}
+    if drive.amount is not None:
+        fields["amount"] = (drive.amount.least, drive.amount.most)
     return fields
 
 
@@ -119,7 +133,15 @@ def _decode_drive(item: Any) -> DriveOffer:
     if not good_name or type(size) is not int or type(read_only) is not bool or size < 0:
         raise ValueError(f"invalid description of a drive: {item!r}")
     backing, content = (_decode_backing(item[key]) if key in item else None for key in ("backing", "content"))
-    return DriveOffer(name, size, read_only, backing, content)
+    amount = _decode_amount(item["amount"], size) if "amount" in item else None
+    return DriveOffer(name, size, read_only, backing, content, amount)
+
+
+def _decode_amount(item: Any, size: int) -> Amount:
+    least, most = item
+    if type(least) is not int or type(most) is not int or not 0 <= least <= most <= size:
+        raise ValueError(f"invalid amount of data: {item!r}")
+    return Amount(least, most)
 
 
 def _decode_backing(item: Any) -> BackingOffer:
@@ -139,68 +161,3 @@ def _decode_backing(item: Any) -> BackingOffer:
     if end > size:
         raise ValueError(f"a sample ends at {end}, but the disk has {size} bytes")
     return BackingOffer(size, tuple(found))
-
-
-def check_fit(
-    offer: Offer, here: Sequence[DriveOffer], uuid: UUID | None = None, empty: Collection[str] = ()
-) -> None:
-    """Check that an offer fits the destination's drives ``here`` and its machine's UUID, None without one.
-
-    ``empty`` are the ids of the destination's drives without a medium, which are not in ``here``. Raises
-    OfferError naming the first difference.
-    """
-    if offer.uuid is not None and offer.uuid != uuid:
-        raise OfferError(f"UUID received is {offer.uuid} and local is {uuid or 'not set'}")
-    known = {drive.id: drive for drive in here}
-    seen: set[str] = set()
-    for drive in offer.drives:
-        if drive.id in seen:
-            raise OfferError(f"the source's offer names drive '{drive.id}' twice")
-        seen.add(drive.id)
-        mine = known.pop(drive.id, None)
-        if mine is None and drive.id in empty:
-            raise OfferError(
-                f"drive '{drive.id}' has a medium at the source and none at the destination: insert one at"
-                f" the destination with 'change {drive.id} FILE'"
-            )
-        if mine is None:
-            have = ", ".join(f"'{other.id}'" for other in here) or "none"
-            raise OfferError(f"the destination has no drive '{drive.id}': it has {have}")
-        if mine.size != drive.size:
-            raise OfferError(
-                f"drive '{drive.id}' has {drive.size} bytes at the source and {mine.size} at the destination:"
-                " they must be equal"
-            )
-        if mine.read_only and not drive.read_only:
-            raise OfferError(f"drive '{drive.id}' is read-only at the destination and writable at the source")
-        if drive.read_only and not mine.read_only and offer.mode is Mode.SHARED:
-            raise OfferError(f"drive '{drive.id}' is writable at the destination and read-only at the source")
-        if offer.mode is Mode.INCREMENTAL and not drive.read_only:
-            _check_backing(drive, mine)
-    if known:
-        name = next(iter(known))
-        if name in offer.empty:
-            raise OfferError(
-                f"drive '{name}' has no medium at the source and one at the destination: remove it at"
-                f" the destination with 'eject {name}'"
-            )
-        raise OfferError(f"the destination has a drive '{name}', but the source does not")
-
-
-def _check_backing(there: DriveOffer, here: DriveOffer) -> None:
-    match there.backing, here.backing:
-        case BackingOffer(size=theirs), BackingOffer(size=ours) if ours != theirs:
-            raise OfferError(
-                f"the backing image of drive '{there.id}' has {theirs} bytes at the source and {ours} at the"
-                " destination: for an incremental copy the sizes must be equal"
-            )
-        case BackingOffer(), None:
-            has, lacks = "source", "destination"
-        case None, BackingOffer():
-            has, lacks = "destination", "source"
-        case _:
-            return
-    raise OfferError(
-        f"drive '{there.id}' has a backing image at the {has} and none at the {lacks}: an incremental copy"
-        " needs the same one on both sides"
-    )

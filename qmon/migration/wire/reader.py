@@ -20,6 +20,7 @@ from qmon.migration.wire.stream import (
     MAX_PAYLOAD,
     PREAMBLE,
     SECTION_NAME,
+    SECTION_VERSION,
     WITHOUT_PAYLOAD,
     Digest,
     Go,
@@ -138,6 +139,7 @@ class StreamReader:
         if have is None:
             return None
         if bytes(have) != expected:
+            self._check_version(bytes(have), expected)
             raise self._error(f"unknown section, expected '{SECTION_NAME.decode()}'")
         self._skip(len(expected))
         self._greeted = True
@@ -145,6 +147,16 @@ class StreamReader:
         self._last_part = mark is Mark.SECTION_END
         self._parse = StreamReader._parse_record
         return None
+
+    @staticmethod
+    def _check_version(have: bytes, expected: bytes) -> None:
+        """Raises StreamError if a section differs from the expected one only by the stream's version."""
+        if have[:-4] == expected[:-4]:
+            version = int.from_bytes(have[-4:])
+            raise StreamError(
+                f"the source's stream has version {version} and the destination's {SECTION_VERSION}: use the"
+                " same version of qmon on both sides"
+            )
 
     def _parse_record(self) -> Item | None:
         header = self._peek(HEADER.size)

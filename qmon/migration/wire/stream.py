@@ -36,7 +36,9 @@ MACHINE = b"qmon"
 """The name in the configuration section: a QEMU that receives it reports another machine type."""
 
 SECTION_NAME = b"qmon-disks"
-SECTION_VERSION = 1
+SECTION_VERSION = 2
+"""The stream version: both sides need the same one."""
+
 SECTION_ID = 1
 COMMAND_GO, COMMAND_HEARD = 0x7101, 0x7102
 """Numbers that QEMU's enum qemu_vm_cmd does not use."""
@@ -95,6 +97,10 @@ class Kind(enum.IntEnum):
     """``payload`` identifies ``drive`` at the source: see ``qmon.migration.compare``."""
     WITHDRAW = 10
     """The source gives up; ``payload`` is the reason in UTF-8."""
+    TRIAL = 11
+    """As HELLO, but nothing is to be migrated: the destination says whether it would accept the offer."""
+    PROBE = 12
+    """Only in a trial: ``payload`` is thrown away, so that the line's rate can be measured."""
 
 
 WITHOUT_PAYLOAD = frozenset({Kind.ZERO, Kind.FLUSH, Kind.END, Kind.PROGRESS, Kind.BACK})

@@ -61,6 +61,14 @@ class RecordWriter:
         """Add a HELLO record."""
         self._add(Kind.HELLO, 0, 0, len(offer), offer)
 
+    def trial(self, offer: bytes) -> None:
+        """Add a TRIAL record."""
+        self._add(Kind.TRIAL, 0, 0, len(offer), offer)
+
+    def probe(self, payload: memoryview) -> None:
+        """Add a PROBE record of at most DATA_PAYLOAD bytes."""
+        self._add(Kind.PROBE, 0, 0, len(payload), payload)
+
     def flush(self) -> int:
         """Add a FLUSH record; return its sequence number."""
         self._add(Kind.FLUSH, 0, 0, 0)

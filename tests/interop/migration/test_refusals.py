@@ -57,7 +57,11 @@ def test_drives_that_do_not_fit_are_refused_and_a_source_that_fits_is_taken(lab:
                 f"drive 'd0' has {SIZE - 512} bytes at the source and {SIZE} at the destination:"
                 " they must be equal",
             ),
-            ([*drive(a), *drive(b, "other")], "the destination has no drive 'other': it has 'd0', 'd1'"),
+            (
+                [*drive(a), *drive(b, "other")],
+                "the destination does not match, for 2 reasons: (1) the destination has no drive 'other': it"
+                " has 'd0', 'd1'; (2) the destination has a drive 'd1', but the source does not",
+            ),
             (
                 [*drive(a), *ro, *drive(larger, "d2")],
                 "the destination has no drive 'd2': it has 'd0', 'd1'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -10,19 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qmon.migration.wire import answers
+from qmon.migration.wire.fit import check_fit
 from qmon.migration.wire.offer import (
     MAX_SAMPLES,
+    Amount,
     BackingOffer,
     DriveOffer,
     Mode,
     Offer,
     OfferError,
     Sample,
-    check_fit,
 )
 
 ids = st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,20}", fullmatch=True)
-drives = st.builds(DriveOffer, ids, st.integers(0, 1 << 62), st.booleans())
+sizes = st.integers(0, 1 << 62)
+drives = st.builds(DriveOffer, ids, sizes, st.booleans()) | st.builds(
+    lambda name, numbers: DriveOffer(name, numbers[2], False, amount=Amount(*numbers[:2])),
+    ids,
+    st.tuples(sizes, sizes, sizes).map(sorted),
+)
 offers = st.builds(
     Offer,
     st.uuids(),
@@ -156,7 +164,7 @@ class TestFit:
                 (HERE[0], DriveOffer("d1", 2048, False)),
                 "drive 'd1' is read-only at the destination and writable at the source",
             ),
-            ((HERE[0], HERE[0]), "the source's offer names drive 'd0' twice"),
+            ((*HERE, HERE[0]), "the source's offer names drive 'd0' twice"),
             ((*HERE, HERE[1]), "the source's offer names drive 'd1' twice"),
         ],
     )
@@ -166,6 +174,22 @@ class TestFit:
     @pytest.mark.parametrize("mode", [Mode.FULL, Mode.INCREMENTAL])
     def test_a_drive_that_is_writable_at_the_destination_alone_takes_a_copy(self, mode: Mode) -> None:
         assert self.misfit(DriveOffer("d0", 1024, True), self.HERE[1], mode=mode) is None
+
+    def test_all_misfits_are_told_at_once(self) -> None:
+        there = (DriveOffer("d0", 512, True), DriveOffer("other", 1, False))
+        assert self.misfit(*there) == (
+            "the destination does not match, for 4 reasons: (1) drive 'd0' has 512 bytes at the source and"
+            " 1024 at the destination: they must be equal; (2) drive 'd0' is writable at the destination and"
+            " read-only at the source; (3) the destination has no drive 'other': it has 'd0', 'd1'; (4) the"
+            " destination has a drive 'd1', but the source does not"
+        )
+
+    @pytest.mark.parametrize("letter", ["x", "\u00fc", "\U0001f4be"])
+    def test_misfits_that_fill_no_line_are_counted(self, letter: str) -> None:
+        said = self.misfit(*(DriveOffer(f"{letter * 200}{number}", 1, False) for number in range(500)))
+        assert said is not None
+        assert len(answers.refused(said)) < 4096
+        assert re.search(r"; and \d+ more$", said)
 
     def test_a_medium_that_is_missing_on_one_side_is_named(self) -> None:
         there = (DriveOffer("d0", 1024, False), DriveOffer("cd0", 2048, True))
@@ -178,6 +202,12 @@ class TestFit:
     def test_a_destination_without_drives_says_so(self) -> None:
         with pytest.raises(OfferError, match="the destination has no drive 'd0': it has none"):
             check_fit(Offer(ID, Mode.FULL, self.HERE), [])
+
+
+@pytest.mark.parametrize("amount", [None, 5, [1], [1, 2, 3], [-1, 5], [3, 2], [0, 513], [0, 1.5], [True, 1]])
+def test_an_amount_of_data_that_makes_no_sense_is_refused(amount: Any) -> None:
+    payload = json.dumps({**GOOD, "drives": [{**GOOD["drives"][0], "amount": amount}]}).encode()
+    assert (refusal(payload) or "").startswith("the source's offer can't be read: ")
 
 
 class TestBacking:
