@@ -1101,12 +1101,13 @@ DEFHEADING(Migration)
 
     {
         .name       = "migrate",
-        .args_type  = "detach:-d,blk:-b|blk,inc:-i|inc,resume:-r,uri:s",
+        .args_type  = "trial:-n,detach:-d,blk:-b|blk,inc:-i|inc,resume:-r,uri:s",
         .params     = "[-d] [-b] [-i] [-r] uri",
         .help       = "move the machine to another host (-d: in the background)\n"
                       "\t\t\t -b or blk: also copy its disks\n"
                       "\t\t\t -i or inc: also copy its disks, but not their backing images\n"
-                      "\t\t\t -r: resume a paused migration",
+                      "\t\t\t -r: resume a paused migration\n"
+                      "\t\t\t -n: only try whether and how fast it would move",
         .cmd        = hmp_migrate,
         .forms      = "uri is the destination's address:\n"
                       "  tcp:HOST:PORT  as in tcp:192.0.2.10:4444 or tcp:[2001:db8::1]:4444\n"
@@ -1115,7 +1116,7 @@ DEFHEADING(Migration)
     },
 
 SRST
-``migrate`` [``-d``] [``-b``] [``-i``] [``-r``] *uri*
+``migrate`` [``-d``] [``-b``] [``-i``] [``-r``] [``-n``] *uri*
   Move the machine to the host at *uri*: ``tcp:``\ *host*:*port* or ``unix:``\ *path*. ``migrate``
   waits for the end and shows the progress. At a terminal, Ctrl-C returns to the prompt and the
   migration continues. ``-d`` starts the migration and returns to the prompt. If guests write as fast
@@ -1133,6 +1134,11 @@ SRST
   Internal snapshots and persistent bitmaps of qcow2 images are not copied. Their number is printed
   at the beginning and the end, and by ``info migrate``. ``-r`` resumes a paused migration of QEMU;
   a migration here can't be paused, so ``-r`` is refused.
+
+  ``-n`` is a trial: nothing is moved. The destination checks all that it checks for a migration, and
+  everything that does not match is listed. Then the rates of the line and of the guests' writes are
+  measured for 3 seconds. The answer says how much would be sent, how long it would take, and whether
+  it would end.
 
   ::
 

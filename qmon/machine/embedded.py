@@ -22,6 +22,7 @@ from qmon.machine.commands.fds import DescriptorCommands
 from qmon.machine.commands.general import GeneralCommands
 from qmon.machine.commands.media import MediaCommands
 from qmon.machine.commands.migration import MigrationCommands
+from qmon.machine.commands.migration_trial import TrialCommands
 from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.running import RunningCommands
@@ -91,6 +92,7 @@ class EmbeddedMachine:
             BlockJobCommands(self._machine),
             QemuIoCommands(self._machine),
             self._migration,
+            TrialCommands(self._machine, self._migration, patience),
             FaultCommands(self._machine),
             ObjectCommands(self._machine),
             self._descriptors,

@@ -19,6 +19,8 @@ class Patience:
     """A destination must agree within this time; ``source/agreement.py`` adds to it for large disks."""
     gain: float = 15
     """A copy that has no gain on its guests' writes for so long is said not to converge."""
+    probe: float = 3
+    """How long a trial measures the line and the guests' writes."""
     margin: float = 5
     """Added to the estimated time of a switchover: flushes and lost packets take seconds."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from qmon.hmp.commands.address_hints import with_address_hint
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_info import left_behind_lines
+from qmon.hmp.commands.migration_trial import try_out
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
 from qmon.hmp.migration_words import details, pace, summary
@@ -21,9 +22,14 @@ EARLY_END_SECONDS = 0.5
 @with_address_hint
 async def migrate(call: Call) -> None:
     arguments: dict[str, Any] = {"uri": call.text("uri")}
-    for flag in ("blk", "inc", "resume"):
+    for flag in ("blk", "inc"):
         if call.flag(flag):
             arguments[flag] = True
+    if call.flag("trial"):
+        await try_out(call, arguments)
+        return
+    if call.flag("resume"):
+        arguments["resume"] = True
     await call.execute("migrate", arguments)
     info = await call.execute("query-migrate")
     for line in left_behind_lines(info):

@@ -48,6 +48,7 @@ FLAGS: Mapping[str, Words] = {
         "b": "copy the disks",
         "i": "copy the disks, but not their backing images",
         "r": "resume a paused migration",
+        "n": "only try whether and how fast it would move",
     },
     "nbd_server_add": {"w": "let clients write"},
     "nbd_server_remove": {"f": "disconnect its clients"},

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from qmon.errors import CommandError, reason
@@ -48,6 +49,8 @@ LOOP_TIMEOUT = 10
 
 NOT_CONVERGING = "X_QMON_MIGRATION_NOT_CONVERGING"
 
+_T = TypeVar("_T")
+
 _STANDING = frozenset({RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The run states in which the destination may have the disks."""
 
@@ -86,13 +89,17 @@ class MigrationCommands:
         self._socket_address: dict[str, Any] = {}
         self._state_before = RunState.RUNNING
         self._stopping: asyncio.Future[None] | None = None
+        self._end_trial: Callable[[], None] | None = None
+        """Ends the trial that is under way."""
+        self._trial_ended = asyncio.Event()
         machine.set_busy_check(self._busy)
         machine.before_run = self._forget_record
 
     def _busy(self, drive: str) -> str | None:
         incoming = Phase.NONE if self._incoming is None else self._incoming.phase
         phases = (self._source_phase, self._incoming_phase, incoming)
-        return "migration" if any(phase.is_under_way for phase in phases) else None
+        is_busy = self._end_trial is not None or any(phase.is_under_way for phase in phases)
+        return "migration" if is_busy else None
 
     def _forget_record(self) -> None:
         """Remove the source's record before the machine runs, so that a restart does not see a doubt."""
@@ -118,16 +125,7 @@ class MigrationCommands:
         """Start a migration. ``detach`` is for HMP and has no effect here, as in QEMU."""
         if resume:
             raise CommandError("Cannot resume if there is no paused migration")
-        if self.is_migrating:
-            raise CommandError(UNDER_WAY)
-        match self._machine.state:
-            case RunState.INMIGRATE:
-                raise CommandError("Guest is waiting for an incoming migration")
-            case RunState.POSTMIGRATE:
-                raise CommandError("Can't migrate the vm that was paused due to previous migration")
-        if not self._machine.drives:
-            raise CommandError("The machine has no drives to migrate: add one with drive_add")
-        self._machine.check_may_migrate()
+        self.check_may_start()
         transport = parse_uri(uri)
         mode = self.settings.begin(bool(blk), bool(inc))
         self._state_before = self._machine.state
@@ -144,6 +142,35 @@ class MigrationCommands:
         self._source.start()
         return {}
 
+    def check_may_start(self) -> None:
+        """Raises CommandError if the machine's state does not allow an outgoing migration."""
+        if self.is_migrating:
+            raise CommandError(UNDER_WAY)
+        if self._end_trial is not None:
+            raise CommandError("A trial of a migration is under way: wait for its end, or migrate_cancel")
+        match self._machine.state:
+            case RunState.INMIGRATE:
+                raise CommandError("Guest is waiting for an incoming migration")
+            case RunState.POSTMIGRATE:
+                raise CommandError("Can't migrate the vm that was paused due to previous migration")
+        if not self._machine.drives:
+            raise CommandError("The machine has no drives to migrate: add one with drive_add")
+        self._machine.check_may_migrate()
+
+    async def try_out(self, cancel: Callable[[], None], run: Callable[[], Awaitable[_T]]) -> _T:
+        """Await ``run``, a trial; meanwhile the drives are busy. ``cancel`` ends it early, with an error."""
+        self._end_trial, self._trial_ended = cancel, asyncio.Event()
+        try:
+            return await run()
+        finally:
+            self._end_trial = None
+            self._trial_ended.set()
+
+    @property
+    def required_uuid(self) -> UUID | None:
+        """The machine's UUID, if the destination must have the same."""
+        return self._uuid if self.settings.capabilities["validate-uuid"] else None
+
     def _make_source(self, transport: Transport, mode: Mode, entry: Entry | None = None) -> Source:
         return Source(
             transport,
@@ -155,7 +182,7 @@ class MigrationCommands:
             on_stuck=lambda stuck: self._machine.post(lambda: self._on_stuck(stuck)),
             is_running=self._ran_before,
             entry=entry,
-            uuid=self._uuid if self.settings.capabilities["validate-uuid"] else None,
+            uuid=self.required_uuid,
             empty=self._machine.empty_devices(),
             pause=self.settings.capabilities["pause-before-switchover"],
             patience=self._patience,
@@ -265,7 +292,9 @@ class MigrationCommands:
 
     @command("migrate_cancel")
     async def cancel(self) -> dict[str, Any]:
-        if self._source is not None:
+        if self._end_trial is not None:
+            self._end_trial()
+        elif self._source is not None:
             self._source.cancel()
         return {}
 
@@ -393,6 +422,9 @@ class MigrationCommands:
 
     async def close(self) -> None:
         """End the migrations: before GO they are cancelled, after GO the other side completes them."""
+        if self._end_trial is not None:
+            self._end_trial()
+            await self._trial_ended.wait()
         if self._source is not None:
             with contextlib.suppress(CommandError):  # after GO it can't be cancelled
                 self._source.cancel()

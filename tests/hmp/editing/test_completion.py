@@ -45,8 +45,8 @@ URIS = ("tcp:", "unix:")
         ("qemu-io ", ["qemu-io -d", "qemu-io d0"]),
         ("info block -", ["info block -n", "info block -v"]),
         ("info block -v ", ["info block -v -n", "info block -v d0"]),
-        ("migrate -d ", [f"migrate -d {word}" for word in ("-b", "-i", "-r", "blk", "inc", *URIS)]),
-        ("migrate -d blk ", [f"migrate -d blk {word}" for word in ("-i", "-r", "inc", *URIS)]),
+        ("migrate -d ", [f"migrate -d {word}" for word in ("-n", "-b", "-i", "-r", "blk", "inc", *URIS)]),
+        ("migrate -d blk ", [f"migrate -d blk {word}" for word in ("-n", "-i", "-r", "inc", *URIS)]),
         ("migrate -d blk t", ["migrate -d blk tcp:"]),
         ("watchdog_action p", ["watchdog_action pause", "watchdog_action poweroff"]),
         ("log unimp,guest", ["log unimp,guest_errors"]),
@@ -171,7 +171,7 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
         "drive_del d": "d0: raw, 1 MiB, d0.img",
         "nbd_server_remove d": "d0: node #block102, 0 clients",
         "logfile d": "d0.img: 1 MiB",
-        "migrate -d -": "-b: copy the disks",
+        "migrate -d -": "-n: only try whether and how fast it would move",
         "object_add sec": "secret: ",
         "migrate_set_parameter downt": (
             "downtime-limit: 300 ms: Longest time to stop the machine at the switchover"

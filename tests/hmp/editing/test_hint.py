@@ -16,10 +16,10 @@ TABLES = default_tables()
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("migrate", " [-d] [-b] [-i] [-r] uri"),
-        ("migrate ", "[-d] [-b] [-i] [-r] uri"),
-        ("migrate -d ", "[-b] [-i] [-r] uri"),
-        ("migrate -d blk ", "[-i] [-r] uri"),
+        ("migrate", " [-n] [-d] [-b] [-i] [-r] uri"),
+        ("migrate ", "[-n] [-d] [-b] [-i] [-r] uri"),
+        ("migrate -d ", "[-n] [-b] [-i] [-r] uri"),
+        ("migrate -d blk ", "[-n] [-i] [-r] uri"),
         ("migrate -d tcp:0:4444", ""),
         ("migrate -d tcp:0:4444 ", ""),
         ("migrate -", ""),

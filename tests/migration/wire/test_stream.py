@@ -17,6 +17,7 @@ from qmon.migration.wire.stream import (
     MAX_PAYLOAD,
     MAX_ZERO_LENGTH,
     PREAMBLE,
+    SECTION_VERSION,
     Kind,
     Mark,
     StreamError,
@@ -292,6 +293,14 @@ class TestRefusals:
             whole(sent)
         assert said in str(caught.value)
         assert str(caught.value).startswith("not a valid migration stream at byte ")
+
+    def test_another_version_is_told_with_both_numbers(self) -> None:
+        with pytest.raises(StreamError) as caught:
+            whole(PREAMBLE + section_start()[:-4] + (99).to_bytes(4))
+        assert str(caught.value) == (
+            f"the source's stream has version 99 and the destination's {SECTION_VERSION}: use the same"
+            " version of qmon on both sides"
+        )
 
     @pytest.mark.parametrize(
         ("sent", "said"),
