@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from prompt_toolkit.buffer import Buffer
@@ -38,9 +38,44 @@ class Actions(Protocol):
     def answer(self, yes: bool) -> None:
         """Answer the question on the screen."""
 
+    def run_line(self, line: str) -> None:
+        """Run a line that is bound to a key, and keep the line being typed."""
 
-def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> KeyBindings:
-    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-X Ctrl-E and pastes; ``y`` and ``n`` while ``asking()`` is true."""
+
+_TAKEN = (
+    Keys.ControlC,
+    Keys.ControlD,
+    Keys.ControlH,
+    Keys.ControlI,
+    Keys.ControlJ,
+    Keys.ControlM,
+    Keys.ControlZ,
+    Keys.Escape,
+)
+
+
+def is_free(keys: str) -> bool:
+    """Whether a line can be bound to these keys: they are keys, type no text and have no fixed meaning."""
+    bindings = KeyBindings()
+    try:
+        bindings.add(*keys.split())(lambda event: None)
+    except (ValueError, AssertionError):  # of no key at all: AssertionError
+        return False
+    first, *others = bindings.bindings[0].keys
+    return (
+        isinstance(first, Keys)
+        and first not in (Keys.Any, Keys.BracketedPaste)
+        and (bool(others) or first not in _TAKEN)
+    )
+
+
+def build_keys(
+    actions: Actions, buffer: Buffer, asking: Callable[[], bool], lines: Mapping[str, str]
+) -> KeyBindings:
+    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-X Ctrl-E and pastes; ``y`` and ``n`` while ``asking()`` is true.
+
+    ``lines`` are the lines of further keys, which are free.
+    """
     keys = KeyBindings()
     is_asking = Condition(asking)
     at_line = has_focus(buffer) & ~is_asking
@@ -62,6 +97,12 @@ def build_keys(actions: Actions, buffer: Buffer, asking: Callable[[], bool]) -> 
     @keys.add("v", filter=at_line & vi_navigation_mode & ~has_selection)
     def _edit(event: KeyPressEvent) -> None:
         actions.edit()
+
+    for names, line in lines.items():
+
+        @keys.add(*names.split(), filter=at_line)
+        def _run(event: KeyPressEvent, line: str = line) -> None:
+            actions.run_line(line)
 
     @keys.add(Keys.BracketedPaste, eager=True)
     def _paste(event: KeyPressEvent) -> None:

@@ -16,7 +16,6 @@ from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.utils import get_cwidth
 
 from qmon.console.progress import Bar, plain_text
-from qmon.console.style import STYLE
 from qmon.console.terminal import unless_gone
 from qmon.console.view import Status
 from qmon.hmp.prompt import PROMPT
@@ -25,7 +24,7 @@ from qmon.notation.plain_text import plain, visible
 _BUSY_REDRAW_SECONDS = 0.05
 """The shortest time between redraws while commands run. More redraws would slow down their output."""
 
-_PLAIN_PROGRESS_SECONDS = 1.0
+_PLAIN_PROGRESS_SECONDS = 5.0
 
 
 class Screen(Protocol):
@@ -110,8 +109,8 @@ class DrawnScreen:
             *self._lexer.lex_document(Document(visible(line)))(0),
             ("", "\n"),
         ]
-        output = self._application.output
-        print_formatted_text(output, text, STYLE, color_depth=self._application.color_depth)
+        output, style = self._application.output, self._application.style
+        print_formatted_text(output, text, style, color_depth=self._application.color_depth)
         output.flush()
         self.refresh()
 
@@ -148,7 +147,10 @@ class DrawnScreen:
 
 
 class PlainScreen:
-    """A terminal that only takes text (``TERM=dumb``): the line is echoed as it grows and shrinks."""
+    """A terminal that only takes text (``-plain``, ``TERM=dumb``), which a screen reader or a log gets once.
+
+    The line being typed is echoed as it grows and shrinks.
+    """
 
     def __init__(
         self, stdout: TextIO, status: Status, buffer: Buffer, clock: Callable[[], float] = time.monotonic
@@ -162,6 +164,7 @@ class PlainScreen:
         self._asked = ""
         self._bar: Bar | None = None
         self._bar_due = 0.0
+        self._bar_shown = (0, 0)
         self._hold = _Hold()
         buffer.on_text_changed += lambda _: self.refresh()
 
@@ -221,9 +224,10 @@ class PlainScreen:
             self._prompt(text)
 
     def _show_bar(self, bar: Bar) -> None:
-        now = self._clock()
-        if bar.known and (bar is not self._bar or now >= self._bar_due):
-            self._bar, self._bar_due = bar, now + _PLAIN_PROGRESS_SECONDS
+        now, progress = self._clock(), (bar.done, bar.total)
+        is_news = now >= self._bar_due and progress != self._bar_shown
+        if bar.known and (bar is not self._bar or is_news):
+            self._bar, self._bar_due, self._bar_shown = bar, now + _PLAIN_PROGRESS_SECONDS, progress
             self._end_line()
             self._put(plain(plain_text(bar.title, bar.done, bar.total, bar.note)) + "\n")
 

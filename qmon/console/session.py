@@ -11,7 +11,6 @@ from collections.abc import Coroutine, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
-from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
@@ -21,7 +20,7 @@ from qmon.console.answers import Answer
 from qmon.console.attention import Attention
 from qmon.console.completer import HmpCompleter
 from qmon.console.consent import question, summary
-from qmon.console.history import CommandHistory
+from qmon.console.history import CommandHistory, Suggestions
 from qmon.console.keys import build_keys
 from qmon.console.lexer import prompt_lexer
 from qmon.console.notices import AT_ONCE, announce, migration_news, news
@@ -31,7 +30,9 @@ from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, editor_command, pager_command, why
 from qmon.console.progress import Bar
 from qmon.console.screen import DrawnScreen, PlainScreen, Screen
+from qmon.console.settings import Settings
 from qmon.console.streams import stray_text_to
+from qmon.console.style import build_style
 from qmon.console.terminal import TerminalOutput, is_dumb, open_input, open_output
 from qmon.console.toolbar import SEPARATOR, VI_MODES, Toolbar
 from qmon.console.view import Status, build_application
@@ -72,12 +73,11 @@ class Console:
         greeting: str = "",
         quiet: bool = False,
         assume_yes: bool = False,
-        bell: bool = True,
+        settings: Settings = Settings(),  # noqa: B008 - it is frozen
     ) -> None:
         """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
-        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes; ``bell``: ring,
-        and send the terminal's notification, at the end of a long migration.
+        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes.
         """
         self.lines: list[str] = []
         self._monitor = monitor
@@ -102,32 +102,38 @@ class Console:
         self._answer_shown = Answer(self.notify, whole=False)
 
         term = os.environ.get("TERM")
-        plain = is_dumb(term)
+        plain = settings.plain or is_dumb(term)
         self._pages = None if plain else pager_command()
         self._history = CommandHistory(history_path, self.notify)
         self._buffer = Buffer(
             history=self._history,
             completer=HmpCompleter(monitor),
-            complete_while_typing=not plain,
-            auto_suggest=None if plain else AutoSuggestFromHistory(),
+            complete_while_typing=settings.completion and not plain,
+            auto_suggest=Suggestions(self._history) if settings.suggestions and not plain else None,
             multiline=False,
         )
         # the lexer, the hint and the toolbar use the same line, and so does its echo a moment later
         self._read_typed = lru_cache(maxsize=2)(partial(read_typed, monitor.tables))
         lexer = prompt_lexer(self._read_typed)
-        keys = build_keys(self, self._buffer, self._is_asking)
-        output = open_output(sys.stdout, term)
-        self._status.toolbar = self._below
+        keys = build_keys(self, self._buffer, self._is_asking, settings.bindings)
+        output = open_output(sys.stdout, term, plain=plain)
+        if settings.toolbar:
+            self._status.toolbar = self._below
         self._status.hint = lambda: hint(self._reading)
-        self._application = build_application(self._status, self._buffer, lexer, keys, open_input(), output)
+        style = build_style(settings.colours)
+        self._application = build_application(
+            self._status, self._buffer, lexer, keys, open_input(), output, style
+        )
+        self.keys = settings.keys
         self._screen: Screen = (
             PlainScreen(sys.stdout, self._status, self._buffer)
             if plain
             else DrawnScreen(self._application, self._status, lexer)
         )
-        self._attention = Attention(self._send, os.environ) if bell and not plain else None
+        self._attention = Attention(self._send, os.environ) if settings.bell and not plain else None
         self._programs = Programs(self._application, self._screen)
-        self._toolbar = None if plain else Toolbar(monitor.target, self._screen.refresh)
+        has_toolbar = settings.toolbar and not plain
+        self._toolbar = Toolbar(monitor.target, self._screen.refresh) if has_toolbar else None
 
     async def run(self) -> int:
         """Serve the person until the machine quits, ``quit_requested`` is set or the terminal has gone.
@@ -301,6 +307,9 @@ class Console:
         # runs after _finish, which drops the waiting lines
         running.add_done_callback(lambda _: self._submit(["quit"], self._buffer.document))
 
+    def run_line(self, line: str) -> None:
+        self._submit([line], self._buffer.document)
+
     def _is_asking(self) -> bool:
         return self._answer is not None and not self._answer.done()
 
@@ -407,6 +416,8 @@ class Console:
         answer = self._answer_shown = Answer(self.notify, whole=pager is not None)
         try:
             error = await self._monitor.run(reading, self._person)
+            secret = bool(without_secrets(reading).secrets)
+            self._history.note_result(reading.text, failed=error is not None, is_secret=secret)
             if error:
                 self._person.print(error)
             for hint in self._person.take_hints():

@@ -148,9 +148,9 @@ class TerminalOutput(Vt100_Output):
         self.flush()
 
 
-def open_output(stdout: TextIO, term: str | None) -> Output:
-    """Return the output to draw on; for a dumb terminal a dummy that discards what is drawn."""
-    if is_dumb(term):
+def open_output(stdout: TextIO, term: str | None, *, plain: bool = False) -> Output:
+    """Return the output to draw on; for a dumb terminal or ``plain`` a dummy that discards what is drawn."""
+    if plain or is_dumb(term):
         return DummyOutput()
     # prompt_toolkit obeys NO_COLOR only since 3.0.40
     depth = ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else ColorDepth.from_env()

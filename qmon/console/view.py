@@ -34,11 +34,11 @@ from prompt_toolkit.layout.processors import (
 )
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.output import Output
+from prompt_toolkit.styles import BaseStyle
 from prompt_toolkit.widgets import SearchToolbar
 
 from qmon.console.picture import fit
 from qmon.console.progress import Bar
-from qmon.console.style import STYLE
 from qmon.console.terminal import BURST_GAP
 from qmon.hmp.prompt import PROMPT
 
@@ -57,8 +57,8 @@ class Status:
     """The running command's progress bars; the last one is shown."""
     picture: str = ""
     """The answer of a line that is repeated."""
-    toolbar: Callable[[], StyleAndTextTuples] = list
-    """Returns the text of the row below the prompt."""
+    toolbar: Callable[[], StyleAndTextTuples] | None = None
+    """Returns the text of the row below the prompt; None if there is no such row."""
     hint: Callable[[], str] = str
     """Returns the text that is shown in grey after the line being typed."""
 
@@ -80,7 +80,13 @@ class Hint(Processor):
 
 
 def build_application(
-    status: Status, buffer: Buffer, lexer: Lexer, keys: KeyBindings, terminal: Input, output: Output
+    status: Status,
+    buffer: Buffer,
+    lexer: Lexer,
+    keys: KeyBindings,
+    terminal: Input,
+    output: Output,
+    style: BaseStyle,
 ) -> Application[None]:
     """Build the application that owns the terminal from the first prompt to the end."""
 
@@ -139,19 +145,19 @@ def build_application(
             search,
             ConditionalContainer(
                 Window(
-                    FormattedTextControl(lambda: status.toolbar()),
+                    FormattedTextControl(lambda: status.toolbar() if status.toolbar else []),
                     style="class:toolbar",
                     height=1,
                     wrap_lines=False,
                 ),
-                Condition(lambda: not status.busy or bool(buffer.text)),
+                Condition(lambda: status.toolbar is not None and (not status.busy or bool(buffer.text))),
             ),
         ],
         align=VerticalAlign.TOP,
     )
     application: Application[None] = Application(
         layout=Layout(layout, line),
-        style=STYLE,
+        style=style,
         include_default_pygments_style=False,
         key_bindings=merge_key_bindings([load_auto_suggest_bindings(), keys]),
         erase_when_done=True,

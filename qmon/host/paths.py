@@ -13,14 +13,23 @@ _ATTEMPT_BYTES = 4096
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return ``$XDG_STATE_HOME/qmon``. By the XDG Base Directory Specification a relative path is ignored."""
-    state = Path(environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():
-        home = Path(
-            os.path.expanduser("~")
-        )  # stays "~" without HOME for a user who is not in the password database
-        state = (home if home.is_absolute() else Path("/")) / ".local" / "state"
-    return state / "qmon"
+    """Return ``$XDG_STATE_HOME/qmon``."""
+    return _base(environ, "XDG_STATE_HOME", ".local/state") / "qmon"
+
+
+def config_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return ``$XDG_CONFIG_HOME/qmon/config.toml``."""
+    return _base(environ, "XDG_CONFIG_HOME", ".config") / "qmon" / "config.toml"
+
+
+def _base(environ: Mapping[str, str], variable: str, usual: str) -> Path:
+    """Return a base directory; by the XDG Base Directory Specification a relative path is ignored."""
+    base = Path(environ.get(variable, ""))
+    if base.is_absolute():
+        return base
+    # stays "~" without HOME for a user who is not in the password database
+    home = Path(os.path.expanduser("~"))
+    return (home if home.is_absolute() else Path("/")) / usual
 
 
 def why_unwritable(folder: Path) -> str | None:

@@ -113,6 +113,12 @@ _OURS = (
     Option("json", Treatment.OURS, "", "Print the result of each line of a script as JSON, one per line."),
     Option("y", Treatment.OURS, "", "Answer yes to every question."),
     Option("q", Treatment.OURS, "", "Print no greeting, no notices and no progress of scripts."),
+    Option(
+        "plain",
+        Treatment.OURS,
+        "",
+        "Only add text to the terminal: no colours, no menu, nothing drawn again.",
+    ),
     Option("trace-qmp", Treatment.OURS, "", "Print on standard error the QMP commands that each line runs."),
     Option(
         "readconfig",
@@ -141,6 +147,12 @@ _OURS = (
         "DIR",
         "Keep migration records in DIR (default: $XDG_STATE_HOME/qmon).",
     ),
+    Option(
+        "no-user-config",
+        Treatment.OURS,
+        "",
+        "Do not read $XDG_CONFIG_HOME/qmon/config.toml.",
+    ),
     Option("daemonize", Treatment.OURS, "", "Continue in the background once everything is set up."),
     Option("pidfile", Treatment.OURS, "FILE", "Write the process id to FILE."),
     Option("D", Treatment.OURS, "LOGFILE", "Write the log to LOGFILE instead of standard error."),
@@ -158,7 +170,7 @@ _REFUSED = (
 _IGNORED_ALONE = """
     mem-prealloc audio-help usb nographic portrait full-screen win2k-hack no-fd-bootchk no-acpi no-hpet
     singlestep s enable-kvm xen-attach xen-domid-restrict no-reboot no-shutdown only-migratable nodefaults
-    semihosting old-param no-user-config async-teardown enable-sync-profile perfmap jitdump
+    semihosting old-param async-teardown enable-sync-profile perfmap jitdump
 """
 
 _IGNORED_WITH_ARGUMENT = """
@@ -169,6 +181,11 @@ _IGNORED_WITH_ARGUMENT = """
     run-with sandbox id
 """
 """``id`` is Proxmox's addition to QEMU."""
+
+_OTHERS = (
+    ("QEMU's options that are accepted and ignored, with a note:", Treatment.IGNORED),
+    ("QEMU's options that are refused:", Treatment.REFUSED),
+)
 
 OPTIONS: dict[str, Option] = {
     option.name: option
@@ -181,6 +198,27 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+def reference(*, index: bool) -> str:
+    """Return the options as reStructuredText; with ``index`` each has an entry for Sphinx's index."""
+    lines: list[str] = []
+    for option in _OURS:
+        lines.append(f"``-{option.name}``" + (f" ``{option.argument}``" if option.argument else ""))
+        if index:
+            lines += [f"  .. index:: single: -{option.name} (option)", ""]
+        lines += [f"  {_literal(option.help)}", ""]
+    for title, treatment in _OTHERS:
+        lines += [title, "  " + " ".join(f"``-{name}``" for name in _names(treatment)), ""]
+    return "\n".join(lines)
+
+
+def _literal(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("*", "\\*").replace("|", "\\|")
+
+
+def _names(treatment: Treatment) -> list[str]:
+    return sorted((name for name, row in OPTIONS.items() if row.treatment is treatment), key=str.lower)
+
+
 def help_text(program: str) -> str:
     """The text of ``-h``, made from the table, without a newline at its end."""
     lines = [f"usage: {program} [options] [FILE]", ""]
@@ -190,14 +228,8 @@ def help_text(program: str) -> str:
             lines.append(head)
             head = ""
         lines.append(f"{head:<19} {option.help}")
-    for title, treatment in (
-        ("QEMU's options that are accepted and ignored, with a note:", Treatment.IGNORED),
-        ("QEMU's options that are refused:", Treatment.REFUSED),
-    ):
-        names = sorted(
-            (f"-{name}" for name in OPTIONS if OPTIONS[name].treatment is treatment), key=str.lower
-        )
-        body = " ".join(names)
+    for title, treatment in _OTHERS:
+        body = " ".join(f"-{name}" for name in _names(treatment))
         lines += ["", title]
         lines += textwrap.wrap(
             body,

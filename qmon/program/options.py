@@ -88,6 +88,9 @@ class Options:
     json: bool = False
     assume_yes: bool = False
     quiet: bool = False
+    plain: bool = False
+    user_config: bool = True
+    """Whether the configuration file is read."""
     trace_qmp: bool = False
     hx: tuple[str, ...] = ()
     """Command table files, written ``FILE`` or ``info=FILE``."""
@@ -273,6 +276,8 @@ class _Reader:
             json="json" in self._switches,
             assume_yes="y" in self._switches,
             quiet="q" in self._switches,
+            plain="plain" in self._switches,
+            user_config="no-user-config" not in self._switches,
             trace_qmp="trace-qmp" in self._switches,
             hx=tuple(self._hx),
             statedir=self._texts.get("statedir"),

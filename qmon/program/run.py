@@ -9,15 +9,16 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmon.chardev.chardevs import Chardevs
-from qmon.errors import Problems, QmonError
+from qmon.errors import Problems, QmonError, reason
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.prompt import BANNER
 from qmon.host.logs import Log
-from qmon.host.paths import state_folder
+from qmon.host.paths import config_file, state_folder
 from qmon.host.small_file import read_file
 from qmon.host.threads import Workers, start_thread
 from qmon.machine.embedded import EmbeddedMachine
@@ -26,6 +27,7 @@ from qmon.notation.device_options import MonitorMode
 from qmon.program.daemon import PidFile
 from qmon.program.hangup import Hangup, is_heard
 from qmon.program.options import Options
+from qmon.program.user_config import UserConfig, read_config
 
 if TYPE_CHECKING:
     from qmon.hmp.tables.table import Tables
@@ -49,6 +51,7 @@ class Program:
         """
         options = self._options
         tables = _read_tables(options.hx)
+        config = _read_config(options)
         log = Log()
         log.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
         machine = EmbeddedMachine(
@@ -75,6 +78,8 @@ class Program:
                 making = asyncio.create_task(self._make_chardevs(machine.chardevs, problems))
                 if not await _unless(machine, making):
                     return 0
+            with problems.noting():
+                await config.set_parameters(machine.registry)
             for arguments in options.objects:
                 with problems.noting():
                     await machine.registry.execute("object-add", arguments)
@@ -86,7 +91,7 @@ class Program:
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
             self._attach(monitor, machine.chardevs)
-            return await self._serve(machine, monitor)
+            return await self._serve(machine, monitor, config)
 
     async def _make_chardevs(self, chardevs: Chardevs, problems: Problems) -> None:
         """Make the character devices of the monitors; wait for clients of those with ``wait=on``.
@@ -119,7 +124,7 @@ class Program:
                 chardev.attach(SocketMonitor(monitor).serve)
                 start_thread(threading.Thread(target=monitor.prepare, name="monitor-tables", daemon=True))
 
-    async def _serve(self, machine: EmbeddedMachine, monitor: Monitor) -> int:
+    async def _serve(self, machine: EmbeddedMachine, monitor: Monitor, config: UserConfig) -> int:
         """Run the scripts, go to the background, or run the monitor on stdin; return the exit status."""
         options = self._options
         hangup = Hangup(machine, options.monitors_elsewhere)
@@ -147,25 +152,34 @@ class Program:
         if self._launcher is not None:
             self._launcher.ready()
         if on_terminal and not hangup.goes_on:
-            await self._serve_terminal(machine, monitor, hangup)
+            await self._serve_terminal(machine, monitor, hangup, config)
         await machine.wait_quit()
         return status
 
-    async def _serve_terminal(self, machine: EmbeddedMachine, monitor: Monitor, hangup: Hangup) -> None:
+    async def _serve_terminal(
+        self, machine: EmbeddedMachine, monitor: Monitor, hangup: Hangup, config: UserConfig
+    ) -> None:
         from qmon.console.history import default_path
         from qmon.console.session import Console
+        from qmon.console.settings import read_settings
 
         quiet = self._options.quiet
+        settings, wrong = read_settings(config.tables)
+        for each in wrong:
+            print(f"qmon: {config.path}: {each}", file=sys.stderr)
+        if self._options.plain:
+            settings = replace(settings, plain=True)
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(machine.wait_quit())
         waiter.add_done_callback(lambda task: quit_requested.set())
         hangup.console = console = Console(
             monitor,
-            history_path=default_path(),
+            history_path=default_path(self._options.name or ""),
             quit_requested=quit_requested,
             greeting="" if quiet else f"{BANNER}, 'help moving' to migrate",
             quiet=quiet,
             assume_yes=self._options.assume_yes,
+            settings=settings,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
@@ -199,3 +213,15 @@ def _read_tables(files: Sequence[str]) -> Tables | None:
     from qmon.hmp.tables.given import read_given
 
     return read_given(files, read_file)
+
+
+def _read_config(options: Options) -> UserConfig:
+    """Return the configuration file; warn about one that can't be read. Raises ConfigError."""
+    if not options.user_config:
+        return UserConfig()
+    path = config_file()
+    try:
+        return read_config(path)
+    except OSError as error:
+        print(f"qmon: {path}: {reason(error)}: the configuration file is not used", file=sys.stderr)
+        return UserConfig()
