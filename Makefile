@@ -47,7 +47,7 @@ tests: test-environment peers
 
 docs: test-environment
 	$(SPHINX) -b html docs docs/_build/html
-	$(SPHINX) -b man docs docs/_build/man
+	$(RUN) -m docs.shipped docs/_build/man
 
 torture: test-environment peers
 	@$(RUN) -m tests.torture.campaign

@@ -16,7 +16,7 @@ version = release = VERSION
 
 extensions = ["tables", "sphinx_copybutton"]
 root_doc = "index"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "man.rst"]
 nitpicky = True
 highlight_language = "none"
 
@@ -31,7 +31,3 @@ html_copy_source = False
 # from a session only the typed commands are copied, without the prompt
 copybutton_prompt_text = r"\$ |# |\(qemu\) "
 copybutton_prompt_is_regexp = True
-
-man_pages: list[tuple[str, str, str, list[str], int]] = [
-    ("man", "qmon", "the QEMU human monitor as a program of its own", [], 1)
-]

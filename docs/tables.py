@@ -4,7 +4,7 @@
 ``qmon-qmp::`` the commands of the machine protocol, ``qmon-members::`` an enumeration,
 ``qmon-figures::`` what ``make bench`` measured, and
 ``qmon-migration-parameters::`` and ``qmon-migration-capabilities::`` the migration's settings. Names get
-entries in the index, except with ``:bare:``, for a second page of the same.
+entries in the index. The man page (``shipped.py``) puts its own text in the place of the first two.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from qmon.machine.embedded import EmbeddedMachine
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Parameter
 from qmon.notation import visit
-from qmon.program.option_table import OPTIONS, Treatment
+from qmon.program.option_table import reference as options_reference
 from qmon.qmp import registry
 from qmon.qmp.registry import CommandFunction
 from qmon.qmp.schema import Signature
@@ -48,7 +48,6 @@ class Commands(SphinxDirective):
 
     required_arguments = 1
     has_content = False
-    option_spec: ClassVar[OptionSpec] = {"bare": directives.flag}
 
     def run(self) -> list[nodes.Node]:
         table = default_tables().main
@@ -59,10 +58,7 @@ class Commands(SphinxDirective):
             if command is None or command.sub_table is None:
                 raise self.error(f"expected 'main' or a command with commands of its own, found '{path[0]}'")
             table = command.sub_table
-        bare = "bare" in self.options
-        text = reference(table, path, labels=not bare)
-        if not bare:
-            text = _COMMAND_LABEL.sub(_indexed_command, text)
+        text = _COMMAND_LABEL.sub(_indexed_command, reference(table, path))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
@@ -78,25 +74,9 @@ class Options(SphinxDirective):
     """The options of the command line."""
 
     has_content = False
-    option_spec: ClassVar[OptionSpec] = {"bare": directives.flag}
 
     def run(self) -> list[nodes.Node]:
-        lines: list[str] = []
-        for option in OPTIONS.values():
-            if option.treatment is Treatment.OURS:
-                lines.append(f"``-{option.name}``" + (f" ``{option.argument}``" if option.argument else ""))
-                if "bare" not in self.options:
-                    lines += [f"  .. index:: single: -{option.name} (option)", ""]
-                lines += [f"  {_literal_words(option.help)}", ""]
-        for title, treatment in (
-            ("QEMU's options that are accepted and ignored, with a note:", Treatment.IGNORED),
-            ("QEMU's options that are refused:", Treatment.REFUSED),
-        ):
-            names = sorted(
-                (name for name, row in OPTIONS.items() if row.treatment is treatment), key=str.lower
-            )
-            lines += [title, "  " + " ".join(f"``-{name}``" for name in names), ""]
-        return self.parse_text_to_nodes("\n".join(lines))
+        return self.parse_text_to_nodes(options_reference(index=True))
 
 
 def _literal_words(text: str) -> str:

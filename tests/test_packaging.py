@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from qmon.version import VERSION
+from tests.support.peers import require
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SHIPPED = ("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE")
+SHIPPED = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE")
 TABLES = {"hmp-commands.hx", "hmp-commands-info.hx", "help.rst"}
 HEAVY = {"asyncio", "prompt_toolkit", "pygments", "qemu", "xxhash", "importlib.metadata"}
 
@@ -59,8 +60,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = tmp_path_factory.mktemp("tree")
     for name in SHIPPED:
         shutil.copy(CHECKOUT / name, tree)
-    leave = shutil.ignore_patterns("__pycache__")
-    for name in ("qmon", "spec", "tests"):
+    leave = shutil.ignore_patterns("__pycache__", "_build")
+    for name in ("qmon", "spec", "docs", "tests"):
         shutil.copytree(CHECKOUT / name, tree / name, symlinks=True, ignore=leave)
     return tree
 
@@ -99,6 +100,29 @@ def test_the_archives_hold_the_command_tables(built: Path) -> None:
         assert f"qmon-{VERSION}/qmon/spec/{name}" in in_source
     assert "qmon/py.typed" in in_wheel
     assert not [name for name in in_wheel if name.startswith(("tests", "bench"))]
+
+
+def test_the_man_page_and_the_completions_are_where_they_are_looked_for(installed: Installed) -> None:
+    share = installed.bin.parent / "share"
+    page = (share / "man" / "man1" / "qmon.1").read_text()
+    for words in ("-keep-going", "migrate_set_parameter", "info migrate", "config.toml"):
+        assert words in page.replace("\\-", "-")
+    for shell, path in (
+        ("bash", "bash-completion/completions/qmon"),
+        ("zsh", "zsh/site-functions/_qmon"),
+        ("fish", "fish/vendor_completions.d/qmon.fish"),
+    ):
+        assert (share / path).read_text() == installed.run("qmon", "-completion", shell).stdout
+
+
+def test_the_man_page_is_read_without_a_warning(installed: Installed) -> None:
+    require("man")
+    page = installed.bin.parent / "share" / "man" / "man1" / "qmon.1"
+    done = installed.run(
+        str(shutil.which("man")), "--warnings", "-l", str(page), MANWIDTH="80", LC_ALL="C.UTF-8"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "qmon - the QEMU human monitor as a program of its own" in done.stdout
 
 
 def test_the_installed_program_says_its_version(installed: Installed) -> None:

@@ -70,6 +70,10 @@ def _show(options: Options) -> int:
             from qmon.program.option_table import help_text
 
             text = help_text("qmon")
+        case Show.COMPLETION:
+            from qmon.program.completions import SHELLS
+
+            text = SHELLS[options.shell]()
         case _:
             from qmon.notation.object_options import help_lines
 

@@ -156,6 +156,12 @@ _OURS = (
     Option("daemonize", Treatment.OURS, "", "Continue in the background once everything is set up."),
     Option("pidfile", Treatment.OURS, "FILE", "Write the process id to FILE."),
     Option("D", Treatment.OURS, "LOGFILE", "Write the log to LOGFILE instead of standard error."),
+    Option(
+        "completion",
+        Treatment.OURS,
+        "bash|zsh|fish",
+        "Print a script that completes these options in the shell.",
+    ),
 )
 
 _REFUSED = (

@@ -50,6 +50,8 @@ class Show(enum.Enum):
 
     HELP = "help"
     VERSION = "version"
+    COMPLETION = "completion"
+    """The completion of ``shell``."""
     OBJECTS = "objects"
     """The help of -object: the options of ``object_type``, or a list of types."""
 
@@ -69,6 +71,7 @@ class Options:
     show: Show | None = None
     """When set, all other fields are ignored."""
     object_type: str | None = None
+    shell: str = ""
     objects: tuple[dict[str, Any], ...] = ()
     """The arguments of object-add, one dict for each ``-object``."""
     drives: tuple[DriveOptions, ...] = ()
@@ -146,7 +149,7 @@ def parse(argv: Sequence[str]) -> Options:
         except UsageError as error:
             problems.append(f"{given.shown}: {error}")
         if reader.show is not None and is_known and not problems:
-            return Options(show=reader.show, object_type=reader.object_type)
+            return Options(show=reader.show, object_type=reader.object_type, shell=reader.shell)
     options = reader.options()
     problems += reader.conflicts(options)
     if problems:
@@ -160,6 +163,7 @@ class _Reader:
     def __init__(self) -> None:
         self.show: Show | None = None
         self.object_type: str | None = None
+        self.shell = ""
         self._objects: dict[str, dict[str, Any]] = {}
         self._drives = DriveList()
         self._devices = DeviceReader()
@@ -191,6 +195,8 @@ class _Reader:
                 self.show = Show.HELP
             case "version":
                 self.show = Show.VERSION
+            case "completion":
+                self._take_shell(argument)
             case "drive":
                 self._drives.add(parse_keyval(argument))
             case name if name in _SHORT_DRIVES:
@@ -229,6 +235,13 @@ class _Reader:
         if name == "run-with" and any(part.startswith("chroot=") for part in split_options(argument)):
             raise UsageError(f"not supported: {OPTIONS['chroot'].help}")
         self._ignored.append(f"-{name}")
+
+    def _take_shell(self, argument: str) -> None:
+        from qmon.program.completions import SHELLS
+
+        if argument not in SHELLS:
+            raise UsageError(f"use one of {', '.join(SHELLS)}")
+        self.show, self.shell = Show.COMPLETION, argument
 
     def _take_object(self, argument: str) -> None:
         from qmon.notation.object_options import HelpWanted, OtherTypeError, parse_object
