@@ -35,6 +35,9 @@ class Actions(Protocol):
     def edit(self) -> None:
         """Open the line being typed in an editor."""
 
+    def suspend(self) -> None:
+        """Give the terminal to the shell while the machine goes on."""
+
     def answer(self, yes: bool) -> None:
         """Answer the question on the screen."""
 
@@ -72,7 +75,7 @@ def is_free(keys: str) -> bool:
 def build_keys(
     actions: Actions, buffer: Buffer, asking: Callable[[], bool], lines: Mapping[str, str]
 ) -> KeyBindings:
-    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-X Ctrl-E and pastes; ``y`` and ``n`` while ``asking()`` is true.
+    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-Z, Ctrl-X Ctrl-E, pastes; ``y`` and ``n`` while ``asking()`` is true.
 
     ``lines`` are the lines of further keys, which are free.
     """
@@ -88,6 +91,10 @@ def build_keys(
     @keys.add(Keys.ControlC, eager=True, filter=has_focus(buffer) | is_asking)
     def _interrupt(event: KeyPressEvent) -> None:
         actions.interrupt()
+
+    @keys.add(Keys.ControlZ, eager=True)
+    def _suspend(event: KeyPressEvent) -> None:
+        actions.suspend()
 
     @keys.add(Keys.ControlD, filter=at_line & Condition(lambda: not buffer.text))
     def _end(event: KeyPressEvent) -> None:

@@ -10,12 +10,12 @@ import shutil
 import signal
 import tempfile
 import termios
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from prompt_toolkit.application import Application, in_terminal
 from prompt_toolkit.application.current import set_app
-from prompt_toolkit.output import Output
 
 from qmon.console.screen import Screen
 from qmon.console.terminal import TerminalOutput
@@ -59,6 +59,8 @@ class Programs:
     def __init__(self, application: Application[None], screen: Screen) -> None:
         self._application = application
         self._screen = screen
+        self._lent = asyncio.Lock()
+        self._usual = termios.tcgetattr(application.input.fileno())
         self._process: asyncio.subprocess.Process | None = None
         self._is_pager = False
         self._is_called_back = False
@@ -93,7 +95,7 @@ class Programs:
 
     async def _run(self, words: list[str], text: str | None) -> int:
         """Run a program and return its exit status. Its stdin is the text, or the terminal for None."""
-        async with self._lending():
+        async with self._lending(_OFF):
             stdin = None if text is None else asyncio.subprocess.PIPE
             process = self._process = await asyncio.create_subprocess_exec(*words, stdin=stdin)
             self._is_pager, self._is_called_back = text is not None, False
@@ -107,16 +109,37 @@ class Programs:
         assert process.returncode is not None
         return process.returncode
 
+    def lent_to_shell(self) -> AbstractAsyncContextManager[None]:
+        """Leave the terminal as the console found it; it is the console's again at the end."""
+        return self._lending(())
+
     @contextlib.asynccontextmanager
-    async def _lending(self) -> AsyncIterator[None]:
-        self._screen.hold()
+    async def _lending(self, off: Sequence[int]) -> AsyncIterator[None]:
+        """Set the terminal as programs expect it, except that the keys ``off`` do nothing."""
+        async with self._lent:
+            self._screen.hold()
+            try:
+                with set_app(self._application):
+                    async with in_terminal():
+                        with self._usual_mode(off):
+                            yield
+            finally:
+                self._screen.resume()
+
+    @contextlib.contextmanager
+    def _usual_mode(self, off: Sequence[int]) -> Iterator[None]:
+        if isinstance(self._application.output, TerminalOutput):
+            self._application.output.leave()
+        attributes = [*self._usual[:6], [*self._usual[6]]]
+        for number in off:
+            attributes[6][number] = b"\0"
+        termios.tcsetattr(self._application.input.fileno(), termios.TCSADRAIN, attributes)
+        # an editor stops its whole process group on Ctrl-Z; that must not stop qmon
+        before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         try:
-            with set_app(self._application):
-                async with in_terminal():
-                    with _usual_mode(self._application.output, self._application.input.fileno()):
-                        yield
+            yield
         finally:
-            self._screen.resume()
+            signal.signal(signal.SIGTSTP, before)
 
 
 def _end(process: asyncio.subprocess.Process) -> None:
@@ -130,24 +153,6 @@ def _write(path: Path, text: str) -> None:
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="surrogateescape")
-
-
-@contextlib.contextmanager
-def _usual_mode(output: Output, descriptor: int) -> Iterator[None]:
-    """Set the terminal as programs expect it, except that Ctrl-Z and Ctrl-\\ do nothing."""
-    if isinstance(output, TerminalOutput):
-        output.leave()
-    attributes = termios.tcgetattr(descriptor)
-    characters = attributes[6]
-    for number in _OFF:
-        characters[number] = b"\0"
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
-    # an editor stops its whole process group on Ctrl-Z; that must not stop qmon
-    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTSTP, before)
 
 
 def why(error: OSError | QmonError, words: list[str]) -> str:

@@ -33,6 +33,7 @@ from qmon.console.screen import DrawnScreen, PlainScreen, Screen
 from qmon.console.settings import Settings
 from qmon.console.streams import stray_text_to
 from qmon.console.style import build_style
+from qmon.console.suspension import Shell, Suspension
 from qmon.console.terminal import TerminalOutput, is_dumb, open_input, open_output
 from qmon.console.toolbar import SEPARATOR, VI_MODES, Toolbar
 from qmon.console.view import Status, build_application
@@ -74,6 +75,7 @@ class Console:
         quiet: bool = False,
         assume_yes: bool = False,
         settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        shell: Shell | None = None,
     ) -> None:
         """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
@@ -132,6 +134,7 @@ class Console:
         )
         self._attention = Attention(self._send, os.environ) if settings.bell and not plain else None
         self._programs = Programs(self._application, self._screen)
+        self._suspension = Suspension(shell, self._programs, self.notify, self.leave)
         has_toolbar = settings.toolbar and not plain
         self._toolbar = Toolbar(monitor.target, self._screen.refresh) if has_toolbar else None
 
@@ -306,6 +309,9 @@ class Console:
         running.cancel()
         # runs after _finish, which drops the waiting lines
         running.add_done_callback(lambda _: self._submit(["quit"], self._buffer.document))
+
+    def suspend(self) -> None:
+        self._suspension.begin()
 
     def run_line(self, line: str) -> None:
         self._submit([line], self._buffer.document)
@@ -518,6 +524,7 @@ class Console:
         """Wait for the running command to end, then drop the waiting lines."""
         self._ended.set()
         self._programs.close()
+        await self._suspension.close()
         running = self._running
         if running is not None:
             await asyncio.wait([running], timeout=_LAST_WORDS_SECONDS)

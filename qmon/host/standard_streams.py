@@ -6,6 +6,7 @@ import io
 import os
 import select
 import sys
+from collections.abc import Iterable
 
 
 def open_standard_streams() -> None:
@@ -31,11 +32,17 @@ def open_standard_streams() -> None:
     )
 
 
+def put_null(descriptors: Iterable[int]) -> None:
+    """Put /dev/null in the place of descriptors."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
 def drop_output() -> None:
     """Drop unwritten standard output. Otherwise the interpreter would try to write it again when it ends."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+    put_null([sys.stdout.fileno()])
 
 
 class _StandardError(io.FileIO):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qmon.program.daemon import Launcher
+    from qmon.program.front import Front
     from qmon.program.options import Options
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -103,6 +104,15 @@ def _complain(*problems: str) -> int:
     return 1
 
 
+def _front(options: Options) -> Front | None:
+    """Fork the process for the shell at the terminal to wait for, if there is such a shell."""
+    if not (options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    from qmon.program.front import Front, is_needed
+
+    return Front() if is_needed() else None
+
+
 def _start(options: Options) -> int:
     from qmon.errors import ProblemsError, QmonError, reason
 
@@ -114,6 +124,9 @@ def _start(options: Options) -> int:
             launcher = Launcher()  # forks, so it comes before any thread and before the loop
             if launcher.is_parent:
                 return launcher.wait()
+        front = _front(options)
+        if front is not None and front.is_front:
+            return front.wait()
         from qmon.host.logs import tell_faults
 
         tell_faults()
@@ -122,7 +135,7 @@ def _start(options: Options) -> int:
         from qmon.program.run import Program
 
         with asyncio.Runner() as runner:
-            return runner.run(Program(options, launcher).run())
+            return runner.run(Program(options, launcher, front).run())
     except (QmonError, OSError) as error:
         text = reason(error)
         if isinstance(error, OSError) and error.filename:

@@ -11,6 +11,7 @@ import stat
 import sys
 
 from qmon.errors import QmonError, reason
+from qmon.host.standard_streams import put_null
 
 _PID_BYTES_MAX = 32
 
@@ -53,10 +54,7 @@ class Launcher:
         os.setsid()
         os.write(self._pipe, b"ready")
         os.close(self._pipe)
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(null, descriptor)
-        os.close(null)
+        put_null((0, 1, 2))
 
     def failed(self, text: str) -> None:
         """In the child: send an error line to the parent. After ``ready`` this has no effect."""

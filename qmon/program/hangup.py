@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qmon.chardev.stream import has_hung_up
 from qmon.hmp.ending import cut_off
+from qmon.host.standard_streams import put_null
 from qmon.machine.embedded import EmbeddedMachine
 
 if TYPE_CHECKING:
@@ -63,12 +64,8 @@ class Hangup:
 
     def _let_go(self) -> None:
         """Put /dev/null in the place of the terminal."""
-        if self._terminals:
-            null = os.open(os.devnull, os.O_RDWR)
-            for descriptor in self._terminals:
-                os.dup2(null, descriptor)
-            os.close(null)
-            self._terminals.clear()
+        put_null(self._terminals)
+        self._terminals.clear()
 
 
 def is_heard() -> bool:

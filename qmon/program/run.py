@@ -32,6 +32,7 @@ from qmon.program.user_config import UserConfig, read_config
 if TYPE_CHECKING:
     from qmon.hmp.tables.table import Tables
     from qmon.program.daemon import Launcher
+    from qmon.program.front import Front
 
 SWITCH_SECONDS = 0.0002
 """Python's default is 5 ms: too long for a migration while its progress is queried often."""
@@ -40,9 +41,10 @@ SWITCH_SECONDS = 0.0002
 class Program:
     """One qmon process, from its options to its end."""
 
-    def __init__(self, options: Options, launcher: Launcher | None) -> None:
+    def __init__(self, options: Options, launcher: Launcher | None, front: Front | None) -> None:
         self._options = options
         self._launcher = launcher
+        self._front = front
 
     async def run(self) -> int:
         """Start, serve until qmon is asked to quit, clean up; return the exit status.
@@ -69,6 +71,9 @@ class Program:
         for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_heard() else [])):
             loop.add_signal_handler(number, machine.request_quit)
         async with contextlib.AsyncExitStack() as stack:
+            if self._front is not None:
+                self._front.watch()
+                stack.callback(self._front.wake)
             if options.pidfile is not None:
                 stack.callback(PidFile(options.pidfile).remove)
             stack.push_async_callback(machine.close)
@@ -180,6 +185,7 @@ class Program:
             quiet=quiet,
             assume_yes=self._options.assume_yes,
             settings=settings,
+            shell=self._front,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
