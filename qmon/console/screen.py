@@ -13,6 +13,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.lexers import Lexer
 from prompt_toolkit.renderer import print_formatted_text
+from prompt_toolkit.styles import BaseStyle
 from prompt_toolkit.utils import get_cwidth
 
 from qmon.console.progress import Bar, plain_text
@@ -83,8 +84,11 @@ class DrawnScreen:
     mode for each write, and the terminal would echo text that is pasted at that moment.
     """
 
-    def __init__(self, application: Application[None], status: Status, lexer: Lexer) -> None:
+    def __init__(
+        self, application: Application[None], status: Status, lexer: Lexer, style: BaseStyle
+    ) -> None:
         self._application = application
+        self._style = style
         self._status = status
         self._lexer = lexer
         self._drawn = False
@@ -109,8 +113,8 @@ class DrawnScreen:
             *self._lexer.lex_document(Document(visible(line)))(0),
             ("", "\n"),
         ]
-        output, style = self._application.output, self._application.style
-        print_formatted_text(output, text, style, color_depth=self._application.color_depth)
+        output = self._application.output
+        print_formatted_text(output, text, self._style, color_depth=self._application.color_depth)
         output.flush()
         self.refresh()
 

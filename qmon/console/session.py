@@ -130,7 +130,7 @@ class Console:
         self._screen: Screen = (
             PlainScreen(sys.stdout, self._status, self._buffer)
             if plain
-            else DrawnScreen(self._application, self._status, lexer)
+            else DrawnScreen(self._application, self._status, lexer, style)
         )
         self._attention = Attention(self._send, os.environ) if settings.bell and not plain else None
         self._programs = Programs(self._application, self._screen)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from qmon.console.keys import is_free
 from qmon.console.style import PARTS, build_style
 from qmon.notation.config_words import instead, written
+from qmon.notation.plain_text import one_line
 
 EDITING = ("emacs", "vi")
 
@@ -47,12 +48,10 @@ def read_settings(tables: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     A wrong key leaves its setting as it is by default.
     """
     wrong: list[str] = []
-    settings = Settings()
+    chosen: dict[str, Any] = {}
     for key, value in _table(tables, "console", wrong).items():
-        if key in _SWITCHES and isinstance(value, bool):
-            settings = replace(settings, **{key: value})
-        elif key == "keys" and value in EDITING:
-            settings = replace(settings, keys=str(value))
+        if value in EDITING if key == "keys" else key in _SWITCHES and isinstance(value, bool):
+            chosen[key] = value
         elif key in _SWITCHES:
             wrong.append(f"console.{key}: expected true or false, found {written(value)}")
         elif key == "keys":
@@ -75,7 +74,7 @@ def read_settings(tables: Mapping[str, Any]) -> tuple[Settings, list[str]]:
             wrong.append(f"bindings.{key}: expected a line to run, found {written(line)}")
         else:
             bindings[key] = line
-    return replace(settings, colours=colours, bindings=bindings), wrong
+    return Settings(**chosen, colours=colours, bindings=bindings), [one_line(each) for each in wrong]
 
 
 def is_style(part: str, style: object) -> bool:

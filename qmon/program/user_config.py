@@ -12,6 +12,7 @@ from qmon.errors import CommandError, QmonError, UsageError, reason
 from qmon.hmp.commands.migration_parameters import PARAMETERS, read_parameter
 from qmon.host.small_file import read_file
 from qmon.notation.config_words import instead, written
+from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target
 
 CONSOLE_TABLES = ("console", "colours", "bindings")
@@ -26,7 +27,7 @@ class ConfigError(QmonError):
     """The file is wrong where that must not be ignored; the text names it and how to start without it."""
 
     def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path}: {what} (-no-user-config starts without this file)")
+        super().__init__(f"{path}: {one_line(what)} (-no-user-config starts without this file)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class UserConfig:
                 await target.execute("migrate-set-parameters", {name: value})
             except CommandError as error:
                 assert self.path is not None
-                raise _wrong_parameter(self.path, name, str(error)) from error
+                raise _wrong_parameter(self.path, name, reason(error)) from error
 
 
 def read_config(path: Path) -> UserConfig:
@@ -102,4 +103,4 @@ def _parameter(path: Path, name: str, value: object) -> Any:
 
 
 def _wrong_parameter(path: Path, name: str, what: str) -> ConfigError:
-    return ConfigError(path, f"{_PARAMETERS}.{name}: {what.partition(chr(10))[0]}")
+    return ConfigError(path, f"{_PARAMETERS}.{name}: {what}")

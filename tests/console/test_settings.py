@@ -14,7 +14,7 @@ from qmon.program.user_config import CONSOLE_TABLES
 
 
 def test_what_is_written_is_used() -> None:
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "console": {"keys": "vi", "bell": False, "plain": True, "toolbar": False},
         "colours": {"prompt": "bold #ff8800"},
         "bindings": {"f5": "info migrate", "c-x c-k": "stop"},
