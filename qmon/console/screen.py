@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
@@ -24,6 +25,9 @@ from qmon.notation.plain_text import plain, visible
 
 _BUSY_REDRAW_SECONDS = 0.05
 """The shortest time between redraws while commands run. More redraws would slow down their output."""
+
+KEPT_MOST = 10_000
+"""Messages that are kept back at most: the shell may have the terminal for weeks."""
 
 _PLAIN_PROGRESS_SECONDS = 5.0
 
@@ -51,27 +55,33 @@ class Screen(Protocol):
 
 
 class _Hold:
-    """Keeps output back while another program has the terminal."""
+    """Keeps the newest output back while another program has the terminal."""
 
     def __init__(self) -> None:
-        self._kept: list[Callable[[], None]] | None = None
+        self._kept: deque[Callable[[], None]] | None = None
+        self._dropped = 0
 
     @property
     def is_on(self) -> bool:
         return self._kept is not None
 
     def begin(self) -> None:
-        self._kept = []
+        self._kept = deque(maxlen=KEPT_MOST)
 
     def keeps(self, show: Callable[[], None]) -> bool:
         """If a hold is on, keep ``show`` to be called at its end and return True; else return False."""
         if self._kept is None:
             return False
+        self._dropped += len(self._kept) == KEPT_MOST
         self._kept.append(show)
         return True
 
-    def end(self) -> None:
-        kept, self._kept = self._kept or [], None
+    def end(self, write: Callable[[str], None]) -> None:
+        """Call what was kept; before it ``write`` how much was not."""
+        kept, self._kept = self._kept or (), None
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            write(f"{dropped} older messages are not shown\n")
         for show in kept:
             show()
 
@@ -130,7 +140,7 @@ class DrawnScreen:
         self._hold.begin()
 
     def resume(self) -> None:
-        self._hold.end()
+        self._hold.end(self.write)
         self.refresh()
 
     def close(self) -> None:
@@ -210,7 +220,7 @@ class PlainScreen:
         self._hold.begin()
 
     def resume(self) -> None:
-        self._hold.end()
+        self._hold.end(self.write)
         self.refresh()
 
     def close(self) -> None:
