@@ -91,10 +91,17 @@ class Front:
             with _not_stopped():
                 os.kill(0, signal.SIGTSTP)
                 await continued.wait()
-                while os.tcgetpgrp(0) != os.getpgrp():  # noqa: ASYNC110 - after "bg", "fg" sends no signal
-                    await asyncio.sleep(_LOOK_SECONDS)
+                await _foreground()
         finally:
             loop.remove_signal_handler(signal.SIGCONT)
+
+    async def have_terminal(self) -> None:
+        """Return when the terminal is the console's: qmon may run in the background until then.
+
+        Raises OSError if the terminal has gone.
+        """
+        with _not_stopped():
+            await _foreground()
 
     def watch(self) -> None:
         """From now on take the end of the front for a hangup: the shell has the terminal then."""
@@ -111,6 +118,12 @@ class Front:
         """Continue the front if it is stopped, so that the shell learns that the machine has ended."""
         if os.getppid() == self._front:
             os.kill(self._front, signal.SIGCONT)
+
+
+async def _foreground() -> None:
+    """Return when this process group has the terminal. Raises OSError if the terminal has gone."""
+    while os.tcgetpgrp(0) != os.getpgrp():  # noqa: ASYNC110 - after "bg", "fg" sends no signal
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 @contextlib.contextmanager

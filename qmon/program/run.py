@@ -168,6 +168,13 @@ class Program:
         from qmon.console.session import Console
         from qmon.console.settings import read_settings
 
+        if self._front is not None:
+            try:
+                if not await _unless(machine, asyncio.create_task(self._front.have_terminal())):
+                    return
+            except OSError:
+                await hangup.settle()
+                return
         quiet = self._options.quiet
         settings, wrong = read_settings(config.tables)
         for each in wrong:

@@ -64,8 +64,21 @@ def test_guests_are_served_and_a_migration_runs_meanwhile(lab: Lab, seat: Seat) 
     target.wait_migration("completed")
     assert same(lab.folder / "a", lab.folder / "b")
     seat.terminal.type("clear; fg\r")
-    seat.terminal.wait_for(r"connected to export")
     seat.prompt()
+    seat.terminal.type("info status\r")
+    seat.terminal.wait_for(r"^VM status: paused \(postmigrate\)$")
+
+
+def test_events_that_came_meanwhile_are_shown_at_the_end(seat: Seat, tmp_path: Path) -> None:
+    nbd = tmp_path / "nbd"
+    seat.start(*drive(filled(tmp_path / "a", SIZE)))
+    seat.prompt()
+    seat.terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
+    seat.terminal.wait_for(r"^\(qemu\) nbd_server_add -w d0\n\(qemu\) $")
+    suspend(seat)
+    with Guest(nbd, "d0"):
+        seat.terminal.type("clear; fg\r")
+        seat.terminal.wait_for(r"^An NBD client .*connected to export 'd0'\n\(qemu\) $")
 
 
 def test_a_job_of_the_background_comes_to_the_foreground(seat: Seat) -> None:
@@ -78,6 +91,25 @@ def test_a_job_of_the_background_comes_to_the_foreground(seat: Seat) -> None:
     seat.prompt()
     seat.terminal.type("info status\r")
     seat.terminal.wait_for_end("(qemu) info status\nVM status: running\n(qemu) ")
+
+
+def test_a_machine_that_is_started_in_the_background_serves_before_it_has_a_console(
+    seat: Seat, tmp_path: Path
+) -> None:
+    nbd = tmp_path / "nbd"
+    lines = (f"nbd_server_start unix:{nbd}", "nbd_server_add -w d0")
+    options = ["-monitor", "stdio", *(word for line in lines for word in ("-c", line))]
+    seat.start(*drive(filled(tmp_path / "a", SIZE)), *options, behind="&")
+    eventually(nbd.exists, "it listens")
+    with Guest(nbd, "d0") as guest:
+        guest.write(0, b"x" * 512)
+        seat.terminal.type("clear; jobs\r")
+        seat.terminal.wait_for(r"^\[1\]\+  Running ")
+        seat.terminal.type("clear; fg\r")
+        seat.prompt()
+        seat.terminal.type("info status\r")
+        seat.terminal.wait_for(r"^VM status: running$")
+        assert guest.read(0, 512) == b"x" * 512
 
 
 @pytest.mark.parametrize("end", ["kill %1", "kill $(cat {pid})"], ids=["job", "machine"])
