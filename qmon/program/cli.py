@@ -110,7 +110,10 @@ def _front(options: Options) -> Front | None:
         return None
     from qmon.program.front import Front, is_needed
 
-    return Front() if is_needed() else None
+    try:
+        return Front() if is_needed() else None
+    except OSError:  # no process is left for it: Ctrl-Z then says that no shell waits
+        return None
 
 
 def _start(options: Options) -> int:

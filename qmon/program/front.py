@@ -35,7 +35,7 @@ def is_needed() -> bool:
 
 
 class Front:
-    """Forks in its constructor, so it comes before any thread and before the loop."""
+    """Forks in its constructor, so it comes before any thread and before the loop. Raises OSError."""
 
     def __init__(self) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -43,7 +43,11 @@ class Front:
         sys.stdout.flush()
         sys.stderr.flush()
         self._front = os.getpid()
-        self._machine = os.fork()
+        try:
+            self._machine = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
         self.is_front = self._machine != 0
         if not self.is_front:
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)

@@ -30,6 +30,7 @@ from qmon.program.options import Options
 from qmon.program.user_config import UserConfig, read_config
 
 if TYPE_CHECKING:
+    from qmon.console.settings import Settings
     from qmon.hmp.tables.table import Tables
     from qmon.program.daemon import Launcher
     from qmon.program.front import Front
@@ -166,7 +167,6 @@ class Program:
     ) -> None:
         from qmon.console.history import default_path
         from qmon.console.session import Console
-        from qmon.console.settings import read_settings
 
         if self._front is not None:
             try:
@@ -176,11 +176,6 @@ class Program:
                 await hangup.settle()
                 return
         quiet = self._options.quiet
-        settings, wrong = read_settings(config.tables)
-        for each in wrong:
-            print(f"qmon: {config.path}: {each}", file=sys.stderr)
-        if self._options.plain:
-            settings = replace(settings, plain=True)
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(machine.wait_quit())
         waiter.add_done_callback(lambda task: quit_requested.set())
@@ -191,7 +186,7 @@ class Program:
             greeting="" if quiet else f"{BANNER}, 'help moving' to migrate",
             quiet=quiet,
             assume_yes=self._options.assume_yes,
-            settings=settings,
+            settings=_settings(config, self._options),
             shell=self._front,
         )
         loop = asyncio.get_running_loop()
@@ -238,3 +233,13 @@ def _read_config(options: Options) -> UserConfig:
     except OSError as error:
         print(f"qmon: {path}: {reason(error)}: the configuration file is not used", file=sys.stderr)
         return UserConfig()
+
+
+def _settings(config: UserConfig, options: Options) -> Settings:
+    """Return the console's settings; warn about those that are wrong."""
+    from qmon.console.settings import read_settings
+
+    settings, wrong = read_settings(config.tables)
+    for each in wrong:
+        print(f"qmon: {config.path}: {each}", file=sys.stderr)
+    return replace(settings, plain=settings.plain or options.plain)

@@ -37,6 +37,7 @@ ARGUMENTS = {
     "readconfig": os.devnull,
     "set": "device.x.y=z",
     "add-fd": "fd=9,set=0",
+    "completion": "bash",
 }
 
 # an operating system's argument: any text without NUL
@@ -109,6 +110,11 @@ def test_an_unknown_option_counts_before_a_question() -> None:
 def test_help_and_version_end_the_reading(word: str) -> None:
     assert parse([word, "-uuid", "wrong"]).show is Show.HELP
     assert parse(["-version", "-uuid", "wrong"]).show is Show.VERSION
+
+
+def test_a_completion_ends_the_reading() -> None:
+    options = parse(["-completion", "zsh", "-uuid", "wrong"])
+    assert (options.show, options.shell) == (Show.COMPLETION, "zsh")
 
 
 def test_the_help_names_every_option() -> None:

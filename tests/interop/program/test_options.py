@@ -18,7 +18,19 @@ QEMU = "qemu-system-x86_64"
 NEWER = {"perfmap", "jitdump", "run-with", "shim"}
 """Options that QEMU 10 has and QEMU 7.2 has not."""
 PROXMOX = {"id"}
-OWN = {"c", "hx", "json", "keep-going", "q", "script", "statedir", "trace-qmp", "y"}
+OWN = {
+    "c",
+    "completion",
+    "hx",
+    "json",
+    "keep-going",
+    "plain",
+    "q",
+    "script",
+    "statedir",
+    "trace-qmp",
+    "y",
+}
 LINES = [
     "-drive if=none,file=a -drive if=none,file=b -drive if=none,file=c,index=7",
     "-drive if=none,file=a,bus=1,unit=2 -drive if=none,file=b,media=cdrom",

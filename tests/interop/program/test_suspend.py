@@ -31,8 +31,9 @@ def suspend(seat: Seat) -> None:
     seat.terminal.wait_for(r"^\$ $")
 
 
-def test_the_line_is_there_again_and_the_shell_works_meanwhile(seat: Seat) -> None:
-    seat.start()
+@pytest.mark.parametrize("options", [(), ("-plain",)], ids=["drawn", "plain"])
+def test_the_line_is_there_again_and_the_shell_works_meanwhile(seat: Seat, options: tuple[str, ...]) -> None:
+    seat.start(*options)
     seat.prompt()
     seat.terminal.type("info sta")
     seat.terminal.wait_for(r"^\(qemu\) info sta$")
