@@ -2,8 +2,8 @@
 
 A shell takes the terminal back when its child stops, and the process that serves the disks must not stop.
 So the child forks, and only waits: it is the front. The process that it forks is the machine. Both are in the
-process group that the shell made. On Ctrl-Z the machine sends SIGTSTP to the group, and ignores it itself.
-``fg`` makes the group the terminal's, and continues it.
+process group that the shell made. On Ctrl-Z the machine leaves the group and stops it. ``fg`` makes the group
+the terminal's and continues it, and the machine joins it again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 
 _PASSED_ON = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
@@ -23,6 +24,8 @@ _SI_KERNEL = 0x80
 
 _OF_BACKGROUND = (signal.SIGTTIN, signal.SIGTTOU)
 _LOOK_SECONDS = 0.1
+_LEAVE_SECONDS = 0.5
+"""How long to wait for the end of a shell that has sent SIGTERM to its stopped jobs."""
 
 
 def is_needed() -> bool:
@@ -42,6 +45,7 @@ class Front:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         sys.stdout.flush()
         sys.stderr.flush()
+        self._shell = os.getppid()
         self._front = os.getpid()
         try:
             self._machine = os.fork()
@@ -60,16 +64,38 @@ class Front:
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what was inherited is the machine's
         while True:
             got = signal.sigwaitinfo(_AWAITED)
-            is_from_terminal = got.si_code == _SI_KERNEL
             if got.si_signo == signal.SIGCHLD:
                 process, status = os.waitpid(self._machine, os.WNOHANG)
                 if process:
                     return _end_like(status)
             elif got.si_signo == signal.SIGTSTP:
-                if is_from_terminal or got.si_pid == self._machine:
+                if got.si_code == _SI_KERNEL or got.si_pid == self._machine:
                     self._stop()
-            elif got.si_signo in _PASSED_ON and not is_from_terminal:
-                os.kill(self._machine, got.si_signo)
+            elif got.si_signo in _PASSED_ON:
+                self._pass_on(got)
+
+    def _pass_on(self, got: signal.struct_siginfo) -> None:
+        """Send a signal to the machine, unless the terminal has sent it to both."""
+        is_apart = os.getpgid(self._machine) != os.getpgrp()
+        if got.si_code == _SI_KERNEL and not is_apart:
+            return
+        number = got.si_signo
+        if number == signal.SIGTERM and is_apart and got.si_pid == self._shell and self._shell_leaves():
+            number = signal.SIGHUP
+        os.kill(self._machine, number)
+
+    def _shell_leaves(self) -> bool:
+        """Whether the shell or its terminal ends: bash that exits sends SIGTERM to its stopped jobs."""
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                os.tcgetpgrp(0)
+            except OSError:
+                return True
+            if os.getppid() != self._shell:
+                return True
+            time.sleep(_LOOK_SECONDS / 10)
+        return False
 
     def _stop(self) -> None:
         """Stop until SIGCONT, then tell the machine.
@@ -93,9 +119,11 @@ class Front:
         loop.add_signal_handler(signal.SIGCONT, continued.set)
         try:
             with _not_stopped():
-                os.kill(0, signal.SIGTSTP)
+                group = os.getpgrp()
+                os.setpgid(0, 0)
+                os.killpg(group, signal.SIGTSTP)
                 await continued.wait()
-                await _foreground()
+                await _join_in_foreground(group)
         finally:
             loop.remove_signal_handler(signal.SIGCONT)
 
@@ -104,8 +132,11 @@ class Front:
 
         Raises OSError if the terminal has gone.
         """
-        with _not_stopped():
-            await _foreground()
+        group = os.getpgrp()
+        if os.tcgetpgrp(0) != group:
+            with _not_stopped():
+                os.setpgid(0, 0)
+                await _join_in_foreground(group)
 
     def watch(self) -> None:
         """From now on take the end of the front for a hangup: the shell has the terminal then."""
@@ -124,10 +155,11 @@ class Front:
             os.kill(self._front, signal.SIGCONT)
 
 
-async def _foreground() -> None:
-    """Return when this process group has the terminal. Raises OSError if the terminal has gone."""
-    while os.tcgetpgrp(0) != os.getpgrp():  # noqa: ASYNC110 - after "bg", "fg" sends no signal
+async def _join_in_foreground(group: int) -> None:
+    """Join a process group when it has the terminal. Raises OSError if one of them has gone."""
+    while os.tcgetpgrp(0) != group:  # noqa: ASYNC110 - after "bg", "fg" sends no signal
         await asyncio.sleep(_LOOK_SECONDS)
+    os.setpgid(0, group)
 
 
 @contextlib.contextmanager

@@ -137,7 +137,10 @@ def test_a_shell_that_exits_takes_a_machine_with_it_that_nobody_uses(seat: Seat)
     eventually(lambda: seat.has_ended_well, "it has ended")
 
 
-def test_a_shell_that_exits_leaves_a_machine_that_serves_a_guest(seat: Seat, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["terminal", "exit"])
+def test_a_shell_that_exits_leaves_a_machine_that_serves_a_guest(
+    seat: Seat, tmp_path: Path, how: str
+) -> None:
     nbd = tmp_path / "nbd"
     seat.start(*drive(filled(tmp_path / "a", SIZE)))
     seat.prompt()
@@ -146,7 +149,12 @@ def test_a_shell_that_exits_leaves_a_machine_that_serves_a_guest(seat: Seat, tmp
     with Guest(nbd, "d0") as guest:
         seat.terminal.wait_for(r"connected to export")
         suspend(seat)
-        seat.hang_up()
+        if how == "terminal":
+            seat.hang_up()
+        else:
+            seat.terminal.type("clear; exit\r")
+            seat.terminal.wait_for(r"^There are stopped jobs")
+            seat.terminal.type("exit\r")
         seat.wait_log("hangup: qmon keeps running without a terminal: 1 NBD client uses export 'd0'")
         guest.write(0, b"x" * 512)
     assert "Traceback" not in seat.log.read_text()
