@@ -27,7 +27,9 @@ def kind(option: Option) -> Kind:
         return Kind.NOTHING
     if argument == "DIR":
         return Kind.FOLDER
-    return Kind.WORDS if all(word.isalpha() and word.islower() for word in _words(option)) else Kind.FILE
+    words = _words(option)
+    has_words = len(words) > 1 and all(word.isalpha() and word.islower() for word in words)
+    return Kind.WORDS if has_words else Kind.FILE
 
 
 def _words(option: Option) -> list[str]:
