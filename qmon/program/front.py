@@ -61,7 +61,7 @@ class Front:
 
     def wait(self) -> int:
         """Wait until the machine has ended; return its exit status, or end by the signal that ended it."""
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # what was inherited is the machine's
+        _close_inherited()
         while True:
             got = signal.sigwaitinfo(_AWAITED)
             if got.si_signo == signal.SIGCHLD:
@@ -160,6 +160,17 @@ async def _join_in_foreground(group: int) -> None:
     while os.tcgetpgrp(0) != group:  # noqa: ASYNC110 - after "bg", "fg" sends no signal
         await asyncio.sleep(_LOOK_SECONDS)
     os.setpgid(0, group)
+
+
+def _close_inherited() -> None:
+    """Close what was inherited: it is the machine's, and its peers must see when the machine closes it.
+
+    Not by ``closerange``: without close_range(2) that takes minutes in a container with a high limit.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the list's own descriptor is closed already
+                os.close(int(name))
 
 
 @contextlib.contextmanager

@@ -208,6 +208,14 @@ def test_the_shell_sees_the_exit_status(seat: Seat, tmp_path: Path) -> None:
     seat.terminal.wait_for(r"^qmon: Could not open (?:.*\n)+status 1$")
 
 
+def test_the_front_holds_nothing_that_was_inherited(seat: Seat) -> None:
+    seat.start(behind="3</dev/null 7</dev/zero")
+    seat.prompt()
+    held = {os.readlink(f"/proc/{seat.pid}/fd/{number}") for number in (3, 7)}
+    assert held == {"/dev/null", "/dev/zero"}
+    eventually(lambda: len(os.listdir(f"/proc/{front(seat)}/fd")) == 3, "only the terminal is open")
+
+
 def test_without_a_terminal_or_a_shell_there_is_one_process(lab: Lab, seat: Seat) -> None:
     lone = lab.start("lone")
     children = Path(f"/proc/{lone.process.pid}/task/{lone.process.pid}/children")
