@@ -24,7 +24,7 @@ class Settings:
     keys: str = "emacs"
     """The editing mode, one of ``EDITING``."""
     bell: bool = True
-    """Whether the end of a long migration rings the bell."""
+    """Whether the end of a long migration rings the bell and sends the terminal's notification."""
     plain: bool = False
     """Whether text is only ever added: nothing is redrawn, nothing is coloured, there is no menu."""
     suggestions: bool = True
