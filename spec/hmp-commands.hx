@@ -462,7 +462,8 @@ DEFHEADING(Drives and images)
 SRST
 ``drive_add`` *addr* ``file=``\ *file*\ ``,if=none``\ [``,id=``\ *id*][``,format=``\ *format*][``,readonly=on``]
   Open the image *file* as a new drive. Without ``file`` the drive is empty, and ``change`` inserts
-  an image later. The options are those of ``-drive``. Without ``id`` the drive is named ``none``
+  an image later. The options are those of ``-drive``; *file* may be a ``json:`` name, and with
+  ``snapshot=on`` writes go to a temporary overlay. Without ``id`` the drive is named ``none``
   and a number. Without ``node-name`` its node gets a generated name. *addr* is ignored: write
   ``0``. In QEMU it is the address of a PCI controller.
 

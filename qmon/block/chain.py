@@ -10,23 +10,25 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+from qmon.block.backing_names import backing_image
 from qmon.block.guessed import GuessedRawFilter
 from qmon.block.image import (
     BACKING_LOCKS,
     ImageNode,
-    Layer,
-    backing_path,
     images_of,
     look_at_image,
     open_image,
     open_one,
 )
+from qmon.block.layers import Layer, shown_name
 from qmon.block.locks import LockSet, Permission
 from qmon.block.node import Kind, Node
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS, Qcow2Node
 from qmon.errors import reason
+from qmon.notation.image_spec import FROM_HEADER, Backing
 
 log = logging.getLogger("qmon.chain")
 
@@ -39,22 +41,25 @@ _WRITTEN = LockSet(_READ | _CHANGES, _CHANGES)
 _PIECE = 1 << 20
 
 
-def put_overlay(image: ImageNode, layer: Layer, file: str, *, create: bool) -> tuple[Qcow2Node, list[Layer]]:
-    """Put an overlay on an open image; return the open overlay and the layers of the new chain.
+def put_overlay(
+    image: ImageNode, layers: Sequence[Layer], file: str, *, create: bool
+) -> tuple[Qcow2Node, list[Layer]]:
+    """Put an overlay on an open image; return the open overlay and the layers of the chain that it names.
 
-    The overlay ``file`` is created, or, without ``create``, must exist and be empty. ``layer`` describes the
-    image. Raises OSError; then nothing has changed.
+    The overlay ``file`` is created, or, without ``create``, must exist and be empty. ``layers`` describe the
+    image and its backing images. Raises OSError; then nothing has changed.
     """
     image.flush()
+    below = layers[0]
     if create:
-        create_overlay(file, image.size, _backing_name(file, layer.file), layer.format, LOCKS)
+        create_overlay(file, image.size, _backing_name(file, layers), below.format, LOCKS)
     try:
-        layers = look_at_image(file, "qcow2", read_only=image.read_only)
+        found = look_at_image(file, "qcow2", read_only=image.read_only)
         locks = BACKING_LOCKS if image.read_only else LOCKS
         overlay = Qcow2Node(file, read_only=image.read_only, locks=locks)
         try:
-            _check_overlay(overlay, layers, layer, image.size)
-            _put_on_top(overlay, image, layer)
+            _check_overlay(overlay, found, below, image.size)
+            _put_on_top(overlay, image, below)
         except BaseException:
             overlay.close()
             raise
@@ -62,7 +67,7 @@ def put_overlay(image: ImageNode, layer: Layer, file: str, *, create: bool) -> t
         if create:
             os.unlink(file)
         raise
-    return overlay, layers
+    return overlay, found
 
 
 def _check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, size: int) -> None:
@@ -80,14 +85,21 @@ def _check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, si
         raise OSError(errno.EINVAL, "it is not empty")
 
 
-def _backing_name(overlay: str, image: str) -> str:
-    """Return the backing file name for an overlay: ``image`` if that works from its folder, else absolute."""
+def _backing_name(overlay: str, layers: Sequence[Layer]) -> str:
+    """Return the name of an image for an overlay on it.
+
+    It is the file's name if that works from the overlay's folder, else an absolute one. If that would not
+    lead to the same backing images, it is a ``json:`` name.
+    """
+    name, file = shown_name(layers), layers[0].file
+    if name != file:
+        return shown_name([replace(layer, name=os.path.abspath(layer.file)) for layer in layers])
     try:
-        if os.path.samefile(backing_path(overlay, image), image):
-            return image
+        if os.path.samefile(backing_image(overlay, file, None).file, file):
+            return file
     except OSError:
         pass  # the name leads nowhere from the overlay's folder, or is not a plain file name
-    return os.path.abspath(image)
+    return os.path.abspath(file)
 
 
 def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
@@ -106,7 +118,9 @@ def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
         raise
 
 
-def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> ImageNode:
+def reopened(
+    old: ImageNode, file: str, format: str, *, backing: Backing = FROM_HEADER, read_only: bool
+) -> ImageNode:
     """Open an image again, read-only or not; return it and close ``old``. On OSError ``old`` stays open.
 
     Until the new one has its locks, the old one holds only a reader's.
@@ -116,7 +130,7 @@ def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> Imag
     held = old.locks
     old.change_locks(_JUST_READ)
     try:
-        new = open_image(file, format, read_only=read_only)
+        new = open_image(file, format, backing=backing, read_only=read_only)
     except BaseException:
         old.change_locks(held)
         raise
@@ -124,11 +138,12 @@ def reopened(old: ImageNode, file: str, format: str, *, read_only: bool) -> Imag
     return new
 
 
-def commit(top: ImageNode, layer: Layer) -> None:
+def commit(top: ImageNode, layer: Layer, *, is_guessed: bool = False) -> None:
     """Write what ``top`` holds itself to its backing image, then empty ``top``.
 
-    ``layer`` is the backing image's file and format. The written data is on stable storage before the overlay
-    is emptied: after a failure at any moment the disk reads as before. Raises OSError.
+    ``layer`` is the backing image's file and format; with ``is_guessed`` nobody gave the format. The written
+    data is on stable storage before the overlay is emptied: after a failure at any moment the disk reads as
+    before. Raises OSError.
     """
     below = list(images_of(top))[1]
     if below.is_dirty:
@@ -146,7 +161,8 @@ def commit(top: ImageNode, layer: Layer) -> None:
         raise
     written.backing = below.backing
     try:
-        is_guessed = layer.format == "raw" and top.backing_name is not None and top.backing_name[1] is None
+        named = top.backing_name
+        is_guessed = is_guessed or (layer.format == "raw" and named is not None and named[1] is None)
         _copy(top, GuessedRawFilter(written) if is_guessed else written)
         written.flush()
     finally:

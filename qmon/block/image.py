@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, cast
 
+from qmon.block.backing_names import backing_image
 from qmon.block.file import FileNode
+from qmon.block.layers import Layer
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
-from qmon.block.qcow2.bitmaps import Bitmap, read_listed
+from qmon.block.qcow2.bitmaps import read_listed
 from qmon.block.qcow2.core import read_header
-from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.node import LOCKS as QCOW2_LOCKS
@@ -24,7 +26,7 @@ from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 from qmon.block.raw import SECTOR, RawNode
 from qmon.errors import reason
 from qmon.host.fdsets import real_name
-from qmon.notation.file_names import is_same_file, split_protocol
+from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
 
 FORMATS = ("raw", "qcow2")
 
@@ -93,23 +95,11 @@ FileIdentity = tuple[str, str, int, int]
 """A file's identity on one running kernel: its image's format, its kind, and two numbers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One image of a chain, as found on disk: its file, and its header unless it is raw."""
-
-    file: str
-    format: str
-    size: int
-    header: Header | None = None
-    snapshots: tuple[Snapshot, ...] = ()
-    bitmaps: tuple[Bitmap, ...] = ()
-    """The persistent bitmaps that are consistent."""
-
-
 def open_image(
     path: str,
     image_format: str,
     *,
+    backing: Backing = FROM_HEADER,
     read_only: bool = False,
     lock: bool = True,
     direct: bool = False,
@@ -117,24 +107,32 @@ def open_image(
 ) -> ImageNode:
     """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    With ``direct`` reads bypass this host's page cache; ``limits`` are those of qcow2 tables. Raises OSError;
-    ENOTSUP for an unsupported format.
+    ``backing`` is what backs it. With ``direct`` reads bypass this host's page cache; ``limits`` are those of
+    qcow2 tables. Raises OSError; ENOTSUP for an unsupported format.
     """
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
     top = node = _open_one(file, image_format, read_only=read_only, lock=lock, direct=direct, limits=limits)
     try:
-        while node.backing_name is not None:
-            above = node
+        while True:
             with _telling_of_backing():
-                file, name = chain.below(file, *node.backing_name)
+                below = chain.below(file, backing, node.backing_name)
+                if below is None:
+                    break
+                file, backing = below.file, below.backing
                 locks = BACKING_LOCKS if lock else None
-                above.backing = node = open_one(file, name, read_only=True, locks=locks, direct=direct)
+                above, node = node, _open_below(below, locks, direct=direct)
+                above.backing = node
     except BaseException:
         top.close()
         raise
     return top
+
+
+def _open_below(spec: ImageSpec, locks: LockSet | None, *, direct: bool) -> ImageNode:
+    assert spec.format is not None  # the chain has probed it
+    return open_one(spec.file, spec.format, read_only=True, locks=locks, direct=direct)
 
 
 def open_one(
@@ -163,48 +161,35 @@ def identify(image: ImageNode) -> tuple[FileIdentity, ...]:
     return tuple((each.format, *file.identity) for each in images_of(image) for file in each.files)
 
 
-def look_at_image(path: str, image_format: str, *, read_only: bool = False) -> list[Layer]:
+def look_at_image(
+    path: str, image_format: str, *, backing: Backing = FROM_HEADER, read_only: bool = False
+) -> list[Layer]:
     """Read the headers of an image and its backing chain, topmost first, without locking. Raises OSError."""
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
     layers = [_look_at_one(file, image_format, read_only=read_only)]
-    while (header := layers[-1].header) is not None and header.backing_name is not None:
+    while True:
+        header = layers[-1].header
         with _telling_of_backing():
-            file, name = chain.below(file, *header.backing_name)
-            layers.append(_look_at_one(file, name, read_only=True))
+            below = chain.below(file, backing, None if header is None else header.backing_name)
+            if below is None:
+                break
+            given = backing if isinstance(backing, ImageSpec) else None
+            file, backing = below.file, below.backing
+            assert below.format is not None  # the chain has probed it
+            layers.append(replace(_look_at_one(file, below.format, read_only=True), given=given))
+    if backing is None and header is not None and header.backing_name is not None:
+        layers[-1] = replace(layers[-1], is_cut_off=True)
     return layers
 
 
-def backing_path(overlay: str, name: str) -> str:
-    """Return the path of the backing file that an overlay names, resolved as by QEMU.
-
-    A relative name starts at the overlay's folder; after "file:", like every name with a protocol, at the
-    current folder. Raises OSError for a name that is not a file's.
-    """
-    path = full_backing_name(overlay, name)
-    if path == name:
-        path = name.removeprefix("file:")
-    if split_protocol(path)[0] is not None:
-        raise OSError(errno.ENOTSUP, f"'{name}' is not a file's name; only files are supported")
-    return path
-
-
-def full_backing_name(overlay: str, name: str) -> str:
-    """Return QEMU's full name of a backing file that an overlay names (block.c, path_combine)."""
-    if name.startswith("/") or split_protocol(name)[0] is not None:
-        return name
-    return overlay[: overlay.rfind("/") + 1] + name
-
-
-def keep_names(layers: Sequence[Layer], known: Sequence[Layer]) -> list[Layer]:
-    """Return the layers with the file names from ``known``, which describes the same chain."""
-    names = [layer.file for layer in known[: len(layers)]]
-    names += [layer.file for layer in layers[len(names) :]]
-    return [
-        replace(layer, file=name) if is_same_file(layer.file, name) else layer
-        for layer, name in zip(layers, names, strict=True)
-    ]
+def wrong_driver(file: str, driver: str | None) -> str | None:
+    """Return QEMU's message if a file is not what its driver demands; None suits all. Raises OSError."""
+    if driver is None or stat.S_ISREG(os.stat(file).st_mode) is (driver == "file"):
+        return None
+    wanted = "a regular file" if driver == "file" else "either a character or block device"
+    return f"'{driver}' driver requires '{file}' to be {wanted}"
 
 
 class _Chain:
@@ -223,16 +208,31 @@ class _Chain:
             raise OSError(errno.ELOOP, f"the backing chain has more than {MAX_CHAIN} images, at '{file}'")
         self._seen.add(identity)
 
-    def below(self, overlay: str, name: str, format: str | None) -> tuple[str, str]:
-        """Return the file and format of an overlay's backing image, probing if not given. Raises OSError."""
-        file = backing_path(overlay, name)
+    def below(self, overlay: str, given: Backing, named: tuple[str, str | None] | None) -> ImageSpec | None:
+        """Return an overlay's backing image with its format, probing it if nothing says it; None without one.
+
+        ``given`` is what the drive's options say, ``named`` what the overlay says. Raises OSError.
+        """
+        if given is None or (given is FROM_HEADER and named is None):
+            return None
+        if isinstance(given, ImageSpec) and given.file:
+            spec = given
+        elif named is None:
+            raise OSError(errno.EINVAL, 'A block device must be specified for "file"')
+        else:
+            spec = backing_image(overlay, *named)
+            if isinstance(given, ImageSpec):
+                spec = replace(given, file=spec.file, format=given.format or spec.format)
         try:
-            self.enter(file)
-            return file, format or probe_format(file)
+            why = wrong_driver(spec.file, spec.file_driver)
+            if why is not None:
+                raise OSError(errno.EINVAL, why)
+            self.enter(spec.file)
+            return replace(spec, format=spec.format or probe_format(spec.file))
         except OSError as error:
             if error.filename is None:
                 raise
-            raise OSError(error.errno, f"Could not open '{file}': {error.strerror}") from error
+            raise OSError(error.errno, f"Could not open '{spec.file}': {error.strerror}") from error
 
 
 @contextmanager
@@ -289,11 +289,13 @@ def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:
     _check_format(name)
     node = FileNode(file, read_only=read_only, locks=None)
     try:
+        device_size = node.size if node.is_device else 0
         if name == "qcow2":
             header = read_header(node, for_writing=not read_only)
             snapshots = tuple(read_snapshots(node, header, node.size))
-            return Layer(file, name, header.size, header, snapshots, read_listed(node, header))
-        return Layer(file, "raw", -(-node.size // SECTOR) * SECTOR)
+            bitmaps = read_listed(node, header)
+            return Layer(file, name, header.size, header, snapshots, bitmaps, device_size=device_size)
+        return Layer(file, "raw", -(-node.size // SECTOR) * SECTOR, device_size=device_size)
     finally:
         node.close()
 

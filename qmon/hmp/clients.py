@@ -1,4 +1,4 @@
-"""Counts the NBD clients of a target's exports, if the target reports them."""
+"""Names a target's drives, and counts the NBD clients of its exports, if the target reports them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from qmon.qmp.target import Target, ask
 
 Export = Mapping[str, Any]
 """QAPI's BlockExportInfo, with ``x-qmon-clients`` if the target counts clients."""
+
+
+def drive_name(block: Mapping[str, Any]) -> str:
+    """Return the name of a BlockInfo's drive: its device's, or else its node's; "" if it has none."""
+    return str(block["device"] or block.get("inserted", {}).get("node-name", ""))
 
 
 async def query_exports(target: Target) -> list[Export]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qmon.block.accounts import FIGURES, Accounts
+from qmon.block.layers import filter_name, shown_name
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
 from qmon.machine.images import backing_fields, file_sizes, image_info
@@ -28,7 +29,7 @@ _NEVER_COUNTED = {
 
 def block_info(device: Device, drive: Drive | None) -> dict[str, Any]:
     """Return a BlockInfo; ``drive`` is None if the device is empty."""
-    info: dict[str, Any] = {"device": device.id, "type": "unknown", "removable": True, "locked": False}
+    info: dict[str, Any] = {"device": device.name, "type": "unknown", "removable": True, "locked": False}
     if drive is not None:
         info["inserted"] = node_info(drive, throttled=True)
     return info
@@ -37,7 +38,7 @@ def block_info(device: Device, drive: Drive | None) -> dict[str, Any]:
 def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
     """Return a BlockDeviceInfo of the topmost node; ``throttled`` adds the limits, which are the device's."""
     limits = asdict(drive.device.throttle.limits)
-    info = _format_node(drive, 0)
+    info = nodes_of(drive, 0)[0]
     if throttled and any(limits.values()):
         info.update({name: limits[name] for name in _RATES})
         info.update({name: value for name, value in limits.items() if name not in _RATES and value})
@@ -47,27 +48,47 @@ def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
 
 def nodes_of(drive: Drive, number: int) -> list[dict[str, Any]]:
     """Return a BlockDeviceInfo of each node of a layer: the format node and the file node of the image."""
-    return [_format_node(drive, number), _file_node(drive, number)]
+    file = _file_node(drive, number)
+    nodes = [file] if drive.is_bare(number) else [_format_node(drive, number), file]
+    return [_filter_node(drive, nodes[0]), *nodes] if drive.has_filter and not number else nodes
 
 
 def _format_node(drive: Drive, number: int) -> dict[str, Any]:
     layers = drive.layers[number:]
     image = image_info(layers, None if number else drive.size)
-    info = _node(layers[0].file, drive.node_names[number][0], layers[0].format, image)
+    info = _node(shown_name(layers), drive.node_names[number][0], layers[0].format, image)
     return {**info, "ro": drive.read_only or number > 0, **backing_fields(layers)}
 
 
+def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
+    """Return the throttle filter's node on top of the node ``below``."""
+    name = filter_name(drive.layers, drive.settings.group or "", is_bare=drive.is_bare(0))
+    image = {
+        "filename": name,
+        "format": "throttle",
+        "virtual-size": drive.size,
+        "actual-size": below["image"]["actual-size"],
+        "dirty-flag": below["image"]["dirty-flag"],
+        "backing-image": below["image"],
+    }
+    if "cluster-size" in below["image"]:
+        image["cluster-size"] = below["image"]["cluster-size"]
+    info = _node(name, drive.id, "throttle", image)
+    return {**info, "ro": drive.read_only, "backing_file_depth": below["backing_file_depth"] + 1}
+
+
 def _file_node(drive: Drive, number: int) -> dict[str, Any]:
-    file = drive.layers[number].file
-    size, actual = file_sizes(file)
+    layer = drive.layers[number]
+    file = layer.name or layer.file
+    size, actual = file_sizes(layer.file)
     image = {
         "filename": file,
-        "format": "file",
-        "virtual-size": -(-size // 512) * 512,
+        "format": layer.file_driver,
+        "virtual-size": layer.device_size or -(-size // 512) * 512,
         "actual-size": actual,
         "dirty-flag": False,
     }
-    info = _node(file, drive.node_names[number][1], "file", image)
+    info = _node(file, drive.node_names[number][1], layer.file_driver, image)
     return {**info, "ro": drive.read_only or number > 0}
 
 
@@ -89,12 +110,15 @@ def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str,
 def device_stats(device: Device, drive: Drive | None) -> dict[str, Any]:
     """Return the BlockStats of a device and its nodes; ``drive`` is None if the device is empty."""
     entry: dict[str, Any] = {} if drive is None else _layer_stats(drive, 0, with_backing=True)
-    return {**entry, "device": device.id, "stats": _stats(device.accounts)}
+    return {**entry, "device": device.name, "stats": _stats(device.accounts)}
 
 
 def node_stats(drive: Drive, number: int) -> list[dict[str, Any]]:
     """Return the BlockStats of each node of a layer, in the order of ``nodes_of``."""
-    return [_layer_stats(drive, number, with_backing=False), _file_stats(drive, number)]
+    file = _file_stats(drive, number)
+    stats = [file] if drive.is_bare(number) else [_layer_stats(drive, number, with_backing=False), file]
+    top = {"node-name": drive.id, "stats": _stats()}
+    return [top, *stats] if drive.has_filter and not number else stats
 
 
 def _layer_stats(drive: Drive, number: int, *, with_backing: bool) -> dict[str, Any]:
@@ -114,7 +138,7 @@ def _file_stats(drive: Drive, number: int) -> dict[str, Any]:
         "node-name": drive.node_names[number][1],
         "stats": _stats(),
         "driver-specific": {
-            "driver": "file",
+            "driver": drive.layers[number].file_driver,
             "discard-nb-ok": discards.done,
             "discard-nb-failed": discards.failed,
             "discard-bytes-ok": discards.done_bytes,

@@ -18,5 +18,12 @@ class Device:
     id: str
     read_only: bool = False
     unit: int | None = None
+    is_node: bool = field(default=False, kw_only=True)
+    """Whether it is a block node: then ``id`` is the node's name, and QMP shows no device name."""
     accounts: Accounts = field(default_factory=Accounts)
     throttle: Throttle = field(default_factory=Throttle)
+
+    @property
+    def name(self) -> str:
+        """What QMP shows as the device's name."""
+        return "" if self.is_node else self.id

@@ -6,7 +6,7 @@ import errno
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from qmon.block.accounts import Accounts
@@ -18,14 +18,14 @@ from qmon.block.guessed import GuessedRawFilter
 from qmon.block.image import (
     FileIdentity,
     ImageNode,
-    Layer,
     identify,
     images_of,
-    keep_names,
     look_at_image,
     open_image,
+    wrong_driver,
 )
 from qmon.block.inactive import InactiveNode, not_open
+from qmon.block.layers import Layer, keep_names, spec_of
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
@@ -33,8 +33,13 @@ from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.stack import NodeStack
 from qmon.block.throttle import ThrottleFilter
+from qmon.errors import CommandError
 from qmon.machine.device import Device
+from qmon.machine.names_of_nodes import NamesOfNodes
+from qmon.machine.temporary_overlay import TemporaryOverlay, on_top
 from qmon.notation.drive_options import DriveOptions
+from qmon.notation.driver_options import check_image
+from qmon.notation.image_spec import FROM_HEADER, ImageSpec
 
 CLOSING = "closing"
 """The reason for closing the gate of a drive that is being removed."""
@@ -60,18 +65,28 @@ class Drive:
         self.number = next(_numbers)
         """A drive that was added later has a higher number."""
         self.settings = settings
-        self._new_name = new_name
-        self._node_names: list[tuple[str, str]] = []
+        self._names = NamesOfNodes(new_name)
         self._overlay_numbers: list[int] = []
         """Numbers of the overlays that were added while the image was open, topmost first."""
-        self.device = Device(settings.id, settings.read_only)
+        self.device = Device(settings.id, settings.read_only, is_node=settings.is_node)
         self.gate = Gate()
         self.guest = GuestDisk(self)
         self.faults = Faults()
         self.recent = RecentWrites()
         """The guests' last writes since the drive was added."""
+        why = wrong_driver(settings.file, settings.file_driver)
+        if why is not None:
+            raise CommandError(why)
         self.format = settings.format or probe_format(settings.file)
-        if self._is_guessed_raw and not settings.read_only:
+        if settings.qcow2 and self.format != "qcow2":
+            raise CommandError(
+                f"Block format '{self.format}' does not support the option '{settings.qcow2[0][0]}'"
+            )
+        self._is_guessed_raw = settings.format is None and self.format == "raw"
+        self._temporary: TemporaryOverlay | None = None
+        if settings.is_temporary:
+            self._add_temporary_overlay()
+        elif self._is_guessed_raw and not settings.read_only:
             log.warning(GUESSED, settings.id, settings.file)
         self._active = False
         self.is_waiting = False
@@ -84,6 +99,9 @@ class Drive:
         """The nodes that requests pass through."""
         self._layers: list[Layer] = []
         self.probe()
+        header = self._layers[1 if self.is_temporary else 0].header
+        if header is not None:
+            check_image(dict(settings.qcow2), header.cluster_size, header.version)
 
     @property
     def layers(self) -> list[Layer]:
@@ -96,9 +114,18 @@ class Drive:
             return [replace(top, bitmaps=()), *below]
         return self._layers
 
+    def _add_temporary_overlay(self) -> None:
+        settings = self.settings
+        size = look_at_image(settings.file, self.format, backing=settings.backing, read_only=True)[0].size
+        self._temporary = TemporaryOverlay(size)
+        self._base = settings.file
+        self.settings = on_top(settings, self.format, self._temporary)
+        self.format = "qcow2"
+
     @property
-    def _is_guessed_raw(self) -> bool:
-        return self.settings.format is None and self.format == "raw"
+    def is_temporary(self) -> bool:
+        """Whether the drive has a temporary overlay."""
+        return self._temporary is not None
 
     @property
     def id(self) -> str:
@@ -106,16 +133,13 @@ class Drive:
 
     @property
     def image(self) -> str:
-        return self.settings.file
+        """The image's file; below a temporary overlay, the one that stays."""
+        return self.settings.file if self._temporary is None else self._base
 
     @property
     def node_names(self) -> list[tuple[str, str]]:
         """The names of each layer's two nodes: the format node, and the file node below it."""
-        while len(self._node_names) < len(self.layers):
-            file = self._new_name()  # QEMU opens the file first
-            given = None if self._node_names else self.settings.node_name
-            self._node_names.append((given or self._new_name(), file))
-        return self._node_names[: len(self.layers)]
+        return self._names.of(self.settings, self.layers)
 
     @property
     def layer_numbers(self) -> list[int]:
@@ -127,6 +151,28 @@ class Drive:
     def node_name(self) -> str:
         """The name of the topmost node."""
         return self.node_names[0][0]
+
+    @property
+    def shown_node_name(self) -> str:
+        """The name of the topmost node, which may be a throttle filter."""
+        return self.id if self.has_filter else self.node_name
+
+    @property
+    def has_filter(self) -> bool:
+        """Whether a throttle filter's node is on top."""
+        return self.settings.has_filter and not self._overlay_numbers
+
+    def specs(self) -> Iterator[ImageSpec]:
+        """Yield the images with the names of their nodes, topmost first."""
+        for number, (name, file_name) in enumerate(self.node_names):
+            spec = spec_of(self.layers[number:])
+            is_bare, filter_name = name == file_name, self.id if self.has_filter and not number else None
+            yield replace(spec, name=name, file_name=file_name, is_bare=is_bare, filter_name=filter_name)
+
+    def is_bare(self, number: int) -> bool:
+        """Whether a layer has only a file's node, and no format's node above it."""
+        name, file_name = self.node_names[number]
+        return name == file_name
 
     @property
     def node(self) -> Node:
@@ -167,7 +213,9 @@ class Drive:
     def activate(self) -> None:
         """Open the image and lock it like a guest's disk, unless the drive is active. Raises OSError."""
         if not self._active:
-            image = open_image(self.settings.file, self.format, read_only=self.read_only)
+            image = open_image(
+                self.settings.file, self.format, backing=self.settings.backing, read_only=self.read_only
+            )
             if self._left not in (None, identify(image)):
                 image.close()
                 raise OSError(errno.ESTALE, "it was removed or replaced after the migration had released it")
@@ -187,7 +235,10 @@ class Drive:
 
         If the file system can, it is read from storage, not from this host's cache.
         """
-        return open_image(self.settings.file, self.format, read_only=True, lock=False, direct=True)
+        settings = self.settings
+        return open_image(
+            settings.file, self.format, backing=settings.backing, read_only=True, lock=False, direct=True
+        )
 
     def identify(self) -> tuple[FileIdentity, ...]:
         """Return the identities of the open image's files. Raises OSError."""
@@ -208,7 +259,7 @@ class Drive:
     def _show(self, image: ImageNode) -> None:
         self._image = image
         node: Node = RecentFilter(image, self.recent)
-        if self._is_guessed_raw:
+        if self._is_guessed_raw and self.format == "raw":
             node = GuessedRawFilter(node)
         if self.faults:
             node = FaultFilter(node, self.faults)
@@ -231,7 +282,10 @@ class Drive:
 
     def _reopen(self, *, read_only: bool) -> None:
         files = self.identify()
-        self._show(reopened(self._opened, self.settings.file, self.format, read_only=read_only))
+        settings = self.settings
+        self._show(
+            reopened(self._opened, settings.file, self.format, backing=settings.backing, read_only=read_only)
+        )
         if self.identify() != files:
             raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
 
@@ -270,13 +324,22 @@ class Drive:
         ``name`` is the name of the overlay's node. The drive must not be in use. Raises OSError; then nothing
         has changed.
         """
-        overlay, layers = put_overlay(self._opened, self.layers[0], file, create=create)
-        file_name = self._new_name()
-        names = self.node_names
-        self.settings = replace(self.settings, file=file, format=overlay.format)
+        overlay, found = put_overlay(self._opened, self.layers, file, create=create)
+        assert self.node_names  # they are named before the overlay
+        self._names.add_overlay(name)
+        backing = FROM_HEADER if create else spec_of([found[0], *self.layers]).backing
+        below = keep_names(found[1:], self.layers) if backing is FROM_HEADER else self.layers
+        self.settings = replace(
+            self.settings,
+            file=file,
+            format=overlay.format,
+            backing=backing,
+            is_bare=False,
+            qcow2=(),
+            file_driver=None,
+        )
         self.format = overlay.format
-        self._layers = [layers[0], *keep_names(layers[1:], self.layers)]
-        self._node_names = [(name or self._new_name(), file_name), *names]
+        self._layers = [found[0], *below]
         self._overlay_numbers.insert(0, next(_numbers))
         self._show(overlay)
 
@@ -289,7 +352,10 @@ class Drive:
         if image.backing is None:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         try:
-            commit(image, self.layers[1])
+            below = self.layers[1]
+            is_probed = below.given is not None and below.given.format is None
+            is_guessed = is_probed or (self.is_temporary and self._is_guessed_raw)
+            commit(image, below, is_guessed=is_guessed and below.format == "raw")
         finally:
             self.look_again()
 
@@ -323,6 +389,8 @@ class Drive:
                     self.node.flush()
             finally:
                 self._close()
+        if self._temporary is not None:
+            self._temporary.close()
 
     @property
     def lacks_fault_filter(self) -> bool:
@@ -335,7 +403,10 @@ class Drive:
             self.stack.push(lambda node: FaultFilter(node, self.faults))
 
     def _look(self) -> list[Layer]:
-        layers = look_at_image(self.settings.file, self.format, read_only=self.read_only)
+        settings = self.settings
+        layers = look_at_image(settings.file, self.format, backing=settings.backing, read_only=self.read_only)
+        if self._temporary is not None:
+            layers[0] = replace(layers[0], name=self._temporary.name)
         return keep_names(layers, self.layers)
 
     def _close(self) -> None:

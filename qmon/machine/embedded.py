@@ -23,6 +23,7 @@ from qmon.machine.commands.general import GeneralCommands
 from qmon.machine.commands.media import MediaCommands
 from qmon.machine.commands.migration import MigrationCommands
 from qmon.machine.commands.migration_trial import TrialCommands
+from qmon.machine.commands.nodes import NodeCommands
 from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.running import RunningCommands
@@ -87,6 +88,7 @@ class EmbeddedMachine:
             self._exports,
             BlockCommands(self._machine, self._exports),
             MediaCommands(self._machine, self._exports),
+            NodeCommands(self._machine, self._exports),
             SnapshotCommands(self._machine, self._exports),
             OverlayCommands(self._machine),
             BlockJobCommands(self._machine),

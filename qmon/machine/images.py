@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from qmon.block.image import Layer, full_backing_name
+from qmon.block.backing_names import full_backing_name
+from qmon.block.layers import Layer, shown_name
 from qmon.block.qcow2.bitmaps import Bitmap, Flag
 from qmon.block.qcow2.header import Compatible, Header, Incompatible
 from qmon.block.qcow2.snapshots import Snapshot
@@ -26,8 +27,8 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
     """Return an ImageInfo of the first layer and its backing images; ``size`` is its size now, in bytes."""
     top = layers[0]
     info: dict[str, Any] = {
-        "filename": top.file,
-        "format": top.format,
+        "filename": shown_name(layers),
+        "format": top.file_driver if top.is_bare else top.format,
         "virtual-size": top.size if size is None else size,
         "actual-size": file_sizes(top.file)[1],
         "dirty-flag": False,
@@ -36,11 +37,12 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
         info.update(_of_header(top.header, top.bitmaps))
     if top.snapshots:
         info["snapshots"] = [snapshot_info(each) for each in top.snapshots]
-    if len(layers) > 1 and top.header is not None and top.header.backing_file is not None:
+    if top.header is not None and top.header.backing_file is not None:
         info["backing-filename"] = top.header.backing_file
         info["full-backing-filename"] = full_backing_name(top.file, top.header.backing_file)
         if top.header.backing_format is not None:
             info["backing-filename-format"] = top.header.backing_format
+    if len(layers) > 1:
         info["backing-image"] = image_info(layers[1:])
     return info
 
@@ -98,5 +100,5 @@ def backing_fields(layers: Sequence[Layer]) -> dict[str, Any]:
     """Return the fields of a BlockDeviceInfo about the backing images of the first layer."""
     fields: dict[str, Any] = {"backing_file_depth": len(layers) - 1}
     if len(layers) > 1:
-        fields["backing_file"] = layers[1].file
+        fields["backing_file"] = shown_name(layers[1:])
     return fields

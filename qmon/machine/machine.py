@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from qmon.block.image import FORMATS
@@ -22,12 +21,13 @@ from qmon.host.threads import Workers
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
 from qmon.machine.runstate import RunState
-from qmon.machine.throttle_limits import read_limits
 from qmon.machine.user_object import UserObject
+from qmon.machine.wanted_image import limits_of, resolved
 from qmon.migration.drive import flushing
 from qmon.notation.drive_options import DriveOptions
-from qmon.notation.file_names import without_protocol
+from qmon.notation.image_spec import ImageSpec
 from qmon.notation.node_names import refusal
+from qmon.notation.node_reader import no_node
 from qmon.qmp.registry import Registry
 
 log = logging.getLogger("qmon.machine")
@@ -120,7 +120,7 @@ class Machine:
 
     def image_files(self) -> list[str]:
         """Return the file names with which the drives were opened."""
-        return [drive.settings.file for drive in self.drives.values()]
+        return [drive.image for drive in self.drives.values()]
 
     def drive(self, name: str) -> Drive:
         """Return a drive by its id or its node's name. Raises CommandError with QEMU's message."""
@@ -147,7 +147,7 @@ class Machine:
         self, id: str, interface: str, *, read_only: bool = False, unit: int | None = None
     ) -> Device:
         """Add a device without a medium. Raises CommandError if the id or the unit is in use."""
-        self._check_may_add(id, None, None)
+        self._check_may_add(DriveOptions(id, "", None, interface, read_only))
         if interface == "none":
             unit = self.free_unit() if unit is None else unit
         device = self.devices[id] = Device(id, read_only, unit)
@@ -164,19 +164,31 @@ class Machine:
         If another drive of this machine has the image open, the new drive opens it only when it is used, as
         in QEMU: two drives that write to one image would destroy it. Raises CommandError naming the file.
         """
-        limits = read_limits(settings.limits)
-        self._check_may_add(settings.id, settings.format, settings.node_name)
+        limits = limits_of(settings, self.objects)
+        settings = resolved(settings, self.find_image)
+        self._check_may_add(settings)
         drive = await self._open(settings)
         try:  # again, because other commands may have run in between
-            self._check_may_add(settings.id, settings.format, settings.node_name)
+            self._check_may_add(settings)
         except CommandError:
             await self.blocking(drive.close)
             raise
-        device = self.add_device(settings.id, settings.interface, read_only=settings.read_only, unit=unit)
+        if settings.is_node:
+            device = self.devices[settings.id] = drive.device
+        else:
+            device = self.add_device(settings.id, settings.interface, read_only=drive.read_only, unit=unit)
         if limits:
             device.throttle.set(limits, settings.group or device.id)
         self.insert(drive, device)
         return drive
+
+    def find_image(self, name: str) -> ImageSpec:
+        """Return the image whose node has a name. Raises UsageError with QEMU's message."""
+        for drive in self.drives.values():
+            found = next((each for each in drive.specs() if name in (each.top_name, each.name)), None)
+            if found is not None:
+                return found.without_made_names()
+        return no_node(name)
 
     async def _open(self, settings: DriveOptions) -> Drive:
         drive = await self.look_at(settings)
@@ -204,7 +216,7 @@ class Machine:
     async def look_at(self, settings: DriveOptions) -> Drive:
         """Read an image's header; return an inactive drive for it. Raises CommandError naming the file."""
         check_format(settings.format)
-        settings = replace(settings, file=without_protocol(settings.file))
+        settings = resolved(settings, self.find_image)
         if not settings.file:
             raise CommandError("The 'file' block driver requires a file name")
         try:
@@ -241,23 +253,47 @@ class Machine:
 
     def check_id_free(self, id: str) -> None:
         """Raises CommandError if a device has this id."""
-        if id in self.devices:
+        if id in self.device_names:
             raise CommandError(f"Duplicate ID '{id}' for drive")
 
     @property
     def node_names(self) -> set[str]:
         """The names of all nodes."""
-        return {name for drive in self.drives.values() for pair in drive.node_names for name in pair}
+        names = {name for drive in self.drives.values() for pair in drive.node_names for name in pair}
+        return names | {device.id for device in self.devices.values() if device.is_node}
 
-    def _check_may_add(self, id: str, format: str | None, node_name: str | None) -> None:
-        self.check_id_free(id)
-        check_format(format)
-        refused = refusal(node_name, id, self.node_names, self.devices)
-        if refused is not None:
-            raise CommandError(refused)
+    @property
+    def device_names(self) -> set[str]:
+        """The ids of the devices that are not block nodes."""
+        return {device.id for device in self.devices.values() if not device.is_node}
+
+    def _check_may_add(self, settings: DriveOptions) -> None:
+        id = settings.id
+        check_format(settings.format)
+        taken, devices = self.node_names, self.device_names
+        names = settings.given_names
+        for image in settings.given_backing:
+            names += [name for name in image.own_names if not self._is_node_of(name, image.file)]
+        if not settings.is_node:
+            self.check_id_free(id)
+        for number, name in enumerate(names or [None]):
+            earlier = taken.union(names[:number])
+            refused = refusal(name, "" if settings.is_node else id, earlier, devices)
+            if refused is not None:
+                raise CommandError(refused)
         holder = self._busy(id)
         if holder is not None:
             raise CommandError(f"drive '{id}' can't be added while a {holder} is under way")
+
+    def _is_node_of(self, name: str, file: str) -> bool:
+        """Whether a node with this name is there, and is one of a file's: several images may rest on it."""
+        drives = self.drives.values()
+        nodes = [
+            (pair, layer)
+            for drive in drives
+            for pair, layer in zip(drive.node_names, drive.layers, strict=True)
+        ]
+        return any(name in pair and layer.file == file for pair, layer in nodes)
 
     async def remove_device(self, id: str) -> None:
         """Remove a device and close its medium. Raises CommandError if the last flush fails."""

@@ -16,8 +16,7 @@ class ThrottleGroup(UserObject):
     """The limits are options: all in ``limits``, or each as ``x-NAME``."""
 
     def check(self, objects: Mapping[str, UserObject]) -> None:
-        given: dict[str, int] = dict(self.options.get("limits", {}))
-        for name, value in given.items():
+        for name, value in self.options.get("limits", {}).items():
             if name.endswith(LENGTH) and value > LENGTH_MAX:
                 raise CommandError(f"{name} value must be in the range [0, {LENGTH_MAX}]")
         for name, value in self.options.items():
@@ -27,5 +26,11 @@ class ThrottleGroup(UserObject):
                 raise CommandError("Property values cannot be negative")
             if name.endswith(LENGTH) and value > LENGTH_MAX:
                 raise CommandError(f"{name} value must be in therange [0, {LENGTH_MAX}]")
-            given[name.removeprefix(_PREFIX)] = value
-        check_limits({**UNLIMITED, **given})
+        check_limits({**UNLIMITED, **self.limits})
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The limits that were given, a ThrottleLimits."""
+        given: dict[str, int] = dict(self.options.get("limits", {}))
+        single = {name for name in self.options if name.startswith(_PREFIX)}
+        return {**given, **{name.removeprefix(_PREFIX): self.options[name] for name in single}}

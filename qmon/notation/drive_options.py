@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qmon.errors import UsageError
 from qmon.notation.drive_keys import (
@@ -14,6 +15,8 @@ from qmon.notation.drive_keys import (
     read_limits,
     without_effect,
 )
+from qmon.notation.driver_options import check_sharing
+from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
 from qmon.notation.keyval import (
     IDENTIFIER_HINT,
     is_identifier,
@@ -21,9 +24,12 @@ from qmon.notation.keyval import (
     parse_switch,
 )
 from qmon.notation.node_names import refusal
+from qmon.notation.node_reader import NodeReader, is_json
 
 FORMATS = ("raw", "qcow2")
 DEFAULT_INTERFACE = "ide"
+NODE = "node"
+"""The interface of a drive that is a block node: its id is the node's name."""
 
 UNITS_PER_BUS = {
     "none": 0,
@@ -46,7 +52,7 @@ class DriveOptions:
     id: str
     """Empty if none is given."""
     file: str
-    """Empty for a drive without a medium."""
+    """A path, or a ``json:`` name. Empty for a drive without a medium, or if ``options`` has the file."""
     format: str | None
     """None: qmon probes it."""
     interface: str
@@ -61,6 +67,72 @@ class DriveOptions:
     index: int | None = None
     bus: int | None = None
     unit: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options of the image's nodes as they were written, such as ``backing.driver``."""
+    backing: Backing = FROM_HEADER
+    file_node_name: str | None = None
+    is_bare: bool = False
+    """Whether the drive is a file's node alone, without a format's node above it."""
+    file_driver: str | None = None
+    qcow2: tuple[tuple[str, Any], ...] = ()
+    """qcow2's options and their values, to be checked against the image."""
+    is_temporary: bool = False
+    """Whether writes go to a temporary overlay, which is gone when the drive is removed."""
+
+    @property
+    def is_node(self) -> bool:
+        return self.interface == NODE
+
+    @property
+    def given_names(self) -> list[str]:
+        """The names that were given to the nodes of the topmost image, the lowest node's first."""
+        own = (
+            self.id if self.has_filter else None,
+            None if self.is_bare else self.node_name,
+            self.file_node_name,
+        )
+        return [name for name in own if name is not None][::-1]
+
+    @property
+    def given_backing(self) -> list[ImageSpec]:
+        """The backing images that were given, topmost first."""
+        return list(self.backing.images) if isinstance(self.backing, ImageSpec) else []
+
+    @property
+    def has_filter(self) -> bool:
+        """Whether a throttle filter's node is on top of the image."""
+        return self.is_node and self.group is not None
+
+    @property
+    def has_image(self) -> bool:
+        return bool(self.file) or _names_a_file(self.options)
+
+
+def of_node(spec: ImageSpec) -> DriveOptions:
+    """Return the drive that a node is to become."""
+    assert spec.top_name is not None
+    return with_image(DriveOptions(spec.top_name, "", None, NODE, spec.read_only, group=spec.group), spec)
+
+
+def with_image(drive: DriveOptions, spec: ImageSpec) -> DriveOptions:
+    """Return a drive whose image is ``spec``; what was given for the drive itself has precedence."""
+    return replace(
+        drive,
+        file=spec.file,
+        format=drive.format or spec.format,
+        node_name=drive.node_name or spec.name,
+        read_only=drive.read_only or spec.read_only,
+        options={},
+        backing=spec.backing,
+        file_node_name=spec.file_name,
+        is_bare=spec.is_bare,
+        file_driver=spec.file_driver,
+        qcow2=spec.qcow2,
+    )
+
+
+def _names_a_file(options: Mapping[str, Any]) -> bool:
+    return any(key.startswith("file.") for key in options)
 
 
 def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
@@ -85,8 +157,7 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
     if index is not None and (bus or unit is not None):
         raise UsageError("index cannot be used with bus and unit")
     check_values(keys, "stats-account-invalid")
-    if parse_switch("snapshot", keys.get("snapshot", "off")):
-        raise UsageError("snapshot=on is not supported: create an overlay and give file=OVERLAY")
+    is_temporary = parse_switch("snapshot", keys.get("snapshot", "off"))
     check_values(keys, "stats-account-failed")
     limits = read_limits(keys)
     check_values(keys, "aio", "detect-zeroes")
@@ -94,12 +165,13 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         raise UsageError("Cannot specify both 'driver' and 'format'")
     check_values(keys, "werror", "rerror", "cache.no-flush", "cache.writeback", "auto-read-only")
     check_values(keys, "cache.direct", "force-share", "discard")
+    check_sharing(keys, read_only=read_only or media == "cdrom")
     file, format = keys.get("file", ""), keys.get("format", keys.get("driver"))
-    unknown = next((key for key in keys if not is_known_key(key)), None)
-    if unknown is not None:
-        if not file and format is None:
-            raise UsageError("Must specify either driver or file")
-        raise UsageError(f"Block format '{format or 'raw'}' does not support the option '{unknown}'")
+    options = {key: value for key, value in keys.items() if not is_known_key(key)}
+    if options and not file and not _names_a_file(options) and format is None:
+        raise UsageError("Must specify either driver or file")
+    if (options or is_json(file)) and (format is None or format in FORMATS):
+        _check_options(options, file, format)
     return DriveOptions(
         id=name or "",
         file=file,
@@ -113,7 +185,16 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         index=index,
         bus=bus,
         unit=unit,
+        options=options,
+        is_temporary=is_temporary,
     )
+
+
+def _check_options(options: Mapping[str, Any], file: str, format: str | None) -> list[str]:
+    """Check the options of a drive's nodes; return those without effect. Raises UsageError."""
+    reader = NodeReader(lambda name: ImageSpec(name))  # the machine knows which nodes there are
+    reader.read(options if format is None else {**options, "driver": format}, file)
+    return reader.ignored
 
 
 class DriveList:
@@ -137,7 +218,9 @@ class DriveList:
             raise UsageError(f"Unknown driver '{drive.format}': use {' or '.join(FORMATS)}")
         bus, unit = self._take_place(drive)
         self.ignored += without_effect(keys)
-        if not drive.file:
+        if drive.options or is_json(drive.file):
+            self.ignored += _check_options(drive.options, drive.file, drive.format)
+        if not drive.has_image:
             if not drive.is_cdrom:
                 raise UsageError("a drive without an image is not supported: add file=FILE")
             self.ignored.append("media=cdrom without a file")

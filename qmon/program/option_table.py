@@ -44,6 +44,13 @@ _OURS = (
         "drive", Treatment.OURS, DRIVE, "Add a drive; may be repeated. Write a comma inside a value twice."
     ),
     Option(
+        "blockdev",
+        Treatment.OURS,
+        "[driver=]DRIVER,node-name=NAME[,OPTION=VALUE...]",
+        "Add a block node. A node that no other uses is a drive; its id is NAME.",
+    ),
+    Option("snapshot", Treatment.OURS, "", "Keep the disks as they are: writes go to temporary overlays."),
+    Option(
         "object",
         Treatment.OURS,
         "[qom-type=]TYPE,id=ID[,PROPERTY=VALUE...]",
@@ -165,8 +172,6 @@ _OURS = (
 )
 
 _REFUSED = (
-    Option("blockdev", Treatment.REFUSED, "...", "use -drive"),
-    Option("snapshot", Treatment.REFUSED, "", "create an overlay on the image and give it to -drive"),
     Option("preconfig", Treatment.REFUSED, "", "use -S"),
     Option("loadvm", Treatment.REFUSED, "...", "give the command loadvm after the start"),
     Option("chroot", Treatment.REFUSED, "...", "start qmon with chroot(8)"),

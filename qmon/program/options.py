@@ -9,7 +9,7 @@ import enum
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qmon.errors import ProblemsError, QmonError, UsageError
 from qmon.migration.wire.transport import DEFER, parse_uri
@@ -20,11 +20,14 @@ from qmon.notation.device_options import (
     MonitorMode,
     MonitorOptions,
 )
-from qmon.notation.drive_options import DriveList, DriveOptions
+from qmon.notation.drive_options import DriveList, DriveOptions, of_node
 from qmon.notation.fd_options import AddFd, parse_add_fd
 from qmon.notation.keyval import parse_keyval, split_options
 from qmon.program.command_line import Given, find_options
 from qmon.program.option_table import OPTIONS, Treatment
+
+if TYPE_CHECKING:
+    from qmon.notation.blockdev import NodeList
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -166,6 +169,7 @@ class _Reader:
         self.shell = ""
         self._objects: dict[str, dict[str, Any]] = {}
         self._drives = DriveList()
+        self._nodes: NodeList | None = None
         self._devices = DeviceReader()
         self._hx: list[str] = []
         self._scripts: list[ScriptOption] = []
@@ -199,6 +203,8 @@ class _Reader:
                 self._take_shell(argument)
             case "drive":
                 self._drives.add(parse_keyval(argument))
+            case "blockdev":
+                self._take_node(argument)
             case name if name in _SHORT_DRIVES:
                 self._drives.add({"file": argument, **_SHORT_DRIVES[name]})
             case "serial":
@@ -243,6 +249,20 @@ class _Reader:
             raise UsageError(f"use one of {', '.join(SHELLS)}")
         self.show, self.shell = Show.COMPLETION, argument
 
+    def _take_node(self, argument: str) -> None:
+        from qmon.notation.blockdev import NodeList
+
+        self._nodes = self._nodes or NodeList()
+        self._nodes.add(argument)
+
+    def _all_drives(self) -> tuple[DriveOptions, ...]:
+        """Return the nodes that are drives, then the other drives."""
+        drives = self._drives.drives
+        if "snapshot" in self._switches:
+            drives = [replace(drive, is_temporary=True) for drive in drives]
+        nodes = [] if self._nodes is None else self._nodes.roots
+        return (*map(of_node, nodes), *drives)
+
     def _take_object(self, argument: str) -> None:
         from qmon.notation.object_options import HelpWanted, OtherTypeError, parse_object
         from qmon.notation.visit import Form
@@ -274,9 +294,10 @@ class _Reader:
         if not (daemonize or self._scripts):
             self._devices.add_default()
         ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
+        ignored += [] if self._nodes is None else [f"-blockdev {key}" for key in self._nodes.ignored]
         return Options(
             objects=tuple(self._objects.values()),
-            drives=tuple(self._drives.drives),
+            drives=self._all_drives(),
             incoming=self._texts.get("incoming"),
             paused="S" in self._switches,
             name=self._texts.get("name"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from qmon.errors import ProblemsError
 from qmon.notation.chardev_options import SHORT_FORMS
 from qmon.notation.device_options import MonitorMode, MonitorOptions
+from qmon.notation.units import SIZE_HINT
 from qmon.program.option_table import OPTIONS, Treatment, help_text
 from qmon.program.options import ScriptOption, Show, parse
 
@@ -24,6 +25,8 @@ REFUSED = [name for name in TABLE if OPTIONS[name].treatment is Treatment.REFUSE
 BOTH_READ_ONLY = "'read-only' and its alias 'readonly' can't be used at the same time"
 TWICE = "cannot use stdio by multiple character devices"
 NO_DRIVER = f"is not a valid char driver: use {SHORT_FORMS}"
+NOT_RAW_S = "Block format 'raw' does not support the option"
+DRIVERS = "file, host_device, raw, qcow2 or throttle"
 ARGUMENTS = {
     "drive": "file=disk.img,if=none",
     "monitor": "none",
@@ -31,6 +34,7 @@ ARGUMENTS = {
     "qmp-pretty": "unix:p.sock,server,nowait",
     "chardev": "null,id=c",
     "mon": "d",
+    "blockdev": "file,node-name=n,filename=x",
     "object": "secret,id=s0,data=x",
     "uuid": UUID,
     "incoming": "tcp:0:4444",
@@ -178,7 +182,10 @@ def test_ids_are_those_that_qemu_gives(argv: list[str], ids: list[str]) -> None:
         (["file=a,format=raw,driver=raw"], "Cannot specify both 'driver' and 'format'"),
         (["file=a,format=raw,colour=red"], "Block format 'raw' does not support the option 'colour'"),
         (["file=a,format=vmdk"], "Unknown driver 'vmdk': use raw or qcow2"),
-        (["file=a,snapshot=on"], "snapshot=on is not supported: create an overlay and give file=OVERLAY"),
+        (["file=a,format=qcow2,l2-cache-size=x"], f"Parameter 'l2-cache-size' {SIZE_HINT}"),
+        (["file=a,cache-size=1M,l2-cache-size=2M"], "l2-cache-size may not exceed cache-size"),
+        (["file=a,format=raw,pass-discard-other=on"], f"{NOT_RAW_S} 'pass-discard-other'"),
+        (["file.driver=nbd,file.host=h"], f"driver 'nbd' is not supported: use {DRIVERS}"),
         (["if=none,file=a,node-name=1"], "Invalid node-name: '1'"),
         (["if=none,file=a,node-name="], "Invalid node-name: ''"),
         ([f"if=none,file=a,node-name={'n' * 32}"], "Node name too long"),

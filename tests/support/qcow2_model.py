@@ -130,8 +130,8 @@ class Disk:
 
     def put_overlay(self) -> None:
         file = self.image.with_name(f"overlay{len(self.images)}.qcow2")
-        layer = look_at_image(str(self.image), "qcow2")[0]
-        self.node, _ = put_overlay(self.node, layer, str(file), create=True)
+        layers = look_at_image(str(self.image), "qcow2")
+        self.node, _ = put_overlay(self.node, layers, str(file), create=True)
         self.image = file
         self.images.append(file)
         self.snapshots[file] = {}

@@ -70,8 +70,17 @@ def create_overlay(path: str, size: int, backing_file: str, backing_format: str,
         raise
 
 
+def write_temporary(path: str, size: int) -> None:
+    """Make an empty file an image of ``size`` bytes that names no backing image. Raises OSError."""
+    file = FileNode(path, read_only=False, locks=None)
+    try:
+        _write(file, overlay_header(size, "", ""), l1_entries_for(size, _CLUSTER_BITS) * 8)
+    finally:
+        file.close()
+
+
 def overlay_header(size: int, backing_file: str, backing_format: str) -> bytes:
-    """Return the start of the first cluster, with header and backing file name. Raises OSError."""
+    """Return the start of the first cluster, with header and backing file name, if any. Raises OSError."""
     l1_entries = l1_entries_for(size, _CLUSTER_BITS)
     if l1_entries * 8 > MAX_L1_BYTES:
         raise OSError(errno.EFBIG, "the size is too large for an image with 64 KiB clusters")
@@ -83,14 +92,14 @@ def overlay_header(size: int, backing_file: str, backing_format: str) -> bytes:
         struct.pack(">BB46s", kind, bit.bit_length() - 1, text.encode()) for kind, bit, text in _FEATURES
     )
     extensions = (
-        _extension(Extension.BACKING_FORMAT, backing_format.encode())
+        (_extension(Extension.BACKING_FORMAT, backing_format.encode()) if backing_format else b"")
         + _extension(Extension.FEATURE_NAMES, features)
         + _extension(Extension.END, b"")
     )
     base = BASE.pack(
         MAGIC,
         3,
-        length + len(extensions),
+        length + len(extensions) if name else 0,
         len(name),
         _CLUSTER_BITS,
         size,

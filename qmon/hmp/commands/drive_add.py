@@ -78,5 +78,7 @@ def _arguments(drive: DriveOptions) -> dict[str, Any]:
         "node-name": drive.node_name,
         "index": drive.index,
         "unit": drive.unit,
+        "options": dict(drive.options) or None,
+        "snapshot": drive.is_temporary or None,
     }
     return {name: value for name, value in given.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.hmp.clients import count_clients, users
+from qmon.hmp.clients import count_clients, drive_name, users
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
 from qmon.notation.address import parse_address
@@ -25,7 +25,7 @@ async def nbd_server_start(call: Call) -> None:
     try:
         for block in await call.execute("query-block"):
             if "inserted" in block:
-                await call.execute("nbd-server-add", {"device": block["device"], "writable": writable})
+                await call.execute("nbd-server-add", {"device": drive_name(block), "writable": writable})
     except CommandError:
         await call.execute("nbd-server-stop")
         raise

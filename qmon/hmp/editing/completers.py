@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmon.hmp.clients import drive_name
 from qmon.hmp.commands.absent import has_own_monitor
 from qmon.hmp.commands.migration_help import has_effect
 from qmon.hmp.commands.migration_parameters import PARAMETERS
@@ -95,7 +96,8 @@ def _behind(separator: str, typed: str, choices: Iterable[Choice]) -> list[Choic
 
 async def _drives(place: Place) -> list[Choice]:
     blocks: list[dict[str, Any]] = await place.ask("query-block")
-    return sorted((block["device"], _medium(block.get("inserted"))) for block in blocks if block["device"])
+    named = [(drive_name(block), _medium(block.get("inserted"))) for block in blocks]
+    return sorted(each for each in named if each[0])
 
 
 def _medium(inserted: dict[str, Any] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError
@@ -76,15 +77,30 @@ class BlockCommands:
         throttling: dict[str, Any] | None = None,
         group: str | None = None,
         node_name: str | None = None,
+        options: dict[str, Any] | None = None,
+        snapshot: bool | None = None,
     ) -> dict[str, Any]:
         """Open an image as a drive, or add an empty drive. Default id: ``none`` and the unit, as ``none0``.
 
-        ``throttling`` is a ThrottleLimits. As in QEMU, an empty drive has no limits.
+        ``options`` are those of the image's nodes, flat, such as ``file.filename``; with ``snapshot`` writes
+        go to a temporary overlay. ``throttling`` is a ThrottleLimits. As in QEMU, an empty drive has none.
         """
         machine = self._machine
         interface = if_ or "none"
+        image = DriveOptions(
+            id or "",
+            file or "",
+            format,
+            interface,
+            bool(readonly),
+            throttling or {},
+            group,
+            node_name,
+            options=options or {},
+            is_temporary=bool(snapshot),
+        )
         if interface in BUS_NUMBERS:
-            await self._refuse_bus(file, format, interface)
+            await self._refuse_bus(image)
         if interface != "none":
             raise CommandError(f"unsupported bus type '{interface}'")
         if id is not None:
@@ -97,30 +113,27 @@ class BlockCommands:
             raise CommandError("Parameter 'id' expects an identifier")
         place = machine.free_unit() if place is None else place
         name = f"none{place}" if id is None else id
-        limits = throttling or {}
-        if file is None:
-            read_limits(limits)
+        if file is None and not image.has_image:
+            read_limits(image.limits)
             if format is not None:
                 check_format(format)
                 raise CommandError('A block device must be specified for "file"')
             machine.add_device(name, interface, read_only=bool(readonly), unit=place)
         else:
-            read_only = bool(readonly)
-            options = DriveOptions(name, file, format, interface, read_only, limits, group, node_name)
-            await machine.add_drive(options, place)
+            await machine.add_drive(replace(image, id=name), place)
         return {"id": name}
 
-    async def _refuse_bus(self, file: str | None, format: str | None, interface: str) -> None:
+    async def _refuse_bus(self, image: DriveOptions) -> None:
         """Refuse a drive on a bus, because the machine has none. Like QEMU, check the image first."""
-        if file is not None:
-            await self._machine.look_at(DriveOptions("", file, format, interface, read_only=True))
-        raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[interface]}")
+        if image.has_image:
+            await self._machine.look_at(replace(image, read_only=True, is_temporary=False))
+        raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[image.interface]}")
 
     @command("x-qmon-drive-del")
     async def drive_del(self, id: str) -> dict[str, Any]:
         """Remove a drive with its exports, even if clients use them, and close its image."""
         machine = self._machine
-        if id in machine.node_names:
+        if id in machine.node_names and id not in machine.devices:
             raise CommandError(f"Node {id} is in use")
         if id not in machine.devices:
             raise DeviceNotFoundError(id)

@@ -185,7 +185,7 @@ class ExportCommands:
         server = self._server
         if server is None:
             return []
-        names = {id(drive.guest): drive.node_name for drive in self._machine.drives.values()}
+        names = {id(drive.guest): drive.shown_node_name for drive in self._machine.drives.values()}
         clients: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         for client in server.client_list():
             clients[client.export].append(_connection(client))

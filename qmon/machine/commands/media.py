@@ -43,9 +43,10 @@ class MediaCommands:
         if (device is None) == (id is None):
             raise CommandError("Need exactly one of 'device' and 'id'")
         name = id if device is None else device
-        if device is None or device not in self._machine.devices:
+        found = self._machine.devices.get(device or "")
+        if found is None or found.is_node:
             raise DeviceNotFoundError(str(name))
-        return self._machine.devices[device]
+        return found
 
     def _check_here(self) -> None:
         if self._machine.state in _ELSEWHERE:

@@ -45,6 +45,11 @@ class OverlayCommands:
         existing = mode == "existing"
         self._check_format(format or "qcow2", existing=existing)
         machine.check_not_busy(drive)
+        if drive.is_temporary:
+            raise CommandError(
+                f"drive '{drive.id}' writes to a temporary overlay (snapshot=on), on which no other can rest:"
+                " start without snapshot"
+            )
         if snapshot_node_name is not None:
             self._check_node_name(snapshot_node_name, drive)
         verb = "open" if existing else "create"

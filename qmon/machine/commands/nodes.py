@@ -1,0 +1,78 @@
+"""Adds and removes block nodes (QAPI: block-core.json). A node that no other node uses is a drive."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.machine.commands.exports import ExportCommands
+from qmon.machine.drive import Drive
+from qmon.machine.machine import Machine
+from qmon.notation.blockdev import check_blockdev
+from qmon.notation.drive_options import DriveOptions, of_node
+from qmon.notation.node_reader import NodeReader
+from qmon.notation.visit import Form
+from qmon.qmp.registry import command
+
+ADD, DELETE = "blockdev-add", "blockdev-del"
+
+
+class NodeCommands:
+    """A new node can refer to nodes that are drives: they stop being drives."""
+
+    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+        self._machine = machine
+        self._exports = exports
+
+    @command("blockdev-add")
+    async def add(self, /, **options: Any) -> dict[str, Any]:
+        machine = self._machine
+        reader = NodeReader(machine.find_image, has_filters=True)
+        settings = of_node(reader.read(check_blockdev(options, Form.JSON)))
+        below = [self._below(name, use) for name, use in reader.referred]
+        drives = [drive for drive in below if drive is not None]
+        with contextlib.ExitStack() as stack:
+            for drive in drives:
+                stack.enter_context(machine.changing(drive, ADD))
+            await self._replace(drives, settings)
+        return {}
+
+    def _below(self, name: str, use: str) -> Drive | None:
+        """Return the drive that a node stops to be because another one uses it. Raises CommandError."""
+        drive = self._machine.drives.get(name)
+        if drive is None or not drive.settings.is_node:
+            if use == "file":
+                raise CommandError(f"Node '{name}' is in use by another node")
+            return None
+        if self._exports.exports_of(drive.id):
+            raise CommandError(f"Node '{name}' is exported: remove its exports first")
+        return drive
+
+    async def _replace(self, drives: Sequence[Drive], settings: DriveOptions) -> None:
+        """Add a drive in the place of others. If it can't be opened, they stay."""
+        machine = self._machine
+        before = [drive.settings for drive in drives]
+        for drive in drives:
+            await machine.remove_device(drive.id)
+        try:
+            await machine.add_drive(settings)
+        except BaseException:
+            for each in before:
+                await machine.add_drive(each)
+            raise
+
+    @command("blockdev-del")
+    async def delete(self, node_name: str) -> dict[str, Any]:
+        machine = self._machine
+        if node_name not in machine.node_names:
+            raise CommandError(f"Failed to find node with node-name='{node_name}'")
+        drive = machine.drives.get(node_name)
+        if drive is None or not drive.settings.is_node:
+            raise CommandError(f"Node {node_name} is in use")
+        if self._exports.exports_of(drive.id):
+            raise CommandError(f"Node {node_name} is in use")
+        with machine.changing(drive, DELETE):
+            await machine.remove_device(drive.id)
+        return {}
