@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -193,3 +194,36 @@ def test_nodes_that_are_nested_too_deep_are_refused(key: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_json_name("json:" + json.dumps(node))
     assert said in str(caught.value)
+
+
+_KEYS = st.sampled_from(
+    """driver file backing filename file.filename backing.file node-name overlap-check cache read-only
+    l2-cache-size offset throttle-group file. .""".split()
+)
+_SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+_WORDS = st.sampled_from(
+    ["file", "raw", "qcow2", "throttle", "nbd", "json:{}", "json:{", "nbd:x", "file:x", ""]
+)
+_ANYTHING = st.recursive(
+    _SCALARS | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(_KEYS, _ANYTHING, max_size=6))
+def test_whatever_the_json_is_it_is_a_node_or_refused_in_words(node: dict[str, Any]) -> None:
+    with contextlib.suppress(QmonError):
+        read_json_name("json:" + json.dumps(node))
+    with contextlib.suppress(QmonError):
+        NodeList().add(json.dumps({"node-name": "n", **node}))
+
+
+@given(st.text("abfilenmdrvqcow2.=,0", max_size=60))
+def test_whatever_the_option_string_is_it_is_a_node_or_refused_in_words(text: str) -> None:
+    with contextlib.suppress(QmonError):
+        NodeList().add(f"node-name=n,{text}")
+    with contextlib.suppress(QmonError):
+        NodeReader().read(dict.fromkeys(text.split(","), "x"), "a.qcow2")

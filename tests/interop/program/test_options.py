@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qmon.errors import QmonError
 from qmon.program.option_table import OPTIONS, Treatment
 from qmon.program.options import parse
 from tests.support.peer import QEMU_7, QEMU_10
@@ -81,3 +82,39 @@ def test_drives_have_the_ids_that_qemu_gives(line: str, tmp_path: Path) -> None:
     said = run(*screen, *line.split(), cwd=tmp_path, stdin="info block\nquit\n")
     ids = re.findall(r"^(\S+) \(#block\d+\): ", said, re.MULTILINE)
     assert ids == [drive.id for drive in parse(line.split()).drives]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        "raw,file.driver=file,file.filename=a,colour=red",
+        "raw,file.driver=file,file.filename=a,cache.direct=maybe",
+        "raw,file.driver=file,file.filename=a,cache.direct.x=on",
+        "raw,file.driver=file,file.filename=a,discard=x",
+        "qcow2,file.driver=file,file.filename=a,l2-cache-size=1M",
+        "qcow2,file.driver=file,file.filename=a,overlap-check=x",
+        "qcow2,file.driver=file,file.filename=a,overlap-check.template=x",
+        "qcow2,file.driver=file,file.filename=a,file.locking=x",
+        "qcow2,file=a,file.driver=file",
+        "qcow2,file=a",
+        "qcow2",
+        "nonsense",
+        "node-name=x",
+        "file,filename=a",
+        "file,filename=a,node-name=1",
+        "file,filename=a,node-name",
+        "file,filename=a,node-name=" + "n" * 32,
+        "{",
+        "[]",
+        '{"driver":"raw"}',
+        '{"driver":"raw","file":5}',
+        '{"driver":"file","filename":"a"}',
+        '{"driver":"file","node-name":"n","filename":"a","colour":1}',
+    ],
+)
+def test_a_node_is_refused_with_qemu_s_words(node: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(1 << 20))
+    theirs = run("-M", "none", "-nodefaults", "-display", "none", "-blockdev", node, cwd=tmp_path)
+    with pytest.raises(QmonError) as caught:
+        parse(["-blockdev", node])
+    assert f"{QEMU}: {caught.value}" in theirs.splitlines()
