@@ -198,6 +198,7 @@ class Machine:
             except CommandError as error:
                 mine = isinstance(error.__cause__, ImageLockedError) and await self.blocking(self._has, drive)
                 if not mine:
+                    await self.blocking(drive.close)
                     raise
                 drive.is_waiting = True
         return drive

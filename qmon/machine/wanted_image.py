@@ -11,7 +11,7 @@ from qmon.errors import CommandError
 from qmon.machine.throttle_group import ThrottleGroup
 from qmon.machine.throttle_limits import read_limits
 from qmon.machine.user_object import UserObject
-from qmon.notation.drive_options import DriveOptions, with_image
+from qmon.notation.drive_options import DriveOptions, node_options, with_image
 from qmon.notation.file_names import without_protocol
 from qmon.notation.node_reader import Find, NodeReader, is_json
 
@@ -22,8 +22,7 @@ def resolved(settings: DriveOptions, find: Find) -> DriveOptions:
     ``find`` returns an image by its node's name. Raises UsageError or CommandError.
     """
     if settings.options or is_json(settings.file):
-        given = {} if settings.format is None else {"driver": settings.format}
-        spec = NodeReader(find).read({**settings.options, **given}, settings.file)
+        spec = NodeReader(find).read(node_options(settings), settings.file)
         return with_image(settings, spec)
     return replace(settings, file=without_protocol(settings.file))
 

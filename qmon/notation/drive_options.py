@@ -170,9 +170,7 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
     options = {key: value for key, value in keys.items() if not is_known_key(key)}
     if options and not file and not _names_a_file(options) and format is None:
         raise UsageError("Must specify either driver or file")
-    if (options or is_json(file)) and (format is None or format in FORMATS):
-        _check_options(options, file, format)
-    return DriveOptions(
+    drive = DriveOptions(
         id=name or "",
         file=file,
         format=format,
@@ -188,12 +186,25 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         options=options,
         is_temporary=is_temporary,
     )
+    if format is None or format in FORMATS:
+        _check_options(drive)
+    return drive
 
 
-def _check_options(options: Mapping[str, Any], file: str, format: str | None) -> list[str]:
+def node_options(drive: DriveOptions) -> dict[str, Any]:
+    """Return the options of a drive's topmost node and of those below it."""
+    own: dict[str, Any] = {} if drive.format is None else {"driver": drive.format}
+    if drive.read_only:
+        own["read-only"] = True
+    return {**drive.options, **own}
+
+
+def _check_options(drive: DriveOptions) -> list[str]:
     """Check the options of a drive's nodes; return those without effect. Raises UsageError."""
+    if not drive.options and not is_json(drive.file):
+        return []
     reader = NodeReader(lambda name: ImageSpec(name))  # the machine knows which nodes there are
-    reader.read(options if format is None else {**options, "driver": format}, file)
+    reader.read(node_options(drive), drive.file)
     return reader.ignored
 
 
@@ -218,8 +229,7 @@ class DriveList:
             raise UsageError(f"Unknown driver '{drive.format}': use {' or '.join(FORMATS)}")
         bus, unit = self._take_place(drive)
         self.ignored += without_effect(keys)
-        if drive.options or is_json(drive.file):
-            self.ignored += _check_options(drive.options, drive.file, drive.format)
+        self.ignored += _check_options(drive)
         if not drive.has_image:
             if not drive.is_cdrom:
                 raise UsageError("a drive without an image is not supported: add file=FILE")
