@@ -13,7 +13,7 @@ from typing import Protocol, cast
 from qmon.block.backing_names import backing_image
 from qmon.block.file import FileNode
 from qmon.block.layers import Layer
-from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
+from qmon.block.locks import DISK, READ_ONLY_DISK, SHARED_READ, LockSet, Permission
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.bitmaps import read_listed
@@ -102,18 +102,21 @@ def open_image(
     backing: Backing = FROM_HEADER,
     read_only: bool = False,
     lock: bool = True,
+    is_shared: bool = False,
     direct: bool = False,
     limits: Limits = LIMITS,
 ) -> ImageNode:
     """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    ``backing`` is what backs it. With ``direct`` reads bypass this host's page cache; ``limits`` are those of
-    qcow2 tables. Raises OSError; ENOTSUP for an unsupported format.
+    ``backing`` is what backs it. With ``is_shared`` others may write the images meanwhile. With ``direct``
+    reads bypass this host's page cache; ``limits`` are those of qcow2 tables. Raises OSError; ENOTSUP for an
+    unsupported format.
     """
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
-    top = node = _open_one(file, image_format, read_only=read_only, lock=lock, direct=direct, limits=limits)
+    locks = _locks_of(image_format, read_only=read_only, is_shared=is_shared) if lock else None
+    top = node = _open_one(file, image_format, read_only=read_only, locks=locks, direct=direct, limits=limits)
     try:
         while True:
             with _telling_of_backing():
@@ -121,7 +124,8 @@ def open_image(
                 if below is None:
                     break
                 file, backing = below.file, below.backing
-                locks = BACKING_LOCKS if lock else None
+                if lock:
+                    locks = SHARED_READ if is_shared else BACKING_LOCKS
                 above, node = node, _open_below(below, locks, direct=direct)
                 above.backing = node
     except BaseException:
@@ -263,26 +267,27 @@ def check_locks(image: ImageNode, *, read_only: bool) -> None:
     for each in images_of(image):
         locks = BACKING_LOCKS
         if each is image:
-            locks = _disk_locks(each.format, read_only=read_only)
+            locks = _locks_of(each.format, read_only=read_only, is_shared=False)
         for file in each.files:
             file.check_locks(locks)
 
 
-def _disk_locks(format: str, *, read_only: bool) -> LockSet:
-    """Return the locks of a running guest's disk."""
+def _locks_of(format: str, *, read_only: bool, is_shared: bool) -> LockSet:
+    """Return the locks of a drive's topmost image."""
+    if is_shared:
+        return SHARED_READ
     if format == "qcow2":
         return BACKING_LOCKS if read_only else QCOW2_LOCKS
     return READ_ONLY_DISK if read_only else DISK
 
 
 def _open_one(
-    file: str, name: str, *, read_only: bool, lock: bool, direct: bool, limits: Limits
+    file: str, name: str, *, read_only: bool, locks: LockSet | None, direct: bool, limits: Limits
 ) -> ImageNode:
     _check_format(name)
     if name == "qcow2":
-        locks = _disk_locks(name, read_only=read_only) if lock else None
         return Qcow2Node(file, read_only=read_only, locks=locks, direct=direct, limits=limits)
-    return RawNode(file, read_only=read_only, lock=lock, direct=direct)
+    return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks, direct=direct)
 
 
 def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:

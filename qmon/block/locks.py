@@ -73,6 +73,10 @@ READ_ONLY_DISK = LockSet(frozenset({Permission.READ}), frozenset({Permission.WRI
 """Locks of a running guest's read-only disk: bytes 100 and 201."""
 
 
+SHARED_READ = LockSet(frozenset({Permission.READ}), frozenset())
+"""Locks of a reader that lets others write meanwhile: byte 100."""
+
+
 def _set(fd: int, kind: int, position: int) -> None:
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, position, 1, 0))
 

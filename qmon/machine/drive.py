@@ -214,7 +214,11 @@ class Drive:
         """Open the image and lock it like a guest's disk, unless the drive is active. Raises OSError."""
         if not self._active:
             image = open_image(
-                self.settings.file, self.format, backing=self.settings.backing, read_only=self.read_only
+                self.settings.file,
+                self.format,
+                backing=self.settings.backing,
+                read_only=self.read_only,
+                is_shared=self.settings.is_shared,
             )
             if self._left not in (None, identify(image)):
                 image.close()

@@ -23,6 +23,7 @@ _OURS = frozenset(
         "unit",
         "media",
         "snapshot",
+        "force-share",
         "node-name",
         "throttling.group",
     ]
@@ -40,7 +41,14 @@ _SWITCHES = frozenset(
     ]
 )
 _LIMITS = frozenset(f"{THROTTLING}{name}" for name in LIMIT_NAMES)
-_WITHOUT_EFFECT = _SWITCHES | {"cache", "aio", "discard", "detect-zeroes", "rerror", "werror"}
+_WITHOUT_EFFECT = (_SWITCHES - {"force-share"}) | {
+    "cache",
+    "aio",
+    "discard",
+    "detect-zeroes",
+    "rerror",
+    "werror",
+}
 
 _ALIASES = {
     "group": "throttling.group",

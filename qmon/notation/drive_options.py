@@ -15,7 +15,7 @@ from qmon.notation.drive_keys import (
     read_limits,
     without_effect,
 )
-from qmon.notation.driver_options import check_sharing
+from qmon.notation.driver_options import SHARE, check_sharing
 from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
 from qmon.notation.keyval import (
     IDENTIFIER_HINT,
@@ -73,6 +73,8 @@ class DriveOptions:
     file_node_name: str | None = None
     is_bare: bool = False
     """Whether the drive is a file's node alone, without a format's node above it."""
+    is_shared: bool = False
+    """Whether other programs may write the image meanwhile."""
     file_driver: str | None = None
     qcow2: tuple[tuple[str, Any], ...] = ()
     """qcow2's options and their values, to be checked against the image."""
@@ -126,6 +128,7 @@ def with_image(drive: DriveOptions, spec: ImageSpec) -> DriveOptions:
         backing=spec.backing,
         file_node_name=spec.file_name,
         is_bare=spec.is_bare,
+        is_shared=spec.is_shared,
         file_driver=spec.file_driver,
         qcow2=spec.qcow2,
     )
@@ -170,6 +173,8 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
     options = {key: value for key, value in keys.items() if not is_known_key(key)}
     if options and not file and not _names_a_file(options) and format is None:
         raise UsageError("Must specify either driver or file")
+    if parse_switch(SHARE, keys.get(SHARE, "off")):
+        options[SHARE] = "on"
     drive = DriveOptions(
         id=name or "",
         file=file,
@@ -201,7 +206,7 @@ def node_options(drive: DriveOptions) -> dict[str, Any]:
 
 def _check_options(drive: DriveOptions) -> list[str]:
     """Check the options of a drive's nodes; return those without effect. Raises UsageError."""
-    if not drive.options and not is_json(drive.file):
+    if not drive.has_image or not (drive.options or is_json(drive.file)):
         return []
     reader = NodeReader(lambda name: ImageSpec(name))  # the machine knows which nodes there are
     reader.read(node_options(drive), drive.file)

@@ -42,11 +42,12 @@ _CHOICES = {
 }
 """By option: the valid values, and QEMU's message about another one."""
 
+SHARE = "force-share"
+
 COMMON = {
     "cache.direct": "switch",
     "cache.no-flush": "switch",
     "auto-read-only": "switch",
-    "force-share": "switch",
     "discard": "choice",
     "detect-zeroes": "choice",
 }
@@ -171,7 +172,7 @@ def check_common(given: Flat, *, read_only: bool) -> None:
 
 def check_sharing(given: Flat, *, read_only: bool) -> None:
     """Raises UsageError if an image that is written is to be shared."""
-    if check("force-share", given.get("force-share", False), "switch") and not read_only:
+    if check(SHARE, given.get(SHARE, False), "switch") and not read_only:
         raise UsageError("force-share=on can only be used with read-only images")
 
 

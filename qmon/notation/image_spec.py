@@ -31,6 +31,8 @@ class ImageSpec:
     file_name: str | None = None
     """The name of the file's node."""
     read_only: bool = False
+    is_shared: bool = False
+    """Whether other programs may write the image meanwhile."""
     file_driver: str | None = None
     """``file`` or ``host_device``; None: whichever suits the file."""
     is_bare: bool = False

@@ -17,6 +17,7 @@ from qmon.notation.driver_options import (
     FILE_DRIVERS,
     FORMAT_DRIVERS,
     QCOW2,
+    SHARE,
     THROTTLE,
     Flat,
     as_text,
@@ -110,6 +111,21 @@ class NodeReader:
         read_only = parse_switch("read-only", as_text(left.pop("read-only", "off")))
         check_common(left, read_only=read_only or "backing." in place)
         self._take(left, COMMON, place)
+        is_shared = parse_switch(SHARE, as_text(left.pop(SHARE, "off")))
+        spec = self._read(left, driver, name, filename, place, read_only=read_only)
+        return replace(spec, is_shared=is_shared or spec.is_shared)
+
+    def _read(
+        self,
+        left: dict[str, Any],
+        driver: str | None,
+        name: str | None,
+        filename: str,
+        place: str,
+        *,
+        read_only: bool,
+    ) -> ImageSpec:
+        """Read what a driver knows of a node."""
         if driver in FILE_DRIVERS and not any(key == "file" or key.startswith("file.") for key in left):
             spec = self._file(left, driver, filename, place)
             spec = replace(spec, name=name, file_name=name, is_bare=True, format="raw", file_driver=driver)
@@ -245,7 +261,11 @@ def _one_file(spec: ImageSpec) -> ImageSpec:
     if not (spec.is_bare or (spec.format == "raw" and spec.backing is FROM_HEADER)) or spec.group is not None:
         raise UsageError("a format is supported only on a file's node, not on another format or a filter")
     return ImageSpec(
-        spec.file, file_name=spec.file_name, file_driver=spec.file_driver, read_only=spec.read_only
+        spec.file,
+        file_name=spec.file_name,
+        file_driver=spec.file_driver,
+        read_only=spec.read_only,
+        is_shared=spec.is_shared,
     )
 
 

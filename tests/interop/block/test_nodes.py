@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.hosts import NoHostsError, loop_device
-from tests.support.images import blank
+from tests.support.images import blank, drive
+from tests.support.locks_probe import locked_bytes
 from tests.support.peer import MORE_NOISE, QEMU_7, QEMU_10, options_of
 from tests.support.peers import lack, require
 from tests.support.processes import Lab
@@ -398,3 +399,20 @@ def test_a_block_device_is_called_so(lab: Lab) -> None:
         assert one_line(run_cli("-blockdev", f"driver=file,node-name=d0,filename={device}")) == (
             f"'file' driver requires '{device}' to be a regular file"
         )
+
+
+@pytest.mark.parametrize("node", [True, False])
+def test_an_image_that_another_writes_is_read_with_force_share(node: bool, lab: Lab) -> None:
+    image = blank(lab.folder / "d.img", 1 << 20)
+    writer = lab.start("writer", *drive(image))
+    keys = "read-only=on,force-share=on"
+    options = ["-drive", f"file={image},format=raw,if=none,id=d0,{keys}"]
+    if node:
+        options = ["-blockdev", f"raw,node-name=d0,file.driver=file,file.filename={image},{keys}"]
+    reader = lab.start("reader", *options)
+    assert "ignored" not in reader.log()
+    writer.command('qemu-io d0 "write -P 6 0 64k"')
+    assert reader.command('qemu-io d0 "read -P 6 0 64k"').startswith("read 65536/65536")
+    writer.close()
+    assert locked_bytes(image) == {100}
+    assert "force-share=on can only be used" in one_line(run_cli(*drive(image, **{"force-share": "on"})))
