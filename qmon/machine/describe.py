@@ -57,7 +57,7 @@ def _format_node(drive: Drive, number: int) -> dict[str, Any]:
     layers = drive.layers[number:]
     image = image_info(layers, None if number else drive.size)
     info = _node(shown_name(layers), drive.node_names[number][0], layers[0].format, image)
-    return {**info, "ro": drive.read_only or number > 0, **backing_fields(layers)}
+    return {**info, **_access(drive, number), **backing_fields(layers)}
 
 
 def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,13 @@ def _file_node(drive: Drive, number: int) -> dict[str, Any]:
         "dirty-flag": False,
     }
     info = _node(file, drive.node_names[number][1], layer.file_driver, image)
-    return {**info, "ro": drive.read_only or number > 0}
+    return {**info, **_access(drive, number)}
+
+
+def _access(drive: Drive, number: int) -> dict[str, Any]:
+    """Return how a layer's nodes are used. A temporary overlay is not flushed."""
+    cache = {"writeback": True, "direct": False, "no-flush": drive.is_temporary and number == 0}
+    return {"ro": drive.read_only or number > 0, "cache": cache}
 
 
 def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str, Any]:

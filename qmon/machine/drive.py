@@ -33,6 +33,7 @@ from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.stack import NodeStack
 from qmon.block.throttle import ThrottleFilter
+from qmon.block.unflushed import UnflushedFilter
 from qmon.errors import CommandError
 from qmon.machine.device import Device
 from qmon.machine.names_of_nodes import NamesOfNodes
@@ -263,6 +264,8 @@ class Drive:
     def _show(self, image: ImageNode) -> None:
         self._image = image
         node: Node = RecentFilter(image, self.recent)
+        if self.is_temporary:
+            node = UnflushedFilter(node)
         if self._is_guessed_raw and self.format == "raw":
             node = GuessedRawFilter(node)
         if self.faults:
@@ -372,6 +375,8 @@ class Drive:
         if self._active:
             if self.is_flushed_on_leaving or (flush and not self.read_only):
                 self.node.flush()
+                if self.is_temporary:
+                    self._opened.flush()  # it is opened again if the migration fails
             self._left = self.identify()
             self._close()
 

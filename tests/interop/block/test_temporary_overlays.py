@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from qmon.machine.drive import Drive
+from qmon.notation.drive_options import DriveOptions
 from tests.support.images import MIB, blank, drive, filled, noise
 from tests.support.locks_probe import locked_bytes
 from tests.support.peers import require
 from tests.support.processes import Lab, Qmon, migrated
-from tests.support.qcow2_images import content, run, run_io
+from tests.support.qcow2_images import content, read, run, run_io
 from tests.support.runs import one_line, run_in
 
 SIZE = 4 * MIB
@@ -51,6 +54,7 @@ def test_what_guests_write_does_not_reach_the_image(
     assert image.read_bytes() == before
     assert locked_bytes(image) == {100, 201, 203}
     assert list(temporary.iterdir()) == []
+    assert "writeback, ignore flushes" in qmon.command("info block d0")
     qmon.kill()
     assert list(temporary.iterdir()) == []
     assert image.read_bytes() == before
@@ -106,6 +110,19 @@ def test_the_source_goes_on_after_a_migration_that_failed(lab: Lab, image: Path,
     with source.guest() as guest:
         assert guest.read(MIB, MIB) == WRITTEN
         guest.write(0, WRITTEN)
+
+
+def test_what_was_written_is_there_when_the_image_comes_back(image: Path, temporary: Path) -> None:
+    """As after a migration that failed at its end, without a flush of the guest's."""
+    names = (f"#block{number}" for number in itertools.count())
+    settings = DriveOptions("d0", str(image), "raw", "none", read_only=False, is_temporary=True)
+    disk = Drive(settings, lambda: next(names))
+    disk.activate()
+    disk.node.write(MIB, WRITTEN)
+    disk.deactivate(flush=False)
+    disk.activate()
+    assert read(disk.node, MIB, MIB) == WRITTEN
+    disk.close()
 
 
 def test_no_other_overlay_rests_on_it(lab: Lab, image: Path, temporary: Path) -> None:
