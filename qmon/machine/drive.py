@@ -120,6 +120,7 @@ class Drive:
         size = look_at_image(settings.file, self.format, backing=settings.backing, read_only=True)[0].size
         self._temporary = TemporaryOverlay(size)
         self._base = settings.file
+        self._overlay_numbers.append(next(_numbers))  # QEMU opens the image first
         self.settings = on_top(settings, self.format, self._temporary)
         self.format = "qcow2"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -416,3 +417,30 @@ def test_an_image_that_another_writes_is_read_with_force_share(node: bool, lab: 
     writer.close()
     assert locked_bytes(image) == {100}
     assert "force-share=on can only be used" in one_line(run_cli(*drive(image, **{"force-share": "on"})))
+
+
+TEMPORARY = """\
+drive_add 0 if=none,id=x,file=r.img,snapshot=on
+info block -v x
+info block -n
+qemu-io x "write -P 5 0 64k"
+commit x
+drive_del x
+drive_add 0 if=none,id=x,file=a.qcow2,readonly=on,snapshot=on,node-name=below
+info block -v x
+info block below
+commit x
+snapshot_blkdev_internal x s
+drive_del x
+drive_add 0 if=none,id=x,file=a.qcow2,snapshot=on,l2-cache-entry-size=128k
+drive_add 0 if=none,id=x,file=absent,snapshot=on
+drive_add 0 if=none,id=x,snapshot=on
+info block x
+""".splitlines()
+
+
+def test_temporary_overlays_are_shown_and_used_as_by_qemu(tmp_path: Path) -> None:
+    noise = (*MORE_NOISE, (re.compile(r"/vl\.\w+"), "/vl.X"))
+    with TwoMonitors(tmp_path, drives=images, noise=noise) as both:
+        found = differing(both, TEMPORARY)
+    assert not found, told(found)
