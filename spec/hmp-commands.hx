@@ -469,7 +469,7 @@ SRST
 
   The machine has no buses and accepts only ``if=none``. ``bps=``, ``iops=`` and similar options set
   the limits that ``block_set_io_throttle`` changes. Options about caches and errors are checked but
-  have no effect. ``-n``, which adds a node without a drive, is refused.
+  have no effect. ``-n`` adds a block node, as ``-blockdev`` does; its ``node-name`` is the drive's id.
 
   If another drive already writes to the same image, the new drive is added, but nothing can use it
   until the other drive is removed.

@@ -9,7 +9,7 @@ from qmon.errors import CommandError, UsageError
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 from qmon.notation.drive_options import FORMATS, DriveOptions, read_drive
-from qmon.notation.keyval import HELP_WORDS, is_identifier, parse_keyval, short_form, split_options
+from qmon.notation.keyval import HELP_WORDS, parse_keyval, short_form, split_options
 
 
 @handler("hmp_drive_add")
@@ -20,12 +20,14 @@ async def drive_add(call: Call) -> None:
     try:
         keys = parse_keyval(text)
         if call.flag("node"):
-            raise LineError(refuse_node(keys))
+            _check_node(keys)
+            await call.execute("x-qmon-node-add", {"options": keys})
+            return
         if keys.get("format", keys.get("driver")) in HELP_WORDS:
             _list_formats(call)
             return
         arguments = _arguments(read_drive(keys, "none"))
-    except UsageError as error:
+    except (CommandError, UsageError) as error:
         raise LineError(str(error)) from error
     try:
         await call.execute("x-qmon-drive-add", arguments)
@@ -51,18 +53,12 @@ def short_forms(text: str) -> list[str]:
     return warnings
 
 
-def refuse_node(keys: Mapping[str, str]) -> str:
-    """Return QEMU's error about a node's options, or else that nodes without a drive are not supported."""
+def _check_node(keys: Mapping[str, str]) -> None:
+    """Raises LineError with QEMU's message if a node's options lack what every node needs."""
     if not keys.get("driver") and not keys.get("file"):
-        return "Must specify either driver or file"
+        raise LineError("Must specify either driver or file")
     if "node-name" not in keys:
-        return "'node-name' needs to be specified"
-    driver = keys.get("driver")
-    if driver is not None and driver not in (*FORMATS, "file", "host_device"):
-        return f"Unknown driver '{driver}'"
-    if not is_identifier(keys["node-name"]):
-        return f"Invalid node-name: '{keys['node-name']}'"
-    return "drive_add -n: nodes without a drive are not supported: omit -n"
+        raise LineError("'node-name' needs to be specified")
 
 
 def _arguments(drive: DriveOptions) -> dict[str, Any]:

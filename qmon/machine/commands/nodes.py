@@ -12,6 +12,7 @@ from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.notation.blockdev import check_blockdev
 from qmon.notation.drive_options import DriveOptions, of_node
+from qmon.notation.driver_options import Flat
 from qmon.notation.node_reader import NodeReader
 from qmon.notation.visit import Form
 from qmon.qmp.registry import command
@@ -28,16 +29,27 @@ class NodeCommands:
 
     @command("blockdev-add")
     async def add(self, /, **options: Any) -> dict[str, Any]:
+        await self._add(check_blockdev(options, Form.JSON))
+        return {}
+
+    @command("x-qmon-node-add")
+    async def add_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Add a block node by flat options such as ``file.filename``, with values as in an option string."""
+        if "node-name" not in options:
+            raise CommandError("'node-name' needs to be specified")
+        await self._add(options)
+        return {}
+
+    async def _add(self, options: Flat) -> None:
         machine = self._machine
         reader = NodeReader(machine.find_image, has_filters=True)
-        settings = of_node(reader.read(check_blockdev(options, Form.JSON)))
+        settings = of_node(reader.read(options))
         below = [self._below(name, use) for name, use in reader.referred]
         drives = [drive for drive in below if drive is not None]
         with contextlib.ExitStack() as stack:
             for drive in drives:
                 stack.enter_context(machine.changing(drive, ADD))
             await self._replace(drives, settings)
-        return {}
 
     def _below(self, name: str, use: str) -> Drive | None:
         """Return the drive that a node stops to be because another one uses it. Raises CommandError."""

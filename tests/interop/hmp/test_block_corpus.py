@@ -14,7 +14,6 @@ CORPUS = Path(__file__).parent / "corpus"
 
 NOT_YET: dict[str, dict[str, str]] = {
     "block.hmp": {
-        "drive_add -n 0 driver=file,filename=other.img,node-name=n": "a node belongs to a drive",
         "qemu-io d0 help": "commands that suspend, resume or end QEMU are none of a disk",
         'qemu-io d1 "info"': "QEMU prints one half on its terminal and the other on the monitor",
     },
