@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 
 from qmon.errors import UsageError, reason
 from qmon.notation.file_names import split_protocol
@@ -16,10 +15,9 @@ def backing_image(overlay: str, name: str, format: str | None) -> ImageSpec:
     if not is_json(name):
         return ImageSpec(backing_path(overlay, name), format)
     try:
-        spec = read_json_name(name)
+        return read_json_name(name, format)
     except UsageError as error:
         raise OSError(errno.EINVAL, reason(error)) from error
-    return spec if format is None else replace(spec, format=format)
 
 
 def backing_path(overlay: str, name: str) -> str:

@@ -16,6 +16,7 @@ from qmon.notation.driver_options import (
     FILE,
     FILE_DRIVERS,
     FORMAT_DRIVERS,
+    OTHER_DRIVERS,
     QCOW2,
     SHARE,
     THROTTLE,
@@ -53,9 +54,12 @@ def is_json(name: str) -> bool:
     return name.startswith(JSON)
 
 
-def read_json_name(name: str) -> ImageSpec:
-    """Read a ``json:`` name. Raises UsageError, which names a driver that leads elsewhere."""
-    return NodeReader().read(json_options(name))
+def read_json_name(name: str, driver: str | None = None) -> ImageSpec:
+    """Read a ``json:`` name; ``driver`` replaces the one that it gives.
+
+    Raises UsageError, which names a driver that leads elsewhere.
+    """
+    return NodeReader().read({} if driver is None else {"driver": driver}, name)
 
 
 def json_options(name: str) -> dict[str, Any]:
@@ -100,7 +104,10 @@ class NodeReader:
         Raises UsageError with QEMU's message.
         """
         if is_json(filename):
-            options, filename = {**json_options(filename), **options}, ""
+            named = json_options(filename)
+            if named.get("driver") in OTHER_DRIVERS:
+                raise refuse_driver(named["driver"])
+            options, filename = {**named, **options}, ""
         return self._node(dict(options), filename, "")
 
     def _node(self, left: dict[str, Any], filename: str, place: str) -> ImageSpec:
@@ -125,7 +132,9 @@ class NodeReader:
         *,
         read_only: bool,
     ) -> ImageSpec:
-        """Read what a driver knows of a node."""
+        """Read what a driver knows of a node. Its file's node inherits ``read_only`` if it says nothing."""
+        if read_only and not place and any(key.startswith("file.") for key in left):
+            left.setdefault("file.read-only", True)
         if driver in FILE_DRIVERS and not any(key == "file" or key.startswith("file.") for key in left):
             spec = self._file(left, driver, filename, place)
             spec = replace(spec, name=name, file_name=name, is_bare=True, format="raw", file_driver=driver)

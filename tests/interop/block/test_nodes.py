@@ -156,6 +156,9 @@ file.driver=file,file.filename=a.qcow2
 file.driver=file
 driver=raw,file.filename=absent
 file=a.qcow2,readonly=on,file.read-only=on
+file=a.qcow2,readonly=on,file.force-share=on
+file=a.qcow2,file.force-share=on
+file=a.qcow2,readonly=on,force-share=on,file.locking=off
 driver=raw,l2-cache-size=1M,file.filename=r.img
 file.filename=r.img,l2-cache-size=1M
 file=json:{"driver":"qcow2",,"file":{"driver":"file",,"filename":"a.qcow2"}}
