@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Protocol, cast
 
 from qmon.block.backing_names import backing_image
 from qmon.block.file import FileNode
-from qmon.block.layers import Layer
+from qmon.block.layers import Layer, wrong_driver
 from qmon.block.locks import DISK, READ_ONLY_DISK, SHARED_READ, LockSet, Permission
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
@@ -182,18 +181,14 @@ def look_at_image(
             given = backing if isinstance(backing, ImageSpec) else None
             file, backing = below.file, below.backing
             assert below.format is not None  # the chain has probed it
-            layers.append(replace(_look_at_one(file, below.format, read_only=True), given=given))
+            layer = _look_at_one(file, below.format, read_only=True)
+            why = wrong_driver(layer, below.file_driver)
+            if why is not None:
+                raise OSError(errno.EINVAL, why)
+            layers.append(replace(layer, given=given))
     if backing is None and header is not None and header.backing_name is not None:
         layers[-1] = replace(layers[-1], is_cut_off=True)
     return layers
-
-
-def wrong_driver(file: str, driver: str | None) -> str | None:
-    """Return QEMU's message if a file is not what its driver demands; None suits all. Raises OSError."""
-    if driver is None or stat.S_ISREG(os.stat(file).st_mode) is (driver == "file"):
-        return None
-    wanted = "a regular file" if driver == "file" else "either a character or block device"
-    return f"'{driver}' driver requires '{file}' to be {wanted}"
 
 
 class _Chain:
@@ -228,9 +223,6 @@ class _Chain:
             if isinstance(given, ImageSpec):
                 spec = replace(given, file=spec.file, format=given.format or spec.format)
         try:
-            why = wrong_driver(spec.file, spec.file_driver)
-            if why is not None:
-                raise OSError(errno.EINVAL, why)
             self.enter(spec.file)
             return replace(spec, format=spec.format or probe_format(spec.file))
         except OSError as error:

@@ -50,6 +50,14 @@ class Layer:
         return self.given is not None and self.given.is_bare
 
 
+def wrong_driver(layer: Layer, driver: str | None) -> str | None:
+    """Return QEMU's message if an image's file is not what its driver demands; None suits all."""
+    if driver in (None, layer.file_driver):
+        return None
+    wanted = "a regular file" if driver == "file" else "either a character or block device"
+    return f"'{driver}' driver requires '{layer.file}' to be {wanted}"
+
+
 def spec_of(layers: Sequence[Layer]) -> ImageSpec:
     """Return what to say about an image, so that it is opened with the same backing images again."""
     top, *below = layers

@@ -22,10 +22,9 @@ from qmon.block.image import (
     images_of,
     look_at_image,
     open_image,
-    wrong_driver,
 )
 from qmon.block.inactive import InactiveNode, not_open
-from qmon.block.layers import Layer, keep_names, spec_of
+from qmon.block.layers import Layer, keep_names, spec_of, wrong_driver
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
@@ -75,9 +74,6 @@ class Drive:
         self.faults = Faults()
         self.recent = RecentWrites()
         """The guests' last writes since the drive was added."""
-        why = wrong_driver(settings.file, settings.file_driver)
-        if why is not None:
-            raise CommandError(why)
         self.format = settings.format or probe_format(settings.file)
         if settings.qcow2 and self.format != "qcow2":
             raise CommandError(
@@ -85,10 +81,6 @@ class Drive:
             )
         self._is_guessed_raw = settings.format is None and self.format == "raw"
         self._temporary: TemporaryOverlay | None = None
-        if settings.is_temporary:
-            self._add_temporary_overlay()
-        elif self._is_guessed_raw and not settings.read_only:
-            log.warning(GUESSED, settings.id, settings.file)
         self._active = False
         self.is_waiting = False
         """Whether the image stays closed until its first use, because another drive has it open."""
@@ -100,9 +92,19 @@ class Drive:
         """The nodes that requests pass through."""
         self._layers: list[Layer] = []
         self.probe()
-        header = self._layers[1 if self.is_temporary else 0].header
-        if header is not None:
-            check_image(dict(settings.qcow2), header.cluster_size, header.version)
+        self._check_options(self._layers[0])
+        if settings.is_temporary:
+            self._add_temporary_overlay(self._layers[0].size)
+        elif self._is_guessed_raw and not settings.read_only:
+            log.warning(GUESSED, settings.id, settings.file)
+
+    def _check_options(self, image: Layer) -> None:
+        """Check the image's options against the image. Raises UsageError or CommandError."""
+        why = wrong_driver(image, self.settings.file_driver)
+        if why is not None:
+            raise CommandError(why)
+        if image.header is not None:
+            check_image(dict(self.settings.qcow2), image.header.cluster_size, image.header.version)
 
     @property
     def layers(self) -> list[Layer]:
@@ -115,14 +117,14 @@ class Drive:
             return [replace(top, bitmaps=()), *below]
         return self._layers
 
-    def _add_temporary_overlay(self) -> None:
+    def _add_temporary_overlay(self, size: int) -> None:
         settings = self.settings
-        size = look_at_image(settings.file, self.format, backing=settings.backing, read_only=True)[0].size
         self._temporary = TemporaryOverlay(size)
         self._base = settings.file
         self._overlay_numbers.append(next(_numbers))  # QEMU opens the image first
         self.settings = on_top(settings, self.format, self._temporary)
         self.format = "qcow2"
+        self.probe()
 
     @property
     def is_temporary(self) -> bool:
@@ -414,7 +416,10 @@ class Drive:
 
     def _look(self) -> list[Layer]:
         settings = self.settings
-        layers = look_at_image(settings.file, self.format, backing=settings.backing, read_only=self.read_only)
+        is_base = settings.is_temporary and self._temporary is None  # it will not be written
+        layers = look_at_image(
+            settings.file, self.format, backing=settings.backing, read_only=self.read_only or is_base
+        )
         if self._temporary is not None:
             layers[0] = replace(layers[0], name=self._temporary.name)
         return keep_names(layers, self.layers)
