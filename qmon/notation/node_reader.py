@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from qmon.errors import UsageError
+from qmon.errors import CommandError, UsageError
 from qmon.notation.driver_options import (
     COMMON,
     FILE,
@@ -192,7 +192,10 @@ class NodeReader:
             raise UsageError(f"The '{driver}' block driver requires a file name")
         if given is not None and split_protocol(given)[0] is not None:
             name = f"./{given}"  # this name is a path, whatever it looks like
-        return ImageSpec(without_protocol(name))
+        try:
+            return ImageSpec(without_protocol(name))
+        except CommandError as error:
+            raise UsageError(str(error)) from error
 
     def _child(self, left: dict[str, Any], filename: str, place: str, *, is_backing: bool) -> ImageSpec:
         """Read what a format's node has as its file."""
