@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from qmon.errors import CommandError
+from qmon.hmp.clients import drive_name
 from qmon.hmp.commands.absent import works
 from qmon.hmp.commands.columns import WIDTH, columns, paragraph
 from qmon.hmp.handlers import EVERYTHING, EXPLANATIONS, Call
@@ -154,8 +155,8 @@ class Guide:
         for block in blocks:
             inserted = block.get("inserted", {})
             size = inserted.get("image", {}).get("virtual-size")
-            if block["device"] and size is not None and not inserted.get("ro"):
-                return {"DRIVE": block["device"], "SIZE": str(size)}
+            if drive_name(block) and size is not None and not inserted.get("ro"):
+                return {"DRIVE": drive_name(block), "SIZE": str(size)}
         return {}
 
     def _inside(self, words: list[str]) -> list[str]:
