@@ -189,8 +189,8 @@ def test_help_moving_shows_both_sides_with_the_drive_of_the_machine(tmp_path: Pa
     steps = [row.strip() for row in rows[1:9]]
     assert steps[1] == "$ truncate -s 3145728 new.img"
     assert steps[2] == "$ qmon -drive file=new.img,format=raw,id=web -incoming tcp:0:4444"
-    assert steps[6].startswith("(qemu) migrate blk tcp:HOST:4444")
-    assert steps[7].startswith("(qemu) info migrate")
+    assert steps[6].startswith("(qemu) migrate -n blk tcp:HOST:4444")
+    assert steps[7].startswith("(qemu) migrate blk tcp:HOST:4444")
 
 
 def test_help_moving_says_what_it_can_not_know() -> None:
