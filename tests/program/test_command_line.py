@@ -13,7 +13,7 @@ from qmon.errors import ProblemsError
 from qmon.notation.config_file import escape
 from qmon.notation.device_options import MonitorMode
 from qmon.program.options import Options, parse
-from tests.support.command_lines import LIBVIRT_DISK, libvirt, proxmox
+from tests.support.command_lines import libvirt, libvirt_disk, proxmox
 
 
 def refusals(*argv: str) -> tuple[str, ...]:
@@ -221,10 +221,7 @@ def ignored(options: Options) -> set[str]:
 
 def test_a_line_of_libvirt_is_read(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
-        argv = [
-            *libvirt(tmp_path, listener.fileno()),
-            *(each.format(folder=tmp_path) for each in LIBVIRT_DISK),
-        ]
+        argv = [*libvirt(tmp_path, listener.fileno()), *libvirt_disk(tmp_path)]
         options = parse(argv)
         assert sum(word.startswith("-") for word in argv) >= 50
         monitor = options.chardevs[0].options
@@ -233,7 +230,7 @@ def test_a_line_of_libvirt_is_read(tmp_path: Path) -> None:
     assert (options.name, options.uuid) == ("web1", "4dea22b3-1d52-d8f3-2516-782e98ab3fa0")
     assert [(each.chardev, each.mode) for each in options.monitors] == [("charmonitor", MonitorMode.CONTROL)]
     assert [each["id"] for each in options.objects] == ["masterKey0"]
-    assert [drive.id for drive in options.drives] == ["drive-virtio-disk0"]
+    assert [drive.id for drive in options.drives] == ["libvirt-1-format"]
     assert ignored(options) >= {"-machine", "-accel", "-device", "-netdev", "-sandbox", "-audiodev", "-msg"}
 
 

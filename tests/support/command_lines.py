@@ -73,7 +73,33 @@ def libvirt(folder: Path, fd: int) -> list[str]:
     return [*_words(head, values, places), *devices, *_words(tail, values, places)]
 
 
-LIBVIRT_DISK = ("-drive", "file={folder}/disk.qcow2,format=qcow2,if=none,id=drive-virtio-disk0,discard=unmap")
+def libvirt_disk(folder: Path) -> list[str]:
+    """The options of its disk, an image ``disk.qcow2``: the nodes and the device on them."""
+    storage = {
+        "driver": "file",
+        "filename": f"{folder}/disk.qcow2",
+        "node-name": "libvirt-1-storage",
+        "auto-read-only": True,
+        "discard": "unmap",
+    }
+    image = {
+        "node-name": "libvirt-1-format",
+        "read-only": False,
+        "discard": "unmap",
+        "driver": "qcow2",
+        "file": "libvirt-1-storage",
+        "backing": None,
+    }
+    device = {"driver": "virtio-blk-pci", "bus": "pci.3", "drive": "libvirt-1-format", "id": "virtio-disk0"}
+    return [
+        "-blockdev",
+        json.dumps(storage),
+        "-blockdev",
+        json.dumps(image),
+        "-device",
+        json.dumps({**device, "addr": "0x0", "bootindex": 1}),
+    ]
+
 
 PROXMOX = """
     -id 100 -name 'web1,debug-threads=on' -no-shutdown

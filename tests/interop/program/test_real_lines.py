@@ -9,7 +9,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.support.command_lines import LIBVIRT_DISK, libvirt, proxmox
+from tests.support.command_lines import libvirt, libvirt_disk, proxmox
 from tests.support.images import MIB, blank
 from tests.support.peers import require
 from tests.support.processes import CHECKOUT, QMON, gone
@@ -25,10 +25,7 @@ def test_a_line_of_libvirt_starts(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(1)
-        argv = [
-            *libvirt(tmp_path, listener.fileno()),
-            *(each.format(folder=tmp_path) for each in LIBVIRT_DISK),
-        ]
+        argv = [*libvirt(tmp_path, listener.fileno()), *libvirt_disk(tmp_path)]
         process = subprocess.Popen(
             [*QMON, "-statedir", str(tmp_path / "state"), *argv],
             cwd=CHECKOUT,
