@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -224,13 +225,18 @@ def _read_tables(files: Sequence[str]) -> Tables | None:
 
 
 def _read_config(options: Options) -> UserConfig:
-    """Return the configuration file; warn about one that can't be read. Raises ConfigError."""
+    """Return the configuration file; warn about one that can't be read.
+
+    Raises ConfigError, or OSError if descriptors are short, which is not the file's fault.
+    """
     if not options.user_config:
         return UserConfig()
     path = config_file()
     try:
         return read_config(path)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         print(f"qmon: {path}: {reason(error)}: the configuration file is not used", file=sys.stderr)
         return UserConfig()
 

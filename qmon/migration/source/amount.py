@@ -50,7 +50,8 @@ def estimate(
 ) -> Estimate:
     """Estimate the data in the extents of a node that are DATA; ``extents`` cover the node in order.
 
-    It takes about ``seconds`` at most; then the bounds are wider. ``pulse`` is called often. Raises OSError.
+    It takes about ``seconds`` at most. If that is too short, or a sample can't be read, the bounds are wider.
+    ``pulse`` is called often. Raises OSError if the extents can't be read.
     """
     until = time.monotonic() + seconds
     found: list[Extent] = []
@@ -68,7 +69,10 @@ def estimate(
     reads_all = kept <= samples * PIECE
     seen = held = sent = taken = 0
     for start, length in _all(found) if reads_all else _some(found, kept, samples, chance):
-        blocks, is_sent = _read(node, start, length)
+        try:
+            blocks, is_sent = _read(node, start, length)
+        except OSError:  # the copy will come here too, and name the place
+            break
         seen, held, sent, taken = seen + length, held + blocks, sent + is_sent * length, taken + 1
         pulse()
         if time.monotonic() > until:
@@ -77,6 +81,8 @@ def estimate(
     if reads_all:
         least, likely = held, sent + (data - seen)
         most = likely
+    elif not taken:
+        least, likely, most = 0, data, data
     else:
         least, likely, most = int(lower_bound(held / seen, taken) * kept), round(share * data), data
     return Estimate(

@@ -207,7 +207,8 @@ def test_a_slow_disk_makes_a_migration_slow_and_nothing_else(lab: Lab, side: str
         late = slow.fault(operation, offset=MIB, length=512, delay=60_000)
         source.quietly(line)
         eventually(lambda: slow.qmp("x-qmon-query-faults")[0]["hits"], "the disk is slow")
-        assert source.migration() == target.migration() == "active"
+        # The source reads its disk before it makes an offer, too.
+        assert (source.migration(), target.migration()) in (("active", "active"), ("setup", "none"))
         guest.write(0, noise(512, 5))
         assert guest.read(0, 512) == noise(512, 5)
     slow.qmp("x-qmon-fault-del", id=late)

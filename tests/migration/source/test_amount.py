@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 
 import pytest
@@ -109,3 +111,14 @@ def test_the_bound_is_below_the_truth(share: float, count: int, seed: int) -> No
     chance = random.Random(seed)
     hits = sum(chance.random() < share for _ in range(count))
     assert lower_bound(hits / count, count) <= share
+
+
+class UnreadableNode(MemoryNode):
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("samples", [10, 100])
+def test_what_can_not_be_read_may_be_data(samples: int) -> None:
+    """The copy will tell of the error, and name the place."""
+    assert estimated(UnreadableNode(SIZE), [data(0, SIZE)], samples) == (0, SIZE, SIZE)
