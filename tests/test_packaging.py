@@ -54,7 +54,7 @@ class Installed:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what git holds of the package, with no trace of an earlier build."""
     tree = tmp_path_factory.mktemp("tree")
@@ -66,7 +66,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def built(tree: Path) -> Path:
     """The folder with the source archive, and the wheel that was built from that archive."""
     command = [sys.executable, "-m", "build", str(tree)]
@@ -75,7 +75,7 @@ def built(tree: Path) -> Path:
     return tree / "dist"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """The wheel, installed with its dependencies from where pip is told to find them."""
     folder = tmp_path_factory.mktemp("installed")
@@ -88,7 +88,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     shutil.rmtree(folder)
 
 
-def test_the_archives_hold_the_command_tables(built: Path) -> None:
+def archives_hold_the_command_tables(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = set(archive.namelist())
@@ -102,7 +102,7 @@ def test_the_archives_hold_the_command_tables(built: Path) -> None:
     assert not [name for name in in_wheel if name.startswith(("tests", "bench"))]
 
 
-def test_the_man_page_and_the_completions_are_where_they_are_looked_for(installed: Installed) -> None:
+def man_page_and_completions_are_where_they_are_looked_for(installed: Installed) -> None:
     share = installed.bin.parent / "share"
     page = (share / "man" / "man1" / "qmon.1").read_text()
     for words in ("-keep-going", "migrate_set_parameter", "info migrate", "config.toml"):
@@ -115,8 +115,7 @@ def test_the_man_page_and_the_completions_are_where_they_are_looked_for(installe
         assert (share / path).read_text() == installed.run("qmon", "-completion", shell).stdout
 
 
-def test_the_man_page_is_read_without_a_warning(installed: Installed) -> None:
-    require("man")
+def man_page_is_read_without_a_warning(installed: Installed) -> None:
     page = installed.bin.parent / "share" / "man" / "man1" / "qmon.1"
     done = installed.run(
         str(shutil.which("man")), "--warnings", "-l", str(page), MANWIDTH="80", LC_ALL="C.UTF-8"
@@ -125,21 +124,20 @@ def test_the_man_page_is_read_without_a_warning(installed: Installed) -> None:
     assert "qmon - the QEMU human monitor as a program of its own" in done.stdout
 
 
-def test_the_installed_program_says_its_version(installed: Installed) -> None:
+def installed_program_says_its_version(installed: Installed) -> None:
     done = installed.run("qmon", "-version")
     assert (done.returncode, done.stderr) == (0, "")
     assert VERSION in done.stdout
 
 
-@pytest.mark.parametrize("option", ["-version", "-h", "-no-such-option"])
-def test_reading_the_options_imports_nothing_heavy(installed: Installed, option: str) -> None:
+def reading_the_options_imports_nothing_heavy(installed: Installed, option: str) -> None:
     done = installed.run("qmon", option, PYTHONPROFILEIMPORTTIME="1")
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "qmon.program.options" in imported
     assert not {name for name in imported if name in HEAVY or name.partition(".")[0] in HEAVY}
 
 
-def test_the_installed_program_runs_a_script(installed: Installed) -> None:
+def installed_program_runs_a_script(installed: Installed) -> None:
     script = installed.away / "script"
     script.write_text("info version  # by the table that travels along\nhelp migrate\n")
     done = installed.run("qmon", "-script", str(script))
@@ -148,9 +146,8 @@ def test_the_installed_program_runs_a_script(installed: Installed) -> None:
     assert "migrate [-d]" in done.stdout
 
 
-@pytest.mark.parametrize("how", [(), ("-e",)], ids=["pip install .", "pip install -e ."])
-def test_an_install_from_the_tree_runs_too(installed: Installed, tree: Path, how: tuple[str, ...]) -> None:
-    """Placed last: the wheel's installation is replaced."""
+def install_from_the_tree_runs_too(installed: Installed, tree: Path, how: tuple[str, ...]) -> None:
+    """It replaces the wheel's installation."""
     installed.pip_install("--force-reinstall", "--no-deps", *how, str(tree))
     where = installed.run("python", "-c", "import qmon; print(qmon.__path__[0])")
     assert Path(where.stdout.strip()).is_relative_to(tree) is bool(how)
@@ -159,3 +156,18 @@ def test_an_install_from_the_tree_runs_too(installed: Installed, tree: Path, how
     done = installed.run("qmon", "-script", str(script))
     assert (done.returncode, done.stderr) == (0, "")
     assert "migrate [-d]" in done.stdout
+
+
+def test_what_is_shipped_works_by_itself(built: Path, installed: Installed, tree: Path) -> None:
+    """One test, as several workers would each build and install the package."""
+    archives_hold_the_command_tables(built)
+    man_page_and_completions_are_where_they_are_looked_for(installed)
+    if shutil.which("man"):
+        man_page_is_read_without_a_warning(installed)
+    installed_program_says_its_version(installed)
+    for option in ("-version", "-h", "-no-such-option"):
+        reading_the_options_imports_nothing_heavy(installed, option)
+    installed_program_runs_a_script(installed)
+    for how in ((), ("-e",)):
+        install_from_the_tree_runs_too(installed, tree, how)
+    require("man")  # last, as the rest needs none
