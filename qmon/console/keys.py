@@ -2,85 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Mapping
 
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition, has_focus, has_selection, vi_navigation_mode
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding import KeyBindings, KeyBindingsBase, KeyPressEvent, merge_key_bindings
+from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.search import stop_search
 
+from qmon.console.actions import Actions
+from qmon.console.lines import Lines
+from qmon.console.person import TerminalPerson
+from qmon.console.suspension import Suspension
 from qmon.console.terminal import BurstPress
 
 
-class Actions(Protocol):
-    """The console's actions that keys can call."""
-
-    def enter(self) -> None:
-        """Run the line being typed, after the running command and the waiting lines."""
-
-    def interrupt(self) -> None:
-        """Stop the running command; if none runs, clear the line being typed."""
-
-    def end_of_input(self) -> None:
-        """Quit: nothing more will be typed."""
-
-    def paste(self, text: str) -> None:
-        """Take a pasted text, unchanged."""
-
-    def burst(self, text: str) -> None:
-        """Take a text that arrived at once, unchanged: it was pasted, or a program typed it."""
-
-    def edit(self) -> None:
-        """Open the line being typed in an editor."""
-
-    def suspend(self) -> None:
-        """Give the terminal to the shell while the machine goes on."""
-
-    def answer(self, yes: bool) -> None:
-        """Answer the question on the screen."""
-
-    def run_line(self, line: str) -> None:
-        """Run a line that is bound to a key, and keep the line being typed."""
-
-
-_TAKEN = (
-    Keys.ControlC,
-    Keys.ControlD,
-    Keys.ControlH,
-    Keys.ControlI,
-    Keys.ControlJ,
-    Keys.ControlM,
-    Keys.ControlZ,
-    Keys.Escape,
-)
-
-
-def is_free(keys: str) -> bool:
-    """Whether a line can be bound to these keys: they are keys, type no text and have no fixed meaning."""
-    bindings = KeyBindings()
-    try:
-        bindings.add(*keys.split())(lambda event: None)
-    except (ValueError, AssertionError):  # of no key at all: AssertionError
-        return False
-    first, *others = bindings.bindings[0].keys
-    return (
-        isinstance(first, Keys)
-        and first not in (Keys.Any, Keys.BracketedPaste)
-        and (bool(others) or first not in _TAKEN)
-    )
-
-
 def build_keys(
-    actions: Actions, buffer: Buffer, asking: Callable[[], bool], lines: Mapping[str, str]
-) -> KeyBindings:
-    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-Z, Ctrl-X Ctrl-E, pastes; ``y`` and ``n`` while ``asking()`` is true.
+    buffer: Buffer,
+    actions: Actions,
+    lines: Lines,
+    person: TerminalPerson,
+    suspension: Suspension,
+    bindings: Mapping[str, str],
+) -> KeyBindingsBase:
+    """Bind Enter, Ctrl-C, Ctrl-D, Ctrl-Z, Ctrl-X Ctrl-E, pastes; ``y`` and ``n`` while a question waits.
 
-    ``lines`` are the lines of further keys, which are free.
+    ``bindings`` are the lines of further keys, which are free.
     """
     keys = KeyBindings()
-    is_asking = Condition(asking)
+    is_asking = Condition(lambda: person.is_asked)
     at_line = has_focus(buffer) & ~is_asking
 
     @keys.add(Keys.ControlM, filter=at_line)
@@ -90,11 +41,11 @@ def build_keys(
 
     @keys.add(Keys.ControlC, eager=True, filter=has_focus(buffer) | is_asking)
     def _interrupt(event: KeyPressEvent) -> None:
-        actions.interrupt()
+        lines.interrupt()
 
     @keys.add(Keys.ControlZ, eager=True)
     def _suspend(event: KeyPressEvent) -> None:
-        actions.suspend()
+        suspension.begin()
 
     @keys.add(Keys.ControlD, filter=at_line & Condition(lambda: not buffer.text))
     def _end(event: KeyPressEvent) -> None:
@@ -105,7 +56,7 @@ def build_keys(
     def _edit(event: KeyPressEvent) -> None:
         actions.edit()
 
-    for names, line in lines.items():
+    for names, line in bindings.items():
 
         @keys.add(*names.split(), filter=at_line)
         def _run(event: KeyPressEvent, line: str = line) -> None:
@@ -121,8 +72,8 @@ def build_keys(
     @keys.add(Keys.Any, eager=True, filter=is_asking)
     def _answer(event: KeyPressEvent) -> None:
         if event.data in ("y", "Y"):
-            actions.answer(True)
+            person.say(True)
         elif event.data in ("n", "N"):
-            actions.answer(False)
+            person.say(False)
 
-    return keys
+    return merge_key_bindings([load_auto_suggest_bindings(), keys])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from qmon.console.keys import is_free
+from qmon.console.free_keys import is_free
 from qmon.console.style import PARTS, build_style
 from qmon.notation.config_words import instead, written
 from qmon.notation.plain_text import one_line

@@ -1,23 +1,28 @@
-"""The row below the prompt: the machine's state (``session`` shows an error in the typed line instead)."""
+"""The row below the prompt: an error in the typed line, or the machine's state."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.key_binding.vi_state import InputMode
 
+from qmon.console.display import Display
+from qmon.console.prompt import Prompt
 from qmon.errors import QmonError, reason
 from qmon.hmp.clients import count_clients
+from qmon.hmp.editing.judge import complaint
 from qmon.hmp.migration_state import is_under_way
 from qmon.hmp.migration_words import pace
 from qmon.qmp.target import Target, ask
 
 REFRESH_SECONDS = 0.5
-SEPARATOR = " | "
+_SEPARATOR = " | "
 
-VI_MODES = {
+_VI_MODES = {
     InputMode.INSERT: "insert",
     InputMode.INSERT_MULTIPLE: "insert",
     InputMode.NAVIGATION: "command",
@@ -28,12 +33,22 @@ VI_MODES = {
 
 
 class Toolbar:
-    """Keeps the machine's state as one line of text. It asks for it regularly; ``changed`` tells a change."""
+    """Keeps the machine's state as text, which it asks for regularly, and has the display show the row."""
 
-    def __init__(self, target: Target, changed: Callable[[], None]) -> None:
-        self.text = ""
+    def __init__(self, target: Target, prompt: Prompt, display: Display) -> None:
         self._target = target
-        self._changed = changed
+        self._prompt = prompt
+        self._display = display
+        self._text = ""
+        display.status.toolbar = self._row
+
+    def _row(self) -> StyleAndTextTuples:
+        wrong = complaint(self._prompt.reading)
+        fields = [f"! {wrong}" if wrong else f" {self._text}"]
+        application = self._display.application
+        if application.editing_mode is EditingMode.VI:
+            fields.append(f"vi: {_VI_MODES.get(application.vi_state.input_mode, 'insert')}")
+        return [("class:toolbar.complaint" if wrong else "", _SEPARATOR.join(fields))]
 
     async def watch(self) -> None:
         """Ask every ``REFRESH_SECONDS`` until cancelled."""
@@ -44,12 +59,12 @@ class Toolbar:
     async def ask(self) -> None:
         """Ask for the state once, and update ``text``."""
         try:
-            text = SEPARATOR.join(await self._fields())
+            text = _SEPARATOR.join(await self._fields())
         except QmonError as error:
             text = f"the machine's state is not known: {reason(error)}"
-        if text != self.text:
-            self.text = text
-            self._changed()
+        if text != self._text:
+            self._text = text
+            self._display.screen.refresh()
 
     async def _fields(self) -> list[str]:
         name = await ask(self._target, "query-name", {})

@@ -10,8 +10,6 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.input import Input
-from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
-from prompt_toolkit.key_binding.bindings.auto_suggest import load_auto_suggest_bindings
 from prompt_toolkit.layout import (
     BufferControl,
     CompletionsMenu,
@@ -83,12 +81,11 @@ def build_application(
     status: Status,
     buffer: Buffer,
     lexer: Lexer,
-    keys: KeyBindings,
     terminal: Input,
     output: Output,
     style: BaseStyle,
 ) -> Application[None]:
-    """Build the application that owns the terminal from the first prompt to the end."""
+    """Build the application that owns the terminal from the first prompt to the end; it has no keys yet."""
 
     def bar() -> StyleAndTextTuples:
         # leave the last column free: some terminals wrap as soon as it is written
@@ -159,7 +156,6 @@ def build_application(
         layout=Layout(layout, line),
         style=style,
         include_default_pygments_style=False,
-        key_bindings=merge_key_bindings([load_auto_suggest_bindings(), keys]),
         erase_when_done=True,
         terminal_size_polling_interval=None,
         input=terminal,

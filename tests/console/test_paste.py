@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.console.paste import Waiting, not_run, read_burst, without_prompt
+from qmon.console.paste import read_burst, without_prompt
+from qmon.console.waiting import Waiting, not_run
 from qmon.hmp.line.transcript import does_nothing
 
 words = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)

@@ -1,0 +1,72 @@
+"""Decides when the operator is told of an event: at once, or after the command that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+
+from qmon.console.attention import Attention
+from qmon.console.notices import AT_ONCE, announce, migration_news, news
+from qmon.console.person import TerminalPerson
+from qmon.qmp.target import Event, Target
+
+
+class Announcer:
+    """Tells of events, unless the person wants none.
+
+    While a command runs, the end of a migration is held: the command may report it.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        person: TerminalPerson,
+        notify: Callable[[str], None],
+        attention: Attention | None,
+        begin: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        """``begin`` runs a coroutine in the background."""
+        self._target = target
+        self._person = person
+        self._notify = notify
+        self._attention = attention
+        self._begin = begin
+        self._is_holding = False
+        self._held: list[str] = []
+
+    def hear(self, event: Event) -> None:
+        if not self._person.tells_events:
+            return
+        if (said := news(event)) is not None:
+            self._notify(said)
+        if self._attention is not None:
+            self._attention.hear(event)
+        status = migration_news(event)
+        if status is None:
+            return
+        if self._is_holding:
+            self._held.append(status)
+        else:
+            self._begin(self._tell_end(status))
+
+    def hold(self) -> None:
+        """Hold the ends of migrations from now on."""
+        self._is_holding = True
+
+    async def tell(self) -> None:
+        """Tell of the ends that are held."""
+        while self._held:
+            await self._tell_end(self._held.pop(0))
+
+    def release(self, *, told: bool) -> None:
+        """Hold no more; ``told``: whether the person knows of those that are held."""
+        self._is_holding = False
+        held, self._held = self._held, []
+        if not told:
+            for status in held:
+                self._begin(self._tell_end(status))
+
+    async def _tell_end(self, status: str) -> None:
+        if status in AT_ONCE:
+            self._notify(AT_ONCE[status])
+        else:
+            await announce(status, self._target, self._notify)
