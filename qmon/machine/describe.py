@@ -37,12 +37,12 @@ def block_info(device: Device, drive: Drive | None) -> dict[str, Any]:
 
 def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
     """Return a BlockDeviceInfo of the topmost node; ``throttled`` adds the limits, which are the device's."""
-    limits = asdict(drive.device.throttle.limits)
+    limits = asdict(drive.guest.device.throttle.limits)
     info = nodes_of(drive, 0)[0]
     if throttled and any(limits.values()):
         info.update({name: limits[name] for name in _RATES})
         info.update({name: value for name, value in limits.items() if name not in _RATES and value})
-        info["group"] = drive.device.throttle.group
+        info["group"] = drive.guest.device.throttle.group
     return info
 
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from qmon.block.accounts import Accounts
 from qmon.block.chain import commit, put_overlay, reopened
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards
@@ -31,10 +30,10 @@ from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.stack import NodeStack
-from qmon.block.throttle import ThrottleFilter
 from qmon.block.unflushed import UnflushedFilter
 from qmon.errors import CommandError
 from qmon.machine.device import Device
+from qmon.machine.guest_disk import GuestDisk
 from qmon.machine.names_of_nodes import NamesOfNodes
 from qmon.machine.temporary_overlay import TemporaryOverlay, on_top
 from qmon.notation.drive_options import DriveOptions
@@ -68,9 +67,7 @@ class Drive:
         self._names = NamesOfNodes(new_name)
         self._overlay_numbers: list[int] = []
         """Numbers of the overlays that were added while the image was open, topmost first."""
-        self.device = Device(settings.id, settings.read_only, is_node=settings.is_node)
         self.gate = Gate()
-        self.guest = GuestDisk(self)
         self.faults = Faults()
         self.recent = RecentWrites()
         """The guests' last writes since the drive was added."""
@@ -90,6 +87,8 @@ class Drive:
         """The identities of the image's files when it was released to another process; it may come back."""
         self.stack = NodeStack(InactiveNode(0, settings.read_only))
         """The nodes that requests pass through."""
+        device = Device(settings.id, settings.read_only, is_node=settings.is_node)
+        self.guest = GuestDisk(device, self.gate, self.stack)
         self._layers: list[Layer] = []
         self.probe()
         self._check_options(self._layers[0])
@@ -431,26 +430,3 @@ class Drive:
         self._active = False
         self._image = None
         node.close()
-
-
-class GuestDisk:
-    """A drive as its guests (NBD clients and qemu-io) see it: with throttling and request statistics."""
-
-    def __init__(self, drive: Drive) -> None:
-        self._drive = drive
-
-    @property
-    def node(self) -> Node:
-        """The throttled node. A migration uses the drive's own node, which is not throttled, as in QEMU."""
-        drive = self._drive
-        throttle = drive.device.throttle
-        top = drive.stack.top
-        return ThrottleFilter(top, throttle, drive.gate) if throttle.limits else top
-
-    @property
-    def gate(self) -> Gate:
-        return self._drive.gate
-
-    @property
-    def accounts(self) -> Accounts:
-        return self._drive.device.accounts

@@ -174,7 +174,7 @@ class Machine:
             await self.blocking(drive.close)
             raise
         if settings.is_node:
-            device = self.devices[settings.id] = drive.device
+            device = self.devices[settings.id] = drive.guest.device
         else:
             device = self.add_device(settings.id, settings.interface, read_only=drive.read_only, unit=unit)
         if limits:
@@ -242,7 +242,7 @@ class Machine:
 
     def insert(self, drive: Drive, device: Device) -> None:
         """Insert a medium into an empty device."""
-        drive.device = device
+        drive.guest.device = device
         device.read_only = drive.read_only
         if not self.is_running:
             drive.gate.close(STOPPED, 0)  # no request is inside yet

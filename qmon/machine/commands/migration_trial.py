@@ -52,7 +52,7 @@ class TrialCommands:
             mode,
             drives,
             settings.parameters,
-            lambda: {drive.id: drive.device.accounts.total().wr_bytes for drive in drives},
+            lambda: {drive.id: drive.guest.device.accounts.total().wr_bytes for drive in drives},
             uuid=self._migration.required_uuid,
             empty=self._machine.empty_devices(),
             patience=self._patience,

@@ -11,7 +11,8 @@ from qmon.block.gate import GateShutError
 from qmon.block.inactive import InactiveNode
 from qmon.block.node import Filter
 from qmon.errors import CommandError, DeviceNotFoundError
-from qmon.machine.drive import Drive, GuestDisk
+from qmon.machine.drive import Drive
+from qmon.machine.guest_disk import GuestDisk
 from qmon.machine.images import image_info
 from qmon.machine.machine import STOPPED, Machine
 from qmon.machine.qemu_io.language import Medium, Outcome, run
