@@ -45,7 +45,7 @@ CLOSING = "closing"
 
 GUESSED = (
     "drive '%s': the format of '%s' was probed as raw, so writes that make it look like another format are"
-    " refused: give format=raw"
+    " refused: give format=raw (at the prompt: 'drive_del %s', then 'drive_add 0 file=%s,format=raw,id=%s')"
 )
 
 log = logging.getLogger("qmon.drive")
@@ -95,7 +95,8 @@ class Drive:
         if settings.is_temporary:
             self._add_temporary_overlay(self._layers[0].size)
         elif self._is_guessed_raw and not settings.read_only:
-            log.warning(GUESSED, settings.id, settings.file)
+            doubled_commas = settings.file.replace(",", ",,")
+            log.warning(GUESSED, settings.id, settings.file, settings.id, doubled_commas, settings.id)
 
     def _check_options(self, image: Layer) -> None:
         """Check the image's options against the image. Raises UsageError or CommandError."""
