@@ -18,6 +18,14 @@ async def drive_add(call: Call) -> None:
     for warning in short_forms(text):
         call.print(warning)
     try:
+        await _add(call, text)
+    except LineError:
+        call.hint(_file_hint(text))
+        raise
+
+
+async def _add(call: Call, text: str) -> None:
+    try:
         keys = parse_keyval(text)
         if call.flag("node"):
             _check_node(keys)
@@ -51,6 +59,13 @@ def short_forms(text: str) -> list[str]:
                 f"warning: short-form boolean option '{part}' deprecated\nPlease use {name}={value} instead"
             )
     return warnings
+
+
+def _file_hint(text: str) -> str | None:
+    """Return how to give the image if the options have a bare word in its place."""
+    parts = split_options(text)
+    bare = [part for part in parts if part and "=" not in part and part not in (*HELP_WORDS, "readonly")]
+    return None if not bare or any(part.startswith("file") for part in parts) else f"Write file={bare[0]}"
 
 
 def _check_node(keys: Mapping[str, str]) -> None:

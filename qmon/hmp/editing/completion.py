@@ -35,7 +35,7 @@ class Suggestion:
 
 
 async def complete(monitor: Monitor, text: str, *, tasks: bool = False) -> list[Suggestion]:
-    """Return suggestions for the end of ``text``, the line up to the cursor: flags first, then sorted.
+    """Return suggestions for the end of ``text``, the line up to the cursor: arguments, then flags.
 
     Commands without effect on the target come last. With ``tasks`` the words of ``help`` for a person follow
     ``help``. Raises CommandError if a query fails.
@@ -45,8 +45,8 @@ async def complete(monitor: Monitor, text: str, *, tasks: bool = False) -> list[
     start = _last_word(text)
     typed = text[start:]
     flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed, tasks)
-    suggestions = [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
-    suggestions += [Suggestion(text, start, meaning) for text, meaning in choices]
+    suggestions = [Suggestion(text, start, meaning) for text, meaning in choices]
+    suggestions += [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
     return [suggestion for suggestion in suggestions if suggestion.text.startswith(typed)]
 
 

@@ -88,7 +88,7 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
     },
     ("change", "arg"): _FORMATS,
     ("client_migrate_info", "protocol"): {"spice": "SPICE clients"},
-    ("drive_add", "pci_addr"): {"dummy": "any word; it is ignored"},
+    ("drive_add", "pci_addr"): {"0": "any word; it is ignored"},
     ("drive_backup", "format"): _FORMATS,
     ("drive_mirror", "format"): _FORMATS,
     ("expire_password", "protocol"): _PROTOCOLS,
@@ -127,13 +127,13 @@ ARGUMENTS: Mapping[tuple[str, str], Words] = {
 """The words of arguments: by the command as typed and the argument's key. More follows ``:`` and ``+``."""
 
 DRIVE_OPTIONS = {
-    "cache=": "writeback, none, directsync, unsafe or writethrough",
     "file=": "path of the image",
     "format=": "raw or qcow2",
     "id=": "name of the drive",
-    "if=": "none",
     "readonly=": "on or off",
+    "cache=": "writeback, none, directsync, unsafe or writethrough",
+    "if=": "none",
 }
-"""The options of ``drive_add``, which are separated by commas."""
+"""The options of ``drive_add``, which are separated by commas; those that a drive needs come first."""
 
 RESOLUTIONS = {"keep": "the disks stay here", "release": "the disks belong to the other host"}
