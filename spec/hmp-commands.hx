@@ -457,6 +457,9 @@ DEFHEADING(Drives and images)
                       "[,readonly=on|off][,copy-on-read=on|off]",
         .help       = "add a drive",
         .cmd        = hmp_drive_add,
+        .forms      = "For example (<slot> is ignored: write 0):\n"
+                      "  drive_add 0 file=PATH,format=raw,id=NAME\n"
+                      "  drive_add 0 file=PATH,format=qcow2,id=NAME,readonly=on",
     },
 
 SRST
@@ -2610,8 +2613,8 @@ ERST
 
     {
         .name       = "wait",
-        .args_type  = "what:s,id:s?,timeout:s?",
-        .params     = "migrate|job [id] [timeout]",
+        .args_type  = "what:s?,id:s?,timeout:s?",
+        .params     = "[migrate|job] [id] [timeout]",
         .help       = "wait until a migration or a block job has ended",
         .cmd        = hmp_wait,
         .command_completion = wait_completion,
@@ -2619,7 +2622,7 @@ ERST
 
 SRST
 ``wait migrate`` [*timeout*] or ``wait job`` *id* [*timeout*]
-  Wait until the outgoing or incoming migration, or the block job *id*, has ended. For a job that
+  ``wait`` alone is ``wait migrate``. Wait until the outgoing or incoming migration, or the block job *id*, has ended. For a job that
   you must complete by a command, wait until it is ready. If it has ended already, the command
   returns at once. The command fails, with the reason, if the migration or job fails or is
   cancelled, or after *timeout* seconds. Ctrl-C stops only the waiting. QEMU has no such command.

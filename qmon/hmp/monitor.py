@@ -15,11 +15,12 @@ from qmon.hmp.line.arguments import NUL, FormatDefaults
 from qmon.hmp.line.reading import Reading, read_line
 from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.origin import Origin
-from qmon.hmp.person import InnerLineError, LineError, Person
+from qmon.hmp.person import InnerLineError, LineError, Person, TakesHints
 from qmon.hmp.qmp_trace import TracedTarget
 from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.tables.hx import HxError
 from qmon.hmp.tables.table import Tables, default_tables
+from qmon.hmp.tables.usage import usage
 from qmon.host.trace import HANDLE_HMP_COMMAND
 from qmon.qmp.target import Target
 
@@ -122,6 +123,9 @@ class Monitor:
         if arguments.error is not None:
             said, _, _ = f"{arguments.error}\n".partition(NUL) if arguments.error else ("", "", "")
             typed = reading.text[: reading.names[-1].end]
+            if arguments.bad is None and arguments.awaited is not None and isinstance(person, TakesHints):
+                for line in usage(" ".join(name.text for name in reading.names[:-1]), command):
+                    person.hint(line)
             raise LineError(f'{said}Try "help {typed}" for more information')
         call = Call(self, person, reading, values, origin, hides_answer)
         if command.entry.handler is None and command.qmp_command is not None:

@@ -14,6 +14,7 @@ from tests.support.fake_target import (
     NODE,
     FakeMachine,
     FakePerson,
+    Hinted,
     one_command,
 )
 
@@ -279,6 +280,29 @@ def test_a_line_that_can_not_be_read_says_where_help_is() -> None:
     # the letter that QEMU names is the NUL at the end of the line, and ends the message
     said = 'block: unsupported option -Try "help info block" for more information'
     assert desk.run("info block -n -") == (False, said)
+
+
+def hints_of(line: str) -> list[str]:
+    person = Hinted()
+    assert not asyncio.run(Monitor(FakeMachine().registry).run_line(line, person))
+    return person.hints
+
+
+def test_a_missing_argument_is_followed_by_the_usage() -> None:
+    usage = ["Usage: migrate [-n] [-d] [-b|blk] [-i|inc] [-r] uri", "  uri is the destination's address:"]
+    assert hints_of("migrate -d")[:2] == usage
+    assert hints_of("block_resize") == ["Usage: block_resize device size"]
+    assert "    drive_add 0 file=PATH,format=raw,id=NAME" in hints_of("drive_add 0")
+    for line in ("block_resize d0 1 2", "migrate -x tcp:h:1", 'migrate "tcp', "nosuch"):
+        assert hints_of(line) == []
+
+
+def test_an_image_without_its_key_is_told_the_key() -> None:
+    def hints(options: str) -> list[str]:
+        return hints_of(f"drive_add 0 {options}")
+
+    assert hints("web.img") == hints("id=w,web.img") == ["Write file=web.img"]
+    assert hints("file=nosuch,id=w,web.img") == hints("readonly") == []
 
 
 def test_comments_are_for_terminals_and_scripts_only() -> None:

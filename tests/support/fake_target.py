@@ -212,3 +212,14 @@ class Deciding(FakePerson):
     async def ask(self, question: str) -> bool:
         self.asked.append(question)
         return self.answer
+
+
+class Hinted(FakePerson):
+    """Has room for hints, as a terminal has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hints: list[str] = []
+
+    def hint(self, text: str) -> None:
+        self.hints.append(text)

@@ -16,6 +16,7 @@ from qmon.hmp.tables.manual import page
 from qmon.hmp.tables.search import Named, search
 from qmon.hmp.tables.table import Command, Table
 from qmon.hmp.tables.topics import Topic, default_topics, find_topic
+from qmon.hmp.tables.usage import forms, syntax
 
 ALL = "all"
 """``help all`` lists every command."""
@@ -118,7 +119,7 @@ class Guide:
 
     async def _command(self, name: str, command: Command) -> list[str]:
         lines = usage(name, command)
-        lines += [f"  {line}" for line in command.entry.others.get("forms", "").split("\n") if line]
+        lines += [f"  {line}" for line in forms(command)]
         lines += [line for topic in self._topics if topic.name == name for line in _rows(topic)]
         explain = EXPLANATIONS.get(command.entry.handler or "")
         if explain is not None:
@@ -199,12 +200,11 @@ class Guide:
 def usage(name: str, command: Command) -> list[str]:
     """Return a command's syntax and what it does, as lines for a terminal."""
     entry = command.entry
-    params = entry.params.removeprefix(f"{entry.names[0]} ")
-    *above, syntax = f"{_with_path(name, command)} {params}".rstrip().split("\n")
+    *above, last = syntax(" ".join(name.split(" ")[:-1]), command)
     sentence, *flags = entry.help.split("\n")
-    line = f"{syntax} -- {sentence}"
+    line = f"{last} -- {sentence}"
     fits = len(line) <= WIDTH
-    lines = [*above, *([line] if fits else [*paragraph(syntax), *paragraph(sentence, "    ")])]
+    lines = [*above, *([line] if fits else [*paragraph(last), *paragraph(sentence, "    ")])]
     return lines + [line for flag in flags for line in paragraph(flag.strip(), "    ")]
 
 

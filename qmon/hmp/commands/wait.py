@@ -24,7 +24,10 @@ progress has no event."""
 
 @handler("hmp_wait")
 async def wait(call: Call) -> None:
-    what, words = call.text("what"), [call.text(key) for key in ("id", "timeout") if key in call.values]
+    what, words = (
+        call.text("what", "migrate"),
+        [call.text(key) for key in ("id", "timeout") if key in call.values],
+    )
     if what == "migrate" and len(words) < 2:
         await _wait(call, "the migration", _look_at_migration, words[0] if words else None)
     elif what == "job" and words:

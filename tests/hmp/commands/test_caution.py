@@ -9,7 +9,7 @@ import pytest
 
 from qmon.errors import CommandError
 from qmon.hmp.monitor import Monitor
-from tests.support.fake_target import NODE, Deciding, FakeMachine, FakePerson
+from tests.support.fake_target import NODE, Deciding, FakeMachine, Hinted
 
 
 def machine_with_clients(clients: int, status: str = "running") -> FakeMachine:
@@ -91,17 +91,6 @@ def test_running_disks_that_were_handed_over_is_asked_about(status: str, asks: b
     assert asyncio.run(Monitor(machine.registry).run_line("cont -f", person)) is not asks
     assert bool(person.asked) is asks
     assert bool(machine.calls) is not asks
-
-
-class Hinted(FakePerson):
-    """Has room for hints, as a terminal has."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hints: list[str] = []
-
-    def hint(self, text: str) -> None:
-        self.hints.append(text)
 
 
 @pytest.mark.parametrize("reason", ["", "it is not known whether the destination runs"])

@@ -137,6 +137,12 @@ def test_waiting_shows_progress_and_ends_with_the_migration() -> None:
     assert asyncio.run(wait()) == (True, [(60, 100)])
 
 
+def test_wait_alone_waits_for_the_migration() -> None:
+    machine = FakeMachine()
+    machine.migration = [dict(MIGRATING), {"status": "failed", "error-desc": "no room"}]
+    assert run("wait", machine=machine) == (False, "Error: no room")
+
+
 def test_waiting_ends_without_events_too() -> None:
     machine = FakeMachine()
     machine.migration = [dict(MIGRATING), {"status": "failed", "error-desc": "no room"}]
@@ -146,7 +152,6 @@ def test_waiting_ends_without_events_too() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "wait",
         "wait nosuch",
         "wait job",
         "wait migrate 1 2",
