@@ -32,6 +32,9 @@ class Option:
         return bool(self.argument)
 
 
+HELP_WIDTH = 79
+"""Columns of ``-h``."""
+
 DRIVE = "file=FILE[,id=ID][,format=raw|qcow2][,if=none|virtio][,readonly=on|off]"
 
 _OURS = (
@@ -76,7 +79,7 @@ _OURS = (
     Option(
         "monitor",
         Treatment.OURS,
-        "stdio|none|unix:PATH|tcp:HOST:PORT|telnet:HOST:PORT[,server][,nowait]|pty|...",
+        "stdio|none|unix:PATH|tcp:HOST:PORT|telnet:...[,server][,nowait]|...",
         "Open a monitor on the terminal, a socket or another device; may be repeated.",
     ),
     Option("qmp", Treatment.OURS, "unix:PATH,server,nowait|...", "Open a QMP monitor; may be repeated."),
@@ -238,16 +241,20 @@ def help_text(program: str) -> str:
         if len(head) > 18:
             lines.append(head)
             head = ""
-        lines.append(f"{head:<19} {option.help}")
+        lines += _wrapped(option.help, f"{head:<20}", " " * 20)
     for title, treatment in _OTHERS:
         body = " ".join(f"-{name}" for name in _names(treatment))
         lines += ["", title]
-        lines += textwrap.wrap(
-            body,
-            78,
-            initial_indent="  ",
-            subsequent_indent="  ",
-            break_on_hyphens=False,
-            break_long_words=False,
-        )
+        lines += _wrapped(body, "  ", "  ")
     return "\n".join(lines)
+
+
+def _wrapped(text: str, first: str, other: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        HELP_WIDTH,
+        initial_indent=first,
+        subsequent_indent=other,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

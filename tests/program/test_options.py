@@ -124,7 +124,7 @@ def test_a_completion_ends_the_reading() -> None:
 def test_the_help_names_every_option() -> None:
     words = help_text("qmon").split()
     assert {f"-{name}" for name in OPTIONS} <= set(words)
-    assert max(map(len, help_text("qmon").splitlines())) <= 100
+    assert max(map(len, help_text("qmon").splitlines())) <= 79
 
 
 @given(file_names, st.sampled_from(["none", "virtio"]), st.sampled_from(["raw", "qcow2"]), st.booleans())
