@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,10 @@ from qmon.hmp.migration_words import details, pace, summary
 
 EARLY_END_SECONDS = 0.5
 """At a terminal ``migrate -d`` waits so long for an early failure, to print its reason."""
+
+
+NOTICE_SECONDS = 1.0
+"""How long ``migrate`` shows the progress before it says at a terminal what Ctrl-C does."""
 
 
 @handler("hmp_migrate")
@@ -68,8 +73,13 @@ async def _wait(call: Call, info: Mapping[str, Any]) -> None:
 async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, Any]:
     """Poll until the migration has ended; ``info`` and the result are MigrationInfos of ``query-migrate``."""
     progress = call.person.progress("migrate")
+    loop = asyncio.get_running_loop()
+    notice_due = loop.time() + NOTICE_SECONDS if call.person.interactive else math.inf
     try:
         while not is_over(info):
+            if loop.time() >= notice_due:
+                call.print("Ctrl-C returns to the prompt; the migration goes on")
+                notice_due = math.inf
             disk = info.get("disk")
             if disk:
                 progress.update(disk["total"] - disk["remaining"], disk["total"], pace(info))

@@ -60,25 +60,31 @@ async def watch(call: Call) -> None:
         raise LineError(f"watch: the interval is at least {INTERVAL_LEAST_SECONDS} seconds")
     picture = call.person.picture() if isinstance(call.person, AtTerminal) else None
     if picture is None:
-        await _repeat(call, count, interval, paint=lambda: None)
+        await _repeat(call, count, interval, paint=None)
     else:
         with picture as painted:
             await _repeat(call, count, interval, painted.paint)
 
 
-async def _repeat(call: Call, count: int | None, interval: float, paint: Callable[[], None]) -> None:
-    """Run the line ``count`` times; call ``paint`` after each answer. Raises LineError if it fails."""
+async def _repeat(call: Call, count: int | None, interval: float, paint: Callable[[], None] | None) -> None:
+    """Run the line ``count`` times; call ``paint`` after each answer. Raises LineError if it fails.
+
+    If it runs endlessly, each picture says what ends it; without pictures the first answer does.
+    """
     loop = asyncio.get_running_loop()
     done = 0
     while True:
         began = loop.time()
-        call.print(f"[{datetime.now():%H:%M:%S}]")
+        is_told = count is None and (paint is not None or done == 0)
+        call.print(f"[{datetime.now():%H:%M:%S}]" + " (Ctrl-C ends it)" * is_told)
         try:
             await _run_inner(call)
         except LineError:
-            paint()
+            if paint is not None:
+                paint()
             raise
-        paint()
+        if paint is not None:
+            paint()
         done += 1
         if done == count or call.monitor.quitting:
             return

@@ -60,6 +60,15 @@ def test_without_d_the_progress_is_shown_until_the_end() -> None:
 
 
 @pytest.mark.parametrize("interactive", [True, False])
+def test_a_long_wait_says_what_ctrl_c_does(monkeypatch: pytest.MonkeyPatch, interactive: bool) -> None:
+    monkeypatch.setattr("qmon.hmp.commands.migration.NOTICE_SECONDS", 0.0)
+    machine = FakeMachine()
+    machine.migration = [ACTIVE, ACTIVE, ACTIVE, {"status": "completed"}]
+    _, said = run(machine, "migrate blk tcp:0:4444", FakePerson(interactive=interactive))
+    assert said.count("Ctrl-C returns to the prompt; the migration goes on") == interactive
+
+
+@pytest.mark.parametrize("interactive", [True, False])
 @pytest.mark.parametrize("detach", ["-d ", ""])
 def test_what_stays_behind_is_said_first_and_at_the_end(detach: str, interactive: bool) -> None:
     machine = FakeMachine()

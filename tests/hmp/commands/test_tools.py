@@ -76,7 +76,8 @@ def test_watch_goes_on_until_it_is_stopped_and_ends_at_a_failing_line() -> None:
         assert task.cancelled()
         return person.said()
 
-    assert asyncio.run(watch()).count("web1") == 3
+    text = asyncio.run(watch())
+    assert (text.count("web1"), text.count("(Ctrl-C ends it)")) == (3, 1)
     good, said = run("watch 0.1 nosuch")
     assert (good, said.split("\n")[1:]) == (False, ["unknown command: 'nosuch'"])
 
