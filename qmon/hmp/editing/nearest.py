@@ -1,4 +1,4 @@
-"""Suggests the nearest name for a name that does not exist."""
+"""Says how a line that has failed may be meant: a near name, the command inside other text, or ``help``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from qmon.hmp.editing.completion import complete
 from qmon.hmp.line.arguments import PieceKind
 from qmon.hmp.line.reading import Reading
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.pasting.doctor import read_pasted
 from qmon.hmp.tables.table import Table
 from qmon.hmp.tables.topics import default_topics, find_topic
 from qmon.qmp.target import Target
@@ -22,6 +23,27 @@ _USEFUL = 0.05
 
 _GOES_ON = (":", "+", "=", "/")
 """Ends of words that are only the beginning of an argument: an argument that begins so is not an error."""
+
+
+async def advice(monitor: Monitor, reading: Reading) -> str | None:
+    """Return a line to show below the error of a line that has failed; None if there is nothing to say."""
+    if reading.command is None and (inside := _command_inside(monitor, reading.line)) is not None:
+        return f"Remove the quotes and prompts: '{inside}'"
+    near = await nearest(monitor, reading)
+    if near is not None:
+        return f"Did you mean '{near}'?"
+    if reading.command is not None:
+        return None
+    return f"Type '{' '.join(['help', *(name.text for name in reading.names[:-1])])}' to find a command"
+
+
+def _command_inside(monitor: Monitor, line: str) -> str | None:
+    """Return the command in a line with quotes, prompts or bullets around it; None if it is not known."""
+    pasted = read_pasted(monitor.tables, f"{line}\n")
+    if len(pasted.lines) != 1 or not pasted.is_changed:
+        return None
+    command = pasted.lines[0]
+    return command if monitor.read(command).error is None else None
 
 
 async def nearest(monitor: Monitor, reading: Reading) -> str | None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from qmon.hmp.editing.nearest import nearest
+from qmon.hmp.editing.nearest import advice, nearest
 from qmon.hmp.monitor import Monitor
 from tests.support.fake_target import FakeMachine
 
@@ -48,3 +48,20 @@ from tests.support.fake_target import FakeMachine
 def test_the_nearest_name_is_found(line: str, meant: str | None) -> None:
     monitor = Monitor(FakeMachine().registry)
     assert asyncio.run(nearest(monitor, monitor.read(line))) == meant
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("> 1. (qemu) info status", "Remove the quotes and prompts: 'info status'"),
+        ("$ virsh qemu-monitor-command vm --hmp 'info block'", "Remove the quotes and prompts: 'info block'"),
+        ("> (qemu) nosuch", "Type 'help' to find a command"),
+        ("mv disk", "Type 'help' to find a command"),
+        ("info zzz", "Type 'help info' to find a command"),
+        ("qiut", "Did you mean 'quit'?"),
+        ("block_resize", None),
+    ],
+)
+def test_a_line_that_failed_is_followed_by_the_way_on(line: str, said: str | None) -> None:
+    monitor = Monitor(FakeMachine().registry)
+    assert asyncio.run(advice(monitor, monitor.read(line))) == said
