@@ -69,7 +69,7 @@ class Actions:
         before, after = self._buffer.document.text_before_cursor, self._buffer.document.text_after_cursor
         burst = read_burst(text)
         if burst.left_out.count:
-            self._display.notify(unrun(self._monitor, burst.left_out))
+            self._display.tell(unrun(self._monitor, burst.left_out))
         if not burst.lines:
             self._buffer.insert_text(burst.tail)
             return
@@ -96,7 +96,7 @@ class Actions:
             words = editor_command()
             text = await self._programs.edit(words, self._buffer.text)
         except (QmonError, OSError) as error:
-            self._display.notify(f"The line was not changed: {why(error, words)}")
+            self._display.tell(f"The line was not changed: {why(error, words)}")
             return
         text = as_lines(text)
         self._buffer.document = Document(text, len(text))

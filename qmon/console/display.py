@@ -8,6 +8,7 @@ import sys
 
 from prompt_toolkit.data_structures import Size
 
+from qmon.console.picture import wrapped
 from qmon.console.prompt import Prompt
 from qmon.console.screen import DrawnScreen, PlainScreen, Screen
 from qmon.console.settings import Settings
@@ -37,6 +38,10 @@ class Display:
     def notify(self, text: str) -> None:
         """Show text above the line being typed; a newline is added."""
         self.screen.write(text + "\n")
+
+    def tell(self, text: str) -> None:
+        """As ``notify``, for what the program says itself: its words stay whole."""
+        self.notify(wrapped(text, self.columns))
 
     def send(self, sequence: str) -> None:
         """Send a sequence that shows nothing, such as the bell, to the terminal."""

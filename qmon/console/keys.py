@@ -75,5 +75,7 @@ def build_keys(
             person.say(True)
         elif event.data in ("n", "N"):
             person.say(False)
+        else:
+            person.ask_again()
 
     return merge_key_bindings([load_auto_suggest_bindings(), keys])

@@ -9,6 +9,7 @@ from prompt_toolkit.enums import EditingMode
 from qmon.console.answers import Answer
 from qmon.console.display import Display
 from qmon.console.painter import Painter
+from qmon.console.picture import wrapped
 from qmon.console.progress import Bar
 from qmon.notation.plain_text import plain
 
@@ -64,15 +65,19 @@ class TerminalPerson:
         to = self._shown if picture is None or picture.is_over else picture
         to.add(plain(text))
 
+    def tell(self, text: str) -> None:
+        """Show an error or a hint; its words stay whole."""
+        self.print(wrapped(text, self.columns))
+
     async def ask(self, question: str) -> bool:
         """Ask for ``y`` or ``n``; return True for ``y``. Ctrl-C stops the command that asks."""
-        question = plain(question)
+        question = wrapped(plain(f"{question} (y/n)"), self.columns - len(" y"))
         self._shown.release()
         if self._assume_yes:
-            self._display.notify(f"{question} (y/n) y")
+            self._display.notify(f"{question} y")
             return True
         self._said = asyncio.get_running_loop().create_future()
-        self._status.question = f"{question} (y/n) "
+        self._status.question = f"{question} "
         self._refresh()
         try:
             yes = await self._said
@@ -91,6 +96,11 @@ class TerminalPerson:
         """Answer the question on the screen."""
         if self._said is not None and not self._said.done():
             self._said.set_result(yes)
+
+    def ask_again(self) -> None:
+        """Say which keys answer the question on the screen."""
+        self._status.question = self._status.question.replace("(y/n) ", "(type y or n) ")
+        self._refresh()
 
     def progress(self, title: str) -> Bar:
         """Show a progress bar until it is closed or the running command ends."""

@@ -1,7 +1,8 @@
-"""How a picture, the answer of a line that is repeated in place, fits on the screen. Pure."""
+"""How text fits on the screen: a picture, the answer of a line that is repeated in place; a notice. Pure."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from prompt_toolkit.utils import get_cwidth
@@ -25,6 +26,20 @@ def fit(text: str, rows: int, columns: int) -> str:
     missing = pieces[-1][0] + 1 - pieces[len(shown)][0]
     note = f"({missing} more line{'s' * (missing != 1)}: the screen is too small)"
     return "\n".join([*(piece for _, piece in shown), next(_cut(note, columns))])
+
+
+def wrapped(text: str, columns: int) -> str:
+    """Break the lines that are wider than a row at spaces; a word that is wider stays whole."""
+    return "\n".join("\n".join(_words(line, columns)) for line in text.split("\n"))
+
+
+def _words(line: str, columns: int) -> list[str]:
+    if get_cwidth(line) <= columns:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def _cut(line: str, columns: int) -> Iterator[str]:

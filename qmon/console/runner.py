@@ -11,7 +11,7 @@ from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, why
 from qmon.console.waiting import Waiting
 from qmon.errors import QmonError
-from qmon.hmp.editing.nearest import nearest
+from qmon.hmp.editing.nearest import advice
 from qmon.hmp.line.reading import Reading
 from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.monitor import Monitor
@@ -56,11 +56,11 @@ class Runner:
             secret = bool(without_secrets(reading).secrets)
             self._history.note_result(reading.text, failed=error is not None, is_secret=secret)
             if error:
-                person.print(error)
+                person.tell(error)
             for hint in person.take_hints():
-                person.print(hint)
-            if error is not None and (near := await nearest(self._monitor, reading)) is not None:
-                person.print(f"Did you mean '{near}'?")
+                person.tell(hint)
+            if error is not None and (way_on := await advice(self._monitor, reading)) is not None:
+                person.tell(way_on)
             if pager is not None:
                 await self._page(answer, pager)
         finally:
@@ -78,6 +78,6 @@ class Runner:
         try:
             await self._programs.page(pager, text)
         except (QmonError, OSError) as error:
-            self._display.notify(f"The pager failed: {why(error, pager)}")
+            self._display.tell(f"The pager failed: {why(error, pager)}")
         else:
             answer.drop()

@@ -60,16 +60,16 @@ class Console:
         self._greeting = greeting
         self._background: set[asyncio.Task[None]] = set()
         self._ending = Ending(quit_requested or asyncio.Event())
-        self._prompt = Prompt(monitor, history_path, lambda text: self._display.notify(text), settings)
+        self._prompt = Prompt(monitor, history_path, lambda text: self._display.tell(text), settings)
         self._display = display = Display(self._prompt, settings)
         self._person = TerminalPerson(display, tells_events=not quiet, assume_yes=assume_yes)
         self._person.keys = settings.keys
         attention = Attention(display.send, os.environ) if settings.bell else None
         self._announcer = Announcer(
-            monitor.target, self._person, display.notify, attention, self._in_background
+            monitor.target, self._person, display.tell, attention, self._in_background
         )
         self._programs = Programs(display.application, display.screen)
-        self._suspension = Suspension(shell, self._programs, display.notify, self.leave)
+        self._suspension = Suspension(shell, self._programs, display.tell, self.leave)
         waiting = Waiting()
         runner = Runner(
             monitor,
@@ -107,7 +107,7 @@ class Console:
             self._in_background(self._toolbar.watch())
         ends = [asyncio.create_task(event.wait()) for event in self._ending.events]
         try:
-            with stray_text_to(self._display.notify, lambda: self._person.tells_events):
+            with stray_text_to(self._display.tell, lambda: self._person.tells_events):
                 await asyncio.wait([owner, *ends], return_when=asyncio.FIRST_COMPLETED)
                 if owner.done():
                     self.leave()

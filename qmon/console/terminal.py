@@ -148,10 +148,31 @@ class TerminalOutput(Vt100_Output):
         self.flush()
 
 
+class PlainOutput(DummyOutput):
+    """Discards what is drawn. Only the terminal's bracketed paste is switched on and off, so that pastes are
+    marked."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self._stdout = stdout
+
+    def enable_bracketed_paste(self) -> None:
+        self._send("\x1b[?2004h")
+
+    def disable_bracketed_paste(self) -> None:
+        self._send("\x1b[?2004l")
+
+    def _send(self, sequence: str) -> None:
+        with unless_gone():
+            self._stdout.write(sequence)
+            self._stdout.flush()
+
+
 def open_output(stdout: TextIO, term: str | None, *, plain: bool = False) -> Output:
-    """Return the output to draw on; for a dumb terminal or ``plain`` a dummy that discards what is drawn."""
-    if plain or is_dumb(term):
+    """Return the output to draw on; for a dumb terminal or ``plain`` one that discards what is drawn."""
+    if is_dumb(term):
         return DummyOutput()
+    if plain:
+        return PlainOutput(stdout)
     # prompt_toolkit obeys NO_COLOR only since 3.0.40
     depth = ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else ColorDepth.from_env()
     return TerminalOutput.from_pty(stdout, term=term, default_color_depth=depth, enable_bell=False)

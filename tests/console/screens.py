@@ -8,7 +8,7 @@ from tests.support.terminal import Terminal
 
 STATUS = "VM status: running"
 RAN = f"(qemu) info status\n{STATUS}\n"
-UNKNOWN = "(qemu) foo\nunknown command: 'foo'\n"
+UNKNOWN = "(qemu) foo\nunknown command: 'foo'\nType 'help' to find a command\n"
 
 
 def trigger(folder: Path, name: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tests.console.screens import RAN, trigger
 from tests.support.terminal import OpenTerminal, Terminal
 
+HIDDEN = "Remove the quotes and prompts: 'info status'"
 MAIL = """\
 Dear list,
 
@@ -191,6 +193,16 @@ def test_what_was_typed_stays_at_the_prompt(console: Terminal) -> None:
 
 def test_lines_that_a_program_types_are_not_changed(console: Terminal) -> None:
     console.type("$ info status\r")
-    console.wait_for_end("hello\n(qemu) $ info status\nunknown command: '$'\n(qemu) ")
+    console.wait_for_end(f"hello\n(qemu) $ info status\nunknown command: '$'\n{HIDDEN}\n(qemu) ")
     console.paste("$ info status\n$ stop\n", bracketed=False)
-    console.wait_for_end("unknown command: '$'\n1 waiting line was not run\n(qemu) ")
+    console.wait_for_end(f"unknown command: '$'\n{HIDDEN}\n1 waiting line was not run\n(qemu) ")
+
+
+def test_a_paste_is_asked_about_in_plain_mode_too(open_terminal: OpenTerminal, tmp_path: Path) -> None:
+    terminal = open_terminal(XDG_STATE_HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+    terminal.type(f"clear; {sys.executable} -m qmon -plain\r")
+    terminal.wait_for(r"^\(qemu\) $")
+    terminal.paste(MAIL)
+    terminal.wait_for_end(ASKED)
+    terminal.type("y")
+    terminal.wait_for_end(f"Run them? (y/n) y\n{RAN}{RAN}(qemu) ")

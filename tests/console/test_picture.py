@@ -43,3 +43,9 @@ def test_a_picture_is_never_larger_than_its_place(text: str, rows: int, columns:
     note = re.match(r"\((\d+) m", shown[-1])
     if note is None:
         assert "".join(shown) == text.replace("\n", "")
+
+
+def test_the_words_of_a_notice_stay_whole() -> None:
+    assert picture.wrapped("one two three\n  four five", 8) == "one two\nthree\n  four\n  five"
+    assert picture.wrapped("as it  is", 9) == "as it  is"
+    assert picture.wrapped("a/path/that/is/long x", 8) == "a/path/that/is/long\nx"

@@ -10,7 +10,7 @@ import pytest
 from qmon.console.answers import rows_of
 from qmon.console.programs import editor_command, pager_command
 from qmon.errors import UsageError
-from tests.console.screens import RAN, trigger
+from tests.console.screens import RAN, UNKNOWN, trigger
 from tests.support.peers import require
 from tests.support.terminal import OpenTerminal, Terminal
 
@@ -59,7 +59,7 @@ def test_what_fits_the_screen_is_not_paged(open_console: OpenTerminal, tmp_path:
     pager = script(tmp_path / "pager", "echo paged; cat")
     console = open_console(PAGER=str(pager))
     console.type("help migrate\r")
-    console.wait_for(r"^migrate \[-d\](?:.*\n)+\(qemu\) $")
+    console.wait_for(r"^migrate \[-n\](?:.*\n)+\(qemu\) $")
     assert "paged" not in console.screen()
     console.type(LONG)
     console.wait_for(rf"{SEEN_LAST}\n\(qemu\) $")
@@ -167,7 +167,7 @@ def test_several_lines_from_the_editor_run_in_order(open_console: OpenTerminal, 
     console.wait_for(r"^\(qemu\) info status\nfoo\nstop$")
     assert "!" not in console.whole()  # each line is judged by itself
     console.press("Enter")
-    console.wait_for_end(f"{RAN}(qemu) foo\nunknown command: 'foo'\n1 waiting line was not run\n(qemu) ")
+    console.wait_for_end(f"{RAN}{UNKNOWN}1 waiting line was not run\n(qemu) ")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ EARLY_END_SECONDS = 0.5
 """At a terminal ``migrate -d`` waits so long for an early failure, to print its reason."""
 
 
-NOTICE_SECONDS = 1.0
+NOTICE_SECONDS = 5.0
 """How long ``migrate`` shows the progress before it says at a terminal what Ctrl-C does."""
 
 
