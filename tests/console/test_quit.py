@@ -90,7 +90,7 @@ def test_an_interrupt_takes_the_place_of_the_command_that_runs(console: Terminal
     console.wait_for_end("Throw it away? (y/n)")
     console.type("stop")
     interrupt(tmp_path)
-    console.wait_for(r"^Quit anyway\? \(y/n\)$")
+    console.wait_for(r"^Quit anyway\? \((y/n|type y or n)\)$")
     interrupt(tmp_path)
     console.wait_for(r"(?:^\(qemu\) quit\n.*\n){2}Quit anyway\? \(y/n\)$")
     console.press("n")

@@ -250,7 +250,9 @@ def test_a_question_waits_for_yes_or_no(open_terminal: OpenTerminal, tmp_path: P
     console.press("y")
     console.wait_for_end(f"Throw it away? (type y or n) y\nthrown away\n{asked}")
     console.press("n")
-    console.wait_for_end(f"{asked} n\nkept\n1 waiting line was not run\n(qemu) ")
+    console.wait_for_end(
+        f"{asked} n\nkept\nType 'help' to find a command\n1 waiting line was not run\n(qemu) "
+    )
     console.type("ask\r")
     console.wait_for(f"not run\n{re.escape(asked)}")
     console.press("C-c")
