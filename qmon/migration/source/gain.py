@@ -3,14 +3,16 @@
 A copy gains if what it deals with makes the rest smaller. In the first pass of a large disk guests write to
 ranges that are still to be sent, so even a fast writer takes nothing away. The copy has no gain only when
 guests make as much dirty as it deals with. This holds for a disk of any size and for any rate.
+
+The advice is for what guests write now: a writer that has just begun counts in full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from qmon.migration.source.course import Rates, Sample, rates
+from qmon.migration.source.course import RATE_SECONDS, Rates, Sample, rates
 from qmon.notation.units import KIB, MIB, human_size
 
 NO_GAIN = 0.05
@@ -57,28 +59,47 @@ class Stuck:
 
 
 def judge(
-    samples: Sequence[Sample], drives: Sequence[str], limits: Limits, *, was_stuck: bool = False
+    samples: Sequence[Sample],
+    drives: Sequence[str],
+    limits: Limits,
+    *,
+    was_stuck: bool = False,
+    was_changed: bool = False,
 ) -> Stuck | None:
     """Return why the copy has had no gain during all of the samples, None if it has gained.
 
     The samples, oldest first, are of the time in which it copied with these limits. ``drives`` are the ids of
-    the drives that it copies.
+    the drives that it copies. ``was_changed`` says that it had no gain with earlier limits: then a gain on
+    guests that write more than is sent comes from ranges that they have not yet written to, and ends.
     """
     first, last = samples[0], samples[-1]
     found = rates(first, last, last.at)
     passed = last.passed - first.passed
     if found is None or not found.send or passed <= 0:
         return None
-    if first.left - last.left >= passed * (GAIN if was_stuck else NO_GAIN):
+    begun, write = _writing_now(samples, found)
+    found = replace(found, write=write)
+    is_outrun = was_changed and write >= found.send
+    if first.left - last.left >= passed * (GAIN if was_stuck else NO_GAIN) and not is_outrun:
         return None
-    if found.write < found.send * WRITTEN:
+    if write < found.send * WRITTEN:
         return None
     most_left = max(sample.left for sample in samples)
     return (
         _raise_bandwidth(found, limits)
         or _extend_downtime(found, limits, most_left)
-        or _throttle(found, first, last, drives)
+        or _throttle(found, begun, last, drives)
     )
+
+
+def _writing_now(samples: Sequence[Sample], found: Rates) -> tuple[Sample, int]:
+    """Return what guests write: the higher rate of all the time and the last seconds, and where it begins."""
+    last = samples[-1]
+    begun = next(sample for sample in samples if last.at - sample.at <= RATE_SECONDS)
+    recent = rates(begun, last, last.at)
+    if recent is None or recent.write <= found.write:
+        return samples[0], found.write
+    return begun, recent.write
 
 
 def _raise_bandwidth(found: Rates, limits: Limits) -> Stuck | None:

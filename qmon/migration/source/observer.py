@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from qmon.migration.parameters import Parameters
 from qmon.migration.progress import DriveFigures, Progress
 from qmon.migration.source.copy import DriveCopy
-from qmon.migration.source.course import Course, Rates, Sample
+from qmon.migration.source.course import RATE_SECONDS, Course, Rates, Sample
 from qmon.migration.source.gain import Limits, Stuck, judge
 
 TELL_AGAIN_SECONDS = 60
@@ -46,6 +46,8 @@ class Observer:
         """When the copy began with these limits, or went on after a flush."""
         self._limits = self._current_limits()
         self._told = -float(TELL_AGAIN_SECONDS)
+        self._was_changed = False
+        """Whether the copy had no gain with earlier limits, and has not gained since. It is judged sooner."""
 
     def rates(self) -> Rates | None:
         """Return the rates of the last seconds, None if nothing is copied or they are not known."""
@@ -91,15 +93,20 @@ class Observer:
         limits, now = self._current_limits(), time.monotonic()
         if limits != self._limits:
             self._limits, self._told = limits, -float(TELL_AGAIN_SECONDS)
+            self._was_changed |= self._stuck is not None
             self.begin_again()
         if not self._is_copying():
             self.begin_again()
         samples = self._course.since(self._since)
-        if not samples or now - samples[0].at < self._seconds:
+        seconds = min(RATE_SECONDS, self._seconds) if self._was_changed else self._seconds
+        if not samples or now - samples[0].at < seconds:
             return
         before = self._stuck
         drives = [copy.drive.id for copy in self._copies()]
-        self._stuck = judge(samples, drives, limits, was_stuck=before is not None)
+        self._stuck = judge(
+            samples, drives, limits, was_stuck=before is not None, was_changed=self._was_changed
+        )
+        self._was_changed &= self._stuck is not None
         if self._stuck is not None and before is None and now - self._told >= TELL_AGAIN_SECONDS:
             self._told = now
             self._tell(self._stuck)

@@ -139,3 +139,25 @@ def test_a_copy_that_stands_still_is_seen() -> None:
     found = rates(first, last, last.at + 90)
     assert found is not None
     assert found.send == pytest.approx(MIB, rel=0.01)
+
+
+def test_the_advice_is_for_what_guests_write_now() -> None:
+    """A writer of 12 MiB/s that began 5 seconds ago, on the second drive."""
+    samples = [
+        Sample(now, round(2 * now * MIB), round(2 * now * MIB), (round(now * MIB), written * MIB), 100 * MIB)
+        for now, written in ((0.0, 0), (5.0, 0), (10.0, 0), (15.0, 60))
+    ]
+    stuck = judge(samples, ["d0", "d1"], Limits(2 * MIB, 300))
+    assert stuck is not None
+    assert stuck.reason == "guests write 13 MiB/s, 2 MiB/s are sent"
+    assert (stuck.parameter, stuck.value) == ("max-bandwidth", 20 * MIB)
+    throttled = judge(samples, ["d0", "d1"], NO_LIMIT)
+    assert throttled is not None
+    assert (throttled.parameter, throttled.drive) == ("bps_wr", "d1")
+
+
+def test_after_a_changed_limit_guests_that_write_more_than_is_sent_are_found_at_once() -> None:
+    gains = course(5, 6, kept=0.2)
+    assert judge(gains, ["d0"], Limits(5 * MIB, 300), was_changed=True) is not None
+    assert judge(gains, ["d0"], Limits(5 * MIB, 300)) is None
+    assert judge(course(9, 6, kept=0.2), ["d0"], Limits(9 * MIB, 300), was_changed=True) is None
