@@ -8,7 +8,7 @@ from typing import Any
 from qmon.errors import QmonError, reason
 from qmon.hmp.migration_words import end, not_converging
 from qmon.notation.plain_text import in_one_line, one_line
-from qmon.qmp.target import Event, Target
+from qmon.qmp.target import Event, Target, ask
 
 AT_ONCE = {"cancelled": "Migration cancelled"}
 """Notices of final statuses that need no query."""
@@ -55,6 +55,10 @@ async def _announce_failure(status: str, target: Target, notify: Callable[[str],
     except QmonError as error:
         why = f"the reason is not known: query-migrate failed: {reason(error)}"
     else:
+        if info.get("x-qmon-resolved") == "keep":
+            state = await ask(target, "query-status", {"running": False})
+            notify(f"The disks stay here, and this machine {'runs' if state['running'] else 'is paused'}")
+            return
         if status == "device" and (info.get("status") != status or not why):
             return
     notify(f"{_WITH_REASON[status]}: {one_line(why)}" if why else _WITH_REASON[status])

@@ -98,6 +98,8 @@ def describe_source(phase: Phase, source: Source) -> dict[str, Any]:
         info["x-qmon-guest-write-rate"] = found.write
         if found.remaining_ms is not None:
             info["x-qmon-remaining-time"] = found.remaining_ms
+    if source.progress.is_kept:
+        info["x-qmon-resolved"] = "keep"
     if (stuck := source.observer.stuck) is not None:
         info["x-qmon-not-converging"] = not_converging(stuck)
     if source.progress.agreed is not None:

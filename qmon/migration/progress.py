@@ -48,6 +48,8 @@ class Progress:
     rate: float = 0.0
     """Bytes per second, measured over the last seconds."""
     error: str | None = None
+    is_kept: bool = False
+    """Source: the operator has decided that the disks stay on this side."""
     verified: str | None = None
     """How the result was compared; None before the end."""
     arrived: dict[str, int] = field(default_factory=dict)

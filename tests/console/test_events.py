@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qmon.console.notices import news
+from qmon.console.notices import announce, news
+from qmon.qmp.registry import Registry
 from qmon.qmp.target import Event
 from tests.console.screens import RAN, trigger
 from tests.support.terminal import Terminal
@@ -71,3 +73,19 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
 )
 def test_an_event_is_a_sentence(name: str, data: dict[str, Any], said: str | None) -> None:
     assert news(Event(name, data)) == said
+
+
+@pytest.mark.parametrize(("running", "does"), [(True, "runs"), (False, "is paused")])
+def test_disks_that_the_operator_keeps_are_no_failure(running: bool, does: str) -> None:
+    registry, told = Registry(), list[str]()
+
+    async def query_migrate() -> dict[str, Any]:
+        return {"status": "failed", "x-qmon-resolved": "keep", "error-desc": "decided"}
+
+    async def query_status() -> dict[str, Any]:
+        return {"status": "running" if running else "paused", "running": running}
+
+    registry.add("query-migrate", query_migrate)
+    registry.add("query-status", query_status)
+    asyncio.run(announce("failed", registry, told.append))
+    assert told == [f"The disks stay here, and this machine {does}"]

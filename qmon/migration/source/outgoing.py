@@ -173,11 +173,14 @@ class Source:
         Raises CommandError if there is nothing to decide; also the error that keeps this side from opening
         the disks.
         """
+        self.progress.is_kept, before = event is Event.KEEP, self.progress.is_kept  # the step reports its end
         try:
             self._states.step(event)
         except InvalidTransitionError:
+            self.progress.is_kept = before
             raise CommandError(f"There is nothing to resolve: the migration is {self.phase.status}") from None
         except (OSError, QmonError) as error:
+            self.progress.is_kept = before
             raise CommandError(reason(error)) from error
         self._handover.stop()
         self.progress.error = (
