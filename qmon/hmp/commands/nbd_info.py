@@ -43,9 +43,12 @@ def export_lines(export: Mapping[str, Any], drives: Mapping[str, str], columns: 
     """Yield the lines for a BlockExportInfo; ``drives`` are the drives' ids by their nodes' names."""
     node = export["node-name"]
     facts = [f"drive '{drives[node]}'" if drives.get(node) else f"node '{node}'"]
-    if "x-qmon-writable" in export:
+    is_moved = export.get("x-qmon-moved", False)
+    if is_moved:
+        facts.append("the disk has moved to another host, clients are refused")
+    elif "x-qmon-writable" in export:
         facts.append("writable" if export["x-qmon-writable"] else "read-only")
-    if "x-qmon-clients" in export:
+    if "x-qmon-clients" in export and not is_moved:
         clients = export["x-qmon-clients"]
         facts.append(f"{clients or 'no'} client{'s' * (clients != 1)}")
     if export.get("shutting-down"):

@@ -199,6 +199,7 @@ class ExportCommands:
                 "x-qmon-writable": export.writable,
                 "x-qmon-clients": len(clients[export.name]),
                 "x-qmon-connections": clients[export.name],
+                **({"x-qmon-moved": True} if export.disk.gate.is_shut else {}),
             }
             for export_id, export in self._exports.items()
         ]

@@ -67,6 +67,14 @@ def test_a_server_that_does_not_run_says_how_it_is_started() -> None:
     assert said == "The NBD server does not run: 'nbd_server_start ADDRESS' starts it"
 
 
+def test_an_export_whose_disk_has_moved_says_so() -> None:
+    gone = {**EXPORT, "x-qmon-moved": True, "x-qmon-clients": 0, "x-qmon-connections": []}
+    said = run(FakeMachine().registry, [gone], {"running": False})
+    assert said.splitlines()[-1] == (
+        "Export 'disk': drive 'd0', the disk has moved to another host, clients are refused"
+    )
+
+
 def test_a_target_that_counts_no_clients_shows_its_exports() -> None:
     """A QEMU, or a storage daemon, which has nodes but no drives."""
     theirs = {name: value for name, value in EXPORT.items() if not name.startswith("x-qmon-")}
