@@ -100,9 +100,9 @@ def turned_away(away: Sequence[Mapping[str, Any]], peer: str) -> str:
     several, where = len(away) > 1, _host(peer) or "the destination"
     return (
         f"{clients} client{'s' * (clients != 1)} of export{'s' * several} {exports}"
-        f" {'was' if clients == 1 else 'were'} disconnected with ESHUTDOWN:"
-        f" {'the disks are' if several else 'the disk is'} at {where} now,"
-        f" export {'them' if several else 'it'} there"
+        f" {'was' if clients == 1 else 'were'} disconnected:"
+        f" {'the disks are' if several else 'the disk is'} at {where} now. Clients must connect to the"
+        f" export{'s' * several} there: export {'them' if several else 'it'} there if you have not yet"
     )
 
 

@@ -62,8 +62,8 @@ def test_a_summary_has_what_is_known(info: dict[str, Any], text: str) -> None:
                 "x-qmon-turned-away": [{"export": "d0", "clients": 2}],
             },
             [
-                "2 clients of export 'd0' were disconnected with ESHUTDOWN: the disk is at 192.0.2.7 now,"
-                " export it there"
+                "2 clients of export 'd0' were disconnected: the disk is at 192.0.2.7 now. Clients must"
+                " connect to the export there: export it there if you have not yet"
             ],
         ),
         (
@@ -72,8 +72,8 @@ def test_a_summary_has_what_is_known(info: dict[str, Any], text: str) -> None:
                 "x-qmon-turned-away": [{"export": "d0", "clients": 1}],
             },
             [
-                "1 client of export 'd0' was disconnected with ESHUTDOWN: the disk is at the destination now,"
-                " export it there"
+                "1 client of export 'd0' was disconnected: the disk is at the destination now. Clients must"
+                " connect to the export there: export it there if you have not yet"
             ],
         ),
         (
@@ -82,8 +82,8 @@ def test_a_summary_has_what_is_known(info: dict[str, Any], text: str) -> None:
                 "x-qmon-turned-away": [{"export": "d0", "clients": 1}, {"export": "d1", "clients": 1}],
             },
             [
-                "2 clients of exports 'd0', 'd1' were disconnected with ESHUTDOWN: the disks are at"
-                " [2001:db8::7] now, export them there"
+                "2 clients of exports 'd0', 'd1' were disconnected: the disks are at [2001:db8::7] now."
+                " Clients must connect to the exports there: export them there if you have not yet"
             ],
         ),
         (

@@ -80,7 +80,7 @@ def differences(mode: Mode, there: DriveOffer, here: DriveOffer) -> Iterator[str
     if here.size != there.size:
         yield (
             f"drive '{there.id}' has {there.size} bytes at the source and {here.size} at the destination:"
-            " they must be equal"
+            f" they must be equal{'' if mode is Mode.SHARED else _resizing(there.size)}"
         )
     if here.read_only and not there.read_only:
         yield f"drive '{there.id}' is read-only at the destination and writable at the source"
@@ -88,6 +88,11 @@ def differences(mode: Mode, there: DriveOffer, here: DriveOffer) -> Iterator[str
         yield f"drive '{there.id}' is writable at the destination and read-only at the source"
     if mode is Mode.INCREMENTAL and not there.read_only:
         yield from _differing_backing(there, here)
+
+
+def _resizing(size: int) -> str:
+    """Return how the destination gets that size: its images are closed while it waits."""
+    return f". There: end qmon, 'truncate -s {size} FILE' (qcow2: 'qemu-img resize'), start it again"
 
 
 def _differing_backing(there: DriveOffer, here: DriveOffer) -> Iterator[str]:

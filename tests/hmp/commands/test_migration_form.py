@@ -195,7 +195,8 @@ def test_what_stays_and_who_was_turned_away_is_told() -> None:
     )
     assert flowing(lines, "Not copied") == "drive 'd0': 2 internal snapshots were not copied"
     assert flowing(lines, "Guests") == (
-        "1 client of export 'd0' was disconnected with ESHUTDOWN: the disk is at host2 now, export it there"
+        "1 client of export 'd0' was disconnected: the disk is at host2 now. Clients must connect to the"
+        " export there: export it there if you have not yet"
     )
     unreachable = {"drives": ["d0"], "nbd-server": False}
     lines = form({"status": "completed", "x-qmon-unreachable": unreachable})

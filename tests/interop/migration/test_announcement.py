@@ -206,7 +206,7 @@ def test_ctrl_c_leaves_the_migration_running_in_the_background(lab: Lab, operato
 def test_a_migration_that_fails_at_once_is_told_behind_d_too(lab: Lab, operator: Operator) -> None:
     operator.start(filled(lab.folder / "a", MIB), blank(lab.folder / "b", 2 * MIB))
     operator.paste(COMPLETE, True)
-    screen = operator.terminal.wait_for(r"^Error: .*they must be equal$")
+    screen = operator.terminal.wait_for(r"^Error: .*they must be equal\. There: end qmon")
     assert "Traceback" not in screen
     operator.type("info status")
     operator.shows("(qemu) info status", "VM status: running")

@@ -50,12 +50,16 @@ def test_drives_that_do_not_fit_are_refused_and_a_source_that_fits_is_taken(lab:
             (
                 [*drive(larger), *ro],
                 f"drive 'd0' has {SIZE + 512} bytes at the source and {SIZE} at the destination:"
-                " they must be equal",
+                " they must be equal"
+                f". There: end qmon, 'truncate -s {SIZE + 512} FILE' (qcow2: 'qemu-img resize'), start it"
+                " again",
             ),
             (
                 [*drive(smaller), *ro],
                 f"drive 'd0' has {SIZE - 512} bytes at the source and {SIZE} at the destination:"
-                " they must be equal",
+                " they must be equal"
+                f". There: end qmon, 'truncate -s {SIZE - 512} FILE' (qcow2: 'qemu-img resize'), start it"
+                " again",
             ),
             (
                 [*drive(a), *drive(b, "other")],

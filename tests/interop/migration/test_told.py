@@ -95,7 +95,9 @@ def test_a_refusal_appears_once_at_the_source(lab: Lab, terminal: Terminal, deta
     lab.start("target", *drive(blank(lab.folder / "b", SIZE // 2)), "-incoming", uri)
     play(terminal, drive(filled(lab.folder / "a", SIZE)))
     terminal.type(f"migrate {detach}blk {uri}\r")
-    screen = terminal.wait_for(r"^Error: .*must be equal\n\(qemu\) $")
+    screen = terminal.wait_for(
+        r"^Error: .*must be equal. There: end qmon, (.|\n)* start\s+it\s+again\n\(qemu\) $"
+    )
     terminal.type("info status\r")
     screen = terminal.wait_for(r"^VM status: running\n\(qemu\) $")
     assert screen.count("must be equal") == 1, screen
@@ -114,7 +116,7 @@ def test_a_source_says_what_was_moved_and_who_was_turned_away(
         terminal.type(f"migrate {detach}blk {uri}\r")
         first = r"Migrated" if not detach else r"Migration completed:"
         away = (
-            r"1 client of export 'd0' was disconnected with ESHUTDOWN: the disk is at the destination now,"
-            r" export it there"
+            r"1 client of export 'd0' was disconnected: the disk is at the destination now\. Clients must"
+            r" connect to the export there: export it there if you have not yet"
         )
         terminal.wait_for(rf"^{first} 2 MiB in \d+\.\d s, downtime \d+ ms\n{VERIFIED}\n{away}\n")

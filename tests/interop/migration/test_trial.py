@@ -86,7 +86,8 @@ def test_all_that_would_be_refused_is_listed_by_a_trial_and_by_a_migration(lab: 
     user = lab.start("user", *drive(used))
     reasons = [
         "the destination has no drive 'd2': it has 'd0', 'd1', 'other'",
-        f"drive 'd0' has {SIZE} bytes at the source and {SIZE - 512} at the destination: they must be equal",
+        f"drive 'd0' has {SIZE} bytes at the source and {SIZE - 512} at the destination: they must be equal"
+        f". There: end qmon, 'truncate -s {SIZE} FILE' (qcow2: 'qemu-img resize'), start it again",
         "the destination has a drive 'other', but the source does not",
         f"drive 'd1' can't be opened at the destination: Failed to get \"write\" lock: is another process"
         f" using the image [{used}]?",

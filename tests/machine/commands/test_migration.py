@@ -248,6 +248,7 @@ class TestCourse:
             said = (await other.qmp("query-migrate"))["error-desc"]
             assert said == (
                 f"drive 'd0' has 512 bytes at the source and {SIZE} at the destination: they must be equal"
+                ". There: end qmon, 'truncate -s 512 FILE' (qcow2: 'qemu-img resize'), start it again"
             )
             assert await target.status() == "inmigrate"
             await source.qmp("migrate", uri=uri, blk=True)
