@@ -134,8 +134,17 @@ def address_hint(uri: str) -> str | None:
     return "write tcp:HOST:PORT or unix:PATH"
 
 
+def listening_hint(text: str) -> str:
+    """Return how to write the address of a server that could not be read."""
+    if text.isascii() and text.isdecimal():
+        return f"write 0.0.0.0:{text}, or 127.0.0.1:{text} for this host alone"
+    return "write HOST:PORT or unix:PATH"
+
+
 def _tcp_hint(rest: str) -> str | None:
     bare, comma, more = rest.partition(",")
+    if bare.startswith("[") and "]" not in bare:
+        return f"the bracket is not closed: write tcp:{bare}]:PORT{comma}{more}"
     after_host = bare.partition("]")[2] if bare.startswith("[") else bare.partition(":")[1:]
     if not "".join(after_host).strip(":"):
         host = bare.rstrip(":") or "HOST"

@@ -20,6 +20,7 @@ ports = st.integers(0, 65535).map(str)
         ("tcp:hostb:", "the port is missing: write tcp:hostb:PORT"),
         ("tcp:", "the port is missing: write tcp:HOST:PORT"),
         ("tcp:[::1]", "the port is missing: write tcp:[::1]:PORT"),
+        ("tcp:[::1", "the bracket is not closed: write tcp:[::1]:PORT"),
         ("tcp:hostb,ipv4", "the port is missing: write tcp:hostb:PORT,ipv4"),
         ("tcp:fe80::1:4444", "an IPv6 address needs brackets: write tcp:[fe80::1]:4444"),
         ("tcp://hostb:4444/", "write tcp:hostb:4444"),

@@ -1,12 +1,16 @@
-"""What a migration's address lacks, below the error of a command that could not use it."""
+"""What a migration's address lacks or what to look at, below the error of a command that could not use it."""
 
 from __future__ import annotations
 
+import errno
+import os
 from functools import wraps
 
 from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, Handler
 from qmon.notation.address import address_hint
+
+_NOBODY = tuple(os.strerror(number) for number in (errno.ECONNREFUSED, errno.ENOENT))
 
 
 def with_address_hint(function: Handler) -> Handler:
@@ -22,3 +26,10 @@ def with_address_hint(function: Handler) -> Handler:
             raise
 
     return run
+
+
+def nobody_there(error: str) -> str | None:
+    """Return what to look at if nothing listens at a destination's address, None for another error."""
+    if error.startswith("Failed to connect to ") and error.endswith(_NOBODY):
+        return "Is a qmon with -incoming and this address running there?"
+    return None

@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.hmp.commands.address_hints import with_address_hint
+from qmon.errors import CommandError
+from qmon.hmp.commands.address_hints import nobody_there, with_address_hint
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.commands.migration_trial import try_out
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
 from qmon.hmp.migration_words import details, pace, summary
+from qmon.notation.way_back import moved
+from qmon.qmp.target import ask
 
 EARLY_END_SECONDS = 0.5
 """At a terminal ``migrate -d`` waits so long for an early failure, to print its reason."""
@@ -26,6 +29,23 @@ NOTICE_SECONDS = 5.0
 @handler("hmp_migrate")
 @with_address_hint
 async def migrate(call: Call) -> None:
+    try:
+        await _migrate(call)
+    except CommandError as error:
+        call.hint(nobody_there(str(error)) or await _where_the_disks_are(call))
+        raise
+
+
+async def _where_the_disks_are(call: Call) -> str | None:
+    """Return where the disks are and the way back, if an earlier migration has moved them from here."""
+    target = call.monitor.line_target
+    state = await ask(target, "query-status", {})
+    info = await ask(target, "query-migrate", {})
+    is_gone = state.get("status") == "postmigrate" and info.get("x-qmon-side") == "source"
+    return moved(info.get("x-qmon-peer")) if is_gone else None
+
+
+async def _migrate(call: Call) -> None:
     arguments: dict[str, Any] = {"uri": call.text("uri")}
     for flag in ("blk", "inc"):
         if call.flag(flag):

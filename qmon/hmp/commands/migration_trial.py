@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,19 +12,29 @@ from qmon.hmp.migration_words import advised_line
 from qmon.hmp.person import LineError
 from qmon.notation.units import duration, human_size
 
+ANNOUNCE_SECONDS = 0.3
+"""What fails at once needs no announcement."""
+
 
 async def try_out(call: Call, arguments: Mapping[str, Any]) -> None:
     """Run the trial and print its result. Raises LineError if the migration would be refused."""
     for flag, letter in (("detach", "d"), ("resume", "r")):
         if call.flag(flag):
             raise LineError(f"migrate: -n can't be used with -{letter}: a trial moves nothing")
-    if call.person.interactive:
-        call.print("A trial: nothing is moved. The line is measured for a few seconds.")
-    result = await call.execute("x-qmon-migrate-trial", arguments)
+    announcement = asyncio.get_running_loop().call_later(ANNOUNCE_SECONDS, _announce, call)
+    try:
+        result = await call.execute("x-qmon-migrate-trial", arguments)
+    finally:
+        announcement.cancel()
     if result["mismatches"]:
         raise LineError(refusal(result["mismatches"]))
     for line in trial_lines(result):
         call.print(line)
+
+
+def _announce(call: Call) -> None:
+    if call.person.interactive:
+        call.print("A trial: nothing is moved. The line is measured for a few seconds.")
 
 
 def refusal(mismatches: Sequence[str]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from qmon.errors import CommandError
+from qmon.errors import CommandError, UsageError
 from qmon.hmp.clients import count_clients, drive_name, users
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
-from qmon.notation.address import parse_address
+from qmon.notation.address import Address, listening_hint, parse_address
 
 
 @handler("hmp_nbd_server_start")
@@ -17,7 +17,7 @@ async def nbd_server_start(call: Call) -> None:
     every_drive = call.flag("all")
     if writable and not every_drive:
         raise CommandError("-w only valid together with -a")
-    address = parse_address(call.text("uri")).to_qapi()
+    address = _address(call).to_qapi()
     kind = address.pop("type")
     await call.execute("nbd-server-start", {"addr": {"type": kind, "data": address}})
     if not every_drive:
@@ -28,6 +28,17 @@ async def nbd_server_start(call: Call) -> None:
                 await call.execute("nbd-server-add", {"device": drive_name(block), "writable": writable})
     except CommandError:
         await call.execute("nbd-server-stop")
+        raise
+
+
+def _address(call: Call) -> Address:
+    """Return where the server is to listen. Raises UsageError, with a hint below it."""
+    uri = call.text("uri")
+    try:
+        return parse_address(uri)
+    except UsageError:
+        hint = listening_hint(uri)
+        call.hint(hint[0].upper() + hint[1:])
         raise
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from qmon.errors import CommandError
 from qmon.machine.machine import Machine
 from qmon.machine.runstate import RunState
+from qmon.notation.way_back import WAY_BACK
 from qmon.qmp.registry import command
 from qmon.version import version_info
 
@@ -63,7 +64,7 @@ class GeneralCommands:
             case RunState.POSTMIGRATE:
                 raise CommandError(
                     "A migration has moved the disks: the destination uses them now, and two machines on one"
-                    " disk would destroy it. If the destination does not run: cont -f"
+                    f" disk would destroy it: {WAY_BACK}"
                 )
             case RunState.PRELAUNCH | RunState.PAUSED:
                 await self._machine.run()

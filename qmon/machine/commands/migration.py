@@ -39,6 +39,7 @@ from qmon.migration.wire.offer import Mode
 from qmon.migration.wire.transport import Transport, parse_uri
 from qmon.notation.address import Address, InetAddress, UnixAddress
 from qmon.notation.left_behind import sentence
+from qmon.notation.way_back import WAY_BACK
 from qmon.qmp.registry import command
 
 log = logging.getLogger("qmon.machine")
@@ -225,10 +226,10 @@ class MigrationCommands:
             drive.gate.shut()  # a guest's request fails, so that it looks for its disk at the destination
         machine.state = RunState.POSTMIGRATE
         log.warning(
-            "the disks were moved to %s by migration %s: this machine stays paused; if the destination does"
-            " not run, migrate_resolve keep runs it here",
+            "the disks were moved to %s by migration %s: this machine stays paused; %s",
             entry.peer,
             entry.id,
+            WAY_BACK,
         )
 
     @command("x-qmon-migrate-resolve")

@@ -108,3 +108,53 @@ def test_a_cont_in_doubt_names_the_way_out(reason: str) -> None:
     assert not asyncio.run(Monitor(machine.registry).run_line("cont", person))
     assert person.said() == "Error: Migration is not finalized yet"
     assert ["migrate_resolve keep" in hint for hint in person.hints] == [True] * bool(reason)
+
+
+REFUSED = "Failed to connect to 'there:4444': Connection refused"
+POSTMIGRATE = "Can't migrate the vm that was paused due to previous migration"
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "status", "hint"),
+    [
+        (
+            "migrate tcp:there:4444",
+            REFUSED,
+            "running",
+            "Is a qmon with -incoming and this address running there?",
+        ),
+        (
+            "migrate tcp:there:4444",
+            POSTMIGRATE,
+            "postmigrate",
+            "The disks have moved to tcp:host2:4444: if the destination does not run, cont -f runs this"
+            " machine with the old disks",
+        ),
+        ("migrate tcp:there:4444", "There is a migration process in progress", "running", None),
+        (
+            "nbd_server_start 41900",
+            "error parsing address '41900'",
+            "running",
+            "Write 0.0.0.0:41900, or 127.0.0.1:41900 for this host alone",
+        ),
+        ("nbd_server_start host", "error parsing address 'host'", "running", "Write HOST:PORT or unix:PATH"),
+    ],
+)
+def test_below_an_error_is_what_to_do(line: str, error: str, status: str, hint: str | None) -> None:
+    machine, person = FakeMachine(), Hinted()
+
+    async def migrate(uri: str) -> None:
+        raise CommandError(error)
+
+    async def query_status() -> dict[str, Any]:
+        return {"status": status, "running": status == "running"}
+
+    async def query_migrate() -> dict[str, Any]:
+        return {"status": "completed", "x-qmon-side": "source", "x-qmon-peer": "tcp:host2:4444"}
+
+    machine.registry.add("migrate", migrate)
+    machine.registry.add("query-status", query_status)
+    machine.registry.add("query-migrate", query_migrate)
+    assert not asyncio.run(Monitor(machine.registry).run_line(line, person))
+    assert person.said() == f"Error: {error}"
+    assert person.hints == ([] if hint is None else [hint])

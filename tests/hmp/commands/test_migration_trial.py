@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qmon.hmp.commands.migration_trial import took
+from qmon.hmp.commands.migration_trial import ANNOUNCE_SECONDS, took
 from qmon.hmp.monitor import Monitor
 from tests.support.fake_target import FakeMachine, FakePerson
 
@@ -28,12 +28,15 @@ RESULT: dict[str, Any] = {
 }
 
 
-def tried(line: str, result: dict[str, Any], *, interactive: bool = False) -> tuple[bool, str, FakeMachine]:
+def tried(
+    line: str, result: dict[str, Any], *, interactive: bool = False, seconds: float = 0
+) -> tuple[bool, str, FakeMachine]:
     """Whether a line succeeds whose trial has a result, what it prints, and the machine."""
     machine = FakeMachine()
 
     async def trial(uri: str, blk: bool | None = None, inc: bool | None = None) -> dict[str, Any]:
         machine.calls.append(("x-qmon-migrate-trial", {"uri": uri, "blk": blk, "inc": inc}))
+        await asyncio.sleep(seconds)
         return result
 
     machine.registry.add("x-qmon-migrate-trial", trial)
@@ -69,9 +72,13 @@ def test_the_figures_are_told() -> None:
     ]
 
 
-def test_at_a_terminal_the_wait_is_explained_first() -> None:
-    _, said, _ = tried("migrate -n blk tcp:there:4444", RESULT, interactive=True)
+def test_at_a_terminal_a_wait_is_explained_and_what_fails_at_once_has_none() -> None:
+    line = "migrate -n blk tcp:there:4444"
+    _, said, _ = tried(line, RESULT, interactive=True, seconds=2 * ANNOUNCE_SECONDS)
     assert said.splitlines()[0].startswith("A trial: nothing is moved.")
+    for interactive, seconds in ((True, 0.0), (False, 2 * ANNOUNCE_SECONDS)):
+        _, said, _ = tried(line, RESULT, interactive=interactive, seconds=seconds)
+        assert "A trial" not in said
 
 
 def test_one_reason_follows_in_the_line() -> None:
