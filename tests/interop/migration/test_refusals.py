@@ -50,16 +50,12 @@ def test_drives_that_do_not_fit_are_refused_and_a_source_that_fits_is_taken(lab:
             (
                 [*drive(larger), *ro],
                 f"drive 'd0' has {SIZE + 512} bytes at the source and {SIZE} at the destination:"
-                " they must be equal"
-                f". There: end qmon, 'truncate -s {SIZE + 512} FILE' (qcow2: 'qemu-img resize'), start it"
-                " again",
+                " they must be equal",
             ),
             (
                 [*drive(smaller), *ro],
                 f"drive 'd0' has {SIZE - 512} bytes at the source and {SIZE} at the destination:"
-                " they must be equal"
-                f". There: end qmon, 'truncate -s {SIZE - 512} FILE' (qcow2: 'qemu-img resize'), start it"
-                " again",
+                " they must be equal",
             ),
             (
                 [*drive(a), *drive(b, "other")],
@@ -88,8 +84,9 @@ def test_drives_that_do_not_fit_are_refused_and_a_source_that_fits_is_taken(lab:
             assert why in source.wait_migration("failed")
         else:
             source.export(name)
+            cure = r"\. There: end qmon, 'truncate -s \d+ FILE' .*" if why.endswith("be equal") else ""
             for mode in ("", "blk ", "blk inc "):
-                refused(source, target, f"migrate -d {mode}{uri}", re.escape(why))
+                refused(source, target, f"migrate -d {mode}{uri}", re.escape(why) + (cure if mode else ""))
         source.close()
     good = lab.start("good", *drive(a), *ro)
     migrated(good, target, f"migrate -d blk {uri}")
