@@ -24,6 +24,10 @@ INCREMENTAL = (
     "  # for live migration with incremental storage copy, storage is cow based\n"
 )
 REFUSED = "Error: Can't migrate the vm that was paused due to previous migration"
+MOVED = (
+    "The disks have moved to tcp:0:4444: if the destination does not run, cont -f runs this machine with the"
+    " old disks"
+)
 COMPLETED = "Migration completed"
 
 both_ways = pytest.mark.parametrize("bracketed", [True, False], ids=["bracketed", "unbracketed"])
@@ -166,7 +170,7 @@ def test_all_three_at_once(lab: Lab, operator: Operator, bracketed: bool) -> Non
     image = filled(lab.folder / "shared.img", 4 * MIB)
     target = operator.start(image, image)
     operator.paste(ORDINARY + COMPLETE + INCREMENTAL, bracketed)
-    screen = operator.shows(echo(COMPLETE), REFUSED, "1 waiting line was not run")
+    screen = operator.shows(echo(COMPLETE), REFUSED, MOVED, "1 waiting line was not run")
     assert screen.count("(qemu) migrate -d") == 2
     target.wait_status("running")
     assert image.read_bytes() == noise(4 * MIB)
