@@ -136,7 +136,8 @@ def test_a_destination_that_does_not_listen(folder: Path) -> None:
     port = free_port()
     line = f"migrate blk tcp:127.0.0.1:{port}"
     why = f"Error: Failed to connect to '127.0.0.1:{port}': Connection refused"
-    assert reasons(cron(folder, line)) == failed(line, why)
+    hint = "Is a qmon with -incoming and this address running there?"
+    assert reasons(cron(folder, line)) == failed(line, why, hint)
 
 
 def test_another_server_in_the_place_of_the_destination(folder: Path) -> None:
