@@ -16,7 +16,7 @@ from tests.support.processes import Lab
 from tests.support.terminal import Terminal
 
 SECRET = "5ezam"
-CLOCK = r"\[\d\d:\d\d:\d\d\]"
+CLOCK = r"\[\d\d:\d\d:\d\d\](?: \(Ctrl-C ends it\))?"
 
 
 @pytest.fixture

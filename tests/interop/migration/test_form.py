@@ -13,7 +13,7 @@ from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.processes import QMON, Lab
 from tests.support.terminal import Terminal
 
-CLOCK = r"\[\d\d:\d\d:\d\d\]"
+CLOCK = r"\[\d\d:\d\d:\d\d\](?: \(Ctrl-C ends it\))?"
 END = "\n(qemu) "
 
 

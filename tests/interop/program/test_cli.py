@@ -165,6 +165,7 @@ def test_a_script_whose_migration_fails_ends_there(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         f"stdin:2: Error: Failed to connect to 'unix:{tmp_path}/nobody': No such file or directory",
+        "stdin:2: Is a qmon with -incoming and this address running there?",
         f"stdin:2: failed: migrate blk unix:{tmp_path}/nobody",
     ]
 
