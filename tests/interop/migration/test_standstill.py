@@ -201,7 +201,7 @@ def test_guests_go_on_when_the_line_becomes_slow_and_wait_no_more_until_it_is_fa
     ):
         source.quietly(f"migrate -d blk {line.uri}")
         source.wait_migration("pre-switchover")
-        line.bytes_a_second = 100  # so that even a small rest takes too long
+        line.bytes_a_second, line.allowed = 2000, lambda: 0  # even a small rest does not get through
         source.quietly("migrate_continue pre-switchover")
         source.wait_log(f"{OVERDUE} (attempt 1 of 3)")
         carried, written = line.carried, guest.written
