@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 from uuid import UUID
@@ -18,9 +18,8 @@ from qmon.block.node import Kind as ExtentKind
 from qmon.errors import QmonError, naming, reason
 from qmon.host.logs import TOLD_BY_EVENT
 from qmon.host.threads import start_thread
-from qmon.migration.backing import Leftovers
 from qmon.migration.compare import Seen, answer_question
-from qmon.migration.destination.acceptance import inspect, prepare_overlays, reading, travelling
+from qmon.migration.destination.acceptance import Machine, inspect, prepare_overlays, reading, travelling
 from qmon.migration.destination.receiver import Receiver
 from qmon.migration.destination.trial import LINE_SECONDS, Trial
 from qmon.migration.drive import MigratingDrive, flushing
@@ -70,23 +69,10 @@ def _describe(drive: MigratingDrive) -> DriveOffer:
     return DriveOffer(drive.id, drive.size, drive.read_only, None if size is None else BackingOffer(size))
 
 
-class Reception(Protocol):
+class Reception(Machine, Protocol):
     """The part of ``Incoming`` that a session calls; see there."""
 
-    leftovers: Leftovers
     patience: Patience
-
-    @property
-    def drives(self) -> Sequence[MigratingDrive]:
-        """Return the current drives."""
-
-    @property
-    def empty(self) -> Collection[str]:
-        """Return the ids of the drives that have no medium now."""
-
-    @property
-    def uuid(self) -> UUID | None:
-        """The machine's UUID, None if it has none."""
 
     def check_free(self) -> None:
         """Raises OfferError if no migration can be accepted now."""

@@ -12,6 +12,7 @@ from qmon.host.sockets import connect
 from qmon.migration.phases import Phase
 from qmon.migration.progress import Progress
 from qmon.migration.source.link import (
+    CONNECT_TIMEOUT,
     STALL_TIMEOUT,
     Link,
     LinkError,
@@ -25,7 +26,6 @@ from qmon.migration.wire.transport import Transport
 
 log = logging.getLogger("qmon.migration")
 
-CONNECT_TIMEOUT = 10
 ASK_AGAIN_SECONDS = 1.0
 
 

@@ -14,10 +14,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from qmon.errors import QmonError, reason
+from qmon.host.sockets import connect
 from qmon.host.threads import start_thread
 from qmon.migration.progress import Progress, RateMeter, Throttle
 from qmon.migration.wire.answers import Answer, AnswerError, AnswerReader, Type
 from qmon.migration.wire.strangers import FIRST_BYTES, not_a_destination
+from qmon.migration.wire.transport import Transport
+
+CONNECT_TIMEOUT = 10
+"""Seconds for a connection to be made."""
 
 STALL_TIMEOUT = 30
 """Seconds after which a connection that accepts no data or owes an answer counts as lost."""
@@ -266,3 +271,16 @@ class Link:
                 self._applied += size
             self._progress.rate = self._meter.add(self._applied)
             self._moved.notify_all()
+
+
+def open_link(transport: Transport, progress: Progress, check: Callable[[], None]) -> Link:
+    """Connect to a destination that is asked for the first time; ``check`` is called while that takes time.
+
+    Raises LinkError, or what ``check`` raises.
+    """
+    address = transport.address
+    try:
+        sock = connect(address, CONNECT_TIMEOUT, check)
+    except OSError as error:
+        raise LinkError(f"Failed to connect to '{address}': {reason(error)}") from error
+    return Link(sock, progress, transport.uri)

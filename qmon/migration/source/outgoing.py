@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
 from qmon.errors import CommandError, QmonError, reason
-from qmon.host.sockets import connect
 from qmon.host.threads import start_thread
 from qmon.migration.drive import GATE_REASON, MigratingDrive, flushing
 from qmon.migration.journal import Entry, Journal
@@ -22,8 +21,8 @@ from qmon.migration.source import agreement
 from qmon.migration.source.convergence import Convergence
 from qmon.migration.source.copy import DriveCopy
 from qmon.migration.source.gain import Stuck
-from qmon.migration.source.handover import CONNECT_TIMEOUT, Handover, doubt
-from qmon.migration.source.link import Link, LinkError
+from qmon.migration.source.handover import Handover, doubt
+from qmon.migration.source.link import Link, LinkError, open_link
 from qmon.migration.source.observer import Observer
 from qmon.migration.source.plan import plan
 from qmon.migration.source.sender import Sender
@@ -337,12 +336,7 @@ class Source:
             raise QmonError(self._switchover.failure)
 
     def _connect(self) -> Link:
-        address = self._transport.address
-        try:
-            sock = connect(address, CONNECT_TIMEOUT, self._check)
-        except OSError as error:
-            raise LinkError(f"Failed to connect to '{address}': {reason(error)}") from error
-        link = self._sender.link = Link(sock, self.progress, self._transport.uri)
+        link = self._sender.link = open_link(self._transport, self.progress, self._check)
         self._check()
         return link
 

@@ -13,15 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from qmon.errors import QmonError, reason
-from qmon.host.sockets import connect
+from qmon.errors import QmonError
 from qmon.migration.drive import MigratingDrive, flushing
 from qmon.migration.parameters import Parameters
 from qmon.migration.patience import Patience
 from qmon.migration.progress import Progress
 from qmon.migration.source.amount import Estimate
-from qmon.migration.source.handover import CONNECT_TIMEOUT
-from qmon.migration.source.link import STALL_TIMEOUT, Link, LinkError, out_of_turn
+from qmon.migration.source.link import STALL_TIMEOUT, Link, LinkError, open_link, out_of_turn
 from qmon.migration.source.plan import THOROUGH, plan
 from qmon.migration.source.sender import Sender
 from qmon.migration.source.shared import SharedDisks
@@ -127,12 +125,7 @@ class Trial:
             raise QmonError("the trial was cancelled")
 
     def _connect(self) -> Link:
-        address = self._transport.address
-        try:
-            sock = connect(address, CONNECT_TIMEOUT, self._check)
-        except OSError as error:
-            raise LinkError(f"Failed to connect to '{address}': {reason(error)}") from error
-        link = self._sender.link = Link(sock, self._progress, self._transport.uri)
+        link = self._sender.link = open_link(self._transport, self._progress, self._check)
         try:
             self._check()
         except QmonError:
