@@ -22,6 +22,11 @@ MULTI_LINE = "human-readable-text"
 """The member of a result whose text may have several lines (qapi/common.json)."""
 
 
+def lacks(qmp_command: str) -> str:
+    """Say that the target does not have a QMP command."""
+    return f"this target has no QMP command '{qmp_command}'"
+
+
 class LineRunner(Protocol):
     """What a command may use of its monitor (``qmon.hmp.monitor``)."""
 
@@ -82,7 +87,7 @@ class Call:
     async def execute_raw(self, qmp_command: str, arguments: Arguments | None = None) -> Any:
         """As ``execute``, but texts in the result are not changed."""
         if not self.has(qmp_command):
-            raise LineError(f"{self.typed}: this target has no QMP command '{qmp_command}'")
+            raise LineError(f"{self.typed}: {lacks(qmp_command)}")
         try:
             return await self.monitor.line_target.execute(qmp_command, arguments)
         except CommandError as error:
@@ -98,19 +103,8 @@ class Call:
         except CommandError as error:
             raise LineError(str(error)) from error
 
-    async def pass_on(self, absent: str, *, fails: bool = True) -> None:
-        """Run the line on the target's own monitor, because QMP has no command for it.
-
-        A target without its own monitor, such as the embedded machine, lacks the part that the line is for.
-        Then the line fails with the message ``absent``, which is QEMU's if it has one. With ``fails`` False
-        ``absent`` is printed as an answer, unless it is empty.
-        """
-        if not self.has("human-monitor-command"):
-            if fails:
-                raise LineError(absent)
-            if absent:
-                self.print(absent)
-            return
+    async def pass_on(self) -> None:
+        """Run the line on the target's own monitor, which a QEMU has."""
         answer = await self.execute("human-monitor-command", {"command-line": self.reading.line.strip()})
         if answer:
             self.print(answer.replace("\r\n", "\n").removesuffix("\n"))
@@ -138,7 +132,18 @@ Handler = Callable[[Call], Awaitable[None]]
 Explanation = Callable[[Call, bool], Awaitable[list[str]]]
 """What ``help`` says to a person below a command's usage; with True, also what has no effect here."""
 
-HANDLERS: dict[str, Handler] = {}
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A command's function, and the QMP commands without which it can do nothing."""
+
+    run: Handler
+    needs: frozenset[str] = frozenset()
+    is_void: bool = False
+    """Whether it only says that the target lacks what the command is for."""
+
+
+HANDLERS: dict[str, list[Function]] = {}
 """The functions by the table's ``.cmd``; ``qmon.hmp.commands`` registers them."""
 
 
@@ -159,16 +164,21 @@ def explains(c_name: str) -> Callable[[Explanation], Explanation]:
     return mark
 
 
-def handler(c_name: str) -> Callable[[Handler], Handler]:
-    """Register the function of the table entries with ``.cmd = c_name``.
+def handler(c_name: str, *needs: str, is_void: bool = False) -> Callable[[Handler], Handler]:
+    """Register a function of the table entries with ``.cmd = c_name``.
+
+    ``needs`` are the QMP commands without which it can do nothing. There may be several functions with
+    different needs: the first one runs of which the target has all commands. Void ones come first.
 
     If an argument or the answer may be secret, ``qmon.hmp.line.secrets`` needs a row for it.
     """
 
     def mark(function: Handler) -> Handler:
-        if c_name in HANDLERS:
+        new = Function(function, frozenset(needs), is_void)
+        functions = HANDLERS.setdefault(c_name, [])
+        if any(each.needs == new.needs for each in functions):
             raise ValueError(f"the function '{c_name}' is already registered")
-        HANDLERS[c_name] = function
+        functions.insert(0 if is_void else len(functions), new)
         return function
 
     return mark

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from qmon.errors import QmonError, reason
 from qmon.hmp import commands
+from qmon.hmp.commands.refusals import refusal
 from qmon.hmp.handlers import MULTI_LINE, Call
 from qmon.hmp.jobs import EndedJobs
 from qmon.hmp.line.arguments import NUL, FormatDefaults
@@ -22,7 +23,7 @@ from qmon.hmp.tables.hx import HxError
 from qmon.hmp.tables.table import Tables, default_tables
 from qmon.hmp.tables.usage import usage
 from qmon.host.trace import HANDLE_HMP_COMMAND
-from qmon.qmp.target import Target
+from qmon.qmp.target import Kind, Target, kind_of
 
 _logger = logging.getLogger(__name__)
 
@@ -128,13 +129,17 @@ class Monitor:
                     person.hint(line)
             raise LineError(f'{said}Try "help {typed}" for more information')
         call = Call(self, person, reading, values, origin, hides_answer)
-        if command.entry.handler is None and command.qmp_command is not None:
-            await _print_human_readable(call, command.qmp_command)
+        query = command.qmp_command if command.entry.handler is None else None
+        if query is not None and (call.has(query) or kind_of(self.target) is not Kind.STORAGE_DAEMON):
+            await _print_human_readable(call, query)
             return
-        function = commands.find_handler(command.entry.handler or "")
-        if function is None:
-            raise LineError(f'Command "{call.typed}" is not available.')
-        await function(call)
+        function = commands.find_function(command.entry.handler or "", self.target)
+        if function is not None:
+            await function.run(call)
+        elif kind_of(self.target) is Kind.QEMU:
+            await call.pass_on()
+        else:
+            raise LineError(refusal(call.typed, command, self.target))
 
 
 async def _print_human_readable(call: Call, qmp_command: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -40,6 +41,31 @@ class Target(Protocol):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` for each event, on the loop; return a function that unsubscribes it."""
+
+
+class Kind(enum.Enum):
+    """What a target is, as far as monitor lines differ by it."""
+
+    QMON = enum.auto()
+    """A qmon: the embedded machine, or one that runs elsewhere. Every line is translated to QMP."""
+    QEMU = enum.auto()
+    """A QEMU, which runs monitor lines itself."""
+    STORAGE_DAEMON = enum.auto()
+    """A qemu-storage-daemon: block nodes, exports and jobs, but no machine and no monitor for lines."""
+
+
+def kind_of(target: Target) -> Kind:
+    """Return what a target is, by the commands that it has."""
+    commands = target.commands()
+    if any(name.startswith("x-qmon-") for name in commands):
+        return Kind.QMON
+    if "human-monitor-command" in commands:
+        return Kind.QEMU
+    return Kind.STORAGE_DAEMON if "block-export-add" in commands and MACHINE not in commands else Kind.QMON
+
+
+MACHINE = "query-status"
+"""A command that each target with a machine has."""
 
 
 async def ask(target: Target, query: str, otherwise: Any, arguments: Arguments | None = None) -> Any:

@@ -9,7 +9,12 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 
-from qmon.hmp.handlers import HANDLERS, Handler
+from qmon.hmp.handlers import HANDLERS, Function
+from qmon.hmp.tables.table import Command
+from qmon.qmp.absent import ABSENT
+from qmon.qmp.target import Kind, Target, kind_of
+
+_VOID_QUERIES = frozenset(row.qmp for row in ABSENT if row.qmp)
 
 
 @cache
@@ -19,7 +24,35 @@ def load() -> None:
         import_module(f"{__name__}.{module.name}")
 
 
-def find_handler(c_name: str) -> Handler | None:
-    """Return the function for a table's ``.cmd``, None if there is none."""
+def find_function(c_name: str, target: Target) -> Function | None:
+    """Return the function for a table's ``.cmd`` on a target, None if there is none.
+
+    A qmon has every command that the first function needs. A QEMU without them runs the line itself.
+    """
     load()
-    return HANDLERS.get(c_name)
+    functions = HANDLERS.get(c_name, [])
+    commands = target.commands()
+    match kind_of(target):
+        case Kind.QMON:
+            candidates = functions[:1]
+        case Kind.QEMU:
+            candidates = [each for each in functions[:1] if each.needs <= commands and not each.is_void]
+        case Kind.STORAGE_DAEMON:
+            candidates = [each for each in functions if each.needs <= commands and not each.is_void]
+    return candidates[0] if candidates else None
+
+
+def works(command: Command, target: Target) -> bool:
+    """Whether a command does more on the target than to say that the target lacks what it is for."""
+    if not command.available:
+        return False
+    kind = kind_of(target)
+    if kind is Kind.QEMU:
+        return True
+    if "needs" in command.entry.others:
+        return False
+    if command.entry.handler is None:
+        query = command.qmp_command or ""
+        return query not in _VOID_QUERIES if kind is Kind.QMON else query in target.commands()
+    function = find_function(command.entry.handler, target)
+    return function is not None and not function.is_void

@@ -27,7 +27,7 @@ BLOCK_FIGURES = tuple(
 )
 
 
-@handler("hmp_drive_del")
+@handler("hmp_drive_del", "x-qmon-drive-del")
 async def drive_del(call: Call) -> None:
     if call.person.interactive and (clients := await drive_clients(call, call.text("id"))):
         name = f"'{call.text('id')}'"
@@ -38,7 +38,7 @@ async def drive_del(call: Call) -> None:
         raise LineError(str(error)) from error
 
 
-@handler("hmp_info_block")
+@handler("hmp_info_block", "query-block")
 async def info_block(call: Call) -> None:
     device = call.values.get("device")
     verbose = call.flag("verbose")
@@ -59,7 +59,7 @@ async def info_block(call: Call) -> None:
             _print_block(call, None, node, verbose, number)
 
 
-@handler("hmp_info_blockstats")
+@handler("hmp_info_blockstats", "query-blockstats")
 async def info_blockstats(call: Call) -> None:
     for entry in await call.execute("query-blockstats"):
         if "device" not in entry:

@@ -7,7 +7,7 @@ from typing import Any
 from qmon.hmp.handlers import Call, handler
 
 
-@handler("hmp_info_block_jobs")
+@handler("hmp_info_block_jobs", "query-block-jobs")
 async def info_block_jobs(call: Call) -> None:
     jobs = await call.execute("query-block-jobs")
     if not jobs:
@@ -25,7 +25,7 @@ async def info_block_jobs(call: Call) -> None:
             )
 
 
-@handler("hmp_block_stream")
+@handler("hmp_block_stream", "block-stream")
 async def block_stream(call: Call) -> None:
     arguments: dict[str, Any] = {
         "device": call.text("device"),
@@ -37,29 +37,29 @@ async def block_stream(call: Call) -> None:
     await call.execute("block-stream", arguments)
 
 
-@handler("hmp_block_job_set_speed")
+@handler("hmp_block_job_set_speed", "block-job-set-speed")
 async def block_job_set_speed(call: Call) -> None:
     arguments = {"device": call.text("device"), "speed": call.values["speed"]}
     await call.execute("block-job-set-speed", arguments)
 
 
-@handler("hmp_block_job_cancel")
+@handler("hmp_block_job_cancel", "block-job-cancel")
 async def block_job_cancel(call: Call) -> None:
     arguments = {"device": call.text("device"), "force": call.flag("force")}
     await call.execute("block-job-cancel", arguments)
 
 
-@handler("hmp_block_job_pause")
+@handler("hmp_block_job_pause", "block-job-pause")
 async def block_job_pause(call: Call) -> None:
     await call.execute("block-job-pause", {"device": call.text("device")})
 
 
-@handler("hmp_block_job_resume")
+@handler("hmp_block_job_resume", "block-job-resume")
 async def block_job_resume(call: Call) -> None:
     await call.execute("block-job-resume", {"device": call.text("device")})
 
 
-@handler("hmp_block_job_complete")
+@handler("hmp_block_job_complete", "block-job-complete")
 async def block_job_complete(call: Call) -> None:
     await call.execute("block-job-complete", {"device": call.text("device")})
 
@@ -76,11 +76,11 @@ def _copy(call: Call) -> dict[str, Any]:
     return arguments
 
 
-@handler("hmp_drive_mirror")
+@handler("hmp_drive_mirror", "drive-mirror")
 async def drive_mirror(call: Call) -> None:
     await call.execute("drive-mirror", {**_copy(call), "unmap": True})
 
 
-@handler("hmp_drive_backup")
+@handler("hmp_drive_backup", "drive-backup")
 async def drive_backup(call: Call) -> None:
     await call.execute("drive-backup", {**_copy(call), "compress": call.flag("compress")})

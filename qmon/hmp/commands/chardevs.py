@@ -18,7 +18,7 @@ from qmon.notation.chardev_options import (
 _ESCAPED = "\\"
 
 
-@handler("hmp_chardev_add")
+@handler("hmp_chardev_add", "chardev-add")
 async def chardev_add(call: Call) -> None:
     text = call.text("args")
     if "help" in (text.partition(",")[0], text.partition(",")[0].removeprefix("backend=")):
@@ -67,7 +67,7 @@ def _parse(call: Call, parse: Callable[[], ChardevOptions]) -> ChardevOptions:
         raise CommandError(str(error)) from error
 
 
-@handler("hmp_chardev_change")
+@handler("hmp_chardev_change", "chardev-change")
 async def chardev_change(call: Call) -> None:
     label = call.text("id")
     options = _parse(call, lambda: parse_backend(call.text("args"), label, call.print))
@@ -75,22 +75,22 @@ async def chardev_change(call: Call) -> None:
     _tell_pty(call, label, await call.execute("chardev-change", {"id": label, "backend": backend}))
 
 
-@handler("hmp_chardev_remove")
+@handler("hmp_chardev_remove", "chardev-remove")
 async def chardev_remove(call: Call) -> None:
     await call.execute("chardev-remove", {"id": call.text("id")})
 
 
-@handler("hmp_chardev_send_break")
+@handler("hmp_chardev_send_break", "chardev-send-break")
 async def chardev_send_break(call: Call) -> None:
     await call.execute("chardev-send-break", {"id": call.text("id")})
 
 
-@handler("hmp_ringbuf_write")
+@handler("hmp_ringbuf_write", "ringbuf-write")
 async def ringbuf_write(call: Call) -> None:
     await call.execute("ringbuf-write", {"device": call.text("device"), "data": call.text("data")})
 
 
-@handler("hmp_ringbuf_read")
+@handler("hmp_ringbuf_read", "ringbuf-read")
 async def ringbuf_read(call: Call) -> None:
     data = await call.execute("ringbuf-read", {"device": call.text("device"), "size": call.values["size"]})
     call.print("".join(map(_shown, data)))
@@ -105,7 +105,7 @@ def _shown(character: str) -> str:
     return character
 
 
-@handler("hmp_info_chardev")
+@handler("hmp_info_chardev", "query-chardev")
 async def info_chardev(call: Call) -> None:
     for chardev in await call.execute("query-chardev"):
         call.print(f"{chardev['label']}: filename={chardev['filename']}")

@@ -14,11 +14,8 @@ from qmon.host.logs import (
 )
 
 
-@handler("hmp_log")
+@handler("hmp_log", "x-qmon-log")
 async def log(call: Call) -> None:
-    if not call.has("x-qmon-log"):
-        await call.pass_on("log: this target can't change its log items")
-        return
     items = call.text("items").split(",")
     if any(item not in (*LOG_ITEMS, ALL, NONE) and not _is_trace(item) for item in items):
         raise LineError(_items_text())
@@ -43,21 +40,18 @@ def _items_text() -> str:
     return "\n".join(["Log items (comma separated):", *(f"{name:<15} {text}" for name, text in rows.items())])
 
 
-@handler("hmp_logfile")
+@handler("hmp_logfile", "x-qmon-logfile")
 async def logfile(call: Call) -> None:
-    if call.has("x-qmon-logfile"):
-        await call.execute_bare("x-qmon-logfile", {"filename": call.text("filename")})
-    else:
-        await call.pass_on("logfile: this target can't change its log file")
+    await call.execute_bare("x-qmon-logfile", {"filename": call.text("filename")})
 
 
-@handler("hmp_trace_event")
+@handler("hmp_trace_event", "trace-event-set-state")
 async def trace_event(call: Call) -> None:
     arguments = _event_arguments(call) | {"enable": call.flag("option")}
     await call.execute_bare("trace-event-set-state", arguments)
 
 
-@handler("hmp_info_trace_events")
+@handler("hmp_info_trace_events", "trace-event-get-state")
 async def info_trace_events(call: Call) -> None:
     for event in await call.execute_bare("trace-event-get-state", _event_arguments(call)):
         call.print(f"{event['name']} : state {int(event['state'] == 'enabled')}")
@@ -70,11 +64,11 @@ def _event_arguments(call: Call) -> dict[str, Any]:
     return arguments
 
 
-@handler("hmp_getfd")
+@handler("hmp_getfd", "getfd")
 async def getfd(call: Call) -> None:
     await call.execute("getfd", {"fdname": call.text("fdname")})
 
 
-@handler("hmp_closefd")
+@handler("hmp_closefd", "closefd")
 async def closefd(call: Call) -> None:
     await call.execute("closefd", {"fdname": call.text("fdname")})

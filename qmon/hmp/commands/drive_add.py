@@ -12,7 +12,7 @@ from qmon.notation.drive_options import FORMATS, DriveOptions, read_drive
 from qmon.notation.keyval import HELP_WORDS, parse_keyval, short_form, split_options
 
 
-@handler("hmp_drive_add")
+@handler("hmp_drive_add", "x-qmon-drive-add")
 async def drive_add(call: Call) -> None:
     text = call.text("opts")
     for warning in short_forms(text):

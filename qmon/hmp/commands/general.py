@@ -7,7 +7,7 @@ from qmon.hmp.ending import cut_off
 from qmon.hmp.handlers import Call, handler
 
 
-@handler("hmp_quit")
+@handler("hmp_quit", "quit")
 async def quit_(call: Call) -> None:
     if call.person.interactive and (found := await cut_off(call.monitor.line_target)):
         for each in map(str, found):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from qmon.errors import CommandError
 from qmon.hmp.clients import drive_name
-from qmon.hmp.commands.absent import works
+from qmon.hmp.commands import works
 from qmon.hmp.commands.columns import WIDTH, columns, paragraph
 from qmon.hmp.handlers import EVERYTHING, EXPLANATIONS, Call
 from qmon.hmp.person import LineError

@@ -10,7 +10,7 @@ from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import columns_of
 
 
-@handler("hmp_info_migrate")
+@handler("hmp_info_migrate", "query-migrate")
 async def info_migrate(call: Call) -> None:
     info = await call.execute("query-migrate")
     if call.flag("all") or not call.person.interactive:

@@ -9,12 +9,12 @@ from qmon.hmp.migration_state import is_in_doubt
 from qmon.qmp.target import ask
 
 
-@handler("hmp_stop")
+@handler("hmp_stop", "stop")
 async def stop(call: Call) -> None:
     await call.execute("stop")
 
 
-@handler("hmp_cont")
+@handler("hmp_cont", "cont")
 async def cont(call: Call) -> None:
     force = call.flag("force")
     if force and call.person.interactive:
@@ -35,7 +35,7 @@ async def cont(call: Call) -> None:
         raise
 
 
-@handler("hmp_info_status")
+@handler("hmp_info_status", "query-status")
 async def info_status(call: Call) -> None:
     state = await call.execute("query-status")
     text = "VM status: " + ("running" if state["running"] else "paused")
@@ -46,21 +46,21 @@ async def info_status(call: Call) -> None:
     call.print(text)
 
 
-@handler("hmp_info_version")
+@handler("hmp_info_version", "query-version")
 async def info_version(call: Call) -> None:
     version = await call.execute("query-version")
     numbers = version["qemu"]
     call.print(f"{numbers['major']}.{numbers['minor']}.{numbers['micro']}{version['package']}")
 
 
-@handler("hmp_info_name")
+@handler("hmp_info_name", "query-name")
 async def info_name(call: Call) -> None:
     answer = await call.execute("query-name")
     if "name" in answer:
         call.print(answer["name"])
 
 
-@handler("hmp_info_uuid")
+@handler("hmp_info_uuid", "query-uuid")
 async def info_uuid(call: Call) -> None:
     answer = await call.execute("query-uuid")
     call.print(answer["UUID"])

@@ -13,7 +13,7 @@ from qmon.notation.units import human_size
 _READ_ONLY_MODES = ("retain", "read-only", "read-write")
 
 
-@handler("hmp_block_resize")
+@handler("hmp_block_resize", "block_resize")
 async def block_resize(call: Call) -> None:
     device, size = call.text("device"), int(call.values["size"])
     now = await _size(call, device) if call.person.interactive else None
@@ -34,12 +34,12 @@ async def _size(call: Call, device: str) -> int | None:
     return None
 
 
-@handler("hmp_eject")
+@handler("hmp_eject", "eject")
 async def eject(call: Call) -> None:
     await call.execute("eject", {"device": call.text("device"), "force": call.flag("force")})
 
 
-@handler("hmp_change")
+@handler("hmp_change", "blockdev-change-medium")
 async def change(call: Call) -> None:
     device, target = call.text("device"), call.text("target")
     if device == "vnc":
@@ -58,7 +58,7 @@ async def change(call: Call) -> None:
     await call.execute("blockdev-change-medium", arguments)
 
 
-@handler("hmp_block_set_io_throttle")
+@handler("hmp_block_set_io_throttle", "block_set_io_throttle")
 async def block_set_io_throttle(call: Call) -> None:
     limits = {name: call.values[name] for name in ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")}
     await call.execute("block_set_io_throttle", {"device": call.text("device"), **limits})

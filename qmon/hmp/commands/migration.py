@@ -26,7 +26,7 @@ NOTICE_SECONDS = 5.0
 """How long ``migrate`` shows the progress before it says at a terminal what Ctrl-C does."""
 
 
-@handler("hmp_migrate")
+@handler("hmp_migrate", "migrate")
 @with_address_hint
 async def migrate(call: Call) -> None:
     try:
@@ -110,27 +110,27 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
         progress.close()
 
 
-@handler("hmp_migrate_incoming")
+@handler("hmp_migrate_incoming", "migrate-incoming")
 @with_address_hint
 async def migrate_incoming(call: Call) -> None:
     await call.execute("migrate-incoming", {"uri": call.text("uri")})
 
 
-@handler("hmp_migrate_cancel")
+@handler("hmp_migrate_cancel", "migrate_cancel")
 async def migrate_cancel(call: Call) -> None:
     await call.execute("migrate_cancel")
 
 
-@handler("hmp_migrate_resolve")
+@handler("hmp_migrate_resolve", "x-qmon-migrate-resolve")
 async def migrate_resolve(call: Call) -> None:
     await call.execute("x-qmon-migrate-resolve", {"action": call.text("action")})
 
 
-@handler("hmp_migrate_continue")
+@handler("hmp_migrate_continue", "migrate-continue")
 async def migrate_continue(call: Call) -> None:
     await execute_choice(call, "migrate-continue", {"state": call.text("state")})
 
 
-@handler("hmp_migrate_start_postcopy")
+@handler("hmp_migrate_start_postcopy", "migrate-start-postcopy")
 async def migrate_start_postcopy(call: Call) -> None:
     await call.execute("migrate-start-postcopy")

@@ -8,7 +8,7 @@ from qmon.hmp.commands.migration_parameters import parameter_lines, parameter_wa
 from qmon.hmp.handlers import Call, handler
 
 
-@handler("hmp_migrate_set_parameter")
+@handler("hmp_migrate_set_parameter", "migrate-set-parameters")
 async def migrate_set_parameter(call: Call) -> None:
     name, text = call.text("parameter"), call.text("value")
     warning = parameter_warning(name, text)
@@ -25,30 +25,30 @@ async def migrate_set_parameter(call: Call) -> None:
         ) from error  # the target is a QEMU without this parameter
 
 
-@handler("hmp_migrate_set_capability")
+@handler("hmp_migrate_set_capability", "migrate-set-capabilities")
 async def migrate_set_capability(call: Call) -> None:
     change = {"capability": call.text("capability"), "state": call.values["state"]}
     await execute_choice(call, "migrate-set-capabilities", {"capabilities": [change]})
 
 
-@handler("hmp_migrate_set_speed")
+@handler("hmp_migrate_set_speed", "migrate-set-parameters")
 async def migrate_set_speed(call: Call) -> None:
     await call.execute("migrate-set-parameters", {"max-bandwidth": call.values["value"]})
 
 
-@handler("hmp_migrate_set_downtime")
+@handler("hmp_migrate_set_downtime", "migrate-set-parameters")
 async def migrate_set_downtime(call: Call) -> None:
     downtime_ms = round(float(call.values["value"]) * 1000)
     await call.execute("migrate-set-parameters", {"downtime-limit": downtime_ms})
 
 
-@handler("hmp_info_migrate_parameters")
+@handler("hmp_info_migrate_parameters", "query-migrate-parameters")
 async def info_migrate_parameters(call: Call) -> None:
     for line in parameter_lines(await call.execute("query-migrate-parameters")):
         call.print(line)
 
 
-@handler("hmp_info_migrate_capabilities")
+@handler("hmp_info_migrate_capabilities", "query-migrate-capabilities")
 async def info_migrate_capabilities(call: Call) -> None:
     for each in await call.execute("query-migrate-capabilities"):
         call.print(f"{each['capability']}: {'on' if each['state'] else 'off'}")

@@ -11,7 +11,7 @@ from qmon.hmp.handlers import Call, handler
 from qmon.notation.address import Address, listening_hint, parse_address
 
 
-@handler("hmp_nbd_server_start")
+@handler("hmp_nbd_server_start", "nbd-server-start")
 async def nbd_server_start(call: Call) -> None:
     writable = call.flag("writable")
     every_drive = call.flag("all")
@@ -42,7 +42,7 @@ def _address(call: Call) -> Address:
         raise
 
 
-@handler("hmp_nbd_server_add")
+@handler("hmp_nbd_server_add", "nbd-server-add")
 async def nbd_server_add(call: Call) -> None:
     arguments: dict[str, Any] = {"device": call.text("device"), "writable": call.flag("writable")}
     if "name" in call.values:
@@ -50,7 +50,7 @@ async def nbd_server_add(call: Call) -> None:
     await call.execute("nbd-server-add", arguments)
 
 
-@handler("hmp_nbd_server_remove")
+@handler("hmp_nbd_server_remove", "nbd-server-remove")
 async def nbd_server_remove(call: Call) -> None:
     name, force = call.text("name"), call.flag("force")
     if force and call.person.interactive:
@@ -63,7 +63,7 @@ async def nbd_server_remove(call: Call) -> None:
     await call.execute("nbd-server-remove", {"name": name, "mode": "hard" if force else "safe"})
 
 
-@handler("hmp_nbd_server_stop")
+@handler("hmp_nbd_server_stop", "nbd-server-stop")
 async def nbd_server_stop(call: Call) -> None:
     if call.person.interactive and (clients := await count_clients(call.monitor.line_target)):
         question = f"{users(clients, 'the NBD server')}: stop it anyway?"

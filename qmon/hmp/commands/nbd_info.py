@@ -19,7 +19,7 @@ _LEFT_OUT = ((), ("reads", "writes"), ("reads", "writes", "connected", "flushes"
 """Columns to leave out where the table is too wide, least first."""
 
 
-@handler("hmp_info_nbd")
+@handler("hmp_info_nbd", "query-block-exports")
 async def info_nbd(call: Call) -> None:
     exports = [each for each in await call.execute("query-block-exports") if each["type"] == "nbd"]
     blocks = await call.execute("query-block") if call.has("query-block") else []

@@ -7,11 +7,8 @@ from qmon.hmp.handlers import Call, handler
 from qmon.notation.object_options import HelpWanted, help_lines, parse_object
 
 
-@handler("hmp_object_add")
+@handler("hmp_object_add", "x-qmon-query-objects")
 async def object_add(call: Call) -> None:
-    if call.has("human-monitor-command"):
-        await call.pass_on("")  # the target knows its own types
-        return
     try:
         wanted = parse_object(call.text("object"))
     except UsageError as error:
@@ -23,6 +20,6 @@ async def object_add(call: Call) -> None:
         await call.execute("object-add", wanted)
 
 
-@handler("hmp_object_del")
+@handler("hmp_object_del", "object-del")
 async def object_del(call: Call) -> None:
     await call.execute("object-del", {"id": call.text("id")})

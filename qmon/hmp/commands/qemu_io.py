@@ -13,16 +13,13 @@ _logger = logging.getLogger(__name__)
 COMMAND = "x-qmon-qemu-io"
 
 
-@handler("hmp_qemu_io")
+@handler("hmp_qemu_io", COMMAND)
 async def qemu_io(call: Call) -> None:
     """Print the output of a qemu-io command.
 
     QEMU writes output and errors to its standard output and error. Here the output goes to the person, and
     errors to the person at a terminal, or else to the log.
     """
-    if not call.has(COMMAND):
-        await call.pass_on("qemu-io: this target does not have the command")
-        return
     arguments: dict[str, Any] = {"device": call.text("device"), "command": call.text("command")}
     if call.flag("qdev"):
         arguments["qdev"] = True

@@ -12,29 +12,19 @@ from qmon.hmp.commands.image_info import snapshot_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 
-NONE_HERE = "this target does not have the command"
-
 NOT_PERMITTED = ": Operation not permitted"
 """The end of the error of a commit if the overlay is open read-only."""
 READ_ONLY = "Block node is read-only"
 """QEMU prints this line before that error."""
 
 
-async def _ours_or_its_own(call: Call, command: str, arguments: dict[str, Any] | None = None) -> Any:
-    """Run a command that QMP does not have: as qmon's own QMP command, or as a line on QEMU's own monitor."""
-    if call.has(command):
-        return await call.execute(command, arguments)
-    await call.pass_on(f"{call.typed}: {NONE_HERE}")
-    return None
-
-
-@handler("hmp_info_snapshots")
+@handler("hmp_info_snapshots", "x-qmon-query-snapshots")
 async def info_snapshots(call: Call) -> None:
     try:
-        drives = await _ours_or_its_own(call, "x-qmon-query-snapshots")
+        drives = await call.execute("x-qmon-query-snapshots")
     except CommandError as error:
         raise LineError(str(error)) from error
-    for line in snapshot_list(drives) if drives else ():
+    for line in snapshot_list(drives):
         call.print(line)
 
 
@@ -59,34 +49,34 @@ def _named(call: Call) -> dict[str, Any]:
     return {"name": call.text("name")} if "name" in call.values else {}
 
 
-@handler("hmp_savevm")
+@handler("hmp_savevm", "x-qmon-savevm")
 async def savevm(call: Call) -> None:
-    await _ours_or_its_own(call, "x-qmon-savevm", _named(call))
+    await call.execute("x-qmon-savevm", _named(call))
 
 
-@handler("hmp_loadvm")
+@handler("hmp_loadvm", "x-qmon-loadvm")
 async def loadvm(call: Call) -> None:
     if call.person.interactive and (clients := await count_clients(call.monitor.line_target)):
         question = f"{users(clients, 'the drives')}: load the snapshot anyway?"
         await confirm(call, question, "The snapshot was not loaded")
-    await _ours_or_its_own(call, "x-qmon-loadvm", _named(call))
+    await call.execute("x-qmon-loadvm", _named(call))
 
 
-@handler("hmp_delvm")
+@handler("hmp_delvm", "x-qmon-delvm")
 async def delvm(call: Call) -> None:
-    await _ours_or_its_own(call, "x-qmon-delvm", _named(call))
+    await call.execute("x-qmon-delvm", _named(call))
 
 
-@handler("hmp_commit")
+@handler("hmp_commit", "x-qmon-commit")
 async def commit(call: Call) -> None:
     try:
-        await _ours_or_its_own(call, "x-qmon-commit", {"device": call.text("device")})
+        await call.execute("x-qmon-commit", {"device": call.text("device")})
     except CommandError as error:
         why = str(error)
         raise LineError(f"{READ_ONLY}\n{why}" if why.endswith(NOT_PERMITTED) else why) from error
 
 
-@handler("hmp_snapshot_blkdev")
+@handler("hmp_snapshot_blkdev", "blockdev-snapshot-sync")
 async def snapshot_blkdev(call: Call) -> None:
     if "snapshot-file" not in call.values:
         raise CommandError("Parameter 'snapshot-file' is missing")
@@ -100,13 +90,13 @@ async def snapshot_blkdev(call: Call) -> None:
     await call.execute("blockdev-snapshot-sync", arguments)
 
 
-@handler("hmp_snapshot_blkdev_internal")
+@handler("hmp_snapshot_blkdev_internal", "blockdev-snapshot-internal-sync")
 async def snapshot_blkdev_internal(call: Call) -> None:
     arguments = {"device": call.text("device"), "name": call.text("name")}
     await call.execute("blockdev-snapshot-internal-sync", arguments)
 
 
-@handler("hmp_snapshot_delete_blkdev_internal")
+@handler("hmp_snapshot_delete_blkdev_internal", "blockdev-snapshot-delete-internal-sync")
 async def snapshot_delete_blkdev_internal(call: Call) -> None:
     arguments = {"device": call.text("device"), "name": call.text("name")}
     if "id" in call.values:

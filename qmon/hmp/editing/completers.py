@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from qmon.hmp.clients import drive_name
-from qmon.hmp.commands.absent import has_own_monitor
 from qmon.hmp.commands.migration_help import has_effect
 from qmon.hmp.commands.migration_parameters import PARAMETERS
 from qmon.hmp.editing.word_lists import (
@@ -28,7 +27,7 @@ from qmon.host.logs import (
     TRACE_PREFIX,
 )
 from qmon.notation.units import human_size
-from qmon.qmp.target import Arguments, Target, ask
+from qmon.qmp.target import Arguments, Kind, Target, ask, kind_of
 
 FILES_MAX = 200
 """The most names of a folder that are offered."""
@@ -226,7 +225,7 @@ async def _resolutions(place: Place) -> list[Choice]:
 
 
 async def _addresses(place: Place) -> list[Choice]:
-    return _sorted(ADDRESSES | QEMU_ADDRESSES if has_own_monitor(place.target) else ADDRESSES)
+    return _sorted(ADDRESSES | QEMU_ADDRESSES if kind_of(place.target) is Kind.QEMU else ADDRESSES)
 
 
 async def _snapshots(place: Place) -> list[Choice]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qmon.hmp.commands.absent import works
+from qmon.hmp.commands import works
 from qmon.hmp.commands.guide import ALL, PAGES
 from qmon.hmp.editing.completers import Choice, Place, choices_at
 from qmon.hmp.editing.word_lists import FLAGS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import SequenceMatcher, get_close_matches
 
 from qmon.errors import QmonError
-from qmon.hmp.commands.absent import works
+from qmon.hmp.commands import works
 from qmon.hmp.editing.completion import complete
 from qmon.hmp.line.arguments import PieceKind
 from qmon.hmp.line.reading import Reading

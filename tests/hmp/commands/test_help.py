@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.hmp.commands.absent import works
+from qmon.hmp.commands import works
 from qmon.hmp.commands.guide import FOUND_MAX
 from qmon.hmp.line.reading import read_line
 from qmon.hmp.monitor import Monitor

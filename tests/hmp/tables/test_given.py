@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qmon.errors import QmonError
-from qmon.hmp.commands import find_handler
+from qmon.hmp.commands import find_function
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.given import GivenFile, lay_over, read_given
 from qmon.hmp.tables.hx import HxError
@@ -16,6 +16,7 @@ from qmon.hmp.tables.renamed import RENAMED
 from qmon.hmp.tables.signature import parse_signature
 from qmon.hmp.tables.table import Table, Tables, default_tables
 from qmon.host.small_file import read_file
+from qmon.qmp.registry import Registry
 from tests.support.fake_target import FakeMachine, FakePerson
 
 
@@ -167,4 +168,7 @@ def test_a_file_is_named_in_what_is_wrong_with_it(tmp_path: Path) -> None:
 
 
 def test_a_handler_is_there_for_what_a_test_above_calls() -> None:
-    assert all(map(find_handler, ("hmp_stop", "hmp_info_name", "hmp_info_version", "hmp_drive_del")))
+    assert all(
+        find_function(name, Registry())
+        for name in ("hmp_stop", "hmp_info_name", "hmp_info_version", "hmp_drive_del")
+    )
