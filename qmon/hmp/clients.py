@@ -17,9 +17,9 @@ def drive_name(block: Mapping[str, Any]) -> str:
 
 
 async def query_exports(target: Target) -> list[Export]:
-    """Return the target's exports, [] if it has no such query. Raises CommandError."""
+    """Return the target's exports, the oldest first; [] if it has no such query. Raises CommandError."""
     exports: list[Export] = await ask(target, "query-block-exports", [])
-    return exports
+    return exports[::-1]  # QMP has the newest first
 
 
 async def count_clients(target: Target, chosen: Callable[[Export], bool] = lambda export: True) -> int:

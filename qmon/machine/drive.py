@@ -28,6 +28,7 @@ from qmon.block.node import Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
 from qmon.block.qcow2.snapshots import Snapshot
+from qmon.block.read_only_file import ReadOnlyFile
 from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.stack import NodeStack
 from qmon.block.unflushed import UnflushedFilter
@@ -177,6 +178,37 @@ class Drive:
         """Whether a layer has only a file's node, and no format's node above it."""
         name, file_name = self.node_names[number]
         return name == file_name
+
+    def has_node(self, name: str) -> bool:
+        """Whether a node of the drive has this name."""
+        return name == self.shown_node_name or any(name in pair for pair in self.node_names)
+
+    def node_below(self, name: str) -> Node:
+        """Return the node with a name, to read the bytes that it holds; the drive's other requests go on.
+
+        A node that holds the disk's own bytes is the whole disk. Raises OSError if the node is gone.
+        """
+        for number, (format_name, file_name) in enumerate(self.node_names):
+            if name not in (format_name, file_name):
+                continue
+            if self._is_whole(number, is_file=name != format_name):
+                return self.node
+            layer, images = self.layers[number], self._images
+            if number >= len(images):
+                return InactiveNode(layer.size, read_only=True)
+            image = images[number]
+            return image if name == format_name else ReadOnlyFile(image.files[0])
+        raise OSError(errno.ENODEV, f"the node '{name}' was removed")
+
+    def _is_whole(self, number: int, *, is_file: bool) -> bool:
+        """Whether a node of a layer holds the disk's own bytes."""
+        return number == 0 and (not is_file or self.format == "raw")
+
+    def is_read_only(self, name: str | None) -> bool:
+        """Whether the node with a name can't be written; None is the topmost node."""
+        if name is None or name == self.node_names[0][0]:
+            return self.read_only
+        return self.read_only or self.format != "raw" or name != self.node_names[0][1]
 
     @property
     def node(self) -> Node:

@@ -137,6 +137,18 @@ class Machine:
             raise CommandError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
         return drive
 
+    def find_node(self, device: str | None, node_name: str) -> tuple[Drive, str | None]:
+        """Return a drive by its id, else by the name of one of its nodes, and the name of that node.
+
+        The name is None for the drive's topmost node. Raises CommandError with QEMU's message.
+        """
+        if device is not None and device in self.device_names:
+            return self.find_drive(device, None), None
+        for drive in self.drives.values():
+            if drive.has_node(node_name):
+                return drive, None if node_name == drive.shown_node_name else node_name
+        raise CommandError(f"Cannot find device='{device or ''}' nor node-name='{node_name}'")
+
     def medium_of(self, device: str) -> Drive:
         """Return a drive by its id only. Raises CommandError with QEMU's message."""
         if device not in self.devices:

@@ -122,11 +122,10 @@ class NbdServer:
         return self._exports
 
     def add(self, export: Export) -> None:
-        """Add an export. Raises CommandError for a name that is in use or too long."""
-        if len(export.name.encode()) > MAX_STRING:
-            raise CommandError(
-                f"export name '{export.name[:40]}...' too long: at most {MAX_STRING} bytes fit"
-            )
+        """Add an export. Raises CommandError for a name in use, or a name or description that is too long."""
+        for what, text in (("export name", export.name), ("description", export.description)):
+            if len(text.encode()) > MAX_STRING:
+                raise CommandError(f"{what} '{text[:40]}...' too long: at most {MAX_STRING} bytes fit")
         with self._changed:
             if export.name in self._exports:
                 raise CommandError(f"NBD server already has export named '{export.name}'")

@@ -21,7 +21,7 @@ _LEFT_OUT = ((), ("reads", "writes"), ("reads", "writes", "connected", "flushes"
 
 @handler("hmp_info_nbd", "query-block-exports")
 async def info_nbd(call: Call) -> None:
-    exports = [each for each in await call.execute("query-block-exports") if each["type"] == "nbd"]
+    exports = [each for each in (await call.execute("query-block-exports"))[::-1] if each["type"] == "nbd"]
     blocks = await call.execute("query-block") if call.has("query-block") else []
     drives = {block["inserted"].get("node-name"): block["device"] for block in blocks if "inserted" in block}
     if call.has("x-qmon-query-nbd-server"):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
 from qmon.errors import CommandError, reason
 from qmon.host.sockets import bind_failure, listen
+from qmon.machine.credentials import Credentials
 from qmon.machine.drive import Drive
+from qmon.machine.exported import Exported, disk_of
 from qmon.machine.machine import Machine
 from qmon.machine.migration_info import qapi_address
 from qmon.machine.nbd_events import NbdEvents
+from qmon.machine.object_types import IoThread
 from qmon.nbd.export import Export
 from qmon.nbd.server import ClientInfo, NbdServer
 from qmon.notation.address import InetAddress, from_qapi
@@ -22,6 +26,11 @@ from qmon.qmp.schema import Uint32
 
 _FIGURES = ("rd_operations", "rd_bytes", "wr_operations", "wr_bytes", "flush_operations")
 """What ``query-block-exports`` tells of each connection."""
+
+DELETED = "BLOCK_EXPORT_DELETED"
+
+_CLOSING_SECONDS = 2.0
+"""How long a command waits for the clients of an export that it removes."""
 
 
 class SocketData(TypedDict):
@@ -42,6 +51,16 @@ class SocketAddress(TypedDict):
     path: NotRequired[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a node is exported."""
+
+    name: str
+    description: str | None
+    writable: bool
+    writethrough: bool = False
+
+
 class ExportCommands:
     """The commands of the one NBD server and its exports."""
 
@@ -51,15 +70,17 @@ class ExportCommands:
         self._address: dict[str, Any] = {}
         """Where the server listens, as QAPI's SocketAddress."""
         self._starting = asyncio.Lock()
-        self._exports: dict[str, Export] = {}
+        self._exports: dict[str, Exported] = {}
+        """By id, the oldest first. An export stays here until its last client has gone."""
+        self._closing: set[asyncio.Future[None]] = set()
         self._events = NbdEvents(machine, lambda: self._server)
 
     def exports_of(self, drive: str) -> list[str]:
-        """Return the ids of a drive's exports."""
+        """Return the ids of a drive's exports, including those of the nodes below it."""
         found = self._machine.drives.get(drive)
         if found is None:
             return []
-        return [id for id, export in self._exports.items() if export.disk is found.guest]
+        return [id for id, exported in self._exports.items() if exported.drive is found]
 
     def _running(self) -> NbdServer:
         if self._server is None:
@@ -67,15 +88,23 @@ class ExportCommands:
         return self._server
 
     @command("nbd-server-start")
-    async def start(self, addr: SocketAddress, max_connections: Uint32 | None = None) -> dict[str, Any]:
+    async def start(
+        self,
+        addr: SocketAddress,
+        tls_creds: str | None = None,
+        tls_authz: str | None = None,
+        max_connections: Uint32 | None = None,
+    ) -> dict[str, Any]:
         """Start the server. An empty host is loopback: access from the network must be asked for."""
         async with self._starting:  # another monitor may be starting it too
-            await self._start(addr, max_connections or 0)
+            await self._start(addr, max_connections or 0, tls_creds)
         return {}
 
-    async def _start(self, addr: SocketAddress, max_connections: int) -> None:
+    async def _start(self, addr: SocketAddress, max_connections: int, tls_creds: str | None) -> None:
         if self._server is not None:
             raise CommandError("NBD server already running")
+        if tls_creds is not None:
+            self._refuse_tls(tls_creds)
         address = from_qapi(addr)
         if isinstance(address, InetAddress) and not address.host:
             address = InetAddress("127.0.0.1", address.port)
@@ -92,12 +121,23 @@ class ExportCommands:
             raise CommandError(reason(error)) from error
         self._server, self._address = server, where
 
+    def _refuse_tls(self, creds: str) -> None:
+        """Refuse TLS, with QEMU's message if the object is missing or unsuitable."""
+        found = self._machine.objects.get(creds)
+        if found is None:
+            raise CommandError(f"No TLS credentials with id '{creds}'")
+        if not isinstance(found, Credentials):
+            raise CommandError(f"Object with id '{creds}' is not TLS credentials")
+        raise CommandError("the NBD server does not support TLS: leave out 'tls-creds', or use an SSH tunnel")
+
     @command("nbd-server-stop")
     async def stop(self) -> dict[str, Any]:
         server = self._running()
         self._server = None
-        self._exports.clear()
         await self._machine.blocking(server.stop)
+        for exported in list(self._exports.values()):
+            if exported.server is server:
+                self._forget(exported)
         return {}
 
     def _check_id(self, id: str) -> None:
@@ -106,19 +146,28 @@ class ExportCommands:
         if id in self._exports:
             raise CommandError(f"Block export id '{id}' is already in use")
 
-    def _add(self, id: str, export: Export) -> None:
-        self._running().add(export)
-        self._exports[id] = export
+    def _add(self, id: str, drive: Drive, node: str | None, form: _Form) -> None:
+        """Export a drive's topmost node, or with ``node`` the node of that name."""
+        server = self._running()
+        disk = disk_of(drive, node, writethrough=form.writethrough)
+        listener = self._events.failure_listener(drive)
+        export = Export(form.name, disk, form.writable, form.description or "", listener)
+        server.add(export)
+        self._exports[id] = Exported(id, export, drive, node, server)
 
-    def _export(self, name: str, drive: Drive, writable: bool, description: str | None) -> Export:
-        return Export(name, drive.guest, writable, description or "", self._events.failure_listener(drive))
+    def _forget(self, exported: Exported) -> None:
+        """Forget an export that nobody uses any more."""
+        if self._exports.get(exported.id) is exported:
+            del self._exports[exported.id]
+            self._machine.registry.events.emit(DELETED, {"id": exported.id})
 
-    async def _usable(self, name: str) -> Drive:
-        """Return a drive whose image is open. Raises CommandError."""
-        await self._machine.wake(self._machine.drive(name))
-        drive = self._machine.drive(name)  # again, because other commands may have run in between
-        self._machine.check_not_changing(drive)
-        return drive
+    async def _usable(self, drive: Drive) -> None:
+        """Open the image of a drive that is to be exported. Raises CommandError."""
+        machine = self._machine
+        await machine.wake(drive)
+        if machine.drives.get(drive.id) is not drive:  # other commands may have run in between
+            raise CommandError(f"Device '{drive.id}' was changed by another command")
+        machine.check_not_changing(drive)
 
     @command("nbd-server-add")
     async def add(
@@ -128,12 +177,13 @@ class ExportCommands:
         description: str | None = None,
         writable: bool | None = None,
     ) -> dict[str, Any]:
-        """Export a drive. The export of a read-only drive is read-only even with ``writable``, as in QEMU."""
-        drive = await self._usable(device)
+        """Export a drive or a node. As in QEMU, ``writable`` has no effect on one that is read-only."""
+        drive, node = self._machine.find_node(device, device)
+        await self._usable(drive)
         export_name = device if name is None else name
         self._check_id(export_name)
-        writable = bool(writable) and not drive.read_only
-        self._add(export_name, self._export(export_name, drive, writable, description))
+        writable = bool(writable) and not drive.is_read_only(node)
+        self._add(export_name, drive, node, _Form(export_name, description, writable))
         return {}
 
     @command("block-export-add")
@@ -145,27 +195,50 @@ class ExportCommands:
         name: str | None = None,
         description: str | None = None,
         writable: bool | None = None,
+        writethrough: bool | None = None,
+        iothread: str | None = None,
+        fixed_iothread: bool | None = None,
     ) -> dict[str, Any]:
+        """Export a node. Each client has a thread of its own, so an iothread has no effect."""
         self._check_id(id)
-        drive = await self._usable(node_name)
-        if writable and drive.read_only:
+        drive, node = self._machine.find_node(None, node_name)
+        if iothread is not None and not isinstance(self._machine.objects.get(iothread), IoThread):
+            raise CommandError(f'iothread "{iothread}" not found')
+        await self._usable(drive)
+        if writable and drive.is_read_only(node):
             raise CommandError("Cannot export read-only node as writable")
         export_name = node_name if name is None else name
-        self._add(id, self._export(export_name, drive, bool(writable), description))
+        form = _Form(export_name, description, bool(writable), bool(writethrough))
+        self._add(id, drive, node, form)
         return {}
 
     async def _remove(self, id: str, mode: str | None) -> None:
-        server, export = self._running(), self._exports[id]
-        await self._machine.blocking(server.remove, export.name, force=mode == "hard")
-        if self._exports.get(id) is export:  # the server may have been stopped in between
-            del self._exports[id]
+        """Remove an export. With the mode ``hard`` it stays until its clients have gone, if they are slow."""
+        exported = self._exports[id]
+        if exported.is_closing:
+            if mode == "hard":
+                return
+            raise CommandError(f"export '{exported.export.name}' still in use")
+        closing = asyncio.ensure_future(self._close(exported, force=mode == "hard"))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.wait((closing,), timeout=_CLOSING_SECONDS if mode == "hard" else None)
+        if closing.done():
+            closing.result()
+
+    async def _close(self, exported: Exported, *, force: bool) -> None:
+        exported.is_closing = force
+        server, name = exported.server, exported.export.name
+        await self._machine.blocking(server.remove, name, force=force)
+        self._forget(exported)  # unless the server was stopped in between
 
     @command("nbd-server-remove")
     async def remove(self, name: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:
-        id = next((id for id, export in self._exports.items() if export.name == name), None)
+        """Remove an export by its id, or by its name if that is no export's id."""
+        id = next((id for id, each in self._exports.items() if name in (id, each.export.name)), None)
         if id is None:
             raise CommandError(f"Export '{name}' is not found")
-        await self._remove(id, mode)
+        await self._remove(name if name in self._exports else id, mode)
         return {}
 
     @command("block-export-del")
@@ -182,26 +255,24 @@ class ExportCommands:
 
     @command("query-block-exports")
     async def query(self) -> list[dict[str, Any]]:
+        """Return the exports, the newest first."""
         server = self._server
-        if server is None:
-            return []
-        names = {id(drive.guest): drive.shown_node_name for drive in self._machine.drives.values()}
         clients: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for client in server.client_list():
+        for client in () if server is None else server.client_list():
             clients[client.export].append(_connection(client))
         return [
             {
-                "id": export_id,
+                "id": exported.id,
                 "type": "nbd",
-                "node-name": names[id(export.disk)],
-                "shutting-down": False,
-                "x-qmon-name": export.name,
-                "x-qmon-writable": export.writable,
-                "x-qmon-clients": len(clients[export.name]),
-                "x-qmon-connections": clients[export.name],
-                **({"x-qmon-moved": True} if export.disk.gate.is_shut else {}),
+                "node-name": exported.node_name,
+                "shutting-down": exported.is_closing,
+                "x-qmon-name": exported.export.name,
+                "x-qmon-writable": exported.export.writable,
+                "x-qmon-clients": len(clients[exported.export.name]),
+                "x-qmon-connections": clients[exported.export.name],
+                **({"x-qmon-moved": True} if exported.drive.gate.is_shut else {}),
             }
-            for export_id, export in self._exports.items()
+            for exported in reversed(self._exports.values())
         ]
 
     @property
@@ -213,14 +284,14 @@ class ExportCommands:
         """Return by name of each export that has clients how many there are."""
         if self._server is None:
             return {}
-        counts = {export.name: self._server.clients(export.name) for export in self._exports.values()}
+        counts = {name: self._server.clients(name) for name in self._server.exports()}
         return {name: count for name, count in counts.items() if count}
 
     def drop_clients(self) -> None:
         """Disconnect the clients of all exports, because their disks have moved. Does not wait."""
         if self._server is not None:
-            for export in self._exports.values():
-                self._server.drop(export.name)
+            for name in self._server.exports():
+                self._server.drop(name)
 
     async def remove_drive(self, drive: str) -> None:
         """Remove all exports of a drive, even with clients, before the drive is removed."""

@@ -80,7 +80,7 @@ def test_a_target_that_counts_no_clients_shows_its_exports() -> None:
     theirs = {name: value for name, value in EXPORT.items() if not name.startswith("x-qmon-")}
     other = {**theirs, "id": "fuse", "type": "fuse"}
     going = {**theirs, "id": "old", "shutting-down": True}
-    assert run(Registry(), [theirs, other, going]) == (
+    assert run(Registry(), [going, other, theirs]) == (
         "Export 'd0': node '#block001'\nExport 'old': node '#block001', being removed"
     )
     assert run(Registry(), []) == "There are no NBD exports"

@@ -33,10 +33,10 @@ def test_an_export_is_listed_with_its_clients(play: Play, tmp_path: Path) -> Non
         (node,) = [entry["inserted"]["node-name"] for entry in await machine.qmp("query-block")]
         common = {"type": "nbd", "node-name": node, "shutting-down": False}
         exports = await machine.qmp("query-block-exports")
-        assert [len(export.pop("x-qmon-connections")) for export in exports] == [0, 1]
+        assert [len(export.pop("x-qmon-connections")) for export in exports] == [1, 0]
         assert exports == [
-            {**common, "id": "d0", "x-qmon-name": "d0", "x-qmon-writable": False, "x-qmon-clients": 0},
             {**common, "id": "again", "x-qmon-name": "again", "x-qmon-writable": True, "x-qmon-clients": 1},
+            {**common, "id": "d0", "x-qmon-name": "d0", "x-qmon-writable": False, "x-qmon-clients": 0},
         ]
         guest.socket.close()
 
@@ -246,5 +246,31 @@ def test_the_number_of_clients_can_be_limited(play: Play, tmp_path: Path) -> Non
         assert not done
         first.socket.close()
         (await second).socket.close()
+
+    play(scene)
+
+
+def gone(lab_events: list[Any]) -> list[str]:
+    return [event.data["id"] for event in lab_events if event.name == "BLOCK_EXPORT_DELETED"]
+
+
+def test_each_export_that_is_gone_is_told_once(play: Play, tmp_path: Path) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+        await machine.qmp("nbd-server-start", addr=unix(tmp_path / "nbd"))
+        for name in ("one", "two", "three", "four"):
+            await machine.qmp("nbd-server-add", device="d0", name=name)
+        await machine.qmp("block-export-del", id="two")
+        await machine.qmp("nbd-server-remove", name="one")
+        guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd", "three")
+        assert await machine.qmp_error("block-export-del", id="three") == "export 'three' still in use"
+        assert gone(machine.events) == ["two", "one"]
+        await machine.qmp("block-export-del", id="three", mode="hard")
+        assert await asyncio.to_thread(guest.at_end)
+        guest.socket.close()
+        await machine.qmp("x-qmon-drive-del", id="d0")
+        assert gone(machine.events) == ["two", "one", "three", "four"]
+        await machine.qmp("nbd-server-stop")
+        assert gone(machine.events) == ["two", "one", "three", "four"]
 
     play(scene)
