@@ -10,8 +10,8 @@ import select
 import socket
 from collections.abc import Callable
 
-from qmon.chardev.telnet import GREETING, TelnetDecoder, encode
 from qmon.host.descriptors import DescriptorSocket
+from qmon.notation.telnet import GREETING, TelnetDecoder, encode
 
 READ_BYTES = 1024
 """Bytes of one read. A small number, so that handling them keeps the loop only briefly."""

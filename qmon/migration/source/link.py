@@ -18,8 +18,9 @@ from qmon.host.sockets import connect
 from qmon.host.threads import start_thread
 from qmon.migration.progress import Progress, RateMeter, Throttle
 from qmon.migration.wire.answers import Answer, AnswerError, AnswerReader, Type
-from qmon.migration.wire.strangers import FIRST_BYTES, not_a_destination
+from qmon.migration.wire.strangers import not_a_destination
 from qmon.migration.wire.transport import Transport
+from qmon.notation.strangers import FIRST_BYTES
 
 CONNECT_TIMEOUT = 10
 """Seconds for a connection to be made."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import xxhash
 
-from qmon.migration.wire.strangers import FIRST_BYTES, not_a_source
+from qmon.migration.wire.strangers import not_a_source
 from qmon.migration.wire.stream import (
     CHECKSUM,
     COMMAND,
@@ -34,6 +34,7 @@ from qmon.migration.wire.stream import (
     section_part,
     section_start,
 )
+from qmon.notation.strangers import FIRST_BYTES
 
 BUFFER_SIZE = MAX_PAYLOAD + DATA_PAYLOAD
 """Bytes of a reader's buffer: it holds the largest record, and a processor's cache holds little more."""

@@ -1,36 +1,8 @@
-"""Recognises programs that are not the other side of a migration by the first bytes that they send. Pure."""
+"""What is said of a program that is not the other side of a migration. Pure."""
 
 from __future__ import annotations
 
-from qmon.notation.plain_text import one_line
-
-FIRST_BYTES = 64
-"""How many of the first bytes are looked at, and how many are shown at most."""
-
-_SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"SSH-", "an SSH"),
-    (b"HTTP/", "an HTTP"),
-    *((method, "an HTTP") for method in (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"CONNECT ")),
-    (b"PRI * HTTP", "an HTTP"),
-    (b"\x15\x03", "a TLS"),
-    (b"\x16\x03", "a TLS"),
-    (b"RFB ", "a VNC"),
-    (b"NBDMAGIC", "an NBD"),
-    (b"QEVM", "a migration"),
-    (b'{"QMP"', "a QMP"),
-    (b'{"execute"', "a QMP"),
-    (b"REDQ", "a SPICE"),
-    (b"@RSYNCD:", "an rsync"),
-    (b"220 ", "an FTP or SMTP"),
-    (b"\xff\xfb", "a telnet"),
-    (b"\xff\xfd", "a telnet"),
-)
-"""The first bytes, and the protocol with its article."""
-
-
-def protocol_of(first: bytes) -> str | None:
-    """Return the protocol of a peer that begins with these bytes, with its article: ``an SSH``, or None."""
-    return next((name for begin, name in _SIGNATURES if first.startswith(begin)), None)
+from qmon.notation.strangers import excerpt, protocol_of
 
 
 def not_a_destination(peer: str, first: bytes) -> str:
@@ -46,9 +18,3 @@ def not_a_source(first: bytes, magic: bytes) -> str:
     if protocol is None:
         return f"it begins with {excerpt(first)}, not with {magic!r}"
     return f"{protocol} client has sent {excerpt(first)}"
-
-
-def excerpt(first: bytes) -> str:
-    """Return the first line of the bytes, made harmless, in quotes."""
-    line = first[:FIRST_BYTES].split(b"\n")[0].rstrip(b"\r")
-    return f"'{one_line(line.decode('utf-8', 'backslashreplace'))}'"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from qmon.chardev.ringbuf import RingbufChardev
 from qmon.chardev.stream import UNSENT_MAX, Stream
-from qmon.chardev.telnet import TelnetDecoder, encode
+from qmon.notation.telnet import TelnetDecoder, encode
 from tests.support.embedded_lab import EmbeddedLab, LabMachine, Play
 from tests.support.waiting import connected
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.migration.wire.strangers import FIRST_BYTES, excerpt, not_a_destination, not_a_source, protocol_of
+from qmon.migration.wire.strangers import not_a_destination, not_a_source
 from qmon.migration.wire.stream import MAGIC, PREAMBLE
 from qmon.notation.plain_text import one_line
+from qmon.notation.strangers import FIRST_BYTES, excerpt, protocol_of
 
 
 @pytest.mark.parametrize(
