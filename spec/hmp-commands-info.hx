@@ -310,6 +310,7 @@ ERST
         .params     = "",
         .help       = "list the NBD exports and their clients",
         .cmd        = hmp_info_nbd,
+        .side       = "console",
     },
 
 SRST

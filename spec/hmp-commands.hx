@@ -3,9 +3,10 @@ HXCOMM manual all read this table. The format is QEMU's, with two additions: a f
 HXCOMM word that means the same (blk:-b|blk), and seconds (T?) are left out if no number is there.
 HXCOMM Text between SRST and ERST is the manual entry of the command above it.
 HXCOMM DEFHEADING starts a section of the manual.
-HXCOMM Three fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
+HXCOMM Four fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
 HXCOMM arguments are written, which help shows at a terminal. .needs: a part of a machine without which
-HXCOMM the command has no effect.
+HXCOMM the command has no effect. .side = "console": no QEMU has it, and qmon runs it itself, also when it is
+HXCOMM connected to a QEMU.
 
 DEFHEADING(General)
 
@@ -1390,6 +1391,7 @@ ERST
         .params     = "value",
         .help       = "limit a migration's speed, in MiB per second",
         .cmd        = hmp_migrate_set_speed,
+        .side       = "console",
     },
 
 SRST
@@ -1412,6 +1414,7 @@ ERST
         .params     = "value",
         .help       = "limit a migration's downtime, in seconds",
         .cmd        = hmp_migrate_set_downtime,
+        .side       = "console",
     },
 
 SRST
@@ -2550,6 +2553,7 @@ DEFHEADING(Console settings)
         .params     = "[on|off]",
         .help       = "show or hide events at this terminal",
         .cmd        = hmp_events,
+        .side       = "console",
     },
 
 SRST
@@ -2575,6 +2579,7 @@ ERST
         .params     = "[emacs|vi]",
         .help       = "choose the line editor's keys",
         .cmd        = hmp_keys,
+        .side       = "console",
     },
 
 SRST
@@ -2593,6 +2598,7 @@ DEFHEADING(Scripts and tools)
         .params     = "filename",
         .help       = "run the lines of a file",
         .cmd        = hmp_include,
+        .side       = "console",
     },
 
 SRST
@@ -2618,6 +2624,7 @@ ERST
         .help       = "wait until a migration or a block job has ended",
         .cmd        = hmp_wait,
         .command_completion = wait_completion,
+        .side       = "console",
     },
 
 SRST
@@ -2644,6 +2651,7 @@ ERST
         .help       = "repeat a line at an interval",
         .cmd        = hmp_watch,
         .command_completion = line_completion,
+        .side       = "console",
     },
 
 SRST
@@ -2669,6 +2677,7 @@ ERST
         .help       = "run a line and print how long it took",
         .cmd        = hmp_time,
         .command_completion = line_completion,
+        .side       = "console",
     },
 
 SRST
@@ -2688,6 +2697,7 @@ ERST
         .params     = "filename|off",
         .help       = "record input, answers and events in a file",
         .cmd        = hmp_transcript,
+        .side       = "console",
     },
 
 SRST
@@ -2716,6 +2726,7 @@ ERST
         .help       = "run a QMP command",
         .cmd        = hmp_qmp,
         .command_completion = qmp_completion,
+        .side       = "console",
     },
 
 SRST

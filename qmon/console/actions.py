@@ -28,14 +28,16 @@ class Actions:
         lines: Lines,
         programs: Programs,
         begin: Callable[[Coroutine[None, None, None]], None],
+        leave: Callable[[], None] | None = None,
     ) -> None:
-        """``begin`` runs a coroutine in the background."""
+        """``begin`` runs a coroutine in the background; ``leave`` ends the console without ``quit``."""
         self._monitor = monitor
         self._buffer = prompt.buffer
         self._display = display
         self._lines = lines
         self._programs = programs
         self._begin = begin
+        self._leave = leave
 
     def enter(self) -> None:
         """Run the line being typed, after the running command and the waiting lines."""
@@ -44,8 +46,11 @@ class Actions:
         self._lines.submit(lines, Document(), may_page=len(lines) == 1 and not self._lines.is_running)
 
     def end_of_input(self) -> None:
-        """Quit: nothing more will be typed."""
-        self._lines.submit(["quit"], Document())
+        """Quit, or leave a machine that goes on: nothing more will be typed."""
+        if self._leave is not None:
+            self._leave()
+        else:
+            self._lines.submit(["quit"], Document())
 
     def run_line(self, line: str) -> None:
         """Run a line that is bound to a key, and keep the line being typed."""

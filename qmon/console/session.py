@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,10 +47,12 @@ class Console:
         assume_yes: bool = False,
         settings: Settings = Settings(),  # noqa: B008 - it is frozen
         shell: Shell | None = None,
+        leave: Callable[[], None] | None = None,
     ) -> None:
         """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
-        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes.
+        ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes; ``leave`` ends
+        the console alone, which then never ends the machine by itself; None: the machine ends with it.
         """
         if settings.plain or is_dumb(os.environ.get("TERM")):
             settings = replace(
@@ -58,6 +60,7 @@ class Console:
             )
         self._monitor = monitor
         self._greeting = greeting
+        self._leave = leave
         self._background: set[asyncio.Task[None]] = set()
         self._ending = Ending(quit_requested or asyncio.Event())
         self._prompt = Prompt(monitor, history_path, lambda text: self._display.tell(text), settings)
@@ -85,7 +88,9 @@ class Console:
         self._lines = Lines(
             monitor, self._prompt, display, self._person, self._announcer, runner, waiting, self._ending
         )
-        actions = Actions(monitor, self._prompt, display, self._lines, self._programs, self._in_background)
+        actions = Actions(
+            monitor, self._prompt, display, self._lines, self._programs, self._in_background, leave
+        )
         display.application.key_bindings = build_keys(
             self._prompt.buffer, actions, self._lines, self._person, self._suspension, settings.bindings
         )
@@ -135,11 +140,15 @@ class Console:
         self._ending.terminal_has_gone.set()
 
     def interrupt_program(self) -> None:
-        """Handle SIGINT sent to the process: stop the running command, drop waiting lines, run ``quit``.
+        """Handle SIGINT sent to the process: stop the running command, drop waiting lines, quit or leave.
 
         While a pager or editor has the terminal, SIGINT is that program's Ctrl-C.
         """
-        if not self._programs.interrupt():
+        if self._programs.interrupt():
+            return
+        if self._leave is not None:
+            self._leave()
+        else:
             self._lines.quit()
 
     def _begin(self, _: object) -> None:
@@ -150,7 +159,7 @@ class Console:
             self._display.screen.refresh()
 
     def _hear(self, event: Event) -> None:
-        if event.name == "SHUTDOWN":
+        if event.name == "SHUTDOWN" and self._leave is None:
             self._ending.machine_has_quit.set()
         self._announcer.hear(event)
 

@@ -40,6 +40,10 @@ class LineRunner(Protocol):
     open_output: Callable[[str], int]
     """Opens a file for appending and returns its descriptor. May block. Raises OSError or ValueError."""
     jobs: EndedJobs
+    passes: bool
+    """Whether the target's own monitor runs the lines that it knows."""
+    cpu: int | None
+    """The CPU for the target's own monitor, which forgets it; None: its first one."""
 
     @property
     def tables(self) -> Tables:
@@ -103,12 +107,6 @@ class Call:
         except CommandError as error:
             raise LineError(str(error)) from error
 
-    async def pass_on(self) -> None:
-        """Run the line on the target's own monitor, which a QEMU has."""
-        answer = await self.execute("human-monitor-command", {"command-line": self.reading.line.strip()})
-        if answer:
-            self.print(answer.replace("\r\n", "\n").removesuffix("\n"))
-
     def text(self, key: str, default: str = "") -> str:
         """Return a text argument."""
         return str(self.values.get(key, default))
@@ -159,6 +157,20 @@ def explains(c_name: str) -> Callable[[Explanation], Explanation]:
 
     def mark(function: Explanation) -> Explanation:
         EXPLANATIONS[c_name] = function
+        return function
+
+    return mark
+
+
+ON_QEMU: dict[str, Handler] = {}
+"""By the table's ``.cmd``: what does more for a line than to pass it to the target's own monitor."""
+
+
+def on_qemu(c_name: str) -> Callable[[Handler], Handler]:
+    """Register the function of the table entries with ``.cmd = c_name`` where lines are passed on."""
+
+    def mark(function: Handler) -> Handler:
+        ON_QEMU[c_name] = function
         return function
 
     return mark

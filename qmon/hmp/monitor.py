@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from functools import cached_property
 
 from qmon.errors import QmonError, reason
 from qmon.hmp import commands
@@ -16,10 +15,12 @@ from qmon.hmp.line.arguments import NUL, FormatDefaults
 from qmon.hmp.line.reading import Reading, read_line
 from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.origin import Origin
+from qmon.hmp.passing import pass_on
 from qmon.hmp.person import InnerLineError, LineError, Person, TakesHints
 from qmon.hmp.qmp_trace import TracedTarget
 from qmon.hmp.record import Transcript, open_appending
 from qmon.hmp.tables.hx import HxError
+from qmon.hmp.tables.learnt import learn
 from qmon.hmp.tables.table import Tables, default_tables
 from qmon.hmp.tables.usage import usage
 from qmon.host.trace import HANDLE_HMP_COMMAND
@@ -42,12 +43,31 @@ class Monitor:
         self.transcript: Transcript | None = None
         self.open_output: Callable[[str], int] = open_appending
         self.jobs = EndedJobs(target)
+        self.passes = False
+        self.cpu: int | None = None
         self._given_tables = tables
+        self._learnt_tables: Tables | None = None
 
-    @cached_property
+    @property
     def tables(self) -> Tables:
         """Return the command tables, which are read when they are first needed. Raises HxError."""
-        return self._given_tables or default_tables()
+        return self._learnt_tables or self._given_tables or default_tables()
+
+    async def meet_target(self) -> None:
+        """Learn which commands the target's own monitor has, if it has one. It runs their lines from now on.
+
+        Call it again when the target may have become another one. Raises CommandError or HxError.
+        """
+        self.passes = kind_of(self.target) is Kind.QEMU
+        self.cpu = None
+        if self.passes:
+            texts = [
+                str(await self.target.execute("human-monitor-command", {"command-line": line}))
+                for line in ("help", "info")
+            ]
+            self._learnt_tables = learn(texts[0], texts[1], self._given_tables or default_tables())
+        else:
+            self._learnt_tables = None
 
     def prepare(self) -> None:
         """Load what the first line needs, so that it does not wait. Runs on its own thread."""
@@ -114,6 +134,12 @@ class Monitor:
             self.transcript.line(shown.line)
             hides_answer = not shown.answer
         command, arguments = reading.command, reading.arguments
+        if self.passes and (command is None or command.is_on_target):
+            call = Call(self, person, reading, arguments.values, origin, hides_answer)
+            readable = command is not None and arguments.error is None
+            more = commands.find_on_qemu(command.entry.handler or "") if command and readable else None
+            await (more or pass_on)(call)
+            return
         if command is None:
             raise LineError(reading.error or "")
         if not command.available:
@@ -137,7 +163,7 @@ class Monitor:
         if function is not None:
             await function.run(call)
         elif kind_of(self.target) is Kind.QEMU:
-            await call.pass_on()
+            await pass_on(call)
         else:
             raise LineError(refusal(call.typed, command, self.target))
 

@@ -135,9 +135,13 @@ def _start(options: Options) -> int:
         tell_faults()
         import asyncio
 
-        from qmon.program.run import Program
-
         with asyncio.Runner() as runner:
+            if options.connect is not None:
+                from qmon.program.connected import ConnectedProgram
+
+                return runner.run(ConnectedProgram(options, options.connect, front).run())
+            from qmon.program.run import Program
+
             return runner.run(Program(options, launcher, front).run())
     except (QmonError, OSError) as error:
         text = reason(error)

@@ -108,6 +108,12 @@ _OURS = (
         "Open a monitor, as -monitor KIND does; serial lines are ignored.",
     ),
     Option(
+        "connect",
+        Treatment.OURS,
+        "unix:PATH|HOST:PORT|fd:N",
+        "Be the console of a running QEMU or qmon, by its -qmp monitor.",
+    ),
+    Option(
         "c",
         Treatment.OURS,
         "LINE",

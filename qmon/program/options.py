@@ -25,6 +25,7 @@ from qmon.notation.fd_options import AddFd, parse_add_fd
 from qmon.notation.keyval import parse_keyval, split_options
 from qmon.program.command_line import Given, find_options
 from qmon.program.option_table import OPTIONS, Treatment
+from qmon.remote.address import RemoteAddress, parse_remote
 
 if TYPE_CHECKING:
     from qmon.notation.blockdev import NodeList
@@ -33,6 +34,13 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 STDIN = "-"
 """The file name that means standard input."""
+
+_WITH_CONNECT = frozenset(
+    """
+    connect c script keep-going json y q plain trace-qmp hx name statedir no-user-config D readconfig set
+    """.split()
+)
+"""The options that mean something to a console that is connected to another program."""
 
 _SHORT_DRIVES: dict[str, dict[str, str]] = {
     "hda": {"index": "0", "media": "disk"},
@@ -75,6 +83,8 @@ class Options:
     """When set, all other fields are ignored."""
     object_type: str | None = None
     shell: str = ""
+    connect: RemoteAddress | None = None
+    """The running program whose console this is; None for a machine of qmon's own."""
     objects: tuple[dict[str, Any], ...] = ()
     """The arguments of object-add, one dict for each ``-object``."""
     drives: tuple[DriveOptions, ...] = ()
@@ -177,10 +187,15 @@ class _Reader:
         self._switches: set[str] = set()
         self._descriptors: list[AddFd] = []
         self._ignored: list[str] = []
+        self._connect: RemoteAddress | None = None
+        self._of_a_machine: list[str] = []
+        """The options, as typed, that a connected console has no use for."""
 
     def take(self, given: Given) -> None:
         """Add one option. Raises UsageError without the option's name."""
         option, argument = given.option, given.argument
+        if option is None or option.name not in _WITH_CONNECT:
+            self._of_a_machine.append(given.shown)
         if given.problem is not None:
             raise UsageError(given.problem)
         if option is None:
@@ -221,6 +236,8 @@ class _Reader:
                 self._take_object(argument)
             case "name":
                 self._take_name(argument)
+            case "connect":
+                self._connect = parse_remote(argument)
             case "c" | "script":
                 self._scripts.append(ScriptOption(argument, option.name == "c"))
             case "hx":
@@ -296,6 +313,7 @@ class _Reader:
         ignored = [*self._ignored, *(f"-drive {key}" for key in self._drives.ignored)]
         ignored += [] if self._nodes is None else [f"-blockdev {key}" for key in self._nodes.ignored]
         return Options(
+            connect=self._connect,
             objects=tuple(self._objects.values()),
             drives=self._all_drives(),
             incoming=self._texts.get("incoming"),
@@ -324,6 +342,11 @@ class _Reader:
     def conflicts(self, options: Options) -> list[str]:
         """Return a line for each option that excludes another one or lacks one."""
         problems = self._devices.check(options.daemonize)
+        if options.connect is not None:
+            problems += [
+                f"{typed}: not possible with -connect: the machine runs already"
+                for typed in self._of_a_machine
+            ]
         if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or options.daemonize):
             problems.append("-script -: not possible with -daemonize or a monitor on standard input")
         return problems

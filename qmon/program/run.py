@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmon.chardev.chardevs import Chardevs
-from qmon.errors import Problems, QmonError, reason
+from qmon.errors import Problems, QmonError
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.prompt import BANNER
 from qmon.host.logs import Log
-from qmon.host.paths import config_file, state_folder
-from qmon.host.small_file import read_file
+from qmon.host.paths import state_folder
 from qmon.host.threads import Workers, start_thread
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
 from qmon.notation.device_options import MonitorMode
 from qmon.program.daemon import PidFile
+from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import Hangup, is_heard
 from qmon.program.options import Options
-from qmon.program.user_config import UserConfig, read_config
+from qmon.program.user_config import UserConfig
 
 if TYPE_CHECKING:
-    from qmon.console.settings import Settings
-    from qmon.hmp.tables.table import Tables
     from qmon.program.daemon import Launcher
     from qmon.program.front import Front
 
@@ -54,8 +49,8 @@ class Program:
         Raises CommandError, UsageError, HxError or OSError when it can't start.
         """
         options = self._options
-        tables = _read_tables(options.hx)
-        config = _read_config(options)
+        tables = read_tables(options.hx)
+        config = read_user_config(options)
         log = Log()
         log.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
         machine = EmbeddedMachine(
@@ -187,7 +182,7 @@ class Program:
             greeting="" if quiet else f"{BANNER}, 'help moving' to migrate",
             quiet=quiet,
             assume_yes=self._options.assume_yes,
-            settings=_settings(config, self._options),
+            settings=read_console_settings(config, self._options),
             shell=self._front,
         )
         loop = asyncio.get_running_loop()
@@ -213,39 +208,3 @@ async def _unless(machine: EmbeddedMachine, work: asyncio.Task[None]) -> bool:
         return False
     work.result()
     return True
-
-
-def _read_tables(files: Sequence[str]) -> Tables | None:
-    """Return the command tables with these files added; None for no files. Raises HxError or OSError."""
-    if not files:
-        return None
-    from qmon.hmp.tables.given import read_given
-
-    return read_given(files, read_file)
-
-
-def _read_config(options: Options) -> UserConfig:
-    """Return the configuration file; warn about one that can't be read.
-
-    Raises ConfigError, or OSError if descriptors are short, which is not the file's fault.
-    """
-    if not options.user_config:
-        return UserConfig()
-    path = config_file()
-    try:
-        return read_config(path)
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise
-        print(f"qmon: {path}: {reason(error)}: the configuration file is not used", file=sys.stderr)
-        return UserConfig()
-
-
-def _settings(config: UserConfig, options: Options) -> Settings:
-    """Return the console's settings; warn about those that are wrong."""
-    from qmon.console.settings import read_settings
-
-    settings, wrong = read_settings(config.tables)
-    for each in wrong:
-        print(f"qmon: {config.path}: {each}", file=sys.stderr)
-    return replace(settings, plain=settings.plain or options.plain)

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Protocol
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.ending import cut_off
@@ -15,7 +16,6 @@ from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.migration_state import POLL_SECONDS, is_awaited, is_under_way
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.scripts import Script, run_script
-from qmon.machine.embedded import EmbeddedMachine
 from qmon.migration.wire.transport import DEFER
 from qmon.program.options import STDIN, Options, ScriptOption
 
@@ -25,10 +25,21 @@ _LAST_LINE_SECONDS = 0.2
 """How long a line may still run when the machine has quit."""
 
 
+class Life(Protocol):
+    """What says when the scripts' end has come."""
+
+    @property
+    def is_quitting(self) -> bool:
+        """Whether no further line may run."""
+
+    async def wait_quit(self) -> None:
+        """Wait until ``is_quitting``."""
+
+
 class ScriptRun:
     """Runs scripts on one monitor and keeps count of failed lines."""
 
-    def __init__(self, machine: EmbeddedMachine, monitor: Monitor, options: Options) -> None:
+    def __init__(self, machine: Life, monitor: Monitor, options: Options) -> None:
         self._machine = machine
         self._monitor = monitor
         self._options = options

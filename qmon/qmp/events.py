@@ -28,7 +28,10 @@ class EventBus:
 
     def emit(self, name: str, data: Mapping[str, Any] | None = None, *, private: bool = False) -> None:
         """Pass an event to all listeners now; QMP clients do not get a private one."""
-        event = Event(name, dict(data or {}), time.time(), private)
-        MONITOR_PROTOCOL_EVENT_EMIT("event=%s data=%s", name, event.data)
+        self.pass_on(Event(name, dict(data or {}), time.time(), private))
+
+    def pass_on(self, event: Event) -> None:
+        """Pass an event that has its time already to all listeners now."""
+        MONITOR_PROTOCOL_EVENT_EMIT("event=%s data=%s", event.name, event.data)
         for listener in list(self._listeners):
             listener(event)

@@ -9,7 +9,7 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 
-from qmon.hmp.handlers import HANDLERS, Function
+from qmon.hmp.handlers import HANDLERS, ON_QEMU, Function, Handler
 from qmon.hmp.tables.table import Command
 from qmon.qmp.absent import ABSENT
 from qmon.qmp.target import Kind, Target, kind_of
@@ -56,3 +56,9 @@ def works(command: Command, target: Target) -> bool:
         return query not in _VOID_QUERIES if kind is Kind.QMON else query in target.commands()
     function = find_function(command.entry.handler, target)
     return function is not None and not function.is_void
+
+
+def find_on_qemu(c_name: str) -> Handler | None:
+    """Return the function for a table's ``.cmd`` where lines are passed on, None if there is none."""
+    load()
+    return ON_QEMU.get(c_name)

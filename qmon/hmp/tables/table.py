@@ -50,6 +50,11 @@ class Command:
         return self.entry.others.get("also", "").split("|")
 
     @property
+    def is_on_target(self) -> bool:
+        """Whether the target's own monitor runs it (``qmon.hmp.tables.learnt``)."""
+        return self.entry.others.get("side") == "target"
+
+    @property
     def available(self) -> bool:
         """Whether the table gives a function for it."""
         return self.entry.handler is not None or self.qmp_command is not None

@@ -1,0 +1,130 @@
+"""``-connect``: a console, or scripts, on a program that runs already. Leaving it ends nothing there."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from qmon.hmp.monitor import Monitor
+from qmon.hmp.record import open_appending
+from qmon.host.logs import Log
+from qmon.host.threads import Workers
+from qmon.program.files import read_console_settings, read_tables, read_user_config
+from qmon.program.hangup import is_heard
+from qmon.program.options import Options
+from qmon.program.script_run import ScriptRun, open_scripts
+from qmon.program.user_config import UserConfig
+from qmon.remote.address import RemoteAddress
+from qmon.remote.opening import make_remote
+from qmon.remote.remote import Remote
+
+if TYPE_CHECKING:
+    from qmon.program.front import Front
+
+
+class ConnectedProgram:
+    """One qmon process that is connected to another program, from its options to its end."""
+
+    def __init__(self, options: Options, address: RemoteAddress, front: Front | None) -> None:
+        self._options = options
+        self._remote: Remote = make_remote(address)
+        self._front = front
+        self._leaving = asyncio.Event()
+
+    async def run(self) -> int:
+        """Connect, serve until the person leaves or the other program ends; return the exit status.
+
+        Raises QmonError or OSError when it can't start.
+        """
+        options = self._options
+        tables = read_tables(options.hx)
+        config = read_user_config(options)
+        log = Log()
+        log.start(options.logfile, open_appending)
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(Workers(4, "waiting"))
+        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_heard() else [])):
+            loop.add_signal_handler(number, self._leaving.set)
+        try:
+            await self._remote.open()
+            monitor = Monitor(self._remote, tables)
+            await monitor.meet_target()
+            if options.trace_qmp:
+                monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
+            return await self._serve(monitor, config)
+        finally:
+            if self._front is not None:
+                self._front.wake()
+            await self._remote.close()
+            log.close()
+
+    @property
+    def is_quitting(self) -> bool:
+        return self._leaving.is_set() or self._remote.ended.is_set()
+
+    async def wait_quit(self) -> None:
+        """Wait until the person leaves, or the connection is gone for good."""
+        waiters = [asyncio.create_task(each.wait()) for each in (self._leaving, self._remote.ended)]
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiters:
+                each.cancel()
+
+    async def _serve(self, monitor: Monitor, config: UserConfig) -> int:
+        options = self._options
+        on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
+        if not on_terminal:
+            return await self._run_scripts(monitor)
+        self._remote.reconnects = True
+        await self._serve_terminal(monitor, config)
+        return 0
+
+    async def _run_scripts(self, monitor: Monitor) -> int:
+        from qmon.hmp.scripts import Script
+
+        options = self._options
+        scripts = await asyncio.to_thread(open_scripts, options.scripts)
+        if options.stdin_monitor:
+            scripts.append(Script("stdin", sys.stdin))
+        run = ScriptRun(self, monitor, options)
+        for script in scripts:
+            if not await run.run(script):
+                break
+        run.sum_up()
+        return run.status
+
+    async def _serve_terminal(self, monitor: Monitor, config: UserConfig) -> None:
+        from qmon.console.history import default_path
+        from qmon.console.session import Console
+
+        if self._front is not None:
+            self._front.watch()
+            await self._front.have_terminal()
+        options = self._options
+        quit_requested = asyncio.Event()
+        waiter = asyncio.create_task(self.wait_quit())
+        waiter.add_done_callback(lambda task: quit_requested.set())
+        console = Console(
+            monitor,
+            history_path=default_path(options.name or str(self._remote.address)),
+            quit_requested=quit_requested,
+            greeting="" if options.quiet else await self._greeting(),
+            quiet=options.quiet,
+            assume_yes=options.assume_yes,
+            settings=read_console_settings(config, options),
+            shell=self._front,
+            leave=self._leaving.set,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
+        try:
+            await console.run()
+        finally:
+            loop.add_signal_handler(signal.SIGINT, self._leaving.set)
+            waiter.cancel()
+
+    async def _greeting(self) -> str:
+        return f"Connected to {self._remote.address}: Ctrl-D leaves, and it goes on; 'quit' ends it"
