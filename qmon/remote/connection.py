@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from qemu.qmp import (
@@ -52,6 +52,7 @@ class Connection:
         self._keeper: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._shuts_down = False
+        self._closing = asyncio.Event()
 
     async def open(self) -> None:
         """Connect. Raises QmonError in one line if that is not possible."""
@@ -63,10 +64,9 @@ class Connection:
 
     async def close(self) -> None:
         """Leave. What runs at the other end goes on."""
-        self.reconnects = False
+        self._closing.set()
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+            await self._keeper
         self.ended.set()
 
     # A Target
@@ -133,31 +133,39 @@ class Connection:
         self._client = client
         return client
 
-    async def _keep(self, client: QMPClient) -> None:
-        """Wait until the connection is lost for good; connect again where that is wanted."""
-        current: QMPClient | None = client
-        try:
-            while current is not None:
-                why = await self._listen(current)
-                self._client = None
-                self.why_lost = why
-                if self._shuts_down or not self.reconnects:
-                    self._tell(LOST, {"address": str(self.address), "reason": why, "ended": self._shuts_down})
-                    break
-                self._tell(LOST, {"address": str(self.address), "reason": why, "ended": False})
-                current = await self._reconnect()
+    async def _keep(self, client: QMPClient | None) -> None:
+        """Wait until the connection is lost for good or closed; connect again where that is wanted."""
+        while client is not None:
+            why = await self._until_lost(client)
+            self._client, self.why_lost = None, why
+            if self._closing.is_set():
+                break
+            ended = self._shuts_down or not self.reconnects
+            self._tell(LOST, {"address": str(self.address), "reason": why, "ended": ended})
+            if ended:
+                break
+            client = await self._reconnect()
+            if client is not None:
                 self._tell(BACK, {"address": str(self.address)})
-        finally:
-            if self._client is not None:
-                await _disconnect(self._client)
-                self._client = None
-            self.ended.set()
+        self.ended.set()
 
-    async def _listen(self, client: QMPClient) -> str:
-        """Wait until the connection is lost; return the reason."""
-        while client.runstate is Runstate.RUNNING:
-            await client.runstate_changed()
+    async def _until_lost(self, client: QMPClient) -> str:
+        """Wait until the connection is lost or is to be closed; return the reason."""
+        while client.runstate is Runstate.RUNNING and await self._unless_closed(client.runstate_changed()):
+            pass
         return await _disconnect(client) or "the other end closed it"
+
+    async def _unless_closed(self, work: Coroutine[Any, Any, Any]) -> bool:
+        """Wait for work or for ``close``, which cancels it; return whether the work is done."""
+        task, closing = asyncio.create_task(work), asyncio.create_task(self._closing.wait())
+        await asyncio.wait([task, closing], return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        await asyncio.wait([task])
+        return False
 
     def _hear(self, message: Message) -> None:
         event = as_event(message)
@@ -167,15 +175,17 @@ class Connection:
     def _tell(self, name: str, data: dict[str, Any]) -> None:
         self._bus.emit(name, data, private=True)
 
-    async def _reconnect(self) -> QMPClient:
+    async def _reconnect(self) -> QMPClient | None:
+        """Try to connect, less and less often; return None if the connection is closed meanwhile."""
         wait = BACKOFF_FIRST_SECONDS
-        while True:
-            await asyncio.sleep(wait)
+        while await self._unless_closed(asyncio.sleep(wait)):
             wait = min(wait * 2, BACKOFF_MOST_SECONDS)
             try:
-                return await self._connect()
+                if await self._unless_closed(self._connect()):
+                    return self._client
             except QmonError as error:
                 self.why_lost = str(error)
+        return None
 
 
 def _as_ours(command: str, error: ExecuteError) -> CommandError:

@@ -42,6 +42,7 @@ ARGUMENTS = {
     "set": "device.x.y=z",
     "add-fd": "fd=9,set=0",
     "completion": "bash",
+    "connect": "unix:q.qmp",
 }
 
 # an operating system's argument: any text without NUL
@@ -67,7 +68,7 @@ def words_for(name: str, dash: str = "-") -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in REFUSED])
 def test_one_dash_and_two_mean_the_same(name: str) -> None:
-    device = ["-chardev", "null,id=d"]
+    device = [] if name == "connect" else ["-chardev", "null,id=d"]
     assert parse([*words_for(name, "-"), *device]) == parse([*words_for(name, "--"), *device])
 
 
