@@ -8,11 +8,10 @@ from typing import Any
 
 from qmon.block.accounts import FIGURES, Accounts
 from qmon.block.layers import filter_name, shown_name
+from qmon.block.throttle import RATES
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
 from qmon.machine.images import backing_fields, file_sizes, image_info
-
-_RATES = ("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr")
 
 _NEVER_COUNTED = {
     "rd_merged": 0,
@@ -39,9 +38,13 @@ def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
     """Return a BlockDeviceInfo of the topmost node; ``throttled`` adds the limits, which are the device's."""
     limits = asdict(drive.guest.device.throttle.limits)
     info = nodes_of(drive, 0)[0]
-    if throttled and any(limits.values()):
-        info.update({name: limits[name] for name in _RATES})
-        info.update({name: value for name, value in limits.items() if name not in _RATES and value})
+    if throttled and drive.guest.device.throttle.limits:
+        info.update({name: limits[name] for name in RATES})
+        for name in RATES:
+            if limits[f"{name}_max"]:
+                info.update({each: limits[each] for each in (f"{name}_max", f"{name}_max_length")})
+        if limits["iops_size"]:
+            info["iops_size"] = limits["iops_size"]
         info["group"] = drive.guest.device.throttle.group
     return info
 
@@ -106,7 +109,7 @@ def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str,
         "backing_file_depth": 0,
         "encrypted": False,
         "detect_zeroes": "off",
-        **dict.fromkeys(_RATES, 0),
+        **dict.fromkeys(RATES, 0),
         "write_threshold": 0,
         "cache": {"writeback": True, "direct": False, "no-flush": False},
         "image": image,

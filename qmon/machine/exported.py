@@ -8,6 +8,7 @@ from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.node import Node
 from qmon.block.writethrough import WritethroughFilter
+from qmon.machine.conflicts import conflict, used_by_export, used_by_node
 from qmon.machine.drive import Drive
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.server import NbdServer
@@ -38,6 +39,16 @@ def disk_of(drive: Drive, node: str | None, *, writethrough: bool) -> Disk:
     """
     disk = drive.guest if node is None else _Below(drive, node)
     return _Writethrough(disk) if writethrough else disk
+
+
+def check_export(drive: Drive, node: str | None, *, writable: bool) -> None:
+    """Check that a node can be exported while the drive uses it. Raises CommandError with QEMU's message."""
+    format_name, file_name = drive.node_names[0]
+    if node == file_name != format_name and drive.format != "raw" and not drive.read_only:
+        export, user = used_by_export(file_name), used_by_node(format_name, file_name, "file")
+        if writable:
+            raise conflict(file_name, "write", export, user)
+        raise conflict(file_name, "resize", user, export)
 
 
 class _Below:

@@ -22,8 +22,8 @@ class GuestDisk:
     @property
     def node(self) -> Node:
         """The throttled node. A migration uses the drive's own node, which is not throttled, as in QEMU."""
-        top, throttle = self._stack.top, self.device.throttle
-        return ThrottleFilter(top, throttle, self.gate) if throttle.limits else top
+        top, device = self._stack.top, self.device
+        return ThrottleFilter(top, device, self.gate) if device.throttle.limits else top
 
     @property
     def accounts(self) -> Accounts:

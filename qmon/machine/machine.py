@@ -12,9 +12,11 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from qmon.block.image import FORMATS
 from qmon.block.locks import ImageLockedError
+from qmon.block.throttle import Limits, Throttle
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.host.fdsets import real_name
 from qmon.host.threads import Workers
@@ -59,6 +61,8 @@ class Machine:
         self._changing = asyncio.Lock()  # two monitors' stop and cont must not overlap
         self._executor = Workers(4, "control")
         self._node_numbers = itertools.count(101)
+        self._throttles: WeakValueDictionary[str, Throttle] = WeakValueDictionary()
+        """The throttle groups that have disks, by name."""
         self._changing_drives: dict[str, str] = {}
         self._busy: Callable[[str], str | None] = lambda drive: None
         self.before_run: Callable[[], None] = lambda: None
@@ -190,9 +194,25 @@ class Machine:
         else:
             device = self.add_device(settings.id, settings.interface, read_only=drive.read_only, unit=unit)
         if limits:
-            device.throttle.set(limits, settings.group or device.id)
+            self.limit(device, limits, settings.group)
         self.insert(drive, device)
         return drive
+
+    def limit(self, device: Device, limits: Limits, group: str | None) -> None:
+        """Set a device's limits, which are those of all disks of its throttle group.
+
+        ``group`` None: the one that it is in, else one with its own name. Without limits it leaves its group.
+        """
+        if not limits:
+            device.throttle = Throttle()
+            return
+        if group is not None or not device.throttle.limits:
+            name = group or device.id
+            throttle = self._throttles.get(name)
+            if throttle is None:
+                throttle = self._throttles[name] = Throttle(name)
+            device.throttle = throttle
+        device.throttle.set(limits)
 
     def find_image(self, name: str) -> ImageSpec:
         """Return the image whose node has a name. Raises UsageError with QEMU's message."""

@@ -27,20 +27,17 @@ _FIELDS = {
         f"{unit}-{what}{end}": f"{unit}{short}{end.replace('-', '_')}"
         for unit in ("bps", "iops")
         for what, short in (("total", ""), ("read", "_rd"), ("write", "_wr"))
-        for end in ("", "-max")
+        for end in ("", "-max", LENGTH)
     },
 }
 """By name in ThrottleLimits: the field of Limits, named as in block_set_io_throttle."""
 
 
 def read_limits(given: Mapping[str, Any]) -> Limits:
-    """Convert a ThrottleLimits to a disk's limits. Raises UsageError or CommandError with QEMU's message.
-
-    The length of bursts is checked but not used.
-    """
+    """Convert a ThrottleLimits to a disk's limits. Raises UsageError or CommandError with QEMU's message."""
     _KINDS.read(given, Form.JSON, ("throttling",))
     check_limits({**UNLIMITED, **given})
-    return Limits(**{_FIELDS[name]: value for name, value in given.items() if name in _FIELDS})
+    return Limits(**{_FIELDS[name]: value for name, value in given.items()})
 
 
 def named(limits: Limits) -> dict[str, int]:

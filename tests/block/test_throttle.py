@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.block.gate import Gate
-from qmon.block.throttle import LONGEST_NAP_SECONDS, Limits, Throttle, ThrottleFilter
+from qmon.block.throttle import LONGEST_NAP_SECONDS, Limits, Throttle, ThrottleFilter, wait
 from tests.support.memory import MemoryNode
 
 HOUR_LONG = Limits(bps_wr=1)
 """With these a write behind one of 4 KiB waits for more than an hour."""
+
+
+@dataclass
+class Disk:
+    """A member of a throttle group."""
+
+    throttle: Throttle = field(default_factory=Throttle)
 
 
 class Naps:
@@ -29,11 +37,11 @@ class Naps:
 
 def naps(limits: Limits, *requests: tuple[str, int]) -> list[float]:
     """The first nap of each request that had to wait, of some that come at once."""
-    throttle = Throttle()
-    throttle.set(limits, "d0")
+    disk = Disk()
+    disk.throttle.set(limits)
     naps = Naps()
     for direction, length in requests:
-        throttle.wait(direction, length, naps)
+        wait(disk, direction, length, naps)
     return naps.seconds
 
 
@@ -69,9 +77,9 @@ def test_a_burst_passes_at_once() -> None:
 
 
 def test_who_waits_goes_on_when_the_gate_is_to_be_closed() -> None:
-    gate, throttle, memory = Gate(), Throttle(), MemoryNode(1 << 20)
-    throttle.set(HOUR_LONG, "d0")
-    node = ThrottleFilter(memory, throttle, gate)
+    gate, disk, memory = Gate(), Disk(), MemoryNode(1 << 20)
+    disk.throttle.set(HOUR_LONG)
+    node = ThrottleFilter(memory, disk, gate)
     first = threading.Event()
 
     def write() -> None:
@@ -89,12 +97,84 @@ def test_who_waits_goes_on_when_the_gate_is_to_be_closed() -> None:
 
 
 def test_who_waits_goes_on_when_the_limits_are_lifted() -> None:
-    gate, throttle, memory = Gate(), Throttle(), MemoryNode(1 << 20)
-    throttle.set(HOUR_LONG, "d0")
-    node = ThrottleFilter(memory, throttle, gate)
+    gate, disk, memory = Gate(), Disk(), MemoryNode(1 << 20)
+    disk.throttle.set(HOUR_LONG)
+    node = ThrottleFilter(memory, disk, gate)
     node.zero(0, 4096)
     writer = threading.Thread(target=node.write, args=(0, b"a" * 4096))
     writer.start()
-    throttle.set(Limits(), "d0")
+    disk.throttle.set(Limits())
     writer.join(20)
     assert bytes(memory.data[:4096]) == b"a" * 4096
+
+
+def test_who_waits_goes_on_when_the_disk_leaves_its_group() -> None:
+    gate, disk, memory = Gate(), Disk(), MemoryNode(1 << 20)
+    disk.throttle.set(HOUR_LONG)
+    node = ThrottleFilter(memory, disk, gate)
+    node.zero(0, 4096)
+    writer = threading.Thread(target=node.write, args=(0, b"a" * 4096))
+    writer.start()
+    disk.throttle = Throttle()
+    writer.join(20)
+    assert bytes(memory.data[:4096]) == b"a" * 4096
+
+
+def test_the_disks_of_a_group_share_its_limits() -> None:
+    one, naps = Disk(), Naps()
+    other = Disk(one.throttle)
+    one.throttle.set(Limits(bps=1000))
+    wait(one, "rd", 10_000, naps)
+    assert naps.seconds == []
+    wait(other, "rd", 10_000, naps)
+    assert naps.seconds == [LONGEST_NAP_SECONDS]
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passed(limits: Limits, seconds: int, request: int, direction: str = "wr") -> list[int]:
+    """How much passes in each second, of requests of one size that come one after the other."""
+    clock = Clock()
+    throttle = Throttle(clock=clock)
+    throttle.set(limits)
+    amounts = [0] * seconds
+    while (second := int(clock.now - 1000)) < seconds:
+        nap = throttle.enter(direction, request)
+        if nap > 0:
+            clock.now += nap + 1e-9
+        else:
+            amounts[second] += request
+    return amounts
+
+
+def test_a_burst_goes_at_its_own_rate_for_its_length() -> None:
+    amounts = passed(Limits(bps=1000, bps_max=10_000, bps_max_length=3), 30, 100)
+    at_first, later = amounts[:3], amounts[4:]
+    assert all(10_000 <= amount <= 11_100 for amount in at_first)
+    assert all(900 <= amount <= 1100 for amount in later)
+
+
+@given(
+    rate=st.integers(1, 5000),
+    factor=st.integers(1, 20),
+    length=st.integers(1, 10),
+    request=st.integers(1, 500),
+)
+def test_no_burst_is_larger_than_its_rate_and_length_allow(
+    rate: int, factor: int, length: int, request: int
+) -> None:
+    burst = rate * factor
+    amounts = passed(Limits(bps=rate, bps_max=burst, bps_max_length=length), 5, max(request, burst // 50 + 1))
+    slack = burst + max(request, burst // 50 + 1)
+    for seconds in range(1, 6):
+        assert sum(amounts[:seconds]) <= burst * length + rate * seconds + slack
+        if length > 1:
+            assert sum(amounts[:seconds]) <= burst * seconds + slack

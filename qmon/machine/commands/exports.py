@@ -12,7 +12,7 @@ from qmon.errors import CommandError, reason
 from qmon.host.sockets import bind_failure, listen
 from qmon.machine.credentials import Credentials
 from qmon.machine.drive import Drive
-from qmon.machine.exported import Exported, disk_of
+from qmon.machine.exported import Exported, check_export, disk_of
 from qmon.machine.machine import Machine
 from qmon.machine.migration_info import qapi_address
 from qmon.machine.nbd_events import NbdEvents
@@ -182,6 +182,7 @@ class ExportCommands:
         await self._usable(drive)
         export_name = device if name is None else name
         self._check_id(export_name)
+        check_export(drive, node, writable=bool(writable))
         writable = bool(writable) and not drive.is_read_only(node)
         self._add(export_name, drive, node, _Form(export_name, description, writable))
         return {}
@@ -205,6 +206,7 @@ class ExportCommands:
         if iothread is not None and not isinstance(self._machine.objects.get(iothread), IoThread):
             raise CommandError(f'iothread "{iothread}" not found')
         await self._usable(drive)
+        check_export(drive, node, writable=bool(writable))
         if writable and drive.is_read_only(node):
             raise CommandError("Cannot export read-only node as writable")
         export_name = node_name if name is None else name

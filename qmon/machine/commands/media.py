@@ -9,6 +9,7 @@ from typing import Any, Literal
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError, DeviceNotFoundError, reason
 from qmon.machine.commands.exports import ExportCommands
+from qmon.machine.conflicts import conflict, used_by_export
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
@@ -68,11 +69,8 @@ class MediaCommands:
             raise CommandError("Image is read-only")
         self._check_here()
         if self._exports.exports_of(drive.id):
-            user = f"an unnamed block device (uses node '{drive.node_name}' as 'root' child)"
-            raise CommandError(
-                f"Permission conflict on node '{drive.node_name}': permissions 'resize' are both required by"
-                f" {user} and unshared by {user}."
-            )
+            name = drive.node_name
+            raise conflict(name, "resize", used_by_export(name), used_by_export(name))
         await machine.wake(drive)
         with machine.changing(drive, RESIZE):
             if not await machine.blocking(drive.gate.close, RESIZE, DRAIN_SECONDS):
@@ -179,9 +177,16 @@ class MediaCommands:
         iops_max: int = 0,
         iops_rd_max: int = 0,
         iops_wr_max: int = 0,
+        bps_max_length: int = 1,
+        bps_rd_max_length: int = 1,
+        bps_wr_max_length: int = 1,
+        iops_max_length: int = 1,
+        iops_rd_max_length: int = 1,
+        iops_wr_max_length: int = 1,
         iops_size: int = 0,
         group: str | None = None,
     ) -> dict[str, Any]:
+        """Limit the guests' requests to a disk. The disks of a ``group`` share its limits."""
         place = self._device(device, id)
         if place.id not in self._machine.drives:
             raise CommandError("Device has no medium")
@@ -198,8 +203,14 @@ class MediaCommands:
             iops_max,
             iops_rd_max,
             iops_wr_max,
+            bps_max_length,
+            bps_rd_max_length,
+            bps_wr_max_length,
+            iops_max_length,
+            iops_rd_max_length,
+            iops_wr_max_length,
             iops_size,
         )
         check_limits({**UNLIMITED, **named(limits)})
-        place.throttle.set(limits, group or place.id)
+        self._machine.limit(place, limits, group)
         return {}
