@@ -20,6 +20,7 @@ from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.commands.faults import FaultCommands
 from qmon.machine.commands.fds import DescriptorCommands
 from qmon.machine.commands.general import GeneralCommands
+from qmon.machine.commands.jobs import JobCommands
 from qmon.machine.commands.media import MediaCommands
 from qmon.machine.commands.migration import MigrationCommands
 from qmon.machine.commands.migration_trial import TrialCommands
@@ -28,6 +29,7 @@ from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.running import RunningCommands
 from qmon.machine.commands.snapshots import SnapshotCommands
+from qmon.machine.jobs.table import Jobs
 from qmon.machine.machine import Machine
 from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io.command import QemuIoCommands
@@ -64,6 +66,7 @@ class EmbeddedMachine:
         self._incoming = incoming
         self._machine.autostart = not paused
         self._exports = ExportCommands(self._machine)
+        self._jobs = Jobs(self._machine.registry.events)
         self._journal = Journal(state_folder)
         self._migration = MigrationCommands(
             self._machine,
@@ -91,7 +94,8 @@ class EmbeddedMachine:
             NodeCommands(self._machine, self._exports),
             SnapshotCommands(self._machine, self._exports),
             OverlayCommands(self._machine),
-            BlockJobCommands(self._machine),
+            JobCommands(self._jobs),
+            BlockJobCommands(self._machine, self._jobs),
             QemuIoCommands(self._machine),
             self._migration,
             TrialCommands(self._machine, self._migration, patience),
@@ -187,8 +191,9 @@ class EmbeddedMachine:
         return open_output_file(path, self._machine.image_files(), os.O_APPEND)
 
     async def close(self) -> None:
-        """Close monitors, migration, exports and drives, in this order."""
+        """Close monitors, jobs, migration, exports and drives, in this order."""
         await self.chardevs.close()
+        await self._jobs.close()
         await self._migration.close()
         await self._exports.close()
         await self._machine.close()

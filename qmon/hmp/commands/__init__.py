@@ -27,14 +27,15 @@ def load() -> None:
 def find_function(c_name: str, target: Target) -> Function | None:
     """Return the function for a table's ``.cmd`` on a target, None if there is none.
 
-    A qmon has every command that the first function needs. A QEMU without them runs the line itself.
+    On a qmon it is the first whose commands it has, else the first, which says what is missing. A QEMU
+    without those of the first runs the line itself.
     """
     load()
     functions = HANDLERS.get(c_name, [])
     commands = target.commands()
     match kind_of(target):
         case Kind.QMON:
-            candidates = functions[:1]
+            candidates = [each for each in functions if each.needs <= commands] or functions[:1]
         case Kind.QEMU:
             candidates = [each for each in functions[:1] if each.needs <= commands and not each.is_void]
         case Kind.STORAGE_DAEMON:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qmon.errors import CommandError
 from qmon.hmp.handlers import Call, handler
+
+CHECK = "x-qmon-check-copy"
+NOT_THERE = "{command}: copying a disk with a block job is not supported: use migrate -b to copy it to a host"
 
 
 @handler("hmp_info_block_jobs", "query-block-jobs")
@@ -29,6 +33,7 @@ async def info_block_jobs(call: Call) -> None:
 async def block_stream(call: Call) -> None:
     arguments: dict[str, Any] = {
         "device": call.text("device"),
+        "job-id": call.text("device"),
         "speed": call.values.get("speed", 0),
         "on-error": "report",
     }
@@ -81,6 +86,23 @@ async def drive_mirror(call: Call) -> None:
     await call.execute("drive-mirror", {**_copy(call), "unmap": True})
 
 
+@handler("hmp_drive_mirror", CHECK)
+async def refuse_drive_mirror(call: Call) -> None:
+    await _refuse_copy(call, "drive-mirror", _copy(call))
+
+
 @handler("hmp_drive_backup", "drive-backup")
 async def drive_backup(call: Call) -> None:
     await call.execute("drive-backup", {**_copy(call), "compress": call.flag("compress")})
+
+
+@handler("hmp_drive_backup", CHECK)
+async def refuse_drive_backup(call: Call) -> None:
+    await _refuse_copy(call, "drive-backup", {**_copy(call), "compress": call.flag("compress")})
+
+
+async def _refuse_copy(call: Call, command: str, arguments: dict[str, Any]) -> None:
+    """Refuse what QEMU refuses, in its words; then say that nothing can be copied."""
+    del arguments["sync"]
+    await call.execute(CHECK, arguments)
+    raise CommandError(NOT_THERE.format(command=command))

@@ -1,43 +1,39 @@
-"""The commands of block jobs (QAPI: block-core.json, job.json). They are refused with QEMU's messages.
-
-Jobs are not supported yet, so no job is ever found.
-"""
+"""The commands of block jobs (QAPI: block-core.json)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any, Literal
 
 from qmon.block.image import FORMATS
 from qmon.errors import CommandError, reason
-from qmon.machine.drive import Drive
+from qmon.machine.jobs.block_job import BlockJob
+from qmon.machine.jobs.job import Job, Work
+from qmon.machine.jobs.table import Jobs, check_id
 from qmon.machine.machine import Machine
-from qmon.notation.keyval import is_identifier
 from qmon.qmp.registry import command
 
-NOT_THERE = "{command}: copying a disk with a block job is not supported: use migrate -b to copy it to a host"
 
-_Sync = Literal["top", "full", "none", "incremental", "bitmap"]
-_Mode = Literal["existing", "absolute-paths"]
+class _Stream(Work):
+    """Copies what a backing image has into the image above it. Without a backing image nothing is left."""
 
+    kind = "stream"
 
-def _no_block_job(device: str) -> CommandError:
-    return CommandError(f"Block job '{device}' not found", "DeviceNotActive")
+    async def run(self, job: Job) -> None:
+        pass
 
 
 class BlockJobCommands:
-    """A block-stream with nothing to copy ends at once; other jobs are refused after QEMU's own checks."""
+    """A block-stream with nothing to copy ends at once; no other copying job is supported."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, jobs: Jobs) -> None:
         self._machine = machine
+        self._jobs = jobs
 
     @command("query-block-jobs")
     async def query_block_jobs(self) -> list[dict[str, Any]]:
-        return []
-
-    @command("query-jobs")
-    async def query_jobs(self) -> list[dict[str, Any]]:
-        return []
+        return [job.block_info() for job in self._jobs.all() if isinstance(job, BlockJob)]
 
     @command("block-stream")
     async def stream(
@@ -62,80 +58,38 @@ class BlockJobCommands:
             raise CommandError(f"Can't find '{base}' in the backing chain")
         if base_node is not None:
             raise CommandError(f"Cannot find device='' nor node-name='{base_node}'")
-        name = drive.id if job_id is None else job_id
-        self._check_job(drive, name, speed)
-        if len(drive.layers) > 1:
-            raise CommandError("block-stream: images with a backing file are not supported")
-        self._tell_empty_job(name)
+        name = job_id if job_id is not None else "" if drive.settings.is_node else drive.id
+        with contextlib.ExitStack() as holds:
+            holds.enter_context(self._machine.changing(drive, f"block job: {_Stream.kind}"))
+            if len(drive.layers) > 1:
+                check_id(name)
+                _check_speed(speed)
+                raise CommandError("block-stream: images with a backing file are not supported")
+            job = self._jobs.create(
+                BlockJob,
+                name,
+                _Stream(),
+                auto_finalize=auto_finalize is not False,
+                auto_dismiss=auto_dismiss is not False,
+            )
+            job.held.push(holds.pop_all())
+        if speed < 0:
+            job.discard()
+            _check_speed(speed)
+        job.speed = speed
+        await job.start()
         return {}
 
-    def _check_job(self, drive: Drive, name: str, speed: int) -> None:
-        if not is_identifier(name):
-            raise CommandError(f"Invalid job ID '{name}'")
-        self._machine.check_not_busy(drive)
-        if speed < 0:
-            raise CommandError("Parameter 'speed' expects a non-negative value")
-
-    def _tell_empty_job(self, name: str) -> None:
-        emit = self._machine.registry.events.emit
-        for status in ("created", "running", "waiting", "pending"):
-            emit("JOB_STATUS_CHANGE", {"status": status, "id": name})
-        emit("BLOCK_JOB_COMPLETED", {"device": name, "len": 0, "offset": 0, "speed": 0, "type": "stream"})
-        for status in ("concluded", "null"):
-            emit("JOB_STATUS_CHANGE", {"status": status, "id": name})
-
-    @command("drive-mirror")
-    async def mirror(
+    @command("x-qmon-check-copy")
+    async def check_copy(
         self,
         device: str,
         target: str,
-        sync: _Sync,
-        job_id: str | None = None,
         format: str | None = None,
-        node_name: str | None = None,
-        replaces: str | None = None,
-        mode: _Mode | None = None,
-        speed: int = 0,
-        granularity: int | None = None,
-        buf_size: int | None = None,
-        on_source_error: str | None = None,
-        on_target_error: str | None = None,
-        unmap: bool | None = None,
-        copy_mode: str | None = None,
-        auto_finalize: bool | None = None,
-        auto_dismiss: bool | None = None,
-    ) -> dict[str, Any]:
-        await self._check_copy(device, target, format, mode, job_id, speed)
-        raise CommandError(NOT_THERE.format(command="drive-mirror"))
-
-    @command("drive-backup")
-    async def backup(
-        self,
-        device: str,
-        target: str,
-        sync: _Sync,
-        job_id: str | None = None,
-        format: str | None = None,
-        mode: _Mode | None = None,
-        speed: int = 0,
-        bitmap: str | None = None,
-        bitmap_mode: str | None = None,
+        mode: Literal["existing", "absolute-paths"] | None = None,
         compress: bool | None = None,
-        on_source_error: str | None = None,
-        on_target_error: str | None = None,
-        auto_finalize: bool | None = None,
-        auto_dismiss: bool | None = None,
-        filter_node_name: str | None = None,
     ) -> dict[str, Any]:
-        drive = await self._check_copy(device, target, format, mode, job_id, speed)
-        if compress and (format or drive.format) == "raw":
-            raise CommandError("Compression is not supported for this drive ")
-        raise CommandError(NOT_THERE.format(command="drive-backup"))
-
-    async def _check_copy(
-        self, device: str, target: str, format: str | None, mode: str | None, job_id: str | None, speed: int
-    ) -> Drive:
-        """Do the checks that QEMU does before it copies; create nothing."""
+        """Check what QEMU checks before it copies a drive to ``target``. Nothing is created or copied."""
         drive = self._machine.drive(device)
         if mode != "existing" and format is not None and format not in FORMATS:
             raise CommandError(f"Unknown file format '{format}'")
@@ -147,35 +101,41 @@ class BlockJobCommands:
             await self._machine.blocking(os.stat, looked_at)
         except (OSError, ValueError) as error:
             raise CommandError(f"Could not {verb} '{target}': {reason(error)}") from error
-        self._check_job(drive, drive.id if job_id is None else job_id, speed)
-        return drive
-
-    # These commands never find their job.
+        check_id(drive.id)
+        self._machine.check_not_busy(drive)
+        if compress and (format or drive.format) == "raw":
+            raise CommandError("Compression is not supported for this drive ")
+        return {}
 
     @command("block-job-set-speed")
     async def set_speed(self, device: str, speed: int) -> None:
-        raise _no_block_job(device)
+        self._jobs.find_block_job(device).set_speed(speed)
 
     @command("block-job-cancel")
     async def cancel(self, device: str, force: bool | None = None) -> None:
-        raise _no_block_job(device)
+        await self._jobs.find_block_job(device).cancel(force=bool(force))
 
     @command("block-job-pause")
     async def pause(self, device: str) -> None:
-        raise _no_block_job(device)
+        await self._jobs.find_block_job(device).pause()
 
     @command("block-job-resume")
     async def resume(self, device: str) -> None:
-        raise _no_block_job(device)
+        await self._jobs.find_block_job(device).resume()
 
     @command("block-job-complete")
     async def complete(self, device: str) -> None:
-        raise _no_block_job(device)
+        await self._jobs.find_block_job(device).complete()
 
     @command("block-job-finalize")
     async def finalize(self, id: str) -> None:
-        raise _no_block_job(id)
+        await self._jobs.find_block_job(id).finalize()
 
     @command("block-job-dismiss")
     async def dismiss(self, id: str) -> None:
-        raise _no_block_job(id)
+        self._jobs.find_block_job(id).dismiss()
+
+
+def _check_speed(speed: int) -> None:
+    if speed < 0:
+        raise CommandError("Parameter 'speed' expects a non-negative value")

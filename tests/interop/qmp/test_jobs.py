@@ -1,0 +1,90 @@
+"""Jobs by QMP: what a real QEMU answers and tells about one, qmon answers and tells, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.images import MIB
+from tests.support.job_sides import JobSides, Side
+from tests.support.peer import options_of
+from tests.support.peers import require
+
+VERBS = ("pause", "resume", "cancel", "complete", "finalize", "dismiss")
+
+
+def a_disk(folder: Path) -> list[str]:
+    (folder / "d0.img").write_bytes(bytes(MIB))
+    return options_of("id=d0,file=d0.img,format=raw")
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> Iterator[JobSides]:
+    require("qemu-system-x86_64")
+    with JobSides(tmp_path, a_disk) as sides:
+        yield sides
+
+
+def stream(side: Side, **arguments: Any) -> dict[str, Any]:
+    return side.ask("block-stream", device="d0", **arguments)
+
+
+def look(side: Side) -> list[Any]:
+    return [side.ask("query-jobs"), side.ask("query-block-jobs"), side.events()]
+
+
+def test_a_job_with_nothing_to_do_ends_at_once(sides: JobSides) -> None:
+    def scene(side: Side) -> Any:
+        return stream(side), look(side), stream(side, job_id="other", speed=5), look(side)
+
+    told = sides.same(scene)
+    assert [name for name, _ in told[1][2]].count("JOB_STATUS_CHANGE") == 6
+
+
+def test_a_job_waits_until_it_is_finalized_and_dismissed(sides: JobSides) -> None:
+    """And meanwhile its drive is in use."""
+
+    def scene(side: Side) -> Any:
+        said: list[Any] = [stream(side, job_id="j", auto_finalize=False, auto_dismiss=False), look(side)]
+        said += [side.ask("job-resume", id="j"), side.ask("job-pause", id="j")]
+        said += [side.ask("block-job-set-speed", device="j", speed=1), stream(side, job_id="k")]
+        said += [side.ask(f"job-{verb}", id="j") for verb in ("complete", "dismiss", "finalize")]
+        said += [
+            look(side),
+            *(side.ask(f"job-{verb}", id="j") for verb in VERBS[:5]),
+            stream(side, job_id="k"),
+        ]
+        said += [side.ask("job-dismiss", id="j"), look(side), stream(side, job_id="k"), look(side)]
+        return said
+
+    sides.same(scene)
+
+
+def test_a_pending_job_can_be_cancelled(sides: JobSides) -> None:
+    def scene(side: Side) -> Any:
+        said: list[Any] = []
+        for command, name in (("job-cancel", "id"), ("block-job-cancel", "device")):
+            for dismiss in (True, False):
+                said += [stream(side, job_id="j", auto_finalize=False, auto_dismiss=dismiss)]
+                said += [side.ask(command, {name: "j"}), look(side), side.ask("block-job-dismiss", id="j")]
+                said += [look(side)]
+        return said
+
+    sides.same(scene)
+
+
+def test_ids_and_speeds_that_no_job_has_are_refused(sides: JobSides) -> None:
+    def scene(side: Side) -> Any:
+        said: list[Any] = [stream(side, job_id=id) for id in ("", "1x", "a b", "ä", "-")]
+        said += [stream(side, job_id="j", speed=-1), stream(side, job_id="1j", speed=-1), look(side)]
+        said += [side.ask(f"job-{verb}", id="j") for verb in VERBS]
+        for verb in ("pause", "resume", "cancel", "complete"):
+            said += [side.ask(f"block-job-{verb}", device="j")]
+        said += [side.ask(f"block-job-{verb}", id="j") for verb in ("finalize", "dismiss")]
+        said += [side.ask("block-job-set-speed", device="j", speed=1), side.ask("job-pause"), look(side)]
+        return said
+
+    sides.same(scene)
