@@ -17,11 +17,15 @@ from qmon.program.options import Options
 from qmon.program.script_run import ScriptRun, open_scripts
 from qmon.program.user_config import UserConfig
 from qmon.remote.address import RemoteAddress
+from qmon.remote.greeting import Patience
 from qmon.remote.opening import make_remote
 from qmon.remote.remote import Remote
 
 if TYPE_CHECKING:
     from qmon.program.front import Front
+
+INTERRUPTED = 128 + signal.SIGINT
+"""The exit status that shells show for a process that SIGINT ended."""
 
 
 class ConnectedProgram:
@@ -29,7 +33,9 @@ class ConnectedProgram:
 
     def __init__(self, options: Options, address: RemoteAddress, front: Front | None) -> None:
         self._options = options
-        self._remote: Remote = make_remote(address)
+        self._is_on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
+        patience = Patience(_tell, None) if self._is_on_terminal else Patience()
+        self._remote: Remote = make_remote(address, patience)
         self._front = front
         self._leaving = asyncio.Event()
 
@@ -48,7 +54,8 @@ class ConnectedProgram:
         for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if is_heard() else [])):
             loop.add_signal_handler(number, self._leaving.set)
         try:
-            await self._remote.open()
+            if not await self._open():
+                return INTERRUPTED
             monitor = Monitor(self._remote, tables)
             await monitor.meet_target()
             if options.trace_qmp:
@@ -59,6 +66,19 @@ class ConnectedProgram:
                 self._front.wake()
             await self._remote.close()
             log.close()
+
+    async def _open(self) -> bool:
+        """Connect; return whether the person has waited for it. Raises QmonError."""
+        opening = asyncio.create_task(self._remote.open())
+        leaving = asyncio.create_task(self._leaving.wait())
+        await asyncio.wait([opening, leaving], return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        if opening.done():
+            opening.result()
+            return True
+        opening.cancel()
+        await asyncio.wait([opening])
+        return False
 
     @property
     def is_quitting(self) -> bool:
@@ -74,9 +94,7 @@ class ConnectedProgram:
                 each.cancel()
 
     async def _serve(self, monitor: Monitor, config: UserConfig) -> int:
-        options = self._options
-        on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
-        if not on_terminal:
+        if not self._is_on_terminal:
             return await self._run_scripts(monitor)
         self._remote.reconnects = True
         await self._serve_terminal(monitor, config)
@@ -128,3 +146,7 @@ class ConnectedProgram:
 
     async def _greeting(self) -> str:
         return f"Connected to {self._remote.address}: Ctrl-D leaves, and it goes on; 'quit' ends it"
+
+
+def _tell(text: str) -> None:
+    print(f"qmon: {text}", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from qmon.errors import UsageError
@@ -14,6 +15,10 @@ class Kind(enum.Enum):
 
     QMP = "qmp"
     """A QMP server: QEMU, qemu-storage-daemon or qmon."""
+    HMP = "hmp"
+    """A human monitor: a QEMU that was started with ``-monitor``."""
+    LIBVIRT = "libvirt"
+    """A domain of libvirt, which holds its monitor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,19 @@ class Descriptor:
         return f"fd:{self.number}"
 
 
-Place = UnixAddress | InetAddress | Descriptor
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain of libvirt: its name, number or UUID, and the URI where libvirt has it; "" for the default."""
+
+    uri: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.uri}/{self.name}" if self.uri else self.name
+
+
+Socket = UnixAddress | InetAddress | Descriptor
+Place = Socket | Domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +54,52 @@ class RemoteAddress:
     place: Place
 
     def __str__(self) -> str:
-        return str(self.place)
+        return str(self.place) if self.kind is Kind.QMP else f"{self.kind.value}:{self.place}"
+
+    @property
+    def socket(self) -> Socket:
+        """The address of a kind that is reached by a socket."""
+        assert not isinstance(self.place, Domain)
+        return self.place
 
     @property
     def short(self) -> str:
         """A few characters that tell it from others, for a prompt: a path's last part, or the address."""
         if isinstance(self.place, UnixAddress):
             return self.place.path.rpartition("/")[2]
+        if isinstance(self.place, Domain):
+            return self.place.name
         return str(self.place)
 
 
-FORMS = "unix:PATH, HOST:PORT or fd:N"
+_WITHOUT_PATH = re.compile(r"[^/]+://[^/]*")
+"""The beginning of a URI: libvirt's for QEMU have a path, ``/system`` or ``/session``."""
+
+FORMS = "unix:PATH, HOST:PORT, fd:N, hmp:ADDRESS or libvirt:[URI/]DOMAIN"
 
 
 def parse_remote(text: str) -> RemoteAddress:
     """Read an argument of ``-connect``. Raises UsageError."""
-    return RemoteAddress(Kind.QMP, _place(text))
+    scheme, _, rest = text.partition(":")
+    match scheme:
+        case "hmp":
+            return RemoteAddress(Kind.HMP, _socket(rest))
+        case "libvirt":
+            return RemoteAddress(Kind.LIBVIRT, _domain(rest))
+    return RemoteAddress(Kind.QMP, _socket(text))
 
 
-def _place(text: str) -> Place:
+def _domain(text: str) -> Domain:
+    """Read ``[URI/]DOMAIN``: the last slash separates them, as no domain's name has one."""
+    uri, slash, name = text.rpartition("/")
+    if _WITHOUT_PATH.fullmatch(uri):
+        uri, name = text, ""
+    if slash and "://" not in f"{uri}/":
+        raise UsageError(f"'{uri}' is no URI of libvirt: write libvirt:qemu:///system/DOMAIN, for example")
+    return Domain(uri, name)
+
+
+def _socket(text: str) -> Socket:
     scheme, colon, rest = text.partition(":")
     if not colon:
         raise UsageError(f"expected {FORMS}")

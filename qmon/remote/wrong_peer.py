@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qmon.notation.address import Address
 from qmon.notation.strangers import excerpt, protocol_of
-
-SILENCE_SECONDS = 1.0
-"""After this time without a greeting a person is told."""
-GIVE_UP_SECONDS = 10.0
-"""After this time without a greeting a script fails."""
 
 _HUMAN_MONITOR = re.compile(rb"\A(?:QEMU|qmon) \S+ monitor - ")
 _QMP = re.compile(rb"""\A\s*\{\s*["']QMP["']""")
@@ -26,31 +20,21 @@ def is_qmp(first: bytes) -> bool:
     return _QMP.match(first) is not None
 
 
-def not_qmp(address: Address, first: bytes) -> str:
-    """Return the error of ``-connect ADDRESS`` for a peer that has begun with these bytes."""
+def not_qmp(address: str, first: bytes) -> str:
+    """Return the error of ``-connect ADDRESS`` for a peer that begins with these bytes."""
     if is_human_monitor(first):
-        return f"{address} is a human monitor, not a QMP monitor: write -connect hmp:{address}"
-    return _other(address, first, "a QMP monitor")
+        return f"a human monitor answers, not a QMP monitor: write -connect hmp:{address}"
+    return _other(first, "a QMP monitor")
 
 
-def not_human(address: Address, first: bytes) -> str:
-    """Return the error of ``-connect hmp:ADDRESS`` for a peer that has begun with these bytes."""
+def not_human(address: str, first: bytes) -> str:
+    """Return the error of ``-connect hmp:ADDRESS`` for a peer that begins with these bytes."""
     if is_qmp(first):
-        return f"{address} is a QMP monitor, not a human monitor: write -connect {address}"
-    return _other(address, first, "a human monitor")
+        return f"a QMP monitor answers, not a human monitor: write -connect {address}"
+    return _other(first, "a human monitor")
 
 
-def _other(address: Address, first: bytes, wanted: str) -> str:
+def _other(first: bytes, wanted: str) -> str:
     protocol = protocol_of(first)
-    if protocol is not None:
-        return f"{address} is {protocol} server, not {wanted}"
-    return f"{address} begins with {excerpt(first)}, so it is not {wanted}"
-
-
-def silent(address: Address, option: str) -> str:
-    """Say why a peer does not greet, and what helps; ``option`` is that of another monitor, ``-qmp``."""
-    return (
-        f"{address} sends no greeting: another program holds this monitor, which serves one at a time."
-        f" End that program, or start QEMU with a second {option}"
-        " (Proxmox: args: in the VM's configuration; Incus: raw.qemu)"
-    )
+    who = f"{protocol} server answers" if protocol is not None else f"the answer begins with {excerpt(first)}"
+    return f"{who}: this is not {wanted}"

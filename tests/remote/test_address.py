@@ -18,6 +18,13 @@ from qmon.remote.address import parse_remote
         ("tcp:[::1]:4444", "[::1]:4444", "[::1]:4444"),
         (":4444", ":4444", ":4444"),
         ("fd:7", "fd:7", "fd:7"),
+        ("hmp:unix:/run/m", "hmp:unix:/run/m", "m"),
+        ("hmp:localhost:4444", "hmp:localhost:4444", "localhost:4444"),
+        ("libvirt:web1", "libvirt:web1", "web1"),
+        ("libvirt:qemu:///system/web1", "libvirt:qemu:///system/web1", "web1"),
+        ("libvirt:qemu+ssh://root@host/system/web1", "libvirt:qemu+ssh://root@host/system/web1", "web1"),
+        ("libvirt:qemu:///session?socket=/run/s/web1", "libvirt:qemu:///session?socket=/run/s/web1", "web1"),
+        ("libvirt:qemu:///system", "libvirt:qemu:///system/", ""),
     ],
 )
 def test_an_address_is_read_and_shown(text: str, written: str, short: str) -> None:
@@ -25,7 +32,10 @@ def test_an_address_is_read_and_shown(text: str, written: str, short: str) -> No
     assert (str(address), address.short) == (written, short)
 
 
-@pytest.mark.parametrize("text", ["unix:", "fd:", "fd:-1", "fd:x", "localhost:", "localhost:65536", "[::1]"])
+@pytest.mark.parametrize(
+    "text",
+    "unix: fd: fd:-1 fd:x localhost: localhost:65536 [::1] hmp: hmp:x libvirt:a/b".split(),
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_remote(text)

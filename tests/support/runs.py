@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support.processes import CHECKOUT, QMON
@@ -12,8 +13,11 @@ from tests.support.waiting import PATIENCE
 Done = subprocess.CompletedProcess[str]
 
 
-def run(*options: str, stdin: str | None = "", cwd: Path = CHECKOUT) -> Done:
-    """Run qmon to its end with a text on its standard input, or, for None, nothing to read there."""
+def run(*options: str, stdin: str | None = "", cwd: Path = CHECKOUT, packages: Sequence[Path] = ()) -> Done:
+    """Run qmon to its end with a text on its standard input, or, for None, nothing to read there.
+
+    ``packages``: folders with more of Python's packages.
+    """
     return subprocess.run(
         [*QMON, *options],
         input=stdin,
@@ -22,7 +26,7 @@ def run(*options: str, stdin: str | None = "", cwd: Path = CHECKOUT) -> Done:
         text=True,
         timeout=PATIENCE,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (CHECKOUT, *packages)))},
     )
 
 

@@ -1,0 +1,190 @@
+"""The monitor of a libvirt domain: libvirt holds it, and passes commands and events on.
+
+libvirt gives the commands its own ids, runs one at a time and none out of band. It marks the domain as
+tainted ("custom monitor control commands").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from qmon.errors import CommandError, CommandNotFoundError, QmonError
+from qmon.notation.plain_text import one_line
+from qmon.qmp.target import Arguments, Event
+from qmon.remote.address import Domain
+from qmon.remote.client import check_sendable
+from qmon.remote.libvirt_library import Caller, Library
+from qmon.remote.link import ConnectionLostError, Hear
+
+_LISTED = 10
+"""How many domains an error names."""
+_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
+
+
+class LibvirtLink:
+    """A Link (``qmon.remote.link``) to a domain's monitor."""
+
+    def __init__(self, library: Library, caller: Caller, hear: Hear) -> None:
+        self.version: Mapping[str, Any] = {}
+        self.commands: frozenset[str] = frozenset()
+        self._library = library
+        self._caller = caller
+        self._hear = hear
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[str] = self._loop.create_future()
+        self._connection: Any = None
+        self._domain: Any = None
+        self._registered: list[Callable[[], None]] = []
+
+    async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
+        check_sendable(command, arguments or {})
+        if self._ended.done():
+            raise ConnectionLostError(self._ended.result())
+        message = {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}
+        text = json.dumps(message)
+        try:
+            answer = await self._caller.run(
+                lambda: self._library.qemu.qemuMonitorCommand(self._domain, text, 0)
+            )
+        except self._library.libvirt.libvirtError as error:
+            why = _reason(error)
+            if command == "quit":  # QEMU has ended before it could answer
+                return {}
+            if await self._caller.run(self._is_there):
+                raise CommandError(why) from error
+            raise ConnectionLostError(
+                f"{why}: it is not known whether the command was carried out"
+            ) from error
+        return _result(command, answer)
+
+    async def wait_ended(self) -> str:
+        return await asyncio.shield(self._ended)
+
+    async def close(self) -> None:
+        self._end("the connection is closed")
+        await self._caller.run(self._disconnect)
+        self._caller.end()
+
+    async def open(self, uri: str | None, name: str) -> None:
+        """Find the domain. Raises QmonError."""
+        try:
+            await self._caller.run(lambda: self._connect(uri, name))
+            self.version = await self.execute("query-version", None)
+            names = await self.execute("query-commands", None)
+        except self._library.libvirt.libvirtError as error:
+            raise QmonError(f"libvirt: {_reason(error)}") from error
+        self.commands = frozenset(str(each["name"]) for each in names)
+
+    def _connect(self, uri: str | None, name: str) -> None:
+        libvirt = self._library.libvirt
+        self._connection = connection = libvirt.open(uri)
+        with contextlib.suppress(libvirt.libvirtError):  # a driver without a connection needs none
+            connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
+        self._domain = domain = find_domain(libvirt, connection, name)
+        event = self._library.qemu.qemuMonitorEventRegister(connection, domain, None, self._take, None, 0)
+        self._registered.append(lambda: self._library.qemu.qemuMonitorEventDeregister(connection, event))
+        life = connection.domainEventRegisterAny(
+            domain, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._take_lifecycle, None
+        )
+        self._registered.append(lambda: connection.domainEventDeregisterAny(life))
+        connection.registerCloseCallback(lambda *_: self._end_soon("libvirt closed the connection"), None)
+        self._registered.append(connection.unregisterCloseCallback)
+
+    def _disconnect(self) -> None:
+        for undo in self._registered:
+            with contextlib.suppress(self._library.libvirt.libvirtError):  # the connection is lost
+                undo()
+        self._registered.clear()
+        if self._connection is not None:
+            with contextlib.suppress(self._library.libvirt.libvirtError):
+                self._connection.close()
+        self._connection = self._domain = None
+
+    def _is_there(self) -> bool:
+        try:
+            return bool(self._connection.isAlive() and self._domain.isActive())
+        except self._library.libvirt.libvirtError:  # the domain or the connection is gone
+            return False
+
+    # On the thread of libvirt's events
+
+    def _take(
+        self, connection: Any, domain: Any, name: str, seconds: int, micros: int, details: str | None, _: Any
+    ) -> None:
+        data = json.loads(details) if details else {}
+        self._soon(self._hear, Event(name, data if isinstance(data, dict) else {}, seconds + micros / 1e6))
+
+    def _take_lifecycle(self, connection: Any, domain: Any, event: int, detail: int, _: Any) -> None:
+        if event in (
+            self._library.libvirt.VIR_DOMAIN_EVENT_STOPPED,
+            self._library.libvirt.VIR_DOMAIN_EVENT_CRASHED,
+        ):
+            self._end_soon("the domain has ended")
+
+    def _end_soon(self, why: str) -> None:
+        self._soon(self._end, why)
+
+    def _soon(self, function: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _end(self, why: str) -> None:
+        if not self._ended.done():
+            self._ended.set_result(why)
+
+
+async def open_libvirt(domain: Domain, hear: Hear) -> LibvirtLink:
+    """Connect to a domain. Without a URI libvirt chooses one. Raises QmonError."""
+    library = Library.get()
+    link = LibvirtLink(library, Caller(), hear)
+    try:
+        await link.open(domain.uri or None, domain.name)
+    except BaseException:
+        await link.close()
+        raise
+    return link
+
+
+def find_domain(libvirt: ModuleType, connection: Any, name: str) -> Any:
+    """Return a running domain by its number, UUID or name, in this order, as virsh does. Raises QmonError."""
+    lookups = [connection.lookupByUUIDString, connection.lookupByName]
+    if name.isascii() and name.isdecimal():
+        lookups.insert(0, lambda text: connection.lookupByID(int(text)))
+    for look_up in lookups if name else ():
+        try:
+            domain = look_up(name)
+        except libvirt.libvirtError:  # the next way is tried
+            continue
+        if not domain.isActive():
+            raise QmonError(f"the domain '{name}' is not running: start it with 'virsh start {name}'")
+        return domain
+    domains = sorted(one_line(each.name()) for each in connection.listAllDomains() if each.isActive())
+    shown = ", ".join(domains[:_LISTED]) + (", ..." if len(domains) > _LISTED else "")
+    wrong = f"there is no domain '{name}'" if name else "no domain is named"
+    raise QmonError(
+        f"{wrong} at {connection.getURI()}: {f'running are {shown}' if domains else 'none is running'}"
+    )
+
+
+def _result(command: str, answer: str) -> Any:
+    """Return the result in an answer of QEMU. Raises CommandError."""
+    try:
+        message = json.loads(answer)
+    except ValueError as error:
+        raise CommandError("libvirt's answer is no JSON") from error
+    if not isinstance(message, dict) or "error" not in message:
+        return message["return"] if isinstance(message, dict) and "return" in message else {}
+    found = message["error"]
+    desc, kind = str(found.get("desc", "")), str(found.get("class", ""))
+    if kind == CommandNotFoundError.error_class:
+        raise CommandNotFoundError(one_line(command))
+    raise CommandError(desc, kind)
+
+
+def _reason(error: Any) -> str:
+    return one_line(str(error.get_error_message() or "the call failed").strip().splitlines()[0])

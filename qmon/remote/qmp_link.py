@@ -1,0 +1,124 @@
+"""A connection to a QMP server, by qemu.qmp's client."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from qemu.qmp import (
+    ConnectError,
+    ExecInterruptedError,
+    ExecuteError,
+    Message,
+    QMPClient,
+    QMPError,
+    Runstate,
+)
+
+from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
+from qmon.notation.plain_text import one_line
+from qmon.qmp.target import Arguments, Event
+from qmon.remote.address import RemoteAddress
+from qmon.remote.client import check_sendable, make_client
+from qmon.remote.greeting import Patience, greeted
+from qmon.remote.link import Hear, lost
+from qmon.remote.wrong_peer import is_qmp, not_qmp
+
+
+class QmpLink:
+    """A Link (``qmon.remote.link``) to a QMP server that has greeted."""
+
+    def __init__(self, address: RemoteAddress, client: QMPClient, commands: frozenset[str]) -> None:
+        self.commands = commands
+        greeting = client.greeting
+        self.version: Mapping[str, Any] = {} if greeting is None else dict(greeting.QMP.version)
+        self._address = address
+        self._client = client
+
+    async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
+        check_sendable(command, arguments or {})
+        try:
+            return await self._client.execute(command, dict(arguments) if arguments else None, oob=oob)
+        except ExecuteError as error:
+            raise _as_ours(command, error) from error
+        except (ExecInterruptedError, QMPError) as error:
+            raise lost(self._address) from error
+
+    async def wait_ended(self) -> str:
+        while self._client.runstate is Runstate.RUNNING:
+            await self._client.runstate_changed()
+        return await _disconnect(self._client) or "the other end closed it"
+
+    async def close(self) -> None:
+        await _disconnect(self._client)
+
+
+async def open_qmp(
+    address: RemoteAddress, hear: Hear, patience: Patience, commands: frozenset[str] = frozenset()
+) -> QmpLink:
+    """Connect, negotiate, and learn the commands, unless they are given. Raises QmonError."""
+    sock, first = await greeted(address.socket, patience, "-qmp")
+    if not is_qmp(first):
+        sock.close()
+        raise QmonError(not_qmp(str(address), first))
+    client = make_client(lambda message: hear(as_event(message)))
+    try:
+        await client.connect(sock)
+        if not commands:
+            names = await client.execute("query-commands")
+            assert isinstance(names, list)
+            commands = frozenset(str(each["name"]) for each in names)
+    except (QMPError, OSError) as error:
+        await _disconnect(client)
+        raise QmonError(why_not(error)) from error
+    except BaseException:
+        await _disconnect(client)
+        raise
+    return QmpLink(address, client, commands)
+
+
+def _as_ours(command: str, error: ExecuteError) -> CommandError:
+    if error.error_class == CommandNotFoundError.error_class:
+        return CommandNotFoundError(one_line(command))
+    return CommandError(str(error), error.error_class)
+
+
+def as_event(message: Message) -> Event:
+    """Return an event of ours; the time is the server's."""
+    stamp = message.get("timestamp")
+    data = message.get("data")
+    seconds = 0.0
+    if isinstance(stamp, dict):
+        seconds = _number(stamp.get("seconds")) + _number(stamp.get("microseconds")) / 1e6
+    return Event(str(message.get("event")), data if isinstance(data, dict) else {}, seconds)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+async def _disconnect(client: QMPClient) -> str:
+    """End a client; return why it had ended by itself, "" if it had not."""
+    try:
+        await client.disconnect()
+    except EOFError:
+        return ""
+    except (QMPError, OSError, ValueError, RecursionError) as error:
+        return why_not(error)
+    return ""
+
+
+def why_not(error: BaseException) -> str:
+    """Return why a connection could not be made or was lost, in one line."""
+    while isinstance(error, ConnectError) or hasattr(error, "exc"):
+        error = error.exc
+    if isinstance(error, EOFError):
+        return "the other end closed the connection at once"
+    if isinstance(error, OSError):
+        with contextlib.suppress(ValueError, TypeError):
+            if error.errno is not None and error.errno > 0 and error.errno in errno.errorcode:
+                return os.strerror(error.errno)
+    return one_line(reason(error))

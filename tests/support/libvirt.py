@@ -1,0 +1,140 @@
+"""A libvirtd of its own for a test, with one domain: a QEMU without KVM and with one disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.peers import lack, require
+from tests.support.waiting import PATIENCE, eventually
+
+_DAEMONS = ("/usr/sbin/virtlogd", "/usr/sbin/libvirtd")
+_PACKAGES = Path("/usr/lib/python3/dist-packages")
+_NOBODY = 65534
+
+_DOMAIN = """
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>16</memory>
+  <vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/><source file='{disk}'/><target dev='vda' bus='virtio'/>
+    </disk>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+  </devices>
+</domain>
+"""
+
+
+class Libvirt:
+    """A libvirtd in a new folder. As root it is another user's, so that it is none of the system's."""
+
+    def __init__(self) -> None:
+        require(*_DAEMONS, "virsh", "qemu-system-x86_64")
+        modules = sorted(_PACKAGES.glob("libvirt*.py")) + sorted(_PACKAGES.glob("libvirtmod*.so"))
+        tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}-"
+        if not any(tag in each.name for each in modules):
+            lack(f"python3-libvirt for Python {sys.version_info.major}.{sys.version_info.minor}")
+        self._stack = contextlib.ExitStack()
+        # pytest's own folders are closed to other users
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="libvirt-")))
+        self.socket = self.folder / "run/libvirt/libvirt-sock"
+        self.uri = f"qemu:///session?socket={self.socket}"
+        self.python_path = self.folder / "python"
+        """The library for a Python that has none of the system's packages."""
+        self.python_path.mkdir()
+        for each in modules:
+            (self.python_path / each.name).symlink_to(each)
+
+    def __enter__(self) -> Libvirt:
+        with contextlib.ExitStack() as stack:
+            stack.push(self._stack)
+            self._start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        for name in ("run", "config", "cache", "home"):
+            (self.folder / name).mkdir()
+        self._give_away()
+        is_root = os.geteuid() == 0
+        for daemon in _DAEMONS:
+            with (self.folder / f"{Path(daemon).name}.log").open("wb") as log:
+                process = subprocess.Popen(
+                    [daemon],
+                    cwd="/",
+                    env=self._environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    user=_NOBODY if is_root else None,
+                    group=_NOBODY if is_root else None,
+                    extra_groups=[] if is_root else None,
+                )
+            self._stack.callback(_end, process)
+        eventually(self.socket.exists, "libvirtd listens")
+
+    def _give_away(self) -> None:
+        if os.geteuid() == 0:
+            for each in (self.folder, *self.folder.iterdir()):
+                shutil.chown(each, _NOBODY, _NOBODY)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder / "home"),
+            "XDG_RUNTIME_DIR": str(self.folder / "run"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
+
+    def virsh(self, *words: str) -> str:
+        done = subprocess.run(
+            ["virsh", "-c", self.uri, *words],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3 * PATIENCE,
+        )
+        assert done.returncode == 0, f"{done.stderr}\n{self.log()}"
+        return done.stdout.strip()
+
+    def log(self) -> str:
+        return (self.folder / "libvirtd.log").read_text()
+
+    @contextlib.contextmanager
+    def domain(self, name: str) -> Iterator[None]:
+        """A running domain, which ends with the block if it has not ended before."""
+        disk = self.folder / f"{name}.img"
+        disk.write_bytes(bytes(1 << 20))
+        self._give_away()
+        text = self.folder / f"{name}.xml"
+        text.write_text(_DOMAIN.format(name=name, disk=disk))
+        self.virsh("create", str(text))
+        try:
+            yield
+        finally:
+            if name in self.virsh("list", "--name").splitlines():
+                self.virsh("destroy", name)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(PATIENCE)
