@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from qmon.errors import QmonError, reason
+from qmon.errors import CommandError, QmonError, reason
 from qmon.hmp import commands
 from qmon.hmp.commands.refusals import refusal
 from qmon.hmp.handlers import MULTI_LINE, Call
@@ -24,6 +24,7 @@ from qmon.hmp.tables.learnt import learn
 from qmon.hmp.tables.table import Tables, default_tables
 from qmon.hmp.tables.usage import usage
 from qmon.host.trace import HANDLE_HMP_COMMAND
+from qmon.qmp.absent import REFUSALS
 from qmon.qmp.target import Kind, Target, kind_of
 
 _logger = logging.getLogger(__name__)
@@ -170,6 +171,8 @@ class Monitor:
 
 async def _print_human_readable(call: Call, qmp_command: str) -> None:
     """Run a QMP command whose result is the text to print."""
+    if not call.has(qmp_command) and qmp_command in REFUSALS:
+        raise CommandError(REFUSALS[qmp_command])
     answer = await call.execute(qmp_command)
     text = str(answer[MULTI_LINE]).removesuffix("\n")
     if text:

@@ -2,7 +2,8 @@
 
 One row per command. The embedded machine answers QMP commands from it, and the monitor answers lines from it
 where the target has no monitor of its own. Where QEMU with ``-M none`` answers with one fixed text, the row
-has that text. A command that does something here has a function of its own and no row.
+has that text. A command that does something here has a function of its own and no row. A QMP command that
+always fails is not offered, so that clients see in ``query-commands`` what there is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class Row:
 
     The command fails with ``fails``; where that is empty, QMP returns ``answer`` and the monitor prints
     ``says``. ``{id}`` in ``fails`` is the argument of that name. The monitor prints ``Error: `` before the
-    error of a QMP command, unless ``bare``.
+    error of a QMP command, unless ``bare``. ``offered`` is why a QMP command that always fails is offered all
+    the same.
     """
 
     qmp: str = ""
@@ -30,6 +32,12 @@ class Row:
     says: str = ""
     bare: bool = False
     error_class: str = CommandError.error_class
+    offered: str = ""
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether QMP clients get the command."""
+        return bool(self.qmp) and not (self.fails and not self.offered)
 
     @property
     def text(self) -> str:
@@ -64,6 +72,7 @@ _NO_SPICE = "SPICE is not in use"
 _NO_FORWARDING = "user mode network stack not in use"
 _NO_DIRTY_LIMIT = "dirty page limit feature requires KVM with accelerator property 'dirty-ring-size' set'"
 _SEE_DIRTY_LIMIT = "[Please use 'info vcpu_dirty_limit' to query dirty limit for virtual CPU]"
+_OUT_OF_BAND = "a client that may send commands out of band looks for this one before it migrates"
 _NOT_FOUND = "DeviceNotFound"
 _NOT_ACTIVE = "DeviceNotActive"
 
@@ -155,7 +164,13 @@ _CPU = (
 
 _MEMORY = (
     Row("balloon", "hmp_balloon", fails=_NO_BALLOON, error_class=_NOT_ACTIVE),
-    Row("query-balloon", "hmp_info_balloon", fails=_NO_BALLOON, error_class=_NOT_ACTIVE),
+    Row(
+        "query-balloon",
+        "hmp_info_balloon",
+        fails=_NO_BALLOON,
+        error_class=_NOT_ACTIVE,
+        offered="libvirt takes this error for a guest without a balloon, and any other for a failure",
+    ),
     Row("dumpdtb", "hmp_dumpdtb", fails="This machine doesn't have a FDT"),
     Row("dump-guest-memory", "hmp_dump_guest_memory", fails="dump: no guest memory to dump"),
     Row(
@@ -217,11 +232,13 @@ _MIGRATION = (
         "migrate-pause",
         "hmp_migrate_pause",
         fails="migrate-pause is currently only supported during postcopy-active state",
+        offered=_OUT_OF_BAND,
     ),
     Row(
         "migrate-recover",
         "hmp_migrate_recover",
         fails="Migrate recover can only be run when postcopy is paused.",
+        offered=_OUT_OF_BAND,
     ),
     Row(hmp="hmp_migrationmode", fails="migration_mode: this machine has no storage attributes device"),
 )
@@ -297,3 +314,6 @@ _SCREENS = (
 
 ABSENT: tuple[Row, ...] = (*_CPU, *_MEMORY, *_MIGRATION, *_DEVICES, *_NETWORKS, *_SCREENS)
 """The one table."""
+
+REFUSALS: dict[str, str] = {row.qmp: row.fails for row in ABSENT if row.qmp and row.fails}
+"""Why a QMP command of QEMU's always fails here, by its name."""

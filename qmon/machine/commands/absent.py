@@ -12,9 +12,9 @@ from qmon.qmp.schema import Signature
 
 
 def register_absent(registry: Registry) -> None:
-    """Register every row that has a QMP command. Only the arguments in its error message are checked."""
+    """Register every row whose QMP command is offered. Only the arguments in its error are checked."""
     for row in ABSENT:
-        if row.qmp:
+        if row.is_offered:
             names = dict.fromkeys(row.placeholders, str)
             registry.add_described(row.qmp, _answering(row), Signature.of(names, is_open=True))
 
