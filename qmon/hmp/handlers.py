@@ -139,6 +139,8 @@ class Function:
     needs: frozenset[str] = frozenset()
     is_void: bool = False
     """Whether it only says that the target lacks what the command is for."""
+    is_substitute: bool = False
+    """Whether it does the same by other means, for targets that lack the usual ones."""
 
 
 HANDLERS: dict[str, list[Function]] = {}
@@ -176,21 +178,25 @@ def on_qemu(c_name: str) -> Callable[[Handler], Handler]:
     return mark
 
 
-def handler(c_name: str, *needs: str, is_void: bool = False) -> Callable[[Handler], Handler]:
+def handler(
+    c_name: str, *needs: str, is_void: bool = False, is_substitute: bool = False
+) -> Callable[[Handler], Handler]:
     """Register a function of the table entries with ``.cmd = c_name``.
 
     ``needs`` are the QMP commands without which it can do nothing. There may be several functions with
-    different needs: the first one runs of which the target has all commands. Void ones come first.
+    different needs: the first one runs of which the target has all commands. Void ones come first, and
+    substitutes last.
 
     If an argument or the answer may be secret, ``qmon.hmp.line.secrets`` needs a row for it.
     """
 
     def mark(function: Handler) -> Handler:
-        new = Function(function, frozenset(needs), is_void)
+        new = Function(function, frozenset(needs), is_void, is_substitute)
         functions = HANDLERS.setdefault(c_name, [])
         if any(each.needs == new.needs for each in functions):
             raise ValueError(f"the function '{c_name}' is already registered")
-        functions.insert(0 if is_void else len(functions), new)
+        functions.append(new)
+        functions.sort(key=lambda each: (not each.is_void, each.is_substitute))
         return function
 
     return mark

@@ -11,6 +11,7 @@ from qmon.hmp.commands.caution import confirm, drive_clients
 from qmon.hmp.commands.image_info import image_info_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
+from qmon.qmp.target import MACHINE
 
 THROTTLE_LIMITS = tuple(
     """
@@ -38,7 +39,7 @@ async def drive_del(call: Call) -> None:
         raise LineError(str(error)) from error
 
 
-@handler("hmp_info_block", "query-block")
+@handler("hmp_info_block", "query-block", MACHINE)
 async def info_block(call: Call) -> None:
     device = call.values.get("device")
     verbose = call.flag("verbose")
@@ -47,7 +48,7 @@ async def info_block(call: Call) -> None:
         blocks = await call.execute("query-block")
         for number, block in enumerate(blocks):
             if device is None or block["device"] == device:
-                _print_block(call, block, block.get("inserted"), verbose, number)
+                print_block(call, block, block.get("inserted"), verbose, number)
                 printed = True
         if device is None or printed:
             return
@@ -56,10 +57,10 @@ async def info_block(call: Call) -> None:
     nodes = await call.execute("query-named-block-nodes")
     for number, node in enumerate(nodes):
         if device is None or node.get("node-name") == device:
-            _print_block(call, None, node, verbose, number)
+            print_block(call, None, node, verbose, number)
 
 
-@handler("hmp_info_blockstats", "query-blockstats")
+@handler("hmp_info_blockstats", "query-blockstats", MACHINE)
 async def info_blockstats(call: Call) -> None:
     for entry in await call.execute("query-blockstats"):
         if "device" not in entry:
@@ -69,7 +70,7 @@ async def info_blockstats(call: Call) -> None:
         call.print(f"{name}: {figures}")
 
 
-def _print_block(
+def print_block(
     call: Call,
     block: Mapping[str, Any] | None,
     node: Mapping[str, Any] | None,

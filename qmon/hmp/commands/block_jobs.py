@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.hmp.disks import with_job_id
 from qmon.hmp.handlers import Call, handler
 
 CHECK = "x-qmon-check-copy"
@@ -32,8 +33,8 @@ async def info_block_jobs(call: Call) -> None:
 @handler("hmp_block_stream", "block-stream")
 async def block_stream(call: Call) -> None:
     arguments: dict[str, Any] = {
-        "device": call.text("device"),
         "job-id": call.text("device"),
+        **with_job_id(call.monitor.target, call.text("device")),
         "speed": call.values.get("speed", 0),
         "on-error": "report",
     }
@@ -71,7 +72,7 @@ async def block_job_complete(call: Call) -> None:
 
 def _copy(call: Call) -> dict[str, Any]:
     arguments: dict[str, Any] = {
-        "device": call.text("device"),
+        **with_job_id(call.monitor.target, call.text("device")),
         "target": call.text("target"),
         "sync": "full" if call.flag("full") else "top",
         "mode": "existing" if call.flag("reuse") else "absolute-paths",

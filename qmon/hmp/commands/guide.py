@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from qmon.errors import CommandError
-from qmon.hmp.clients import drive_name
 from qmon.hmp.commands import works
 from qmon.hmp.commands.columns import WIDTH, columns, paragraph
+from qmon.hmp.disks import query_disks
 from qmon.hmp.handlers import EVERYTHING, EXPLANATIONS, Call
 from qmon.hmp.person import LineError
 from qmon.hmp.tables.manual import page
@@ -147,17 +147,13 @@ class Guide:
         return lines if known or not unknown else [f"  # {', '.join(unknown)}", *lines]
 
     async def _first_drive(self) -> dict[str, str]:
-        if not self._call.has("query-block"):
-            return {}
         try:
-            blocks = await self._call.execute("query-block")
+            disks = await query_disks(self._call.monitor.line_target)
         except CommandError:
             return {}  # the lines are useful without the names
-        for block in blocks:
-            inserted = block.get("inserted", {})
-            size = inserted.get("image", {}).get("virtual-size")
-            if drive_name(block) and size is not None and not inserted.get("ro"):
-                return {"DRIVE": drive_name(block), "SIZE": str(size)}
+        for disk in disks:
+            if disk.name and disk.node and disk.size_bytes is not None and not disk.node.get("ro"):
+                return {"DRIVE": disk.name, "SIZE": str(disk.size_bytes)}
         return {}
 
     def _inside(self, words: list[str]) -> list[str]:

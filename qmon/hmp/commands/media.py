@@ -6,6 +6,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
+from qmon.hmp.disks import as_device, find_disk
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 from qmon.notation.units import human_size
@@ -20,18 +21,13 @@ async def block_resize(call: Call) -> None:
     if now is not None and size < now:
         lost = f"'{device}' has {human_size(now)}; data after {human_size(size)} will be lost"
         await confirm(call, f"{lost}: shrink it anyway?", f"'{device}' was not resized")
-    await call.execute("block_resize", {"device": device, "size": size})
+    await call.execute("block_resize", {**as_device(call.monitor.target, device), "size": size})
 
 
 async def _size(call: Call, device: str) -> int | None:
     """Return a drive's size in bytes, None if the target does not report it."""
-    blocks: list[dict[str, Any]] = await call.execute("query-block") if call.has("query-block") else []
-    for block in blocks:
-        inserted = block.get("inserted")
-        if inserted is not None and device in (block["device"], inserted.get("node-name")):
-            size = inserted.get("image", {}).get("virtual-size")
-            return None if size is None else int(size)
-    return None
+    disk = await find_disk(call.monitor.line_target, device)
+    return None if disk is None else disk.size_bytes
 
 
 @handler("hmp_eject", "eject")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError, UsageError
-from qmon.hmp.clients import count_clients, drive_name, users
+from qmon.hmp.clients import count_clients, users
 from qmon.hmp.commands.caution import confirm
+from qmon.hmp.disks import query_disks
 from qmon.hmp.handlers import Call, handler
 from qmon.notation.address import Address, listening_hint, parse_address
 
@@ -23,9 +24,9 @@ async def nbd_server_start(call: Call) -> None:
     if not every_drive:
         return
     try:
-        for block in await call.execute("query-block"):
-            if "inserted" in block:
-                await call.execute("nbd-server-add", {"device": drive_name(block), "writable": writable})
+        for disk in await query_disks(call.monitor.line_target):
+            if disk.node is not None:
+                await call.execute("nbd-server-add", {"device": disk.name, "writable": writable})
     except CommandError:
         await call.execute("nbd-server-stop")
         raise

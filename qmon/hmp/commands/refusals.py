@@ -13,6 +13,11 @@ _SNAPSHOT = ": snapshot_blkdev_internal makes a snapshot of a disk"
 _MEDIA = "a storage daemon has no devices: drive_add and drive_del change its disks"
 _LOG = "a storage daemon's log can't be changed while it runs"
 
+THROTTLING = (
+    "a storage daemon limits a disk by a node above it: object_add throttle-group,id=GROUP,x-iops-total=N,"
+    " then drive_add -n 0 driver=throttle,node-name=NAME,throttle-group=GROUP,file=DISK"
+)
+
 _OF_A_DAEMON: dict[str, str] = {
     **{
         f"hmp_migrate{verb}": _DAEMON + _COPY
@@ -21,10 +26,7 @@ _OF_A_DAEMON: dict[str, str] = {
     **{f"hmp_{verb}": _DAEMON + _SNAPSHOT for verb in ("savevm", "loadvm", "delvm")},
     **{f"hmp_{verb}": _MEDIA for verb in ("eject", "change", "device_add", "device_del")},
     **{f"hmp_{verb}": _LOG for verb in ("log", "logfile", "trace_event", "info_trace_events", "trace_file")},
-    "hmp_block_set_io_throttle": (
-        "a storage daemon limits a disk by a node above it: object_add throttle-group,id=GROUP,"
-        "x-iops-total=N, then drive_add -n 0 driver=throttle,node-name=NAME,throttle-group=GROUP,file=DISK"
-    ),
+    "hmp_block_set_io_throttle": THROTTLING,
     "hmp_qemu_io": "a storage daemon runs no requests: nbd_server_add exports the disk to a client that does",
     "hmp_getfd": "a storage daemon takes no descriptors",
     "hmp_closefd": "a storage daemon takes no descriptors",

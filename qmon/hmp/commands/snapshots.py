@@ -11,6 +11,7 @@ from qmon.hmp.commands.caution import confirm
 from qmon.hmp.commands.image_info import snapshot_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
+from qmon.qmp.target import MACHINE
 
 NOT_PERMITTED = ": Operation not permitted"
 """The end of the error of a commit if the overlay is open read-only."""
@@ -76,7 +77,7 @@ async def commit(call: Call) -> None:
         raise LineError(f"{READ_ONLY}\n{why}" if why.endswith(NOT_PERMITTED) else why) from error
 
 
-@handler("hmp_snapshot_blkdev", "blockdev-snapshot-sync")
+@handler("hmp_snapshot_blkdev", "blockdev-snapshot-sync", MACHINE)
 async def snapshot_blkdev(call: Call) -> None:
     if "snapshot-file" not in call.values:
         raise CommandError("Parameter 'snapshot-file' is missing")

@@ -33,12 +33,24 @@ async def wait(call: Call) -> None:
     elif what == "job" and words:
         name = words[0]
 
-        async def look(call: Call, progress: Progress) -> str | None:
-            return await _look_at_job(call, progress, name)
-
-        await _wait(call, f"the job '{name}'", look, words[1] if len(words) == 2 else None)
+        await wait_for_job(call, name, words[1] if len(words) == 2 else None)
     else:
         raise LineError("wait: expected 'migrate [TIMEOUT]' or 'job ID [TIMEOUT]'")
+
+
+async def wait_for_job(
+    call: Call, name: str, patience: str | None = None, *, until_ready: bool = True
+) -> None:
+    """Show the progress of a job until it has ended, or, with ``until_ready``, waits for a command.
+
+    ``patience`` is the longest time in seconds. Raises CommandError if the job has failed, LineError if it
+    takes longer.
+    """
+
+    async def look(call: Call, progress: Progress) -> str | None:
+        return await _look_at_job(call, progress, name, until_ready)
+
+    await _wait(call, f"the job '{name}'", look, patience)
 
 
 _Look = Callable[[Call, Progress], Awaitable[str | None]]
@@ -112,16 +124,16 @@ async def _look_at_migration(call: Call, progress: Progress) -> str | None:
     return str(info["status"])
 
 
-async def _look_at_job(call: Call, progress: Progress, name: str) -> str | None:
+async def _look_at_job(call: Call, progress: Progress, name: str, until_ready: bool) -> str | None:
     ends = call.monitor.jobs
-    if name in ends:
+    job = None if name in ends else await _find_job(call, name)
+    if name in ends:  # the event of an end comes before an answer without the job
         if (error := ends.error(name)) is not None:
             raise CommandError(error)
         return None
-    job = await _find_job(call, name)
     if job is None:
         raise CommandError(f"Job not found: '{name}'")
-    if job["status"] in READY:
+    if job["status"] in READY and until_ready:
         return None
     if job["status"] == "concluded":
         if "error" in job:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmon.hmp.clients import drive_name
 from qmon.hmp.commands.migration_help import has_effect
 from qmon.hmp.commands.migration_parameters import PARAMETERS
+from qmon.hmp.disks import Node, query_disks
 from qmon.hmp.editing.word_lists import (
     ADDRESSES,
     ARGUMENTS,
@@ -94,12 +94,11 @@ def _behind(separator: str, typed: str, choices: Iterable[Choice]) -> list[Choic
 
 
 async def _drives(place: Place) -> list[Choice]:
-    blocks: list[dict[str, Any]] = await place.ask("query-block")
-    named = [(drive_name(block), _medium(block.get("inserted"))) for block in blocks]
-    return sorted(each for each in named if each[0])
+    disks = await query_disks(place.target)
+    return sorted((disk.name, _medium(disk.node)) for disk in disks if disk.name)
 
 
-def _medium(inserted: dict[str, Any] | None) -> str:
+def _medium(inserted: Node | None) -> str:
     """Describe a medium in a few words: ``raw, 16 MiB, d0.img``."""
     if inserted is None:
         return "no medium"
@@ -229,8 +228,7 @@ async def _addresses(place: Place) -> list[Choice]:
 
 
 async def _snapshots(place: Place) -> list[Choice]:
-    blocks: list[dict[str, Any]] = await place.ask("query-block")
-    images = [block["inserted"]["image"] for block in blocks if block.get("inserted", {}).get("image")]
+    images = [disk.node["image"] for disk in await query_disks(place.target) if disk.node]
     named = {row["name"]: row for image in images for row in image.get("snapshots", ())}
     return sorted((name, human_size(row.get("vm-state-size", 0))) for name, row in named.items())
 
