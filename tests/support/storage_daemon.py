@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qmon.errors import CommandError
 from qmon.hmp.editing.completion import complete
 from qmon.hmp.monitor import Monitor
-from qmon.qmp.events import EventBus
-from qmon.qmp.target import Arguments, Event, Listener
+from qmon.qmp.target import Arguments, Event
+from qmon.remote.address import parse_remote
+from qmon.remote.connection import Connection
 from tests.support.fake_target import FakePerson
 from tests.support.waiting import PATIENCE, connect_when_there
 
@@ -50,52 +48,6 @@ class StorageDaemon:
         self.process.wait(PATIENCE)
 
 
-class _SocketTarget:
-    """A Target over a QMP socket: one command at a time."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self._events = EventBus()
-        self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._turn = asyncio.Lock()
-        self._commands: frozenset[str] = frozenset()
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._read())
-        await self._answers.get()  # the greeting
-        await self.execute("qmp_capabilities")
-        self._commands = frozenset(each["name"] for each in await self.execute("query-commands"))
-
-    async def _read(self) -> None:
-        while line := await self._reader.readline():
-            message = json.loads(line)
-            if "event" in message:
-                self._events.emit(message["event"], message.get("data"))
-            else:
-                self._answers.put_nowait(message)
-
-    async def close(self) -> None:
-        self._task.cancel()
-        self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
-
-    def commands(self) -> frozenset[str]:
-        return self._commands
-
-    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
-        async with self._turn:
-            message = {"execute": command, "arguments": dict(arguments or {})}
-            self._writer.write(json.dumps(message).encode() + b"\n")
-            answer = await self._answers.get()
-        if "error" in answer:
-            raise CommandError(answer["error"]["desc"], answer["error"]["class"])
-        return answer["return"]
-
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        return self._events.subscribe(listener)
-
-
 class Seat:
     """Runs lines on a storage daemon, each in turn, from a test that is not asynchronous."""
 
@@ -103,16 +55,11 @@ class Seat:
         self.daemon = daemon
         self.folder = daemon.folder
         self._runner = asyncio.Runner()
-        self._target = self._runner.run(self._connect())
+        self._target = Connection(parse_remote(f"unix:{daemon.socket}"))
+        self._runner.run(self._target.open())
         self.events: list[Event] = []
         self._target.subscribe(self.events.append)
         self.monitor = Monitor(self._target)
-
-    async def _connect(self) -> _SocketTarget:
-        # An answer of QMP is one line, which may be long.
-        target = _SocketTarget(*await asyncio.open_unix_connection(self.daemon.socket, limit=1 << 24))
-        await target.start()
-        return target
 
     def close(self) -> None:
         self._runner.run(self._target.close())

@@ -17,7 +17,7 @@ from tests.support.storage_daemon import DAEMONS, Seat, StorageDaemon
 SIZE = 4 * MIB
 
 
-@pytest.fixture(params=DAEMONS.values(), ids=DAEMONS.keys())
+@pytest.fixture(params=list(DAEMONS.values()), ids=list(DAEMONS))
 def seat(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Seat]:
     require("qemu-img", "qemu-io", request.param[0])
     (tmp_path / "base.img").write_bytes(noise(SIZE))
