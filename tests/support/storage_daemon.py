@@ -12,7 +12,8 @@ from qmon.hmp.editing.completion import complete
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.target import Arguments, Event
 from qmon.remote.address import parse_remote
-from qmon.remote.connection import Connection
+from qmon.remote.greeting import Patience
+from qmon.remote.opening import make_remote
 from tests.support.fake_target import FakePerson
 from tests.support.waiting import PATIENCE, connect_when_there
 
@@ -55,7 +56,7 @@ class Seat:
         self.daemon = daemon
         self.folder = daemon.folder
         self._runner = asyncio.Runner()
-        self._target = Connection(parse_remote(f"unix:{daemon.socket}"))
+        self._target = make_remote(parse_remote(f"unix:{daemon.socket}"), Patience())
         self._runner.run(self._target.open())
         self.events: list[Event] = []
         self._target.subscribe(self.events.append)
