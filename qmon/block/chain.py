@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qmon.block.backing_names import backing_image
+from qmon.block.bitmaps import BitmapFilter
 from qmon.block.guessed import GuessedRawFilter
 from qmon.block.image import (
     BACKING_LOCKS,
@@ -134,7 +135,10 @@ def reopened(
     except BaseException:
         old.change_locks(held)
         raise
+    below = list(images_of(old))
     old.close()
+    for image, before in zip(images_of(new), below, strict=True):
+        image.bitmaps.take_over(before.bitmaps, image.size)
     return new
 
 
@@ -160,10 +164,12 @@ def commit(top: ImageNode, layer: Layer, *, is_guessed: bool = False) -> None:
         written.close()
         raise
     written.backing = below.backing
+    written.bitmaps.take_over(below.bitmaps, written.size)
     try:
         named = top.backing_name
         is_guessed = is_guessed or (layer.format == "raw" and named is not None and named[1] is None)
-        _copy(top, GuessedRawFilter(written) if is_guessed else written)
+        target = BitmapFilter(written, written.bitmaps)
+        _copy(top, GuessedRawFilter(target) if is_guessed else target)
         written.flush()
     finally:
         _read_again(top, below, written, layer)
@@ -211,4 +217,5 @@ def _replaced(old: ImageNode, layer: Layer) -> ImageNode:
         raise
     new.backing, old.backing = old.backing, None
     old.close()
+    new.bitmaps.take_over(old.bitmaps, new.size)
     return new

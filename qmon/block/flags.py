@@ -16,6 +16,12 @@ class Flags:
     def __init__(self, count: int, value: int = 0) -> None:
         self.count = count
         self._segments: list[bytes | bytearray] = [_ALL[value]] * -(-count // SEGMENT)
+        if value and count % SEGMENT:
+            self._segments[-1] = _ALL[1][: count % SEGMENT].ljust(SEGMENT, b"\0")
+
+    def is_raised(self, index: int) -> int:
+        """Return a flag."""
+        return self._segments[index // SEGMENT][index % SEGMENT]
 
     def raise_one(self, index: int) -> bool:
         """Set a flag to 1; return whether it was 0."""
@@ -65,3 +71,30 @@ class Flags:
             while number <= last and segments[number] is _ALL[1 - value]:  # most segments are constants
                 number += 1
         return -1
+
+    def raised(self) -> int:
+        """Return how many flags are 1."""
+        return self.count - sum(self._zeros(number) for number in range(len(self._segments)))
+
+    def _zeros(self, number: int) -> int:
+        here = min(SEGMENT, self.count - number * SEGMENT)
+        segment = self._segments[number]
+        if segment is _ALL[0]:
+            return here
+        return segment.count(0, 0, here)
+
+    def copy(self) -> Flags:
+        """Return a copy."""
+        made = Flags(0)
+        made.count = self.count
+        made._segments = [each if isinstance(each, bytes) else each[:] for each in self._segments]
+        return made
+
+    def resize(self, count: int) -> int:
+        """Change the number of flags; new ones are 0. Return how many flags that were 1 are gone."""
+        lost = self.fill(count, self.count, 0) if count < self.count else 0
+        segments = -(-count // SEGMENT)
+        del self._segments[segments:]
+        self._segments += [_ALL[0]] * (segments - len(self._segments))
+        self.count = count
+        return lost

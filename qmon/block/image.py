@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol, cast
 
 from qmon.block.backing_names import backing_image
+from qmon.block.bitmaps import Bitmaps
 from qmon.block.file import FileNode
 from qmon.block.layers import Layer, wrong_driver
 from qmon.block.locks import DISK, READ_ONLY_DISK, SHARED_READ, LockSet, Permission
@@ -51,6 +52,9 @@ class ImageNode(Node, Protocol):
 
     has_cached_tables: bool
     """Whether a flush may have to write tables from memory."""
+
+    bitmaps: Bitmaps
+    """Its dirty bitmaps. Who writes to it marks what was written (``BitmapFilter``)."""
 
     backing: Node | None
     """The backing image, an ImageNode, or None; set it before the first request."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from qmon.block.bitmaps import Bitmaps
 from qmon.block.direct import DirectFileNode
 from qmon.block.file import FileNode
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
@@ -43,6 +44,7 @@ class RawNode:
         kind = DirectFileNode if direct else FileNode
         self._file = kind(path, read_only=read_only, locks=self._locks if lock else None)
         self._size = -(-self._file.size // SECTOR) * SECTOR
+        self.bitmaps = Bitmaps()
 
     @property
     def size(self) -> int:

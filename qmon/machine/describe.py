@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qmon.block.accounts import FIGURES, Accounts
+from qmon.block.bitmaps import DirtyBitmap
 from qmon.block.layers import filter_name, shown_name
 from qmon.block.throttle import RATES
 from qmon.machine.device import Device
@@ -53,6 +54,8 @@ def nodes_of(drive: Drive, number: int) -> list[dict[str, Any]]:
     """Return a BlockDeviceInfo of each node of a layer: the format node and the file node of the image."""
     file = _file_node(drive, number)
     nodes = [file] if drive.is_bare(number) else [_format_node(drive, number), file]
+    if bitmaps := [_bitmap_info(each) for each in drive.bitmaps(number)]:
+        nodes[0]["dirty-bitmaps"] = bitmaps
     return [_filter_node(drive, nodes[0]), *nodes] if drive.has_filter and not number else nodes
 
 
@@ -78,6 +81,19 @@ def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
         image["cluster-size"] = below["image"]["cluster-size"]
     info = _node(name, drive.id, "throttle", image)
     return {**info, "ro": drive.read_only, "backing_file_depth": below["backing_file_depth"] + 1}
+
+
+def _bitmap_info(bitmap: DirtyBitmap) -> dict[str, Any]:
+    """Return a BlockDirtyInfo."""
+    info: dict[str, Any] = {
+        "name": bitmap.name,
+        "count": bitmap.count,
+        "granularity": bitmap.granularity,
+        "recording": bitmap.recording,
+        "busy": bitmap.busy,
+        "persistent": bitmap.persistent,
+    }
+    return {**info, "inconsistent": True} if bitmap.inconsistent else info
 
 
 def _file_node(drive: Drive, number: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from qmon.block.bitmaps import BitmapFilter, Bitmaps
 from qmon.block.chain import commit, put_overlay, reopened
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards
@@ -35,6 +36,7 @@ from qmon.block.unflushed import UnflushedFilter
 from qmon.errors import CommandError
 from qmon.machine.device import Device
 from qmon.machine.guest_disk import GuestDisk
+from qmon.machine.kept_bitmaps import KeptBitmaps
 from qmon.machine.names_of_nodes import NamesOfNodes
 from qmon.machine.temporary_overlay import TemporaryOverlay, on_top
 from qmon.notation.drive_options import DriveOptions
@@ -86,6 +88,8 @@ class Drive:
         """The open image, below all filters."""
         self._left: tuple[FileIdentity, ...] | None = None
         """The identities of the image's files when it was released to another process; it may come back."""
+        self._kept_bitmaps = KeptBitmaps()
+        self._marker: BitmapFilter | None = None
         self.stack = NodeStack(InactiveNode(0, settings.read_only))
         """The nodes that requests pass through."""
         device = Device(settings.id, settings.read_only, is_node=settings.is_node)
@@ -249,6 +253,7 @@ class Drive:
     def activate(self) -> None:
         """Open the image and lock it like a guest's disk, unless the drive is active. Raises OSError."""
         if not self._active:
+            changed = self._kept_bitmaps.are_outdated()
             image = open_image(
                 self.settings.file,
                 self.format,
@@ -259,6 +264,7 @@ class Drive:
             if self._left not in (None, identify(image)):
                 image.close()
                 raise OSError(errno.ESTALE, "it was removed or replaced after the migration had released it")
+            self._kept_bitmaps.give_back(list(images_of(image)), changed=changed)
             self._left = None
             self._show(image)
             self._active = True
@@ -306,6 +312,34 @@ class Drive:
         if self.faults:
             node = FaultFilter(node, self.faults)
         self.stack.put(node)
+        self.track_writes()
+
+    def bitmaps(self, number: int = 0) -> Bitmaps:
+        """Return the dirty bitmaps of a layer, also while its image is closed.
+
+        After the first is added or the last is removed, call ``track_writes``.
+        """
+        images = self._images
+        return images[number].bitmaps if number < len(images) else self._kept_bitmaps.of(number)
+
+    def track_writes(self) -> None:
+        """Mark writes to the open image as long as it has bitmaps. No request may be inside the gate."""
+        if self._image is None:
+            return
+        bitmaps = self._image.bitmaps
+        if bitmaps and not self.stack.has(BitmapFilter):
+            self._marker = self.stack.push(lambda node: BitmapFilter(node, bitmaps))
+        elif not bitmaps and self._marker is not None:
+            self.stack.pop(self._marker)
+
+    def layer_size(self, number: int) -> int:
+        """Return the virtual size of a layer of the open image in bytes."""
+        return self.size if number == 0 else self._images[number].size
+
+    def layer_of(self, node: str | None) -> int | None:
+        """Return the number of the layer whose format's node has this name; None is the topmost node."""
+        names = [name for name, _ in self.node_names]
+        return 0 if node is None else names.index(node) if node in names else None
 
     def open_to_fill(self) -> None:
         """Open and lock the image of an active read-only drive for writing, until ``end_filling``.
@@ -414,6 +448,7 @@ class Drive:
                     self._opened.flush()  # it is opened again if the migration fails
             self._left = self.identify()
             self._close()
+            self._kept_bitmaps.note_release()
 
     def abandon(self) -> None:
         """Close the image without a flush. Writes since the last flush may be lost."""
@@ -461,5 +496,6 @@ class Drive:
         node = self.node
         self.stack.put(InactiveNode(node.size, self.read_only))
         self._active = False
+        self._kept_bitmaps.keep(self._images)
         self._image = None
         node.close()

@@ -12,6 +12,7 @@ from qmon.errors import CommandError, Problems, QmonError
 from qmon.host.logs import Log
 from qmon.host.paths import why_unwritable
 from qmon.machine.commands.absent import register_absent
+from qmon.machine.commands.bitmaps import BitmapCommands
 from qmon.machine.commands.block import BlockCommands
 from qmon.machine.commands.block_jobs import BlockJobCommands
 from qmon.machine.commands.chardevs import ChardevCommands
@@ -29,6 +30,7 @@ from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.running import RunningCommands
 from qmon.machine.commands.snapshots import SnapshotCommands
+from qmon.machine.commands.transaction import TransactionCommands
 from qmon.machine.jobs.table import Jobs
 from qmon.machine.machine import Machine
 from qmon.machine.output_file import open_output_file
@@ -91,6 +93,8 @@ class EmbeddedMachine:
             self._exports,
             BlockCommands(self._machine, self._exports),
             MediaCommands(self._machine, self._exports),
+            BitmapCommands(self._machine),
+            TransactionCommands(self._machine),
             NodeCommands(self._machine, self._exports),
             SnapshotCommands(self._machine, self._exports),
             OverlayCommands(self._machine),

@@ -170,6 +170,21 @@ class TextOrNull:
         return value if value is None else Text().read(value, form, path)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TextOrStruct:
+    """An alternative of a string and an object, with QAPI's name of the two; only for JSON."""
+
+    name: str
+    struct: Struct
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, dict):
+            raise UsageError(f"Invalid parameter type for '{_bare_name(path)}', expected: {self.name}")
+        return self.struct.read(value, form, path)
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One of ``words``."""
@@ -220,7 +235,7 @@ class Struct:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TypeAndData:
     """A union written as ``{type, data}``: the type decides the kind of the data."""
 

@@ -11,7 +11,9 @@ places = st.one_of(
     st.integers(0, 3 * SEGMENT + 9),
     st.integers(0, 3).flatmap(lambda number: st.integers(number * SEGMENT - 2, number * SEGMENT + 2)),
 ).map(lambda place: max(0, place))
-steps = st.lists(st.tuples(st.sampled_from(["fill", "fill", "raise"]), places, places, st.integers(0, 1)))
+steps = st.lists(
+    st.tuples(st.sampled_from(["fill", "fill", "raise", "resize"]), places, places, st.integers(0, 1))
+)
 
 
 @given(places, st.integers(0, 1), steps, places, places)
@@ -23,10 +25,15 @@ def test_flags_are_what_was_set_last(
         if call == "raise" and first < count:
             assert flags.raise_one(first) is (model[first] == 0)
             model[first] = 1
+        elif call == "resize":
+            assert flags.resize(first) == model[first:].count(1)
+            model = model[:first].ljust(first, b"\0")
+            count = first
         elif call == "fill":
             begin, end = sorted((min(first, count), min(second, count)))
             assert flags.fill(begin, end, new) == model[begin:end].count(1 - new)
             model[begin:end] = bytes([new]) * (end - begin)
+    assert (flags.count, flags.raised()) == (count, model.count(1))
     for wanted in (0, 1):
         assert flags.find(wanted, start) == model.find(wanted, start)
         assert flags.find(wanted, start, min(stop, count)) == model.find(wanted, start, min(stop, count))
@@ -37,3 +44,7 @@ def test_two_rows_share_nothing_that_changes() -> None:
     one.raise_one(5)
     one.fill(7, 9, 1)
     assert other.find(1, 0) == -1
+    copy = one.copy()
+    one.raise_one(20)
+    copy.raise_one(21)
+    assert (one.is_raised(21), copy.is_raised(20), copy.raised()) == (0, 0, 4)

@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import Iterator
 
+from qmon.block.bitmaps import Bitmaps
 from qmon.block.direct import DirectFileNode
 from qmon.block.file import FileNode
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
@@ -67,6 +68,7 @@ class Qcow2Node:
             self._close_files()
             raise
         self._is_open = True
+        self.bitmaps = Bitmaps()
 
     @property
     def header(self) -> Header:
