@@ -36,6 +36,10 @@ class CommandNotFoundError(CommandError):
         self.name = name
 
 
+class ConnectionLostError(CommandError):
+    """The connection to another program is lost: a command was not sent, or its answer did not come."""
+
+
 class DeviceNotFoundError(CommandError):
     """There is no drive, node or export of that name."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from qmon.console.attention import Attention
 from qmon.console.notices import AT_ONCE, announce, migration_news, news
 from qmon.console.person import TerminalPerson
+from qmon.console.remote_notices import connection_news, machine_news
 from qmon.qmp.target import Event, Target
 
 
@@ -23,19 +24,27 @@ class Announcer:
         notify: Callable[[str], None],
         attention: Attention | None,
         begin: Callable[[Coroutine[None, None, None]], None],
+        *,
+        is_connected: bool = False,
     ) -> None:
-        """``begin`` runs a coroutine in the background."""
+        """``begin`` runs a coroutine in the background; ``is_connected``: others use the machine, too."""
         self._target = target
         self._person = person
         self._notify = notify
         self._attention = attention
         self._begin = begin
+        self._is_connected = is_connected
         self._is_holding = False
         self._held: list[str] = []
 
     def hear(self, event: Event) -> None:
+        if (said := connection_news(event)) is not None:
+            self._notify(said)
         if not self._person.tells_events:
             return
+        # what a line of this console does is no news while the line runs
+        if self._is_connected and not self._is_holding and (said := machine_news(event)) is not None:
+            self._notify(said)
         if (said := news(event)) is not None:
             self._notify(said)
         if self._attention is not None:

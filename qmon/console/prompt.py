@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 from prompt_toolkit.buffer import Buffer
@@ -33,7 +33,12 @@ class Prompt:
             multiline=False,
         )
         # the lexer, the hint and the toolbar use the same line, and so does its echo a moment later
-        self._read_typed = lru_cache(maxsize=2)(partial(read_typed, monitor.tables))
+        read = lru_cache(maxsize=2)(read_typed)
+
+        def read_now(text: str) -> Reading:
+            return read(monitor.tables, text)  # the tables change if the target becomes another one
+
+        self._read_typed = read_now
         self.lexer = prompt_lexer(self._read_typed)
 
     @property

@@ -20,7 +20,6 @@ from prompt_toolkit.utils import get_cwidth
 from qmon.console.progress import Bar, plain_text
 from qmon.console.terminal import unless_gone
 from qmon.console.view import Status
-from qmon.hmp.prompt import PROMPT
 from qmon.notation.plain_text import plain, visible
 
 _BUSY_REDRAW_SECONDS = 0.05
@@ -119,7 +118,7 @@ class DrawnScreen:
             return
         self._erase()
         text: StyleAndTextTuples = [
-            ("class:prompt", PROMPT),
+            ("class:prompt", self._status.prompt),
             *self._lexer.lex_document(Document(visible(line)))(0),
             ("", "\n"),
         ]
@@ -247,7 +246,7 @@ class PlainScreen:
 
     def _prompt(self, text: str) -> None:
         self._end_line()
-        self._put(PROMPT + visible(text))
+        self._put(self._status.prompt + visible(text))
         self._shown = text
 
     def _end_line(self) -> None:

@@ -26,6 +26,7 @@ from qmon.console.terminal import is_dumb
 from qmon.console.toolbar import Toolbar
 from qmon.console.waiting import Waiting
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.prompt import PROMPT
 from qmon.qmp.target import Event
 
 
@@ -48,6 +49,7 @@ class Console:
         settings: Settings = Settings(),  # noqa: B008 - it is frozen
         shell: Shell | None = None,
         leave: Callable[[], None] | None = None,
+        prompt: str = PROMPT,
     ) -> None:
         """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
@@ -65,11 +67,17 @@ class Console:
         self._ending = Ending(quit_requested or asyncio.Event())
         self._prompt = Prompt(monitor, history_path, lambda text: self._display.tell(text), settings)
         self._display = display = Display(self._prompt, settings)
+        display.status.prompt = prompt
         self._person = TerminalPerson(display, tells_events=not quiet, assume_yes=assume_yes)
         self._person.keys = settings.keys
         attention = Attention(display.send, os.environ) if settings.bell else None
         self._announcer = Announcer(
-            monitor.target, self._person, display.tell, attention, self._in_background
+            monitor.target,
+            self._person,
+            display.tell,
+            attention,
+            self._in_background,
+            is_connected=bool(monitor.connected_to),
         )
         self._programs = Programs(display.application, display.screen)
         self._suspension = Suspension(shell, self._programs, display.tell, self.leave)
@@ -94,7 +102,9 @@ class Console:
         display.application.key_bindings = build_keys(
             self._prompt.buffer, actions, self._lines, self._person, self._suspension, settings.bindings
         )
-        self._toolbar = Toolbar(monitor.target, self._prompt, display) if settings.toolbar else None
+        self._toolbar = (
+            Toolbar(monitor.target, self._prompt, display, monitor.connected_to) if settings.toolbar else None
+        )
 
     async def run(self) -> int:
         """Serve the person until the machine quits, ``quit_requested`` is set or the terminal has gone.

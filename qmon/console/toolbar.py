@@ -12,11 +12,12 @@ from prompt_toolkit.key_binding.vi_state import InputMode
 
 from qmon.console.display import Display
 from qmon.console.prompt import Prompt
-from qmon.errors import QmonError, reason
+from qmon.errors import ConnectionLostError, QmonError, reason
 from qmon.hmp.clients import count_clients
 from qmon.hmp.editing.judge import complaint
 from qmon.hmp.migration_state import is_under_way
-from qmon.hmp.migration_words import pace
+from qmon.hmp.migration_words import amount, pace
+from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target, ask
 
 REFRESH_SECONDS = 0.5
@@ -35,8 +36,10 @@ _VI_MODES = {
 class Toolbar:
     """Keeps the machine's state as text, which it asks for regularly, and has the display show the row."""
 
-    def __init__(self, target: Target, prompt: Prompt, display: Display) -> None:
+    def __init__(self, target: Target, prompt: Prompt, display: Display, connected_to: str = "") -> None:
+        """``connected_to`` is the address of a machine that is not this program's; "" for its own."""
         self._target = target
+        self._connected_to = connected_to
         self._prompt = prompt
         self._display = display
         self._text = ""
@@ -59,7 +62,9 @@ class Toolbar:
     async def ask(self) -> None:
         """Ask for the state once, and update ``text``."""
         try:
-            text = _SEPARATOR.join(await self._fields())
+            text = one_line(_SEPARATOR.join(await self._fields()))
+        except ConnectionLostError as error:
+            text = reason(error)
         except QmonError as error:
             text = f"the machine's state is not known: {reason(error)}"
         if text != self._text:
@@ -69,18 +74,26 @@ class Toolbar:
     async def _fields(self) -> list[str]:
         name = await ask(self._target, "query-name", {})
         status = await ask(self._target, "query-status", {})
-        fields = [name.get("name", "qmon"), status.get("status", "unknown")]
+        fields = [name.get("name", self._connected_to or "qmon"), status.get("status", "unknown")]
+        if self._connected_to not in ("", fields[0]):
+            fields.append(self._connected_to)
         migration = await ask(self._target, "query-migrate", {})
         if is_under_way(migration):
             fields.append(_migration(migration))
+        if self._connected_to:
+            fields += map(_job, await ask(self._target, "query-block-jobs", []))
         if clients := await count_clients(self._target):
             fields.append(f"{clients} client{'s' * (clients != 1)}")
         return fields
 
 
+def _job(job: Mapping[str, Any]) -> str:
+    done = job["offset"] * 100 // job["len"] if job["len"] else 100
+    return one_line(f"{job['type']} {job['device']} {'ready' if job.get('ready') else f'{done}%'}")
+
+
 def _migration(info: Mapping[str, Any]) -> str:
     text = f"migration {info['status']}"
-    disk = info.get("disk", {})
-    if total := disk.get("total", 0):
-        text += f" {(total - disk['remaining']) * 100 // total}%"
+    if (moved := amount(info)) is not None:
+        text += f" {moved[0] * 100 // moved[1]}%"
     return ", ".join(filter(None, (text, pace(info))))

@@ -47,6 +47,7 @@ _MENU_ROWS = 8
 class Status:
     """The console's state, as the screen shows it."""
 
+    prompt: str = PROMPT
     busy: bool = False
     """Whether a command runs; then no prompt is shown."""
     question: str = ""
@@ -97,7 +98,7 @@ def build_application(
 
     def prefix(line_number: int, wrap_count: int) -> StyleAndTextTuples:
         first = line_number == 0 and wrap_count == 0
-        return [("class:prompt", PROMPT)] if first and not status.busy else []
+        return [("class:prompt", status.prompt)] if first and not status.busy else []
 
     def height() -> Dimension:
         menu = buffer.complete_state

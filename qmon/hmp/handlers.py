@@ -40,6 +40,8 @@ class LineRunner(Protocol):
     open_output: Callable[[str], int]
     """Opens a file for appending and returns its descriptor. May block. Raises OSError or ValueError."""
     jobs: EndedJobs
+    connected_to: str
+    """What ``-connect`` leads to, for questions and notices; "" for a machine of this program."""
     passes: bool
     """Whether the target's own monitor runs the lines that it knows."""
     cpu: int | None

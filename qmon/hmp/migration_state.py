@@ -14,7 +14,8 @@ Info = Mapping[str, Any]
 
 _UNDER_WAY = frozenset(
     """
-    setup active pre-switchover device cancelling wait-unplug postcopy-active postcopy-recover colo
+    setup active pre-switchover device cancelling wait-unplug postcopy-active postcopy-recover-setup
+    postcopy-recover colo
     """.split()
 )
 

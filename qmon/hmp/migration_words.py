@@ -25,6 +25,12 @@ def pace(info: Info) -> str:
     return ", ".join(clauses)
 
 
+def amount(info: Info) -> tuple[int, int] | None:
+    """Return how many bytes of how many are sent: of the disks, or of a QEMU's memory; None if not known."""
+    part = next((info[key] for key in ("disk", "ram") if info.get(key, {}).get("total")), None)
+    return None if part is None else (part["total"] - part["remaining"], part["total"])
+
+
 def _send_rate(info: Info) -> float:
     """Return bytes per second, 0 if they are not known. QEMU has only the rate of everything, in megabits."""
     measured: float | None = info.get("x-qmon-send-rate")

@@ -44,6 +44,7 @@ class Monitor:
         self.transcript: Transcript | None = None
         self.open_output: Callable[[str], int] = open_appending
         self.jobs = EndedJobs(target)
+        self.connected_to = ""
         self.passes = False
         self.cpu: int | None = None
         self._given_tables = tables

@@ -61,9 +61,14 @@ async def ask_target(call: Call) -> str:
 async def pass_on(call: Call) -> None:
     """Run the call's line on the target's own monitor, and print what it answers. Raises LineError."""
     answer = await ask_target(call)
+    check(call, answer)
+    if answer:
+        call.print(answer)
+
+
+def check(call: Call, answer: str) -> None:
+    """Raises LineError if an answer to the call's line says that it failed."""
     if not has_failed(call.reading.line, answer):
-        if answer:
-            call.print(answer)
         return
     command, arguments = call.reading.command, call.reading.arguments
     if command is not None and arguments.error and arguments.bad is None and arguments.awaited is not None:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from qmon.errors import CommandError, reason
 from qmon.hmp.monitor import Monitor
+from qmon.hmp.prompt import prompt_of
 from qmon.hmp.record import open_appending
 from qmon.host.logs import Log
 from qmon.host.threads import Workers
+from qmon.notation.plain_text import one_line
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import is_heard
 from qmon.program.options import Options
 from qmon.program.script_run import ScriptRun, open_scripts
 from qmon.program.user_config import UserConfig
+from qmon.qmp.target import Event, Kind, ask, kind_of
 from qmon.remote.address import RemoteAddress
 from qmon.remote.greeting import Patience
 from qmon.remote.opening import make_remote
-from qmon.remote.remote import Remote
+from qmon.remote.remote import BACK, Remote
 
 if TYPE_CHECKING:
     from qmon.program.front import Front
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit status that shells show for a process that SIGINT ended."""
+
+_PROGRAMS = {Kind.QMON: "qmon", Kind.QEMU: "QEMU", Kind.STORAGE_DAEMON: "qemu-storage-daemon"}
+
+_logger = logging.getLogger(__name__)
 
 
 class ConnectedProgram:
@@ -38,6 +48,7 @@ class ConnectedProgram:
         self._remote: Remote = make_remote(address, patience)
         self._front = front
         self._leaving = asyncio.Event()
+        self._meeting: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Connect, serve until the person leaves or the other program ends; return the exit status.
@@ -57,6 +68,7 @@ class ConnectedProgram:
             if not await self._open():
                 return INTERRUPTED
             monitor = Monitor(self._remote, tables)
+            monitor.connected_to = str(self._remote.address)
             await monitor.meet_target()
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
@@ -97,8 +109,23 @@ class ConnectedProgram:
         if not self._is_on_terminal:
             return await self._run_scripts(monitor)
         self._remote.reconnects = True
-        await self._serve_terminal(monitor, config)
+        unsubscribe = self._remote.subscribe(lambda event: self._hear(event, monitor))
+        try:
+            await self._serve_terminal(monitor, config)
+        finally:
+            unsubscribe()
         return 0
+
+    def _hear(self, event: Event, monitor: Monitor) -> None:
+        if event.name == BACK:
+            self._meeting = asyncio.create_task(self._meet_again(monitor))
+
+    async def _meet_again(self, monitor: Monitor) -> None:
+        """Learn the commands anew: another version may have been started at the address."""
+        try:
+            await monitor.meet_target()
+        except CommandError as error:
+            _logger.warning("the commands of %s are not known: %s", self._remote.address, reason(error))
 
     async def _run_scripts(self, monitor: Monitor) -> int:
         from qmon.hmp.scripts import Script
@@ -122,6 +149,7 @@ class ConnectedProgram:
             self._front.watch()
             await self._front.have_terminal()
         options = self._options
+        name = await self._name()
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(self.wait_quit())
         waiter.add_done_callback(lambda task: quit_requested.set())
@@ -129,12 +157,13 @@ class ConnectedProgram:
             monitor,
             history_path=default_path(options.name or str(self._remote.address)),
             quit_requested=quit_requested,
-            greeting="" if options.quiet else await self._greeting(),
+            greeting="" if options.quiet else self._greeting(name),
             quiet=options.quiet,
             assume_yes=options.assume_yes,
             settings=read_console_settings(config, options),
             shell=self._front,
             leave=self._leaving.set,
+            prompt=prompt_of(name or self._remote.address.short),
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
@@ -144,8 +173,18 @@ class ConnectedProgram:
             loop.add_signal_handler(signal.SIGINT, self._leaving.set)
             waiter.cancel()
 
-    async def _greeting(self) -> str:
-        return f"Connected to {self._remote.address}: Ctrl-D leaves, and it goes on; 'quit' ends it"
+    async def _name(self) -> str:
+        """Return the machine's name, "" if it has none."""
+        answer = await ask(self._remote, "query-name", {})
+        return str(answer.get("name", "")) if isinstance(answer, dict) else ""
+
+    def _greeting(self, name: str) -> str:
+        where = f"{name} at {self._remote.address}" if name else str(self._remote.address)
+        what = _PROGRAMS[kind_of(self._remote)]
+        numbers = self._remote.version.get("qemu")
+        if what != "qmon" and isinstance(numbers, Mapping):
+            what += f" {'.'.join(str(numbers.get(each)) for each in ('major', 'minor', 'micro'))}"
+        return one_line(f"Connected to {where} ({what}): Ctrl-D leaves it running, 'quit' ends it")
 
 
 def _tell(text: str) -> None:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qmon.errors import QmonError
+from qmon.errors import ConnectionLostError, QmonError
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
-from qmon.remote.link import ConnectionLostError, Link, OpenLink
+from qmon.remote.link import Link, OpenLink
 from qmon.remote.remote import BACK, LOST
+
+HMP = "human-monitor-command"
 
 BACKOFF_FIRST_SECONDS = 0.25
 BACKOFF_MOST_SECONDS = 5.0
@@ -81,8 +83,8 @@ class Connection:
         try:
             return await link.execute(command, arguments, oob=oob)
         except ConnectionLostError:
-            if command == "quit" or self._shuts_down:
-                return {}
+            if _ends(command, arguments):
+                return "" if command == HMP else {}
             raise
 
     # Connecting
@@ -135,7 +137,8 @@ class Connection:
         return False
 
     def _hear(self, event: Event) -> None:
-        self._shuts_down = self._shuts_down or event.name == "SHUTDOWN"
+        if event.name in ("SHUTDOWN", "RESET", "RESUME"):  # with -no-shutdown it may run again
+            self._shuts_down = event.name == "SHUTDOWN"
         self._bus.pass_on(event)
 
     def _tell(self, name: str, data: dict[str, Any]) -> None:
@@ -152,3 +155,9 @@ class Connection:
             except QmonError as error:
                 self.why_lost = str(error)
         return None
+
+
+def _ends(command: str, arguments: Arguments | None) -> bool:
+    """Whether a command ends the other program, which may then close the connection without an answer."""
+    line = str((arguments or {}).get("command-line"))
+    return command == "quit" or (command == HMP and line.split() in (["quit"], ["q"]))

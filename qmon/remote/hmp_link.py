@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
+from qmon.errors import CommandError, CommandNotFoundError, ConnectionLostError, QmonError, reason
 from qmon.notation.telnet import GREETING, TelnetDecoder
 from qmon.qmp.target import Arguments
 from qmon.remote.address import RemoteAddress
 from qmon.remote.greeting import Patience, greeted
 from qmon.remote.hmp_text import PROMPT, Exchange, as_text, without_control
-from qmon.remote.link import ConnectionLostError, Hear, lost
+from qmon.remote.link import Hear, lost
 from qmon.remote.wrong_peer import is_human_monitor, not_human
 
 _logger = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from qmon.errors import CommandError, CommandNotFoundError, QmonError
+from qmon.errors import CommandError, CommandNotFoundError, ConnectionLostError, QmonError
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Arguments, Event
 from qmon.remote.address import Domain
 from qmon.remote.client import check_sendable
 from qmon.remote.libvirt_library import Caller, Library
-from qmon.remote.link import ConnectionLostError, Hear
+from qmon.remote.link import Hear
 
 _LISTED = 10
 """How many domains an error names."""

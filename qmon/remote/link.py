@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from qmon.errors import CommandError
+from qmon.errors import ConnectionLostError
 from qmon.qmp.target import Arguments, Event
-
-
-class ConnectionLostError(CommandError):
-    """A command was not sent, or its answer did not come, because the connection was lost."""
 
 
 class Link(Protocol):

@@ -16,9 +16,10 @@ from qemu.qmp import (
     QMPClient,
     QMPError,
     Runstate,
+    StateError,
 )
 
-from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
+from qmon.errors import CommandError, CommandNotFoundError, ConnectionLostError, QmonError, reason
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Arguments, Event
 from qmon.remote.address import RemoteAddress
@@ -44,8 +45,12 @@ class QmpLink:
             return await self._client.execute(command, dict(arguments) if arguments else None, oob=oob)
         except ExecuteError as error:
             raise _as_ours(command, error) from error
-        except (ExecInterruptedError, QMPError) as error:
+        except ExecInterruptedError as error:
             raise lost(self._address) from error
+        except StateError as error:
+            raise ConnectionLostError(f"not connected to {self._address}: nothing was sent") from error
+        except QMPError as error:
+            raise CommandError(f"the answer to {command} is not QMP: {reason(error)}") from error
 
     async def wait_ended(self) -> str:
         while self._client.runstate is Runstate.RUNNING:
@@ -69,8 +74,7 @@ async def open_qmp(
         await client.connect(sock)
         if not commands:
             names = await client.execute("query-commands")
-            assert isinstance(names, list)
-            commands = frozenset(str(each["name"]) for each in names)
+            commands = _names(names)
     except (QMPError, OSError) as error:
         await _disconnect(client)
         raise QmonError(why_not(error)) from error
@@ -78,6 +82,12 @@ async def open_qmp(
         await _disconnect(client)
         raise
     return QmpLink(address, client, commands)
+
+
+def _names(answer: object) -> frozenset[str]:
+    """Return the names in an answer of query-commands; what has another shape is left out."""
+    rows = answer if isinstance(answer, list) else []
+    return frozenset(str(row["name"]) for row in rows if isinstance(row, dict) and "name" in row)
 
 
 def _as_ours(command: str, error: ExecuteError) -> CommandError:

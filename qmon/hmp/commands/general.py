@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.ending import cut_off
 from qmon.hmp.handlers import Call, handler
@@ -9,12 +10,27 @@ from qmon.hmp.handlers import Call, handler
 
 @handler("hmp_quit", "quit")
 async def quit_(call: Call) -> None:
-    if call.person.interactive and (found := await cut_off(call.monitor.line_target)):
-        for each in map(str, found):
-            call.print(each[0].upper() + each[1:])
-        await confirm(call, "Quit anyway?", "qmon keeps running")
-    await call.execute("quit")
+    await confirm_quit(call)
     call.monitor.quitting = True
+    try:
+        await call.execute("quit")
+    except CommandError:
+        call.monitor.quitting = False
+        raise
+
+
+async def confirm_quit(call: Call) -> None:
+    """Ask a person before the end of what others use. Raises LineError if it is not to end."""
+    if not call.person.interactive:
+        return
+    for each in map(str, found := await cut_off(call.monitor.line_target)):
+        call.print(each[0].upper() + each[1:])
+    connected_to = call.monitor.connected_to
+    if connected_to:
+        question = f"This ends the machine at {connected_to} (Ctrl-D leaves, and it goes on): end it?"
+        await confirm(call, question, "The machine goes on")
+    elif found:
+        await confirm(call, "Quit anyway?", "qmon keeps running")
 
 
 @handler("hmp_info_history")

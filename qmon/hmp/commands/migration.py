@@ -14,7 +14,7 @@ from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.commands.migration_trial import try_out
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
-from qmon.hmp.migration_words import details, pace, summary
+from qmon.hmp.migration_words import amount, details, pace, summary
 from qmon.notation.way_back import moved
 from qmon.qmp.target import ask
 
@@ -60,12 +60,13 @@ async def _migrate(call: Call) -> None:
     for line in left_behind_lines(info):
         call.print(f"warning: {line}")
     if not call.flag("detach"):
-        await _wait(call, info)
+        await wait_for_end(call, info)
     elif call.person.interactive:
-        await _look_for_early_end(call, info)
+        await look_for_early_end(call, info)
 
 
-async def _look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
+async def look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
+    """Wait a moment. Raises CommandError if the migration fails in it."""
     deadline = asyncio.get_running_loop().time() + EARLY_END_SECONDS
     while not is_over(info):
         left = deadline - asyncio.get_running_loop().time()
@@ -76,7 +77,7 @@ async def _look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
     check_end(info)
 
 
-async def _wait(call: Call, info: Mapping[str, Any]) -> None:
+async def wait_for_end(call: Call, info: Mapping[str, Any]) -> None:
     """Show the progress until the migration ends. Raises CommandError if it fails or is cancelled."""
     try:
         info = await _show_progress(call, info)
@@ -100,9 +101,8 @@ async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, An
             if loop.time() >= notice_due:
                 call.print("Ctrl-C returns to the prompt; the migration goes on")
                 notice_due = math.inf
-            disk = info.get("disk")
-            if disk:
-                progress.update(disk["total"] - disk["remaining"], disk["total"], pace(info))
+            if (moved_so_far := amount(info)) is not None:
+                progress.update(*moved_so_far, pace(info))
             await asyncio.sleep(POLL_SECONDS)
             info = await call.execute("query-migrate")
         return info

@@ -13,7 +13,7 @@ from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.jobs import READY
 from qmon.hmp.migration_state import check_end, is_over
-from qmon.hmp.migration_words import end, pace
+from qmon.hmp.migration_words import amount, end, pace
 from qmon.hmp.person import LineError, Progress
 from qmon.qmp.target import Event
 
@@ -118,9 +118,8 @@ async def _look_at_migration(call: Call, progress: Progress) -> str | None:
         for line in end(info) if call.person.interactive else left_behind_lines(info):
             call.print(line)
         return None
-    disk = info.get("disk")
-    if disk:
-        progress.update(disk["total"] - disk["remaining"], disk["total"], pace(info))
+    if (moved := amount(info)) is not None:
+        progress.update(*moved, pace(info))
     return str(info["status"])
 
 

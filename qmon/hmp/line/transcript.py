@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 
 from qmon.hmp.line.words import comment_start
-from qmon.hmp.prompt import PROMPT
+from qmon.hmp.prompt import NAME_MOST
 
 ESCAPE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])"
 """A control sequence of a terminal (ECMA-48), such as the colours in a copied session."""
 
 _GAP = rf"(?:[\s\ufeff\u200b-\u200f\u2060]++|{ESCAPE})*+"
 """Invisible text: all kinds of white space, characters without a width, colours."""
-_PROMPTS = re.compile(rf"{_GAP}(?:\(qemu\){_GAP})+")
+_PROMPTS = re.compile(rf"{_GAP}(?:\(qemu(?: [\w.:@/+-]{{1,{NAME_MOST}}})?\){_GAP})+")
 _ESCAPE = re.compile(ESCAPE)
 
 _SHOWN_CHARACTERS = 60
@@ -74,7 +74,7 @@ class LineReader:
         if lines[-1][1] == "":
             lines.pop()
         self.lines_read += len(lines)
-        if not self.is_transcript and PROMPT.strip() not in text:
+        if not self.is_transcript and "(qemu" not in text:
             return lines
         ends = [prompt_end(line) for _, line in lines]
         self.is_transcript = self.is_transcript or any(ends)

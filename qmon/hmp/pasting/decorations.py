@@ -61,9 +61,17 @@ _TIME = r"\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?[ap]m)?(?:Z|[+-]\d\d:?\d\d)?"
 _BULLET = rf"[-*+\u2022\u2023\u2043\u25aa\u25cf\u25e6\u00b7{DASHES}]"
 _STOP = "[.,;:]?"
 
+_MONITOR = r"\(qemu(?: [\w.:@/+-]+)?\)"
+"""The prompt of a monitor, or of a console on a machine with a name."""
+
 DECORATIONS = (
     Decoration("white space", _mended(lambda line: _NO_WIDTH_AT_ENDS.sub("", line.strip()))),
-    Decoration("monitor prompt", _around(r"(?-i:\(qemu\)|qm>)\s*(.*)"), is_prompt=True, is_proof=True),
+    Decoration(
+        "monitor prompt",
+        _around(rf"(?-i:{_MONITOR}|qm>)\s*(.*)"),
+        is_prompt=True,
+        is_proof=True,
+    ),
     Decoration(
         "fence",
         _around(
@@ -119,7 +127,7 @@ DECORATIONS = (
             r"[$%\u276f\u279c]\s+(.*)",
             r"\[?[\w.-]+@[\w.-]+(?:[ :][^\s\]$#%>]*)?\]?\s?[$#%>]\s*(.*)",
             r"[\w.-]+(?::[^\s#$]*)?[#$]\s+(.*)",
-            r"(?:virsh\s*[#>]|qemu>|hmp>|monitor>|\(qemu\))\s*(.*)",
+            rf"(?:virsh\s*[#>]|qemu>|hmp>|monitor>|{_MONITOR})\s*(.*)",
         ),
     ),
     Decoration("shell command", monitor_lines, is_proof=True),

@@ -99,7 +99,8 @@ def _command(usage: Usage, own: Command | None) -> Command:
             str(replace(each, word="")) for each in own.parameters if each.letter not in dropped
         ),
         sub_table=next(iter(SUB_TABLE_FILES)) if own.sub_table is not None else None,
-        others={key: text for key, text in own.entry.others.items() if key != "needs"} | _ON_TARGET,
+        others={key: text for key, text in own.entry.others.items() if key not in ("needs", "forms")}
+        | _ON_TARGET,
     )
     return Command(entry, own.file)
 
