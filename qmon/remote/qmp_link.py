@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -38,6 +39,7 @@ class QmpLink:
         self.version: Mapping[str, Any] = {} if greeting is None else dict(greeting.QMP.version)
         self._address = address
         self._client = client
+        self._ending: asyncio.Task[str] | None = None
 
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         check_sendable(command, arguments or {})
@@ -55,10 +57,16 @@ class QmpLink:
     async def wait_ended(self) -> str:
         while self._client.runstate is Runstate.RUNNING:
             await self._client.runstate_changed()
-        return await _disconnect(self._client) or "the other end closed it"
+        return await asyncio.shield(self._end()) or "the other end closed it"
 
     async def close(self) -> None:
-        await _disconnect(self._client)
+        await self._end()
+
+    def _end(self) -> asyncio.Task[str]:
+        """Return the one task that disconnects: qemu.qmp's must be neither repeated nor cancelled."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(_disconnect(self._client))
+        return self._ending
 
 
 async def open_qmp(
