@@ -77,6 +77,13 @@ class TakesHints(Protocol):
 
 
 @runtime_checkable
+class Detaches(Protocol):
+    """A Person who gets the whole answer of a line at its end, and so does not wait for a migration."""
+
+    detaches: bool
+
+
+@runtime_checkable
 class AtTerminal(Protocol):
     """A Person at a terminal, which has a few settings."""
 

@@ -117,9 +117,11 @@ class Program:
         for each in self._options.monitors:
             chardev = chardevs.get(each.chardev)
             if each.mode is MonitorMode.CONTROL:
+                from qmon.hmp.fronts.passed_line import PassedLines
                 from qmon.qmp.server import QmpServer
 
-                chardev.attach(QmpServer(monitor.target, pretty=each.pretty).serve)
+                run_line = PassedLines(monitor).run
+                chardev.attach(QmpServer(monitor.target, run_line, pretty=each.pretty).serve)
             elif chardev.kind != "stdio":
                 from qmon.hmp.fronts.socket_monitor import SocketMonitor
 

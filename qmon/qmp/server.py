@@ -3,169 +3,170 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from qmon.errors import CommandError, CommandNotFoundError
-from qmon.host.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
+from qmon.notation.json_writer import json_pieces
 from qmon.qmp.framer import JsonFramer
-from qmon.qmp.json_pieces import json_pieces
+from qmon.qmp.own_commands import RunLine, ServedTarget
 from qmon.qmp.peer import Peer
-from qmon.qmp.schema import Signature
+from qmon.qmp.requests import jumps_the_queue
+from qmon.qmp.session import Session, greeting
 from qmon.qmp.target import Event, Target
-from qmon.version import version_info
 
 log = logging.getLogger("qmon.qmp")
 
 _READ_SIZE = 2 << 10
 """Bytes of one read. Parsing them keeps the loop only briefly, however many tokens they hold."""
 
+QUEUE_MAX = 8
+"""How many commands of a client with ``oob`` may wait for their turn (QEMU, monitor/qmp.c)."""
+
 HELD_MAX = 4 << 20
 """A client is disconnected when this many bytes of events wait behind an answer that it does not read."""
 
-_MEMBERS = ("execute", "arguments", "id")
-_NEGOTIATION = Signature.of({"enable": list[str] | None})
-
-
-def greeting() -> dict[str, Any]:
-    """Return the greeting, the first message to a client; no capability is offered."""
-    return {"QMP": {"version": version_info(), "capabilities": []}}
+NEWLINE = "\r\n"
 
 
 def encode_event(event: Event) -> dict[str, Any]:
     """Return the message of an event."""
     seconds = int(event.timestamp)
     microseconds = int((event.timestamp - seconds) * 1_000_000)
-    message: dict[str, Any] = {"event": event.name}
+    message: dict[str, Any] = {
+        "event": event.name,
+        "timestamp": {"seconds": seconds, "microseconds": microseconds},
+    }
     if event.data:
         message["data"] = dict(event.data)
-    message["timestamp"] = {"seconds": seconds, "microseconds": microseconds}
     return message
-
-
-def _error(error: CommandError) -> dict[str, Any]:
-    return {"error": {"class": error.error_class, "desc": str(error)}}
-
-
-class _Session:
-    """One client's conversation: negotiation first, then commands one after another."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self.negotiated = False
-
-    async def answer(self, message: Any) -> dict[str, Any]:
-        """Run the command of one message; return the response, with the message's id."""
-        if isinstance(message, CommandError):
-            return _error(message)
-        response: dict[str, Any]
-        try:
-            result = await self._execute(message)
-            response = {"return": {} if result is None else result}
-        except CommandError as error:
-            response = _error(error)
-        except Exception as error:
-            log.exception("a QMP command failed by an internal error")
-            response = _error(CommandError(f"internal error: {error!r}"))
-        if isinstance(message, dict) and "id" in message:
-            response["id"] = message["id"]
-        MONITOR_QMP_RESPOND("resp=%s", response)
-        return response
-
-    async def _execute(self, message: Any) -> Any:
-        HANDLE_QMP_COMMAND("req=%s", message)
-        if not isinstance(message, dict):
-            raise CommandError("QMP input must be a JSON object")
-        for member in message:
-            if member not in _MEMBERS:
-                raise CommandError(f"QMP input member '{member}' is unexpected")
-        if "execute" not in message:
-            raise CommandError("QMP input lacks member 'execute'")
-        name = message["execute"]
-        if not isinstance(name, str):
-            raise CommandError("QMP input member 'execute' must be a string")
-        arguments = message.get("arguments", {})
-        if not isinstance(arguments, dict):
-            raise CommandError("QMP input member 'arguments' must be an object")
-        if name == "qmp_capabilities":
-            return self._negotiate(arguments)
-        if not self.negotiated:
-            raise CommandError(
-                "Expecting capabilities negotiation with 'qmp_capabilities'",
-                CommandNotFoundError.error_class,
-            )
-        return await self._target.execute(name, arguments)
-
-    def _negotiate(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        if self.negotiated:
-            raise CommandError(
-                "Capabilities negotiation is already complete, command ignored",
-                CommandNotFoundError.error_class,
-            )
-        _NEGOTIATION.bind(arguments)
-        for capability in arguments.get("enable", []):
-            raise CommandError(f"Capability '{capability}' is not offered: this server offers none")
-        self.negotiated = True
-        return {}
 
 
 class QmpServer:
     """A front end that serves ``target`` to each client of a character device, in a session of its own.
 
-    ``pretty``: answers are indented for a person to read.
+    ``run_line`` is the human monitor, if the clients may use it. ``pretty``: answers are indented for a
+    person to read.
     """
 
-    def __init__(self, target: Target, *, pretty: bool = False) -> None:
-        self._target = target
-        self._layout: dict[str, Any] = {"indent": 4} if pretty else {}
+    def __init__(self, target: Target, run_line: RunLine | None = None, *, pretty: bool = False) -> None:
+        self._target = ServedTarget(target, run_line)
+        self._pretty = pretty
 
     async def serve(self, stream: Peer) -> None:
         """Serve one client until it disconnects. Raises OSError."""
-        session = _Session(self._target)
-        framer = JsonFramer()
+        await _Connection(self._target, stream, pretty=self._pretty).serve()
 
-        serving = asyncio.current_task()
-        held: list[bytes] | None = None
 
-        def encode(message: dict[str, Any]) -> bytes:
-            return json.dumps(message, **self._layout).replace("\n", "\r\n").encode() + b"\r\n"
+class _Connection:
+    """One client: its commands wait in a queue, its answers and events leave in order."""
 
-        def tell(event: Event) -> None:
-            if not session.negotiated or event.private:
-                return
-            if held is None:
-                stream.write(encode(encode_event(event)))
-                return
-            held.append(encode(encode_event(event)))
-            if sum(map(len, held)) > HELD_MAX and serving is not None:
-                log.warning("a QMP client was disconnected: it does not read its events")
-                serving.cancel()
+    def __init__(self, target: Target, stream: Peer, *, pretty: bool) -> None:
+        self._target = target
+        self._stream = stream
+        self._pretty = pretty
+        self._session = Session(target)
+        self._framer = JsonFramer()
+        self._queue: deque[Any] = deque()
+        self._is_busy = False
+        """Whether a command waits or runs."""
+        self._changed = asyncio.Event()
+        self._answering = asyncio.Lock()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._serving: asyncio.Task[Any] | None = None
 
-        async def answer(message: Any) -> None:
-            nonlocal held
-            response = await session.answer(message)
-            if framer.is_small:
-                stream.write(encode(response))
-                return
-            held = []
-            for piece in json_pieces(response):
-                stream.write(piece.encode())
-                await stream.drain()
-                await asyncio.sleep(0)
-            stream.write(b"\r\n")
-            for event in held:
-                stream.write(event)
-            held = None
-
-        stream.write(encode(greeting()))
-        unsubscribe = self._target.subscribe(tell)
+    async def serve(self) -> None:
+        """Raises OSError."""
+        self._serving = asyncio.current_task()
+        self._write(greeting())
+        unsubscribe = self._target.subscribe(self._tell)
+        tasks = [asyncio.create_task(self._read_all()), asyncio.create_task(self._work())]
         try:
-            while data := await stream.read(_READ_SIZE):
-                for message in framer.feed(data):
-                    await answer(message)
-                    del message  # it may be large, and the wait for the next one long
-                await stream.drain()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             unsubscribe()
-            framer.close()
+            self._framer.close()
+
+    async def _read_all(self) -> None:
+        """Queue the client's commands; return when it sends no more and all have been answered."""
+        while data := await self._stream.read(_READ_SIZE):
+            for message in self._framer.feed(data):
+                await self._take(message)
+                del message  # it may be large, and the wait for the next one long
+        await self._until(lambda: not self._is_busy)
+
+    async def _take(self, message: Any) -> None:
+        """Queue a message, or answer it now; wait until the next one may be read."""
+        if jumps_the_queue(message):
+            await self._answer(message)
+            return
+        is_small = self._framer.is_small
+        self._queue.append(message)
+        del message
+        self._is_busy = True
+        self._changed.set()
+        await self._until(
+            lambda: not self._is_busy or (is_small and self._session.oob and len(self._queue) < QUEUE_MAX)
+        )
+
+    async def _work(self) -> None:
+        """Run the queued commands, one after another."""
+        while True:
+            await self._until(lambda: self._is_busy)
+            await self._answer(self._queue.popleft())
+            await self._stream.drain()
+            self._is_busy = bool(self._queue)
+            self._changed.set()
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _answer(self, message: Any) -> None:
+        """Run a command and send its response, a large one in pieces, so that other clients are served."""
+        response = await self._session.answer(message)
+        del message
+        async with self._answering:
+            pieces = self._pieces(response)
+            piece = next(pieces)
+            for following in pieces:
+                self._stream.write(piece.encode())
+                await self._stream.drain()
+                await asyncio.sleep(0)
+                piece = following
+            self._stream.write(f"{piece}{NEWLINE}".encode())
+        for event in self._held:
+            self._stream.write(event)
+        self._held.clear()
+        self._held_bytes = 0
+
+    def _tell(self, event: Event) -> None:
+        """Send an event, behind the answer that is being sent."""
+        if not self._session.negotiated or event.private:
+            return
+        if not self._answering.locked():
+            self._write(encode_event(event))
+            return
+        data = self._encode(encode_event(event))
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > HELD_MAX and self._serving is not None:
+            log.warning("a QMP client was disconnected: it does not read its events")
+            self._serving.cancel()
+
+    def _write(self, message: dict[str, Any]) -> None:
+        self._stream.write(self._encode(message))
+
+    def _encode(self, message: dict[str, Any]) -> bytes:
+        return f"{''.join(self._pieces(message))}{NEWLINE}".encode()
+
+    def _pieces(self, message: dict[str, Any]) -> Iterator[str]:
+        return json_pieces(message, pretty=self._pretty, newline=NEWLINE)

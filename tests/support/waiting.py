@@ -46,4 +46,5 @@ def connect_when_there(path: Path, patience: float = PATIENCE) -> socket.socket:
 def send_all(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
     """Send data, and descriptors along with its beginning. Raises OSError."""
     sent = socket.send_fds(sock, [data], descriptors)
-    sock.sendall(data[sent:])
+    if sent < len(data):
+        sock.sendall(data[sent:])

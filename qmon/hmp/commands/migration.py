@@ -15,6 +15,7 @@ from qmon.hmp.commands.migration_trial import try_out
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
 from qmon.hmp.migration_words import amount, details, pace, summary
+from qmon.hmp.person import Detaches
 from qmon.notation.way_back import moved
 from qmon.qmp.target import ask
 
@@ -59,7 +60,9 @@ async def _migrate(call: Call) -> None:
     info = await call.execute("query-migrate")
     for line in left_behind_lines(info):
         call.print(f"warning: {line}")
-    if not call.flag("detach"):
+    if not call.flag("detach") and isinstance(call.person, Detaches):
+        call.print("terminal does not allow synchronous migration, continuing detached")
+    elif not call.flag("detach"):
         await wait_for_end(call, info)
     elif call.person.interactive:
         await look_for_early_end(call, info)

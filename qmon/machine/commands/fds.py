@@ -95,8 +95,8 @@ class DescriptorCommands:
     @command("query-fdsets")
     async def query_fdsets(self) -> list[dict[str, Any]]:
         return [
-            {"fdset-id": number, "fds": [_describe(member) for member in members]}
-            for number, members in self._sets.all()
+            {"fdset-id": number, "fds": [_describe(member) for member in reversed(members)]}
+            for number, members in reversed(self._sets.all())
         ]
 
 
