@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -53,8 +52,6 @@ GUESSED = (
 
 log = logging.getLogger("qmon.drive")
 
-_numbers = itertools.count()
-
 
 class Drive:
     """A drive is inactive until ``activate`` opens and locks its image. All methods may block.
@@ -64,12 +61,10 @@ class Drive:
 
     def __init__(self, settings: DriveOptions, new_name: Callable[[], str]) -> None:
         """``new_name`` returns an unused name for a node."""
-        self.number = next(_numbers)
-        """A drive that was added later has a higher number."""
         self.settings = settings
         self._names = NamesOfNodes(new_name)
-        self._overlay_numbers: list[int] = []
-        """Numbers of the overlays that were added while the image was open, topmost first."""
+        self._has_overlay = False
+        """Whether an overlay was added while the image was open."""
         self.gate = Gate()
         self.faults = Faults()
         self.recent = RecentWrites()
@@ -126,7 +121,7 @@ class Drive:
         settings = self.settings
         self._temporary = TemporaryOverlay(size)
         self._base = settings.file
-        self._overlay_numbers.append(next(_numbers))  # QEMU opens the image first
+        self._has_overlay = True
         self.settings = on_top(settings, self.format, self._temporary)
         self.format = "qcow2"
         self.probe()
@@ -151,12 +146,6 @@ class Drive:
         return self._names.of(self.settings, self.layers)
 
     @property
-    def layer_numbers(self) -> list[int]:
-        """A number for each layer; a layer that was opened later has a higher one."""
-        below = len(self.layers) - len(self._overlay_numbers)
-        return [*self._overlay_numbers, *[self.number] * below]
-
-    @property
     def node_name(self) -> str:
         """The name of the topmost node."""
         return self.node_names[0][0]
@@ -169,7 +158,7 @@ class Drive:
     @property
     def has_filter(self) -> bool:
         """Whether a throttle filter's node is on top."""
-        return self.settings.has_filter and not self._overlay_numbers
+        return self.settings.has_filter and not self._has_overlay
 
     def specs(self) -> Iterator[ImageSpec]:
         """Yield the images with the names of their nodes, topmost first."""
@@ -177,6 +166,11 @@ class Drive:
             spec = spec_of(self.layers[number:])
             is_bare, filter_name = name == file_name, self.id if self.has_filter and not number else None
             yield replace(spec, name=name, file_name=file_name, is_bare=is_bare, filter_name=filter_name)
+
+    @property
+    def settings_to_keep(self) -> DriveOptions:
+        """The settings with the names that the machine made for the topmost image's nodes."""
+        return replace(self.settings, file_node_name=self.node_names[0][1])
 
     def is_bare(self, number: int) -> bool:
         """Whether a layer has only a file's node, and no format's node above it."""
@@ -416,7 +410,7 @@ class Drive:
         )
         self.format = overlay.format
         self._layers = [found[0], *below]
-        self._overlay_numbers.insert(0, next(_numbers))
+        self._has_overlay = True
         self._show(overlay)
 
     def commit(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qmon.chardev.chardevs import Chardevs
@@ -136,6 +137,9 @@ class EmbeddedMachine:
         machine.state = RunState.INMIGRATE  # so that images are not locked before the records are read
         problems = Problems()
         for settings in drives:
+            if settings.is_resting:
+                machine.nodes.rest(replace(settings, is_resting=False))
+                continue
             with problems.noting():
                 await machine.add_drive(settings)
         problems.check()

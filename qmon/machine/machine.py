@@ -22,6 +22,7 @@ from qmon.host.fdsets import real_name
 from qmon.host.threads import Workers
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
+from qmon.machine.node_book import NodeBook
 from qmon.machine.runstate import RunState
 from qmon.machine.user_object import UserObject
 from qmon.machine.wanted_image import limits_of, resolved
@@ -53,6 +54,7 @@ class Machine:
         self.devices: dict[str, Device] = {}
         self.drives: dict[str, Drive] = {}
         """The devices that have a medium."""
+        self.nodes = NodeBook()
         self.state = RunState.PRELAUNCH
         self.autostart = True
         """Whether the machine runs as soon as it can; False after -S or stop."""
@@ -219,7 +221,7 @@ class Machine:
         for drive in self.drives.values():
             found = next((each for each in drive.specs() if name in (each.top_name, each.name)), None)
             if found is not None:
-                return found.without_made_names()
+                return found
         return no_node(name)
 
     async def _open(self, settings: DriveOptions) -> Drive:
@@ -279,6 +281,7 @@ class Machine:
         if not self.is_running:
             drive.gate.close(STOPPED, 0)  # no request is inside yet
         self.drives[device.id] = drive
+        self.nodes.note(drive)
 
     def empty_devices(self) -> list[str]:
         """Return the ids of the devices without a medium. For any thread."""
@@ -309,6 +312,7 @@ class Machine:
             names += [name for name in image.own_names if not self._is_node_of(name, image.file)]
         if not settings.is_node:
             self.check_id_free(id)
+        names = [name for name in names if not self.nodes.is_made(name)]
         for number, name in enumerate(names or [None]):
             earlier = taken.union(names[:number])
             refused = refusal(name, "" if settings.is_node else id, earlier, devices)
@@ -335,7 +339,22 @@ class Machine:
             await self.remove_drive(self.drives[id])
 
     async def remove_drive(self, drive: Drive) -> None:
-        """Close a medium and leave its device empty. Raises CommandError if the last flush fails."""
+        """Close a medium and leave its device empty. Raises CommandError if the last flush fails.
+
+        The nodes that users had added, and that only this drive used, become drives.
+        """
+        try:
+            await self.put_away(drive)
+        finally:
+            for settings in list(self.nodes.wake(self.drives.values())):
+                try:
+                    await self.add_drive(settings)
+                except CommandError as error:
+                    log.error("node '%s' is gone: %s", settings.id, error)
+            self.nodes.forget(list(self.drives.values()))
+
+    async def put_away(self, drive: Drive) -> None:
+        """Close a medium whose nodes another drive is to use. Raises CommandError if the last flush fails."""
         del self.drives[drive.id]
         with flushing(drive, CommandError):
             await self.blocking(drive.close)
@@ -395,7 +414,7 @@ class Machine:
         """Close all drives; errors of the last flush are logged."""
         for drive in list(self.drives.values()):
             try:
-                await self.remove_drive(drive)
+                await self.put_away(drive)
             except CommandError as error:
                 log.error("%s", error)
         self._executor.shutdown(wait=False)

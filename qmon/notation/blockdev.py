@@ -134,6 +134,8 @@ class NodeList:
     def __init__(self) -> None:
         self.ignored: list[str] = []
         """The keys that were accepted but have no effect."""
+        self._added: dict[str, ImageSpec] = {}
+        """All nodes that were added, in order."""
         self._roots: dict[str, ImageSpec] = {}
         self._known: dict[str, ImageSpec] = {}
         self._names: set[str] = set()
@@ -144,6 +146,11 @@ class NodeList:
     def roots(self) -> list[ImageSpec]:
         """The nodes that no other node refers to."""
         return list(self._roots.values())
+
+    @property
+    def added(self) -> list[tuple[ImageSpec, bool]]:
+        """The nodes that were added, in order, and whether another node uses them."""
+        return [(spec, name not in self._roots) for name, spec in self._added.items()]
 
     @property
     def names(self) -> set[str]:
@@ -164,7 +171,7 @@ class NodeList:
             if use == "file":
                 self._files.add(name)
         assert spec.top_name is not None
-        self._roots[spec.top_name] = spec
+        self._roots[spec.top_name] = self._added[spec.top_name] = spec
         for each in spec.images:
             self._known.update({name: each for name in (each.top_name, each.name) if name is not None})
             if each.file_name is not None and not each.is_bare:

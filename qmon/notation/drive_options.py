@@ -80,6 +80,8 @@ class DriveOptions:
     """qcow2's options and their values, to be checked against the image."""
     is_temporary: bool = False
     """Whether writes go to a temporary overlay, which is gone when the drive is removed."""
+    is_resting: bool = False
+    """Whether it is a node that another drive uses, so that it is no drive now."""
 
     @property
     def is_node(self) -> bool:
@@ -110,10 +112,13 @@ class DriveOptions:
         return bool(self.file) or _names_a_file(self.options)
 
 
-def of_node(spec: ImageSpec) -> DriveOptions:
-    """Return the drive that a node is to become."""
+def of_node(spec: ImageSpec, *, is_resting: bool = False) -> DriveOptions:
+    """Return the drive that a node is to become, or would be if no other used it."""
     assert spec.top_name is not None
-    return with_image(DriveOptions(spec.top_name, "", None, NODE, spec.read_only, group=spec.group), spec)
+    drive = DriveOptions(
+        spec.top_name, "", None, NODE, spec.read_only, group=spec.group, is_resting=is_resting
+    )
+    return with_image(drive, spec)
 
 
 def with_image(drive: DriveOptions, spec: ImageSpec) -> DriveOptions:

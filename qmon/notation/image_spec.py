@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 
@@ -43,12 +43,6 @@ class ImageSpec:
     """The name of that filter's node."""
     qcow2: tuple[tuple[str, Any], ...] = ()
     """qcow2's options and their values, to be checked against the image."""
-
-    def without_made_names(self) -> ImageSpec:
-        """Return the image without the names that a machine has made for its nodes."""
-        names = (self.name, self.file_name, self.filter_name)
-        name, file_name, filter_name = (None if each and each.startswith("#") else each for each in names)
-        return replace(self, name=name, file_name=file_name, filter_name=filter_name)
 
     @property
     def top_name(self) -> str | None:

@@ -277,8 +277,8 @@ class _Reader:
         drives = self._drives.drives
         if "snapshot" in self._switches:
             drives = [replace(drive, is_temporary=True) for drive in drives]
-        nodes = [] if self._nodes is None else self._nodes.roots
-        return (*map(of_node, nodes), *drives)
+        nodes = [] if self._nodes is None else self._nodes.added
+        return (*(of_node(spec, is_resting=is_resting) for spec, is_resting in nodes), *drives)
 
     def _take_object(self, argument: str) -> None:
         from qmon.notation.object_options import HelpWanted, OtherTypeError, parse_object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -36,32 +37,33 @@ class BlockCommands:
     @command("query-named-block-nodes")
     async def query_nodes(self, flat: bool | None = None) -> list[dict[str, Any]]:
         """Return all nodes, newest first; ``flat`` leaves out the backing images and their number."""
-        nodes = self._nodes()
+        nodes = self._of_all_nodes(describe.nodes_of)[::-1]
+        for node in nodes:
+            alone = self._machine.nodes.resting.get(node["node-name"])
+            if alone is not None:
+                node["ro"] = alone.read_only
         for node in nodes if flat else ():
             node["image"].pop("backing-image", None)
             node["backing_file_depth"] = 0
         return nodes
 
-    def _nodes(self) -> list[dict[str, Any]]:
-        return [node for drive, place in self._layers() for node in describe.nodes_of(drive, place)]
-
-    def _layers(self) -> list[tuple[Drive, int]]:
-        """Return all layers, the last opened first; a backing image comes before its overlay."""
-        layers = [
-            (number, place, drive)
-            for drive in self._machine.drives.values()
-            for place, number in enumerate(drive.layer_numbers)
-        ]
-        layers.sort(key=lambda layer: layer[:2], reverse=True)
-        return [(drive, place) for _, place, drive in layers]
+    def _of_all_nodes(self, describe: Callable[[Drive, int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return what ``describe`` says of each node of each layer, the first that was opened first."""
+        machine = self._machine
+        found = {
+            node["node-name"]: node
+            for drive in machine.drives.values()
+            for number in range(len(drive.layers))
+            for node in describe(drive, number)
+        }
+        return [found[name] for name in sorted(found, key=machine.nodes.age)]
 
     @command("query-blockstats")
     async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:
         """Return the statistics of guests' requests, by NBD or qemu-io; nodes count only discards."""
         machine = self._machine
         if query_nodes:
-            stats = [each for drive, place in self._layers() for each in describe.node_stats(drive, place)]
-            return stats[::-1]
+            return self._of_all_nodes(describe.node_stats)
         return [describe.device_stats(each, machine.drives.get(each.id)) for each in machine.devices.values()]
 
     @command("x-qmon-drive-add")

@@ -82,6 +82,10 @@ class ExportCommands:
             return []
         return [id for id, exported in self._exports.items() if exported.drive is found]
 
+    def exports_of_node(self, name: str) -> list[str]:
+        """Return the ids of a node's exports."""
+        return [id for id, exported in self._exports.items() if exported.node_name == name]
+
     def _running(self) -> NbdServer:
         if self._server is None:
             raise CommandError("NBD server not running")

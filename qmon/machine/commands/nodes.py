@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,28 +64,47 @@ class NodeCommands:
         return drive
 
     async def _replace(self, drives: Sequence[Drive], settings: DriveOptions) -> None:
-        """Add a drive in the place of others. If it can't be opened, they stay."""
-        machine = self._machine
-        before = [drive.settings for drive in drives]
+        """Add a drive in the place of others, whose nodes then rest. If it can't be opened, they stay."""
+        machine, before = self._machine, [drive.settings_to_keep for drive in drives]
         for drive in drives:
-            await machine.remove_device(drive.id)
+            del machine.devices[drive.id]
+            await machine.put_away(drive)
         try:
             await machine.add_drive(settings)
         except BaseException:
             for each in before:
                 await machine.add_drive(each)
             raise
+        for each in before:
+            machine.nodes.rest(each)
 
     @command("blockdev-del")
     async def delete(self, node_name: str) -> dict[str, Any]:
         machine = self._machine
-        if node_name not in machine.node_names:
-            raise CommandError(f"Failed to find node with node-name='{node_name}'")
         drive = machine.drives.get(node_name)
         if drive is None or not drive.settings.is_node:
-            raise CommandError(f"Node {node_name} is in use")
+            raise self._why_kept(node_name)
         if self._exports.exports_of(drive.id):
             raise CommandError(f"Node {node_name} is in use")
         with machine.changing(drive, DELETE):
             await machine.remove_device(drive.id)
         return {}
+
+    def _why_kept(self, name: str) -> CommandError:
+        """The error about a node that can't be deleted, or is not there."""
+        machine = self._machine
+        for drive in machine.drives.values():
+            if name == drive.shown_node_name or self._exports.exports_of_node(name):
+                return CommandError(f"Node {name} is in use")
+            names = drive.node_names
+            for (above, _), (below, _) in itertools.pairwise(names):
+                if name == below:
+                    return CommandError(f"Node '{name}' is busy: node is used as backing hd of '{above}'")
+            if drive.has_node(name):
+                is_mine = name in machine.nodes.resting
+                return CommandError(
+                    f"Block device {name} is in use"
+                    if is_mine
+                    else f"Node {name} is not owned by the monitor"
+                )
+        return CommandError(f"Failed to find node with node-name='{name}'")

@@ -64,6 +64,7 @@ class OverlayCommands:
             await machine.blocking(os.stat, looked_at)
             async with holding(machine, [drive], SNAPSHOT):
                 await machine.blocking(drive.put_overlay, file, create=not existing, name=snapshot_node_name)
+                machine.nodes.note(drive)
         except Qcow2Error as error:
             raise CommandError(reason(error)) from error
         except (OSError, ValueError) as error:

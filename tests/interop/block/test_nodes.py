@@ -372,10 +372,46 @@ def test_a_node_takes_the_place_of_those_below_it(lab: Lab) -> None:
     (block,) = qmon.qmp("query-block")
     assert (block["inserted"]["node-name"], block["inserted"]["backing_file_depth"]) == ("d0", 1)
     assert qmon.command('qemu-io d0 "read -P 5 0 1M"').startswith("read 1048576/1048576")
-    assert qmon.qmp_error("blockdev-del", node_name="base") == "Node base is in use"
+    in_use = "Node 'base' is busy: node is used as backing hd of 'd0'"
+    assert qmon.qmp_error("blockdev-del", node_name="base") == in_use
     assert qmon.qmp_error("blockdev-del", node_name="top") == "Failed to find node with node-name='top'"
     qmon.qmp("blockdev-del", node_name="d0")
+    (block,) = qmon.qmp("query-block")
+    assert block["inserted"]["node-name"] == "base"
+    qmon.qmp("blockdev-del", node_name="base")
     assert qmon.qmp("query-block") == []
+
+
+def test_a_node_without_users_is_a_drive_again(lab: Lab) -> None:
+    """As scripts do: each node by itself, from the lowest up, and back again."""
+    run("create", "-q", "-f", "qcow2", lab.folder / "base", "1M")
+    run("create", "-q", "-f", "qcow2", lab.folder / "top", "1M")
+    qmon = lab.start("one", "-blockdev", f"driver=file,node-name=bf,filename={lab.folder}/base")
+    qmon.qmp("blockdev-add", driver="qcow2", node_name="b", file="bf")
+    qmon.qmp("blockdev-add", driver="file", node_name="tf", filename=f"{lab.folder}/top")
+    qmon.qmp("blockdev-add", driver="qcow2", node_name="t", file="tf", backing="b")
+    assert qmon.qmp_error("blockdev-del", node_name="bf") == "Block device bf is in use"
+    nodes = qmon.qmp("query-named-block-nodes")
+    assert [(each["node-name"], each["ro"]) for each in nodes] == [
+        ("t", False),
+        ("tf", False),
+        ("b", False),
+        ("bf", False),
+    ]
+    qmon.qmp("blockdev-del", node_name="t")
+    qmon.qmp("blockdev-del", node_name="tf")
+    qmon.export("b")
+    with qmon.guest("b") as guest:
+        guest.write(0, b"b" * 512)
+        guest.flush()
+    qmon.quietly("nbd_server_stop")
+    qmon.qmp("blockdev-del", node_name="b")
+    assert locked_bytes(lab.folder / "base")
+    qmon.qmp("blockdev-del", node_name="bf")
+    assert qmon.qmp("query-named-block-nodes") == []
+    assert not locked_bytes(lab.folder / "base")
+    qmon.close()
+    assert content(lab.folder / "base")[:512] == b"b" * 512
 
 
 def test_two_overlays_can_rest_on_one_node(lab: Lab) -> None:
@@ -388,6 +424,12 @@ def test_two_overlays_can_rest_on_one_node(lab: Lab) -> None:
     qmon = lab.start("one", *options)
     shown = [block["inserted"]["node-name"] for block in qmon.qmp("query-block")]
     assert shown == ["x", "y"]
+    names = [each["node-name"] for each in qmon.qmp("query-named-block-nodes")]
+    assert [name for name in names if not name.startswith("#")] == ["y", "x", "b"]
+    qmon.qmp("blockdev-del", node_name="x")
+    assert [block["inserted"]["node-name"] for block in qmon.qmp("query-block")] == ["y"]
+    qmon.qmp("blockdev-del", node_name="y")
+    assert [block["inserted"]["node-name"] for block in qmon.qmp("query-block")] == ["b"]
 
 
 def test_a_block_device_is_called_so(lab: Lab) -> None:

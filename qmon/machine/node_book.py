@@ -1,0 +1,69 @@
+"""Which nodes users have added, and in which order all nodes were opened."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from qmon.machine.drive import Drive
+from qmon.notation.drive_options import DriveOptions
+
+
+class NodeBook:
+    """A node that a user added rests while other nodes use it. Later it is a drive again."""
+
+    def __init__(self) -> None:
+        self.resting: dict[str, DriveOptions] = {}
+        """The resting nodes by name, with what opens them."""
+        self._numbers: dict[str, int] = {}
+        """A number for each node; one that was opened later has a higher one."""
+        self._next = itertools.count()
+
+    def note(self, drive: Drive) -> None:
+        """Note the nodes of a drive that was added or changed."""
+        pairs = drive.node_names
+        if drive.is_temporary:  # QEMU opens the image first
+            pairs = [*pairs[1:], pairs[0]]
+        for name, file_name in pairs:  # and each file before the format
+            self._number(file_name)
+            self._number(name)
+        self._number(drive.shown_node_name)
+
+    def _number(self, name: str) -> None:
+        if name not in self._numbers:
+            self._numbers[name] = next(self._next)
+
+    def rest(self, settings: DriveOptions) -> None:
+        """Note that a user has added a node which another node uses."""
+        for name in settings.given_names:
+            self._number(name)
+        self.resting[settings.id] = settings
+
+    def age(self, name: str) -> int:
+        """The number of a node, for sorting."""
+        return self._numbers.get(name, -1)
+
+    def is_made(self, name: str) -> bool:
+        """Whether the machine has made up this name, for a node that is or was there."""
+        return name.startswith("#") and name in self._numbers
+
+    def wake(self, drives: Iterable[Drive]) -> Iterator[DriveOptions]:
+        """Take out the topmost nodes that rest although none of ``drives`` has them."""
+        used = {name for drive in drives for pair in drive.node_names for name in pair}
+        idle = {name: each for name, each in self.resting.items() if name not in used}
+        for name, settings in idle.items():
+            if not any(name in names_below(other) for other in idle.values()):
+                del self.resting[name]
+                yield settings
+
+    def forget(self, drives: Iterable[Drive]) -> None:
+        """Forget the nodes that are gone."""
+        kept = {name for drive in drives for pair in drive.node_names for name in pair}
+        kept |= {drive.shown_node_name for drive in drives} | set(self.resting)
+        self._numbers = {name: number for name, number in self._numbers.items() if name in kept}
+
+
+def names_below(settings: DriveOptions) -> set[str]:
+    """The names of the nodes below a node."""
+    names = {name for image in settings.given_backing for name in image.own_names}
+    return (names | set(settings.given_names)) - {settings.id}
