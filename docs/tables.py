@@ -10,12 +10,9 @@ entries in the index. The man page (``shipped.py``) puts its own text in the pla
 from __future__ import annotations
 
 import ast
-import asyncio
 import inspect
 import json
 import re
-import sys
-import tempfile
 from collections.abc import Iterable
 from importlib import import_module
 from itertools import pairwise
@@ -24,19 +21,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
+from qmp_reference import qmp_reference
 from sphinx.util.docutils import SphinxDirective
 
 from qmon.hmp.tables.manual import reference
 from qmon.hmp.tables.table import default_tables
-from qmon.machine.commands import absent
-from qmon.machine.embedded import EmbeddedMachine
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Parameter
-from qmon.notation import visit
+from qmon.notation.qapi import default_schema
 from qmon.program.option_table import reference as options_reference
-from qmon.qmp import registry
-from qmon.qmp.registry import CommandFunction
-from qmon.qmp.schema import Signature
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -122,79 +115,14 @@ class MigrationCapabilities(SphinxDirective):
         return self.parse_text_to_nodes(list_table(("name", "meaning"), rows, stacked=True))
 
 
-class QmpCommands(SphinxDirective):
-    """The commands of the embedded machine's registry, a section for each module that has some."""
+class QmpReference(SphinxDirective):
+    """The commands, events and types of the schema, a section for each file that has some."""
 
     has_content = False
 
     def run(self) -> list[nodes.Node]:
-        sections: dict[str, list[str]] = {}
-        nothing: list[str] = []
-        for name, function, signature in asyncio.run(_registered()):
-            module = sys.modules[function.__module__]
-            if module is absent:
-                nothing.append(name)
-                continue
-            title = function.__module__.removesuffix(".command").rpartition(".")[2]
-            title = "General" if module is registry else title
-            rows = sections.setdefault(title.replace("_", " ").capitalize(), [])
-            rows += ["", f".. index:: single: {name} (QMP command)", "", f"``{name}``"]
-            rows += [f"  {_arguments(signature)}", ""]
-            if name.startswith("x-qmon-"):  # QEMU's reference tells of the others
-                summary = inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
-                summary = summary.partition("Raises ")[0]
-                rows += [f"  {_literal_words(line)}" for line in summary.splitlines()]
-        lines: list[str] = []
-        for title, rows in sorted(sections.items()):
-            lines += ["", title, "~" * len(title), *rows]
-        title = "Commands of parts that the machine lacks"
-        lines += ["", title, "~" * len(title), "", " ".join(f"``{name}``" for name in nothing), ""]
-        return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)
-
-
-async def _registered() -> list[tuple[str, CommandFunction, Signature]]:
-    """Every command of a machine, by name, with its function and its parameters."""
-    with tempfile.TemporaryDirectory() as folder:
-        machine = EmbeddedMachine(state_folder=Path(folder))
-        found = [(name, *machine.registry.described(name)) for name in sorted(machine.registry.commands())]
-        await machine.close()
-    return found
-
-
-def _arguments(signature: Signature) -> str:
-    """The arguments of a command with their types, the optional ones in brackets."""
-    return _members(signature.arguments) or "No arguments."
-
-
-def _members(struct: visit.Struct) -> str:
-    words = []
-    for name, kind in struct.members.items():
-        word = f"``{name}`` {_kind_words(kind)}"
-        words.append(word if name in struct.required else f"[{word}]")
-    return ", ".join(words)
-
-
-def _kind_words(kind: visit.Kind) -> str:
-    match kind:
-        case visit.Text():
-            return "string"
-        case visit.Switch():
-            return "boolean"
-        case visit.Integer():
-            return "integer"
-        case visit.Unsigned(bits):
-            return f"uint{bits}"
-        case visit.Number():
-            return "number"
-        case visit.TextOrNull():
-            return "string or null"
-        case visit.Choice(words):
-            return "\\|\\ ".join(f"``{each}``\\ " for each in words).removesuffix("\\ ")
-        case visit.ListOf(member):
-            return f"array of {_kind_words(member)}"
-        case visit.Struct():
-            return f"object ({_members(kind)})"
-    return "object"
+        text = qmp_reference(default_schema())
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 class Members(SphinxDirective):
@@ -262,7 +190,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("qmon-commands", Commands)
     app.add_directive("qmon-options", Options)
-    app.add_directive("qmon-qmp", QmpCommands)
+    app.add_directive("qmon-qmp", QmpReference)
     app.add_directive("qmon-figures", Figures)
     app.add_directive("qmon-members", Members)
     app.add_directive("qmon-migration-parameters", MigrationParameters)

@@ -88,7 +88,6 @@ class EmbeddedMachine:
         )
         """The character devices: those of monitors and all others."""
         register_absent(self.registry)
-        self._migration.settings.register(self.registry)
         for family in (
             GeneralCommands(self._machine),
             self._exports,
@@ -103,6 +102,7 @@ class EmbeddedMachine:
             BlockJobCommands(self._machine, self._jobs),
             QemuIoCommands(self._machine),
             self._migration,
+            self._migration.settings,
             TrialCommands(self._machine, self._migration, patience),
             FaultCommands(self._machine),
             ObjectCommands(self._machine),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Literal
+from typing import Any
 
 from qmon.migration.destination.incoming import Incoming
 from qmon.migration.parameters import PAGE_SIZE
@@ -11,25 +11,6 @@ from qmon.migration.phases import Phase
 from qmon.migration.progress import DriveFigures, Progress
 from qmon.migration.source.gain import Stuck
 from qmon.migration.source.outgoing import Source
-
-Status = Literal[
-    "none",
-    "setup",
-    "cancelling",
-    "cancelled",
-    "active",
-    "postcopy-active",
-    "postcopy-paused",
-    "postcopy-recover",
-    "completed",
-    "failed",
-    "colo",
-    "pre-switchover",
-    "device",
-    "wait-unplug",
-]
-"""QAPI's MigrationStatus."""
-
 
 _STATS: dict[str, int | float] = {
     "transferred": 0,

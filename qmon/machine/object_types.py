@@ -12,7 +12,7 @@ from qmon.machine.secret import Secret
 from qmon.machine.throttle_group import ThrottleGroup
 from qmon.machine.user_object import UserObject
 from qmon.notation.json_text import parse_json
-from qmon.notation.object_options import options_of
+from qmon.notation.object_options import read_object
 from qmon.notation.visit import Form
 
 INT64_MAX = (1 << 63) - 1
@@ -26,7 +26,7 @@ class AuthorizationFile(UserObject):
         try:
             text = read_file(path).decode()
             named = {"qom-type": "authz-list", "id": "file", **_as_object(parse_json(text))}
-            self.rules: dict[str, Any] = options_of("authz-list").read(named, Form.JSON)
+            self.rules: dict[str, Any] = read_object(named, Form.JSON)
         except (OSError, ValueError, UsageError) as error:
             raise CommandError(f"Unable to read '{path}': {reason(error)}") from error
 
@@ -57,4 +57,4 @@ CLASSES: dict[str, type[UserObject]] = {
     "tls-creds-psk": PskCredentials,
     "tls-creds-x509": X509Credentials,
 }
-"""The class of each type in ``qmon.notation.object_options.TYPES``."""
+"""The class of each type of the schema (QAPI: ObjectType)."""

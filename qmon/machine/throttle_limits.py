@@ -11,12 +11,12 @@ from typing import Any
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError
 from qmon.notation.object_options import LIMIT_NAMES
-from qmon.notation.visit import Form, struct
+from qmon.notation.visit import Form, Struct, Unsigned
 
 VALUE_MAX = 1_000_000_000_000_000
 LENGTH = "-max-length"
 
-_KINDS = struct(" ".join(f"{name}:uint64" for name in LIMIT_NAMES))
+_KINDS = Struct({name: Unsigned() for name in LIMIT_NAMES})
 """A drive's limits are unsigned; those of a throttle-group object are signed."""
 
 UNLIMITED: Mapping[str, int] = {name: int(name.endswith(LENGTH)) for name in LIMIT_NAMES}

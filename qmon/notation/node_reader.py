@@ -31,14 +31,14 @@ from qmon.notation.file_names import split_protocol, without_protocol
 from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
 from qmon.notation.json_text import parse_json
 from qmon.notation.keyval import parse_switch
+from qmon.notation.visit import MAX_DEPTH
 
 JSON = "json:"
 _ENCRYPTION = "encrypt."
 _NO_FILE = 'A block device must be specified for "file"'
 
-MAX_DEPTH = 100
-"""The most nodes below one another in one text. Names can lead to longer chains."""
 TOO_DEEP = f"more than {MAX_DEPTH} nodes are nested"
+"""Of nodes in one text. Names can lead to longer chains."""
 
 Find = Callable[[str], ImageSpec]
 """Returns the node with a name. Raises UsageError."""

@@ -1,4 +1,4 @@
-"""The objects that a user can create: their types and options, as data (QAPI: qom.json).
+"""The objects that a user can create (QAPI: qom.json, ObjectOptions).
 
 Reads the option strings of ``-object`` and ``object_add`` into the arguments of QMP's object-add.
 """
@@ -6,81 +6,47 @@ Reads the option strings of ``-object`` and ``object_add`` into the arguments of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from qmon.errors import UsageError
 from qmon.notation.json_text import parse_json
 from qmon.notation.keyval import IDENTIFIER_HINT, is_identifier
 from qmon.notation.keyval_tree import parse_tree
-from qmon.notation.visit import (
-    Choice,
-    Form,
-    Kind,
-    Struct,
-    Text,
-    struct,
-)
+from qmon.notation.qapi import LACKS, Member, default_schema
+from qmon.notation.visit import Form
 
-_MEASURES = ("iops-total", "iops-read", "iops-write", "bps-total", "bps-read", "bps-write")
 LIMIT_NAMES = (
-    *(f"{measure}{end}" for measure in _MEASURES for end in ("", "-max", "-max-length")),
+    *(
+        f"{measure}{end}"
+        for measure in ("iops-total", "iops-read", "iops-write", "bps-total", "bps-read", "bps-write")
+        for end in ("", "-max", "-max-length")
+    ),
     "iops-size",
 )
 """The members of ThrottleLimits, in QAPI's order."""
 
-_STRUCTS: dict[str, Kind] = {
-    "limits": struct(" ".join(f"{name}:int" for name in LIMIT_NAMES)),
-    "rule": struct("match:str! policy:deny|allow! format:exact|glob"),
-}
-
-_CREDS = "verify-peer:bool dir:str endpoint:client|server priority:str"
-
-TYPES: dict[str, str] = {
-    "authz-list": "policy:deny|allow rules:[rule]",
-    "authz-list-file": "filename:str! refresh:bool",
-    "authz-simple": "identity:str!",
-    "iothread": """poll-max-ns:int poll-grow:int poll-shrink:int aio-max-batch:int thread-pool-min:int
-        thread-pool-max:int""",
-    "secret": "data:str file:str format:raw|base64",
-    "throttle-group": "limits:limits " + " ".join(f"x-{name}:int" for name in LIMIT_NAMES),
-    "tls-creds-anon": _CREDS,
-    "tls-creds-psk": f"{_CREDS} username:str",
-    "tls-creds-x509": f"{_CREDS} sanity-check:bool passwordid:str",
-}
-"""The types that can be created, and their options as ``visit.struct`` reads them."""
-
-_OTHERS = """
-    authz-listfile authz-pam can-bus can-host-socketcan colo-compare cryptodev-backend
-    cryptodev-backend-builtin cryptodev-backend-lkcf cryptodev-vhost-user dbus-vmstate filter-buffer
-    filter-dump filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux
-    main-loop memory-backend-epc memory-backend-file memory-backend-memfd memory-backend-ram pef-guest
-    pr-manager-helper qtest rng-builtin rng-egd rng-random s390-pv-guest secret_keyring sev-guest
-    thread-context tls-cipher-suites x-remote-object x-vfio-user-server
-"""
-OTHER_TYPES = frozenset(_OTHERS.split())
-"""QEMU's other types: they would have no effect here."""
+_OBJECT, _TYPE = "ObjectOptions", "ObjectType"
 
 _ENCRYPTED = ("keyid", "iv")
 
 
 class OtherTypeError(UsageError):
-    """An object of one of ``OTHER_TYPES``."""
+    """An object of a type that QEMU has and this machine has not: it would have no effect here."""
 
-    def __init__(self, type_name: str) -> None:
-        super().__init__(f"object type '{type_name}' is not supported: use one of {', '.join(TYPES)}")
+    def __init__(self, type_name: str, why: str) -> None:
+        super().__init__(why)
         self.type_name = type_name
 
 
-@lru_cache
-def options_of(type_name: str) -> Struct:
-    """Return the options of a type, including ``qom-type`` and ``id``."""
-    own = struct(TYPES[type_name], _STRUCTS)
-    members: dict[str, Kind] = {"qom-type": _TYPE, "id": Text(), **own.members}
-    return Struct(members, own.required | {"qom-type", "id"})
+def type_names() -> tuple[str, ...]:
+    """Return the types that can be created."""
+    return default_schema().words(_TYPE)
 
 
-_TYPE = Choice((*TYPES, *OTHER_TYPES))
+def options_of(type_name: str) -> list[Member]:
+    """Return the options of a type, without ``qom-type`` and ``id``."""
+    schema = default_schema()
+    return schema.members(schema.branches(_OBJECT)[type_name])
 
 
 def read_object(given: dict[str, Any], form: Form) -> dict[str, Any]:
@@ -88,14 +54,16 @@ def read_object(given: dict[str, Any], form: Form) -> dict[str, Any]:
 
     Raises OtherTypeError for a type that has no effect here, and UsageError with QEMU's message otherwise.
     """
-    if "qom-type" not in given:
-        raise UsageError("Parameter 'qom-type' is missing")
-    type_name = _TYPE.read(given["qom-type"], form, ("qom-type",))
-    if type_name in OTHER_TYPES:
-        raise OtherTypeError(type_name)
+    schema = default_schema()
+    type_name = given.get("qom-type")
+    try:
+        arguments: dict[str, Any] = schema.kind(_OBJECT).read(given, form, ())
+    except UsageError as error:
+        if isinstance(type_name, str) and type_name in schema[_TYPE][LACKS]:
+            raise OtherTypeError(type_name, str(error)) from error
+        raise
     if type_name == "secret" and any(name in given for name in _ENCRYPTED):
         raise UsageError("encrypted secrets (keyid, iv) are not supported: use file= and protect the file")
-    arguments: dict[str, Any] = options_of(type_name).read(given, form)
     return arguments
 
 
@@ -132,7 +100,15 @@ def parse_object(text: str, form: Form = Form.KEYVAL) -> dict[str, Any] | HelpWa
 
 def help_lines(type_name: str | None) -> list[str]:
     """Return what ``help`` prints: a type's options, or the list of types if there is no such type."""
-    if type_name not in TYPES:
-        return ["List of user creatable objects:", *(f"  {name}" for name in TYPES)]
-    pieces = (piece.removesuffix("!").partition(":") for piece in TYPES[type_name].split())
-    return [f"{type_name} options:", *sorted(f"  {name}=<{kind}>" for name, _, kind in pieces)]
+    if type_name is None or type_name not in type_names():
+        return ["List of user creatable objects:", *(f"  {name}" for name in type_names())]
+    lines = (f"  {option.name}=<{written(option)}>" for option in options_of(type_name))
+    return [f"{type_name} options:", *sorted(lines)]
+
+
+def written(option: Member) -> str:
+    """Return how an option's value is written: the type's name, or the words that it takes."""
+    schema = default_schema()
+    if isinstance(option.type, str) and option.type in schema and "enum" in schema[option.type]:
+        return "|".join(schema.words(option.type))
+    return f"[{option.type[0]}]" if isinstance(option.type, list) else str(option.type)

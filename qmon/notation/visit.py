@@ -2,7 +2,7 @@
 
 A kind is what QAPI calls a type. The forms differ in their scalars (in an option string each is a string) and
 in how an error names a value (QEMU: qapi/qobject-input-visitor.c). QMP's arguments are checked here too:
-``qmon.qmp.schema`` makes kinds from a function's annotations.
+``qmon.notation.qapi`` makes kinds from the schema.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from qmon.errors import UsageError
-from qmon.notation.keyval import parse_switch
+from qmon.notation.keyval import parse_size_option, parse_switch
 from qmon.notation.units import INT64_MAX, UINT64_MAX, read_integer
 
 
@@ -54,6 +54,10 @@ class Kind(Protocol):
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         """Return the value as JSON would hold it. Raises UsageError with QEMU's message."""
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _wrong_type(path: Path, form: Form, expected: str) -> UsageError:
@@ -119,7 +123,9 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A signed 64-bit integer."""
+    """A signed integer of ``bits`` bits."""
+
+    bits: int = 64
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if form is not Form.JSON:
@@ -128,6 +134,8 @@ class Integer:
                 raise _expects(path, form, "int")
         elif type(value) is not int or not -INT64_MAX - 1 <= value <= INT64_MAX:
             raise _wrong_type(path, form, "integer")
+        if not -1 << (self.bits - 1) <= value < 1 << (self.bits - 1):
+            raise UsageError(f"Parameter '{_bare_name(path)}' expects int{self.bits}_t")
         return value
 
 
@@ -161,38 +169,36 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class TextOrNull:
-    """QAPI's StrOrNull; only JSON can say null."""
+class Size:
+    """A number of bytes; in an option string it may have a unit, like ``4G``."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if form is Form.JSON and not isinstance(value, str | None):
-            raise _wrong_type(path, form, "StrOrNull")
-        return value if value is None else Text().read(value, form, path)
+        if form is Form.JSON:
+            return Unsigned().read(value, form, path)
+        return parse_size_option(show_path(path, form), _scalar(value, form, path))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TextOrStruct:
-    """An alternative of a string and an object, with QAPI's name of the two; only for JSON."""
-
-    name: str
-    struct: Struct
+@dataclass(frozen=True, slots=True)
+class Null:
+    """JSON's null; an option string can't say it."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
-        if isinstance(value, str):
-            return value
-        if not isinstance(value, dict):
-            raise UsageError(f"Invalid parameter type for '{_bare_name(path)}', expected: {self.name}")
-        return self.struct.read(value, form, path)
+        if value is not None:
+            raise _wrong_type(path, form, "null")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of ``words``."""
+    """One of ``words``. QEMU has those in ``lacking`` too."""
 
     words: tuple[str, ...]
+    lacking: frozenset[str] = frozenset()
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         word = Text().read(value, form, path)
+        if word in self.lacking:
+            raise UsageError(f"{_bare_name(path)} '{word}' is not supported: use {_one_of(self.words)}")
         if word not in self.words:
             raise UsageError(f"Parameter '{_bare_name(path)}' does not accept value '{word}'")
         return word
@@ -235,30 +241,41 @@ class Struct:
         return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TypeAndData:
-    """A union written as ``{type, data}``: the type decides the kind of the data."""
-
-    kinds: Mapping[str, Kind]
-
-    def read(self, value: Any, form: Form, path: Path) -> Any:
-        if not isinstance(value, dict):
-            raise _wrong_type(path, form, "object")
-        if "type" not in value:
-            raise UsageError(f"Parameter '{show_path((*path, 'type'), form)}' is missing")
-        name = Choice(tuple(self.kinds)).read(value["type"], form, (*path, "type"))
-        members = {"type": Text(), "data": self.kinds[name]}
-        return Struct(members, frozenset(members)).read(value, form, path)
+MAX_DEPTH = 100
+"""The most objects inside one another where a type contains itself: a node's file is a node."""
 
 
 @dataclass(frozen=True, slots=True)
-class AnyObject:
-    """An object whose members the caller checks."""
+class Union:
+    """An object whose member ``tag`` decides which members it has."""
+
+    base: Struct
+    tag: str
+    branches: Mapping[str, Struct]
+    """By value of the tag: the base's members and the further ones."""
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         if not isinstance(value, dict):
             raise _wrong_type(path, form, "object")
-        return value
+        if len(path) > MAX_DEPTH:
+            raise UsageError(f"more than {MAX_DEPTH} nodes are nested")
+        known = {name: value[name] for name in self.base.members if name in value}
+        word = self.base.read(known, form, path)[self.tag]
+        return self.branches[word].read(value, form, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Alternate:
+    """A value of one of several kinds; its JSON type decides which."""
+
+    name: str
+    kinds: Mapping[type, Kind]
+
+    def read(self, value: Any, form: Form, path: Path) -> Any:
+        kind = self.kinds.get(type(value))
+        if kind is None:
+            raise UsageError(f"Invalid parameter type for '{_bare_name(path)}', expected: {self.name}")
+        return kind.read(value, form, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,37 +284,3 @@ class Anything:
 
     def read(self, value: Any, form: Form, path: Path) -> Any:
         return value
-
-
-_KINDS: dict[str, Kind] = {
-    "str": Text(),
-    "bool": Switch(),
-    "int": Integer(),
-    "uint32": Unsigned(32),
-    "uint64": Unsigned(),
-}
-
-
-def struct(text: str, others: Mapping[str, Kind] | None = None) -> Struct:
-    """Make a Struct from a line like ``match:str! policy:deny|allow names:[str]``; ``!`` means required.
-
-    ``others`` are further kinds by name.
-    """
-    known = {**_KINDS, **(others or {})}
-    members: dict[str, Kind] = {}
-    required = set()
-    for piece in text.split():
-        name, _, written = piece.partition(":")
-        if written.endswith("!"):
-            required.add(name)
-            written = written[:-1]
-        members[name] = _kind(written, known)
-    return Struct(members, frozenset(required))
-
-
-def _kind(written: str, known: Mapping[str, Kind]) -> Kind:
-    if written.startswith("["):
-        return ListOf(_kind(written[1:-1], known))
-    if "|" in written:
-        return Choice(tuple(written.split("|")))
-    return known[written]

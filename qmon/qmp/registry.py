@@ -7,22 +7,21 @@ from typing import Any
 
 from qmon.errors import CommandError, CommandNotFoundError, QmonError, reason
 from qmon.host.trace import TraceEvent, trace_event
+from qmon.notation.qapi import Schema, default_schema
 from qmon.qmp.events import EventBus
-from qmon.qmp.schema import Signature
+from qmon.qmp.introspection import event_names, introspect
+from qmon.qmp.schema import Binding, check_arguments
 from qmon.qmp.target import Arguments, Listener
 
 CommandFunction = Callable[..., Awaitable[Any]]
 _MARK = "_qmp_command"
 
 
-def command(name: str, *underscored: str) -> Callable[[CommandFunction], CommandFunction]:
-    """Mark a method as the QMP command ``name``; ``Registry.add_from`` finds it.
-
-    ``underscored`` names the parameters whose QMP name keeps its underscores.
-    """
+def command(name: str) -> Callable[[CommandFunction], CommandFunction]:
+    """Mark a method as the QMP command ``name``; ``Registry.add_from`` finds it."""
 
     def mark(function: CommandFunction) -> CommandFunction:
-        setattr(function, _MARK, (name, frozenset(underscored)))
+        setattr(function, _MARK, name)
         return function
 
     return mark
@@ -31,18 +30,25 @@ def command(name: str, *underscored: str) -> Callable[[CommandFunction], Command
 class Registry:
     """A Target whose commands are functions of this process."""
 
-    def __init__(self, events: EventBus | None = None) -> None:
+    def __init__(self, events: EventBus | None = None, schema: Schema | None = None) -> None:
+        """``schema`` describes the commands; without it, the program's own does."""
         self.events = events or EventBus()
-        self._commands: dict[str, tuple[CommandFunction, Signature]] = {}
+        self._given_schema = schema
+        self._commands: dict[str, CommandFunction] = {}
+        self._bindings: dict[str, Binding] = {}
         self.add("query-commands", self._query_commands)
+        self.add("query-events", self._query_events)
+        self.add("query-qmp-schema", self._query_schema)
 
-    def add(self, name: str, function: CommandFunction, underscored: frozenset[str] = frozenset()) -> None:
+    @property
+    def schema(self) -> Schema:
+        """What describes the commands."""
+        return self._given_schema or default_schema()
+
+    def add(self, name: str, function: CommandFunction) -> None:
         """Serve ``function`` as the command ``name``."""
-        self.add_described(name, function, Signature(function, underscored))
-
-    def add_described(self, name: str, function: CommandFunction, signature: Signature) -> None:
-        """Serve a function whose parameters a table describes, not its annotations."""
-        self._commands[name] = (function, signature)
+        self._commands[name] = function
+        self._bindings.pop(name, None)
         _trace_events(name)
 
     def add_from(self, owner: object) -> None:
@@ -51,18 +57,17 @@ class Registry:
         Raises ValueError for a command that is already registered.
         """
         for attribute in dir(type(owner)):
-            mark = getattr(getattr(type(owner), attribute), _MARK, None)
-            if mark is not None:
-                name, underscored = mark
+            name = getattr(getattr(type(owner), attribute), _MARK, None)
+            if name is not None:
                 if name in self._commands:
                     raise ValueError(f"the command '{name}' is already registered")
-                self.add(name, getattr(owner, attribute), underscored)
+                self.add(name, getattr(owner, attribute))
 
     def commands(self) -> frozenset[str]:
         return frozenset(self._commands)
 
-    def described(self, name: str) -> tuple[CommandFunction, Signature]:
-        """The function of a command and its parameters. Raises KeyError."""
+    def function(self, name: str) -> CommandFunction:
+        """The function that serves a command. Raises KeyError."""
         return self._commands[name]
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -70,14 +75,13 @@ class Registry:
 
     async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
         """Run a command. Raises CommandNotFoundError, or CommandError for bad arguments or a failure."""
-        entry = self._commands.get(command)
-        if entry is None:
+        function = self._commands.get(command)
+        if function is None:
             raise CommandNotFoundError(command)
-        function, signature = entry
         enter, leave = _trace_events(command)
         enter("%s", dict(arguments or {}))
         try:
-            result = await function(**signature.bind(arguments or {}))
+            result = await function(**self._bind(command, function, arguments or {}))
         except CommandError as error:
             leave("%s 0", error)
             raise
@@ -87,8 +91,21 @@ class Registry:
         leave("%s 1", result)
         return result
 
+    def _bind(self, command: str, function: CommandFunction, arguments: Arguments) -> dict[str, Any]:
+        """Check a command's arguments; return the function's. Raises CommandError with QEMU's words."""
+        check_arguments(self.schema, command, arguments)
+        if command not in self._bindings:
+            self._bindings[command] = Binding(function)
+        return self._bindings[command].bind(arguments)
+
     async def _query_commands(self) -> list[dict[str, str]]:
         return [{"name": name} for name in sorted(self._commands)]
+
+    async def _query_events(self) -> list[dict[str, str]]:
+        return [{"name": name} for name in event_names(self.schema)]
+
+    async def _query_schema(self) -> list[dict[str, Any]]:
+        return introspect(self.schema)
 
 
 def _trace_events(command: str) -> tuple[TraceEvent, TraceEvent]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any
 
 from qmon.errors import CommandError, CommandNotFoundError
 from qmon.host.trace import HANDLE_QMP_COMMAND, MONITOR_QMP_RESPOND
+from qmon.notation.qapi import default_schema
 from qmon.qmp.requests import Request, read_request
-from qmon.qmp.schema import Signature
+from qmon.qmp.schema import allows_oob, check_arguments
 from qmon.qmp.target import Target
 from qmon.version import version_info
 
 _logger = logging.getLogger("qmon.qmp")
 
 OOB = "oob"
-ALLOW_OOB = frozenset({"migrate-pause", "migrate-recover", "query-yank", "yank"})
-"""The commands with ``allow-oob`` in QEMU's schema."""
 _NEGOTIATION = "qmp_capabilities"
-_NEGOTIATION_ARGUMENTS = Signature.of({"enable": list[Literal["oob"]] | None})
 
 
 def greeting() -> dict[str, Any]:
@@ -60,7 +58,7 @@ class Session:
                 "Expecting capabilities negotiation with 'qmp_capabilities'",
                 CommandNotFoundError.error_class,
             )
-        if request.is_oob and name not in ALLOW_OOB:
+        if request.is_oob and not allows_oob(default_schema(), name):
             if name != _NEGOTIATION and name not in self._target.commands():
                 raise CommandNotFoundError(name)
             raise CommandError(f"The command {name} does not support OOB")
@@ -69,7 +67,7 @@ class Session:
         return await self._target.execute(name, request.arguments)
 
     def _negotiate(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        _NEGOTIATION_ARGUMENTS.bind(arguments)
+        check_arguments(default_schema(), _NEGOTIATION, arguments)
         if self.negotiated:
             raise CommandError(
                 "Capabilities negotiation is already complete, command ignored",

@@ -124,7 +124,9 @@ def test_a_second_drive_of_one_image_can_be_used_once_the_first_has_gone(play: P
         image = lab.folder / "d0.img"
         await machine.qmp("x-qmon-drive-add", id="x", file=str(image), readonly=read_only)
         assert [entry["device"] for entry in await machine.qmp("query-block")] == ["d0", "x"]
-        await machine.qmp("nbd-server-start", addr={"type": "unix", "path": str(lab.folder / "nbd")})
+        await machine.qmp(
+            "nbd-server-start", addr={"type": "unix", "data": {"path": str(lab.folder / "nbd")}}
+        )
         said = f"Could not open '{image}': Failed to get"
         assert (await machine.qmp_error("nbd-server-add", device="x")).startswith(said)
         with pytest.raises(CommandError, match="Failed to get"):

@@ -139,7 +139,7 @@ def test_options_without_effect_are_named_where_they_stand() -> None:
     [
         (
             "driver=nbd,node-name=n,host=h",
-            "driver 'nbd' is not supported: use file, host_device, raw, qcow2 or",
+            "driver 'nbd' is not supported: use file, host_device, qcow2, raw or throttle",
         ),
         ("driver=qcow2,node-name=n,file.driver=http,file.url=u", "driver 'http' is not supported"),
         ("driver=qcow2,node-name=n,file.driver=file,file.filename=a,encrypt.format=luks", "qcow2: option"),

@@ -1,22 +1,52 @@
-"""Arguments against annotations: what fits is passed on, what does not is told in QEMU's words."""
+"""Arguments against the schema: what fits is passed on, what does not is told in QEMU's words."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.errors import CommandError, CommandNotFoundError, UsageError
+from qmon.notation.qapi import Schema
 from qmon.qmp.registry import Registry, command
-from qmon.qmp.schema import Uint32, Uint64
 
+SCHEMA = """
+# A comment.
 
-class Inner(TypedDict):
-    path: str
-    port: NotRequired[int]
+##
+# @Kind: A kind.
+##
+{ 'enum': 'Kind', 'data': [ 'a', { 'name': 'b', 'features': ['deprecated'] } ], 'x-qmon-lacks': [ 'z' ] }
+
+{ 'struct': 'Inner', 'data': { 'path': 'str', '*port': 'int' } }
+
+{ 'struct': 'Outer', 'base': 'Inner', 'data': { '*small': 'int8' } }
+
+{ 'union': 'Chosen', 'base': { 'kind': 'Kind', '*name': 'str' }, 'discriminator': 'kind',
+  'data': { 'b': 'Inner' } }
+
+{ 'alternate': 'NameOrInner', 'data': { 'name': 'str', 'inner': 'Inner', 'nothing': 'null' } }
+
+{ 'command': 'all',
+  'data': { 'text': 'str', '*number': 'int', '*count': 'uint32', '*size': 'uint64', '*factor': 'number',
+            '*flag': 'bool', '*kind': 'Kind', '*names': ['str'], '*inner': 'Inner', '*outer': 'Outer',
+            '*chosen': 'Chosen', '*either': 'NameOrInner', '*any': 'any' } }
+
+{ 'command': 'x-underscored', 'data': { 'has_underscore': 'int', 'has-dash': 'int' }, 'returns': 'int' }
+
+{ 'command': 'open', 'data': 'Open' }
+
+{ 'struct': 'Open', 'data': { 'id': 'str', '*count': 'int', '*host-port': 'int', '*x': 'any' } }
+
+{ 'command': 'narrow', 'data': { '*has-effect': 'bool', '*has-none': 'bool' } }
+
+{ 'command': 'fails', 'data': { 'how': 'str' } }
+
+{ 'command': 'query-commands', 'returns': ['any'] }
+"""
 
 
 class Commands:
@@ -27,26 +57,32 @@ class Commands:
         self,
         text: str,
         number: int | None = None,
-        count: Uint32 | None = None,
-        size: Uint64 | None = None,
+        count: int | None = None,
+        size: int | None = None,
         factor: float | None = None,
         flag: bool | None = None,
-        kind: Literal["a", "b"] | None = None,
+        kind: str | None = None,
         names: list[str] | None = None,
-        inner: Inner | None = None,
-        rest: dict[str, Any] | None = None,
+        inner: dict[str, Any] | None = None,
+        outer: dict[str, Any] | None = None,
+        chosen: dict[str, Any] | None = None,
+        either: Any = None,
         any_: Any = None,
     ) -> dict[str, Any]:
         given = {key: value for key, value in locals().items() if key != "self" and value is not None}
         return {"given": given}
 
-    @command("x-underscored", "has_underscore")
+    @command("x-underscored")
     async def underscored(self, has_underscore: int, has_dash: int) -> int:
         return has_underscore - has_dash
 
     @command("open")
     async def open(self, id: str, count: int | None = None, **options: Any) -> dict[str, Any]:
         return {"id": id, "count": count, **options}
+
+    @command("narrow")
+    async def narrow(self, has_effect: bool | None = None) -> dict[str, Any]:
+        return {"has-effect": has_effect}
 
     @command("fails")
     async def fails(self, how: str) -> None:
@@ -60,7 +96,7 @@ class Commands:
 
 @pytest.fixture
 def registry() -> Registry:
-    registry = Registry()
+    registry = Registry(schema=Schema({"test": SCHEMA}))
     registry.add_from(Commands())
     return registry
 
@@ -87,7 +123,9 @@ GOOD: dict[str, Any] = {
     "kind": "b",
     "names": ["x", ""],
     "inner": {"path": "/x", "port": 5},
-    "rest": {"anything": [None]},
+    "outer": {"path": "", "small": -128},
+    "chosen": {"kind": "b", "path": "/x"},
+    "either": {"path": "/x"},
     "any_": [{}],
 }
 
@@ -134,7 +172,20 @@ def test_names_have_dashes_but_where_qmp_has_underscores(registry: Registry) -> 
         ({"inner": {}}, "Parameter 'inner.path' is missing"),
         ({"inner": {"path": "x", "port": "5"}}, "Invalid parameter type for 'inner.port', expected: integer"),
         ({"inner": {"path": "x", "more": 1}}, "Parameter 'inner.more' is unexpected"),
-        ({"rest": 5}, "Invalid parameter type for 'rest', expected: object"),
+        ({"kind": "z"}, "kind 'z' is not supported: use a or b"),
+        ({"outer": {"small": 1}}, "Parameter 'outer.path' is missing"),
+        ({"outer": {"path": "x", "small": 128}}, "Parameter 'small' expects int8_t"),
+        (
+            {"outer": {"path": "x", "small": "1"}},
+            "Invalid parameter type for 'outer.small', expected: integer",
+        ),
+        ({"chosen": 5}, "Invalid parameter type for 'chosen', expected: object"),
+        ({"chosen": {"path": "x"}}, "Parameter 'chosen.kind' is missing"),
+        ({"chosen": {"kind": "b"}}, "Parameter 'chosen.path' is missing"),
+        ({"chosen": {"kind": "c"}}, "Parameter 'kind' does not accept value 'c'"),
+        ({"chosen": {"kind": "a", "path": "x"}}, "Parameter 'chosen.path' is unexpected"),
+        ({"either": 5}, "Invalid parameter type for 'either', expected: NameOrInner"),
+        ({"either": {"port": 5}}, "Parameter 'either.path' is missing"),
         ({"other": 5}, "Parameter 'other' is unexpected"),
     ],
 )
@@ -151,7 +202,7 @@ json_values = st.recursive(
 
 @given(st.sampled_from(sorted(GOOD)), json_values)
 def test_any_value_is_passed_on_or_told(name: str, value: Any) -> None:
-    registry = Registry()
+    registry = Registry(schema=Schema({"test": SCHEMA}))
     registry.add_from(Commands())
     arguments = {"text": "t", name.rstrip("_"): value}
     try:
@@ -170,7 +221,8 @@ def test_an_unknown_command_is_named_and_the_known_ones_are_listed(registry: Reg
     assert caught.value.error_class == "CommandNotFound"
     listed = [entry["name"] for entry in call(registry, "query-commands")]
     assert listed == sorted(registry.commands())
-    assert listed == ["all", "fails", "open", "query-commands", "x-underscored"]
+    own = {"query-commands", "query-events", "query-qmp-schema"}
+    assert set(listed) - own == {"all", "fails", "narrow", "open", "x-underscored"}
 
 
 @pytest.mark.parametrize(
@@ -187,10 +239,16 @@ def test_a_failure_is_an_error_of_qmp(registry: Registry, how: str, error_class:
     assert (caught.value.error_class, str(caught.value)) == (error_class, said)
 
 
-def test_an_open_command_takes_options_of_any_name(registry: Registry) -> None:
+def test_an_open_command_gets_the_arguments_that_it_does_not_name(registry: Registry) -> None:
     given = {"id": "n0", "host-port": 5, "x": None}
     assert asyncio.run(registry.execute("open", given)) == {**given, "count": None}
     with pytest.raises(CommandError, match="Parameter 'id' is missing"):
         asyncio.run(registry.execute("open", {"x": "y"}))
     with pytest.raises(CommandError, match="'count', expected: integer"):
         asyncio.run(registry.execute("open", {"id": "n0", "count": "y"}))
+
+
+def test_an_argument_that_has_no_effect_here_is_refused(registry: Registry) -> None:
+    assert asyncio.run(registry.execute("narrow", {"has-effect": True})) == {"has-effect": True}
+    with pytest.raises(CommandError, match="Parameter 'has-none' is not supported"):
+        asyncio.run(registry.execute("narrow", {"has-none": False}))

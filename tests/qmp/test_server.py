@@ -17,6 +17,7 @@ from qemu.qmp.message import Message
 
 from qmon.chardev.sockets import SocketChardev
 from qmon.errors import CommandError, DeviceNotFoundError
+from qmon.notation.qapi import Schema, default_schema
 from qmon.qmp.registry import Registry, command
 from qmon.qmp.server import QmpServer
 from qmon.version import VERSION
@@ -28,6 +29,17 @@ NOT_NEGOTIATED = {
 
 
 NOT_FOUND = {"error": {"class": "CommandNotFound", "desc": "The command none has not been found"}}
+
+
+SCHEMA = """
+{ 'command': 'echo', 'data': { '*value': 'any' }, 'returns': 'any' }
+{ 'command': 'nothing' }
+{ 'command': 'emit', 'data': { 'name': 'str', '*data': 'any' } }
+{ 'command': 'wait' }
+{ 'command': 'fail', 'data': { 'name': 'str' } }
+{ 'command': 'break' }
+{ 'command': 'unsendable', 'returns': 'any' }
+"""
 
 
 class Commands:
@@ -109,7 +121,7 @@ class House:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.registry = Registry()
+        self.registry = Registry(schema=Schema({**default_schema().texts, "test": SCHEMA}))
         self.commands = Commands(self.registry)
         self.registry.add_from(self.commands)
         address = {"type": "unix", "data": {"path": str(path)}}

@@ -78,7 +78,7 @@ class LabMachine:
         return await self.until(self.status, *wanted)
 
     async def export(self, path: Path, *drives: str) -> None:
-        await self.qmp("nbd-server-start", addr={"type": "unix", "path": str(path)})
+        await self.qmp("nbd-server-start", addr={"type": "unix", "data": {"path": str(path)}})
         for drive in drives:
             await self.qmp("nbd-server-add", device=drive, writable=True)
 

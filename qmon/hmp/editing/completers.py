@@ -236,13 +236,14 @@ async def _snapshots(place: Place) -> list[Choice]:
 async def _new_object(place: Place) -> list[Choice]:
     if place.values:
         return []
-    from qmon.notation.object_options import TYPES  # imported here so that the first prompt is not delayed
+    # imported here so that the first prompt is not delayed
+    from qmon.notation.object_options import options_of, type_names, written
 
     kind, comma, _ = place.typed.partition(",")
     if not comma:
-        return sorted((name, "") for name in TYPES)
-    options = [piece.partition(":") for piece in TYPES.get(kind, "").split()]
-    keys = [("id=", "its name"), *((f"{name}=", form.rstrip("!")) for name, _, form in options)]
+        return sorted((name, "") for name in type_names())
+    options = options_of(kind) if kind in type_names() else []
+    keys = [("id=", "its name"), *((f"{option.name}=", written(option)) for option in options)]
     return _behind(",", place.typed, _unused(keys, place.typed))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from qmon.machine.bitmap_actions import (
     AddBitmap,
@@ -14,15 +14,10 @@ from qmon.machine.bitmap_actions import (
 )
 from qmon.machine.machine import Machine
 from qmon.machine.transaction import run_actions
-from qmon.notation.visit import TextOrStruct, struct
 from qmon.qmp.registry import command
-from qmon.qmp.schema import Uint32
 
 BITMAP = "bitmap"
 """The user of a drive in messages about a busy drive."""
-
-BitmapOrName = Annotated[Any, TextOrStruct("BlockDirtyBitmapOrStr", struct("node:str! name:str!"))]
-"""A bitmap: a name, or a dictionary of ``node`` and ``name``."""
 
 
 class BitmapCommands:
@@ -40,7 +35,7 @@ class BitmapCommands:
         self,
         node: str,
         name: str,
-        granularity: Uint32 | None = None,
+        granularity: int | None = None,
         persistent: bool | None = None,
         disabled: bool | None = None,
     ) -> dict[str, Any]:
@@ -63,5 +58,5 @@ class BitmapCommands:
         return await self._run(SwitchBitmap(self._machine, node, name, on=False))
 
     @command("block-dirty-bitmap-merge")
-    async def merge(self, node: str, target: str, bitmaps: list[BitmapOrName]) -> dict[str, Any]:
+    async def merge(self, node: str, target: str, bitmaps: list[Any]) -> dict[str, Any]:
         return await self._run(MergeBitmaps(self._machine, node, target, bitmaps))

@@ -4,49 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from qmon.chardev.chardevs import Chardevs
 from qmon.chardev.ringbuf import RingbufChardev
 from qmon.errors import CommandError
 from qmon.notation.chardev_options import KINDS
-from qmon.notation.visit import TypeAndData, struct
 from qmon.qmp.registry import command
-
-Format = Literal["utf8", "base64"]
-
-
-_ADDRESS = TypeAndData(
-    {
-        "inet": struct("host:str! port:str! numeric:bool to:uint32 ipv4:bool ipv6:bool"),
-        "unix": struct("path:str! abstract:bool tight:bool"),
-        "fd": struct("str:str!"),
-    }
-)
-"""QAPI: SocketAddressLegacy."""
-
-_BACKENDS = {
-    "file": "in:str out:str! append:bool",
-    "memory": "size:int",
-    "mux": "chardev:str!",
-    "null": "",
-    "pipe": "device:str!",
-    "pty": "",
-    "ringbuf": "size:int",
-    "socket": """addr:address! tls-creds:str tls-authz:str server:bool wait:bool nodelay:bool telnet:bool
-        tn3270:bool websocket:bool reconnect:int reconnect-ms:int""",
-    "stdio": "signal:bool",
-    "udp": "remote:address! local:address",
-}
-_BACKEND = TypeAndData(
-    {
-        name: struct(f"logfile:str logappend:bool {options}", {"address": _ADDRESS})
-        for name, options in _BACKENDS.items()
-    }
-)
-"""QAPI: ChardevBackend."""
-
-Backend = Annotated[dict[str, Any], _BACKEND]
 
 
 class ChardevCommands:
@@ -67,7 +31,7 @@ class ChardevCommands:
         return [{"name": kind} for kind in KINDS]
 
     @command("chardev-add")
-    async def add(self, id: str, backend: Backend) -> dict[str, Any]:
+    async def add(self, id: str, backend: dict[str, Any]) -> dict[str, Any]:
         """Create a character device. A server with ``wait`` is ready when its first client has connected."""
         kind, data = backend["type"], backend["data"]
         self._chardevs.check_is_free(id)
@@ -78,7 +42,7 @@ class ChardevCommands:
         return _made(chardev.filename)
 
     @command("chardev-change")
-    async def change(self, id: str, backend: Backend) -> dict[str, Any]:
+    async def change(self, id: str, backend: dict[str, Any]) -> dict[str, Any]:
         kind, data = backend["type"], backend["data"]
         return _made((await self._chardevs.change(id, kind, data)).filename)
 
@@ -94,7 +58,7 @@ class ChardevCommands:
         return {}
 
     @command("ringbuf-write")
-    async def ringbuf_write(self, device: str, data: str, format: Format = "utf8") -> dict[str, Any]:
+    async def ringbuf_write(self, device: str, data: str, format: str = "utf8") -> dict[str, Any]:
         ring = self._ring(device)
         if format == "base64":
             ring.write(_decode(data))
@@ -103,7 +67,7 @@ class ChardevCommands:
         return {}
 
     @command("ringbuf-read")
-    async def ringbuf_read(self, device: str, size: int, format: Format = "utf8") -> str:
+    async def ringbuf_read(self, device: str, size: int, format: str = "utf8") -> str:
         """Return the oldest ``size`` bytes. Text ends at a null byte, as in QEMU; bad UTF-8 is replaced."""
         ring = self._ring(device)
         if size <= 0:

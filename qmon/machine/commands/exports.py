@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 from qmon.errors import CommandError, reason
 from qmon.host.sockets import bind_failure, listen
@@ -22,7 +22,6 @@ from qmon.nbd.server import ClientInfo, NbdServer
 from qmon.notation.address import InetAddress, from_qapi
 from qmon.notation.keyval import is_identifier
 from qmon.qmp.registry import command
-from qmon.qmp.schema import Uint32
 
 _FIGURES = ("rd_operations", "rd_bytes", "wr_operations", "wr_bytes", "flush_operations")
 """What ``query-block-exports`` tells of each connection."""
@@ -31,24 +30,6 @@ DELETED = "BLOCK_EXPORT_DELETED"
 
 _CLOSING_SECONDS = 2.0
 """How long a command waits for the clients of an export that it removes."""
-
-
-class SocketData(TypedDict):
-    """The ``data`` of a ``SocketAddressLegacy``."""
-
-    host: NotRequired[str]
-    port: NotRequired[str]
-    path: NotRequired[str]
-
-
-class SocketAddress(TypedDict):
-    """An address, flat (``SocketAddress``) or with ``data`` (``SocketAddressLegacy``)."""
-
-    type: str
-    data: NotRequired[SocketData]
-    host: NotRequired[str]
-    port: NotRequired[str]
-    path: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +75,17 @@ class ExportCommands:
     @command("nbd-server-start")
     async def start(
         self,
-        addr: SocketAddress,
+        addr: dict[str, Any],
         tls_creds: str | None = None,
         tls_authz: str | None = None,
-        max_connections: Uint32 | None = None,
+        max_connections: int | None = None,
     ) -> dict[str, Any]:
         """Start the server. An empty host is loopback: access from the network must be asked for."""
         async with self._starting:  # another monitor may be starting it too
             await self._start(addr, max_connections or 0, tls_creds)
         return {}
 
-    async def _start(self, addr: SocketAddress, max_connections: int, tls_creds: str | None) -> None:
+    async def _start(self, addr: dict[str, Any], max_connections: int, tls_creds: str | None) -> None:
         if self._server is not None:
             raise CommandError("NBD server already running")
         if tls_creds is not None:
@@ -194,7 +175,7 @@ class ExportCommands:
     @command("block-export-add")
     async def export_add(
         self,
-        type: Literal["nbd"],
+        type: str,
         id: str,
         node_name: str,
         name: str | None = None,
@@ -239,7 +220,7 @@ class ExportCommands:
         self._forget(exported)  # unless the server was stopped in between
 
     @command("nbd-server-remove")
-    async def remove(self, name: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:
+    async def remove(self, name: str, mode: str | None = None) -> dict[str, Any]:
         """Remove an export by its id, or by its name if that is no export's id."""
         id = next((id for id, each in self._exports.items() if name in (id, each.export.name)), None)
         if id is None:
@@ -248,7 +229,7 @@ class ExportCommands:
         return {}
 
     @command("block-export-del")
-    async def export_del(self, id: str, mode: Literal["safe", "hard"] | None = None) -> dict[str, Any]:
+    async def export_del(self, id: str, mode: str | None = None) -> dict[str, Any]:
         if id not in self._exports:
             raise CommandError(f"Export '{id}' is not found")
         await self._remove(id, mode)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 from qmon.block.faults import Operation, Rule
 from qmon.errors import CommandError
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.qmp.registry import command
-from qmon.qmp.schema import Uint64
 from qmon.qmp.target import Event
 
 INSTALLING = "faults"
@@ -38,13 +37,13 @@ class FaultCommands:
     async def add(
         self,
         drive: str,
-        operation: Literal["read", "write", "zero", "discard", "flush"],
-        offset: Uint64 = 0,
-        length: Uint64 | None = None,
+        operation: str,
+        offset: int = 0,
+        length: int | None = None,
         error: str | None = None,
-        delay: Uint64 = 0,
-        count: Uint64 = 0,
-        after: Uint64 = 0,
+        delay: int = 0,
+        count: int = 0,
+        after: int = 0,
     ) -> dict[str, Any]:
         """Make requests wait ``delay`` ms, fail with ``error`` (such as ``EIO``), or both.
 

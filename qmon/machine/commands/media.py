@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any, Literal
+from typing import Any
 
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError, DeviceNotFoundError, reason
@@ -122,7 +121,7 @@ class MediaCommands:
         id: str | None = None,
         format: str | None = None,
         force: bool | None = None,
-        read_only_mode: Literal["retain", "read-only", "read-write"] | None = None,
+        read_only_mode: str | None = None,
     ) -> dict[str, Any]:
         """Replace the medium. If the new one can't be opened, the old one stays."""
         machine = self._machine
@@ -160,7 +159,7 @@ class MediaCommands:
             raise CommandError(f"Device '{place.id}' was changed by another command")
         machine.insert(drive, place)
 
-    @command("block_set_io_throttle", *(field.name for field in dataclasses.fields(Limits)))
+    @command("block_set_io_throttle")
     async def throttle(
         self,
         bps: int,

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from qmon.errors import CommandError, reason
@@ -19,7 +19,6 @@ from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.commands.migration_settings import UNDER_WAY, MigrationSettings
 from qmon.machine.machine import NO_UUID, STOPPED, Machine
 from qmon.machine.migration_info import (
-    Status,
     describe_incoming,
     describe_source,
     not_converging,
@@ -233,7 +232,7 @@ class MigrationCommands:
         )
 
     @command("x-qmon-migrate-resolve")
-    async def resolve(self, action: Literal["keep", "release"]) -> dict[str, Any]:
+    async def resolve(self, action: str) -> dict[str, Any]:
         """Decide which side has the disks if it is in doubt: ``keep`` this one, ``release`` the other."""
         event = Event.KEEP if action == "keep" else Event.RELEASE
         side = self._source or self._incoming
@@ -300,7 +299,7 @@ class MigrationCommands:
         return {}
 
     @command("migrate-continue")
-    async def go_on(self, state: Status) -> dict[str, Any]:
+    async def go_on(self, state: str) -> dict[str, Any]:
         """End the pause before the switchover. Fails unless the migration is in the state ``state``."""
         if state != self._source_phase.status:
             raise CommandError(f"Migration not in expected state: {self._source_phase.status}")

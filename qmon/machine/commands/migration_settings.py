@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 from qmon.errors import CommandError
 from qmon.migration.capabilities import CAPABILITIES, Capabilities
 from qmon.migration.parameters import PARAMETERS, ROWS, Kind, Parameter, Parameters
 from qmon.migration.wire.offer import Mode
-from qmon.qmp.registry import Registry, command
-from qmon.qmp.schema import Signature, StrOrNull, Uint8, Uint32, Uint64
+from qmon.qmp.registry import command
 
 UNDER_WAY = "There's a migration process in progress"
 
 _NO_TLS = "TLS is not supported yet, so migrations are refused while tls-creds is set: set tls-creds to ''"
-
-
-class BitmapTransform(TypedDict):
-    persistent: NotRequired[bool]
-
-
-class BitmapAlias(TypedDict):
-    name: str
-    alias: str
-    transform: NotRequired[BitmapTransform]
-
-
-NodeAlias = TypedDict("NodeAlias", {"node-name": str, "alias": str, "bitmaps": list[BitmapAlias]})
-
-
-class CapabilityStatus(TypedDict):
-    capability: Literal[tuple(row.name for row in CAPABILITIES)]  # type: ignore[valid-type]  # the table's
-    state: bool
-
-
-_ANNOTATIONS: dict[Kind, Any] = {
-    Kind.UINT8: Uint8,
-    Kind.UINT32: Uint32,
-    Kind.UINT64: Uint64,
-    Kind.SWITCH: bool,
-    Kind.TEXT: StrOrNull,
-    Kind.MAPPING: list[NodeAlias],
-}
-
-
-def _annotation(row: Parameter) -> Any:
-    kind: Any = Literal[row.choices] if row.kind is Kind.CHOICE else _ANNOTATIONS[row.kind]
-    return kind | None
 
 
 def _words(row: Parameter) -> tuple[str, ...]:
@@ -65,13 +31,8 @@ class MigrationSettings:
         self._is_awaiting = is_awaiting
         self._borrowed = False
 
-    def register(self, registry: Registry) -> None:
-        """Register the commands."""
-        registry.add_from(self)
-        fields = {row.name: _annotation(row) for row in PARAMETERS}
-        registry.add_described("migrate-set-parameters", self._set_parameters, Signature.of(fields))
-
-    async def _set_parameters(self, **given: Any) -> dict[str, Any]:
+    @command("migrate-set-parameters")
+    async def set_parameters(self, **given: Any) -> dict[str, Any]:
         for name, value in given.items():
             if value is None and ROWS[name].kind is Kind.TEXT:
                 given[name] = ""
@@ -85,7 +46,7 @@ class MigrationSettings:
         return self.parameters.shown()
 
     @command("migrate-set-capabilities")
-    async def set_capabilities(self, capabilities: list[CapabilityStatus]) -> dict[str, Any]:
+    async def set_capabilities(self, capabilities: list[dict[str, Any]]) -> dict[str, Any]:
         if self._is_migrating():
             raise CommandError(UNDER_WAY)
         changes = {each["capability"]: each["state"] for each in capabilities}

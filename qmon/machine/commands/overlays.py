@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 from qmon.block.image import FORMATS
 from qmon.block.qcow2.header import Qcow2Error
@@ -33,7 +33,7 @@ class OverlayCommands:
         node_name: str | None = None,
         snapshot_node_name: str | None = None,
         format: str | None = None,
-        mode: Literal["existing", "absolute-paths"] | None = None,
+        mode: str | None = None,
     ) -> dict[str, Any]:
         """Continue in an overlay on the drive's image.
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Any
 
 from qmon.errors import CommandError
 from qmon.machine.bitmap_actions import AddBitmap, ClearBitmap, MergeBitmaps, RemoveBitmap, SwitchBitmap
-from qmon.machine.commands.bitmaps import BitmapCommands
 from qmon.machine.machine import Machine
 from qmon.machine.transaction import Action, run_actions
-from qmon.notation.visit import Kind, TypeAndData
 from qmon.qmp.registry import command
-from qmon.qmp.schema import Signature
+from qmon.qmp.schema import Binding
 
 TRANSACTION = "transaction"
 """The user of a drive in messages about a busy drive."""
@@ -51,24 +49,16 @@ def _disable(machine: Machine, node: str, name: str) -> Action:
     return SwitchBitmap(machine, node, name, on=False)
 
 
-_ACTIONS: Mapping[str, tuple[Make, Signature]] = {
-    "abort": (lambda machine: Abort(), Signature.of({})),
-    "block-dirty-bitmap-add": (AddBitmap, Signature(BitmapCommands.add)),
-    "block-dirty-bitmap-remove": (RemoveBitmap, Signature(BitmapCommands.remove)),
-    "block-dirty-bitmap-clear": (ClearBitmap, Signature(BitmapCommands.clear)),
-    "block-dirty-bitmap-enable": (_enable, Signature(BitmapCommands.enable)),
-    "block-dirty-bitmap-disable": (_disable, Signature(BitmapCommands.disable)),
-    "block-dirty-bitmap-merge": (MergeBitmaps, Signature(BitmapCommands.merge)),
+_ACTIONS: Mapping[str, Make] = {
+    "abort": lambda machine: Abort(),
+    "block-dirty-bitmap-add": AddBitmap,
+    "block-dirty-bitmap-remove": RemoveBitmap,
+    "block-dirty-bitmap-clear": ClearBitmap,
+    "block-dirty-bitmap-enable": _enable,
+    "block-dirty-bitmap-disable": _disable,
+    "block-dirty-bitmap-merge": MergeBitmaps,
 }
-
-_DATA: Mapping[str, Kind] = {name: signature.arguments for name, (_, signature) in _ACTIONS.items()}
-
-TransactionAction = Annotated[Any, TypeAndData(_DATA)]
-"""``{type, data}``; the data are the arguments of the command of that name."""
-
-TransactionProperties = TypedDict(
-    "TransactionProperties", {"completion-mode": NotRequired[Literal["individual", "grouped"]]}
-)
+"""By type of a transaction's action (QAPI: TransactionActionKind)."""
 
 
 class TransactionCommands:
@@ -79,7 +69,7 @@ class TransactionCommands:
 
     @command("transaction")
     async def transaction(
-        self, actions: list[TransactionAction], properties: TransactionProperties | None = None
+        self, actions: list[dict[str, Any]], properties: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         """Run actions at one moment: no guest's request is served meanwhile. If one fails, all are undone."""
         is_grouped = properties is not None and properties.get("completion-mode") == "grouped"
@@ -88,6 +78,6 @@ class TransactionCommands:
         return {}
 
     def _action(self, name: str, data: Mapping[str, Any], *, is_grouped: bool) -> Action:
-        make, signature = _ACTIONS[name]
-        action = make(self._machine, **signature.bind(data))
+        make = _ACTIONS[name]
+        action = make(self._machine, **Binding(make).bind(data))
         return _NotGrouped(name) if is_grouped and not action.can_be_grouped else action

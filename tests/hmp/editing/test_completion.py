@@ -150,7 +150,9 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
         machine = EmbeddedMachine(state_folder=tmp_path)
         try:
             await machine.start([DriveOptions("d0", "d0.img", "raw", "none", False)])
-            await machine.registry.execute("nbd-server-start", {"addr": {"type": "unix", "path": "nbd"}})
+            await machine.registry.execute(
+                "nbd-server-start", {"addr": {"type": "unix", "data": {"path": "nbd"}}}
+            )
             await machine.registry.execute("nbd-server-add", {"device": "d0"})
             await machine.registry.execute("object-add", {"qom-type": "secret", "id": "s0", "data": "x"})
             monitor = Monitor(machine.registry)

@@ -20,7 +20,7 @@ FIGURES = ("rd_operations", "rd_bytes", "wr_operations", "wr_bytes", "flush_oper
 
 
 def unix(path: Path) -> dict[str, Any]:
-    return {"type": "unix", "path": str(path)}
+    return {"type": "unix", "data": {"path": str(path)}}
 
 
 def test_an_export_is_listed_with_its_clients(play: Play, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_server_tells_where_it_listens(play: Play, tmp_path: Path) -> None:
         machine = await lab.one()
         assert await machine.qmp("x-qmon-query-nbd-server") == {"running": False}
         await machine.qmp("nbd-server-start", addr=unix(tmp_path / "nbd"))
-        where = {"running": True, "address": unix(tmp_path / "nbd")}
+        where = {"running": True, "address": {"type": "unix", "path": str(tmp_path / "nbd")}}
         assert await machine.qmp("x-qmon-query-nbd-server") == where
         await machine.qmp("nbd-server-stop")
         assert await machine.qmp("x-qmon-query-nbd-server") == {"running": False}
@@ -168,7 +168,7 @@ def test_an_address_without_a_host_is_loopback(play: Play) -> None:
     async def scene(lab: EmbeddedLab) -> None:
         machine = await lab.one()
         port = free_port()
-        await machine.qmp("nbd-server-start", addr={"type": "inet", "host": "", "port": str(port)})
+        await machine.qmp("nbd-server-start", addr={"type": "inet", "data": {"host": "", "port": str(port)}})
         with socket.socket() as client:
             client.connect(("127.0.0.1", port))
         with socket.socket() as client, pytest.raises(ConnectionRefusedError):
@@ -185,7 +185,7 @@ def test_an_address_that_is_taken_is_told(play: Play, tmp_path: Path) -> None:
             other.listen()
             port = str(other.getsockname()[1])
             said = await machine.qmp_error(
-                "nbd-server-start", addr={"type": "inet", "host": "127.0.0.1", "port": port}
+                "nbd-server-start", addr={"type": "inet", "data": {"host": "127.0.0.1", "port": port}}
             )
         assert said == "Failed to find an available port: Address already in use"
         await machine.export(tmp_path / "nbd", "d0")
@@ -199,14 +199,18 @@ def test_an_address_that_is_taken_is_told(play: Play, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ({"type": "inet", "host": "127.0.0.1"}, "Parameter 'addr.port' is missing"),
+        ({"type": "inet", "data": {"host": "127.0.0.1"}}, "Parameter 'addr.data.port' is missing"),
         ({"type": "inet", "data": {"port": "1"}}, "Parameter 'addr.data.host' is missing"),
         ({"type": "unix", "data": {}}, "Parameter 'addr.data.path' is missing"),
-        ({"type": "unix", "path": ""}, "UNIX socket path is missing: write unix:PATH"),
-        ({"type": "vsock"}, "Parameter 'addr.type' does not accept value 'vsock': use inet or unix"),
+        ({"type": "unix", "data": {"path": ""}}, "UNIX socket path is missing: write unix:PATH"),
+        ({"type": "inet", "host": "h", "port": "5"}, "Parameter 'addr.data' is missing"),
         (
-            {"type": "inet", "host": "h", "port": 5},
-            "Invalid parameter type for 'addr.port', expected: string",
+            {"type": "vsock", "data": {"cid": "1", "port": "5"}},
+            "Parameter 'addr.type' does not accept value 'vsock': use inet or unix",
+        ),
+        (
+            {"type": "inet", "data": {"host": "h", "port": 5}},
+            "Invalid parameter type for 'addr.data.port', expected: string",
         ),
         ({"host": "h", "port": "5"}, "Parameter 'addr.type' is missing"),
     ],
