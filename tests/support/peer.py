@@ -187,6 +187,10 @@ class Peer:
                 self.monitor.command('qemu-io d0 "aio_flush"')
         except ConnectionError:
             return CLOSED
+        return self._whole(line, lines)
+
+    def _whole(self, line: str, lines: list[str]) -> Answer:
+        """Add what it has printed on its terminal; replace what differs from run to run."""
         printed = self._screen.taken()
         if printed and line.startswith("qemu-io"):
             lines += [each for each in printed.split("\n") if each != _UNTERMINATED]
@@ -194,6 +198,10 @@ class Peer:
         for pattern, mark in self._noise:
             text = pattern.sub(mark, text)
         return tuple(text.split("\n")[1:])
+
+    def with_what_it_printed(self, line: str, answer: str) -> str:
+        """What a line that came to it another way has printed: the answer, and what is on its terminal."""
+        return "\n".join(self._whole(line, answer.split("\n") if answer else []))
 
     def command(self, line: str) -> str:
         """What a line prints as one text."""
