@@ -37,5 +37,5 @@ class HmpCompleter(Completer):
                 suggestion.text,
                 start_position=suggestion.start - len(before),
                 display=one_line(suggestion.text),
-                display_meta=suggestion.meaning,
+                display_meta=one_line(suggestion.meaning),
             )

@@ -66,15 +66,19 @@ class Connection:
         If the caller is cancelled, the command goes on, and later ones wait for it. So only one is ever on
         its way, and a command out of band is never behind a full queue.
         """
-        return await asyncio.shield(asyncio.create_task(self._in_turn(command, arguments)))
+        await self._turn.acquire()
+        task = asyncio.create_task(self._execute(command, arguments))
+        task.add_done_callback(self._end_turn)
+        return await asyncio.shield(task)
+
+    def _end_turn(self, task: asyncio.Task[Any]) -> None:
+        self._turn.release()
+        if not task.cancelled():
+            task.exception()  # its caller may have gone
 
     async def execute_out_of_band(self, command: str, arguments: Arguments | None = None) -> Any:
         """Run a command at once, although another one runs. Raises CommandError if that is not possible."""
         return await self._execute(command, arguments, oob=True)
-
-    async def _in_turn(self, command: str, arguments: Arguments | None) -> Any:
-        async with self._turn:
-            return await self._execute(command, arguments)
 
     async def _execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         link = self._link

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from qmon.hmp.commands.migration_help import has_effect
 from qmon.hmp.commands.migration_parameters import PARAMETERS
 from qmon.hmp.disks import Node, query_disks
+from qmon.hmp.editing import qemu_names
+from qmon.hmp.editing.place import Choice, Completer, Place, behind, unused
 from qmon.hmp.editing.word_lists import (
     ADDRESSES,
     ARGUMENTS,
@@ -19,7 +20,6 @@ from qmon.hmp.editing.word_lists import (
     SWITCH,
     Words,
 )
-from qmon.hmp.tables.signature import Parameter, Values
 from qmon.host.logs import (
     ALL,
     LOG_ITEMS,
@@ -27,36 +27,9 @@ from qmon.host.logs import (
     TRACE_PREFIX,
 )
 from qmon.notation.units import human_size
-from qmon.qmp.target import Arguments, Kind, Target, ask, kind_of
 
 FILES_MAX = 200
 """The most names of a folder that are offered."""
-
-Choice = tuple[str, str]
-"""A text and its meaning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place to complete: ``typed`` is the beginning of the word, ``values`` are the arguments before it."""
-
-    target: Target
-    command: str
-    """The command as typed: ``info block``."""
-    parameter: Parameter
-    values: Values
-    typed: str
-
-    @property
-    def key(self) -> str:
-        return self.parameter.key
-
-    async def ask(self, query: str, arguments: Arguments | None = None) -> Any:
-        """Return the target's answer, [] if it has no such query."""
-        return await ask(self.target, query, [], arguments)
-
-
-Completer = Callable[[Place], Awaitable[list[Choice]]]
 
 
 async def choices_at(place: Place, completer: str | None) -> list[Choice]:
@@ -87,13 +60,9 @@ def _sorted(words: Words) -> list[Choice]:
     return sorted(words.items())
 
 
-def _behind(separator: str, typed: str, choices: Iterable[Choice]) -> list[Choice]:
-    """Return the choices for the next part of a list, after the last separator in ``typed``."""
-    head = typed[: typed.rfind(separator) + 1]
-    return [(head + text, meaning) for text, meaning in choices]
-
-
 async def _drives(place: Place) -> list[Choice]:
+    if place.is_on_qemu:
+        return await qemu_names.disks_and_nodes(place)
     disks = await query_disks(place.target)
     return sorted((disk.name, _medium(disk.node)) for disk in disks if disk.name)
 
@@ -167,9 +136,9 @@ async def _parameters(place: Place) -> list[Choice]:
     told = await _settings(place, "parameters")
     return _effective_first(
         (
-            (name, _with_meaning(_shown(values[name], known[name]), told.get(name)))
+            (name, _with_meaning(_shown(values[name], known.get(name, "")), told.get(name)))
             for name in values
-            if name in known
+            if name in known or place.is_on_qemu
         ),
         told,
     )
@@ -193,6 +162,8 @@ def _with_meaning(value: str, row: dict[str, Any] | None) -> str:
 
 
 async def _parameter_values(place: Place) -> list[Choice]:
+    if place.is_on_qemu:
+        return await qemu_names.parameter_values(place)
     told = await _settings(place, "parameters")
     row = told.get(str(place.values.get("parameter")), {})
     return [(word, "") for word in row.get("values", ())]
@@ -224,7 +195,7 @@ async def _resolutions(place: Place) -> list[Choice]:
 
 
 async def _addresses(place: Place) -> list[Choice]:
-    return _sorted(ADDRESSES | QEMU_ADDRESSES if kind_of(place.target) is Kind.QEMU else ADDRESSES)
+    return _sorted(ADDRESSES | QEMU_ADDRESSES if place.is_on_qemu else ADDRESSES)
 
 
 async def _snapshots(place: Place) -> list[Choice]:
@@ -234,6 +205,8 @@ async def _snapshots(place: Place) -> list[Choice]:
 
 
 async def _new_object(place: Place) -> list[Choice]:
+    if place.is_on_qemu:
+        return await qemu_names.new_object(place)
     if place.values:
         return []
     # imported here so that the first prompt is not delayed
@@ -244,19 +217,15 @@ async def _new_object(place: Place) -> list[Choice]:
         return sorted((name, "") for name in type_names())
     options = options_of(kind) if kind in type_names() else []
     keys = [("id=", "its name"), *((f"{option.name}=", written(option)) for option in options)]
-    return _behind(",", place.typed, _unused(keys, place.typed))
-
-
-def _unused(keys: Iterable[Choice], typed: str) -> list[Choice]:
-    return [(key, meaning) for key, meaning in keys if f",{key}" not in f",{typed.rpartition(',')[0]},"]
+    return behind(",", place.typed, unused(keys, place.typed))
 
 
 async def _drive_options(place: Place) -> list[Choice]:
     head, _, part = place.typed.rpartition(",")
     if part.startswith("file="):
         files = _files(part.removeprefix("file="))
-        return _behind(",", place.typed, [(f"file={name}", meaning) for name, meaning in files])
-    return _behind(",", place.typed, _unused(DRIVE_OPTIONS.items(), f"{head},"))
+        return behind(",", place.typed, [(f"file={name}", meaning) for name, meaning in files])
+    return behind(",", place.typed, unused(DRIVE_OPTIONS.items(), f"{head},"))
 
 
 async def _trace_events(place: Place) -> list[Choice]:
@@ -267,10 +236,12 @@ async def _trace_events(place: Place) -> list[Choice]:
 async def _log_items(place: Place) -> list[Choice]:
     items = {name: item.meaning for name, item in LOG_ITEMS.items()}
     words = {ALL: "all items", NONE: "no items", TRACE_PREFIX: "trace events that match a pattern"}
-    return _behind(",", place.typed, _sorted(items | words))
+    return behind(",", place.typed, _sorted(items | words))
 
 
 async def _objects(place: Place) -> list[Choice]:
+    if place.is_on_qemu:
+        return await qemu_names.objects(place)
     made: list[dict[str, Any]] = await place.ask("x-qmon-query-objects")
     return sorted((each["id"], each["qom-type"]) for each in made)
 
@@ -316,6 +287,10 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("nbd_server_remove_completion", None): _exports,
     ("object_add_completion", None): _new_object,
     ("object_del_completion", None): _objects,
+    ("device_add_completion", None): qemu_names.new_device,
+    ("device_del_completion", None): qemu_names.devices,
+    ("netdev_add_completion", None): qemu_names.new_netdev,
+    ("set_link_completion", "name"): qemu_names.cards,
     ("qmp_completion", "name"): _qmp_commands,
     ("ringbuf_write_completion", "device"): _ring_buffers,
     ("trace_event_completion", "name"): _trace_events,
@@ -323,11 +298,19 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
 }
 """Completers by the table's ``.command_completion`` and a parameter's key; None: all other parameters."""
 
+_OF_VIRTIO = ("status", "queue-status", "vhost-queue-status", "queue-element")
+
 _BY_KEY: dict[tuple[str, str], Completer] = {
     **{(f"block_job_{verb}", "device"): _jobs for verb in ("cancel", "complete", "pause", "resume")},
     ("block_job_set_speed", "device"): _jobs,
     **{(f"migrate{verb}", "uri"): _addresses for verb in ("", "_incoming", "_recover")},
+    ("cpu", "index"): qemu_names.cpus,
     ("drive_add", "opts"): _drive_options,
+    **{(f"info virtio-{what}", "path"): qemu_names.virtio_devices for what in _OF_VIRTIO},
+    ("mouse_set", "index"): qemu_names.mice,
+    **{(f"qom-{verb}", "path"): qemu_names.tree_path for verb in ("list", "get", "set")},
+    **{(f"qom-{verb}", "property"): qemu_names.tree_property for verb in ("get", "set")},
+    ("info qom-tree", "path"): qemu_names.tree_path,
     ("log", "items"): _log_items,
     ("snapshot_delete_blkdev_internal", "name"): _snapshots,
 }

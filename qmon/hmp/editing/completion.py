@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
+from qmon.errors import CommandError, reason
 from qmon.hmp.commands import works
 from qmon.hmp.commands.guide import ALL, PAGES
-from qmon.hmp.editing.completers import Choice, Place, choices_at
+from qmon.hmp.editing.completers import choices_at
+from qmon.hmp.editing.place import Choice, Place
 from qmon.hmp.editing.word_lists import FLAGS
 from qmon.hmp.handlers import EVERYTHING
 from qmon.hmp.line.reading import DEPTH_MAX, Reading, read_typed
@@ -17,7 +21,11 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.tables.signature import Parameter
 from qmon.hmp.tables.table import Table
 from qmon.hmp.tables.topics import default_topics
+from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target
+
+SUGGESTIONS_MAX = 1000
+"""The most suggestions; QEMU has 3,000 trace events."""
 
 _HELP_FLAG = re.compile(rf"\s*(?:{EVERYTHING}|{PAGES})\s+")
 _NAMES = "help_completion"
@@ -44,10 +52,23 @@ async def complete(monitor: Monitor, text: str, *, tasks: bool = False) -> list[
         return []
     start = _last_word(text)
     typed = text[start:]
-    flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed, tasks)
+    with _well_formed():
+        flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed, tasks)
     suggestions = [Suggestion(text, start, meaning) for text, meaning in choices]
     suggestions += [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
-    return [suggestion for suggestion in suggestions if suggestion.text.startswith(typed)]
+    fitting = (
+        each for each in suggestions if each.text.startswith(typed) and one_line(each.text) == each.text
+    )
+    return list(islice(fitting, SUGGESTIONS_MAX))
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Turn what an answer of another shape than QMP's leads to into a CommandError."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"an answer of the target has an unknown shape: {reason(error)}") from error
 
 
 async def _choices(
