@@ -22,9 +22,9 @@ class GeneralCommands:
     async def query_status(self) -> dict[str, Any]:
         machine = self._machine
         return {
-            "status": machine.state.value,
             "running": machine.is_running,
             "singlestep": False,
+            "status": machine.state.value,
         }
 
     @command("query-name")
