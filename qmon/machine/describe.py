@@ -63,7 +63,9 @@ def _format_node(drive: Drive, number: int) -> dict[str, Any]:
     layers = drive.layers[number:]
     image = image_info(layers, None if number else drive.size)
     info = _node(shown_name(layers), drive.node_names[number][0], layers[0].format, image)
-    return {**info, **_access(drive, number), **backing_fields(layers)}
+    backing = backing_fields(layers)
+    # backing_file comes before write_threshold, as in QAPI: they share a bucket of QEMU's (see key_order).
+    return {**backing, **info, **_access(drive, number), **backing}
 
 
 def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
