@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmon.errors import CommandError, reason
@@ -14,6 +15,8 @@ from qmon.hmp.monitor import Monitor
 from qmon.hmp.prompt import prompt_of
 from qmon.hmp.record import open_appending
 from qmon.host.logs import Log
+from qmon.host.paths import state_folder
+from qmon.host.running import find_running
 from qmon.host.threads import Workers
 from qmon.notation.plain_text import one_line
 from qmon.program.files import read_console_settings, read_tables, read_user_config
@@ -45,7 +48,8 @@ class ConnectedProgram:
         self._options = options
         self._is_on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
         patience = Patience(_tell, None) if self._is_on_terminal else Patience()
-        self._remote: Remote = make_remote(address, patience)
+        self._state_folder = Path(options.statedir) if options.statedir else state_folder()
+        self._remote: Remote = make_remote(address, patience, self._find)
         self._front = front
         self._leaving = asyncio.Event()
         self._meeting: asyncio.Task[None] | None = None
@@ -78,6 +82,10 @@ class ConnectedProgram:
                 self._front.wake()
             await self._remote.close()
             log.close()
+
+    def _find(self, name: str) -> str:
+        """Return the path of a running qmon's socket. Raises QmonError."""
+        return find_running(self._state_folder, name).socket
 
     async def _open(self) -> bool:
         """Connect; return whether the person has waited for it. Raises QmonError."""

@@ -21,6 +21,7 @@ from qmon.host.threads import Workers, start_thread
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
 from qmon.notation.device_options import MonitorMode
+from qmon.program.consoles import Consoles
 from qmon.program.daemon import PidFile
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import Hangup, is_heard
@@ -53,12 +54,13 @@ class Program:
         config = read_user_config(options)
         log = Log()
         log.start(options.logfile, lambda path: open_output_file(path, (), os.O_APPEND))
+        folder = Path(options.statedir) if options.statedir else state_folder()
         machine = EmbeddedMachine(
             name=options.name,
             uuid=options.uuid,
             incoming=options.incoming,
             paused=options.paused,
-            state_folder=Path(options.statedir) if options.statedir else state_folder(),
+            state_folder=folder,
             log=log,
         )
         # After a system call a data thread waits at most this long for the loop's thread.
@@ -93,6 +95,9 @@ class Program:
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
             self._attach(monitor, machine.chardevs)
+            consoles = Consoles(monitor)
+            stack.push_async_callback(consoles.close)
+            consoles.open(folder, options.name, tells=options.daemonize)
             return await self._serve(machine, monitor, config)
 
     async def _make_chardevs(self, chardevs: Chardevs, problems: Problems) -> None:

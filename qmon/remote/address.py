@@ -19,6 +19,8 @@ class Kind(enum.Enum):
     """A human monitor: a QEMU that was started with ``-monitor``."""
     LIBVIRT = "libvirt"
     """A domain of libvirt, which holds its monitor."""
+    QMON = "qmon"
+    """A qmon of this user, found by its name or process id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,18 @@ class Domain:
         return f"{self.uri}/{self.name}" if self.uri else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Qmon:
+    """The name of a qmon that runs, or its process id."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
 Socket = UnixAddress | InetAddress | Descriptor
-Place = Socket | Domain
+Place = Socket | Domain | Qmon
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +66,13 @@ class RemoteAddress:
     place: Place
 
     def __str__(self) -> str:
-        return str(self.place) if self.kind is Kind.QMP else f"{self.kind.value}:{self.place}"
+        is_plain = self.kind in (Kind.QMP, Kind.QMON)
+        return str(self.place) if is_plain else f"{self.kind.value}:{self.place}"
 
     @property
     def socket(self) -> Socket:
         """The address of a kind that is reached by a socket."""
-        assert not isinstance(self.place, Domain)
+        assert not isinstance(self.place, Domain | Qmon)
         return self.place
 
     @property
@@ -75,7 +88,7 @@ class RemoteAddress:
 _WITHOUT_PATH = re.compile(r"[^/]+://[^/]*")
 """The beginning of a URI: libvirt's for QEMU have a path, ``/system`` or ``/session``."""
 
-FORMS = "unix:PATH, HOST:PORT, fd:N, hmp:ADDRESS or libvirt:[URI/]DOMAIN"
+FORMS = "unix:PATH, HOST:PORT, fd:N, hmp:ADDRESS, libvirt:[URI/]DOMAIN or the name of a running qmon"
 
 
 def parse_remote(text: str) -> RemoteAddress:
@@ -86,6 +99,8 @@ def parse_remote(text: str) -> RemoteAddress:
             return RemoteAddress(Kind.HMP, _socket(rest))
         case "libvirt":
             return RemoteAddress(Kind.LIBVIRT, _domain(rest))
+    if text and not {":", "/"} & set(text):
+        return RemoteAddress(Kind.QMON, Qmon(text))
     return RemoteAddress(Kind.QMP, _socket(text))
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from qmon.remote.address import Domain, Kind, RemoteAddress
+import asyncio
+from collections.abc import Callable
+
+from qmon.notation.address import UnixAddress
+from qmon.remote.address import Domain, Kind, Qmon, RemoteAddress
 from qmon.remote.connection import Connection
 from qmon.remote.greeting import Patience
 from qmon.remote.link import Hear, Link
 from qmon.remote.remote import Remote
 
+Find = Callable[[str], str]
 
-def make_remote(address: RemoteAddress, patience: Patience) -> Remote:
-    """Return a connection that is not open yet."""
+
+def make_remote(address: RemoteAddress, patience: Patience, find: Find) -> Remote:
+    """Return a connection that is not open yet.
+
+    ``find`` returns the socket's path of a running qmon; it may block, and raises QmonError. It is called for
+    each attempt to connect: the qmon may have been started again.
+    """
 
     async def open_link(hear: Hear) -> Link:
         match address.kind:
@@ -25,6 +35,9 @@ def make_remote(address: RemoteAddress, patience: Patience) -> Remote:
                 return await open_libvirt(address.place, hear)
         from qmon.remote.qmp_link import open_qmp
 
+        if isinstance(address.place, Qmon):
+            path = await asyncio.to_thread(find, address.place.name)
+            return await open_qmp(RemoteAddress(Kind.QMP, UnixAddress(path)), hear, patience)
         return await open_qmp(address, hear, patience)
 
     return Connection(address, open_link)
