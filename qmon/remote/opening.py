@@ -15,11 +15,11 @@ from qmon.remote.remote import Remote
 Find = Callable[[str], str]
 
 
-def make_remote(address: RemoteAddress, patience: Patience, find: Find) -> Remote:
+def make_remote(address: RemoteAddress, patience: Patience, find: Find = str) -> Remote:
     """Return a connection that is not open yet.
 
-    ``find`` returns the socket's path of a running qmon; it may block, and raises QmonError. It is called for
-    each attempt to connect: the qmon may have been started again.
+    ``find`` returns the socket's path of a running qmon by its name; it may block, and raises QmonError. It
+    is called for each attempt to connect: the qmon may have been started again.
     """
 
     async def open_link(hear: Hear) -> Link:

@@ -56,7 +56,7 @@ class Seat:
         self.daemon = daemon
         self.folder = daemon.folder
         self._runner = asyncio.Runner()
-        self._target = make_remote(parse_remote(f"unix:{daemon.socket}"), Patience(), str)
+        self._target = make_remote(parse_remote(f"unix:{daemon.socket}"), Patience())
         self._runner.run(self._target.open())
         self.events: list[Event] = []
         self._target.subscribe(self.events.append)
