@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,8 @@ from qmon.block.throttle import RATES
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
 from qmon.machine.images import backing_fields, file_sizes, image_info
+
+NO_BACKING: Mapping[str, Any] = {"backing_file_depth": 0}
 
 _NEVER_COUNTED = {
     "rd_merged": 0,
@@ -62,10 +65,10 @@ def nodes_of(drive: Drive, number: int) -> list[dict[str, Any]]:
 def _format_node(drive: Drive, number: int) -> dict[str, Any]:
     layers = drive.layers[number:]
     image = image_info(layers, None if number else drive.size)
-    info = _node(shown_name(layers), drive.node_names[number][0], layers[0].format, image)
-    backing = backing_fields(layers)
-    # backing_file comes before write_threshold, as in QAPI: they share a bucket of QEMU's (see key_order).
-    return {**backing, **info, **_access(drive, number), **backing}
+    info = _node(
+        shown_name(layers), drive.node_names[number][0], layers[0].format, image, backing_fields(layers)
+    )
+    return {**info, **_access(drive, number)}
 
 
 def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
@@ -119,12 +122,14 @@ def _access(drive: Drive, number: int) -> dict[str, Any]:
     return {"ro": drive.read_only or number > 0, "cache": cache}
 
 
-def _node(file: str, name: str, driver: str, image: dict[str, Any]) -> dict[str, Any]:
+def _node(
+    file: str, name: str, driver: str, image: dict[str, Any], backing: Mapping[str, Any] = NO_BACKING
+) -> dict[str, Any]:
     return {
         "file": file,
         "node-name": name,
         "drv": driver,
-        "backing_file_depth": 0,
+        **backing,
         "encrypted": False,
         "detect_zeroes": "off",
         **dict.fromkeys(RATES, 0),

@@ -98,7 +98,6 @@ def snapshot_info(snapshot: Snapshot) -> dict[str, Any]:
 
 def backing_fields(layers: Sequence[Layer]) -> dict[str, Any]:
     """Return the fields of a BlockDeviceInfo about the backing images of the first layer."""
-    fields: dict[str, Any] = {"backing_file_depth": len(layers) - 1}
-    if len(layers) > 1:
-        fields["backing_file"] = shown_name(layers[1:])
+    fields: dict[str, Any] = {} if len(layers) < 2 else {"backing_file": shown_name(layers[1:])}
+    fields["backing_file_depth"] = len(layers) - 1
     return fields
