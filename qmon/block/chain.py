@@ -43,19 +43,20 @@ _PIECE = 1 << 20
 
 
 def put_overlay(
-    image: ImageNode, layers: Sequence[Layer], file: str, *, create: bool
+    image: ImageNode, layers: Sequence[Layer], file: str, *, create: bool, backing: Backing = FROM_HEADER
 ) -> tuple[Qcow2Node, list[Layer]]:
     """Put an overlay on an open image; return the open overlay and the layers of the chain that it names.
 
     The overlay ``file`` is created, or, without ``create``, must exist and be empty. ``layers`` describe the
-    image and its backing images. Raises OSError; then nothing has changed.
+    image and its backing images. ``backing`` is the image, if the overlay need not name it. Raises OSError;
+    then nothing has changed.
     """
     image.flush()
     below = layers[0]
     if create:
         create_overlay(file, image.size, _backing_name(file, layers), below.format, LOCKS)
     try:
-        found = look_at_image(file, "qcow2", read_only=image.read_only)
+        found = look_at_image(file, "qcow2", backing=backing, read_only=image.read_only)
         locks = BACKING_LOCKS if image.read_only else LOCKS
         overlay = Qcow2Node(file, read_only=image.read_only, locks=locks)
         try:

@@ -21,3 +21,8 @@ def conflict(name: str, permissions: str, needs: str, refuses: str) -> CommandEr
         f"Permission conflict on node '{name}': permissions '{permissions}' are both required by {needs} and"
         f" unshared by {refuses}."
     )
+
+
+def backing_of(name: str, overlay: str) -> CommandError:
+    """The error when a node can't be changed because it backs another one."""
+    return CommandError(f"Node '{name}' is busy: node is used as backing hd of '{overlay}'")

@@ -40,7 +40,7 @@ from qmon.machine.names_of_nodes import NamesOfNodes
 from qmon.machine.temporary_overlay import TemporaryOverlay, on_top
 from qmon.notation.drive_options import DriveOptions
 from qmon.notation.driver_options import check_image
-from qmon.notation.image_spec import FROM_HEADER, ImageSpec
+from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
 
 CLOSING = "closing"
 """The reason for closing the gate of a drive that is being removed."""
@@ -166,6 +166,19 @@ class Drive:
             spec = spec_of(self.layers[number:])
             is_bare, filter_name = name == file_name, self.id if self.has_filter and not number else None
             yield replace(spec, name=name, file_name=file_name, is_bare=is_bare, filter_name=filter_name)
+
+    def spec(self) -> ImageSpec:
+        """Return the images with the names of all their nodes, so that they are opened as they are now."""
+        *above, lowest = self.specs()
+        spec = lowest
+        for each in reversed(above):
+            spec = replace(each, backing=spec)
+        return spec
+
+    def rename(self, id: str) -> None:
+        """Give the drive and its device another id."""
+        self.settings = replace(self.settings, id=id)
+        self.guest.device.id = id
 
     @property
     def settings_to_keep(self) -> DriveOptions:
@@ -388,24 +401,31 @@ class Drive:
         """Read ``layers`` from the files again. Raises OSError."""
         self._layers = self._look()
 
-    def put_overlay(self, file: str, *, create: bool, name: str | None) -> None:
+    def put_overlay(
+        self, file: str, *, create: bool, name: str | None, node: DriveOptions | None = None
+    ) -> None:
         """Continue in an overlay: a new one with ``create``, else an existing empty one.
 
-        ``name`` is the name of the overlay's node. The drive must not be in use. Raises OSError; then nothing
-        has changed.
+        ``name`` is the name of the overlay's node. ``node`` is what was said about an existing overlay that
+        need not name the drive's image in its header. The drive must not be in use. Raises OSError; then
+        nothing has changed.
         """
-        overlay, found = put_overlay(self._opened, self.layers, file, create=create)
+        given: Backing = FROM_HEADER if node is None else self.spec()
+        overlay, found = put_overlay(self._opened, self.layers, file, create=create, backing=given)
         assert self.node_names  # they are named before the overlay
-        self._names.add_overlay(name)
-        backing = FROM_HEADER if create else spec_of([found[0], *self.layers]).backing
-        below = keep_names(found[1:], self.layers) if backing is FROM_HEADER else self.layers
+        self._names.add_overlay(name, None if node is None else node.file_node_name)
+        if node is None and not create:
+            given = spec_of([found[0], *self.layers]).backing
+        below = keep_names(found[1:], self.layers) if given is FROM_HEADER else self.layers
+        if node is not None:
+            below = [replace(below[0], given=found[1].given), *below[1:]]
         self.settings = replace(
             self.settings,
             file=file,
             format=overlay.format,
-            backing=backing,
+            backing=given,
             is_bare=False,
-            qcow2=(),
+            qcow2=() if node is None else node.qcow2,
             file_driver=None,
         )
         self.format = overlay.format

@@ -97,7 +97,7 @@ class EmbeddedMachine:
             TransactionCommands(self._machine),
             NodeCommands(self._machine, self._exports),
             SnapshotCommands(self._machine, self._exports),
-            OverlayCommands(self._machine),
+            OverlayCommands(self._machine, self._exports),
             JobCommands(self._jobs),
             BlockJobCommands(self._machine, self._jobs),
             QemuIoCommands(self._machine),

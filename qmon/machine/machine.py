@@ -143,6 +143,15 @@ class Machine:
             raise CommandError(f"Cannot find device='{device or ''}' nor node-name='{node_name or ''}'")
         return drive
 
+    def root(self, name: str) -> Drive:
+        """Return a drive by its id or its topmost node. Raises CommandError with QEMU's message."""
+        try:
+            return self.drive(name)
+        except CommandError as error:
+            if any(drive.has_node(name) for drive in self.drives.values()):
+                raise CommandError("Need a root block node") from error
+            raise
+
     def find_node(self, device: str | None, node_name: str) -> tuple[Drive, str | None]:
         """Return a drive by its id, else by the name of one of its nodes, and the name of that node.
 
@@ -282,6 +291,13 @@ class Machine:
             drive.gate.close(STOPPED, 0)  # no request is inside yet
         self.drives[device.id] = drive
         self.nodes.note(drive)
+
+    def rename(self, drive: Drive, id: str) -> None:
+        """Give a drive that is a block node another id. It keeps its place, its exports and its clients."""
+        old = drive.id
+        drive.rename(id)
+        self.drives = {id if name == old else name: each for name, each in self.drives.items()}
+        self.devices = {id if name == old else name: each for name, each in self.devices.items()}
 
     def empty_devices(self) -> list[str]:
         """Return the ids of the devices without a medium. For any thread."""

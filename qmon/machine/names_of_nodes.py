@@ -25,9 +25,9 @@ class NamesOfNodes:
             self._pairs.append(self._choose(settings, layers))
         return self._pairs[: len(layers)]
 
-    def add_overlay(self, name: str | None) -> None:
-        """Name the nodes of an overlay on the image; ``name`` is the one that was given."""
-        file = self._new_name()
+    def add_overlay(self, name: str | None, file_name: str | None) -> None:
+        """Name the nodes of an overlay on the image; the names are None if none was given."""
+        file = file_name or self._new_name()
         self._pairs.insert(0, (name or self._new_name(), file))
 
     def _choose(self, settings: DriveOptions, layers: Sequence[Layer]) -> tuple[str, str]:

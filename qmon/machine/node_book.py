@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from qmon.machine.drive import Drive
 from qmon.notation.drive_options import DriveOptions
@@ -38,6 +39,11 @@ class NodeBook:
         for name in settings.given_names:
             self._number(name)
         self.resting[settings.id] = settings
+
+    def freeze(self, name: str) -> None:
+        """Make a resting node read-only: it was written before, and an overlay was put on it."""
+        if name in self.resting:
+            self.resting[name] = replace(self.resting[name], read_only=True)
 
     def age(self, name: str) -> int:
         """The number of a node, for sorting."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.machine.commands.exports import ExportCommands
+from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.notation.blockdev import check_blockdev
@@ -99,7 +100,7 @@ class NodeCommands:
             names = drive.node_names
             for (above, _), (below, _) in itertools.pairwise(names):
                 if name == below:
-                    return CommandError(f"Node '{name}' is busy: node is used as backing hd of '{above}'")
+                    return backing_of(name, above)
             if drive.has_node(name):
                 is_mine = name in machine.nodes.resting
                 return CommandError(

@@ -39,7 +39,7 @@ class SnapshotCommands:
 
     @command("blockdev-snapshot-internal-sync")
     async def snapshot_internal(self, device: str, name: str) -> dict[str, Any]:
-        drive = self._machine.drive(device)
+        drive = self._machine.root(device)
         if drive.read_only:
             raise CommandError(f"Device '{device}' is read only")
         if drive.format not in _WITH_SNAPSHOTS:
@@ -67,7 +67,7 @@ class SnapshotCommands:
         self, device: str, id: str | None = None, name: str | None = None
     ) -> dict[str, Any]:
         """Delete a snapshot. Returns its SnapshotInfo."""
-        drive = self._machine.drive(device)
+        drive = self._machine.root(device)
         if id is None and name is None:
             raise CommandError("Name or id must be provided")
         if drive.format not in _WITH_SNAPSHOTS:
