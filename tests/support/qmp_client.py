@@ -21,7 +21,7 @@ class QmpClient:
         """``path`` may be a connected socket, too."""
         self.socket = path if isinstance(path, socket.socket) else connect_when_there(path, PATIENCE)
         self.socket.settimeout(timeout)
-        self._lines = self.socket.makefile("rb")
+        self.lines = self.socket.makefile("rb")
         self.greeting = self.read()
         self.events: list[dict[str, Any]] = []
         if negotiates:
@@ -34,12 +34,12 @@ class QmpClient:
         self.close()
 
     def close(self) -> None:
-        self._lines.close()
+        self.lines.close()
         self.socket.close()
 
     def read(self) -> Any:
         """The next message, whatever it is. Raises ConnectionError at the end of the connection."""
-        line = self._lines.readline()
+        line = self.lines.readline()
         if not line:
             raise ConnectionError("the QMP server closed the connection")
         return json.loads(line)

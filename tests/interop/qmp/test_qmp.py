@@ -5,31 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.images import blank, drive
-from tests.support.peer import MACHINE, QEMU_7
-from tests.support.peers import require
-from tests.support.processes import Lab
+from tests.support.images import MIB
+from tests.support.qmp_both import Both
 from tests.support.qmp_client import QmpClient
 from tests.support.waiting import PATIENCE
 
-MIB = 1 << 20
 NODE = re.compile(r"#block\d+")
-
-
-def garble(client: QmpClient, text: str) -> list[dict[str, Any]]:
-    """Send what is no JSON, then a command; return what is said before that command's answer."""
-    answers = [client.send(text + '\n{"execute": "query-name", "id": "next"}')]
-    while answers[-1].get("id") != "next":
-        answers.append(client.answer())
-    assert answers.pop() == {"return": {}, "id": "next"}
-    return answers
 
 
 def rest(client: QmpClient) -> list[str]:
@@ -38,92 +23,6 @@ def rest(client: QmpClient) -> list[str]:
         while True:
             client.answer()
     return client.event_names
-
-
-class Both:
-    """A QEMU and a qmon with drives of the same names."""
-
-    def __init__(self, folder: Path, lab: Lab, *options: str) -> None:
-        drives: dict[str, list[str]] = {}
-        for side in ("qemu", "qmon"):
-            (folder / side).mkdir()
-            drives[side] = [
-                *drive(blank(folder / side / "d0.img", MIB), "d0"),
-                *drive(blank(folder / side / "ro0.img", MIB), "ro0", readonly="on"),
-            ]
-        self.folder = folder
-        path = folder / "qemu.qmp"
-        self._qemu = subprocess.Popen(
-            [
-                *QEMU_7,
-                *MACHINE,
-                "-qmp",
-                f"unix:{path},server,nowait",
-                *drives["qemu"],
-                *options,
-            ],
-            stdin=subprocess.DEVNULL,
-        )
-        try:
-            self.qemu = QmpClient(path, negotiates=False)
-            self.process = lab.start("qmon", *drives["qmon"], *options)
-            self.qmon = QmpClient(self.process.qmp_path, negotiates=False)
-        except BaseException:
-            self._end_qemu()
-            raise
-
-    def _end_qemu(self) -> None:
-        self._qemu.kill()
-        self._qemu.wait()
-
-    def negotiate(self) -> None:
-        for side in (self.qemu, self.qmon):
-            assert side.ask("qmp_capabilities") == {"return": {}}
-
-    def agree(self, message: Any) -> dict[str, Any]:
-        """Send a message to both; the answers must be the same but for the order of members."""
-        theirs, ours = self.qemu.send(message), self.qmon.send(message)
-        assert ours == theirs, message
-        return ours
-
-    def agree_on(self, command: str, **arguments: Any) -> dict[str, Any]:
-        named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        return self.agree({"execute": command, "arguments": named})
-
-    def close(self) -> None:
-        self.qmon.close()
-        self.qemu.close()
-        self._end_qemu()
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, lab: Lab) -> Iterator[Both]:
-    """Just started, nothing said."""
-    require("qemu-system-x86_64")
-    fresh = Both(tmp_path, lab)
-    yield fresh
-    fresh.close()
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    """For tests that leave everything as it was: two that run and have negotiated."""
-    require("qemu-system-x86_64")
-    folder = tmp_path_factory.mktemp("both")
-    with Lab(folder) as lab:
-        both = Both(folder, lab)
-        both.negotiate()
-        yield both
-        both.close()
-
-
-@pytest.fixture
-def waiting(tmp_path: Path, lab: Lab) -> Iterator[Both]:
-    """Both wait for a migration that is still to be named."""
-    require("qemu-system-x86_64")
-    both = Both(tmp_path, lab, "-incoming", "defer")
-    yield both
-    both.close()
 
 
 def test_messages_before_and_around_the_negotiation(fresh: Both) -> None:
@@ -158,19 +57,6 @@ def test_messages_before_and_around_the_negotiation(fresh: Both) -> None:
 )
 def test_what_is_said_of_a_message(both: Both, message: Any) -> None:
     both.agree(message)
-
-
-@pytest.mark.parametrize(
-    "message", ["text", "}", "{]", '{"execute": }', '{"execute": "query-status}', "\x01", "{:}"]
-)
-def test_garbage_is_a_parse_error_and_the_next_command_is_heard(both: Both, message: str) -> None:
-    """How many errors one piece of it makes is not the same."""
-    for side in (both.qemu, both.qmon):
-        answers = garble(side, message)
-        assert answers
-        for answer in answers:
-            assert answer["error"]["class"] == "GenericError"
-            assert answer["error"]["desc"].startswith("JSON parse error, ")
 
 
 def test_what_is_said_of_arguments(both: Both) -> None:
