@@ -74,7 +74,7 @@ ERST
         .params     = "",
         .help       = "end the program",
         .cmd        = hmp_quit,
-        .also       = "exit|logout|logoff|bye|:q|:q!|:wq|:x|^D|^]",
+        .also       = "logout|logoff|bye|:q|:q!|:wq|:x|^D|^]",
         .flags      = "p",
     },
 
@@ -87,6 +87,27 @@ SRST
   ::
 
     (qemu) quit
+ERST
+
+    {
+        .name       = "exit",
+        .args_type  = "",
+        .params     = "",
+        .help       = "leave a program that is connected to by -connect",
+        .cmd        = hmp_exit,
+        .side       = "console",
+    },
+
+SRST
+``exit``
+  Leave the program that ``-connect`` leads to, as Ctrl-D does. It goes on running, with its disks, clients
+  and migrations. A monitor of qmon's own machine refuses it: there ``quit`` ends the machine. QEMU has no
+  such command.
+
+  ::
+
+    (qemu) exit
+    exit: this monitor is the machine's own: 'quit' ends both
 ERST
 
     {

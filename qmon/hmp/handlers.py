@@ -42,6 +42,8 @@ class LineRunner(Protocol):
     jobs: EndedJobs
     connected_to: str
     """What ``-connect`` leads to, for questions and notices; "" for a machine of this program."""
+    leave: Callable[[], None] | None
+    """Leaves what ``-connect`` leads to; None for a machine of this program."""
     passes: bool
     """Whether the target's own monitor runs the lines that it knows."""
     cpu: int | None

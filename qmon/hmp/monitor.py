@@ -45,6 +45,7 @@ class Monitor:
         self.open_output: Callable[[str], int] = open_appending
         self.jobs = EndedJobs(target)
         self.connected_to = ""
+        self.leave: Callable[[], None] | None = None
         self.passes = False
         self.cpu: int | None = None
         self._given_tables = tables

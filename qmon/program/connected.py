@@ -16,11 +16,11 @@ from qmon.hmp.prompt import prompt_of
 from qmon.hmp.record import open_appending
 from qmon.host.logs import Log
 from qmon.host.paths import state_folder
-from qmon.host.running import find_running
 from qmon.host.threads import Workers
 from qmon.notation.plain_text import one_line
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import is_heard
+from qmon.program.neighbour import Neighbour
 from qmon.program.options import Options
 from qmon.program.script_run import ScriptRun, open_scripts
 from qmon.program.user_config import UserConfig
@@ -48,8 +48,8 @@ class ConnectedProgram:
         self._options = options
         self._is_on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
         patience = Patience(_tell, None) if self._is_on_terminal else Patience()
-        self._state_folder = Path(options.statedir) if options.statedir else state_folder()
-        self._remote: Remote = make_remote(address, patience, self._find)
+        self._neighbour = Neighbour(Path(options.statedir).absolute() if options.statedir else state_folder())
+        self._remote: Remote = make_remote(address, patience, self._neighbour.find)
         self._front = front
         self._leaving = asyncio.Event()
         self._meeting: asyncio.Task[None] | None = None
@@ -73,6 +73,7 @@ class ConnectedProgram:
                 return INTERRUPTED
             monitor = Monitor(self._remote, tables)
             monitor.connected_to = str(self._remote.address)
+            monitor.leave = self._leaving.set
             await monitor.meet_target()
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
@@ -82,10 +83,6 @@ class ConnectedProgram:
                 self._front.wake()
             await self._remote.close()
             log.close()
-
-    def _find(self, name: str) -> str:
-        """Return the path of a running qmon's socket. Raises QmonError."""
-        return find_running(self._state_folder, name).socket
 
     async def _open(self) -> bool:
         """Connect; return whether the person has waited for it. Raises QmonError."""
@@ -130,6 +127,8 @@ class ConnectedProgram:
 
     async def _meet_again(self, monitor: Monitor) -> None:
         """Learn the commands anew: another version may have been started at the address."""
+        if folder := self._neighbour.enter():
+            _tell(folder)
         try:
             await monitor.meet_target()
         except CommandError as error:
@@ -142,6 +141,8 @@ class ConnectedProgram:
         scripts = await asyncio.to_thread(open_scripts, options.scripts)
         if options.stdin_monitor:
             scripts.append(Script("stdin", sys.stdin))
+        if (where := self._neighbour.where) and not options.quiet:
+            _tell(where)
         run = ScriptRun(self, monitor, options)
         for script in scripts:
             if not await run.run(script):
@@ -158,6 +159,7 @@ class ConnectedProgram:
             await self._front.have_terminal()
         options = self._options
         name = await self._name()
+        folder = self._neighbour.enter()
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(self.wait_quit())
         waiter.add_done_callback(lambda task: quit_requested.set())
@@ -165,7 +167,7 @@ class ConnectedProgram:
             monitor,
             history_path=default_path(options.name or str(self._remote.address)),
             quit_requested=quit_requested,
-            greeting="" if options.quiet else self._greeting(name),
+            greeting="" if options.quiet else self._greeting(name, folder),
             quiet=options.quiet,
             assume_yes=options.assume_yes,
             settings=read_console_settings(config, options),
@@ -186,13 +188,15 @@ class ConnectedProgram:
         answer = await ask(self._remote, "query-name", {})
         return str(answer.get("name", "")) if isinstance(answer, dict) else ""
 
-    def _greeting(self, name: str) -> str:
-        where = f"{name} at {self._remote.address}" if name else str(self._remote.address)
+    def _greeting(self, name: str, folder: str) -> str:
+        address = str(self._remote.address)
+        where = f"{name} at {address}" if name and name != address else address
         what = _PROGRAMS[kind_of(self._remote)]
         numbers = self._remote.version.get("qemu")
         if what != "qmon" and isinstance(numbers, Mapping):
             what += f" {'.'.join(str(numbers.get(each)) for each in ('major', 'minor', 'micro'))}"
-        return one_line(f"Connected to {where} ({what}): Ctrl-D leaves it running, 'quit' ends it")
+        greeting = one_line(f"Connected to {where} ({what}): Ctrl-D leaves it running, 'quit' ends it")
+        return f"{greeting}\n{folder[0].upper()}{folder[1:]}" if folder else greeting
 
 
 def _tell(text: str) -> None:

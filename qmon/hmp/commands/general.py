@@ -6,6 +6,7 @@ from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.ending import cut_off
 from qmon.hmp.handlers import Call, handler
+from qmon.hmp.person import LineError
 
 
 @handler("hmp_quit", "quit")
@@ -31,6 +32,14 @@ async def confirm_quit(call: Call) -> None:
         await confirm(call, question, "The machine goes on")
     elif found:
         await confirm(call, "Quit anyway?", "qmon keeps running")
+
+
+@handler("hmp_exit")
+async def exit_(call: Call) -> None:
+    if call.monitor.leave is None:
+        raise LineError("exit: this monitor is the machine's own: 'quit' ends both")
+    call.monitor.quitting = True
+    call.monitor.leave()
 
 
 @handler("hmp_info_history")

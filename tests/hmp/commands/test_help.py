@@ -127,7 +127,7 @@ def test_help_migrate_shows_flags_and_the_forms_of_the_address() -> None:
         ("resizing", "block_resize"),
         ("MIGRATE", "migrate [-n] [-d]"),
         ("'migrate'", "migrate [-n] [-d]"),
-        ("exit", "quit|q"),
+        ("logout", "quit|q"),
         ("info disk", "info block"),
         ("migrate tcp:host:4444", "migrate [-n] [-d]"),
     ],

@@ -24,7 +24,7 @@ from tests.support.fake_target import FakeMachine
         ("xyzzy", None),
         ("migration", "migrate"),
         ("info stats_", "info stats"),
-        ("exit", "quit"),
+        ("logout", "quit"),
         ("man migrate", "help"),
         ("--help", "help"),
         ("commands", "help"),
