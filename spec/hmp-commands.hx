@@ -1157,7 +1157,7 @@ SRST
   ``-i`` both hosts must use the same disks on shared storage; other disks are refused. Addresses
   with ``exec:``, ``fd:``, ``file:`` or ``rdma:`` are not supported.
 
-  Internal snapshots and persistent bitmaps of qcow2 images are not copied. Their number is printed
+  Internal snapshots of qcow2 images and dirty bitmaps are not copied. Their number is printed
   at the beginning and the end, and by ``info migrate``. ``-r`` resumes a paused migration of QEMU;
   a migration here can't be paused, so ``-r`` is refused.
 

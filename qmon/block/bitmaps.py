@@ -6,6 +6,7 @@ image (``block.qcow2.stored_bitmaps``).
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +16,7 @@ from qmon.block.node import Buffer, Filter, Node
 DEFAULT_GRANULARITY = 65536
 MIN_GRANULARITY = 512
 MAX_NAME_BYTES = 1023
-MAX_CHUNKS = 1 << 31
+MAX_CHUNKS = 1 << 32
 """The most chunks of a bitmap. Each takes at most one byte; where all chunks are alike, hardly any."""
 
 _STEP = 1 << 18
@@ -188,6 +189,15 @@ class Bitmaps:
         for bitmap in self._recording:
             bitmap.mark(offset, length)
 
+    def check_resizable(self) -> None:
+        """Raises OSError, with QEMU's message, if a bitmap can't follow the image to another size."""
+        for bitmap in self._all.values():
+            if bitmap.busy:
+                why = "is currently in use by another operation and cannot be used"
+                raise OSError(errno.EBUSY, f"Bitmap '{bitmap.name}' {why}")
+            if bitmap.inconsistent:
+                raise OSError(errno.ENOTSUP, f"Bitmap '{bitmap.name}' is inconsistent and cannot be used")
+
     def resize(self, size: int) -> None:
         """Follow the image to another size."""
         for bitmap in self._all.values():
@@ -220,5 +230,6 @@ class BitmapFilter(Filter):
             self._bitmaps.mark(offset, length)
 
     def resize(self, size: int) -> None:
+        self._bitmaps.check_resizable()
         self.child.resize(size)
         self._bitmaps.resize(size)

@@ -129,12 +129,14 @@ def reopened(
     """
     if not old.read_only:
         old.flush()
+        old.save_bitmaps()
     held = old.locks
     old.change_locks(_JUST_READ)
     try:
         new = open_image(file, format, backing=backing, read_only=read_only)
     except BaseException:
         old.change_locks(held)
+        old.resume_bitmaps()
         raise
     below = list(images_of(old))
     old.close()
@@ -165,6 +167,7 @@ def commit(top: ImageNode, layer: Layer, *, is_guessed: bool = False) -> None:
         written.close()
         raise
     written.backing = below.backing
+    written.resume_bitmaps()
     written.bitmaps.take_over(below.bitmaps, written.size)
     try:
         named = top.backing_name
@@ -208,13 +211,19 @@ def _read_again(top: ImageNode, below: ImageNode, written: ImageNode, layer: Lay
 
 def _replaced(old: ImageNode, layer: Layer) -> ImageNode:
     """Open an image again read-only, with the same backing image; close ``old``. Raises OSError."""
-    new = open_one(layer.file, layer.format, read_only=True, locks=_JUST_READ)
+    old.save_bitmaps()
+    try:
+        new = open_one(layer.file, layer.format, read_only=True, locks=_JUST_READ)
+    except BaseException:
+        old.resume_bitmaps()
+        raise
     try:
         # until the new one denies others writing and resizing, the old one does
         old.change_locks(BACKING_LOCKS)
         new.change_locks(BACKING_LOCKS)
     except BaseException:
         new.close()
+        old.resume_bitmaps()
         raise
     new.backing, old.backing = old.backing, None
     old.close()

@@ -98,3 +98,53 @@ class Flags:
         self._segments += [_ALL[0]] * (segments - len(self._segments))
         self.count = count
         return lost
+
+    def constant(self, first: int, stop: int) -> int | None:
+        """Return the value of all flags of whole segments, ``first`` to ``stop - 1``; None if they differ.
+
+        It may also be None for a segment whose flags became equal one by one.
+        """
+        values = {
+            value
+            for segment in self._segments[first // SEGMENT : -(-stop // SEGMENT)]
+            for value in (0 if segment is _ALL[0] else 1 if segment is _ALL[1] else None,)
+        }
+        return values.pop() if len(values) == 1 else None
+
+    def packed(self, first: int, stop: int) -> bytes:
+        """Return flags as bits, of each byte the least significant first; ``first`` is a multiple of SEGMENT.
+
+        The bits after those of ``stop - 1`` in its segment are the flags there, 0 behind the last flag.
+        """
+        return b"".join(_pack(each) for each in self._segments[first // SEGMENT : -(-stop // SEGMENT)])
+
+    def put_packed(self, first: int, data: bytes) -> None:
+        """Set flags from bits, as ``packed`` returns them. What is behind the last flag is left out."""
+        here = first // SEGMENT
+        for number in range(min(-(-len(data) // _PACKED), len(self._segments) - here)):
+            piece = data[number * _PACKED : (number + 1) * _PACKED]
+            self._segments[here + number] = _unpack(piece.ljust(_PACKED, b"\0"))
+        used = self.count % SEGMENT
+        if used and self._segments[-1] is not _ALL[0]:
+            self._segments[-1] = bytearray(self._segments[-1][:used].ljust(SEGMENT, b"\0"))
+
+
+_PACKED = SEGMENT // 8
+_ONES = int.from_bytes(b"\1" * _PACKED, "little")
+
+
+def _pack(segment: bytes | bytearray) -> bytes:
+    if segment is _ALL[0]:
+        return bytes(_PACKED)
+    bits = sum(int.from_bytes(segment[place::8], "little") << place for place in range(8))
+    return bits.to_bytes(_PACKED, "little")
+
+
+def _unpack(data: bytes) -> bytes | bytearray:
+    bits = int.from_bytes(data, "little")
+    if not bits:
+        return _ALL[0]
+    segment = bytearray(SEGMENT)
+    for place in range(8):
+        segment[place::8] = (bits >> place & _ONES).to_bytes(_PACKED, "little")
+    return _ALL[1] if segment == _ALL[1] else segment

@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import Protocol, cast
 
 from qmon.block.backing_names import backing_image
-from qmon.block.bitmaps import Bitmaps
+from qmon.block.bitmaps import Bitmaps, DirtyBitmap
 from qmon.block.file import FileNode
 from qmon.block.layers import Layer, wrong_driver
 from qmon.block.locks import DISK, READ_ONLY_DISK, SHARED_READ, LockSet, Permission
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
+from qmon.block.qcow2.bitmaps import Bitmap as StoredBitmap
 from qmon.block.qcow2.bitmaps import read_listed
 from qmon.block.qcow2.core import read_header
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
@@ -79,8 +80,20 @@ class ImageNode(Node, Protocol):
         """Replace the held locks. Raises ImageLockedError."""
 
     @property
-    def keeps_bitmaps(self) -> bool:
-        """Whether its persistent bitmaps are up to date: nothing was changed since it was opened."""
+    def listed_bitmaps(self) -> tuple[StoredBitmap, ...]:
+        """The bitmaps that are in the file, in the order of its directory."""
+
+    def check_new_bitmap(self, name: str, granularity: int) -> None:
+        """Raises OSError that says why one more bitmap can't be stored; ENOTSUP if none can."""
+
+    def remove_bitmap(self, bitmap: DirtyBitmap) -> None:
+        """Remove a bitmap from the file, if it is there. Raises OSError."""
+
+    def save_bitmaps(self) -> None:
+        """Store the persistent bitmaps before another program opens the image. Raises OSError."""
+
+    def resume_bitmaps(self) -> None:
+        """Mark the stored bitmaps as in use, before the image or one of them is changed. Raises OSError."""
 
     @property
     def snapshots(self) -> Sequence[Snapshot]:

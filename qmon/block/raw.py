@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from qmon.block.bitmaps import Bitmaps
+from qmon.block.bitmaps import Bitmaps, DirtyBitmap
 from qmon.block.direct import DirectFileNode
 from qmon.block.file import FileNode
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
+from qmon.block.qcow2.bitmaps import Bitmap as StoredBitmap
 from qmon.block.qcow2.snapshots import Snapshot
 
 SECTOR = 512
@@ -28,7 +29,7 @@ class RawNode:
     backing_name = None
     is_dirty = False
     has_cached_tables = False
-    keeps_bitmaps = True
+    listed_bitmaps: tuple[StoredBitmap, ...] = ()
     snapshots: Sequence[Snapshot] = ()
 
     def __init__(
@@ -95,6 +96,18 @@ class RawNode:
 
     def leave_to_backing(self, offset: int, length: int) -> None:
         raise OSError(errno.ENOTSUP, "a raw image has no backing image: only qcow2 images have one")
+
+    def check_new_bitmap(self, name: str, granularity: int) -> None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def remove_bitmap(self, bitmap: DirtyBitmap) -> None:
+        """Nothing is stored."""
+
+    def save_bitmaps(self) -> None:
+        """Nothing is stored."""
+
+    def resume_bitmaps(self) -> None:
+        """Nothing is stored."""
 
     @property
     def internal(self) -> NoReturn:

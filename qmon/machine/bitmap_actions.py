@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +17,12 @@ from qmon.block.bitmaps import (
     DirtyBitmap,
 )
 from qmon.block.flags import Flags
-from qmon.errors import CommandError
+from qmon.errors import CommandError, reason
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
 from qmon.machine.transaction import Action
+
+log = logging.getLogger("qmon.drive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +125,10 @@ class AddBitmap(BitmapAction):
             raise CommandError("Bitmap name cannot be empty")
         if granularity < MIN_GRANULARITY or granularity & (granularity - 1):
             raise CommandError("Granularity must be power of 2 and at least 512")
-        if self._persistent:
-            raise CommandError(f"Can't store persistent bitmaps to {self._node}: Operation not supported")
         if place.bitmaps.find(name) is not None:
             raise CommandError(f"Bitmap already exists: {name}")
+        if self._persistent:
+            self._check_storable(place)
         if len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
             raise CommandError(f"Bitmap name too long: {name}")
         size = place.drive.layer_size(place.number)
@@ -136,6 +140,18 @@ class AddBitmap(BitmapAction):
         place.bitmaps.add(self._bitmap)
         place.drive.track_writes()
         self._place = place
+
+    def _check_storable(self, place: Place) -> None:
+        drive, number = place.drive, place.number
+        node = drive.node_names[number][0] if number else drive.id
+        try:
+            drive.check_new_bitmap(number, self._name, self._granularity)
+        except OSError as error:
+            if error.errno == errno.ENOTSUP:
+                raise CommandError(f"Can't store persistent bitmaps to {node}: {reason(error)}") from error
+            raise CommandError(
+                f"Can't make bitmap '{self._name}' persistent in '{node}': {reason(error)}"
+            ) from error
 
     async def abort(self) -> None:
         self._place.bitmaps.remove(self._bitmap)
@@ -151,8 +167,16 @@ class RemoveBitmap(BitmapAction):
         self._bitmap.busy = True
 
     async def commit(self) -> None:
-        self._place.bitmaps.remove(self._bitmap)
-        self._place.drive.track_writes()
+        place, bitmap = self._place, self._bitmap
+        try:
+            await self._machine.blocking(place.drive.remove_bitmap, place.number, bitmap)
+        except OSError as error:
+            log.error(
+                "drive '%s': bitmap '%s' can't be removed from the image, where it is inconsistent now: %s",
+                place.drive.id,
+                bitmap.name,
+                reason(error),
+            )
 
     async def abort(self) -> None:
         self._bitmap.busy = False

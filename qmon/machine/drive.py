@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from qmon.block.bitmaps import BitmapFilter, Bitmaps
+from qmon.block.bitmaps import BitmapFilter, Bitmaps, DirtyBitmap
 from qmon.block.chain import commit, put_overlay, reopened
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards
@@ -110,12 +110,14 @@ class Drive:
     def layers(self) -> list[Layer]:
         """The image and its backing images, as of the last time it was opened or read.
 
-        The image's bitmaps are left out once a write has made them invalid.
+        Of an open image's bitmaps those are listed that are in its file.
         """
-        if self._image is not None and not self._image.keeps_bitmaps:
-            top, *below = self._layers
-            return [replace(top, bitmaps=()), *below]
-        return self._layers
+        known, images = self._layers, self._images
+        found = [
+            layer if layer.bitmaps == image.listed_bitmaps else replace(layer, bitmaps=image.listed_bitmaps)
+            for layer, image in zip(known, images, strict=False)
+        ]
+        return found + known[len(images) :]
 
     def _add_temporary_overlay(self, size: int) -> None:
         settings = self.settings
@@ -329,6 +331,16 @@ class Drive:
         images = self._images
         return images[number].bitmaps if number < len(images) else self._kept_bitmaps.of(number)
 
+    def check_new_bitmap(self, number: int, name: str, granularity: int) -> None:
+        """Raises OSError that says why a layer can't store one more bitmap; ENOTSUP if it can store none."""
+        self._images[number].check_new_bitmap(name, granularity)
+
+    def remove_bitmap(self, number: int, bitmap: DirtyBitmap) -> None:
+        """Remove a bitmap of a layer, also from its file. After an OSError it is still in the file."""
+        self.bitmaps(number).remove(bitmap)
+        self.track_writes()
+        self._images[number].remove_bitmap(bitmap)
+
     def track_writes(self) -> None:
         """Mark writes to the open image as long as it has bitmaps. No request may be inside the gate."""
         if self._image is None:
@@ -378,6 +390,7 @@ class Drive:
         The drive must not be in use. Raises OSError.
         """
         self._opened.leave_to_backing(offset, length)
+        self._opened.bitmaps.mark(offset, length)
 
     @property
     def snapshots(self) -> list[Snapshot]:

@@ -1,4 +1,4 @@
-"""Lists what a migration does not copy: internal snapshots and persistent bitmaps of images."""
+"""Lists what a migration does not copy: internal snapshots and dirty bitmaps of images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from qmon.migration.wire.offer import Mode
 def stays_behind(drives: Iterable[Drive], mode: Mode) -> list[dict[str, Any]]:
     """Return an entry (``qmon.notation.left_behind``) for each image with snapshots or bitmaps.
 
-    Backing images count only in a full copy: in other modes the destination has them already.
+    Backing images count only in a full copy: in other modes the destination has them already. Of a disk that
+    both sides have, only bitmaps that no image stores stay behind.
     """
-    if mode is Mode.SHARED:
-        return []
+    is_shared = mode is Mode.SHARED
     entries: list[dict[str, Any]] = []
     for drive in drives:
         for number, layer in enumerate(drive.layers[:1] if mode is Mode.INCREMENTAL else drive.layers):
-            if layer.snapshots or layer.bitmaps:
-                counts = {"snapshots": len(layer.snapshots), "bitmaps": len(layer.bitmaps)}
+            names = set() if is_shared else {each.shown_name for each in layer.bitmaps}
+            names |= {each.name for each in drive.bitmaps(number) if not (is_shared and each.persistent)}
+            snapshots = 0 if is_shared else len(layer.snapshots)
+            if snapshots or names:
+                counts = {"snapshots": snapshots, "bitmaps": len(names)}
                 of = {"backing-image": layer.file} if number else {}
                 entries.append({"drive": drive.id, **counts, **of})
     return entries

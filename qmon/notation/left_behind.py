@@ -1,6 +1,6 @@
 """Puts into words what a migration does not copy: an entry of query-migrate's ``x-qmon-stays-behind``.
 
-An entry is about one image: ``drive``, the numbers of internal ``snapshots`` and persistent ``bitmaps``, and
+An entry is about one image: ``drive``, the numbers of internal ``snapshots`` and dirty ``bitmaps``, and
 ``backing-image``, its file, if the image is one of the drive's backing images.
 """
 
@@ -14,7 +14,7 @@ def sentence(entry: Mapping[str, Any], *, is_over: bool = False) -> str:
     """Return one line about an entry; ``is_over`` says whether the migration has completed."""
     counts = [
         f"{entry[field]} {noun}{'' if entry[field] == 1 else 's'}"
-        for field, noun in (("snapshots", "internal snapshot"), ("bitmaps", "persistent bitmap"))
+        for field, noun in (("snapshots", "internal snapshot"), ("bitmaps", "dirty bitmap"))
         if entry[field]
     ]
     of = f" of its backing image '{entry['backing-image']}'" if "backing-image" in entry else ""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmon.block.bitmaps import DirtyBitmap
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.machine.drive import Drive
 from qmon.notation.drive_options import DriveOptions
@@ -51,6 +52,8 @@ class Disk:
         self._made = made
         self._held = bytearray(made.held)
         self._snapshots = dict(made.snapshots)
+        self.references: dict[tuple[Path, str], bytes] = {}
+        """What an image held when a bitmap was added, by the image and the bitmap's name."""
         self._overlays = 0
         self._has_own_data = made.data_file is not None
         self.calls = [Call("begin", 0, 0, True, True, made.image, made.held, dict(made.snapshots))]
@@ -86,7 +89,10 @@ class Disk:
         possible = [*[self.write] * 6, *[self.zero] * 2, *[self.discard] * 2, *[self.flush] * 2, self.reopen]
         if is_qcow2 and not self._has_own_data:
             many = 4 if made.kind in ("snapshots", "again") else 2
-            possible += [*[self.take] * 2, *[self.apply, self.delete] * (many if self._snapshots else 0)]
+            possible += [*[self.take] * 2, *[self.delete] * (many if self._snapshots else 0)]
+            possible += [self.apply] * (many if self._snapshots and not drive.bitmaps() else 0)
+        if made.kind == "bitmaps" and is_qcow2:
+            possible += [self.add_bitmap, self.remove_bitmap]
         if is_qcow2 and not (is_version_2 and self._snapshots) and not self._raw_data_on_top:
             possible += [self.resize] * (8 if made.kind == "backed" else 2)
         if is_qcow2 and not self._raw_data_on_top:
@@ -159,6 +165,22 @@ class Disk:
             self._held = self._held[:size] + bytearray(max(0, size - len(self._held)))
 
         self._note("resize", resize, is_flushed=True, is_switch=True)
+
+    def add_bitmap(self) -> None:
+        name = f"new{len(self.calls)}"
+        granularity = self._chance.choice([512, 4096, 65536])
+
+        def add() -> None:
+            self.drive.bitmaps().add(DirtyBitmap(name, self.drive.size, granularity, persistent=True))
+            self.drive.track_writes()
+            self.references[Path(self.drive.image), name] = bytes(self._held)
+
+        self._note("add bitmap", add)
+
+    def remove_bitmap(self) -> None:
+        bitmaps = list(self.drive.bitmaps())
+        if bitmaps:
+            self._note("remove bitmap", lambda: self.drive.remove_bitmap(0, self._chance.choice(bitmaps)))
 
     def take(self) -> None:
         name = self._chance.choice(["s0", "s1", "s2"])

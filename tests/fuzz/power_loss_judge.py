@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qmon.block.image import look_at_image, open_image
@@ -187,3 +187,25 @@ def trusted_bitmaps(image: Path) -> bool:
     if head[:4] != MAGIC or head[7] < 3 or len(head) < AUTOCLEAR_OFFSET + FEATURES.size:
         return False
     return bool(FEATURES.unpack_from(head, AUTOCLEAR_OFFSET)[0] & Autoclear.BITMAPS)
+
+
+def check_bitmaps(image: Path, before: bytes | None, references: Mapping[tuple[Path, str], bytes]) -> None:
+    """A bitmap that is trusted marks all that has changed. Raises AssertionError.
+
+    ``before`` is what the image held when the bitmaps that are not in ``references`` had no marks.
+    """
+    node = open_image(str(image), "qcow2", read_only=True, lock=False)
+    try:
+        held = read(node)
+        for bitmap in node.bitmaps:
+            reference = references.get((image, bitmap.name), before)
+            if bitmap.inconsistent or not bitmap.recording:
+                continue
+            assert reference is not None, f"nobody knows bitmap '{bitmap.name}' of {image.name}"
+            for offset, length, is_dirty in bitmap.runs(0, node.size):
+                now, then = (
+                    each[offset : offset + length].ljust(length, b"\0") for each in (held, reference)
+                )
+                assert is_dirty or now == then, f"bitmap '{bitmap.name}' of {image.name} at {offset}"
+    finally:
+        node.close()

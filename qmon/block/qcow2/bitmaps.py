@@ -1,9 +1,10 @@
-"""Reads the directory of persistent bitmaps (QEMU, docs/interop/qcow2, "Bitmaps")."""
+"""The directory of persistent bitmaps: reads and encodes it (QEMU, docs/interop/qcow2, "Bitmaps")."""
 
 from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from qmon.block.file import FileNode
@@ -11,8 +12,8 @@ from qmon.block.qcow2.header import Autoclear, Header, Qcow2Error
 
 _EXTENSION = struct.Struct(">IIQQ")
 _ENTRY = struct.Struct(">QIIBBHI")
-_MAX_BITMAPS = 65535
-_MAX_DIRECTORY_BYTES = 64 << 20
+MAX_BITMAPS = 65535
+MAX_DIRECTORY_BYTES = 64 << 20
 _MAX_NAME_BYTES = 1023
 _GRANULARITY_BITS = range(9, 32)
 _DIRTY_TRACKING = 1
@@ -39,6 +40,8 @@ class Bitmap:
     granularity_bits: int
     table_offset: int
     table_entries: int
+    has_extra: bool = False
+    """Whether the entry has data of a kind that is not known here."""
 
     @property
     def shown_name(self) -> str:
@@ -51,6 +54,7 @@ class Bitmap:
         return (
             self.kind == _DIRTY_TRACKING
             and not self.flags & ~sum(Flag)
+            and not self.has_extra
             and self.granularity_bits in _GRANULARITY_BITS
             and 0 < len(self.name) <= _MAX_NAME_BYTES
         )
@@ -76,10 +80,10 @@ def read_directory(file: FileNode, header: Header) -> Directory | None:
         raise Qcow2Error("the bitmaps extension is too short")
     number, _, length, offset = _EXTENSION.unpack_from(header.bitmaps)
     file_size = file.size
-    if length > min(_MAX_DIRECTORY_BYTES, file_size) or offset + length > file_size:
+    if length > min(MAX_DIRECTORY_BYTES, file_size) or offset + length > file_size:
         raise Qcow2Error("the bitmap directory lies outside the file")
-    if number > _MAX_BITMAPS:
-        raise Qcow2Error(f"there are more than {_MAX_BITMAPS} bitmaps")
+    if number > MAX_BITMAPS:
+        raise Qcow2Error(f"there are more than {MAX_BITMAPS} bitmaps")
     data = bytearray(length)
     file.read_into(offset, memoryview(data))
     return Directory(offset, length, _parse(data, number))
@@ -96,6 +100,29 @@ def read_listed(file: FileNode, header: Header) -> tuple[Bitmap, ...]:
     return directory.bitmaps
 
 
+def entry_length(name: bytes) -> int:
+    """Return how many bytes an entry of a directory takes."""
+    return -(-(_ENTRY.size + len(name)) // 8) * 8
+
+
+def encode_directory(bitmaps: Iterable[Bitmap]) -> bytes:
+    """Return the bytes of a directory. The bitmaps have no extra data."""
+    entries = (
+        _ENTRY.pack(
+            each.table_offset,
+            each.table_entries,
+            each.flags,
+            each.kind,
+            each.granularity_bits,
+            len(each.name),
+            0,
+        )
+        + each.name
+        for each in bitmaps
+    )
+    return b"".join(entry.ljust(-(-len(entry) // 8) * 8, b"\0") for entry in entries)
+
+
 def _parse(data: bytearray, number: int) -> tuple[Bitmap, ...]:
     found = []
     position = 0
@@ -108,5 +135,5 @@ def _parse(data: bytearray, number: int) -> tuple[Bitmap, ...]:
         if position > len(data):
             raise Qcow2Error("the bitmap directory is damaged")
         name = bytes(data[name_start : name_start + name_length])
-        found.append(Bitmap(name, flags, kind, granularity, table, entries))
+        found.append(Bitmap(name, flags, kind, granularity, table, entries, bool(extra)))
     return tuple(found)

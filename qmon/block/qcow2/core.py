@@ -11,7 +11,14 @@ from qmon.block.node import Extent, Kind, Node
 from qmon.block.qcow2.cluster_set import ClusterSet
 from qmon.block.qcow2.compressed import Decompressor
 from qmon.block.qcow2.damage import Damage
-from qmon.block.qcow2.header import MAX_HEADER_BYTES, Header, Incompatible, Qcow2Error, parse_header
+from qmon.block.qcow2.header import (
+    MAX_HEADER_BYTES,
+    Autoclear,
+    Header,
+    Incompatible,
+    Qcow2Error,
+    parse_header,
+)
 from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.mapping import Mapping, Run, State, filled, l2_tables, read_l1
 from qmon.block.qcow2.refcounts import Refcounts
@@ -67,6 +74,8 @@ class Core:
         self.is_outside = data is not None
         """Whether there is an external data file. Its clusters have fixed places and no reference counts."""
         self.header = header = read_header(file, for_writing=not file.read_only)
+        self.kept_autoclear = int(Autoclear.RAW_DATA_FILE if header.is_raw_outside else 0)
+        """Autoclear bits of data that are kept up to date here."""
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         self.backing: Node | None = None

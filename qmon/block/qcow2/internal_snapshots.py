@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from qmon.block.bitmaps import Bitmaps
 from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Entries
@@ -47,6 +48,9 @@ _MAX_NAME_BYTES = 255
 _MAX_TABLE_BYTES = 64 << 20
 _SHOWN_NAME = 32
 
+HAS_BITMAPS = "Device has active dirty bitmaps"
+"""Why a snapshot can't be applied, in QEMU's words: bitmaps would not know what has changed."""
+
 
 def check_name(name: str) -> None:
     """Check the name of a new snapshot. Raises OSError that says which names are allowed."""
@@ -67,8 +71,11 @@ class InternalSnapshots:
     the result is unknown, and the image accepts no more writes.
     """
 
-    def __init__(self, core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer) -> None:
+    def __init__(
+        self, core: Core, refcounts: Refcounts, out: WriteOut, writer: Writer, bitmaps: Bitmaps
+    ) -> None:
         self._core = core
+        self._bitmaps = bitmaps
         self._refcounts = refcounts
         self._out = out
         self._writer = writer
@@ -134,7 +141,9 @@ class InternalSnapshots:
         self._settle()
 
     def apply(self, snapshot: Snapshot) -> None:
-        """Revert the disk to a snapshot, including its size."""
+        """Revert the disk to a snapshot, including its size. As in QEMU, there must be no dirty bitmaps."""
+        if self._bitmaps:
+            raise OSError(errno.EINVAL, HAS_BITMAPS)
         core, mapping = self._core, self._core.mapping
         size = core.size if snapshot.disk_size is None else snapshot.disk_size // SECTOR * SECTOR
         entries = l1_entries_for(size, self._bits)

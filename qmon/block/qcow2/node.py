@@ -6,11 +6,12 @@ import errno
 import logging
 from collections.abc import Iterator
 
-from qmon.block.bitmaps import Bitmaps
+from qmon.block.bitmaps import Bitmaps, DirtyBitmap
 from qmon.block.direct import DirectFileNode
 from qmon.block.file import FileNode
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
+from qmon.block.qcow2.bitmaps import Bitmap as StoredBitmap
 from qmon.block.qcow2.core import Core, read_header
 from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
@@ -18,6 +19,7 @@ from qmon.block.qcow2.limits import LIMITS, Limits
 from qmon.block.qcow2.repair import repair
 from qmon.block.qcow2.resize import resize
 from qmon.block.qcow2.snapshots import Snapshot
+from qmon.block.qcow2.stored_bitmaps import StoredBitmaps
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
@@ -58,17 +60,22 @@ class Qcow2Node:
                 self._data = _open_data_file(name, kind, read_only=read_only, locks=locks)
             self._core = core = Core(self._file, self._data, is_backing=is_backing, limits=limits)
             self._writer: Writer | None = None
+            self.bitmaps = Bitmaps()
+            self._stored = StoredBitmaps(core, self.bitmaps)
             if core.refcounts is not None:
                 self._out = WriteOut(core, core.refcounts)
                 if core.header.is_dirty:
                     repair(core, core.refcounts, self._out)
+                if not is_backing:
+                    self.resume_bitmaps()
                 self._writer = Writer(core, core.refcounts, self._out)
-                self._internal = InternalSnapshots(core, core.refcounts, self._out, self._writer)
+                self._internal = InternalSnapshots(
+                    core, core.refcounts, self._out, self._writer, self.bitmaps
+                )
         except BaseException:
             self._close_files()
             raise
         self._is_open = True
-        self.bitmaps = Bitmaps()
 
     @property
     def header(self) -> Header:
@@ -136,8 +143,21 @@ class Qcow2Node:
         return self._internal
 
     @property
-    def keeps_bitmaps(self) -> bool:
-        return self._writer is None or not self._writer.is_changed
+    def listed_bitmaps(self) -> tuple[StoredBitmap, ...]:
+        return self._stored.entries
+
+    def check_new_bitmap(self, name: str, granularity: int) -> None:
+        self._stored.check_new(name, granularity)
+
+    def remove_bitmap(self, bitmap: DirtyBitmap) -> None:
+        self._stored.remove(bitmap)
+
+    def save_bitmaps(self) -> None:
+        self._stored.store()
+
+    def resume_bitmaps(self) -> None:
+        if self._core.refcounts is not None:
+            self._stored.begin(self._core.refcounts, self._out)
 
     @property
     def files(self) -> tuple[FileNode, ...]:
@@ -161,6 +181,10 @@ class Qcow2Node:
         """Flush, then close this image and its backing chain. A failed flush is logged."""
         if self._is_open and self._writer is not None:
             self._internal.finish()
+            try:
+                self._stored.store()
+            except OSError as error:
+                log.error("image '%s': its bitmaps are inconsistent now: %s", self._file.path, reason(error))
             try:
                 self._out.flush()
             except OSError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qmon.block.node import Buffer
 from qmon.block.qcow2.compressed import clusters as compressed_clusters
@@ -58,8 +58,7 @@ class Writer:
         self._has_zero_clusters = core.header.version >= 3
         self._fillings: list[_Filling] = []
         self._kept = Autoclear.RAW_DATA_FILE if core.header.is_raw_outside else 0
-        self._autoclear = core.header.autoclear & ~self._kept
-        """Autoclear bits that must be cleared before the first change."""
+        self._is_first_change = True
 
     def write(self, offset: int, data: Buffer) -> None:
         """Write all of ``data`` at ``offset``."""
@@ -124,20 +123,18 @@ class Writer:
         """
         self._change_clusters(first, stop, unmap=True, drop=True)
 
-    @property
-    def is_changed(self) -> bool:
-        """Whether the image has changed since it was opened, so that its bitmaps are out of date."""
-        return not self._autoclear
-
     def before_change(self) -> None:
         """Before the first change, clear the autoclear bits of data that qmon does not keep up to date."""
         self._out.before_change()
-        if self._autoclear:
-            with self._core.lock:
-                if self._autoclear:
-                    self._core.file.write(AUTOCLEAR_OFFSET, FEATURES.pack(self._kept))
-                    self._core.file.flush()
-                    self._autoclear = 0
+        if self._is_first_change:
+            core = self._core
+            with core.lock:
+                bits = core.header.autoclear & core.kept_autoclear
+                if self._is_first_change and bits != core.header.autoclear:
+                    core.file.write(AUTOCLEAR_OFFSET, FEATURES.pack(bits))
+                    core.file.flush()
+                    core.header = replace(core.header, autoclear=bits)
+                self._is_first_change = False
 
     def _whole_clusters(self, offset: int, end: int) -> tuple[int, int]:
         """Return (first, stop) of the clusters that a range covers; the last may be cut by the disk's end."""

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any
 
-from qmon.block.qcow2.internal_snapshots import check_name
+from qmon.block.qcow2.internal_snapshots import HAS_BITMAPS, check_name
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.errors import CommandError, reason
 from qmon.machine.commands.exports import ExportCommands
@@ -149,6 +149,8 @@ class SnapshotCommands:
         if not all(_named(drive, name) for drive in drives):
             raise CommandError(f"Snapshot '{name}' does not exist in one or more devices")
         for drive in drives:
+            if drive.bitmaps():
+                raise CommandError(f"Could not load snapshot '{name}' on '{drive.id}': {HAS_BITMAPS}")
             size = _named(drive, name)[0].disk_size
             if size not in (None, drive.size) and self._exports.exports_of(drive.id):
                 raise CommandError(

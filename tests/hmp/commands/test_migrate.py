@@ -169,8 +169,8 @@ def test_refusals_incoming_and_cancel_go_the_same_way() -> None:
                     {"drive": "d0", "snapshots": 0, "bitmaps": 1, "backing-image": "base.qcow2"},
                 ]
             },
-            "drive 'd0': 3 internal snapshots and 2 persistent bitmaps are not copied\n"
-            "drive 'd0': 1 persistent bitmap of its backing image 'base.qcow2' is not copied\n",
+            "drive 'd0': 3 internal snapshots and 2 dirty bitmaps are not copied\n"
+            "drive 'd0': 1 dirty bitmap of its backing image 'base.qcow2' is not copied\n",
         ),
         (
             {

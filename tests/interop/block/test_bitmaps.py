@@ -114,6 +114,9 @@ def test_a_new_bitmaps_arguments(both: Both) -> None:
         {"node": "d0", "name": "x", "nope": 1},
         {"node": "r", "name": "p", "persistent": True},
         {"node": "ro", "name": "p", "persistent": True},
+        {"node": "v2", "name": "p", "persistent": True},
+        {"node": "d0", "name": "p" * 1024, "persistent": True},
+        {"node": "d0", "name": "b9", "persistent": True},
     ):
         assert isinstance(both.put(ADD, **arguments), str)
     for node in ("n", "ro", "r", "v2"):

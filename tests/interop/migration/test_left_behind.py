@@ -19,7 +19,7 @@ from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 
 SIZE = 2 * MIB
-STAY = "drive 'd0': 3 internal snapshots and 2 persistent bitmaps are not copied"
+STAY = "drive 'd0': 3 internal snapshots and 2 dirty bitmaps are not copied"
 STAYED = STAY.replace("are not", "were not")
 
 
@@ -110,7 +110,7 @@ def test_what_is_in_backing_images_stays_behind_where_they_do(lab: Lab, mode: st
     said = source.command(f"migrate -d {mode} {uri}").splitlines()
     assert said[0] == "warning: drive 'd0': 1 internal snapshot is not copied"
     of = f"of its backing image '{base}' are not copied"
-    below = [f"warning: drive 'd0': 1 internal snapshot and 1 persistent bitmap {of}"]
+    below = [f"warning: drive 'd0': 1 internal snapshot and 1 dirty bitmap {of}"]
     assert said[1:] == (below if mode == "blk" else [])
     source.wait_migration("completed")
     target.wait_status("running")
@@ -131,7 +131,7 @@ def test_each_drive_is_told_of_read_only_ones_too(lab: Lab, image: Path) -> None
     ]
     source, target, uri = lab.pair(here, there)
     said = source.command(f"migrate blk {uri}").splitlines()
-    assert said[:2] == [f"warning: {STAY}", "warning: drive 'cd0': 1 persistent bitmap is not copied"]
+    assert said[:2] == [f"warning: {STAY}", "warning: drive 'cd0': 1 dirty bitmap is not copied"]
     target.wait_status("running")
 
 
@@ -143,12 +143,15 @@ def test_nothing_stays_behind_where_the_image_itself_moves_or_has_nothing(lab: L
     assert "not copied" not in source.command("info migrate") + source.log()
 
 
-def test_a_snapshot_that_was_just_taken_counts_and_a_bitmap_that_is_not_kept_up_does_not(lab: Lab) -> None:
+def test_what_was_just_made_counts(lab: Lab) -> None:
     image = qcow2(lab.folder / "a.qcow2", bitmaps=2)
     there = empty(lab.folder / "b.qcow2")
     source, target, uri = lab.pair(drive(image, format="qcow2"), drive(there, format="qcow2"))
     source.quietly("savevm now")
-    assert source.command(f"migrate -d blk {uri}") == "warning: drive 'd0': 1 internal snapshot is not copied"
+    for name in ("b0", "new"):
+        source.qmp("block-dirty-bitmap-" + ("clear" if name == "b0" else "add"), node="d0", name=name)
+    warning = "warning: drive 'd0': 1 internal snapshot and 3 dirty bitmaps are not copied"
+    assert source.command(f"migrate -d blk {uri}") == warning
     source.wait_migration("completed")
     target.wait_status("running")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from qmon.block.image import look_at_image
 from qmon.block.qcow2.header import Extension
 from qmon.machine.images import image_info
+from tests.support.bitmaps import dirty
 from tests.support.images import drive
 from tests.support.peers import require
 from tests.support.processes import Lab
@@ -30,9 +32,12 @@ CHANGES = {
 }
 
 
+IN_USE = [("in-use", ""), ("auto", ""), ("", "b0"), ("in-use", ""), ("", "b1")]
+
+
 @pytest.fixture(autouse=True)
 def qemu() -> None:
-    require("qemu-system-x86_64", "qemu-img", "qemu-io")
+    require("qemu-system-x86_64", "qemu-img", "qemu-io", "qemu-nbd", "nbdinfo")
 
 
 def make(image: Path, *bitmaps: str) -> Path:
@@ -86,28 +91,27 @@ def test_bitmaps_are_listed_as_by_qemu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_bitmaps_are_listed_until_something_is_changed(change: str, lab: Lab) -> None:
-    image = make(lab.folder / "d0.qcow2", "b0")
+def test_bitmaps_are_kept_up_while_the_image_is_changed(change: str, lab: Lab) -> None:
+    image = make(lab.folder / "d0.qcow2", "b0", "--disable,b1")
     qmon = lab.start("one", *drive(image, format="qcow2"))
 
-    def is_listed() -> bool:
+    def flags() -> list[tuple[str, str]]:
         said = qmon.command("info block -v d0")
-        assert "Format specific information:" in said
-        return "name: b0" in said
+        return re.findall(r"\[\d+\]: (in-use|auto)|name: (b\d)", said)
 
-    qmon.command('qemu-io d0 "read 0 64k"')
-    assert is_listed()
+    assert flags() == IN_USE
     qmon.command(CHANGES[change])
-    assert not is_listed()
+    assert flags() == IN_USE
     qmon.quietly("stop", "cont", f"snapshot_blkdev d0 {lab.folder / 'over.qcow2'}")
-    assert not is_listed()
+    assert flags() == [each for each in IN_USE if each[0] != "in-use"]
     qmon.quietly("drive_del d0")
-    assert qmon.command(f"drive_add 0 if=none,id=d0,file={image}") == "OK"
-    assert not is_listed()
+    assert "No errors" in run("check", image)
+    assert qmon.command(f"drive_add 0 if=none,id=d0,file={image},format=qcow2") == "OK"
+    assert flags() == IN_USE
 
 
-def test_a_backing_files_bitmaps_are_listed_until_it_is_committed_to(lab: Lab) -> None:
-    make(lab.folder / "base.qcow2", "b0")
+def test_a_backing_files_bitmaps_record_what_is_committed(lab: Lab) -> None:
+    make(lab.folder / "base.qcow2", "b0", "--disable,b1")
     over = lab.folder / "d0.qcow2"
     run("create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", over)
     run_io(over, "write -P 1 0 64k")
@@ -115,7 +119,10 @@ def test_a_backing_files_bitmaps_are_listed_until_it_is_committed_to(lab: Lab) -
     qmon.command('qemu-io d0 "write 128k 64k"')
     assert "name: b0" in qmon.command("info block -v d0")
     qmon.quietly("commit d0")
-    assert "name: b0" not in qmon.command("info block -v d0")
+    assert "name: b0" in qmon.command("info block -v d0")
+    qmon.quietly("drive_del d0")
+    assert dirty(lab.folder / "base.qcow2", "b0") == [(0, 65536), (131072, 65536)]
+    assert dirty(lab.folder / "base.qcow2", "b1") == []
 
 
 def listed(info: dict[str, Any]) -> list[dict[str, Any]]:
