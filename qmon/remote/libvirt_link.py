@@ -19,10 +19,12 @@ from qmon.qmp.target import Arguments, Event
 from qmon.remote.address import Domain
 from qmon.remote.client import check_sendable
 from qmon.remote.libvirt_library import Caller, Library
-from qmon.remote.link import Hear
+from qmon.remote.link import Hear, lost
 
 _LISTED = 10
 """How many domains an error names."""
+_TAINT = "libvirt marks the domain as tainted from now on, because commands bypass it"
+_TOLD_SECONDS = 3.0
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
 
 
@@ -32,6 +34,8 @@ class LibvirtLink:
     def __init__(self, library: Library, caller: Caller, hear: Hear) -> None:
         self.version: Mapping[str, Any] = {}
         self.commands: frozenset[str] = frozenset()
+        self.taints = False
+        """Whether the domain was not yet marked as one that gets monitor commands from elsewhere."""
         self._library = library
         self._caller = caller
         self._hear = hear
@@ -39,6 +43,9 @@ class LibvirtLink:
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._connection: Any = None
         self._domain: Any = None
+        self._name = ""
+        self._is_over = asyncio.Event()
+        """Set when QEMU shuts down or the connection ends."""
         self._registered: list[Callable[[], None]] = []
 
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
@@ -52,14 +59,9 @@ class LibvirtLink:
                 lambda: self._library.qemu.qemuMonitorCommand(self._domain, text, 0)
             )
         except self._library.libvirt.libvirtError as error:
-            why = _reason(error)
-            if command == "quit":  # QEMU has ended before it could answer
-                return {}
-            if await self._caller.run(self._is_there):
-                raise CommandError(why) from error
-            raise ConnectionLostError(
-                f"{why}: it is not known whether the command was carried out"
-            ) from error
+            if await self._has_ended():
+                raise lost(f"the domain '{self._name}'") from error
+            raise CommandError(_reason(error)) from error
         return _result(command, answer)
 
     async def wait_ended(self) -> str:
@@ -86,6 +88,10 @@ class LibvirtLink:
         with contextlib.suppress(libvirt.libvirtError):  # a driver without a connection needs none
             connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
         self._domain = domain = find_domain(libvirt, connection, name)
+        self._name = one_line(domain.name())
+        with contextlib.suppress(libvirt.libvirtError, AttributeError):  # libvirt before 7.1
+            marks = domain.messages(libvirt.VIR_DOMAIN_MESSAGE_TAINTING)
+            self.taints = not any("monitor" in each for each in marks)
         event = self._library.qemu.qemuMonitorEventRegister(connection, domain, None, self._take, None, 0)
         self._registered.append(lambda: self._library.qemu.qemuMonitorEventDeregister(connection, event))
         life = connection.domainEventRegisterAny(
@@ -105,11 +111,16 @@ class LibvirtLink:
                 self._connection.close()
         self._connection = self._domain = None
 
-    def _is_there(self) -> bool:
+    async def _has_ended(self) -> bool:
+        """Whether a call has failed because the domain or the connection is gone.
+
+        libvirt tells of that later than the call fails.
+        """
         try:
-            return bool(self._connection.isAlive() and self._domain.isActive())
-        except self._library.libvirt.libvirtError:  # the domain or the connection is gone
+            await asyncio.wait_for(self._is_over.wait(), _TOLD_SECONDS)
+        except TimeoutError:
             return False
+        return True
 
     # On the thread of libvirt's events
 
@@ -117,6 +128,8 @@ class LibvirtLink:
         self, connection: Any, domain: Any, name: str, seconds: int, micros: int, details: str | None, _: Any
     ) -> None:
         data = json.loads(details) if details else {}
+        if name == "SHUTDOWN":
+            self._soon(self._is_over.set)
         self._soon(self._hear, Event(name, data if isinstance(data, dict) else {}, seconds + micros / 1e6))
 
     def _take_lifecycle(self, connection: Any, domain: Any, event: int, detail: int, _: Any) -> None:
@@ -134,16 +147,22 @@ class LibvirtLink:
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _end(self, why: str) -> None:
+        self._is_over.set()
         if not self._ended.done():
             self._ended.set_result(why)
 
 
-async def open_libvirt(domain: Domain, hear: Hear) -> LibvirtLink:
-    """Connect to a domain. Without a URI libvirt chooses one. Raises QmonError."""
+async def open_libvirt(domain: Domain, hear: Hear, tell: Callable[[str], None]) -> LibvirtLink:
+    """Connect to a domain; ``tell`` of its taint, if it is new. Without a URI libvirt chooses one.
+
+    Raises QmonError.
+    """
     library = Library.get()
     link = LibvirtLink(library, Caller(), hear)
     try:
         await link.open(domain.uri or None, domain.name)
+        if link.taints:
+            tell(f"libvirt:{domain}: {_TAINT}")
     except BaseException:
         await link.close()
         raise

@@ -32,7 +32,7 @@ def make_remote(address: RemoteAddress, patience: Patience, find: Find = str) ->
                 from qmon.remote.libvirt_link import open_libvirt
 
                 assert isinstance(address.place, Domain)
-                return await open_libvirt(address.place, hear)
+                return await open_libvirt(address.place, hear, patience.tell)
         from qmon.remote.qmp_link import open_qmp
 
         if isinstance(address.place, Qmon):

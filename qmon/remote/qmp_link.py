@@ -79,10 +79,14 @@ async def open_qmp(
         raise QmonError(not_qmp(str(address), first))
     client = make_client(lambda message: hear(as_event(message)))
     try:
-        await client.connect(sock)
-        if not commands:
-            names = await client.execute("query-commands")
-            commands = _names(names)
+        async with asyncio.timeout(patience.seconds):
+            await client.connect(sock)
+            commands = commands or _names(await client.execute("query-commands"))
+    except TimeoutError as error:
+        await _disconnect(client)
+        raise QmonError(
+            f"no answer comes after the greeting: gave up after {patience.seconds:g} s"
+        ) from error
     except (QMPError, OSError) as error:
         await _disconnect(client)
         raise QmonError(why_not(error)) from error

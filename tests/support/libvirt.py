@@ -104,8 +104,17 @@ class Libvirt:
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
 
+    def _running(self) -> list[str]:
+        return self.virsh("list", "--name").splitlines()
+
     def virsh(self, *words: str) -> str:
-        done = subprocess.run(
+        """What virsh prints; it succeeds."""
+        done = self._virsh(*words)
+        assert done.returncode == 0, f"{done.stderr}\n{self.log()}"
+        return done.stdout.strip()
+
+    def _virsh(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             ["virsh", "-c", self.uri, *words],
             env=self._environment(),
             capture_output=True,
@@ -113,8 +122,6 @@ class Libvirt:
             check=False,
             timeout=3 * PATIENCE,
         )
-        assert done.returncode == 0, f"{done.stderr}\n{self.log()}"
-        return done.stdout.strip()
 
     def log(self) -> str:
         return (self.folder / "libvirtd.log").read_text()
@@ -131,8 +138,9 @@ class Libvirt:
         try:
             yield
         finally:
-            if name in self.virsh("list", "--name").splitlines():
-                self.virsh("destroy", name)
+            if name in self._running():
+                self._virsh("destroy", name)  # fails if it has just ended by itself
+            eventually(lambda: name not in self._running(), f"{name} has ended")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
