@@ -174,6 +174,11 @@ class FileNode:
         finally:
             self._data = (0, 0)
 
+    def allocate(self, offset: int, length: int) -> None:
+        """Reserve storage for a range. Raises OSError."""
+        self._data = (0, 0)
+        os.posix_fallocate(self._fd, offset, length)
+
     def flush(self) -> None:
         os.fdatasync(self._fd)
 

@@ -41,9 +41,9 @@ class ImageLockedError(OSError):
     """Another process uses the image in a conflicting way."""
 
     def __init__(self, what: str, path: str) -> None:
-        super().__init__(
-            errno.EAGAIN, f"Failed to get {what} lock: is another process using the image [{path}]?"
-        )
+        self.why = f"Failed to get {what} lock"
+        """The first half of the message, which is QEMU's own."""
+        super().__init__(errno.EAGAIN, f"{self.why}: is another process using the image [{path}]?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from qmon.block.bitmaps import BitmapFilter, Bitmaps, DirtyBitmap
 from qmon.block.chain import commit, put_overlay, reopened
 from qmon.block.faults import FaultFilter, Faults
-from qmon.block.file import Discards
+from qmon.block.file import Discards, FileNode
 from qmon.block.gate import Gate
 from qmon.block.guessed import GuessedRawFilter
 from qmon.block.image import (
@@ -305,6 +305,11 @@ class Drive:
         if self._image is None:
             raise not_open()
         return self._image
+
+    @property
+    def file(self) -> FileNode:
+        """The file of the open image. Raises OSError if none is open."""
+        return self._opened.files[0]
 
     @property
     def _images(self) -> list[ImageNode]:

@@ -17,6 +17,7 @@ from qmon.machine.commands.bitmaps import BitmapCommands
 from qmon.machine.commands.block import BlockCommands
 from qmon.machine.commands.block_jobs import BlockJobCommands
 from qmon.machine.commands.chardevs import ChardevCommands
+from qmon.machine.commands.create import CreateCommands
 from qmon.machine.commands.debugging import DebugCommands
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.commands.faults import FaultCommands
@@ -99,6 +100,7 @@ class EmbeddedMachine:
             SnapshotCommands(self._machine, self._exports),
             OverlayCommands(self._machine, self._exports),
             JobCommands(self._jobs),
+            CreateCommands(self._machine, self._exports, self._jobs),
             BlockJobCommands(self._machine, self._jobs),
             QemuIoCommands(self._machine),
             self._migration,

@@ -81,8 +81,8 @@ class JobSides:
     def __iter__(self) -> Any:
         return iter((self.theirs, self.ours))
 
-    def same(self, what: Callable[[Side], Any]) -> Any:
+    def same(self, what: Callable[..., Any], *arguments: Any) -> Any:
         """Do something on both, compare what it returns, and return it."""
-        theirs, ours = (what(side) for side in self)
-        assert ours == theirs
+        theirs, ours = (what(side, *arguments) for side in self)
+        assert ours == theirs, arguments
         return ours

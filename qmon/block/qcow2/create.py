@@ -1,49 +1,40 @@
-"""Creates an empty qcow2 overlay, with the layout of ``qemu-img create``.
-
-Version 3, clusters of 64 KiB, counts of 16 bits (QEMU, docs/interop/qcow2, "Header").
-"""
+"""Creates qcow2 images, with the layout of ``qemu-img create`` (QEMU, docs/interop/qcow2)."""
 
 from __future__ import annotations
 
 import errno
 import os
 import struct
+from array import array
+from collections.abc import Callable
+from typing import Protocol
 
 from qmon.block.file import FileNode
 from qmon.block.locks import LockSet
-from qmon.block.qcow2.header import (
-    BASE,
-    EXTENSION,
-    MAGIC,
-    MAX_L1_BYTES,
-    SECTOR,
-    VERSION_3,
-    Autoclear,
-    Compatible,
-    Extension,
-    Incompatible,
-    l1_entries_for,
-)
+from qmon.block.node import Buffer
+from qmon.block.qcow2.entries import CODEC_64, Codec, Entries
+from qmon.block.qcow2.header import SECTOR
+from qmon.block.qcow2.layout import Layout, NewImage, header_bytes, layout_of
+from qmon.block.qcow2.mapping import COPIED
 
-_CLUSTER_BITS = 16
-_CLUSTER = 1 << _CLUSTER_BITS
-_REFCOUNT_ORDER = 4
-_REFCOUNT_TABLE, _REFCOUNT_BLOCK, _L1 = 1, 2, 3
-"""The clusters of these tables; the header is cluster 0."""
-_MAX_BACKING_NAME = 1023
 _MODE = 0o644
+_AT_ONCE = 1 << 17
+"""So many counts are written at once; a multiple of 8."""
 
-_FEATURES = (
-    (0, Incompatible.DIRTY, "dirty bit"),
-    (0, Incompatible.CORRUPT, "corrupt bit"),
-    (0, Incompatible.DATA_FILE, "external data file"),
-    (0, Incompatible.COMPRESSION_TYPE, "compression type"),
-    (0, Incompatible.EXTENDED_L2, "extended L2 entries"),
-    (1, Compatible.LAZY_REFCOUNTS, "lazy refcounts"),
-    (2, Autoclear.BITMAPS, "bitmaps"),
-    (2, Autoclear.RAW_DATA_FILE, "raw external data"),
-)
-"""Kind, bit and name of each feature. Programs that don't know a feature can name it from this table."""
+
+class Place(Protocol):
+    """What an image is written to: a file, or a node."""
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, offset: int, data: Buffer) -> None: ...
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None: ...
+
+    def resize(self, size: int) -> None: ...
+
+    def flush(self) -> None: ...
 
 
 def create_overlay(path: str, size: int, backing_file: str, backing_format: str, locks: LockSet) -> None:
@@ -52,15 +43,15 @@ def create_overlay(path: str, size: int, backing_file: str, backing_format: str,
     Nothing is overwritten: the file must not exist, or be empty and unused. ``locks`` are held while it is
     written. If writing fails, a file that was created here is removed. Raises OSError.
     """
-    header = overlay_header(size, backing_file, backing_format)
-    l1_bytes = l1_entries_for(size, _CLUSTER_BITS) * 8
+    image = NewImage(size, backing_file, backing_format)
+    check_image(image)
     is_new = _make_empty_file(path)
     try:
         file = FileNode(path, read_only=False, locks=locks)
         try:
             if file.size:
                 raise FileExistsError(errno.EEXIST, "it already exists and is not empty")
-            _write(file, header, l1_bytes)
+            write_image(file, image)
         finally:
             file.close()
         _sync_folder(path)
@@ -72,50 +63,93 @@ def create_overlay(path: str, size: int, backing_file: str, backing_format: str,
 
 def write_temporary(path: str, size: int) -> None:
     """Make an empty file an image of ``size`` bytes that names no backing image. Raises OSError."""
+    image = NewImage(size)
+    check_image(image)
     file = FileNode(path, read_only=False, locks=None)
     try:
-        _write(file, overlay_header(size, "", ""), l1_entries_for(size, _CLUSTER_BITS) * 8)
+        write_image(file, image)
     finally:
         file.close()
 
 
-def overlay_header(size: int, backing_file: str, backing_format: str) -> bytes:
-    """Return the start of the first cluster, with header and backing file name, if any. Raises OSError."""
-    l1_entries = l1_entries_for(size, _CLUSTER_BITS)
-    if l1_entries * 8 > MAX_L1_BYTES:
-        raise OSError(errno.EFBIG, "the size is too large for an image with 64 KiB clusters")
-    name = os.fsencode(backing_file)
-    if len(name) > _MAX_BACKING_NAME:
-        raise OSError(errno.EINVAL, f"Backing file name too long: {len(name)} bytes of {_MAX_BACKING_NAME}")
-    length = BASE.size + VERSION_3.size + 8  # and the compression type with its padding
-    features = b"".join(
-        struct.pack(">BB46s", kind, bit.bit_length() - 1, text.encode()) for kind, bit, text in _FEATURES
-    )
-    extensions = (
-        (_extension(Extension.BACKING_FORMAT, backing_format.encode()) if backing_format else b"")
-        + _extension(Extension.FEATURE_NAMES, features)
-        + _extension(Extension.END, b"")
-    )
-    base = BASE.pack(
-        MAGIC,
-        3,
-        length + len(extensions) if name else 0,
-        len(name),
-        _CLUSTER_BITS,
-        size,
-        0,
-        l1_entries,
-        _L1 << _CLUSTER_BITS if l1_entries else 0,
-        _REFCOUNT_TABLE << _CLUSTER_BITS,
-        1,
-        0,
-        0,
-    )
-    return base + VERSION_3.pack(0, 0, 0, _REFCOUNT_ORDER, length) + bytes(8) + extensions + name
+def check_image(image: NewImage) -> None:
+    """Raises OSError, in words of our own, if an image with default clusters can't be made."""
+    try:
+        layout = layout_of(image)
+    except OSError as error:
+        raise OSError(errno.EFBIG, "the size is too large for an image with 64 KiB clusters") from error
+    try:
+        header_bytes(image, layout)
+    except OSError as error:
+        raise OSError(errno.EINVAL, f"Backing file name too long: '{image.backing_file}'") from error
 
 
-def _extension(kind: Extension, data: bytes) -> bytes:
-    return EXTENSION.pack(kind, len(data)) + data + bytes(-len(data) % 8)
+def write_image(
+    place: Place,
+    image: NewImage,
+    *,
+    fill: Callable[[int, int], None] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Write an empty image to a file or node that may have other content, which is lost.
+
+    The first sector is written last. A sector is written atomically, so what is not complete is no image.
+    ``fill(offset, length)`` provides the storage of a preallocated disk's data, which is zeros; None makes
+    holes. ``check`` is called often; what it raises ends the writing. Raises OSError.
+    """
+    layout = layout_of(image)
+    header = header_bytes(image, layout)
+    bits = image.cluster_bits
+    if place.size:
+        place.write(0, bytes(min(SECTOR, place.size)))
+        place.flush()
+    l1_end = (layout.first_l1 << bits) + image.l1_entries * 8
+    end = layout.clusters << bits if image.is_preallocated else max(l1_end, layout.first_l1 << bits)
+    if place.size < end:
+        place.resize(end)
+    place.zero(SECTOR, min(place.size, max(end, layout.first_l2 << bits)) - SECTOR)
+    _write_counts(place, image, layout, check)
+    _write_tables(place, image, layout, check)
+    if fill is not None and layout.data:
+        fill(layout.first_data << bits, layout.data << bits)
+    check()
+    if len(header) > SECTOR:
+        place.write(SECTOR, header[SECTOR:])
+    place.flush()
+    place.write(0, header[:SECTOR].ljust(SECTOR, b"\0"))
+    place.flush()
+
+
+def _write_counts(place: Place, image: NewImage, layout: Layout, check: Callable[[], None]) -> None:
+    bits = image.cluster_bits
+    blocks = range(layout.first_block, layout.first_l1)
+    place.write(1 << bits, struct.pack(f">{len(blocks)}Q", *(number << bits for number in blocks)))
+    codec = Codec(image.refcount_order)
+    for done in range(0, layout.clusters, _AT_ONCE):
+        check()
+        ones = min(_AT_ONCE, layout.clusters - done)
+        counts = codec.repeat(1, ones)
+        counts.extend(codec.repeat(0, -ones % 8))
+        place.write((layout.first_block << bits) + (done << image.refcount_order) // 8, codec.encode(counts))
+
+
+def _write_tables(place: Place, image: NewImage, layout: Layout, check: Callable[[], None]) -> None:
+    """Write the L1 and L2 tables of a preallocated image."""
+    bits = image.cluster_bits
+    l2_tables = range(layout.first_l2, layout.first_data)
+    if not l2_tables:
+        return
+    place.write(layout.first_l1 << bits, CODEC_64.encode(_entries(l2_tables, bits)))
+    per_table = image.cluster_size // 8
+    for number, table in enumerate(l2_tables):
+        check()
+        first = layout.first_data + number * per_table
+        data = range(first, min(first + per_table, layout.clusters))
+        place.write(table << bits, CODEC_64.encode(_entries(data, bits)))
+
+
+def _entries(clusters: range, bits: int) -> Entries:
+    return array("Q", ((number << bits) | COPIED for number in clusters))
 
 
 def _make_empty_file(path: str) -> bool:
@@ -125,18 +159,6 @@ def _make_empty_file(path: str) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _write(file: FileNode, header: bytes, l1_bytes: int) -> None:
-    """Write the first sector last. A sector is written atomically, so a partial file is not an image."""
-    used = _L1 + -(-l1_bytes >> _CLUSTER_BITS)
-    file.resize((_L1 << _CLUSTER_BITS) + l1_bytes)
-    file.write(_REFCOUNT_TABLE << _CLUSTER_BITS, struct.pack(">Q", _REFCOUNT_BLOCK << _CLUSTER_BITS))
-    file.write(_REFCOUNT_BLOCK << _CLUSTER_BITS, struct.pack(f">{used}H", *[1] * used))
-    file.write(SECTOR, header[SECTOR:])
-    file.flush()
-    file.write(0, header[:SECTOR])
-    file.flush()
 
 
 def _sync_folder(path: str) -> None:

@@ -12,6 +12,7 @@ from qmon.machine.conflicts import conflict, used_by_export
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
+from qmon.machine.new_images import MAX_SIZE
 from qmon.machine.runstate import RunState
 from qmon.machine.throttle_limits import UNLIMITED, check_limits, named
 from qmon.notation.drive_options import DriveOptions
@@ -23,9 +24,6 @@ RESIZE = "resize"
 
 DRAIN_SECONDS = 10.0
 SECTOR = 512
-
-MAX_SIZE = (1 << 63) - (1 << 30)
-"""Bytes of the largest disk (QEMU, block-common.h: BDRV_MAX_LENGTH)."""
 
 _ELSEWHERE = frozenset({RunState.INMIGRATE, RunState.FINISH_MIGRATE, RunState.POSTMIGRATE})
 """The states in which another machine has, or may have, the images."""
