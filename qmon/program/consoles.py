@@ -6,13 +6,16 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qmon.errors import CommandError, reason
 from qmon.hmp.monitor import Monitor
 from qmon.host.running import Record
 from qmon.host.sockets import BACKLOG
+from qmon.qmp.target import Arguments, Listener, Target
 
 if TYPE_CHECKING:
     from qmon.chardev.base import Serve
@@ -83,6 +86,22 @@ class Consoles:
             self._record = None
 
 
+class _WithPrivateEvents:
+    """A target that sends other consoles the events that this process's own consoles see."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def commands(self) -> frozenset[str]:
+        return self._target.commands()
+
+    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
+        return await self._target.execute(command, arguments)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return self._target.subscribe(lambda event: listener(replace(event, private=False)))
+
+
 def _load(monitor: Monitor) -> tuple[SocketChardev, Serve]:
     """Return a device for a passed listener, and what serves its clients. Runs on its own thread."""
     from qmon.chardev.sockets import SocketChardev
@@ -91,4 +110,4 @@ def _load(monitor: Monitor) -> tuple[SocketChardev, Serve]:
 
     listener = {"type": "fd", "data": {"str": "0"}}
     chardev = SocketChardev("consoles", {"addr": listener, "server": True, "wait": False})
-    return chardev, QmpServer(monitor.target, PassedLines(monitor).run).serve
+    return chardev, QmpServer(_WithPrivateEvents(monitor.target), PassedLines(monitor).run).serve
