@@ -43,6 +43,6 @@ class _HumanMonitor:
 
     @command("human-monitor-command")
     async def human_monitor_command(self, command_line: str, cpu_index: int | None = None) -> str:
-        if cpu_index is not None:
+        if cpu_index:  # qmp-shell always names CPU 0, which every QEMU with a guest has
             raise CommandError("Parameter 'cpu-index' expects a CPU number")
         return await self._run_line(command_line)

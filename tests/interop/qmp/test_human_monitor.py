@@ -40,7 +40,7 @@ def test_a_line_is_answered_as_by_qemu(both: Both, line: str) -> None:
     [
         {},
         {"command-line": 5},
-        {"command-line": "info status", "cpu-index": 0},
+        {"command-line": "info status", "cpu-index": 1},
         {"command-line": "info status", "cpu-index": -1},
         {"command-line": "info status", "cpu-index": "x"},
         {"command-line": "info status", "more": 1},
