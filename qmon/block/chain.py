@@ -121,7 +121,13 @@ def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
 
 
 def reopened(
-    old: ImageNode, file: str, format: str, *, backing: Backing = FROM_HEADER, read_only: bool
+    old: ImageNode,
+    file: str,
+    format: str,
+    *,
+    backing: Backing = FROM_HEADER,
+    read_only: bool,
+    is_shared: bool = False,
 ) -> ImageNode:
     """Open an image again, read-only or not; return it and close ``old``. On OSError ``old`` stays open.
 
@@ -133,15 +139,16 @@ def reopened(
     held = old.locks
     old.change_locks(_JUST_READ)
     try:
-        new = open_image(file, format, backing=backing, read_only=read_only)
+        new = open_image(file, format, backing=backing, read_only=read_only, is_shared=is_shared)
     except BaseException:
         old.change_locks(held)
         old.resume_bitmaps()
         raise
     below = list(images_of(old))
     old.close()
-    for image, before in zip(images_of(new), below, strict=True):
-        image.bitmaps.take_over(before.bitmaps, image.size)
+    for image, before in zip(images_of(new), below, strict=False):
+        if image is new or image.files[0].path == before.files[0].path:
+            image.bitmaps.take_over(before.bitmaps, image.size)
     return new
 
 

@@ -68,7 +68,8 @@ def _format_node(drive: Drive, number: int) -> dict[str, Any]:
     info = _node(
         shown_name(layers), drive.node_names[number][0], layers[0].format, image, backing_fields(layers)
     )
-    return {**info, **_access(drive, number)}
+    detects = drive.settings.detect_zeroes if number == 0 else "off"
+    return {**info, **_access(drive, number), "detect_zeroes": detects}
 
 
 def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from qmon.block.bitmaps import BitmapFilter, Bitmaps, DirtyBitmap
 from qmon.block.chain import commit, put_overlay, reopened
+from qmon.block.detect_zeroes import DetectZeroesFilter
 from qmon.block.faults import FaultFilter, Faults
 from qmon.block.file import Discards, FileNode
 from qmon.block.gate import Gate
@@ -169,9 +170,12 @@ class Drive:
             is_bare, filter_name = name == file_name, self.id if self.has_filter and not number else None
             yield replace(spec, name=name, file_name=file_name, is_bare=is_bare, filter_name=filter_name)
 
-    def spec(self) -> ImageSpec:
-        """Return the images with the names of all their nodes, so that they are opened as they are now."""
-        *above, lowest = self.specs()
+    def spec(self, number: int = 0) -> ImageSpec:
+        """Return the images with the names of all their nodes, so that they are opened as they are now.
+
+        ``number`` is that of the topmost layer.
+        """
+        *above, lowest = list(self.specs())[number:]
         spec = lowest
         for each in reversed(above):
             spec = replace(each, backing=spec)
@@ -323,6 +327,8 @@ class Drive:
             node = UnflushedFilter(node)
         if self._is_guessed_raw and self.format == "raw":
             node = GuessedRawFilter(node)
+        if self.settings.detect_zeroes != "off" and not self.read_only:
+            node = DetectZeroesFilter(node, unmap=self.settings.detect_zeroes == "unmap")
         if self.faults:
             node = FaultFilter(node, self.faults)
         self.stack.put(node)
@@ -383,11 +389,32 @@ class Drive:
     def _reopen(self, *, read_only: bool) -> None:
         files = self.identify()
         settings = self.settings
-        self._show(
-            reopened(self._opened, settings.file, self.format, backing=settings.backing, read_only=read_only)
-        )
+        self._show(self._reopened(settings, read_only=read_only))
         if self.identify() != files:
             raise OSError(errno.ESTALE, "it was removed or replaced while it was open")
+
+    def _reopened(self, settings: DriveOptions, *, read_only: bool) -> ImageNode:
+        return reopened(
+            self._opened,
+            settings.file,
+            self.format,
+            backing=settings.backing,
+            read_only=read_only,
+            is_shared=settings.is_shared,
+        )
+
+    def reopen(self, settings: DriveOptions) -> None:
+        """Open the image again with other options: read-only or not, on another backing image.
+
+        The drive must not be in use. Raises OSError; then nothing has changed.
+        """
+        image = self._reopened(settings, read_only=settings.read_only)
+        if settings.backing != self.settings.backing:
+            self._names.forget_below()
+        self.settings = settings
+        self.guest.device.read_only = settings.read_only
+        self._show(image)
+        self.look_again()
 
     def leave_to_backing(self, offset: int, length: int) -> None:
         """Free the overlay's clusters in a range, given in bytes; then the backing image is read there.

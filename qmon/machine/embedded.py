@@ -30,6 +30,7 @@ from qmon.machine.commands.migration_trial import TrialCommands
 from qmon.machine.commands.nodes import NodeCommands
 from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
+from qmon.machine.commands.reopen import ReopenCommands
 from qmon.machine.commands.running import RunningCommands
 from qmon.machine.commands.snapshots import SnapshotCommands
 from qmon.machine.commands.transaction import TransactionCommands
@@ -97,6 +98,7 @@ class EmbeddedMachine:
             BitmapCommands(self._machine),
             TransactionCommands(self._machine),
             NodeCommands(self._machine, self._exports),
+            ReopenCommands(self._machine, self._exports),
             SnapshotCommands(self._machine, self._exports),
             OverlayCommands(self._machine, self._exports),
             JobCommands(self._jobs),

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from qmon.block.image import FORMATS
 from qmon.block.locks import ImageLockedError
 from qmon.block.throttle import Limits, Throttle
-from qmon.errors import CommandError, DeviceNotFoundError, reason
+from qmon.errors import CommandError, DeviceNotFoundError, UsageError, reason
 from qmon.host.fdsets import real_name
 from qmon.host.threads import Workers
 from qmon.machine.device import Device
@@ -228,9 +228,11 @@ class Machine:
     def find_image(self, name: str) -> ImageSpec:
         """Return the image whose node has a name. Raises UsageError with QEMU's message."""
         for drive in self.drives.values():
-            found = next((each for each in drive.specs() if name in (each.top_name, each.name)), None)
-            if found is not None:
-                return found
+            for number, each in enumerate(drive.specs()):
+                if name in (each.top_name, each.name):
+                    return drive.spec(number)
+            if drive.has_node(name):
+                raise UsageError(f"Node '{name}' is in use by another node")
         return no_node(name)
 
     async def _open(self, settings: DriveOptions) -> Drive:
@@ -362,12 +364,16 @@ class Machine:
         try:
             await self.put_away(drive)
         finally:
-            for settings in list(self.nodes.wake(self.drives.values())):
-                try:
-                    await self.add_drive(settings)
-                except CommandError as error:
-                    log.error("node '%s' is gone: %s", settings.id, error)
-            self.nodes.forget(list(self.drives.values()))
+            await self.wake_nodes()
+
+    async def wake_nodes(self) -> None:
+        """Make drives of the nodes that users had added and that no drive uses any more."""
+        for settings in list(self.nodes.wake(self.drives.values())):
+            try:
+                await self.add_drive(settings)
+            except CommandError as error:
+                log.error("node '%s' is gone: %s", settings.id, error)
+        self.nodes.forget(list(self.drives.values()))
 
     async def put_away(self, drive: Drive) -> None:
         """Close a medium whose nodes another drive is to use. Raises CommandError if the last flush fails."""

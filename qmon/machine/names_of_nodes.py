@@ -30,6 +30,10 @@ class NamesOfNodes:
         file = file_name or self._new_name()
         self._pairs.insert(0, (name or self._new_name(), file))
 
+    def forget_below(self) -> None:
+        """Forget the names below the topmost image: another image is to back it."""
+        del self._pairs[1:]
+
     def _choose(self, settings: DriveOptions, layers: Sequence[Layer]) -> tuple[str, str]:
         number = len(self._pairs)
         given = layers[number].given

@@ -16,6 +16,8 @@ class NodeBook:
     def __init__(self) -> None:
         self.resting: dict[str, DriveOptions] = {}
         """The resting nodes by name, with what opens them."""
+        self.read_only: dict[str, bool] = {}
+        """Whether nodes below others were reopened read-only. Here these are never written."""
         self._numbers: dict[str, int] = {}
         """A number for each node; one that was opened later has a higher one."""
         self._next = itertools.count()
@@ -67,6 +69,7 @@ class NodeBook:
         kept = {name for drive in drives for pair in drive.node_names for name in pair}
         kept |= {drive.shown_node_name for drive in drives} | set(self.resting)
         self._numbers = {name: number for name, number in self._numbers.items() if name in kept}
+        self.read_only = {name: value for name, value in self.read_only.items() if name in kept}
 
 
 def names_below(settings: DriveOptions) -> set[str]:

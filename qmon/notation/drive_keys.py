@@ -25,6 +25,7 @@ _OURS = frozenset(
         "snapshot",
         "force-share",
         "node-name",
+        "detect-zeroes",
         "throttling.group",
     ]
 )
@@ -45,7 +46,6 @@ _WITHOUT_EFFECT = (_SWITCHES - {"force-share"}) | {
     "cache",
     "aio",
     "discard",
-    "detect-zeroes",
     "rerror",
     "werror",
 }

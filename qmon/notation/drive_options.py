@@ -75,6 +75,8 @@ class DriveOptions:
     """Whether the drive is a file's node alone, without a format's node above it."""
     is_shared: bool = False
     """Whether other programs may write the image meanwhile."""
+    detect_zeroes: str = "off"
+    """As in ImageSpec."""
     file_driver: str | None = None
     qcow2: tuple[tuple[str, Any], ...] = ()
     """qcow2's options and their values, to be checked against the image."""
@@ -134,6 +136,7 @@ def with_image(drive: DriveOptions, spec: ImageSpec) -> DriveOptions:
         file_node_name=spec.file_name,
         is_bare=spec.is_bare,
         is_shared=spec.is_shared,
+        detect_zeroes=drive.detect_zeroes if spec.detect_zeroes == "off" else spec.detect_zeroes,
         file_driver=spec.file_driver,
         qcow2=spec.qcow2,
     )
@@ -195,6 +198,7 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         unit=unit,
         options=options,
         is_temporary=is_temporary,
+        detect_zeroes=keys.get("detect-zeroes", "off"),
     )
     if format is None or format in FORMATS:
         _check_options(drive)

@@ -49,9 +49,10 @@ COMMON = {
     "cache.no-flush": "switch",
     "auto-read-only": "switch",
     "discard": "choice",
-    "detect-zeroes": "choice",
 }
 """The options that every node has and that have no effect here, and the kinds of their values."""
+
+DETECT_ZEROES = "detect-zeroes"
 
 FILE = {
     "locking": "choice",
@@ -162,7 +163,8 @@ def _check_overlap(values: Mapping[str, Any]) -> None:
 
 def check_common(given: Flat, *, read_only: bool) -> None:
     """Check options that every node has with one another. Raises UsageError with QEMU's message."""
-    values = {name: check(name, given[name], COMMON[name]) for name in COMMON if name in given}
+    kinds = {**COMMON, DETECT_ZEROES: "choice"}
+    values = {name: check(name, given[name], kinds[name]) for name in kinds if name in given}
     if values.get("detect-zeroes") == "unmap" and values.get("discard") not in ("unmap", "on"):
         raise UsageError(
             "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap"

@@ -33,6 +33,8 @@ class ImageSpec:
     read_only: bool = False
     is_shared: bool = False
     """Whether other programs may write the image meanwhile."""
+    detect_zeroes: str = "off"
+    """``on``: a write of zeros need not be data; ``unmap``: nor be allocated."""
     file_driver: str | None = None
     """``file`` or ``host_device``; None: whichever suits the file."""
     is_bare: bool = False

@@ -13,6 +13,7 @@ from typing import Any
 from qmon.errors import CommandError, UsageError
 from qmon.notation.driver_options import (
     COMMON,
+    DETECT_ZEROES,
     FILE,
     FILE_DRIVERS,
     FORMAT_DRIVERS,
@@ -119,8 +120,9 @@ class NodeReader:
         check_common(left, read_only=read_only or "backing." in place)
         self._take(left, COMMON, place)
         is_shared = parse_switch(SHARE, as_text(left.pop(SHARE, "off")))
+        detect_zeroes = _text(left, DETECT_ZEROES) or "off"
         spec = self._read(left, driver, name, filename, place, read_only=read_only)
-        return replace(spec, is_shared=is_shared or spec.is_shared)
+        return replace(spec, is_shared=is_shared or spec.is_shared, detect_zeroes=detect_zeroes)
 
     def _read(
         self,
@@ -188,6 +190,8 @@ class NodeReader:
         given = _text(left, "filename")
         name = given if given is not None else filename
         self._take(left, FILE, place)
+        if not name and given is None and place.endswith("backing.file."):
+            return ImageSpec("")  # the file that the overlay names
         if not name:
             raise UsageError(f"The '{driver}' block driver requires a file name")
         if given is not None and split_protocol(given)[0] is not None:

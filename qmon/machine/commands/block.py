@@ -39,9 +39,10 @@ class BlockCommands:
         """Return all nodes, newest first; ``flat`` leaves out the backing images and their number."""
         nodes = self._of_all_nodes(describe.nodes_of)[::-1]
         for node in nodes:
-            alone = self._machine.nodes.resting.get(node["node-name"])
-            if alone is not None:
-                node["ro"] = alone.read_only
+            book, name = self._machine.nodes, node["node-name"]
+            if name in book.resting and name not in self._machine.drives:
+                node["ro"] = book.resting[name].read_only
+            node["ro"] = book.read_only.get(name, node["ro"])
         for node in nodes if flat else ():
             node["image"].pop("backing-image", None)
             node["backing_file_depth"] = 0

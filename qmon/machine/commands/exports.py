@@ -63,6 +63,10 @@ class ExportCommands:
             return []
         return [id for id, exported in self._exports.items() if exported.drive is found]
 
+    def is_written(self, drive: Drive) -> bool:
+        """Whether clients of an export may write to a drive."""
+        return any(each.export.writable for each in self._exports.values() if each.drive is drive)
+
     def exports_of_node(self, name: str) -> list[str]:
         """Return the ids of a node's exports."""
         return [id for id, exported in self._exports.items() if exported.node_name == name]
