@@ -2,36 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from qmon.notation.qapi import BUILTINS, Expression, Member, Schema, Type, meta_of, values_of
-
-_BLOCK = re.compile(r"^##\n(?P<lines>(?:#.*\n)+?)##\n", re.MULTILINE)
-_ABOUT = re.compile(r"@(?P<name>[\w.-]+): (?P<text>.*)")
-_TITLE = re.compile(r"\A# (?P<title>.*)\n")
-
-Documentation = Mapping[str, Mapping[str, str]]
-"""By name of what is defined: the sentence about it, under ``""``, and those about its members."""
-
-
-def documentation(text: str) -> dict[str, dict[str, str]]:
-    """Read the comments of a file: ``@name: text`` about a definition, then about its members."""
-    found: dict[str, dict[str, str]] = {}
-    for block in _BLOCK.finditer(text):
-        lines = [line.removeprefix("#").strip() for line in block["lines"].splitlines()]
-        about: dict[str, str] = {}
-        name = key = ""
-        for line in lines:
-            match = _ABOUT.match(line)
-            if match:
-                key = match["name"] if name else ""
-                name = name or match["name"]
-                about[key] = match["text"]
-            elif line:
-                about[key] += f" {line}"
-        found[name] = about
-    return found
+from qmon.notation.qapi_comments import documentation, title
 
 
 def qmp_reference(schema: Schema) -> str:
@@ -40,8 +14,7 @@ def qmp_reference(schema: Schema) -> str:
     for family, names in schema.families.items():
         text = schema.texts[family]
         told = documentation(text)
-        title = _TITLE.match(text)
-        heading = title["title"].rstrip(".") if title else family
+        heading = title(text)
         lines += [heading, "~" * len(heading), ""]
         for name in names:
             lines += _Entry(schema, name, told.get(name, {})).lines()
