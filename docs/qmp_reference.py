@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from qmon.migration.capabilities import CAPABILITIES
+from qmon.migration.parameters import PARAMETERS
 from qmon.notation.qapi import BUILTINS, Expression, Member, Schema, Type, meta_of, values_of
-from qmon.notation.qapi_comments import documentation, title
+from qmon.notation.qapi_comments import Told, documentation, title
 
 
 def qmp_reference(schema: Schema) -> str:
@@ -17,14 +19,22 @@ def qmp_reference(schema: Schema) -> str:
         heading = title(text)
         lines += [heading, "~" * len(heading), ""]
         for name in names:
-            lines += _Entry(schema, name, told.get(name, {})).lines()
+            lines += _Entry(schema, name, {**_MEANINGS.get(name, {}), **told.get(name, {})}).lines()
     return "\n".join(lines)
+
+
+_MEANINGS: Mapping[str, Told] = {
+    "MigrateSetParameters": {row.name: row.meaning for row in PARAMETERS},
+    "MigrationParameters": {row.name: row.meaning for row in PARAMETERS},
+    "MigrationCapability": {row.name: row.meaning for row in CAPABILITIES},
+}
+"""By name of a definition: what a table of the program tells about its members."""
 
 
 class _Entry:
     """One definition."""
 
-    def __init__(self, schema: Schema, name: str, told: Mapping[str, str]) -> None:
+    def __init__(self, schema: Schema, name: str, told: Told) -> None:
         self._schema = schema
         self._name = name
         self._expression: Expression = schema[name]

@@ -20,7 +20,7 @@ from tests.support.peers import require
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHIPPED = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE")
-TABLES = {"hmp-commands.hx", "hmp-commands-info.hx", "help.rst"}
+TABLES = {"hmp-commands.hx", "hmp-commands-info.hx", "help.rst", "qmp/control.json"}
 HEAVY = {"asyncio", "prompt_toolkit", "pygments", "qemu", "xxhash", "importlib.metadata"}
 
 pytestmark = pytest.mark.timeout(300)
