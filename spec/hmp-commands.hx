@@ -2741,6 +2741,31 @@ SRST
 ERST
 
     {
+        .name       = "yank",
+        .args_type  = "type:s?,id:s?",
+        .params     = "[migration|block-node NAME|chardev ID]",
+        .help       = "break a connection of a QEMU that is stuck",
+        .cmd        = hmp_yank,
+        .command_completion = yank_completion,
+        .also       = "unfreeze|unstick|stuck",
+        .needs      = "network",
+        .side       = "console",
+    },
+
+SRST
+``yank`` [``migration``\ \|\ ``block-node`` *name*\ \|\ ``chardev`` *id*]
+  Break a network connection of a QEMU that qmon is connected to, or list those that can be broken. A
+  QEMU that waits for a silent host answers no other line. Press Ctrl-C, which stops only the waiting,
+  then give this command: QEMU takes it out of turn. What used the connection fails. qmon's own machine
+  never needs it, and QEMU's monitor has no such command.
+
+  ::
+
+    (qemu) yank
+    yank: this target has no QMP command 'query-yank'
+ERST
+
+    {
         .name       = "qmp",
         .args_type  = "name:s,arguments:S?",
         .params     = "name [json]",

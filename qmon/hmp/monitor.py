@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from qmon.errors import CommandError, QmonError, reason
+from qmon.errors import CommandError, ConnectionLostError, QmonError, reason
 from qmon.hmp import commands
 from qmon.hmp.commands.refusals import refusal
 from qmon.hmp.handlers import MULTI_LINE, Call
@@ -117,6 +117,8 @@ class Monitor:
             error = str(line_error)
         except QmonError as qmon_error:
             error = f"Error: {qmon_error}"
+            if isinstance(qmon_error, ConnectionLostError) and not person.interactive:
+                self.quitting = True  # a script does not wait until the connection is there again
         except (OSError, MemoryError) as short:
             error = f"Error: {reason(short)}"
         except Exception as unexpected:

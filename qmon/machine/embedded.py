@@ -195,6 +195,11 @@ class EmbeddedMachine:
     def is_quitting(self) -> bool:
         return self._machine.quit_requested.is_set()
 
+    @property
+    def why_broken_off(self) -> str:
+        """Why its scripts fail at its end, apart from the line that runs."""
+        return ""
+
     def open_appending(self, path: str) -> int:
         """Open a file for appending and return its descriptor; may block.
 

@@ -101,6 +101,13 @@ class ConnectedProgram:
     def is_quitting(self) -> bool:
         return self._leaving.is_set() or self._remote.ended.is_set()
 
+    @property
+    def why_broken_off(self) -> str:
+        remote = self._remote
+        return (
+            f"the connection to {remote.address} was lost: {remote.why_lost}" if remote.ended.is_set() else ""
+        )
+
     async def wait_quit(self) -> None:
         """Wait until the person leaves, or the connection is gone for good."""
         waiters = [asyncio.create_task(each.wait()) for each in (self._leaving, self._remote.ended)]
@@ -189,14 +196,15 @@ class ConnectedProgram:
         return str(answer.get("name", "")) if isinstance(answer, dict) else ""
 
     def _greeting(self, name: str, folder: str) -> str:
-        address = str(self._remote.address)
-        where = f"{name} at {address}" if name and name != address else address
         what = _PROGRAMS[kind_of(self._remote)]
         numbers = self._remote.version.get("qemu")
         if what != "qmon" and isinstance(numbers, Mapping):
             what += f" {'.'.join(str(numbers.get(each)) for each in ('major', 'minor', 'micro'))}"
-        greeting = one_line(f"Connected to {where} ({what}): Ctrl-D leaves it running, 'quit' ends it")
-        return f"{greeting}\n{folder[0].upper()}{folder[1:]}" if folder else greeting
+        address = str(self._remote.address)
+        where = "" if address == name else f" at {address}"
+        greeting = one_line(f"Connected to {name or 'a machine'} ({what}){where}")
+        lines = [greeting, "Ctrl-D leaves it running, 'quit' ends it"]
+        return "\n".join([*lines, *([f"{folder[0].upper()}{folder[1:]}"] if folder else [])])
 
 
 def _tell(text: str) -> None:

@@ -32,6 +32,10 @@ class Life(Protocol):
     def is_quitting(self) -> bool:
         """Whether no further line may run."""
 
+    @property
+    def why_broken_off(self) -> str:
+        """Why a script fails that is not at its end; "" if it was to quit."""
+
     async def wait_quit(self) -> None:
         """Wait until ``is_quitting``."""
 
@@ -83,6 +87,9 @@ class ScriptRun:
     def _break_off(self) -> None:
         """Start no further line, because the machine was ended from elsewhere; report the running line."""
         self._monitor.quitting = True
+        if why := self._machine.why_broken_off:
+            self._cut_off = True
+            self._say(why)
         origin = self._person.origin
         if origin is not None:
             self._cut_off = True

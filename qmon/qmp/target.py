@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Arguments = Mapping[str, Any]
 """A command's arguments under their QMP names; values are what JSON can hold."""
@@ -41,6 +41,14 @@ class Target(Protocol):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` for each event, on the loop; return a function that unsubscribes it."""
+
+
+@runtime_checkable
+class TakesOutOfBand(Protocol):
+    """A Target that can run a few commands while another one runs (QMP specification, "Out-of-band")."""
+
+    async def execute_out_of_band(self, command: str, arguments: Arguments | None = None) -> Any:
+        """Run a command at once. Raises as ``execute``."""
 
 
 class Kind(enum.Enum):

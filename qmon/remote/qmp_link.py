@@ -37,6 +37,7 @@ class QmpLink:
         self.commands = commands
         greeting = client.greeting
         self.version: Mapping[str, Any] = {} if greeting is None else dict(greeting.QMP.version)
+        self._takes_oob = greeting is not None and "oob" in greeting.QMP.capabilities
         self._address = address
         self._client = client
         self._ending: asyncio.Task[str] | None = None
@@ -44,7 +45,8 @@ class QmpLink:
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         check_sendable(command, arguments or {})
         try:
-            return await self._client.execute(command, dict(arguments) if arguments else None, oob=oob)
+            given = dict(arguments) if arguments else None
+            return await self._client.execute(command, given, oob=oob and self._takes_oob)
         except ExecuteError as error:
             raise _as_ours(command, error) from error
         except ExecInterruptedError as error:

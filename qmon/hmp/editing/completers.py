@@ -295,6 +295,7 @@ _COMPLETERS: dict[tuple[str | None, str | None], Completer] = {
     ("ringbuf_write_completion", "device"): _ring_buffers,
     ("trace_event_completion", "name"): _trace_events,
     ("wait_completion", "id"): _awaited_jobs,
+    ("yank_completion", None): qemu_names.stuck,
 }
 """Completers by the table's ``.command_completion`` and a parameter's key; None: all other parameters."""
 

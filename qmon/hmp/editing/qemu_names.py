@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from qmon.hmp.commands.yank import name_of
 from qmon.hmp.disks import query_disks
 from qmon.hmp.editing.place import Choice, Place, behind, unused
 from qmon.hmp.editing.target_schema import schema_of
+from qmon.qmp.target import TakesOutOfBand
 
 _CHILD = "child<"
 _OBJECTS = "/objects"
@@ -146,6 +148,21 @@ async def cards(place: Place) -> list[Choice]:
 async def virtio_devices(place: Place) -> list[Choice]:
     rows: Rows = await place.ask("x-query-virtio")
     return sorted((str(row["path"]), str(row["name"])) for row in rows)
+
+
+async def stuck(place: Place) -> list[Choice]:
+    """Return the types, or the names, of the connections that ``yank`` breaks."""
+    target = place.target
+    query = "query-yank"
+    if query not in target.commands():
+        return []
+    at_once = target.execute_out_of_band if isinstance(target, TakesOutOfBand) else target.execute
+    rows: Rows = await at_once(query)
+    if place.key == "type":
+        return sorted({(str(row["type"]), "") for row in rows})
+    return sorted(
+        (name_of(row), "") for row in rows if row["type"] == place.values.get("type") and name_of(row)
+    )
 
 
 async def parameter_values(place: Place) -> list[Choice]:

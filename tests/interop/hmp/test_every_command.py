@@ -49,7 +49,8 @@ OTHER_BUILD = "in QEMU's tables, but only for other machines or with other optio
 OUR_OWN = "qmon's own"
 
 ONLY_OURS = dict.fromkeys(
-    ["info nbd", *"migrate_resolve events exit include keys qmp time transcript wait watch".split()], OUR_OWN
+    ["info nbd", *"migrate_resolve events exit include keys qmp time transcript wait watch yank".split()],
+    OUR_OWN,
 )
 
 ONLY_OURS_7: dict[str, str] = {
