@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qmon.block.accounts import Accounts
+from qmon.block.bitmaps import DirtyBitmap
 from qmon.block.gate import Gate
 from qmon.block.node import Node
 from qmon.block.writethrough import WritethroughFilter
@@ -23,6 +24,8 @@ class Exported:
     drive: Drive
     node: str | None
     server: NbdServer
+    bitmaps: list[DirtyBitmap]
+    """The bitmaps that it offers. They are busy meanwhile."""
     is_closing: bool = False
     """Whether it was removed, but still has clients."""
 

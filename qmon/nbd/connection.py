@@ -11,26 +11,24 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from time import monotonic_ns
 
 from qmon.block.accounts import Counters
-from qmon.block.extents import visible_extents
 from qmon.block.gate import GateShutError, WaiterGoneError
-from qmon.block.node import Kind, Node
+from qmon.block.node import Node
 from qmon.host.budget import Budget
 from qmon.host.trace import NBD_RECEIVE_REQUEST
 from qmon.nbd.constants import (
     REQUEST,
     REQUEST_MAGIC,
     Error,
-    State,
 )
 from qmon.nbd.failures import Failures
-from qmon.nbd.handshake import ALLOCATION_CONTEXT_ID, Agreement, ProtocolError
-from qmon.nbd.replies import Replies, allocate
+from qmon.nbd.handshake import Agreement, ProtocolError
+from qmon.nbd.replies import STATUS_HEAD, Replies, allocate
 from qmon.nbd.rules import (
     BLOCK_STATUS,
     DF,
@@ -79,11 +77,6 @@ LIMITS = Limits()
 _HEADER = REQUEST.size
 _ESHUTDOWN = int(Error.ESHUTDOWN)
 
-_STATUS: Mapping[Kind, int] = {
-    Kind.DATA: 0,
-    Kind.ZERO: int(State.HOLE | State.ZERO),
-}
-
 
 def serve(sock: socket.socket, agreement: Agreement, counters: Counters, limits: Limits) -> None:
     """Serve a client from the end of its handshake until it disconnects. Raises as ``Connection.run``."""
@@ -112,6 +105,7 @@ class Connection:
         self._gate = export.disk.gate
         self._counters = counters
         self._failures = Failures(export, self._counters)
+        self._contexts = agreement.contexts
         self._refusal = Rules(agreement).refusal
         self._piece = piece
         self._limits = limits
@@ -252,10 +246,10 @@ class Connection:
                 counters.count_read(length, started)
                 return True
             if command == BLOCK_STATUS:
-                extents = self._extents(node, flags, offset, length)
-                if not replies.has_room(8 * len(extents)):
+                status = self._status(node, flags, offset, length)
+                if not replies.has_room(sum(STATUS_HEAD + 8 * len(extents) for _, extents in status)):
                     return False
-                replies.add_extents(cookie, ALLOCATION_CONTEXT_ID, extents)
+                replies.add_extents(cookie, status)
                 return True
             if length:
                 if command == WRITE:
@@ -288,20 +282,17 @@ class Connection:
         finally:
             self._unflushed.clear()
 
-    def _extents(self, node: Node, flags: int, offset: int, length: int) -> list[tuple[int, int]]:
-        """Return one or more pairs (length, status) from ``offset`` on. Raises OSError."""
+    def _status(
+        self, node: Node, flags: int, offset: int, length: int
+    ) -> list[tuple[int, list[tuple[int, int]]]]:
+        """Return for each context its id, and pairs (length, status) from ``offset`` on. Raises OSError."""
+        room = self._replies.room // len(self._contexts) - STATUS_HEAD
+        most = min(self._limits.extents, room // 8)
         only_one = bool(flags & REQ_ONE)
-        found: list[tuple[int, int]] = []
-        most = min(self._limits.extents, self._replies.room // 8)
-        for extent in islice(visible_extents(node, offset, length), most):
-            span, status = extent.length, _STATUS[extent.kind]
-            if found and found[-1][1] == status:
-                found[-1] = (found[-1][0] + span, status)
-            elif found and only_one:
-                break
-            else:
-                found.append((span, status))
-        return found
+        return [
+            (id, _extents(context.runs(node, offset, length), most, only_one=only_one))
+            for id, context in self._contexts
+        ]
 
     def _serve_long_write(self, flags: int, cookie: int, offset: int, length: int) -> None:
         """Serve a write that is larger than the buffer. Pieces are received outside the gate.
@@ -399,3 +390,16 @@ class Connection:
         finally:
             self._gate.leave()
         return error
+
+
+def _extents(runs: Iterator[tuple[int, int]], most: int, *, only_one: bool) -> list[tuple[int, int]]:
+    """Join neighbours of one status, of at most so many runs."""
+    found: list[tuple[int, int]] = []
+    for length, status in islice(runs, most):
+        if found and found[-1][1] == status:
+            found[-1] = (found[-1][0] + length, status)
+        elif found and only_one:
+            break
+        else:
+            found.append((length, status))
+    return found

@@ -10,6 +10,7 @@ from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.node import Node
 from qmon.nbd.constants import TransmissionFlag
+from qmon.nbd.contexts import ALLOCATION, Context
 
 
 class Disk(Protocol):
@@ -44,6 +45,8 @@ class Export:
     writable: bool
     description: str = ""
     failed: Callable[[bool, OSError], None] = _nobody
+    contexts: tuple[Context, ...] = (ALLOCATION,)
+    """The metadata contexts that clients can ask for."""
 
     def flags(self, *, structured: bool) -> TransmissionFlag:
         """Return the transmission flags; ``structured``: the client has negotiated structured replies."""

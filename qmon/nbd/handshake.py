@@ -6,12 +6,11 @@ doc/proto.md, "Handshake" and "Option types"; fixed newstyle only, no TLS.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from qmon.errors import QmonError
 from qmon.nbd.constants import (
-    ALLOCATION_CONTEXT,
     CLIENT_FLAGS,
     EXPORT_NAME_REPLY,
     GREETING,
@@ -29,6 +28,7 @@ from qmon.nbd.constants import (
     Option,
     OptionReply,
 )
+from qmon.nbd.contexts import Context, listed, selected
 from qmon.nbd.export import Export
 
 MAX_OPTION_DATA = 64 << 10
@@ -37,8 +37,6 @@ MAX_OPTION_DATA = 64 << 10
 MAX_REPLIES = 64 << 10
 """Replies to collect before they are sent. A limit, because many short options can ask for long replies."""
 
-ALLOCATION_CONTEXT_ID = 1
-_CONTEXT_NAMESPACE = "base:"
 _SERVER_FLAGS = HandshakeFlag.FIXED_NEWSTYLE | HandshakeFlag.NO_ZEROES
 _ZEROES_AFTER_EXPORT_NAME = bytes(124)
 
@@ -53,8 +51,8 @@ class Agreement:
 
     export: Export
     structured: bool
-    allocation: bool
-    """Whether the context "base:allocation" was selected."""
+    contexts: tuple[tuple[int, Context], ...]
+    """The metadata contexts that were selected, with their ids."""
     rest: bytes
     """The bytes that the client has sent after its last option."""
 
@@ -82,6 +80,7 @@ class Handshake:
         self._flags: HandshakeFlag | None = None
         self._structured = False
         self._context_export: Export | None = None
+        self._contexts: tuple[tuple[int, Context], ...] = ()
         self._options: Mapping[int, Callable[[bytes], bytes]] = {
             Option.EXPORT_NAME: self._export_name,
             Option.ABORT: self._abort,
@@ -198,17 +197,14 @@ class Handshake:
         return _reply(Option.STRUCTURED_REPLY, OptionReply.ACK)
 
     def _list_meta_context(self, data: bytes) -> bytes:
-        _, queries = self._context_queries(data)
-        matches = not queries or _CONTEXT_NAMESPACE in queries or ALLOCATION_CONTEXT in queries
-        return _contexts(Option.LIST_META_CONTEXT, 0 if matches else None)
+        export, queries = self._context_queries(data)
+        return _contexts(Option.LIST_META_CONTEXT, listed(export.contexts, queries))
 
     def _set_meta_context(self, data: bytes) -> bytes:
         self._context_export = None
         export, queries = self._context_queries(data)
-        if ALLOCATION_CONTEXT not in queries:
-            return _contexts(Option.SET_META_CONTEXT, None)
-        self._context_export = export
-        return _contexts(Option.SET_META_CONTEXT, ALLOCATION_CONTEXT_ID)
+        self._context_export, self._contexts = export, tuple(selected(export.contexts, queries))
+        return _contexts(Option.SET_META_CONTEXT, self._contexts)
 
     def _describe(self, option: Option, data: bytes) -> tuple[Export, bytes]:
         fields = _Fields(data)
@@ -257,7 +253,7 @@ class Handshake:
         self.agreement = Agreement(
             export=export,
             structured=self._structured,
-            allocation=self._context_export is export,
+            contexts=self._contexts if self._context_export is export else (),
             rest=bytes(self._received),
         )
 
@@ -303,9 +299,9 @@ def _reply(option: int, reply: OptionReply, data: bytes = b"") -> bytes:
     return OPTION_REPLY.pack(OPTION_REPLY_MAGIC, option, reply, len(data)) + data
 
 
-def _contexts(option: Option, context_id: int | None) -> bytes:
-    found = b""
-    if context_id is not None:
-        data = struct.pack(">I", context_id) + ALLOCATION_CONTEXT.encode()
-        found = _reply(option, OptionReply.META_CONTEXT, data)
-    return found + _reply(option, OptionReply.ACK)
+def _contexts(option: Option, contexts: Iterable[tuple[int, Context]]) -> bytes:
+    found = (
+        _reply(option, OptionReply.META_CONTEXT, struct.pack(">I", id) + each.name.encode())
+        for id, each in contexts
+    )
+    return b"".join(found) + _reply(option, OptionReply.ACK)

@@ -28,6 +28,8 @@ _READ = int(Command.READ)
 _ERROR = struct.Struct(">IH")
 _ERROR_FIELD = struct.Struct(">I")
 _EXTENT = struct.Struct(">II")
+STATUS_HEAD = CHUNK.size + 4
+"""The bytes of a BLOCK_STATUS chunk besides its extents."""
 _SMALL_REPLY = 256
 """More bytes than any reply without data and extents takes."""
 
@@ -110,14 +112,17 @@ class Replies:
         """Turn the simple reply at ``place`` into an error reply. It must not have been taken yet."""
         _ERROR_FIELD.pack_into(self._buffer, place + 4, error)
 
-    def add_extents(self, cookie: int, context_id: int, extents: Sequence[tuple[int, int]]) -> None:
-        """Add a BLOCK_STATUS reply with one or more pairs (length, status)."""
-        payload = b"".join(_EXTENT.pack(*extent) for extent in extents)
-        self._add_chunk(ReplyType.BLOCK_STATUS, cookie, struct.pack(">I", context_id) + payload)
+    def add_extents(self, cookie: int, status: Sequence[tuple[int, Sequence[tuple[int, int]]]]) -> None:
+        """Add a BLOCK_STATUS reply: for each context its id and one or more pairs (length, status)."""
+        for number, (context_id, extents) in enumerate(status, 1):
+            payload = b"".join(_EXTENT.pack(*extent) for extent in extents)
+            payload = struct.pack(">I", context_id) + payload
+            self._add_chunk(ReplyType.BLOCK_STATUS, cookie, payload, is_last=number == len(status))
 
-    def _add_chunk(self, kind: ReplyType, cookie: int, payload: bytes) -> None:
+    def _add_chunk(self, kind: ReplyType, cookie: int, payload: bytes, *, is_last: bool = True) -> None:
         at = self.filled
-        CHUNK.pack_into(self._buffer, at, STRUCTURED_REPLY_MAGIC, REPLY_FLAG_DONE, kind, cookie, len(payload))
+        flags = REPLY_FLAG_DONE if is_last else 0
+        CHUNK.pack_into(self._buffer, at, STRUCTURED_REPLY_MAGIC, flags, kind, cookie, len(payload))
         end = at + CHUNK.size + len(payload)
         self._buffer[at + CHUNK.size : end] = payload
         self.filled = end

@@ -43,7 +43,7 @@ class Rules:
 
     def __init__(self, agreement: Agreement) -> None:
         self._writable = agreement.export.writable
-        if agreement.allocation:
+        if agreement.contexts:
             self._known = _ALLOCATION_FLAGS
         else:
             self._known = _STRUCTURED_FLAGS if agreement.structured else _FLAGS

@@ -122,15 +122,19 @@ class NbdServer:
         return self._exports
 
     def add(self, export: Export) -> None:
-        """Add an export. Raises CommandError for a name in use, or a name or description that is too long."""
+        """Add an export. Raises CommandError as ``check``."""
+        with self._changed:
+            self.check(export)
+            self._exports = MappingProxyType({**self._exports, export.name: export})
+        self._on_change()
+
+    def check(self, export: Export) -> None:
+        """Raises CommandError for a name in use, or a name or description that is too long."""
         for what, text in (("export name", export.name), ("description", export.description)):
             if len(text.encode()) > MAX_STRING:
                 raise CommandError(f"{what} '{text[:40]}...' too long: at most {MAX_STRING} bytes fit")
-        with self._changed:
-            if export.name in self._exports:
-                raise CommandError(f"NBD server already has export named '{export.name}'")
-            self._exports = MappingProxyType({**self._exports, export.name: export})
-        self._on_change()
+        if export.name in self._exports:
+            raise CommandError(f"NBD server already has export named '{export.name}'")
 
     def remove(self, name: str, *, force: bool) -> None:
         """Remove an export; with ``force`` disconnect its clients and wait for their threads.

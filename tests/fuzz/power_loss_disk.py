@@ -54,6 +54,8 @@ class Disk:
         self._snapshots = dict(made.snapshots)
         self.references: dict[tuple[Path, str], bytes] = {}
         """What an image held when a bitmap was added, by the image and the bitmap's name."""
+        self.smallest = len(made.held)
+        """The least size of the disk so far; what a bitmap says of the rest ends when the disk shrinks."""
         self._overlays = 0
         self._has_own_data = made.data_file is not None
         self.calls = [Call("begin", 0, 0, True, True, made.image, made.held, dict(made.snapshots))]
@@ -162,6 +164,7 @@ class Disk:
 
         def resize() -> None:
             self.drive.node.resize(size)
+            self.smallest = min(self.smallest, size)
             self._held = self._held[:size] + bytearray(max(0, size - len(self._held)))
 
         self._note("resize", resize, is_flushed=True, is_switch=True)

@@ -189,10 +189,13 @@ def trusted_bitmaps(image: Path) -> bool:
     return bool(FEATURES.unpack_from(head, AUTOCLEAR_OFFSET)[0] & Autoclear.BITMAPS)
 
 
-def check_bitmaps(image: Path, before: bytes | None, references: Mapping[tuple[Path, str], bytes]) -> None:
+def check_bitmaps(
+    image: Path, before: bytes | None, references: Mapping[tuple[Path, str], bytes], size: int
+) -> None:
     """A bitmap that is trusted marks all that has changed. Raises AssertionError.
 
-    ``before`` is what the image held when the bitmaps that are not in ``references`` had no marks.
+    ``before`` is what the image held when the bitmaps that are not in ``references`` had no marks; only the
+    first ``size`` bytes are looked at.
     """
     node = open_image(str(image), "qcow2", read_only=True, lock=False)
     try:
@@ -202,7 +205,7 @@ def check_bitmaps(image: Path, before: bytes | None, references: Mapping[tuple[P
             if bitmap.inconsistent or not bitmap.recording:
                 continue
             assert reference is not None, f"nobody knows bitmap '{bitmap.name}' of {image.name}"
-            for offset, length, is_dirty in bitmap.runs(0, node.size):
+            for offset, length, is_dirty in bitmap.runs(0, min(size, node.size)):
                 now, then = (
                     each[offset : offset + length].ljust(length, b"\0") for each in (held, reference)
                 )

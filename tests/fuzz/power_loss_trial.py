@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qmon.block.image import look_at_image
 from qmon.block.qcow2.snapshots import Snapshot
-from tests.fuzz.power_loss_disk import Call, Disk
+from tests.fuzz.power_loss_disk import MOST_BYTES, Call, Disk
 from tests.fuzz.power_loss_images import KINDS, Made, make
 from tests.fuzz.power_loss_judge import (
     CHANGES_MARKS,
@@ -73,7 +73,9 @@ def _run(result: Result, folder: Path, chance: random.Random, failures: int) -> 
         result.failed_in[under_way] += 1
         try:
             for path in [path for path in folder.iterdir() if trusted_bitmaps(path)]:
-                check_bitmaps(path, marked.get(path), {} if isinstance(used, Threads) else used.references)
+                references = {} if isinstance(used, Threads) else used.references
+                smallest = MOST_BYTES if isinstance(used, Threads) else used.smallest
+                check_bitmaps(path, marked.get(path), references, smallest)
             if isinstance(used, Threads):
                 used.check(moment, chance)
             else:

@@ -68,7 +68,7 @@ def test_go_tells_size_and_flags_and_ends_the_handshake() -> None:
         (Option.GO, OptionReply.ACK, b""),
     ]
     assert shake.agreement is not None
-    assert (shake.agreement.export.name, shake.agreement.structured, shake.agreement.allocation) == (
+    assert (shake.agreement.export.name, shake.agreement.structured, bool(shake.agreement.contexts)) == (
         "d0",
         False,
         False,
@@ -247,7 +247,7 @@ def test_metadata_contexts_are_found_by_their_queries(
     assert replies[-1][1] == OptionReply.ACK
     feed(shake, option(Option.GO, go_data("d0")))
     assert shake.agreement is not None
-    assert shake.agreement.allocation == (number == Option.SET_META_CONTEXT and bool(found))
+    assert bool(shake.agreement.contexts) == (number == Option.SET_META_CONTEXT and bool(found))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_later_selection_replaces_the_first_even_when_it_fails(then: bytes) ->
         option(Option.GO, go_data("d0")),
     )
     assert shake.agreement is not None
-    assert not shake.agreement.allocation
+    assert not shake.agreement.contexts
 
 
 @pytest.mark.parametrize("flags", [4, 1 << 31, 0xFFFFFFFF])

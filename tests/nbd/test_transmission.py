@@ -27,6 +27,7 @@ from qmon.nbd.constants import (
     Error,
     ReplyType,
 )
+from qmon.nbd.contexts import ALLOCATION
 from qmon.nbd.export import Export
 from qmon.nbd.handshake import Agreement, ProtocolError
 from tests.support.memory import MemoryDisk, MemoryNode
@@ -48,7 +49,8 @@ def connected(
 ) -> Iterator[NbdClient]:
     """A client in the transmission phase; at the end the server's thread must have come to its end."""
     ours, theirs = socket.socketpair()
-    agreement = Agreement(Export("d0", disk, writable), structured, allocation, rest)
+    contexts = tuple(enumerate((ALLOCATION,), 1)) if allocation else ()
+    agreement = Agreement(Export("d0", disk, writable), structured, contexts, rest)
     problems: list[Exception] = []
 
     def run() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from qmon.errors import CommandError, reason
@@ -13,10 +14,12 @@ from qmon.host.sockets import bind_failure, listen
 from qmon.machine.credentials import Credentials
 from qmon.machine.drive import Drive
 from qmon.machine.exported import Exported, check_export, disk_of
+from qmon.machine.exported_bitmaps import BitmapName, exported_bitmaps
 from qmon.machine.machine import Machine
 from qmon.machine.migration_info import qapi_address
 from qmon.machine.nbd_events import NbdEvents
 from qmon.machine.object_types import IoThread
+from qmon.nbd.contexts import ALLOCATION, Depth, Dirty
 from qmon.nbd.export import Export
 from qmon.nbd.server import ClientInfo, NbdServer
 from qmon.notation.address import InetAddress, from_qapi
@@ -40,6 +43,8 @@ class _Form:
     description: str | None
     writable: bool
     writethrough: bool = False
+    bitmaps: Sequence[BitmapName] = ()
+    allocation_depth: bool = False
 
 
 class ExportCommands:
@@ -141,13 +146,21 @@ class ExportCommands:
         disk = disk_of(drive, node, writethrough=form.writethrough)
         listener = self._events.failure_listener(drive)
         export = Export(form.name, disk, form.writable, form.description or "", listener)
+        server.check(export)
+        bitmaps = exported_bitmaps(self._machine, drive, node, form.bitmaps, writable=form.writable)
+        depth = (Depth(),) if form.allocation_depth else ()
+        export = replace(export, contexts=(ALLOCATION, *depth, *map(Dirty, bitmaps)))
         server.add(export)
-        self._exports[id] = Exported(id, export, drive, node, server)
+        for bitmap in bitmaps:
+            bitmap.busy = True
+        self._exports[id] = Exported(id, export, drive, node, server, bitmaps)
 
     def _forget(self, exported: Exported) -> None:
         """Forget an export that nobody uses any more."""
         if self._exports.get(exported.id) is exported:
             del self._exports[exported.id]
+            for bitmap in exported.bitmaps:
+                bitmap.busy = False
             self._machine.registry.events.emit(DELETED, {"id": exported.id})
 
     async def _usable(self, drive: Drive) -> None:
@@ -165,6 +178,7 @@ class ExportCommands:
         name: str | None = None,
         description: str | None = None,
         writable: bool | None = None,
+        bitmap: str | None = None,
     ) -> dict[str, Any]:
         """Export a drive or a node. As in QEMU, ``writable`` has no effect on one that is read-only."""
         drive, node = self._machine.find_node(device, device)
@@ -173,7 +187,8 @@ class ExportCommands:
         self._check_id(export_name)
         check_export(drive, node, writable=bool(writable))
         writable = bool(writable) and not drive.is_read_only(node)
-        self._add(export_name, drive, node, _Form(export_name, description, writable))
+        bitmaps = () if bitmap is None else (bitmap,)
+        self._add(export_name, drive, node, _Form(export_name, description, writable, bitmaps=bitmaps))
         return {}
 
     @command("block-export-add")
@@ -188,6 +203,8 @@ class ExportCommands:
         writethrough: bool | None = None,
         iothread: str | None = None,
         fixed_iothread: bool | None = None,
+        bitmaps: Sequence[BitmapName] = (),
+        allocation_depth: bool = False,
     ) -> dict[str, Any]:
         """Export a node. Each client has a thread of its own, so an iothread has no effect."""
         self._check_id(id)
@@ -199,7 +216,7 @@ class ExportCommands:
         if writable and drive.is_read_only(node):
             raise CommandError("Cannot export read-only node as writable")
         export_name = node_name if name is None else name
-        form = _Form(export_name, description, bool(writable), bool(writethrough))
+        form = _Form(export_name, description, bool(writable), bool(writethrough), bitmaps, allocation_depth)
         self._add(id, drive, node, form)
         return {}
 

@@ -49,15 +49,15 @@ class Both:
 
     def __init__(self, monitors: TwoMonitors) -> None:
         self.monitors = monitors
-        self._clients = monitors.theirs.qmp(), monitors.ours.qmp()
+        self.clients = monitors.theirs.qmp(), monitors.ours.qmp()
 
     def close(self) -> None:
-        for client in self._clients:
+        for client in self.clients:
             client.close()
 
     def put(self, command: str, **arguments: Any) -> Any:
         """Put a message to both; return the result, or the text of the error."""
-        theirs, ours = (each.ask(command, **arguments) for each in self._clients)
+        theirs, ours = (each.ask(command, **arguments) for each in self.clients)
         assert ours == theirs, (command, arguments)
         return ours["return"] if "return" in ours else ours["error"]["desc"]
 
@@ -79,7 +79,7 @@ class Both:
                 for node in each.run("query-named-block-nodes")
                 if node.get("dirty-bitmaps")
             }
-            for each in self._clients
+            for each in self.clients
         )
         assert ours == theirs
         return ours
