@@ -113,6 +113,12 @@ class Libvirt:
         assert done.returncode == 0, f"{done.stderr}\n{self.log()}"
         return done.stdout.strip()
 
+    def virsh_error(self, *words: str) -> str:
+        """What virsh says when it fails."""
+        done = self._virsh(*words)
+        assert done.returncode != 0, done.stdout
+        return done.stderr.strip()
+
     def _virsh(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["virsh", "-c", self.uri, *words],
