@@ -50,11 +50,13 @@ class Console:
         shell: Shell | None = None,
         leave: Callable[[], None] | None = None,
         prompt: str = PROMPT,
+        unwatched: str = "",
     ) -> None:
         """With ``history_path`` None no history is saved; setting ``quit_requested`` ends ``run``.
 
         ``quiet``: show no notices of events; ``assume_yes``: answer every question with yes; ``leave`` ends
         the console alone, which then never ends the machine by itself; None: the machine ends with it.
+        ``unwatched``: do not ask for the machine's state; the row below the prompt shows this text instead.
         """
         if settings.plain or is_dumb(os.environ.get("TERM")):
             settings = replace(
@@ -103,7 +105,9 @@ class Console:
             self._prompt.buffer, actions, self._lines, self._person, self._suspension, settings.bindings
         )
         self._toolbar = (
-            Toolbar(monitor.target, self._prompt, display, monitor.connected_to) if settings.toolbar else None
+            Toolbar(monitor.target, self._prompt, display, monitor.connected_to, unwatched)
+            if settings.toolbar
+            else None
         )
 
     async def run(self) -> int:

@@ -36,13 +36,24 @@ _VI_MODES = {
 class Toolbar:
     """Keeps the machine's state as text, which it asks for regularly, and has the display show the row."""
 
-    def __init__(self, target: Target, prompt: Prompt, display: Display, connected_to: str = "") -> None:
-        """``connected_to`` is the address of a machine that is not this program's; "" for its own."""
+    def __init__(
+        self,
+        target: Target,
+        prompt: Prompt,
+        display: Display,
+        connected_to: str = "",
+        unwatched: str = "",
+    ) -> None:
+        """``connected_to`` is the address of a machine that is not this program's; "" for its own.
+
+        With ``unwatched`` the state is not asked for; this text is shown instead.
+        """
         self._target = target
         self._connected_to = connected_to
         self._prompt = prompt
         self._display = display
-        self._text = ""
+        self._text = unwatched
+        self._is_watching = not unwatched
         display.status.toolbar = self._row
 
     def _row(self) -> StyleAndTextTuples:
@@ -55,7 +66,7 @@ class Toolbar:
 
     async def watch(self) -> None:
         """Ask every ``REFRESH_SECONDS`` until cancelled."""
-        while True:
+        while self._is_watching:
             await self.ask()
             await asyncio.sleep(REFRESH_SECONDS)
 

@@ -49,7 +49,7 @@ class ConnectedProgram:
         self._is_on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
         patience = Patience(_tell, None) if self._is_on_terminal else Patience()
         self._neighbour = Neighbour(Path(options.statedir).absolute() if options.statedir else state_folder())
-        self._remote: Remote = make_remote(address, patience, self._neighbour.find)
+        self._remote: Remote = make_remote(address, patience, self._neighbour.find, is_brief=options.brief)
         self._front = front
         self._leaving = asyncio.Event()
         self._meeting: asyncio.Task[None] | None = None
@@ -181,6 +181,7 @@ class ConnectedProgram:
             shell=self._front,
             leave=self._leaving.set,
             prompt=prompt_of(name or self._remote.address.short),
+            unwatched="not connected between lines (-brief)" if options.brief else "",
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, console.interrupt_program)
@@ -204,6 +205,8 @@ class ConnectedProgram:
         where = "" if address == name else f" at {address}"
         greeting = one_line(f"Connected to {name or 'a machine'} ({what}){where}")
         lines = [greeting, "Ctrl-D leaves it running, 'quit' ends it"]
+        if self._options.brief:
+            lines.append("Each line connects and lets go (-brief): no events are told, no state is shown")
         return "\n".join([*lines, *([f"{folder[0].upper()}{folder[1:]}"] if folder else [])])
 
 

@@ -114,6 +114,12 @@ _OURS = (
         "Be the console of a running QEMU or qmon, by its -qmp monitor.",
     ),
     Option(
+        "brief",
+        Treatment.OURS,
+        "",
+        "With -connect: connect for each line and let go, for a monitor that a manager needs.",
+    ),
+    Option(
         "c",
         Treatment.OURS,
         "LINE",

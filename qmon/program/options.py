@@ -25,7 +25,7 @@ from qmon.notation.fd_options import AddFd, parse_add_fd
 from qmon.notation.keyval import parse_keyval, split_options
 from qmon.program.command_line import Given, find_options
 from qmon.program.option_table import OPTIONS, Treatment
-from qmon.remote.address import RemoteAddress, parse_remote
+from qmon.remote.address import Descriptor, Domain, RemoteAddress, parse_remote
 
 if TYPE_CHECKING:
     from qmon.notation.blockdev import NodeList
@@ -37,7 +37,8 @@ STDIN = "-"
 
 _WITH_CONNECT = frozenset(
     """
-    connect c script keep-going json y q plain trace-qmp hx name statedir no-user-config D readconfig set
+    connect brief c script keep-going json y q plain trace-qmp hx name statedir no-user-config D readconfig
+    set
     """.split()
 )
 """The options that mean something to a console that is connected to another program."""
@@ -85,6 +86,8 @@ class Options:
     shell: str = ""
     connect: RemoteAddress | None = None
     """The running program whose console this is; None for a machine of qmon's own."""
+    brief: bool = False
+    """Whether each line has a connection of its own."""
     objects: tuple[dict[str, Any], ...] = ()
     """The arguments of object-add, one dict for each ``-object``."""
     drives: tuple[DriveOptions, ...] = ()
@@ -314,6 +317,7 @@ class _Reader:
         ignored += [] if self._nodes is None else [f"-blockdev {key}" for key in self._nodes.ignored]
         return Options(
             connect=self._connect,
+            brief="brief" in self._switches,
             objects=tuple(self._objects.values()),
             drives=self._all_drives(),
             incoming=self._texts.get("incoming"),
@@ -347,9 +351,21 @@ class _Reader:
                 f"{typed}: not possible with -connect: the machine runs already"
                 for typed in self._of_a_machine
             ]
+        if options.brief:
+            problems += _brief_conflicts(options.connect)
         if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or options.daemonize):
             problems.append("-script -: not possible with -daemonize or a monitor on standard input")
         return problems
+
+
+def _brief_conflicts(address: RemoteAddress | None) -> list[str]:
+    if address is None:
+        return ["-brief: works with -connect only"]
+    if isinstance(address.place, Domain):
+        return ["-brief: not needed for a libvirt domain: libvirt's monitor serves several programs"]
+    if isinstance(address.place, Descriptor):
+        return ["-brief: not possible with a connected socket: there is no address to connect to again"]
+    return []
 
 
 def _check_incoming(uri: str) -> None:

@@ -68,8 +68,8 @@ def words_for(name: str, dash: str = "-") -> list[str]:
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in REFUSED])
 def test_one_dash_and_two_mean_the_same(name: str) -> None:
-    device = [] if name == "connect" else ["-chardev", "null,id=d"]
-    assert parse([*words_for(name, "-"), *device]) == parse([*words_for(name, "--"), *device])
+    beside = {"connect": [], "brief": ["-connect", "unix:q"]}.get(name, ["-chardev", "null,id=d"])
+    assert parse([*words_for(name, "-"), *beside]) == parse([*words_for(name, "--"), *beside])
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if OPTIONS[name].takes_argument])
