@@ -44,12 +44,13 @@ async def query_disks(target: Target) -> list[Disk]:
 
 
 async def query_top_nodes(target: Target) -> list[Node]:
-    """Return the nodes with a name that no other node uses, except for those of running jobs."""
+    """Return the nodes with a name that no other node uses, the oldest first; not those of running jobs."""
     nodes: list[Node] = in_one_line(await ask(target, "query-named-block-nodes", []))
     graph = await ask(target, "x-debug-query-block-graph", {"nodes": [], "edges": []})
     by_name = {node["node-name"]: node for node in nodes}
     tops = _tops(graph, {name: node["drv"] for name, node in by_name.items()}) if graph["nodes"] else by_name
-    return [by_name[name] for name in tops if name in by_name and not name.startswith(_GENERATED)]
+    shown = [by_name[name] for name in tops if name in by_name and not name.startswith(_GENERATED)]
+    return shown[::-1]  # QMP has the newest first
 
 
 def _tops(graph: Mapping[str, Sequence[Mapping[str, Any]]], drivers: Mapping[str, str]) -> list[str]:

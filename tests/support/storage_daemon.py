@@ -42,7 +42,8 @@ class StorageDaemon:
                 stdout=log,
                 stderr=log,
             )
-        connect_when_there(self.socket, PATIENCE).close()
+        # It serves one client at a time, so this one must be its first.
+        self.first = connect_when_there(self.socket, PATIENCE)
 
     def close(self) -> None:
         self.process.terminate()
@@ -56,7 +57,7 @@ class Seat:
         self.daemon = daemon
         self.folder = daemon.folder
         self._runner = asyncio.Runner()
-        self._target = make_remote(parse_remote(f"unix:{daemon.socket}"), Patience())
+        self._target = make_remote(parse_remote(f"fd:{daemon.first.detach()}"), Patience())
         self._runner.run(self._target.open())
         self.events: list[Event] = []
         self._target.subscribe(self.events.append)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 
 from qmon.errors import CommandError
@@ -12,6 +13,7 @@ from qmon.hmp.commands.columns import WIDTH, columns, paragraph
 from qmon.hmp.disks import query_disks
 from qmon.hmp.handlers import EVERYTHING, EXPLANATIONS, Call
 from qmon.hmp.person import LineError
+from qmon.hmp.prompt import PROMPT
 from qmon.hmp.tables.manual import page
 from qmon.hmp.tables.search import Named, search
 from qmon.hmp.tables.table import Command, Table
@@ -40,8 +42,31 @@ class Guide:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._table: Table = call.monitor.tables.main
-        self._topics = default_topics()
         self._everything = False
+        self._left_out: set[str] = set()
+        topics = [topic for topic in default_topics() if any(map(self._runs, topic.rows[0].lines))]
+        self._left_out = {f"help {topic.name}" for topic in default_topics() if topic not in topics}
+        self._topics = [self._on_target(topic) for topic in topics]
+
+    def _on_target(self, topic: Topic) -> Topic:
+        """Return a task without the lines that do nothing on the target."""
+        rows = [replace(row, lines=tuple(filter(self._runs, row.lines))) for row in topic.rows]
+        text = [line for line in topic.text.split("\n") if self._runs(line.removeprefix(PROMPT))]
+        return replace(topic, rows=[row for row in rows if row.lines], text="\n".join(text))
+
+    def _runs(self, line: str) -> bool:
+        """Whether a line may be shown: it begins with no command, or with one that does something here."""
+        table = self._table
+        if line in self._left_out:
+            return False
+        for word in line.split():
+            command = table.find(word)
+            if command is None:
+                return True
+            if command.sub_table is None:
+                return works(command, self._call.monitor.target)
+            table = command.sub_table
+        return True
 
     async def answer(self, words: list[str]) -> str:
         """Return the text about the words. Raises LineError, which names what is near, if there is none."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from qmon.hmp.commands import works
 from qmon.hmp.commands.guide import PAGES, Guide
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.line.words import read_word, skip_space
 from qmon.hmp.person import LineError
 from qmon.hmp.tables.manual import page
 from qmon.hmp.tables.table import Command, Table
+from qmon.qmp.target import Kind, kind_of
 
 WORDS_MAX = 16
 """QEMU's limit: help with more words prints nothing."""
@@ -48,8 +50,10 @@ def _words(text: str) -> list[str]:
 def _print_help(call: Call, table: Table, words: list[str], path: list[str]) -> None:
     """Print the help of the command that the words name, or of all commands of a table."""
     if not words:
+        target = call.monitor.target
         for entry in table:
-            call.print(_usage(entry, path))
+            if kind_of(target) is not Kind.STORAGE_DAEMON or works(entry, target):
+                call.print(_usage(entry, path))
         return
     command = table.find(words[0])
     if command is None:

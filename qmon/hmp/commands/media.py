@@ -21,7 +21,12 @@ async def block_resize(call: Call) -> None:
     if now is not None and size < now:
         lost = f"'{device}' has {human_size(now)}; data after {human_size(size)} will be lost"
         await confirm(call, f"{lost}: shrink it anyway?", f"'{device}' was not resized")
-    await call.execute("block_resize", {**as_device(call.monitor.target, device), "size": size})
+    try:
+        await call.execute("block_resize", {**as_device(call.monitor.target, device), "size": size})
+    except CommandError as error:
+        if "permissions 'resize'" in str(error):
+            call.hint(f"An export keeps its size: 'info nbd' lists those of '{device}'; remove them first")
+        raise
 
 
 async def _size(call: Call, device: str) -> int | None:
