@@ -32,6 +32,7 @@ from qmon.machine.commands.objects import ObjectCommands
 from qmon.machine.commands.overlays import OverlayCommands
 from qmon.machine.commands.reopen import ReopenCommands
 from qmon.machine.commands.running import RunningCommands
+from qmon.machine.commands.snapshot_jobs import SnapshotJobs
 from qmon.machine.commands.snapshots import SnapshotCommands
 from qmon.machine.commands.transaction import TransactionCommands
 from qmon.machine.jobs.table import Jobs
@@ -40,6 +41,7 @@ from qmon.machine.output_file import open_output_file
 from qmon.machine.qemu_io.command import QemuIoCommands
 from qmon.machine.restart import find_record
 from qmon.machine.runstate import RunState
+from qmon.machine.snapshots import MachineSnapshots
 from qmon.machine.user_object import UserObject
 from qmon.migration.journal import Journal, JournalError
 from qmon.migration.patience import PATIENCE, Patience
@@ -89,6 +91,7 @@ class EmbeddedMachine:
             self._descriptors.take_named,
         )
         """The character devices: those of monitors and all others."""
+        snapshots = MachineSnapshots(self._machine, self._exports.exports_of)
         register_absent(self.registry)
         for family in (
             GeneralCommands(self._machine),
@@ -99,7 +102,8 @@ class EmbeddedMachine:
             TransactionCommands(self._machine),
             NodeCommands(self._machine, self._exports),
             ReopenCommands(self._machine, self._exports),
-            SnapshotCommands(self._machine, self._exports),
+            SnapshotCommands(self._machine, snapshots),
+            SnapshotJobs(snapshots, self._jobs),
             OverlayCommands(self._machine, self._exports),
             JobCommands(self._jobs),
             CreateCommands(self._machine, self._exports, self._jobs),

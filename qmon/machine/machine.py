@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
@@ -395,9 +395,39 @@ class Machine:
             if not self.is_running:
                 return
             self.set_state(RunState.PAUSED)
-            closing = [self.blocking(drive.gate.close, STOPPED) for drive in self.drives.values()]
-            await asyncio.gather(*closing)
-            await self.flush(self.drives.values())
+            await self._close_gates()
+
+    async def _close_gates(self) -> None:
+        closing = [self.blocking(drive.gate.close, STOPPED) for drive in self.drives.values()]
+        await asyncio.gather(*closing)
+        await self.flush(self.drives.values())
+
+    @contextlib.asynccontextmanager
+    async def standing_still(self, state: RunState) -> AsyncIterator[None]:
+        """Let a machine that runs stand still in ``state``, and run again; ``stop`` and ``cont`` wait.
+
+        The caller holds the requests of its drives.
+        """
+        async with self._changing:
+            if not self.is_running:
+                yield
+                return
+            self.set_state(state)
+            try:
+                yield
+            finally:
+                if self.state is state:
+                    self.open_gates()
+                    self.set_state(RunState.RUNNING)
+
+    async def stay_stopped(self) -> None:
+        """Stop for good while it stands still. A failed flush is logged."""
+        if self.state in (RunState.SAVE_VM, RunState.RESTORE_VM):
+            self.state = RunState.PAUSED
+            try:
+                await self._close_gates()
+            except CommandError as error:
+                log.error("%s", error)
 
     async def flush(self, drives: Iterable[Drive]) -> None:
         """Flush the drives that are active and writable. Raises CommandError naming the drive."""

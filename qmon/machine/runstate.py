@@ -18,4 +18,8 @@ class RunState(enum.Enum):
     """The source of a migration, from closing the gates until it knows the result."""
     POSTMIGRATE = "postmigrate"
     """The source of a completed migration: another machine has its disks."""
+    SAVE_VM = "save-vm"
+    """A snapshot of a running machine is being taken."""
+    RESTORE_VM = "restore-vm"
+    """A snapshot is being loaded into a running machine."""
     SHUTDOWN = "shutdown"

@@ -84,5 +84,8 @@ class JobSides:
     def same(self, what: Callable[..., Any], *arguments: Any) -> Any:
         """Do something on both, compare what it returns, and return it."""
         theirs, ours = (what(side, *arguments) for side in self)
+        if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+            for one, other in zip(ours, theirs, strict=True):
+                assert one == other, (one, other)
         assert ours == theirs, arguments
         return ours
