@@ -1,7 +1,8 @@
 """Lines for the target's own monitor: sends them, and tells from the answer whether they failed.
 
 ``human-monitor-command`` succeeds for nearly every line; the text is the answer. Commands that do something
-are silent when they succeed, so any text of theirs is an error. The talkers are the commands that print more.
+are silent when they succeed, so any text of theirs is an error. Some say that they have succeeded, and the talkers
+print what was asked for.
 """
 
 from __future__ import annotations
@@ -12,19 +13,34 @@ from qmon.hmp.handlers import Call
 from qmon.hmp.person import LineError
 from qmon.hmp.tables.usage import usage
 
-TALKERS = frozenset(
-    """
-    info help ? print p x xp i sum gva2gpa gva2hva gpa2hva gpa2hpa qom-get qom-list gdbserver ringbuf_read
-    sync-profile calc_dirty_rate set_vcpu_dirty_limit cancel_vcpu_dirty_limit pcie_aer_inject_error dumpdtb
-    xen-event-list xen-event-inject hostfwd_remove
-    """.split()
-)
-"""Commands that print something when they succeed."""
+TALKERS = frozenset("info help ? print p x xp qom-get qom-list ringbuf_read xen-event-list".split())
+"""Commands whose answer may be any text."""
 
-_DONE = {"drive_add": re.compile(r"OK")}
-"""What other commands print when they have succeeded."""
+_DONE = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "boot_set": r"boot device list now set to .*",
+        "calc_dirty_rate": r"Starting dirty rate measurement .*|\[Please use .*",
+        "cancel_vcpu_dirty_limit": r"\[Please use .*",
+        "drive_add": r"OK",
+        "dumpdtb": r"DTB dumped to .*",
+        "gdbserver": r"Waiting for gdb connection on device .*|Disabled gdbserver",
+        "gpa2hpa": r"Host physical address for .*",
+        "gpa2hva": r"Host virtual address for .*",
+        "gva2gpa": r"gpa: .*",
+        "hostfwd_remove": r"host forwarding rule for .* removed",
+        "i": r"port.\[.*",
+        "pcie_aer_inject_error": r"OK id: .*",
+        "set_vcpu_dirty_limit": r"\[Please use .*",
+        "sum": r"\d+",
+        "sync-profile": r"sync-profile is (?:on|off)",
+    }.items()
+}
+"""What other commands print when they have succeeded: a pattern of each line."""
 
 _FAILURE = re.compile(r"Error: |unknown command: '|.*\nTry \"help [^\n]*\" for more information\Z", re.DOTALL)
+_CANNOT = frozenset(("Can not dump without CPU", "Cannot access memory", "No CPU available"))
+"""Lines of talkers that have failed."""
 _REMARK = re.compile(r"(?:warning|info): ")
 """Beginnings of lines that do not make an answer an error."""
 _ASKS_HELP = re.compile(r"(?:^|[\s,=])(?:help|\?)(?:$|[\s,])")
@@ -36,9 +52,9 @@ def has_failed(line: str, answer: str) -> bool:
     words = line.split(None, 1)
     if not words or not answer:
         return False
-    name = re.split("/", words[0])[0]
+    name = words[0].partition("/")[0]
     if name in TALKERS or (len(words) > 1 and _ASKS_HELP.search(words[1])):
-        return _FAILURE.match(answer) is not None
+        return _FAILURE.match(answer) is not None or not _CANNOT.isdisjoint(answer.split("\n"))
     done = _DONE.get(name)
     said = [each for each in answer.split("\n") if each.strip() and not _REMARK.match(each)]
     return bool(said) and not (done is not None and all(done.fullmatch(each) for each in said))
