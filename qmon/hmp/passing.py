@@ -1,8 +1,8 @@
 """Lines for the target's own monitor: sends them, and tells from the answer whether they failed.
 
 ``human-monitor-command`` succeeds for nearly every line; the text is the answer. Commands that do something
-are silent when they succeed, so any text of theirs is an error. Some say that they have succeeded, and the talkers
-print what was asked for.
+are silent when they succeed, so any text of theirs is an error. Some say that they have succeeded, and the
+talkers print what was asked for.
 """
 
 from __future__ import annotations
