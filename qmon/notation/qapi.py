@@ -136,11 +136,8 @@ class Schema:
         return {word: _type(expression["data"].get(word)) for word in self.words(tag.type)}
 
     def arguments(self, name: str) -> Kind:
-        """The kind of a command's arguments. Raises KeyError if there is no such command."""
-        expression = self._found[name]
-        if "command" not in expression:
-            raise KeyError(name)
-        data = expression.get("data")
+        """The kind of a command's arguments, or of an event's data. Raises KeyError."""
+        data = self._found[name].get("data")
         return self.kind(data) if isinstance(data, str) else self._struct(self.members(data))
 
     def kind(self, type_: Type) -> Kind:

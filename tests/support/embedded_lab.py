@@ -18,6 +18,7 @@ from qmon.migration.patience import Patience
 from qmon.notation.drive_options import DriveOptions
 from qmon.qmp.target import Event
 from tests.support.nbd_client import NbdClient
+from tests.support.results import check_event, check_result
 from tests.support.waiting import PATIENCE
 
 SIZE = 1 << 20
@@ -30,7 +31,11 @@ class LabMachine:
         self.embedded = machine
         self.events: list[Event] = []
         self._closed = False
-        machine.registry.subscribe(self.events.append)
+        machine.registry.subscribe(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        check_event(event)
+        self.events.append(event)
 
     async def close(self) -> None:
         """End the machine; a second call does nothing."""
@@ -46,7 +51,9 @@ class LabMachine:
     async def qmp(self, command: str, **arguments: Any) -> Any:
         """Run a command; an underscore in an argument's name is a hyphen."""
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        return await self.embedded.registry.execute(command, named)
+        result = await self.embedded.registry.execute(command, named)
+        check_result(command, result)
+        return result
 
     async def qmp_error(self, command: str, **arguments: Any) -> str:
         """What a command that must fail says."""
