@@ -27,12 +27,22 @@ _UNSENDABLE = re.compile(
 """Characters that QEMU's JSON reader refuses. It answers such a command without its id."""
 
 
+class _Client(QMPClient):
+    """Passes over a second greeting: QEMU sends one to a client that connects while it starts."""
+
+    async def _do_recv(self) -> Message:
+        message = await super()._do_recv()
+        while "QMP" in message and self.greeting is not None:
+            message = await super()._do_recv()
+        return message
+
+
 def make_client(hear: Callable[[Message], None]) -> QMPClient:
     """Return a client that is not connected yet and calls ``hear`` with each event, on the loop, in order.
 
     It negotiates ``oob`` where that is offered.
     """
-    client = QMPClient(readbuflen=READ_BYTES_MAX)
+    client = _Client(readbuflen=READ_BYTES_MAX)
     loop = asyncio.get_running_loop()
 
     def take(message: Message) -> bool:
