@@ -3,7 +3,7 @@
 # make tests   the tests alone, with their coverage; COVERAGE= leaves that out, which takes less time
 # make torture 750 migrations that are cut, stalled, slowed or killed at random, and 200 of shared disks
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
-# make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it
+# make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it; 20000 QMP messages at random
 # make power-loss  6000 power failures while qcow2 images are used: what was flushed is there
 # make docs    the manual: docs/_build/html, and the man page docs/_build/man/qmon.1
 # make screenshots  the screens in the manual, taken anew from a terminal
@@ -58,6 +58,7 @@ grammar: test-environment peers
 
 fuzz: test-environment peers
 	@$(RUN) -m tests.fuzz.qcow2
+	@$(RUN) -m tests.fuzz.qmp
 
 power-loss: test-environment peers
 	@$(RUN) -m tests.fuzz.power_loss

@@ -1,4 +1,4 @@
-"""The commands that only a server has: the human monitor's lines, and the list of all commands."""
+"""The commands that only a server has: the human monitor's lines, and what the program can do."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.notation.option_groups import option_groups
 from qmon.qmp.registry import Registry, command
 from qmon.qmp.target import Arguments, Listener, Target
 
@@ -20,6 +21,7 @@ class ServedTarget:
         self._target = target
         self._own = Registry()
         self._own.add("query-commands", self._query_commands)
+        self._own.add("query-command-line-options", _query_command_line_options)
         if run_line is not None:
             self._own.add_from(_HumanMonitor(run_line))
 
@@ -35,6 +37,13 @@ class ServedTarget:
 
     async def _query_commands(self) -> list[dict[str, str]]:
         return [{"name": name} for name in sorted(self.commands() | {"qmp_capabilities"})]
+
+
+async def _query_command_line_options(option: str | None = None) -> list[dict[str, Any]]:
+    found = [each for each in option_groups() if option in (None, each["option"])]
+    if not found:
+        raise CommandError(f"invalid option name: {option}")
+    return found
 
 
 class _HumanMonitor:

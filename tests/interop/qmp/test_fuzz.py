@@ -1,0 +1,23 @@
+"""QMP messages at random: each is answered, and nobody else is disturbed. ``make fuzz`` sends many more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.qmp_trial import Trial, started
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    with started(tmp_path_factory.mktemp("fuzz")) as trial:
+        yield trial
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 1 << 32))
+def test_whatever_is_sent_is_answered(trial: Trial, seed: int) -> None:
+    assert trial.batch(seed) > 0
