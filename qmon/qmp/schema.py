@@ -32,12 +32,22 @@ class Binding:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         parameters = inspect.signature(function).parameters.values()
+        self._objects = frozenset(each.name for each in parameters if _is_object(each.annotation))
         self._names = frozenset(each.name for each in parameters if each.kind is not each.VAR_KEYWORD)
         self._is_open = any(each.kind is each.VAR_KEYWORD for each in parameters)
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments. Raises CommandError for an argument that has no effect here."""
-        return {self.keyword(name): value for name, value in arguments.items()}
+        """Return the keyword arguments. Raises CommandError for an argument that has no effect here.
+
+        The schema has no type for an object of any members, so these are checked here.
+        """
+        bound = {}
+        for name, value in arguments.items():
+            keyword = self.keyword(name)
+            if keyword in self._objects and not isinstance(value, dict):
+                raise CommandError(f"Invalid parameter type for '{name}', expected: object")
+            bound[keyword] = value
+        return bound
 
     def keyword(self, name: str) -> str:
         """Return the name of an argument's parameter. Raises CommandError if there is none."""
@@ -48,3 +58,7 @@ class Binding:
         if not self._is_open:
             raise CommandError(f"Parameter '{name}' is not supported")
         return name
+
+
+def _is_object(annotation: Any) -> bool:
+    return str(annotation).startswith("dict[")  # annotations are kept as text

@@ -379,3 +379,12 @@ class TestQemusClient:
 def test_command_errors_keep_their_class() -> None:
     assert CommandError("x").error_class == "GenericError"
     assert CommandError("x", "DeviceNotActive").error_class == "DeviceNotActive"
+
+
+def test_an_object_of_any_members_must_be_one(play: Play) -> None:
+    async def scene(house: House) -> None:
+        async with house.client() as client:
+            said = await client.ask({"execute": "emit", "arguments": {"name": "X", "data": 5}})
+            assert said == error("Invalid parameter type for 'data', expected: object")
+
+    play(scene)
