@@ -13,6 +13,7 @@ from functools import cache
 
 from qmon.block.locks import NO_LOCKS, ImageLock, LockSet
 from qmon.block.node import Buffer, Extent, Kind
+from qmon.block.write_threshold import WriteThreshold
 from qmon.host.fdsets import open_file, real_name
 
 # <linux/falloc.h>
@@ -74,6 +75,7 @@ class FileNode:
     def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
         self.path = path
         self.discards = Discards()
+        self.threshold: WriteThreshold | None = None
         self._data = (0, 0)
         """Start and end of the last run of data found. It may contain holes by now, but it is not larger."""
         self._read_only = read_only
@@ -137,11 +139,18 @@ class FileNode:
             done += count
 
     def write(self, offset: int, data: Buffer) -> None:
+        if self.threshold is not None:
+            self.threshold.check(offset + len(data))
         done = os.pwrite(self._fd, data, offset)
         while done < len(data):
             done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        if self.threshold is not None:
+            self.threshold.check(offset + length)
+        self._zero(offset, length, unmap=unmap)
+
+    def _zero(self, offset: int, length: int, *, unmap: bool) -> None:
         if unmap and length:
             try:
                 self._punch(offset, length)
@@ -157,7 +166,7 @@ class FileNode:
 
     def discard(self, offset: int, length: int) -> None:
         with self.discards.counting(length):
-            self.zero(offset, length, unmap=True)
+            self._zero(offset, length, unmap=True)
 
     def give_back(self, offset: int, length: int) -> None:
         """Punch a hole if the file system supports it, else do nothing. Raises OSError."""

@@ -69,7 +69,8 @@ def _format_node(drive: Drive, number: int) -> dict[str, Any]:
         shown_name(layers), drive.node_names[number][0], layers[0].format, image, backing_fields(layers)
     )
     detects = drive.settings.detect_zeroes if number == 0 else "off"
-    return {**info, **_access(drive, number), "detect_zeroes": detects}
+    threshold = drive.threshold(info["node-name"])
+    return {**info, **_access(drive, number), "detect_zeroes": detects, "write_threshold": threshold}
 
 
 def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _file_node(drive: Drive, number: int) -> dict[str, Any]:
         "dirty-flag": False,
     }
     info = _node(file, drive.node_names[number][1], layer.file_driver, image)
-    return {**info, **_access(drive, number)}
+    return {**info, **_access(drive, number), "write_threshold": drive.threshold(info["node-name"])}
 
 
 def _access(drive: Drive, number: int) -> dict[str, Any]:

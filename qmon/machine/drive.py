@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from qmon.block.read_only_file import ReadOnlyFile
 from qmon.block.recent import RecentFilter, RecentWrites
 from qmon.block.stack import NodeStack
 from qmon.block.unflushed import UnflushedFilter
+from qmon.block.write_threshold import ThresholdFilter, WriteThreshold
 from qmon.errors import CommandError
 from qmon.machine.device import Device
 from qmon.machine.guest_disk import GuestDisk
@@ -82,6 +84,9 @@ class Drive:
         """Whether the image stays closed until its first use, because another drive has it open."""
         self._image: ImageNode | None = None
         """The open image, below all filters."""
+        self._thresholds: dict[str, WriteThreshold] = {}
+        """By the name of the node."""
+        self._watcher: ThresholdFilter | None = None
         self._left: tuple[FileIdentity, ...] | None = None
         """The identities of the image's files when it was released to another process; it may come back."""
         self._kept_bitmaps = KeptBitmaps()
@@ -332,7 +337,29 @@ class Drive:
         if self.faults:
             node = FaultFilter(node, self.faults)
         self.stack.put(node)
+        self._watch_writes()
         self.track_writes()
+
+    def set_threshold(self, name: str, threshold: WriteThreshold) -> None:
+        """Watch writes to a node; this replaces its last threshold. No request may be inside the gate."""
+        self._thresholds[name] = threshold
+        self._watch_writes()
+
+    def threshold(self, name: str) -> int:
+        """The threshold of a node in bytes, 0 without one; as in QAPI a signed number of 64 bits."""
+        threshold = self._thresholds.get(name)
+        offset = 0 if threshold is None else threshold.offset
+        return offset - (1 << 64) if offset >= 1 << 63 else offset
+
+    def _watch_writes(self) -> None:
+        names = self.node_names if self._thresholds else []
+        for image, (name, file_name) in zip(self._images, names, strict=False):
+            image.files[0].threshold = self._thresholds.get(file_name)
+            threshold = self._thresholds.get(name)
+            if image is self._image and name != file_name and threshold is not None:
+                if self._watcher is not None:
+                    self.stack.pop(self._watcher)
+                self._watcher = self.stack.push(functools.partial(ThresholdFilter, threshold=threshold))
 
     def bitmaps(self, number: int = 0) -> Bitmaps:
         """Return the dirty bitmaps of a layer, also while its image is closed.

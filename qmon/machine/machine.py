@@ -209,6 +209,11 @@ class Machine:
         self.insert(drive, device)
         return drive
 
+    def uses_group(self, name: str) -> bool:
+        """Whether a disk is in a throttle group."""
+        of_nodes = (drive.settings.group for drive in self.drives.values() if drive.has_filter)
+        return name in of_nodes or any(name == each.throttle.group for each in self.devices.values())
+
     def limit(self, device: Device, limits: Limits, group: str | None) -> None:
         """Set a device's limits, which are those of all disks of its throttle group.
 

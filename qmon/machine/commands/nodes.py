@@ -7,10 +7,12 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from qmon.block.write_threshold import WriteThreshold
 from qmon.errors import CommandError
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
+from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
 from qmon.notation.blockdev import check_blockdev
 from qmon.notation.drive_options import DriveOptions, of_node
@@ -89,6 +91,28 @@ class NodeCommands:
             raise CommandError(f"Node {node_name} is in use")
         with machine.changing(drive, DELETE):
             await machine.remove_device(drive.id)
+        return {}
+
+    @command("block-set-write-threshold")
+    async def set_threshold(self, node_name: str, write_threshold: int) -> dict[str, Any]:
+        """Tell once when a node is written beyond an offset; 0 ends that."""
+        machine = self._machine
+        try:
+            drive, _ = machine.find_node(None, node_name)
+        except CommandError as error:
+            raise CommandError(f"Device '{node_name}' not found") from error
+        names = {name for name, _ in drive.node_names}
+
+        def told(threshold: int, exceeded: int) -> None:
+            data = {"node-name": node_name, "amount-exceeded": exceeded, "write-threshold": threshold}
+            machine.post(lambda: machine.registry.events.emit("BLOCK_WRITE_THRESHOLD", data))
+
+        threshold = WriteThreshold(write_threshold % (1 << 64), told)
+        if node_name in names and drive.is_active:
+            async with holding(machine, [drive], "block-set-write-threshold"):
+                drive.set_threshold(node_name, threshold)
+        else:
+            drive.set_threshold(node_name, threshold)
         return {}
 
     def _why_kept(self, name: str) -> CommandError:

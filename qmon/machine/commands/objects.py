@@ -44,7 +44,7 @@ class ObjectCommands:
         objects = self._machine.objects
         if id not in objects:
             raise CommandError(f"object '{id}' not found")
-        if not objects[id].completed:
+        if not objects[id].completed or self._machine.uses_group(id):
             raise CommandError(f"object '{id}' is in use, can not be deleted")
         del objects[id]
         return {}

@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.guest import Guest
 from tests.support.images import MIB, blank
 from tests.support.qcow2_images import content, run, run_io
-from tests.support.two_qmp import Message, two_qmp
+from tests.support.two_qmp import Message, Side, two_qmp
 
 FLAT: Message = ("query-named-block-nodes", {"flat": True})
 NODES: Message = ("query-named-block-nodes",)
@@ -53,7 +53,7 @@ def files(folder: Path) -> None:
 
 
 OPTIONS = [
-    *("-drive", "file=a.img,id=d0,if=none,format=raw,node-name=n0"),
+    *("-drive", "file=a.img,id=d0,if=none,format=raw,node-name=n0,file.node-name=f0"),
     *("-drive", "file=o.qcow2,id=d1,if=none,node-name=n1,file.node-name=f1,backing.node-name=b1"),
 ]
 
@@ -166,3 +166,45 @@ def test_guests_go_on_in_an_overlay(tmp_path: Path) -> None:
         assert (both.qmon.folder / "b.img").read_bytes()[:8192] == b"1" * 4096 + bytes(4096)
         run("rebase", "-u", "-F", "raw", "-b", "b.img", both.qmon.folder / "b.qcow2")
         assert content(both.qmon.folder / "b.qcow2")[:8192] == b"1" * 4096 + b"2" * 4096
+
+
+def watch(name: str, offset: int) -> Message:
+    return "block-set-write-threshold", {"node-name": name, "write-threshold": offset}
+
+
+def thresholds(side: Side) -> list[int]:
+    nodes: list[dict[str, Any]] = side.say(FLAT)[-1]["return"]
+    return [node["write_threshold"] for node in nodes]
+
+
+def test_a_write_beyond_a_threshold_is_told_once(tmp_path: Path) -> None:
+    with two_qmp(tmp_path, files, [*OPTIONS, "-S"]) as both:
+        lines = [
+            watch("d0", 4096),
+            watch("absent", 4096),
+            watch("n0", -1),
+            FLAT,
+            ("cont",),
+            ("nbd-server-start", {"addr": ADDRESS}),
+            *(
+                ("block-export-add", {"type": "nbd", "id": node, "node-name": node, "writable": True})
+                for node in ("n0", "n1")
+            ),
+        ]
+        assert both.differing(lines) == ""
+        disks = {
+            node: [Guest(side.folder / "nbd", node) for side in (both.qemu, both.qmon)]
+            for node in ("n0", "n1")
+        }
+        for node in ("n0", "f0", "n1", "n0"):
+            assert both.differing([watch(node, 8192)]) == ""
+            assert thresholds(both.qmon) == thresholds(both.qemu)
+            for offset in (0, 8192, 16384):
+                for guest in disks["n1" if node == "n1" else "n0"]:
+                    guest.write(offset, b"x" * 4096)
+                assert both.differing([("query-status",)]) == ""
+            assert thresholds(both.qmon) == thresholds(both.qemu)
+        told = [event for event in both.qmon.client.events if event["event"] == "BLOCK_WRITE_THRESHOLD"]
+        assert [event["data"]["amount-exceeded"] for event in told] == [4096] * 4
+        for guest in (*disks["n0"], *disks["n1"]):
+            guest.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -276,5 +277,35 @@ def test_each_export_that_is_gone_is_told_once(play: Play, tmp_path: Path) -> No
         assert gone(machine.events) == ["two", "one", "three", "four"]
         await machine.qmp("nbd-server-stop")
         assert gone(machine.events) == ["two", "one", "three", "four"]
+
+    play(scene)
+
+
+def test_an_export_is_shutting_down_until_its_last_request_is_done(play: Play, tmp_path: Path) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
+        machine = await lab.one()
+
+        async def shown() -> str:
+            exports = await machine.qmp("query-block-exports")
+            return str([(each["id"], each["shutting-down"]) for each in exports])
+
+        async def hits() -> str:
+            return str([each["hits"] for each in await machine.qmp("x-qmon-query-faults")])
+
+        await machine.export(tmp_path / "nbd", "d0")
+        guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
+        rule = await machine.qmp("x-qmon-fault-add", drive="d0", operation="read", delay=600_000)
+        asking = asyncio.ensure_future(asyncio.to_thread(guest.ask, Command.READ, 0, 512))
+        await machine.until(hits, "[1]")
+        await machine.qmp("block-export-del", id="d0", mode="hard")
+        assert (await shown(), gone(machine.events)) == ("[('d0', True)]", [])
+        assert await machine.qmp_error("block-export-del", id="d0") == "export 'd0' still in use"
+        assert await machine.qmp("block-export-del", id="d0", mode="hard") == {}
+        await machine.qmp("x-qmon-fault-del", id=rule["id"])
+        await machine.until(shown, "[]")
+        assert gone(machine.events) == ["d0"]
+        with contextlib.suppress(ConnectionError):  # its connection was shut down
+            await asking
+        guest.socket.close()
 
     play(scene)
