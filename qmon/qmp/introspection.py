@@ -5,7 +5,7 @@ As in QEMU, types have numbers for names, and whatever is an integer is an ``int
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qmon.notation.qapi import BUILTINS, Expression, Member, Schema, Type, meta_of, values_of
@@ -32,8 +32,8 @@ def event_names(schema: Schema) -> list[str]:
     return sorted(schema.names("event"))
 
 
-def introspect(schema: Schema) -> list[dict[str, Any]]:
-    """Return a list of SchemaInfo: the commands and events, then the types that they use."""
+def introspect(schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yield each SchemaInfo: the commands and events, then the types that they use."""
     return _Introspection(schema).run()
 
 
@@ -45,13 +45,14 @@ class _Introspection:
         self._count = 0
         self._waiting: list[tuple[str, Type]] = [(_NOTHING, {})]
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self) -> Iterator[dict[str, Any]]:
         schema = self._schema
-        found = [self._command(schema[name]) for name in schema.names("command")]
-        found += [self._event(schema[name]) for name in schema.names("event")]
+        for name in schema.names("command"):
+            yield self._command(schema[name])
+        for name in schema.names("event"):
+            yield self._event(schema[name])
         for name, type_ in self._waiting:  # the list grows
-            found.append(self._type(name, type_))
-        return found
+            yield self._type(name, type_)
 
     def _command(self, expression: Expression) -> dict[str, Any]:
         info = {

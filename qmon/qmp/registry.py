@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from qmon.qmp.schema import Binding, check_arguments
 from qmon.qmp.target import Arguments, Listener
 
 CommandFunction = Callable[..., Awaitable[Any]]
+_AT_ONCE = 100
+"""Entries of the schema that are made before others get the loop: 2 ms, where all 600 take 10 ms."""
+
 _MARK = "_qmp_command"
 
 
@@ -105,7 +109,12 @@ class Registry:
         return [{"name": name} for name in event_names(self.schema)]
 
     async def _query_schema(self) -> list[dict[str, Any]]:
-        return introspect(self.schema)
+        found = []
+        for number, entity in enumerate(introspect(self.schema), 1):
+            found.append(entity)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return found
 
 
 def _trace_events(command: str) -> tuple[TraceEvent, TraceEvent]:

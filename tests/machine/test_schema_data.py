@@ -17,7 +17,15 @@ from qmon.machine.runstate import RunState
 from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Kind
 from qmon.notation import chardev_options
-from qmon.notation.driver_options import FILE_DRIVERS, FORMAT_DRIVERS, OTHER_DRIVERS, THROTTLE
+from qmon.notation.driver_options import (
+    COMMON,
+    FILE,
+    FILE_DRIVERS,
+    FORMAT_DRIVERS,
+    OTHER_DRIVERS,
+    QCOW2,
+    THROTTLE,
+)
 from qmon.notation.json_text import parse_json
 from qmon.notation.object_options import LIMIT_NAMES
 from qmon.notation.qapi import (
@@ -31,9 +39,11 @@ from qmon.notation.qapi import (
     meta_of,
 )
 from qmon.notation.qapi_comments import Told, documentation, title
+from qmon.qmp.absent import ABSENT, Row
 from qmon.qmp.registry import CommandFunction
 from qmon.qmp.schema import Binding
 from tests.support.embedded_lab import EmbeddedLab, Play
+from tests.support.results import check_result
 
 SCHEMA = default_schema()
 COMMANDS = SCHEMA.names("command")
@@ -188,6 +198,34 @@ def test_words_are_those_of_the_tables() -> None:
     assert set(SCHEMA.words("ObjectType")) == set(CLASSES)
     assert [each.name for each in SCHEMA.members("ThrottleLimits")] == list(LIMIT_NAMES)
     assert {each.value for each in RunState} <= set(SCHEMA.words("RunState"))
+
+
+def flat(type_: Any) -> set[str]:
+    """The names of a type's scalars as an option string has them: ``cache.direct``."""
+    names = set()
+    for member in SCHEMA.members(type_):
+        expression = {} if member.type in BUILTINS else SCHEMA[member.type]
+        data = expression.get("data", {})
+        inner = [data["flags"]] if "alternate" in expression and "flags" in data else []
+        inner += [member.type] if "struct" in expression else []
+        names |= {f"{member.name}.{each}" for type_ in inner for each in flat(type_)}
+        names |= set() if "struct" in expression else {member.name}
+    return names
+
+
+def test_options_of_drivers_are_those_of_their_tables() -> None:
+    read_elsewhere = {"driver", "node-name", "read-only", "force-share", "filename", "detect-zeroes"}
+    read_elsewhere |= {"file", "backing", "encrypt", "data-file"}
+    assert flat("BlockdevOptions") - read_elsewhere == COMMON.keys()
+    assert flat("BlockdevOptionsFile") - read_elsewhere == FILE.keys()
+    assert flat("BlockdevOptionsQcow2") - read_elsewhere == QCOW2.keys()
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ABSENT if row.is_offered and not row.fails], ids=lambda row: row.qmp
+)
+def test_what_is_answered_for_a_part_that_is_not_there_fits_the_schema(row: Row) -> None:
+    check_result(row.qmp, row.answer)
 
 
 def test_a_schema_of_another_text_stands_alone() -> None:
