@@ -85,7 +85,7 @@ class Toolbar:
     async def _fields(self) -> list[str]:
         name = await ask(self._target, "query-name", {})
         status = await ask(self._target, "query-status", {})
-        fields = [name.get("name", self._connected_to or "qmon"), status.get("status", "unknown")]
+        fields = [name.get("name", self._connected_to or "qmon"), *filter(None, [status.get("status")])]
         if self._connected_to not in ("", fields[0]):
             fields.append(self._connected_to)
         migration = await ask(self._target, "query-migrate", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.peers import require
 from tests.support.ports import free_port
 from tests.support.processes import CHECKOUT
 from tests.support.runs import Done, one_line, run
+from tests.support.seat import Seat
 from tests.support.waiting import PATIENCE
 
 
@@ -124,3 +126,37 @@ def test_a_qmp_monitor_at_the_address_is_recognised(monitored: Peer) -> None:
     assert one_line(done) == (
         f"-connect hmp:{address}: a QMP monitor answers, not a human monitor: write -connect {address}"
     )
+
+
+@pytest.fixture
+def seat(tmp_path: Path) -> Iterator[Seat]:
+    seat = Seat(tmp_path)
+    yield seat
+    seat.close()
+
+
+def test_a_terminal_has_completion_hints_and_a_connection_that_comes_back(
+    monitored: Peer, seat: Seat
+) -> None:
+    terminal = seat.terminal
+    terminal.type(f"clear; {sys.executable} -m qmon -connect hmp:unix:{monitored.folder / 'm'}\r")
+    terminal.wait_for(r"^\(qemu m\)$")
+    terminal.type("info regist")
+    terminal.press("Tab")
+    terminal.wait_for(r"\) info registers|^ +registers ")
+    terminal.press("C-u")
+    terminal.type("info versoin\r")
+    terminal.wait_for(r"^unknown command: 'info versoin'\nDid you mean 'info version'\?$")
+    terminal.type("help info name\r")
+    terminal.wait_for(r"^info name +-- ")
+    monitored.start_again()
+    monitored.monitor.close()
+    terminal.wait_for(r"is\s+lost:\s+the\s+other\s+end\s+closed\s+it")
+    terminal.wait_for(r"^Connected to hmp:\S+ again")
+    terminal.type("info name\r")
+    terminal.wait_for("^web1$")
+    terminal.type("quit\r")
+    terminal.wait_for(r"\?.*y")
+    terminal.type("y")
+    terminal.wait_for(r"^\$ $")
+    assert monitored.process.wait(PATIENCE) == 0
