@@ -2642,7 +2642,7 @@ ERST
         .name       = "wait",
         .args_type  = "what:s?,id:s?,timeout:s?",
         .params     = "[migrate|job] [id] [timeout]",
-        .help       = "wait until a migration or a block job has ended",
+        .help       = "wait until a migration or a job has ended",
         .cmd        = hmp_wait,
         .command_completion = wait_completion,
         .side       = "console",
@@ -2650,7 +2650,7 @@ ERST
 
 SRST
 ``wait migrate`` [*timeout*] or ``wait job`` *id* [*timeout*]
-  ``wait`` alone is ``wait migrate``. Wait until the outgoing or incoming migration, or the block job *id*, has ended. For a job that
+  ``wait`` alone is ``wait migrate``. Wait until the outgoing or incoming migration, or the job *id*, has ended. For a job that
   you must complete by a command, wait until it is ready. If it has ended already, the command
   returns at once. The command fails, with the reason, if the migration or job fails or is
   cancelled, or after *timeout* seconds. Ctrl-C stops only the waiting. QEMU has no such command.
@@ -2783,7 +2783,7 @@ SRST
   ::
 
     (qemu) qmp query-status
-    {"status": "running", "running": true, "singlestep": false}
+    {"running": true, "singlestep": false, "status": "running"}
     (qemu) qmp block_resize {"device": "ro"}
     Error: Parameter 'size' is missing
     (qemu) qmp nosuch

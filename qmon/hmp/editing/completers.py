@@ -265,7 +265,18 @@ async def _qmp_commands(place: Place) -> list[Choice]:
 
 
 async def _awaited_jobs(place: Place) -> list[Choice]:
-    return await _jobs(place) if place.values.get("what") == "job" else []
+    if place.values.get("what") != "job":
+        return []
+    if "query-jobs" not in place.target.commands():
+        return await _jobs(place)
+    jobs: list[dict[str, Any]] = await place.ask("query-jobs")
+    return sorted(
+        (
+            job["id"],
+            f"{job['type']}, {job['status']}, {_share(job['current-progress'], job['total-progress'])}",
+        )
+        for job in jobs
+    )
 
 
 async def _nothing(place: Place) -> list[Choice]:

@@ -88,3 +88,29 @@ def test_ids_and_speeds_that_no_job_has_are_refused(sides: JobSides) -> None:
         return said
 
     sides.same(scene)
+
+
+def test_lines_about_jobs_are_answered_as_by_qemu(sides: JobSides) -> None:
+    def scene(side: Side) -> Any:
+        lines = ["block_stream d0", "block_stream nosuch", "block_stream d0 -1", "info block-jobs"]
+        said = [side.peer.command(line) for line in lines]
+        stream(side, job_id="j", auto_finalize=False, auto_dismiss=False)
+        verbs = ("pause", "resume", "complete", "set_speed j 5", "cancel", "cancel -f")
+        lines = [f"block_job_{verb}" if "j" in verb else f"block_job_{verb} j" for verb in verbs]
+        for line in ("info block-jobs", "block_stream d0", *lines, "info block-jobs"):
+            said += [side.peer.command(line)]
+        return [*said, side.ask("query-block-jobs"), side.events()]
+
+    sides.same(scene)
+
+
+def test_a_line_waits_for_any_job(sides: JobSides) -> None:
+    """And says why the job has failed."""
+    side = sides.ours
+    for name, path in (("good", "new.img"), ("bad", "absent/new.img")):
+        options = {"driver": "file", "filename": path, "size": 512}
+        side.client.run("blockdev-create", {"job-id": name, "options": options})
+    assert side.peer.command("wait job good") == ""
+    assert side.peer.command("wait job bad") == (
+        "Error: Could not create 'absent/new.img': No such file or directory"
+    )
