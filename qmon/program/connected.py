@@ -203,7 +203,7 @@ class ConnectedProgram:
             what += f" {'.'.join(str(numbers.get(each)) for each in ('major', 'minor', 'micro'))}"
         address = str(self._remote.address)
         where = "" if address == name else f" at {address}"
-        greeting = one_line(f"Connected to {name or 'a machine'} ({what}){where}")
+        greeting = one_line(f"Connected to {f'{name} ({what})' if name else what}{where}")
         lines = [greeting, "Ctrl-D leaves it running, 'quit' ends it"]
         if self._options.brief:
             lines.append("Each line connects and lets go (-brief): no events are told, no state is shown")
