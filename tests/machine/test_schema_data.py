@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import qmon
+from docs.qmp_reference import qmp_reference
 from qmon.machine.object_types import CLASSES
 from qmon.machine.runstate import RunState
 from qmon.migration.capabilities import CAPABILITIES
@@ -226,6 +227,19 @@ def test_options_of_drivers_are_those_of_their_tables() -> None:
 )
 def test_what_is_answered_for_a_part_that_is_not_there_fits_the_schema(row: Row) -> None:
     check_result(row.qmp, row.answer)
+
+
+def test_the_manuals_reference_has_every_definition_and_every_member() -> None:
+    entries = qmp_reference(SCHEMA).split(".. index:: single: ")[1:]
+    names = [name for family in SCHEMA.families.values() for name in family]
+    assert [entry.partition(" (QMP ")[0] for entry in entries] == names
+    for name, entry in zip(names, entries, strict=True):
+        assert told().get(name, {}).get("", "") in entry
+        if isinstance(SCHEMA[name].get("data"), str):
+            assert f"qmp-{SCHEMA[name]['data'].lower()}>`" in entry
+        else:
+            assert all(f"``{word}``" in entry for word in words_of(name)) or "alternate" in SCHEMA[name]
+            assert all(text in entry for text in told().get(name, {}).values())
 
 
 def test_a_schema_of_another_text_stands_alone() -> None:
