@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.support.listed_commands import all_lines, listings
 from tests.support.not_imitated import is_not_imitated
-from tests.support.peer import QEMU_10, Answer, Peer
+from tests.support.peer import QEMU_10, Peer
 from tests.support.peers import require
 from tests.support.two_monitors import TwoMonitors, differing, told
-
-WRONG = ("", " nosuch", " -x", ' "', ' ""', " 0", " nosuch nosuch")
-"""What is written behind each command's name."""
-
-_START = re.compile(r"[\w?]")
 
 OWN_SENTENCES = "a listing's sentences are qmon's own; the syntax is compared apart from them"
 OWN_VERSION = "qmon tells its own version"
@@ -108,38 +103,6 @@ def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
     require("qemu-system-x86_64")
     with TwoMonitors(tmp_path_factory.mktemp("every")) as monitors:
         yield monitors
-
-
-def listed(lines: Answer, prefix: str = "") -> dict[str, str]:
-    """The entries of a listing in its order: each name, as the table has it, and its syntax.
-
-    An entry is ``NAME SYNTAX -- SENTENCE``; syntax and sentence may go on in lines that begin with white
-    space or a bracket. ``prefix`` stands before each name.
-    """
-    entries: dict[str, str] = {}
-    entry = ""
-    for line in [*lines, "end"]:
-        if not _START.match(line):
-            entry += "\n" + line
-            continue
-        if entry:
-            name, _, syntax = entry.partition(" -- ")[0].removeprefix(prefix).partition(" ")
-            entries[prefix + name] = syntax
-        entry = line
-    return entries
-
-
-def listings(peer: Peer) -> dict[str, str]:
-    """All that ``help`` and ``info`` list, in their order."""
-    return {**listed(peer.lines("help")), **listed(peer.lines("info"), "info ")}
-
-
-def all_lines(names: Iterable[str]) -> Iterator[str]:
-    for name in names:
-        first, _, rest = name.rpartition(" ")
-        for alias in rest.split("|"):
-            for wrong in WRONG:
-                yield f"{first} {alias}".lstrip() + wrong
 
 
 def test_every_command_answers_as_qemu_does(monitors: TwoMonitors) -> None:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.interop.hmp.test_every_command import all_lines, listings
 from tests.support.connected_qmon import ConnectedQmon
+from tests.support.listed_commands import all_lines, listings
 from tests.support.peer import MORE_NOISE, QEMU_10, Pattern, Peer, three_drives
 
 NOISE: tuple[Pattern, ...] = (
