@@ -163,7 +163,10 @@ class ConnectedProgram:
 
         if self._front is not None:
             self._front.watch()
-            await self._front.have_terminal()
+            try:
+                await self._front.have_terminal()
+            except OSError:
+                return  # the terminal has gone
         options = self._options
         name = await self._name()
         folder = self._neighbour.enter()
@@ -193,7 +196,10 @@ class ConnectedProgram:
 
     async def _name(self) -> str:
         """Return the machine's name, "" if it has none."""
-        answer = await ask(self._remote, "query-name", {})
+        try:
+            answer = await ask(self._remote, "query-name", {})
+        except CommandError:
+            return ""
         return str(answer.get("name", "")) if isinstance(answer, dict) else ""
 
     def _greeting(self, name: str, folder: str) -> str:

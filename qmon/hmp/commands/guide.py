@@ -44,7 +44,11 @@ class Guide:
         self._table: Table = call.monitor.tables.main
         self._everything = False
         self._left_out: set[str] = set()
-        topics = [topic for topic in default_topics() if any(map(self._runs, topic.rows[0].lines))]
+        topics = [
+            topic
+            for topic in default_topics()
+            if any(map(self._runs, topic.rows[0].lines)) and _fits(topic, call)
+        ]
         self._left_out = {f"help {topic.name}" for topic in default_topics() if topic not in topics}
         self._topics = [self._on_target(topic) for topic in topics]
 
@@ -216,6 +220,14 @@ class Guide:
         if near:
             said += paragraph("Did you mean " + " or ".join(f"'help {each}'" for each in near[:3]) + "?")
         raise LineError("\n".join([*said, *_more("help (tasks)", "help all (every command)")]))
+
+
+def _fits(topic: Topic, call: Call) -> bool:
+    """Whether the lines of a topic can be given to the target: a QEMU can't move disks as qmon does."""
+    if not call.monitor.passes:
+        return True
+    lines = [line.removeprefix(PROMPT) for line in topic.text.split("\n") if line.startswith(PROMPT)]
+    return all(call.monitor.read(line).error is None for line in lines)
 
 
 def usage(name: str, command: Command) -> list[str]:

@@ -13,9 +13,9 @@ from qmon.qmp.target import Event
 from tests.support.connections import connected_monitor
 from tests.support.fake_target import FakePerson
 from tests.support.peer import Peer
-from tests.support.processes import CHECKOUT, QMON
+from tests.support.processes import CHECKOUT, QMON, gone
 from tests.support.terminal import Terminal
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 
 def die(qemu: Peer) -> None:
@@ -146,3 +146,13 @@ def test_quit_is_asked_about_at_a_terminal(qemu: Peer, tmp_path: Path) -> None:
         assert qemu.process.wait(PATIENCE) == 0
     finally:
         terminal.close()
+
+
+def test_a_closed_terminal_ends_the_console_alone(qemu: Peer, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "tmux", 220, XDG_STATE_HOME=str(tmp_path))
+    pid = tmp_path / "pid"
+    terminal.type(f"sh -c 'echo $$ >{pid}; exec {QMON[0]} -m qmon -connect unix:{qemu.qmp_path}'\r")
+    terminal.wait_for(r"^\(qemu web1\)$")
+    terminal.close()
+    eventually(lambda: gone(int(pid.read_text())), "the console ends")
+    assert qemu.command("info status") == "VM status: running"
