@@ -208,3 +208,36 @@ def test_a_client_builds_a_disk_from_nothing(sides: JobSides) -> None:
     sides.same(scene)
     sides.same(info)
     check(sides.ours)
+
+
+def test_a_long_job_is_cancelled_while_it_writes(sides: JobSides) -> None:
+    """Its command has been answered long before. The file has not got all its storage."""
+    side, size = sides.ours, 4 << 30
+    options = {"driver": "file", "filename": "long.img", "size": size, "preallocation": "full"}
+    assert side.ask("blockdev-create", {"job-id": "j", "options": options}) == {"return": {}}
+    assert side.ask("job-cancel", id="j") == {"return": {}}
+    (job,) = side.settled("j")
+    assert (job["status"], job["error"]) == ("concluded", "Operation canceled")
+    assert (side.folder / "long.img").stat().st_blocks * 512 < size
+    side.ask("job-dismiss", id="j")
+
+
+def test_the_newest_job_is_listed_first(sides: JobSides) -> None:
+    def scene(side: Side) -> Any:
+        for id in ("one", "two", "three"):
+            options = {"driver": "file", "filename": f"{id}.img", "size": 512}
+            side.ask("blockdev-create", {"job-id": id, "options": options})
+            side.settled(id)
+        return side.ask("query-jobs")
+
+    jobs = sides.same(scene)["return"]
+    assert [job["id"] for job in jobs] == ["three", "two", "one"]
+
+
+def test_the_end_of_the_program_ends_its_jobs(sides: JobSides) -> None:
+    side = sides.ours
+    options = {"driver": "file", "filename": "long.img", "size": 4 << 30, "preallocation": "full"}
+    side.ask("blockdev-create", {"job-id": "j", "options": options})
+    side.ask("quit")
+    assert side.peer.process.wait(60) == 0
+    assert (side.folder / "long.img").stat().st_blocks * 512 < 4 << 30

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 
 from tests.support.images import MIB
 from tests.support.job_sides import JobSides, Side
@@ -76,6 +78,37 @@ def test_a_pending_job_can_be_cancelled(sides: JobSides) -> None:
     sides.same(scene)
 
 
+def verbs_of_jobs(id: str) -> some.SearchStrategy[tuple[str, dict[str, Any]]]:
+    """A command about a job, or one that starts it."""
+    switch = some.booleans()
+    options = {"auto-finalize": switch, "auto-dismiss": switch, "speed": some.integers(-1, 9)}
+    begin = some.fixed_dictionaries({"device": some.just("d0"), "job-id": some.just(id)}, optional=options)
+    one = some.sampled_from([*(f"job-{verb}" for verb in VERBS), *(f"block-job-{verb}" for verb in VERBS)])
+    asked = one.map(lambda name: (name, {_KEYS.get(name, "id"): id}))
+    speed = some.integers(-1, 9).map(lambda n: ("block-job-set-speed", {"device": id, "speed": n}))
+    queries: some.SearchStrategy[tuple[str, dict[str, Any]]] = some.sampled_from(
+        [("query-jobs", {}), ("query-block-jobs", {})]
+    )
+    return begin.map(lambda given: ("block-stream", given)) | asked | asked | speed | queries
+
+
+_KEYS = {f"block-job-{verb}": "device" for verb in ("pause", "resume", "cancel", "complete")}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(asked=some.lists(verbs_of_jobs("j") | verbs_of_jobs("k"), max_size=12))
+def test_whatever_is_asked_of_jobs_is_answered_as_by_qemu(
+    sides: JobSides, asked: list[tuple[str, dict[str, Any]]]
+) -> None:
+    def scene(side: Side) -> Any:
+        said = [side.ask(command, arguments) for command, arguments in asked]
+        for id in ("j", "k"):
+            said += [side.ask("job-cancel", id=id), side.ask("job-dismiss", id=id)]
+        return [*said, side.ask("query-jobs"), side.events()]
+
+    sides.same(scene)
+
+
 def test_ids_and_speeds_that_no_job_has_are_refused(sides: JobSides) -> None:
     def scene(side: Side) -> Any:
         said: list[Any] = [stream(side, job_id=id) for id in ("", "1x", "a b", "ä", "-")]
@@ -86,6 +119,20 @@ def test_ids_and_speeds_that_no_job_has_are_refused(sides: JobSides) -> None:
         said += [side.ask(f"block-job-{verb}", id="j") for verb in ("finalize", "dismiss")]
         said += [side.ask("block-job-set-speed", device="j", speed=1), side.ask("job-pause"), look(side)]
         return said
+
+    sides.same(scene)
+
+
+def test_a_node_has_no_name_for_its_job(sides: JobSides) -> None:
+    """And can't be deleted while it has one."""
+
+    def scene(side: Side) -> Any:
+        (side.folder / "n.img").write_bytes(bytes(MIB))
+        said = [side.ask("blockdev-add", driver="file", node_name="n", filename="n.img")]
+        said += [side.ask("block-stream", device="n"), side.ask("block-stream", device="nosuch")]
+        said += [side.ask("block-stream", device="n", job_id="j", auto_finalize=False)]
+        said += [side.ask("blockdev-del", node_name="n"), side.ask("job-finalize", id="j")]
+        return [*said, side.ask("blockdev-del", node_name="n"), side.events()]
 
     sides.same(scene)
 
@@ -110,6 +157,7 @@ def test_a_line_waits_for_any_job(sides: JobSides) -> None:
     for name, path in (("good", "new.img"), ("bad", "absent/new.img")):
         options = {"driver": "file", "filename": path, "size": 512}
         side.client.run("blockdev-create", {"job-id": name, "options": options})
+        side.settled(name)  # else the line shows the job's progress, too
     assert side.peer.command("wait job good") == ""
     assert side.peer.command("wait job bad") == (
         "Error: Could not create 'absent/new.img': No such file or directory"
