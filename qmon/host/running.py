@@ -149,7 +149,8 @@ def _open_folder(path: Path, *, create: bool = True) -> int:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     status = os.fstat(descriptor)
-    if status.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(status.st_mode) & 0o022:
+    user = os.geteuid()  # root may look at every user's
+    if (user and status.st_uid not in (user, 0)) or stat.S_IMODE(status.st_mode) & 0o022:
         os.close(descriptor)
         raise PermissionError(errno.EPERM, "others may write to it: it must have mode 0700")
     if create and stat.S_IMODE(status.st_mode) & 0o077 and status.st_uid == os.geteuid():
