@@ -110,8 +110,8 @@ _OURS = (
     Option(
         "connect",
         Treatment.OURS,
-        "unix:PATH|HOST:PORT|fd:N",
-        "Be the console of a running QEMU or qmon, by its -qmp monitor.",
+        "NAME|unix:PATH|HOST:PORT|fd:N|hmp:...|libvirt:...",
+        "Be the console of a running qmon (by -name or process id), or of a QEMU.",
     ),
     Option(
         "brief",

@@ -22,6 +22,8 @@ PROXMOX = {"id"}
 OWN = {
     "c",
     "completion",
+    "brief",
+    "connect",
     "hx",
     "json",
     "keep-going",
