@@ -24,8 +24,10 @@ def machine_news(event: Event) -> str | None:
 
 
 def _lost(data: Data) -> str:
-    if data.get("ended"):
+    if data.get("shut-down"):
         return f"The machine at {data['address']} has ended"
+    if data.get("ended"):
+        return f"The connection to {data['address']} has ended: {data['reason']}"
     return f"The connection to {data['address']} is lost: {data['reason']}: qmon connects again when it can"
 
 

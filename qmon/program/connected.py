@@ -120,7 +120,7 @@ class ConnectedProgram:
     async def _serve(self, monitor: Monitor, config: UserConfig) -> int:
         if not self._is_on_terminal:
             return await self._run_scripts(monitor)
-        self._remote.reconnects = True
+        self._remote.reconnects = self._remote.address.is_lasting
         unsubscribe = self._remote.subscribe(lambda event: self._hear(event, monitor))
         try:
             await self._serve_terminal(monitor, config)

@@ -76,6 +76,11 @@ class RemoteAddress:
         return self.place
 
     @property
+    def is_lasting(self) -> bool:
+        """Whether it can be connected to again: an inherited socket is there once."""
+        return not isinstance(self.place, Descriptor)
+
+    @property
     def short(self) -> str:
         """A few characters that tell it from others, for a prompt: a path's last part, or the address."""
         if isinstance(self.place, UnixAddress):

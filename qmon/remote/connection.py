@@ -111,7 +111,8 @@ class Connection:
             if self._closing.is_set():
                 break
             ended = self._shuts_down or not self.reconnects
-            self._tell(LOST, {"address": str(self.address), "reason": why, "ended": ended})
+            told = {"address": str(self.address), "reason": why, "ended": ended}
+            self._tell(LOST, {**told, "shut-down": self._shuts_down})
             if ended:
                 break
             link = await self._reconnect()

@@ -10,7 +10,8 @@ from qmon.qmp.target import Target
 from qmon.remote.address import RemoteAddress
 
 LOST = "X_QMON_CONNECTION_LOST"
-"""The private event of a connection that was lost: ``address``, ``reason``, ``ended`` (it is for good)."""
+"""The private event of a connection that was lost: ``address``, ``reason``, ``ended`` (it is for good),
+``shut-down`` (because the machine has ended)."""
 BACK = "X_QMON_CONNECTION_BACK"
 """The private event of a connection that is there again: ``address``."""
 
