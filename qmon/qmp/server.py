@@ -8,7 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from qmon.host.descriptors import TAKE_RECEIVED
 from qmon.notation.json_writer import json_pieces
+from qmon.qmp.claims import Claim, Claims
 from qmon.qmp.framer import JsonFramer
 from qmon.qmp.own_commands import RunLine, ServedTarget
 from qmon.qmp.peer import Peer
@@ -68,7 +70,8 @@ class _Connection:
         self._pretty = pretty
         self._session = Session(target)
         self._framer = JsonFramer()
-        self._queue: deque[Any] = deque()
+        self._queue: deque[tuple[Any, Claim]] = deque()
+        self._claims = Claims(TAKE_RECEIVED.get())
         self._is_busy = False
         """Whether a command waits or runs."""
         self._changed = asyncio.Event()
@@ -93,6 +96,9 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
             unsubscribe()
             self._framer.close()
+            for _, claim in self._queue:
+                claim.close()
+            self._claims.close()
 
     async def _read_all(self) -> None:
         """Queue the client's commands; return when it sends no more and all have been answered."""
@@ -108,7 +114,7 @@ class _Connection:
             await self._answer(message)
             return
         is_small = self._framer.is_small
-        self._queue.append(message)
+        self._queue.append((message, self._claims.claim()))
         del message
         self._is_busy = True
         self._changed.set()
@@ -120,7 +126,13 @@ class _Connection:
         """Run the queued commands, one after another."""
         while True:
             await self._until(lambda: self._is_busy)
-            await self._answer(self._queue.popleft())
+            message, claim = self._queue.popleft()
+            TAKE_RECEIVED.set(self._claims.begin(claim))
+            try:
+                await self._answer(message)
+            finally:
+                self._claims.end(claim)
+            del message  # it may be large
             await self._stream.drain()
             self._is_busy = bool(self._queue)
             self._changed.set()

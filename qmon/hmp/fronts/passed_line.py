@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from qmon.hmp.fronts.script_person import NoProgress
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.person import Progress
@@ -14,9 +16,13 @@ class PassedLines:
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
+        self._is_prepared = False
 
     async def run(self, line: str) -> str:
         """Run a line; return what it prints, errors too, its lines ended by CR LF."""
+        if not self._is_prepared:
+            await asyncio.to_thread(self._monitor.prepare)  # the loop serves others meanwhile
+            self._is_prepared = True
         person = PassedPerson()
         token = TAKE_RECEIVED.set(lambda: None)  # as in QEMU, descriptors are for the client's own commands
         try:

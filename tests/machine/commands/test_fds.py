@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.processes import Lab, open_descriptors
 from tests.support.qmp_client import QmpClient
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, send_all
 
 
 def ask(client: QmpClient, command: str, *descriptors: int, **arguments: Any) -> Any:
@@ -87,3 +87,32 @@ def test_what_nobody_takes_is_closed_with_its_client(lab: Lab, tmp_path: Path) -
             lambda: str(tmp_path / "file") not in open_descriptors(qmon.process.pid),
             "the descriptor is closed",
         )
+
+
+def test_a_descriptor_is_its_own_commands_though_the_next_is_read_already(lab: Lab, tmp_path: Path) -> None:
+    """With ``oob`` messages are read ahead."""
+    qmon = lab.start("qmon")
+    with QmpClient(qmon.qmp_path, negotiates=False) as client:
+        client.run("qmp_capabilities", enable=["oob"])
+        for name in ("a", "b"):
+            with (tmp_path / name).open("wb") as file:
+                message = b'{"execute": "add-fd", "arguments": {"opaque": "%s"}}' % name.encode()
+                send_all(client.socket, message, [file.fileno()])
+        answers = [client.answer()["return"]["fd"] for _ in range(2)]
+        opened = [os.readlink(f"/proc/{qmon.process.pid}/fd/{fd}") for fd in answers]
+        assert opened == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+def test_a_descriptor_may_come_before_its_command(lab: Lab, tmp_path: Path) -> None:
+    qmon = lab.start("qmon")
+    with QmpClient(qmon.qmp_path) as client, (tmp_path / "a").open("wb") as file:
+        send_all(client.socket, b" ", [file.fileno()])
+        assert client.run("query-name") == {}
+        assert client.run("getfd", fdname="x") == {}
+        assert client.run("closefd", fdname="x") == {}
+        assert "No file descriptor supplied" in client.ask("getfd", fdname="x")["error"]["desc"]
+        for _ in range(3):
+            send_all(client.socket, b" ", [file.fileno()] * 20)
+        client.run("query-name")
+        held = open_descriptors(qmon.process.pid).count(str(tmp_path / "a"))
+        assert held <= 1
