@@ -28,7 +28,22 @@ _UNSENDABLE = re.compile(
 
 
 class _Client(QMPClient):
-    """Passes over a second greeting: QEMU sends one to a client that connects while it starts."""
+    """Passes over a second greeting: QEMU sends one to a client that connects while it starts.
+
+    Reads the messages of ``-qmp-pretty``, too, which have several lines.
+    """
+
+    async def _readline(self) -> bytes:
+        line = await super()._readline()
+        if line.rstrip() != b"{":
+            return line
+        lines, size = [line], 0
+        while not lines[-1].startswith(b"}"):
+            lines.append(await super()._readline())
+            size += len(lines[-1])
+            if size > READ_BYTES_MAX:
+                raise ValueError(f"a message is longer than {READ_BYTES_MAX >> 20} MiB")
+        return b"".join(lines)
 
     async def _do_recv(self) -> Message:
         message = await super()._do_recv()

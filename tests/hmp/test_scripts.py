@@ -33,10 +33,16 @@ def test_in_a_transcript_only_the_prompted_lines_run() -> None:
     assert lines_to_run("") == []
 
 
+def test_the_prompt_of_a_connected_console_is_one_too() -> None:
+    kept = TRANSCRIPT.replace("(qemu)", "(qemu web1)").replace("(qemu web1) stop", "(qemu unix:q.qmp) stop")
+    assert lines_to_run(kept) == lines_to_run(TRANSCRIPT)
+    assert lines_to_run("(qemu is a word) stop\n") == [(1, "(qemu is a word) stop")]
+
+
 @given(lines=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")), max_size=6))
 def test_text_without_prompts_gives_every_line_with_its_number(lines: list[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
-    if "(qemu)" not in text:
+    if "(qemu" not in text:
         assert lines_to_run(text) == list(enumerate(lines, 1))
 
 

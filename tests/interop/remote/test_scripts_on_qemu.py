@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
-from tests.support.peer import Peer
+from tests.support.peer import Peer, three_drives
 from tests.support.runs import Done, one_line, run
 
 
@@ -66,3 +68,13 @@ def test_options_of_a_machine_are_refused(qemu: Peer) -> None:
 def test_nobody_there_is_said_in_one_line(qemu: Peer) -> None:
     done = run("-connect", "unix:nosuch", cwd=qemu.folder)
     assert one_line(done) == "-connect unix:nosuch: No such file or directory"
+
+
+def test_a_monitor_that_indents_its_answers_is_read_as_well(program: Sequence[str], tmp_path: Path) -> None:
+    pretty = ["-qmp-pretty", "unix:pretty,server,nowait", "-name", "web1"]
+    with Peer(program, tmp_path / "qemu", three_drives, options=pretty) as qemu:
+        done = run(
+            "-connect", "unix:pretty", *lines("info name", "info block", "stop", "quit"), cwd=qemu.folder
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("web1\nd0 ")
