@@ -5,10 +5,13 @@ The error messages are QEMU's (qobject/json-parser.c).
 
 from __future__ import annotations
 
+import math
 from enum import Enum, auto
 from typing import Any
 
-from qmon.notation.json_tokens import parse_error
+from qmon.notation.json_tokens import number_value, parse_error
+
+_SHOWN_MAX = 40
 
 
 class _Wanted(Enum):
@@ -32,6 +35,7 @@ class JsonBuilder:
         self._open: list[tuple[list[Any] | dict[str, Any], _Wanted, str]] = []
         """Each open container, what is wanted around it, and its key there."""
         self._key = ""
+        self._too_large = ""
 
     def structure(self, character: str) -> None:
         """Take one of ``{}[]:,``."""
@@ -58,14 +62,24 @@ class JsonBuilder:
             raise parse_error(self._missing())
 
     def scalar(self, value: Any) -> None:
-        """Take a string, a number or the value of a keyword."""
+        """Take a string or the value of a keyword."""
         self.expect_value()
         self._attach(value)
 
+    def number(self, text: str) -> None:
+        """Take a number. One that is too large is refused at the end: QEMU would take it, as infinity."""
+        value = number_value(text)
+        if math.isinf(value):
+            shown = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
+            self._too_large = self._too_large or shown
+        self.scalar(value)
+
     def finish(self) -> Any:
-        """Return the value. Raises UsageError if it is not complete."""
+        """Return the value. Raises UsageError if it is not complete, or if it has an infinite number."""
         if self._open or self._wanted is not _Wanted.COMMA:
             raise parse_error("premature EOI")
+        if self._too_large:
+            raise parse_error(f"number '{self._too_large}' is too large")
         return self.value
 
     @property

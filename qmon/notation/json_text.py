@@ -17,7 +17,6 @@ from qmon.notation.json_tokens import (
     Stop,
     keyword_value,
     number_end,
-    number_value,
     read_string,
     skip_string,
     stray,
@@ -116,8 +115,7 @@ def _build(tokens: list[_Token]) -> Any:
                 builder.expect_value()
                 builder.scalar(read_string(token.text, 1, token.text[0])[0])
             case "number":
-                builder.expect_value()
-                builder.scalar(number_value(token.text))
+                builder.number(token.text)
             case "keyword":
                 builder.expect_value()
                 builder.scalar(keyword_value(token.text))

@@ -16,7 +16,6 @@ from qmon.notation.json_tokens import (
     Stop,
     keyword_value,
     number_end,
-    number_value,
     read_string,
     skip_string,
     stray,
@@ -212,7 +211,7 @@ class JsonFramer:
         if not is_whole:
             self._position += 1
             return self._stray(word[:end], word[end])
-        return self._end_token(lambda builder: builder.scalar(number_value(word[:end])))
+        return self._end_token(lambda builder: builder.number(word[:end]))
 
     def _step_keyword(self) -> _Found:
         end = _end(_KEYWORD, self._text, self._position)

@@ -132,6 +132,7 @@ def test_any_bytes_give_the_same_wherever_they_are_cut(data: bytes, places: list
         (b"[1.]", [wrong("stray '1.]'")]),
         (b"[-9223372036854775808, 18446744073709551615]", [[-(1 << 63), (1 << 64) - 1]]),
         (b"[18446744073709551616]", [[18446744073709551616.0]]),
+        (b"[1e999, foo]", [wrong("invalid keyword 'foo'")]),
         (b"[1e999]{}", [wrong("number '1e999' is too large"), {}]),
         (b"[" + b"9" * 500 + b"]{}", [wrong(f"number '{'9' * 40}...' is too large"), {}]),
         (b"[" + b"9" * 5000 + b"]{}", [wrong(f"stray '{'9' * 40}...'"), NO_VALUE, {}]),
