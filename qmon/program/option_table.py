@@ -110,8 +110,9 @@ _OURS = (
     Option(
         "connect",
         Treatment.OURS,
-        "NAME|unix:PATH|HOST:PORT|fd:N|hmp:...|libvirt:...",
-        "Be the console of a running qmon (by -name or process id), or of a QEMU.",
+        "NAME|unix:PATH|HOST:PORT|fd:N|hmp:ADDRESS|libvirt:[URI/]DOMAIN",
+        "Be the console of a running qmon (by -name or process id), of a QEMU or storage daemon (by its "
+        "-qmp monitor; hmp: by its -monitor), or of a libvirt domain.",
     ),
     Option(
         "brief",
