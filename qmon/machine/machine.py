@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 
 from qmon.block.image import FORMATS
 from qmon.block.locks import ImageLockedError
+from qmon.block.qcow2.header import Qcow2Error
 from qmon.block.throttle import Limits, Throttle
 from qmon.errors import CommandError, DeviceNotFoundError, UsageError, reason
 from qmon.host.fdsets import real_name
@@ -278,7 +279,7 @@ class Machine:
             OSError,
             ValueError,
         ) as error:  # ValueError: a null byte, or characters that can't be in a path
-            raise CommandError(f"Could not open '{settings.file}': {reason(error)}") from error
+            raise _not_opened(settings, error) from error
 
     def _new_node_name(self) -> str:
         return f"#block{next(self._node_numbers):03d}"
@@ -288,7 +289,7 @@ class Machine:
         try:
             await self.blocking(drive.activate)
         except (OSError, ValueError) as error:
-            raise CommandError(f"Could not open '{drive.settings.file}': {reason(error)}") from error
+            raise _not_opened(drive.settings, error) from error
 
     def insert(self, drive: Drive, device: Device) -> None:
         """Insert a medium into an empty device."""
@@ -475,6 +476,13 @@ class Machine:
             except CommandError as error:
                 log.error("%s", error)
         self._executor.shutdown(wait=False)
+
+
+def _not_opened(settings: DriveOptions, error: OSError | ValueError) -> CommandError:
+    """The error about an image that can't be opened. For a damaged node QEMU names no file."""
+    if settings.is_node and isinstance(error, Qcow2Error):
+        return CommandError(reason(error))
+    return CommandError(f"Could not open '{settings.file}': {reason(error)}")
 
 
 def check_format(format: str | None) -> None:

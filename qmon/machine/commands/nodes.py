@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qmon.block.write_threshold import WriteThreshold
-from qmon.errors import CommandError
+from qmon.errors import CommandError, UsageError
 from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
@@ -17,6 +17,7 @@ from qmon.machine.machine import Machine
 from qmon.notation.blockdev import check_blockdev
 from qmon.notation.drive_options import DriveOptions, of_node
 from qmon.notation.driver_options import Flat
+from qmon.notation.image_spec import ImageSpec
 from qmon.notation.node_reader import NodeReader
 from qmon.notation.visit import Form
 from qmon.qmp.registry import command
@@ -46,7 +47,17 @@ class NodeCommands:
 
     async def _add(self, options: Flat) -> None:
         machine = self._machine
-        reader = NodeReader(machine.find_image, has_filters=True)
+        name = options["node-name"]
+
+        def find(other: str) -> ImageSpec:
+            try:
+                return machine.find_image(other)
+            except UsageError:
+                if other in machine.node_names and name in machine.node_names:  # QEMU tells of this first
+                    raise CommandError(f"Duplicate nodes with node-name='{name}'") from None
+                raise
+
+        reader = NodeReader(find, has_filters=True)
         settings = of_node(reader.read(options))
         below = [self._below(name, use) for name, use in reader.referred]
         drives = [drive for drive in below if drive is not None]
