@@ -29,6 +29,7 @@ from qmon.block.layers import Layer, keep_names, spec_of, wrong_driver
 from qmon.block.node import Node
 from qmon.block.probe import probe_format
 from qmon.block.qcow2.internal_snapshots import InternalSnapshots
+from qmon.block.qcow2.node import Qcow2Node
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.block.read_only_file import ReadOnlyFile
 from qmon.block.recent import RecentFilter, RecentWrites
@@ -504,6 +505,19 @@ class Drive:
         self._layers = [found[0], *below]
         self._has_overlay = True
         self._show(overlay)
+
+    def change_backing_name(self, name: str) -> None:
+        """Write another name of the backing image into the image; the open backing image stays.
+
+        The drive must not be in use. Raises OSError.
+        """
+        image = self._opened
+        if not isinstance(image, Qcow2Node):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        backing = self.spec().backing
+        image.change_backing_name(name)
+        self.settings = replace(self.settings, backing=backing)
+        self.look_again()
 
     def commit(self) -> None:
         """Write the data of the topmost image to its backing image. The drive must not be in use.

@@ -38,6 +38,7 @@ class Side:
         events = [
             {key: value for key, value in event.items() if key != "timestamp"}
             for event in self.client.events[self._events :]
+            if not event["event"].startswith("X_QMON_")
         ]
         self._events = len(self.client.events)
         return [self._common(each) for each in (*events, answer)]

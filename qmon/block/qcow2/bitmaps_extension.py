@@ -53,7 +53,7 @@ def set_valid(core: Core, out: WriteOut, *, valid: bool) -> None:
 
 def write_extension(core: Core, out: WriteOut, fields: bytes) -> None:
     """Make the header refer to a directory that is on stable storage. Raises OSError."""
-    data = _first_cluster(core)
+    data = first_cluster(core)
     place = _find(data)
     if place.found is None:
         set_valid(core, out, valid=False)
@@ -70,7 +70,7 @@ def write_extension(core: Core, out: WriteOut, fields: bytes) -> None:
 def remove_extension(core: Core, out: WriteOut) -> None:
     """Make the header say that there are no bitmaps. Raises OSError."""
     set_valid(core, out, valid=False)
-    data = _first_cluster(core)
+    data = first_cluster(core)
     place = _find(data)
     if place.found is not None:
         _, length = EXTENSION.unpack_from(data, place.found)
@@ -104,7 +104,13 @@ def _no_room() -> OSError:
     return OSError(errno.ENOSPC, "the image's header has no room for bitmaps: it needs larger clusters")
 
 
-def _first_cluster(core: Core) -> bytes:
+def end_of_extensions(data: bytes) -> int:
+    """Return where the mark of the extensions' end begins in the first cluster."""
+    return _find(data).end
+
+
+def first_cluster(core: Core) -> bytes:
+    """Return the bytes of the first cluster. Raises OSError."""
     data = bytearray(core.header.cluster_size)
     core.file.read_into(0, memoryview(data))
     return bytes(data)

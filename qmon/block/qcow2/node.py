@@ -11,6 +11,7 @@ from qmon.block.direct import DirectFileNode
 from qmon.block.file import FileNode
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
 from qmon.block.node import Buffer, Extent, Node
+from qmon.block.qcow2.backing_name import change_backing_name
 from qmon.block.qcow2.bitmaps import Bitmap as StoredBitmap
 from qmon.block.qcow2.core import Core, read_header
 from qmon.block.qcow2.header import Header
@@ -141,6 +142,11 @@ class Qcow2Node:
     def internal(self) -> InternalSnapshots:
         self._writable()
         return self._internal
+
+    def change_backing_name(self, name: str) -> None:
+        """Make the header name another backing image; the open one stays. Raises OSError."""
+        self._writable()
+        change_backing_name(self._core, self._out, name)
 
     @property
     def listed_bitmaps(self) -> tuple[StoredBitmap, ...]:

@@ -67,6 +67,29 @@ class OverlayCommands:
         machine.nodes.freeze(below)
         return {}
 
+    @command("change-backing-file")
+    async def change_backing_file(
+        self, device: str, image_node_name: str, backing_file: str
+    ) -> dict[str, Any]:
+        """Write another name of its backing image into a drive's topmost image. The format's name stays."""
+        machine = self._machine
+        drive = machine.root(device)
+        owner, node = machine.find_node(None, image_node_name)
+        number = owner.layer_of(node)
+        if number is None or number + 1 >= len(owner.layers):
+            raise CommandError("not allowing backing file change on an image without a backing file")
+        if owner is not drive:
+            raise CommandError(f"'{device}' and image file are not in the same chain")
+        if number > 0:
+            raise backing_of(image_node_name, drive.node_names[number - 1][0])
+        try:
+            async with holding(machine, [drive], "change-backing-file"):
+                await machine.blocking(drive.change_backing_name, backing_file)
+        except OSError as error:
+            why = f"Could not change backing file to '{backing_file}': {reason(error)}"
+            raise CommandError(why) from error
+        return {}
+
     def _topmost(self, device: str | None, node_name: str | None) -> Drive:
         """Return a drive by its id or its topmost node. Raises CommandError if the node is below another."""
         try:

@@ -168,6 +168,38 @@ def test_guests_go_on_in_an_overlay(tmp_path: Path) -> None:
         assert content(both.qmon.folder / "b.qcow2")[:8192] == b"1" * 4096 + b"2" * 4096
 
 
+def rename(device: str, node: str, name: str) -> Message:
+    return "change-backing-file", {"device": device, "image-node-name": node, "backing-file": name}
+
+
+def test_the_name_of_a_backing_image_is_changed_in_the_overlay(tmp_path: Path) -> None:
+    with two_qmp(tmp_path, files, OPTIONS) as both:
+        lines = [
+            rename("d1", "n1", "./a.qcow2"),
+            FLAT,
+            BLOCKS,
+            rename("n1", "n1", "x" * 1023),
+            FLAT,
+            rename("d1", "n1", "other"),
+            rename("d1", "b1", "a.qcow2"),
+            rename("d1", "f1", "a.qcow2"),
+            rename("d1", "absent", "a.qcow2"),
+            rename("absent", "n1", "a.qcow2"),
+            rename("b1", "n1", "a.qcow2"),
+            rename("d0", "n1", "a.qcow2"),
+            rename("d0", "n0", "a.qcow2"),
+            rename("d1", "n1", ""),
+            BLOCKS,
+            rename("d1", "n1", "./a.qcow2"),
+        ]
+        assert both.differing(lines) == ""
+        image = both.qmon.folder / "o.qcow2"
+        assert both.qmon.say(rename("d1", "n1", "x" * 1024))[-1]["error"]
+        run("check", "-U", image)
+        assert "backing file: ./a.qcow2 (actual path:" in run("info", "-U", image)
+    assert content(image)[:65536] == b"\1" * 65536
+
+
 def watch(name: str, offset: int) -> Message:
     return "block-set-write-threshold", {"node-name": name, "write-threshold": offset}
 
