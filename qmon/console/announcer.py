@@ -8,7 +8,10 @@ from qmon.console.attention import Attention
 from qmon.console.notices import AT_ONCE, announce, migration_news, news
 from qmon.console.person import TerminalPerson
 from qmon.console.remote_notices import connection_news, machine_news
-from qmon.qmp.target import Event, Target
+from qmon.errors import CommandError
+from qmon.hmp.migration_state import is_under_way
+from qmon.notation.plain_text import one_line
+from qmon.qmp.target import Event, Target, well_formed
 
 
 class Announcer:
@@ -36,10 +39,21 @@ class Announcer:
         self._is_connected = is_connected
         self._is_holding = False
         self._held: list[str] = []
+        self._gets_events = False
+        """Whether the machine has sent an event of a migration."""
+        self._seen = ""
 
     def hear(self, event: Event) -> None:
+        try:
+            with well_formed():
+                self._hear(event)
+        except CommandError as error:
+            self._notify(f"Event {one_line(event.name)}: {one_line(str(error))}")
+
+    def _hear(self, event: Event) -> None:
         if (said := connection_news(event)) is not None:
             self._notify(said)
+        self._gets_events = self._gets_events or event.name == "MIGRATION"
         if not self._person.tells_events:
             return
         # what a line of this console does is no news while the line runs
@@ -49,9 +63,18 @@ class Announcer:
             self._notify(said)
         if self._attention is not None:
             self._attention.hear(event)
-        status = migration_news(event)
-        if status is None:
+        if (status := migration_news(event)) is not None:
+            self._announce(status)
+
+    def see(self, status: str) -> None:
+        """Take the status of the migration, asked for now and then: a QEMU may send no events of it."""
+        before, self._seen = self._seen, status
+        if self._gets_events or not self._is_connected or not self._person.tells_events:
             return
+        if is_under_way({"status": before}) and status in ("completed", "failed", *AT_ONCE):
+            self._announce(status)
+
+    def _announce(self, status: str) -> None:
         if self._is_holding:
             self._held.append(status)
         else:
@@ -77,5 +100,9 @@ class Announcer:
     async def _tell_end(self, status: str) -> None:
         if status in AT_ONCE:
             self._notify(AT_ONCE[status])
-        else:
-            await announce(status, self._target, self._notify)
+            return
+        try:
+            with well_formed():
+                await announce(status, self._target, self._notify)
+        except CommandError as error:
+            self._notify(f"The migration has ended ({status}): {one_line(str(error))}")

@@ -105,7 +105,9 @@ class Console:
             self._prompt.buffer, actions, self._lines, self._person, self._suspension, settings.bindings
         )
         self._toolbar = (
-            Toolbar(monitor.target, self._prompt, display, monitor.connected_to, unwatched)
+            Toolbar(
+                monitor.target, self._prompt, display, monitor.connected_to, unwatched, self._announcer.see
+            )
             if settings.toolbar
             else None
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prompt_toolkit.enums import EditingMode
@@ -18,7 +18,7 @@ from qmon.hmp.editing.judge import complaint
 from qmon.hmp.migration_state import is_under_way
 from qmon.hmp.migration_words import amount, pace
 from qmon.notation.plain_text import one_line
-from qmon.qmp.target import Target, ask
+from qmon.qmp.target import Target, ask, well_formed
 
 REFRESH_SECONDS = 0.5
 _SEPARATOR = " | "
@@ -43,10 +43,12 @@ class Toolbar:
         display: Display,
         connected_to: str = "",
         unwatched: str = "",
+        saw_migration: Callable[[str], None] = lambda status: None,
     ) -> None:
         """``connected_to`` is the address of a machine that is not this program's; "" for its own.
 
-        With ``unwatched`` the state is not asked for; this text is shown instead.
+        With ``unwatched`` the state is not asked for; this text is shown instead. ``saw_migration`` is called
+        with the status of the migration each time it is asked for.
         """
         self._target = target
         self._connected_to = connected_to
@@ -54,6 +56,7 @@ class Toolbar:
         self._display = display
         self._text = unwatched
         self._is_watching = not unwatched
+        self._saw_migration = saw_migration
         display.status.toolbar = self._row
 
     def _row(self) -> StyleAndTextTuples:
@@ -73,7 +76,8 @@ class Toolbar:
     async def ask(self) -> None:
         """Ask for the state once, and update ``text``."""
         try:
-            text = one_line(_SEPARATOR.join(await self._fields()))
+            with well_formed():
+                text = one_line(_SEPARATOR.join(await self._fields()))
         except ConnectionLostError as error:
             text = reason(error)
         except QmonError as error:
@@ -89,6 +93,7 @@ class Toolbar:
         if self._connected_to not in ("", fields[0]):
             fields.append(self._connected_to)
         migration = await ask(self._target, "query-migrate", {})
+        self._saw_migration(str(migration.get("status", "none")))
         if is_under_way(migration):
             fields.append(_migration(migration))
         if self._connected_to:

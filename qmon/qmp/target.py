@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
+
+from qmon.errors import CommandError, reason
 
 Arguments = Mapping[str, Any]
 """A command's arguments under their QMP names; values are what JSON can hold."""
@@ -41,6 +44,15 @@ class Target(Protocol):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener`` for each event, on the loop; return a function that unsubscribes it."""
+
+
+@contextmanager
+def well_formed() -> Iterator[None]:
+    """Turn the failure of a block that reads an answer of another shape than QMP's into a CommandError."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"an answer of the target has an unknown shape: {reason(error)}") from error
 
 
 @runtime_checkable

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from qmon.errors import CommandError, reason
 from qmon.hmp.commands import works
 from qmon.hmp.commands.guide import ALL, PAGES
 from qmon.hmp.editing.completers import choices_at
@@ -22,7 +20,7 @@ from qmon.hmp.tables.signature import Parameter
 from qmon.hmp.tables.table import Table
 from qmon.hmp.tables.topics import default_topics
 from qmon.notation.plain_text import one_line
-from qmon.qmp.target import Target
+from qmon.qmp.target import Target, well_formed
 
 SUGGESTIONS_MAX = 1000
 """The most suggestions; QEMU has 3,000 trace events."""
@@ -52,7 +50,7 @@ async def complete(monitor: Monitor, text: str, *, tasks: bool = False) -> list[
         return []
     start = _last_word(text)
     typed = text[start:]
-    with _well_formed():
+    with well_formed():
         flags, choices = await _choices(monitor, read_typed(monitor.tables, text[:start]), typed, tasks)
     suggestions = [Suggestion(text, start, meaning) for text, meaning in choices]
     suggestions += [Suggestion(text, start, meaning, is_flag=True) for text, meaning in flags]
@@ -60,15 +58,6 @@ async def complete(monitor: Monitor, text: str, *, tasks: bool = False) -> list[
         each for each in suggestions if each.text.startswith(typed) and one_line(each.text) == each.text
     )
     return list(islice(fitting, SUGGESTIONS_MAX))
-
-
-@contextmanager
-def _well_formed() -> Iterator[None]:
-    """Turn what an answer of another shape than QMP's leads to into a CommandError."""
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise CommandError(f"an answer of the target has an unknown shape: {reason(error)}") from error
 
 
 async def _choices(

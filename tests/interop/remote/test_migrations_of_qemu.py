@@ -9,7 +9,9 @@ from pathlib import Path
 from tests.support.connections import connected_monitor
 from tests.support.fake_target import FakePerson
 from tests.support.peer import Peer, two_drives
+from tests.support.processes import QMON
 from tests.support.runs import Done, run
+from tests.support.terminal import Terminal
 
 SAME = ["-M", "pc", "-m", "16", "-accel", "tcg"]
 
@@ -73,3 +75,26 @@ def test_the_chosen_cpu_is_kept(program: Sequence[str], tmp_path: Path) -> None:
         rows = [line.split(":")[0] for line in done.stdout.splitlines()]
         assert rows == ["  CPU #0", "* CPU #1"] * 2
         assert "-c:3: invalid CPU index" in done.stderr
+
+
+def test_a_console_tells_of_the_end_although_qemu_sends_no_event(
+    program: Sequence[str], tmp_path: Path
+) -> None:
+    incoming = [*SAME, "-incoming", f"unix:{tmp_path / 'stream'}"]
+    terminal = Terminal(tmp_path / "tmux", 220, XDG_STATE_HOME=str(tmp_path))
+    with (
+        Peer(program, tmp_path / "source", two_drives, options=SAME) as source,
+        Peer(program, tmp_path / "destination", two_drives, options=incoming),
+    ):
+        try:
+            terminal.type(f"clear; {QMON[0]} -m qmon -connect unix:{source.qmp_path}\r")
+            terminal.wait_for(r"^\(qemu qmp\)$")
+            terminal.type("migrate_set_capability pause-before-switchover on\r")
+            terminal.type(f"migrate -d unix:{tmp_path / 'stream'}\r")
+            terminal.wait_whole(
+                lambda screen: "| migration pre-switchover" in screen, "the state below the prompt"
+            )
+            terminal.type("migrate_continue pre-switchover\r")
+            terminal.wait_for(r"^Migration completed")
+        finally:
+            terminal.close()
