@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Mapping
@@ -44,6 +45,9 @@ async def _commit(call: Call, name: str) -> None:
             await wait_for_job(call, job, until_ready=False)
     except CommandError as error:
         raise LineError(str(error)) from error
+    except asyncio.CancelledError:
+        call.print(f"When it is ready, 'block_job_cancel {job}' ends it, and all is written")
+        raise
 
 
 def _backing(disk: Disk) -> str | None:

@@ -16,6 +16,8 @@ from tests.support.runs import run
 from tests.support.storage_daemon import DAEMONS, StorageDaemon
 from tests.support.terminal import Terminal
 
+FULL_SPEED = """qom-set -j /objects/slow limits {"bps-total":0}\r"""
+
 
 @pytest.fixture(params=list(DAEMONS.values()), ids=list(DAEMONS))
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageDaemon]:
@@ -43,14 +45,16 @@ def terminal(daemon: StorageDaemon) -> Iterator[Terminal]:
 
 def test_a_job_shows_its_progress_and_its_end(daemon: StorageDaemon, terminal: Terminal) -> None:
     terminal.wait_for(r"^Connected to qemu-storage-daemon \d+\.\d+\.\d+ at unix:")
-    terminal.type(f"drive_add 0 file={daemon.folder}/d0.img,format=raw,id=d0\r")
-    terminal.wait_for("^OK$")
-    terminal.type(f"drive_mirror -f d0 {daemon.folder}/copy.img raw\rblock_job_set_speed d0 8M\r")
-    terminal.type("wait job d0\r")
+    terminal.type("object_add throttle-group,id=slow,x-bps-total=512K\r")
+    terminal.type(
+        "drive_add -n 0 driver=throttle,node-name=d0,throttle-group=slow,file.driver=file,"
+        f"file.filename={daemon.folder}/d0.img\r"
+    )
+    terminal.type(f"drive_mirror -f d0 {daemon.folder}/copy.img raw\rwait job d0\r")
     terminal.wait_for(r"^job 'd0'.*%")
     terminal.press("C-c")
     terminal.wait_for("^The job 'd0' continues$")
-    terminal.type("block_job_set_speed d0 0\r")
+    terminal.type(FULL_SPEED)
     terminal.wait_for(r"^Block job 'd0' is ready: 'block_job_complete' ends it$")
     terminal.type("block_job_cancel d0\r")
     terminal.wait_for(r"^Block job 'd0' completed$")
