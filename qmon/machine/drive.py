@@ -476,13 +476,17 @@ class Drive:
 
     def put_overlay(
         self, file: str, *, create: bool, name: str | None, node: DriveOptions | None = None
-    ) -> None:
+    ) -> Callable[[], None]:
         """Continue in an overlay: a new one with ``create``, else an existing empty one.
 
         ``name`` is the name of the overlay's node. ``node`` is what was said about an existing overlay that
         need not name the drive's image in its header. The drive must not be in use. Raises OSError; then
         nothing has changed.
+
+        Return what undoes it, as long as no request has been served. That may raise OSError, too; then the
+        overlay stays.
         """
+        before = self.settings, self.format, self.layers, self._has_overlay
         given: Backing = FROM_HEADER if node is None else self.spec()
         overlay, found = put_overlay(self._opened, self.layers, file, create=create, backing=given)
         assert self.node_names  # they are named before the overlay
@@ -505,6 +509,21 @@ class Drive:
         self._layers = [found[0], *below]
         self._has_overlay = True
         self._show(overlay)
+
+        def take_off() -> None:
+            settings, format, *_ = before
+            below = list(images_of(overlay))[1]
+            image = reopened(below, settings.file, format, backing=settings.backing, read_only=self.read_only)
+            overlay.backing = None
+            overlay.close()
+            self._names.remove_overlay()
+            self.settings, self.format, self._layers, self._has_overlay = before
+            self._show(image)
+            self.look_again()
+            if create:
+                os.unlink(file)
+
+        return take_off
 
     def change_backing_name(self, name: str) -> None:
         """Write another name of the backing image into the image; the open backing image stays.

@@ -93,18 +93,19 @@ class EmbeddedMachine:
         """The character devices: those of monitors and all others."""
         snapshots = MachineSnapshots(self._machine, self._exports.exports_of)
         register_absent(self.registry)
+        overlays = OverlayCommands(self._machine, self._exports)
         for family in (
             GeneralCommands(self._machine),
             self._exports,
             BlockCommands(self._machine, self._exports),
             MediaCommands(self._machine, self._exports),
             BitmapCommands(self._machine),
-            TransactionCommands(self._machine),
+            TransactionCommands(self._machine, overlays),
             NodeCommands(self._machine, self._exports),
             ReopenCommands(self._machine, self._exports),
             SnapshotCommands(self._machine, snapshots),
             SnapshotJobs(snapshots, self._jobs),
-            OverlayCommands(self._machine, self._exports),
+            overlays,
             JobCommands(self._jobs),
             CreateCommands(self._machine, self._exports, self._jobs),
             BlockJobCommands(self._machine, self._jobs),

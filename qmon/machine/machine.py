@@ -384,6 +384,7 @@ class Machine:
     async def put_away(self, drive: Drive) -> None:
         """Close a medium whose nodes another drive is to use. Raises CommandError if the last flush fails."""
         del self.drives[drive.id]
+        self.nodes.put_away(drive)
         with flushing(drive, CommandError):
             await self.blocking(drive.close)
 

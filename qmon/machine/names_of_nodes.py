@@ -30,6 +30,10 @@ class NamesOfNodes:
         file = file_name or self._new_name()
         self._pairs.insert(0, (name or self._new_name(), file))
 
+    def remove_overlay(self) -> None:
+        """Forget the names of the topmost image, an overlay that was taken off again."""
+        del self._pairs[0]
+
     def forget_below(self) -> None:
         """Forget the names below the topmost image: another image is to back it."""
         del self._pairs[1:]

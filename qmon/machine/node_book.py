@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from qmon.block.bitmaps import Bitmaps
 from qmon.machine.drive import Drive
 from qmon.notation.drive_options import DriveOptions
 
@@ -18,6 +19,8 @@ class NodeBook:
         """The resting nodes by name, with what opens them."""
         self.read_only: dict[str, bool] = {}
         """Whether nodes below others were reopened read-only. Here these are never written."""
+        self._bitmaps: dict[str, Bitmaps] = {}
+        """The dirty bitmaps of nodes whose image is closed, until another drive has it open."""
         self._numbers: dict[str, int] = {}
         """A number for each node; one that was opened later has a higher one."""
         self._next = itertools.count()
@@ -31,6 +34,17 @@ class NodeBook:
             self._number(file_name)
             self._number(name)
         self._number(drive.shown_node_name)
+        for number, (name, _) in enumerate(drive.node_names):
+            bitmaps = self._bitmaps.pop(name, None)
+            if bitmaps is not None and drive.is_active:
+                drive.bitmaps(number).take_over(bitmaps, drive.layer_size(number))
+                drive.track_writes()
+
+    def put_away(self, drive: Drive) -> None:
+        """Keep the bitmaps of a drive whose nodes another one is to use."""
+        for number, (name, _) in enumerate(drive.node_names):
+            if drive.bitmaps(number):
+                self._bitmaps[name] = drive.bitmaps(number)
 
     def _number(self, name: str) -> None:
         if name not in self._numbers:
@@ -69,6 +83,7 @@ class NodeBook:
         kept = {name for drive in drives for pair in drive.node_names for name in pair}
         kept |= {drive.shown_node_name for drive in drives} | set(self.resting)
         self._numbers = {name: number for name, number in self._numbers.items() if name in kept}
+        self._bitmaps = {name: each for name, each in self._bitmaps.items() if name in self.resting}
         self.read_only = {name: value for name, value in self.read_only.items() if name in kept}
 
 

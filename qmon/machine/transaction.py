@@ -25,6 +25,9 @@ class Action:
     async def commit(self) -> None:
         """Drop what only ``abort`` needs."""
 
+    async def finish(self) -> None:
+        """Do what is left once all is done and the gates are open again."""
+
     async def abort(self) -> None:
         """Undo the change, after ``prepare`` has made it."""
 
@@ -47,3 +50,5 @@ async def run_actions(machine: Machine, actions: Sequence[Action], what: str) ->
             raise
         for action in actions:
             await action.commit()
+    for action in actions:
+        await action.finish()

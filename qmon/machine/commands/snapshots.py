@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import time
 from typing import Any
 
@@ -12,17 +10,16 @@ from qmon.errors import CommandError, reason
 from qmon.machine.drive import Drive
 from qmon.machine.holding import holding
 from qmon.machine.images import snapshot_info
+from qmon.machine.internal_snapshot_action import InternalSnapshot
 from qmon.machine.machine import Machine
 from qmon.machine.snapshots import (
     NO_VMSTATE,
     SNAPSHOT,
     MachineSnapshots,
     can_have_snapshots,
-    check_new_name,
     delete,
-    named,
-    take,
 )
+from qmon.machine.transaction import run_actions
 from qmon.qmp.registry import command
 
 log = logging.getLogger("qmon.snapshots")
@@ -37,27 +34,7 @@ class SnapshotCommands:
 
     @command("blockdev-snapshot-internal-sync")
     async def snapshot_internal(self, device: str, name: str) -> dict[str, Any]:
-        drive = self._machine.root(device)
-        if drive.read_only:
-            raise CommandError(f"Device '{device}' is read only")
-        if not can_have_snapshots(drive):
-            raise CommandError(
-                f"Block format '{drive.format}' used by device '{device}' does not support internal snapshots"
-            )
-        if not name:
-            raise CommandError("Name is empty")
-        check_new_name(name)
-        async with holding(self._machine, [drive], SNAPSHOT):
-            if named(drive, name):
-                raise CommandError(f"Snapshot with name '{name}' already exists on device '{device}'")
-            try:
-                await self._machine.blocking(take, drive, name, time.time_ns())
-            except OSError as error:
-                log.error("drive '%s': snapshot '%s' can't be created: %s", drive.id, name, reason(error))
-                why = os.strerror(error.errno or errno.EIO)
-                raise CommandError(
-                    f"Failed to create snapshot '{name}' on device '{device}': {why}"
-                ) from error
+        await run_actions(self._machine, [InternalSnapshot(self._machine, device, name)], SNAPSHOT)
         return {}
 
     @command("blockdev-snapshot-delete-internal-sync")

@@ -7,7 +7,10 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.machine.bitmap_actions import AddBitmap, ClearBitmap, MergeBitmaps, RemoveBitmap, SwitchBitmap
+from qmon.machine.commands.overlays import OverlayCommands
+from qmon.machine.internal_snapshot_action import InternalSnapshot
 from qmon.machine.machine import Machine
+from qmon.machine.overlay_actions import SnapshotToFile
 from qmon.machine.transaction import Action, run_actions
 from qmon.qmp.registry import command
 from qmon.qmp.schema import Binding
@@ -57,6 +60,8 @@ _ACTIONS: Mapping[str, Make] = {
     "block-dirty-bitmap-enable": _enable,
     "block-dirty-bitmap-disable": _disable,
     "block-dirty-bitmap-merge": MergeBitmaps,
+    "blockdev-snapshot-internal-sync": InternalSnapshot,
+    "blockdev-snapshot-sync": SnapshotToFile,
 }
 """By type of a transaction's action (QAPI: TransactionActionKind)."""
 
@@ -64,8 +69,12 @@ _ACTIONS: Mapping[str, Make] = {
 class TransactionCommands:
     """The actions are those commands that can be undone."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, overlays: OverlayCommands) -> None:
         self._machine = machine
+        self._make: Mapping[str, Make] = {
+            **_ACTIONS,
+            "blockdev-snapshot": lambda machine, node, overlay: overlays.to_node(node, overlay),
+        }
 
     @command("transaction")
     async def transaction(
@@ -78,6 +87,6 @@ class TransactionCommands:
         return {}
 
     def _action(self, name: str, data: Mapping[str, Any], *, is_grouped: bool) -> Action:
-        make = _ACTIONS[name]
+        make = self._make[name]
         action = make(self._machine, **Binding(make).bind(data))
         return _NotGrouped(name) if is_grouped and not action.can_be_grouped else action

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.images import MIB, blank
-from tests.support.peer import options_of
+from tests.support.both_by_qmp import Both, both_in
+from tests.support.images import MIB
 from tests.support.peers import require
 from tests.support.qcow2_images import run
-from tests.support.two_monitors import TwoMonitors
 
 ADD, REMOVE, CLEAR = "block-dirty-bitmap-add", "block-dirty-bitmap-remove", "block-dirty-bitmap-clear"
 ENABLE, DISABLE = "block-dirty-bitmap-enable", "block-dirty-bitmap-disable"
 MERGE = "block-dirty-bitmap-merge"
+SYNC, INTERNAL = "blockdev-snapshot-sync", "blockdev-snapshot-internal-sync"
 
 Action = tuple[str, dict[str, Any]]
 
@@ -30,69 +30,11 @@ WRITES = (
 )
 
 
-def drives(folder: Path) -> list[str]:
-    """The drives d0 (qcow2), v2 (an old qcow2), r and ro (raw)."""
-    run("create", "-q", "-f", "qcow2", folder / "d0", "1M")
-    run("create", "-q", "-f", "qcow2", "-o", "compat=0.10", folder / "v2", "1M")
-    blank(folder / "r", MIB)
-    blank(folder / "ro", MIB)
-    return options_of(
-        "id=d0,file=d0,format=qcow2,node-name=n,discard=unmap",
-        "id=v2,file=v2,format=qcow2",
-        "id=r,file=r,format=raw,discard=unmap",
-        "id=ro,file=ro,format=raw,readonly=on",
-    )
-
-
-class Both:
-    """A QEMU and a qmon to which messages are put; what differs fails the test."""
-
-    def __init__(self, monitors: TwoMonitors) -> None:
-        self.monitors = monitors
-        self.clients = monitors.theirs.qmp(), monitors.ours.qmp()
-
-    def close(self) -> None:
-        for client in self.clients:
-            client.close()
-
-    def put(self, command: str, **arguments: Any) -> Any:
-        """Put a message to both; return the result, or the text of the error."""
-        theirs, ours = (each.ask(command, **arguments) for each in self.clients)
-        assert ours == theirs, (command, arguments)
-        return ours["return"] if "return" in ours else ours["error"]["desc"]
-
-    def ask(self, command: str, **arguments: Any) -> Any:
-        """As ``put``; it must succeed."""
-        answer = self.put(command, **arguments)
-        assert not isinstance(answer, str), answer
-        return answer
-
-    def line(self, line: str) -> None:
-        """Give a line to both monitors."""
-        self.monitors.lines(line)
-
-    def bitmaps(self) -> dict[str, Any]:
-        """The bitmaps of the nodes by their files; they must be the same ones."""
-        theirs, ours = (
-            {
-                node["file"]: node["dirty-bitmaps"]
-                for node in each.run("query-named-block-nodes")
-                if node.get("dirty-bitmaps")
-            }
-            for each in self.clients
-        )
-        assert ours == theirs
-        return ours
-
-
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Both]:
     require("qemu-system-x86_64", "qemu-img")
-    with TwoMonitors(tmp_path, drives=drives) as monitors:
-        assert monitors.lines("drive_add 0 if=none,id=e") == (("OK",), ("OK",))
-        both = Both(monitors)
+    with both_in(tmp_path) as both:
         yield both
-        both.close()
 
 
 def test_a_new_bitmaps_arguments(both: Both) -> None:
@@ -271,3 +213,93 @@ def test_transactions_are_done_whole_or_not_at_all(both: Both) -> None:
     ):
         assert isinstance(both.put("transaction", actions=wrong), str)
     assert isinstance(both.put("transaction"), str)
+
+
+def test_snapshots_of_several_drives_are_one_moment(both: Both) -> None:
+    def put(*actions: tuple[str, dict[str, Any]], **more: Any) -> Any:
+        return both.put(
+            "transaction", actions=[{"type": kind, "data": data} for kind, data in actions], **more
+        )
+
+    def sync(drive: str, file: str) -> Action:
+        return SYNC, {"device": drive, "snapshot-file": file}
+
+    def internal(drive: str, name: str) -> Action:
+        return INTERNAL, {"device": drive, "name": name}
+
+    add: Action = (ADD, {"node": "d0", "name": "p", "persistent": True})
+    clear: Action = (CLEAR, {"node": "d0", "name": "p"})
+    abort: Action = ("abort", {})
+    assert put(add) == {}
+    failing: Sequence[Action]
+    for failing in (
+        [internal("d0", "s"), internal("d0", "s")],
+        [internal("d0", "s"), internal("r", "s")],
+        [internal("d0", "s"), internal("ro", "s")],
+        [internal("d0", "s"), abort],
+        [internal("e", "s")],
+        [internal("nope", "s")],
+        [(SYNC, {"device": "d0"})],
+        [(SYNC, {"device": "d0", "snapshot-file": "/nope/x"})],
+        [sync("d0", "x1"), sync("nope", "x2")],
+        [sync("d0", "x3"), sync("e", "x4")],
+        [sync("d0", "x5"), (SYNC, {"device": "r", "snapshot-file": "/nope/x"})],
+        [sync("d0", "x6"), sync("r", "x7"), abort],
+        [clear, sync("r", "x8"), internal("d0", "s"), abort],
+    ):
+        assert isinstance(put(*failing), str)
+        both.bitmaps()
+    for kind in (SYNC, INTERNAL, "blockdev-snapshot", ADD):
+        data = {
+            SYNC: {"device": "d0", "snapshot-file": "x9"},
+            INTERNAL: {"device": "d0", "name": "s"},
+            ADD: {"node": "d0", "name": "n"},
+            "blockdev-snapshot": {"node": "d0", "overlay": "r"},
+        }[kind]
+        answer = put((kind, data), abort, properties={"completion-mode": "grouped"})
+        assert "does not support Transaction property" in answer
+    assert list(both.monitors.ours.folder.glob("x*")) == []
+    assert put(internal("d0", "s1"), internal("v2", "s1"), clear) == {}
+    both.line('qemu-io d0 "write 0 64k"')
+    later: Action = (ADD, {"node": "d0", "name": "later"})
+    assert put(sync("d0", "y1"), sync("r", "y2"), sync("d0", "y3"), later) == {}
+    both.line('qemu-io d0 "write 64k 64k"')
+    assert {name: [each["count"] for each in found] for name, found in both.bitmaps().items()} == {
+        "d0": [65536],
+        "y3": [65536],
+    }
+    both.line('qemu-io r "write -P 7 64k 100k"')
+    for drive in ("d0", "r"):
+        both.line(f"drive_del {drive}")
+    for image in ("y3", "y2"):
+        theirs, ours = (each.folder / image for each in (both.monitors.theirs, both.monitors.ours))
+        run("compare", "-f", "qcow2", "-F", "qcow2", theirs, ours)
+        run("check", ours)
+
+
+def test_an_overlay_that_is_a_node_is_given_back(both: Both) -> None:
+    for client, folder in zip(
+        both.clients, (both.monitors.theirs.folder, both.monitors.ours.folder), strict=True
+    ):
+        run("create", "-q", "-f", "qcow2", folder / "over", "1M")
+        file = {"driver": "file", "filename": "over"}
+        client.run("blockdev-add", driver="qcow2", node_name="over", file=file, backing=None)
+    snapshot: Action = ("blockdev-snapshot", {"node": "n", "overlay": "over"})
+    add: Action = (ADD, {"node": "over", "name": "b"})
+
+    def put(*actions: Action) -> Any:
+        return both.put("transaction", actions=[{"type": kind, "data": data} for kind, data in actions])
+
+    for failing in (
+        [snapshot, add, ("abort", {})],
+        [snapshot, snapshot],
+        [("blockdev-snapshot", {"node": "n"})],
+    ):
+        assert isinstance(put(*failing), str)
+        both.bitmaps()
+    both.line('qemu-io d0 "write -P 1 0 64k"')
+    assert put((ADD, {"node": "n", "name": "below"}), snapshot, add) == {}
+    both.line('qemu-io d0 "write -P 2 64k 64k"')
+    found = both.bitmaps()
+    assert found.pop("d0")[0]["count"] == 0
+    assert [each["count"] for (each,) in found.values()] == [65536]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interop.block.test_bitmaps import Both, both
 from tests.support.bitmaps import add, nbd_map, served
+from tests.support.both_by_qmp import Both, both_in
 from tests.support.images import MIB, drive
 from tests.support.peers import require
 from tests.support.processes import Lab
@@ -19,12 +20,16 @@ from tests.support.qmp_client import QmpClient
 
 ADD, EXPORT = "block-dirty-bitmap-add", "block-export-add"
 
-__all__ = ["both"]
-
 
 @pytest.fixture(autouse=True)
 def peers() -> None:
     require("qemu-system-x86_64", "qemu-img", "qemu-io", "qemu-nbd", "nbdinfo")
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Both]:
+    with both_in(tmp_path) as both:
+        yield both
 
 
 def joined(runs: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
