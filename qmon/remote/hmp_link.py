@@ -75,7 +75,7 @@ class HmpLink:
             self._reading.cancel()
             await asyncio.wait([self._reading])
         self._end("the connection is closed")
-        self._writer.close()
+        self._writer.transport.abort()  # a monitor that is stuck takes no more input
         with contextlib.suppress(OSError):  # it was lost before
             await self._writer.wait_closed()
 

@@ -25,6 +25,7 @@ _LISTED = 10
 """How many domains an error names."""
 _TAINT = "libvirt marks the domain as tainted from now on, because commands bypass it"
 _TOLD_SECONDS = 3.0
+_CLOSE_SECONDS = 2.0
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
 
 
@@ -69,7 +70,8 @@ class LibvirtLink:
 
     async def close(self) -> None:
         self._end("the connection is closed")
-        await self._caller.run(self._disconnect)
+        with contextlib.suppress(TimeoutError):  # a call hangs: it ends with the process
+            await asyncio.wait_for(self._caller.run(self._disconnect), _CLOSE_SECONDS)
         self._caller.end()
 
     async def open(self, uri: str | None, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ class Libvirt:
         if not any(tag in each.name for each in modules):
             lack(f"python3-libvirt for Python {sys.version_info.major}.{sys.version_info.minor}")
         self._stack = contextlib.ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         # pytest's own folders are closed to other users
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="libvirt-")))
         self.socket = self.folder / "run/libvirt/libvirt-sock"
@@ -73,21 +75,36 @@ class Libvirt:
         for name in ("run", "config", "cache", "home"):
             (self.folder / name).mkdir()
         self._give_away()
-        is_root = os.geteuid() == 0
         for daemon in _DAEMONS:
-            with (self.folder / f"{Path(daemon).name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    [daemon],
-                    cwd="/",
-                    env=self._environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    user=_NOBODY if is_root else None,
-                    group=_NOBODY if is_root else None,
-                    extra_groups=[] if is_root else None,
-                )
-            self._stack.callback(_end, process)
+            self._processes[daemon] = self._run(daemon)
+            self._stack.callback(self._end, daemon)
+        eventually(self.socket.exists, "libvirtd listens")
+
+    def _run(self, daemon: str) -> subprocess.Popen[bytes]:
+        is_root = os.geteuid() == 0
+        with (self.folder / f"{Path(daemon).name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [daemon],
+                cwd="/",
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=_NOBODY if is_root else None,
+                group=_NOBODY if is_root else None,
+                extra_groups=[] if is_root else None,
+            )
+
+    def _end(self, daemon: str) -> None:
+        self._processes[daemon].terminate()
+        self._processes[daemon].wait(PATIENCE)
+
+    def restart(self) -> None:
+        """End libvirtd and start it again; the domains run on."""
+        daemon = _DAEMONS[-1]
+        self._end(daemon)
+        self.socket.unlink(missing_ok=True)
+        self._processes[daemon] = self._run(daemon)
         eventually(self.socket.exists, "libvirtd listens")
 
     def _give_away(self) -> None:
@@ -148,7 +165,12 @@ class Libvirt:
                 self._virsh("destroy", name)  # fails if it has just ended by itself
             eventually(lambda: name not in self._running(), f"{name} has ended")
 
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait(PATIENCE)
+    @contextlib.contextmanager
+    def stuck(self, name: str) -> Iterator[None]:
+        """Within the block the domain's QEMU does nothing."""
+        pid = int((self.folder / f"run/libvirt/qemu/run/{name}.pid").read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -160,3 +161,35 @@ def test_a_terminal_has_completion_hints_and_a_connection_that_comes_back(
     terminal.type("y")
     terminal.wait_for(r"^\$ $")
     assert monitored.process.wait(PATIENCE) == 0
+
+
+def test_a_monitor_that_is_stuck_can_be_left(monitored: Peer, seat: Seat) -> None:
+    terminal = seat.terminal
+    address = f"hmp:unix:{monitored.folder / 'm'}"
+    terminal.type(f"clear; {sys.executable} -m qmon -connect {address}; echo status $?\r")
+    terminal.wait_for(r"^\(qemu m\)$")
+    monitored.process.send_signal(signal.SIGSTOP)
+    try:
+        terminal.type("info name\r")
+        terminal.press("C-c")
+        terminal.wait_for(r"info name\n(.*\n)*\(qemu m\)$")
+        terminal.press("C-d")
+        terminal.wait_for(r"^status 0$")
+    finally:
+        monitored.process.send_signal(signal.SIGCONT)
+
+
+def test_a_line_that_nobody_waits_for_any_more_does_not_answer_the_next_one(
+    monitored: Peer, seat: Seat
+) -> None:
+    terminal = seat.terminal
+    terminal.type(f"clear; {sys.executable} -m qmon -connect hmp:unix:{monitored.folder / 'm'}\r")
+    terminal.wait_for(r"^\(qemu m\)$")
+    monitored.process.send_signal(signal.SIGSTOP)
+    terminal.type("info status\r")
+    terminal.press("C-c")
+    terminal.wait_for(r"info status\n(.*\n)*\(qemu m\)$")
+    terminal.type("info name\r")
+    monitored.process.send_signal(signal.SIGCONT)
+    terminal.wait_for(r"info name\nweb1$")
+    assert "VM status" not in terminal.screen()

@@ -108,3 +108,33 @@ def test_a_terminal_has_events_and_completion(libvirt: Libvirt, domain: str, sea
     seat.terminal.wait_whole(lambda screen: "paused" in screen, "the toolbar hears of it")
     libvirt.virsh("destroy", domain)
     seat.terminal.wait_for(r"\$ $")
+
+
+def test_a_libvirtd_that_is_restarted_is_connected_to_again(
+    libvirt: Libvirt, domain: str, seat: Seat
+) -> None:
+    path = f"PYTHONPATH={CHECKOUT}:{libvirt.python_path}"
+    words = f"-connect 'libvirt:{libvirt.uri}/{domain}'"
+    seat.terminal.type(f"clear; {path} {sys.executable} -m qmon {words}\r")
+    seat.terminal.wait_for(r"^\(qemu web1\)$")
+    libvirt.restart()
+    seat.terminal.wait_for(r"is\s+lost:\s+libvirt\s+closed\s+the\s+connection")
+    seat.terminal.wait_for(r"^Connected\s+to\s+\S+\s+again")
+    seat.terminal.type("info name\r")
+    seat.terminal.wait_for("^web1$")
+    seat.terminal.press("C-d")
+    seat.terminal.wait_for(r"^\$ $")
+    assert libvirt.virsh("domstate", domain) == "running"
+
+
+def test_a_domain_that_is_stuck_can_be_left(libvirt: Libvirt, domain: str, seat: Seat) -> None:
+    path = f"PYTHONPATH={CHECKOUT}:{libvirt.python_path}"
+    words = f"-connect 'libvirt:{libvirt.uri}/{domain}'"
+    seat.terminal.type(f"clear; {path} {sys.executable} -m qmon {words}; echo status $?\r")
+    seat.terminal.wait_for(r"^\(qemu web1\)$")
+    with libvirt.stuck(domain):
+        seat.terminal.type("info name\r")
+        seat.terminal.press("C-c")
+        seat.terminal.wait_for(r"info name\n(.*\n)*\(qemu web1\)$")
+        seat.terminal.press("C-d")
+        seat.terminal.wait_for(r"^status 0$")

@@ -18,14 +18,23 @@ def lines_of(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(";")]
 
 
+def address_of(peer: Peer, kind: str) -> str:
+    """The address of a program's QMP monitor, or of its human monitor, which is let go for it."""
+    if kind == "qmp":
+        return f"unix:{peer.qmp_path}"
+    peer.monitor.close()
+    return f"hmp:unix:{peer.folder / 'm'}"
+
+
+@pytest.mark.parametrize("kind", ["qmp", "hmp"])
 @pytest.mark.parametrize("name", ["block", "expressions", "grammar", "migration"])
 def test_each_line_of_a_corpus_is_answered_as_by_qemu(
-    program: Sequence[str], tmp_path: Path, name: str
+    program: Sequence[str], tmp_path: Path, name: str, kind: str
 ) -> None:
     with (
         Peer(program, tmp_path / "theirs", three_drives, MORE_NOISE) as theirs,
         Peer(program, tmp_path / "ours", three_drives, MORE_NOISE) as other,
-        ConnectedQmon(f"unix:{other.qmp_path}", tmp_path) as ours,
+        ConnectedQmon(address_of(other, kind), tmp_path) as ours,
     ):
         lines = lines_of(name)
         wanted = {f"{number}: {line}": theirs.command(line) for number, line in enumerate(lines)}
