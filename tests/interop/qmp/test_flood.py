@@ -7,7 +7,6 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,26 +14,12 @@ import pytest
 from qmon.nbd.constants import Command
 from tests.support.images import KIB, MIB, blank, drive, filled
 from tests.support.nbd_client import NbdClient, request
+from tests.support.process_memory import MEMORY_MAX, memory, peak
 from tests.support.processes import Lab, Qmon
 from tests.support.qmp_client import QmpClient
 from tests.support.waiting import connected, eventually
 
-MEMORY_MAX = 200 * MIB
 SETTLED_SECONDS = 1.0
-
-
-def memory(qmon: Qmon) -> int:
-    """What a process holds of the machine's memory, in bytes."""
-    status = Path(f"/proc/{qmon.process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * KIB
-
-
-def peak(qmon: Qmon) -> int:
-    """The most that it ever held."""
-    status = Path(f"/proc/{qmon.process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * KIB
 
 
 @contextlib.contextmanager

@@ -7,9 +7,9 @@ import json
 import socket
 from pathlib import Path
 
-from tests.interop.qmp.test_flood import MEMORY_MAX, peak
 from tests.support.images import MIB, blank, drive
 from tests.support.ports import free_port
+from tests.support.process_memory import MEMORY_MAX, peak
 from tests.support.processes import Lab
 from tests.support.qmp_client import QmpClient
 from tests.support.waiting import connect_when_there
