@@ -503,6 +503,7 @@ class Drive:
             backing=given,
             is_bare=False,
             qcow2=() if node is None else node.qcow2,
+            detect_zeroes="off" if node is None else node.detect_zeroes,
             file_driver=None,
         )
         self.format = overlay.format

@@ -42,6 +42,7 @@ class BlockCommands:
             book, name = self._machine.nodes, node["node-name"]
             if name in book.resting and name not in self._machine.drives:
                 node["ro"] = book.resting[name].read_only
+                node["detect_zeroes"] = book.resting[name].detect_zeroes
             node["ro"] = book.read_only.get(name, node["ro"])
         for node in nodes if flat else ():
             node["image"].pop("backing-image", None)

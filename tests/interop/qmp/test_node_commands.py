@@ -53,7 +53,7 @@ def files(folder: Path) -> None:
 
 
 OPTIONS = [
-    *("-drive", "file=a.img,id=d0,if=none,format=raw,node-name=n0,file.node-name=f0"),
+    *("-drive", "file=a.img,id=d0,if=none,format=raw,node-name=n0,file.node-name=f0,detect-zeroes=on"),
     *("-drive", "file=o.qcow2,id=d1,if=none,node-name=n1,file.node-name=f1,backing.node-name=b1"),
 ]
 
@@ -85,7 +85,7 @@ UP_AND_DOWN = [
 OVERLAYS = [
     snapshot("n0", "absent"),
     snapshot("absent", "n0"),
-    add("p", "qcow2", on("p.qcow2")),
+    add("p", "qcow2", on("p.qcow2"), detect_zeroes="on"),
     snapshot("n0", "p"),
     FLAT,
     BLOCKS,
