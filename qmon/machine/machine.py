@@ -403,24 +403,22 @@ class Machine:
                 return
             self.set_state(RunState.PAUSED)
             await self._close_gates()
+            await self.flush(self.drives.values())
 
     async def _close_gates(self) -> None:
         closing = [self.blocking(drive.gate.close, STOPPED) for drive in self.drives.values()]
         await asyncio.gather(*closing)
-        await self.flush(self.drives.values())
 
     @contextlib.asynccontextmanager
     async def standing_still(self, state: RunState) -> AsyncIterator[None]:
-        """Let a machine that runs stand still in ``state``, and run again; ``stop`` and ``cont`` wait.
-
-        The caller holds the requests of its drives.
-        """
+        """Let a machine that runs stand still in ``state``, and run again; ``stop`` and ``cont`` wait."""
         async with self._changing:
             if not self.is_running:
                 yield
                 return
             self.set_state(state)
             try:
+                await self._close_gates()
                 yield
             finally:
                 if self.state is state:
@@ -432,7 +430,7 @@ class Machine:
         if self.state in (RunState.SAVE_VM, RunState.RESTORE_VM):
             self.state = RunState.PAUSED
             try:
-                await self._close_gates()
+                await self.flush(self.drives.values())
             except CommandError as error:
                 log.error("%s", error)
 
