@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from qmon.block.flags import Flags
+from qmon.block.flags import SEGMENT, Flags
 from qmon.block.node import Buffer, Filter, Node
 
 DEFAULT_GRANULARITY = 65536
@@ -53,6 +53,7 @@ class DirtyBitmap:
         """Whether it is stored in an image that is open read-only."""
         self._bits = granularity.bit_length() - 1
         self._flags = Flags(self._chunks(size))
+        self._segments = self._flags.segments
         self._dirty = 0
         self._lock = threading.Lock()
 
@@ -66,15 +67,13 @@ class DirtyBitmap:
 
     def mark(self, offset: int, length: int) -> None:
         """Mark every chunk that the range touches, as far as it is inside the image."""
-        if not length:
-            return
-        first, stop = offset >> self._bits, -(-(offset + length) >> self._bits)
-        if stop - first == 1:
-            if first < self._flags.count and not self._flags.is_raised(first):
+        first, last = offset >> self._bits, (offset + length - 1) >> self._bits
+        if first == last < self._flags.count:
+            if not self._segments[first // SEGMENT][first % SEGMENT] and length:
                 with self._lock:
                     self._dirty += self._flags.raise_one(first)
             return
-        stop = min(stop, self._flags.count)
+        stop = min(last + 1, self._flags.count)
         for start in range(first, stop, _STEP):
             with self._lock:
                 self._dirty += self._flags.fill(start, min(start + _STEP, stop), 1)
@@ -107,7 +106,7 @@ class DirtyBitmap:
     def replace(self, flags: Flags) -> None:
         """Replace all flags: by a copy that ``flags`` has returned, or by those of an image."""
         with self._lock:
-            self._flags = flags
+            self._flags, self._segments = flags, flags.segments
             self._dirty = flags.raised()
 
     def become(self, other: DirtyBitmap) -> None:
@@ -126,7 +125,7 @@ class DirtyBitmap:
         while offset < end:
             first, stop = offset >> self._bits, self._chunks(end)
             with self._lock:
-                value = self._flags.is_raised(first)
+                value = self._segments[first // SEGMENT][first % SEGMENT]
                 found = self._flags.find(1 - value, first + 1, stop)
             until = end if found < 0 else min(end, found << self._bits)
             yield offset, until - offset, bool(value)
@@ -138,7 +137,8 @@ class Bitmaps:
 
     def __init__(self) -> None:
         self._all: dict[str, DirtyBitmap] = {}
-        self._recording: tuple[DirtyBitmap, ...] = ()
+        self.marks: tuple[Callable[[int, int], None], ...] = ()
+        """The ``mark`` of each bitmap that records."""
 
     def __iter__(self) -> Iterator[DirtyBitmap]:
         """Yield the bitmaps, the last added first, as QEMU lists them. For any thread."""
@@ -182,12 +182,12 @@ class Bitmaps:
 
     def refresh(self) -> None:
         """Note which bitmaps record."""
-        self._recording = tuple(each for each in self._all.values() if each.recording)
+        self.marks = tuple(each.mark for each in self._all.values() if each.recording)
 
     def mark(self, offset: int, length: int) -> None:
         """Mark a range in all bitmaps that record. For any thread."""
-        for bitmap in self._recording:
-            bitmap.mark(offset, length)
+        for mark in self.marks:
+            mark(offset, length)
 
     def check_resizable(self) -> None:
         """Raises OSError, with QEMU's message, if a bitmap can't follow the image to another size."""
@@ -215,7 +215,9 @@ class BitmapFilter(Filter):
         try:
             self.child.write(offset, data)
         finally:
-            self._bitmaps.mark(offset, len(data))
+            length = len(data)
+            for mark in self._bitmaps.marks:
+                mark(offset, length)
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
         try:

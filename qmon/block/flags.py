@@ -15,22 +15,19 @@ class Flags:
 
     def __init__(self, count: int, value: int = 0) -> None:
         self.count = count
-        self._segments: list[bytes | bytearray] = [_ALL[value]] * -(-count // SEGMENT)
+        self.segments: list[bytes | bytearray] = [_ALL[value]] * -(-count // SEGMENT)
+        """Flag ``i`` is the byte ``i % SEGMENT`` of segment ``i // SEGMENT``; read only, for speed."""
         if value and count % SEGMENT:
-            self._segments[-1] = _ALL[1][: count % SEGMENT].ljust(SEGMENT, b"\0")
-
-    def is_raised(self, index: int) -> int:
-        """Return a flag."""
-        return self._segments[index // SEGMENT][index % SEGMENT]
+            self.segments[-1] = _ALL[1][: count % SEGMENT].ljust(SEGMENT, b"\0")
 
     def raise_one(self, index: int) -> bool:
         """Set a flag to 1; return whether it was 0."""
         number, place = divmod(index, SEGMENT)
-        segment = self._segments[number]
+        segment = self.segments[number]
         if segment[place]:
             return False
         if isinstance(segment, bytes):
-            segment = self._segments[number] = bytearray(segment)
+            segment = self.segments[number] = bytearray(segment)
         segment[place] = 1
         return True
 
@@ -40,14 +37,14 @@ class Flags:
         while first < stop:
             number, start = divmod(first, SEGMENT)
             end = min(SEGMENT, start + stop - first)
-            segment = self._segments[number]
+            segment = self.segments[number]
             if segment is not _ALL[value]:
                 changed += end - start - segment.count(value, start, end)
                 if end - start == SEGMENT:
-                    self._segments[number] = _ALL[value]
+                    self.segments[number] = _ALL[value]
                 else:
                     if isinstance(segment, bytes):
-                        segment = self._segments[number] = bytearray(segment)
+                        segment = self.segments[number] = bytearray(segment)
                     segment[start:end] = _ALL[value][: end - start]
             first += end - start
         return changed
@@ -57,7 +54,7 @@ class Flags:
         stop = self.count if stop is None else stop
         if first >= stop:
             return -1
-        segments, last = self._segments, (stop - 1) // SEGMENT
+        segments, last = self.segments, (stop - 1) // SEGMENT
         number, start = divmod(first, SEGMENT)
         while number <= last:
             segment = segments[number]
@@ -74,11 +71,11 @@ class Flags:
 
     def raised(self) -> int:
         """Return how many flags are 1."""
-        return self.count - sum(self._zeros(number) for number in range(len(self._segments)))
+        return self.count - sum(self._zeros(number) for number in range(len(self.segments)))
 
     def _zeros(self, number: int) -> int:
         here = min(SEGMENT, self.count - number * SEGMENT)
-        segment = self._segments[number]
+        segment = self.segments[number]
         if segment is _ALL[0]:
             return here
         return segment.count(0, 0, here)
@@ -87,15 +84,15 @@ class Flags:
         """Return a copy."""
         made = Flags(0)
         made.count = self.count
-        made._segments = [each if isinstance(each, bytes) else each[:] for each in self._segments]
+        made.segments = [each if isinstance(each, bytes) else each[:] for each in self.segments]
         return made
 
     def resize(self, count: int) -> int:
         """Change the number of flags; new ones are 0. Return how many flags that were 1 are gone."""
         lost = self.fill(count, self.count, 0) if count < self.count else 0
         segments = -(-count // SEGMENT)
-        del self._segments[segments:]
-        self._segments += [_ALL[0]] * (segments - len(self._segments))
+        del self.segments[segments:]
+        self.segments += [_ALL[0]] * (segments - len(self.segments))
         self.count = count
         return lost
 
@@ -106,7 +103,7 @@ class Flags:
         """
         values = {
             value
-            for segment in self._segments[first // SEGMENT : -(-stop // SEGMENT)]
+            for segment in self.segments[first // SEGMENT : -(-stop // SEGMENT)]
             for value in (0 if segment is _ALL[0] else 1 if segment is _ALL[1] else None,)
         }
         return values.pop() if len(values) == 1 else None
@@ -116,17 +113,17 @@ class Flags:
 
         The bits after those of ``stop - 1`` in its segment are the flags there, 0 behind the last flag.
         """
-        return b"".join(_pack(each) for each in self._segments[first // SEGMENT : -(-stop // SEGMENT)])
+        return b"".join(_pack(each) for each in self.segments[first // SEGMENT : -(-stop // SEGMENT)])
 
     def put_packed(self, first: int, data: bytes) -> None:
         """Set flags from bits, as ``packed`` returns them. What is behind the last flag is left out."""
         here = first // SEGMENT
-        for number in range(min(-(-len(data) // _PACKED), len(self._segments) - here)):
+        for number in range(min(-(-len(data) // _PACKED), len(self.segments) - here)):
             piece = data[number * _PACKED : (number + 1) * _PACKED]
-            self._segments[here + number] = _unpack(piece.ljust(_PACKED, b"\0"))
+            self.segments[here + number] = _unpack(piece.ljust(_PACKED, b"\0"))
         used = self.count % SEGMENT
-        if used and self._segments[-1] is not _ALL[0]:
-            self._segments[-1] = bytearray(self._segments[-1][:used].ljust(SEGMENT, b"\0"))
+        if used and self.segments[-1] is not _ALL[0]:
+            self.segments[-1] = bytearray(self.segments[-1][:used].ljust(SEGMENT, b"\0"))
 
 
 _PACKED = SEGMENT // 8

@@ -47,4 +47,4 @@ def test_two_rows_share_nothing_that_changes() -> None:
     copy = one.copy()
     one.raise_one(20)
     copy.raise_one(21)
-    assert (one.is_raised(21), copy.is_raised(20), copy.raised()) == (0, 0, 4)
+    assert (one.find(1, 21), copy.find(1, 10), copy.raised()) == (-1, 21, 4)
