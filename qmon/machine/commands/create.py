@@ -94,7 +94,7 @@ class CreateCommands:
             spec = NodeReader().read(flatten(node))
         except UsageError as error:
             raise CommandError(str(error)) from error
-        if not spec.is_bare or spec.read_only:
+        if spec.format != "raw" or spec.read_only:
             raise CommandError(f"qcow2: expected a writable file, found driver '{node['driver']}'")
         return spec.file
 

@@ -162,7 +162,8 @@ def test_drivers_that_can_not_create_are_refused(sides: JobSides) -> None:
 @pytest.mark.parametrize("storage", ["falloc", "full"])
 def test_a_preallocated_image_has_its_storage(sides: JobSides, storage: str) -> None:
     side = sides.ours
-    for file in ("f", {"driver": "file", "filename": "f.img"}):
+    own = {"driver": "file", "filename": "f.img"}
+    for file in ("f", own, {"driver": "raw", "file": own}):
         if file == "f":
             with_a_file(side, b"\xff" * 5000)
         create(side, "qcow2", {"file": file, "size": MIB, "preallocation": storage})
