@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError, UsageError
-from qmon.hmp.clients import count_clients, users
+from qmon.hmp.clients import count_clients, query_exports, users
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.disks import query_disks
 from qmon.hmp.handlers import Call, handler
@@ -61,7 +61,18 @@ async def nbd_server_remove(call: Call) -> None:
         if clients:
             what = f"export '{name}'"
             await confirm(call, f"{users(clients, what)}: remove it anyway?", f"{what} was not removed")
-    await call.execute("nbd-server-remove", {"name": name, "mode": "hard" if force else "safe"})
+    arguments = {"name": await _id_of(call, name), "mode": "hard" if force else "safe"}
+    await call.execute("nbd-server-remove", arguments)
+
+
+async def _id_of(call: Call, name: str) -> str:
+    """Return the id of the export with a name, which is what the command takes; ``name`` if there is none.
+
+    They differ only for an export that ``block-export-add`` has made.
+    """
+    exports = await query_exports(call.monitor.line_target)
+    ids = {each.get("x-qmon-name", each["id"]): str(each["id"]) for each in exports}
+    return name if name in ids.values() else ids.get(name, name)
 
 
 @handler("hmp_nbd_server_stop", "nbd-server-stop")

@@ -242,11 +242,10 @@ class ExportCommands:
 
     @command("nbd-server-remove")
     async def remove(self, name: str, mode: str | None = None) -> dict[str, Any]:
-        """Remove an export by its id, or by its name if that is no export's id."""
-        id = next((id for id, each in self._exports.items() if name in (id, each.export.name)), None)
-        if id is None:
+        """Remove an export by its id, which ``nbd-server-add`` makes of its name."""
+        if name not in self._exports:
             raise CommandError(f"Export '{name}' is not found")
-        await self._remove(name if name in self._exports else id, mode)
+        await self._remove(name, mode)
         return {}
 
     @command("block-export-del")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.images import MIB, blank
+from tests.support.processes import Lab
 from tests.support.qcow2_images import run, run_io
 from tests.support.two_qmp import Message, TwoQmp, two_qmp
 
@@ -65,6 +66,7 @@ LINES: list[Message] = [
     ("block-export-del", {"id": "e"}),
     ("block-export-del", {"id": "e"}),
     ("block-export-del", {"id": "e5", "mode": "hard"}),
+    ("nbd-server-remove", {"name": "n2"}),
     ("nbd-server-remove", {"name": "x"}),
     ("nbd-server-remove", {"name": "x", "mode": "hard"}),
     ("block-export-del", {"id": "e3", "mode": "soft"}),
@@ -120,3 +122,14 @@ def test_a_backing_image_and_a_files_bytes_can_be_read(tmp_path: Path) -> None:
         theirs, ours = content(both, "file")
         assert ours == theirs
         assert ours == (both.qmon.folder / "2.img").read_bytes()
+
+
+def test_at_the_prompt_an_export_is_removed_by_its_name(lab: Lab) -> None:
+    image = blank(lab.folder / "d.img", MIB)
+    qmon = lab.start("one", "-drive", f"file={image},format=raw,if=none,id=d0,node-name=n0")
+    qmon.quietly(f"nbd_server_start unix:{lab.folder / 'nbd'}")
+    qmon.qmp("block-export-add", type="nbd", id="e0", node_name="n0", name="disk")
+    assert "Export 'disk'" in qmon.command("info nbd")
+    qmon.quietly("nbd_server_remove disk")
+    assert qmon.qmp("query-block-exports") == []
+    assert qmon.command("nbd_server_remove disk") == "Error: Export 'disk' is not found"
