@@ -1,7 +1,7 @@
 """The qmons that run: each keeps a record and a QMP socket in the state folder, where others find it.
 
 The record is locked while its process lives. One without a lock is left from a process that was killed, and
-is removed by whoever meets it. The folder is its owner's alone.
+is removed by whoever meets it, except for those of other hosts. The folder is its owner's alone.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ class Record:
     def __init__(self, state_folder: Path, name: str | None) -> None:
         self._folder = _open_folder(state_folder / FOLDER)
         try:
-            self._descriptor, self._id = self._write(
-                {"pid": os.getpid(), "name": name or "", "folder": os.getcwd()}
-            )
+            told = {"pid": os.getpid(), "name": name or "", "folder": os.getcwd(), **_here()}
+            self._descriptor, self._id = self._write(told)
         except BaseException:
             os.close(self._folder)
             raise
@@ -119,7 +118,8 @@ def list_running(state_folder: Path) -> list[Running]:
         names = sorted(name for name in os.listdir(folder) if name.endswith(_RECORD))
         found = []
         for name in names:
-            if not _remove_if_left(name, folder) and (told := _read(name, folder)) is not None:
+            told = _read(name, folder)
+            if told is not None and not _is_elsewhere(told) and not _remove_if_left(name, folder):
                 socket = _socket_path(path / name.removesuffix(_RECORD), folder, lasting=True)
                 found.append(Running(told["pid"], told["name"], told["folder"], socket))
         return sorted(found, key=lambda each: each.pid)
@@ -158,6 +158,20 @@ def _open_folder(path: Path, *, create: bool = True) -> int:
     return descriptor
 
 
+def _here() -> dict[str, str]:
+    """Return what tells this host, and this start of it, from others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        boot = ""  # a container may hide it
+    return {"host": os.uname().nodename, "boot": boot}
+
+
+def _is_elsewhere(told: dict[str, Any]) -> bool:
+    """Whether a record is of another host that shares the folder, where a lock may not be seen from here."""
+    return all(told.get(key) != value for key, value in _here().items())
+
+
 def _remove_if_left(name: str, folder: int) -> bool:
     """Remove a record and its socket if its process has ended; return whether it is gone."""
     try:
@@ -168,6 +182,9 @@ def _remove_if_left(name: str, folder: int) -> bool:
         return False  # it is another user's
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        told = _read(name, folder)
+        if told is not None and _is_elsewhere(told):
+            return False
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(name, dir_fd=folder), os.fstat(descriptor)):
                 _unlink(name.removesuffix(_RECORD) + ".qmp", folder)

@@ -99,6 +99,18 @@ def test_two_with_one_process_id_do_not_meet(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_the_records_of_another_host_are_left_alone(tmp_path: Path) -> None:
+    """As on a network file system that does not show the locks of other hosts."""
+    Record(tmp_path, "mine").remove()
+    theirs = tmp_path / FOLDER / f"{os.getpid()}.json"
+    theirs.write_text('{"pid": 1, "name": "theirs", "folder": "/", "host": "other", "boot": "another"}')
+    assert list_running(tmp_path) == []
+    record = Record(tmp_path, "mine")
+    assert [each.name for each in list_running(tmp_path)] == ["mine"]
+    record.remove()
+    assert left(tmp_path) == [theirs.name]
+
+
 def test_a_long_path_has_a_socket_too(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100)
     record = Record(deep, "far")
