@@ -85,7 +85,10 @@ def texts(client: QmpClient, data: bytes, last: str) -> list[str]:
     client.socket.sendall(data)
     found: list[str] = []
     while not found or last not in found[-1]:
-        line = client.lines.readline()
+        try:
+            line = client.lines.readline()
+        except TimeoutError as error:
+            raise AssertionError(f"no answer from {client.greeting}, after {found} to {data!r}") from error
         if not line:
             raise ConnectionError(f"the QMP server closed the connection after {data!r}")
         found.append(line.decode())
