@@ -110,14 +110,15 @@ class DirtyBitmap:
             self._dirty = flags.raised()
 
     def become(self, other: DirtyBitmap) -> None:
-        """Take everything over from another bitmap of the same name."""
+        """Take everything over from another bitmap of the same name, which is not used any more."""
         self.size, self.granularity, self._bits = other.size, other.granularity, other._bits
         self.recording, self.inconsistent, self.read_only = (
             other.recording,
             other.inconsistent,
             other.read_only,
         )
-        self.replace(other.flags())
+        with self._lock:
+            self._flags, self._segments, self._dirty = other._flags, other._segments, other._dirty
 
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
         """Yield (offset, length, whether it is dirty) of a range, in order and without gaps."""

@@ -188,8 +188,7 @@ class ClearBitmap(BitmapAction):
     async def prepare(self) -> None:
         _, self._bitmap = self._find()
         check_usable(self._bitmap, to_write=True)
-        self._before = self._bitmap.flags()
-        self._bitmap.clear()
+        self._before = await self._machine.blocking(_clear, self._bitmap)
 
     async def abort(self) -> None:
         self._bitmap.replace(self._before)
@@ -246,6 +245,13 @@ class MergeBitmaps(BitmapAction):
 
     async def abort(self) -> None:
         self._bitmap.replace(self._before)
+
+
+def _clear(bitmap: DirtyBitmap) -> Flags:
+    """Clear all marks, and return the flags from before."""
+    before = bitmap.flags()
+    bitmap.clear()
+    return before
 
 
 def _merge(target: DirtyBitmap, sources: Sequence[DirtyBitmap]) -> Flags:

@@ -227,3 +227,48 @@ def test_a_disk_that_moves_takes_them_along(lab: Lab) -> None:
     target.command('qemu-io d0 "write 128k 64k"')
     target.close()
     assert dirty(image, "a") == [(0, KIB64), (2 * KIB64, KIB64)]
+
+
+def test_a_directory_of_several_sectors_is_marked_and_stored(lab: Lab) -> None:
+    image = lab.folder / "image"
+    run("create", "-q", "-f", "qcow2", "-o", "cluster_size=512", image, "1M")
+    qmon = start(lab, image)
+    names = [f"{number:02}{'x' * 300}" for number in range(20)]
+    for name in names:
+        qmon.qmp(ADD, node="d0", name=name, persistent=True)
+    qmon.command("drive_del d0")
+    check(image)
+    assert sorted(stored(image)) == names
+    qmon.command(f"drive_add 0 if=none,id=d0,file={image},format=qcow2")
+    assert {flags[0] for flags, _ in stored(image).values()} == {"in-use"}
+    for name in names[::2]:
+        qmon.qmp(REMOVE, node="d0", name=name)
+    qmon.kill()
+    check(image, leaks=True)
+    with in_qemu(lab.folder, image) as theirs:
+        assert sorted(each["name"] for each in bitmaps(theirs) if each["inconsistent"]) == names[1::2]
+
+
+def test_other_extensions_of_the_header_stay(lab: Lab) -> None:
+    image = lab.folder / "image"
+    run("create", "-q", "-f", "qcow2", image, "1M")
+    with image.open("r+b") as file:
+        data = file.read(1024)
+        end = data.index(b"raw external data") - 2 + 48  # the feature names are the last extension
+        file.seek(end)
+        file.write(b"\x12\x34\x56\x78\0\0\0\x0bunknown ext" + bytes(5))
+    add(image, "theirs")
+    qmon = start(lab, image)
+    qmon.qmp(ADD, node="d0", name="ours", persistent=True)
+    qmon.qmp(REMOVE, node="d0", name="theirs")
+    assert stored(image) == {}
+    qmon.command("drive_del d0")
+    assert list(stored(image)) == ["ours"]
+    assert b"\x12\x34\x56\x78\0\0\0\x0bunknown ext" in image.read_bytes()[:1024]
+    check(image)
+    qmon.command(f"drive_add 0 if=none,id=d0,file={image},format=qcow2")
+    qmon.qmp(REMOVE, node="d0", name="ours")
+    qmon.command("drive_del d0")
+    run("amend", "-o", "lazy_refcounts=on", image)  # QEMU writes the header anew
+    assert b"unknown ext" in image.read_bytes()[:1024]
+    check(image)
