@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from qmon.migration.wire.transport import parse_uri
 from qmon.notation.address import InetAddress, address_hint
 
-hosts = st.one_of(st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True), st.ip_addresses().map(str))
+PROTOCOLS = ("exec", "fd", "file", "rdma", "tcp", "unix", "x-rdma")
+names = st.from_regex(r"[a-z][a-z0-9.-]{0,20}", fullmatch=True).filter(lambda name: name not in PROTOCOLS)
+hosts = st.one_of(names, st.ip_addresses().map(str))
 ports = st.integers(0, 65535).map(str)
 
 
