@@ -189,11 +189,11 @@ def test_a_state_folder_that_can_not_be_written_is_told_at_the_start(
     )
 
 
-def test_a_state_folder_is_made_by_the_first_migration_only(tmp_path: Path) -> None:
+def test_a_run_without_a_migration_leaves_no_file_in_the_state_folder(tmp_path: Path) -> None:
     image = drive(blank(tmp_path / "disk.img", MIB))
     done = run(*image, "-statedir", str(tmp_path / "a" / "b"), "-c", "info status")
     assert (done.returncode, done.stderr) == (0, "")
-    assert not (tmp_path / "a").exists()
+    assert [path for path in (tmp_path / "a").rglob("*") if not path.is_dir()] == []
 
 
 @pytest.mark.parametrize("home", [None, "", "relative", "/nonexistent"])
@@ -216,12 +216,13 @@ def test_a_home_that_is_none_makes_no_folder(tmp_path: Path, home: str | None) -
 
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_a_migration_whose_record_can_not_be_written_has_failed(lab: Lab, side: str) -> None:
-    blocked = lab.folder / "blocked"
+    state = lab.folder / "state"
     uri = f"unix:{lab.folder / 'mig'}"
     image, empty = filled(lab.folder / "source.img", MIB), blank(lab.folder / "target.img", MIB)
-    options = {side: ["-statedir", str(blocked)]}
+    options = {side: ["-statedir", str(state)]}
     target = lab.start("target", *drive(empty), "-incoming", uri, *options.get("target", []))
     source = lab.start("source", *drive(image), *options.get("source", []))
+    blocked = state / "migration"
     blocked.touch()
     source.quietly(f"migrate -d blk {uri}")
     assert "record can't be written" in source.wait_migration("failed")
