@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmon.notation.qapi import BUILTINS, Member, Type, default_schema, meta_of
-from tests.interop.qmp.test_schema import reasons
+from tests.support.schema_differences import reasons
 from tests.support.two_qmp import two_qmp
 
 SCHEMA = default_schema()
