@@ -17,6 +17,11 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return _base(environ, "XDG_STATE_HOME", ".local/state") / "qmon"
 
 
+def has_home(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the state folder's place is anybody's: a user without a home has none."""
+    return Path(environ.get("XDG_STATE_HOME", "")).is_absolute() or os.path.isdir(os.path.expanduser("~"))
+
+
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
     """Return ``$XDG_CONFIG_HOME/qmon/config.toml``."""
     return _base(environ, "XDG_CONFIG_HOME", ".config") / "qmon" / "config.toml"

@@ -16,7 +16,7 @@ from qmon.errors import Problems, QmonError
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.prompt import BANNER
 from qmon.host.logs import Log
-from qmon.host.paths import state_folder
+from qmon.host.paths import has_home, state_folder
 from qmon.host.threads import Workers, start_thread
 from qmon.machine.embedded import EmbeddedMachine
 from qmon.machine.output_file import open_output_file
@@ -97,7 +97,8 @@ class Program:
             self._attach(monitor, machine.chardevs)
             consoles = Consoles(monitor)
             stack.push_async_callback(consoles.close)
-            consoles.open(folder, options.name, tells=options.daemonize)
+            if options.statedir or has_home():
+                consoles.open(folder, options.name, tells=options.daemonize)
             return await self._serve(machine, monitor, config)
 
     async def _make_chardevs(self, chardevs: Chardevs, problems: Problems) -> None:

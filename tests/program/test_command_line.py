@@ -230,7 +230,7 @@ def test_a_line_of_libvirt_is_read(tmp_path: Path) -> None:
     assert (options.name, options.uuid) == ("web1", "4dea22b3-1d52-d8f3-2516-782e98ab3fa0")
     assert [(each.chardev, each.mode) for each in options.monitors] == [("charmonitor", MonitorMode.CONTROL)]
     assert [each["id"] for each in options.objects] == ["masterKey0"]
-    assert [drive.id for drive in options.drives] == ["libvirt-1-format"]
+    assert [drive.id for drive in options.drives] == ["libvirt-1-storage", "libvirt-1-format"]
     assert ignored(options) >= {"-machine", "-accel", "-device", "-netdev", "-sandbox", "-audiodev", "-msg"}
 
 

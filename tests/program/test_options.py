@@ -227,7 +227,6 @@ def test_tuning_of_a_drive_is_ignored_and_named() -> None:
         "-drive cache",
         "-drive aio",
         "-drive discard",
-        "-drive detect-zeroes",
         "-drive media=cdrom without a file",
     )
 

@@ -212,6 +212,7 @@ def test_a_home_that_is_none_makes_no_folder(tmp_path: Path, home: str | None) -
     assert (done.returncode, done.stdout) == (0, "VM status: running\n")
     assert len(done.stderr.splitlines()) <= 1
     assert os.listdir(tmp_path) == ["disk.img"]
+    assert home is None or not Path(home or "/.local").exists()
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

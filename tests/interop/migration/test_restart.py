@@ -117,11 +117,11 @@ def test_a_damaged_record_keeps_the_machine_from_starting(lab: Lab) -> None:
 
 
 def test_a_state_folder_that_can_not_be_written_keeps_the_disks_here(lab: Lab) -> None:
-    blocked = lab.folder / "blocked"
+    state = lab.folder / "blocked"
     uri = f"unix:{lab.folder / 'mig.sock'}"
     target = lab.start("target", *drive(blank(lab.folder / "target.img", MIB)), "-incoming", uri)
-    source = lab.start("source", *drive(filled(lab.folder / "source.img", MIB)), "-statedir", str(blocked))
-    blocked.write_text("a file, where a folder belongs")
+    source = lab.start("source", *drive(filled(lab.folder / "source.img", MIB)), "-statedir", str(state))
+    (state / "migration").write_text("a file, where a folder belongs")
     source.quietly(f"migrate -d blk {uri}")
     assert "record can't be written" in source.wait_migration("failed")
     assert source.status() == "running"

@@ -41,8 +41,8 @@ def state_of(path: Path) -> tuple[str, int, int, int]:
 
 
 def records(lab: Lab) -> list[str]:
-    """The files in the folder of the records."""
-    return sorted(path.name for path in lab.state.rglob("*") if path.is_file())
+    """The files in the folder of migrations' records."""
+    return sorted(path.name for path in lab.state.glob("migration/**/*") if path.is_file())
 
 
 def figures(answer: str) -> dict[str, str]:
