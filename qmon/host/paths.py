@@ -19,7 +19,8 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 def has_home(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the state folder's place is anybody's: a user without a home has none."""
-    return Path(environ.get("XDG_STATE_HOME", "")).is_absolute() or os.path.isdir(os.path.expanduser("~"))
+    home = os.path.expanduser("~")  # "/" if HOME is empty
+    return Path(environ.get("XDG_STATE_HOME", "")).is_absolute() or (home != "/" and os.path.isdir(home))
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> Path:
