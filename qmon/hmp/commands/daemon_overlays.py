@@ -59,6 +59,8 @@ async def _disk(call: Call, name: str) -> Disk:
     disk = await find_disk(call.monitor.line_target, name)
     if disk is None or disk.node is None:
         raise LineError(f"Device '{name}' not found")
+    if disk.name not in {each.name for each in await query_disks(call.monitor.line_target)}:
+        raise LineError(f"'{name}' is below another node: 'info block' lists the disks, which are on top")
     return disk
 
 
@@ -102,15 +104,33 @@ async def _create(call: Call, disk: Disk, file: str, format_: str) -> None:
     assert disk.node is not None
     size = disk.size_bytes or 0
     node = f"{disk.name}-new"
+    backing: dict[str, Any] = {"backing-file": _seen_from(file, disk.node)}
+    if format_ in ("qcow2", "qed"):
+        backing["backing-fmt"] = disk.node["drv"]
+    await _check_free(call, node, file)
     await _run_job(call, node, {"driver": "file", "filename": file, "size": 0})
     await call.execute("blockdev-add", {"driver": "file", "node-name": node, "filename": file})
     try:
-        backing: dict[str, Any] = {"backing-file": _seen_from(file, disk.node)}
-        if format_ in ("qcow2", "qed"):
-            backing["backing-fmt"] = disk.node["drv"]
         await _run_job(call, node, {"driver": format_, "file": node, "size": size, **backing})
     finally:
         await call.execute("blockdev-del", {"node-name": node})
+
+
+async def _check_free(call: Call, node: str, file: str) -> None:
+    """Raise CommandError if a file has contents, which ``blockdev-create`` would destroy."""
+    looked = {"driver": "file", "node-name": node, "filename": file, "read-only": True}
+    try:
+        await call.execute("blockdev-add", looked)
+    except CommandError as error:
+        if str(error).endswith("No such file or directory"):
+            return
+        raise
+    try:
+        (found,) = [each for each in await call.execute(_NODES) if each["node-name"] == node]
+    finally:
+        await call.execute("blockdev-del", {"node-name": node})
+    if found["image"]["virtual-size"]:
+        raise CommandError(f"Could not create '{file}': it already exists and is not empty")
 
 
 async def _run_job(call: Call, job: str, options: Mapping[str, Any]) -> None:

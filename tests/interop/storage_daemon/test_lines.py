@@ -196,6 +196,26 @@ def test_a_snapshot_that_would_not_find_its_backing_image_is_refused(seat: Seat)
     assert contents("sub/snap.qcow2", seat.folder) == expected((MIB, 7))
 
 
+def test_a_snapshot_never_destroys_a_file(seat: Seat) -> None:
+    precious = seat.folder / "precious.txt"
+    precious.write_text("precious")
+    assert seat.says(D0) == "OK"
+    in_the_way = "Error: Could not create '{}': it already exists and is not empty"
+    assert seat.says("snapshot_blkdev d0 precious.txt qcow2") == in_the_way.format("precious.txt")
+    assert seat.says("snapshot_blkdev d0 d0.qcow2 qcow2") == in_the_way.format("d0.qcow2")
+    assert "'d0-1' is the disk now" in seat.says("snapshot_blkdev d0 snap.qcow2")
+    below = "'d0' is below another node: 'info block' lists the disks, which are on top"
+    assert seat.says("snapshot_blkdev d0 precious.txt qcow2") == below
+    assert seat.says("snapshot_blkdev d0 fresh.qcow2 qcow2") == below
+    assert seat.says("commit d0") == below
+    assert not (seat.folder / "fresh.qcow2").exists()
+    assert precious.read_text() == "precious"
+    (seat.folder / "empty").touch()
+    assert "'d0-2' is the disk now" in seat.says("snapshot_blkdev d0-1 empty qcow2")
+    seat.quietly("drive_del d0-2", "drive_del d0-1", "drive_del d0")
+    assert contents("empty", seat.folder) == expected((MIB, 7))
+
+
 def test_snapshots_inside_an_image(seat: Seat) -> None:
     assert seat.says(D0) == "OK"
     seat.quietly("snapshot_blkdev_internal d0 before")
