@@ -138,6 +138,8 @@ def find_running(state_folder: Path, wanted: str) -> Running:
     if found:
         ids = " or ".join(str(each.pid) for each in found)
         raise QmonError(f"{len(found)} qmons have the name '{wanted}': give the process id, {ids}")
+    if Path(wanted).is_socket():
+        raise QmonError(f"'{wanted}' is a socket in this folder: write unix:{wanted}")
     those = ", ".join(map(str, running))
     there = f"these run: {those}" if running else f"none runs with its state in {state_folder}"
     raise QmonError(f"no qmon has the name or process id '{wanted}': {there}")

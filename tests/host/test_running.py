@@ -138,3 +138,13 @@ def test_a_record_that_says_nothing_is_passed_over(tmp_path: Path, text: str) ->
     path.write_bytes(text.encode("latin-1"))
     assert list_running(tmp_path) == []
     record.remove()
+
+
+def test_a_socket_in_this_folder_is_taken_for_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("vm.qmp")
+    with pytest.raises(QmonError, match=r"^'vm\.qmp' is a socket in this folder: write unix:vm\.qmp$"):
+        find_running(tmp_path / "state", "vm.qmp")
