@@ -116,7 +116,7 @@ class Flags:
         return b"".join(_pack(each) for each in self.segments[first // SEGMENT : -(-stop // SEGMENT)])
 
     def put_packed(self, first: int, data: bytes) -> None:
-        """Set flags from bits, as ``packed`` returns them. What is behind the last flag is left out."""
+        """Set flags from bits, as ``packed`` returns them. Bits after the last flag are ignored."""
         here = first // SEGMENT
         for number in range(min(-(-len(data) // _PACKED), len(self.segments) - here)):
             piece = data[number * _PACKED : (number + 1) * _PACKED]

@@ -1,4 +1,4 @@
-"""Creates a file for an image, as QEMU's ``file`` driver does: what the file had is lost."""
+"""Creates a file for an image, as QEMU's ``file`` driver does. It empties a file that exists."""
 
 from __future__ import annotations
 

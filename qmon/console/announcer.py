@@ -56,7 +56,7 @@ class Announcer:
         self._gets_events = self._gets_events or event.name == "MIGRATION"
         if not self._person.tells_events:
             return
-        # what a line of this console does is no news while the line runs
+        # the person knows what their own running line does
         if self._is_connected and not self._is_holding and (said := machine_news(event)) is not None:
             self._notify(said)
         if (said := news(event)) is not None:

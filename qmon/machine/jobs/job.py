@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import enum
@@ -37,17 +38,17 @@ class Ending(enum.Enum):
     """By ``block-job-cancel`` without force: the copy stays as it is, and nothing switches to it."""
 
 
-class Work:
+class Work(abc.ABC):
     """What a job does. Each method may raise QmonError or OSError; then the job ends with that error."""
 
     kind: str
     """QAPI's JobType."""
 
+    @abc.abstractmethod
     async def run(self, job: Job) -> None:
         """Do the work. It calls ``job.pause_point`` regularly, or ``job.check`` in a thread."""
-        raise NotImplementedError
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # noqa: B027 - most work has nothing left to do
         """Let the result take effect, when the job is finalized."""
 
 
