@@ -1,4 +1,4 @@
 """Running QEMUs: connections to them, each of which is a Target (``qmon.qmp.target``).
 
-It imports ``qmon.qmp`` and what every room may import.
+It imports ``qmon.qmp``, the NBD client ``qmon.nbd.client``, and what every room may import.
 """

@@ -13,47 +13,14 @@ from typing import Any
 
 import pytest
 
-from qmon.block.accounts import Accounts
-from qmon.block.gate import Gate
-from qmon.block.image import open_image
-from qmon.block.node import Node
-from qmon.host.sockets import listen
-from qmon.nbd.server import Export, NbdServer
-from qmon.notation.address import UnixAddress
+from qmon.nbd.server import Export
+from tests.support.nbd_served import Served
 from tests.support.peers import require
 
 MIB = 1 << 20
 SIZE = 64 * MIB
 SYSTEM = {**os.environ, "PATH": f"/usr/bin:{os.environ.get('PATH', '')}"}
 """nbdsh runs the first python3 on PATH, and only the system's has its module."""
-
-
-class RawDisk:
-    """A drive of one raw image."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.gate = Gate()
-        self.accounts = Accounts()
-        self.node: Node = open_image(str(path), "raw", read_only=read_only)
-
-
-class Served:
-    """A sparse image behind a running server, and its address as a client takes it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.image = folder / "disk.img"
-        with self.image.open("wb") as file:
-            file.truncate(SIZE)
-        self.disk = RawDisk(self.image)
-        self.socket = folder / "nbd.sock"
-        self.server = NbdServer(listen(UnixAddress(str(self.socket))))
-        self.server.add(Export("d0", self.disk, writable=True, description="a test's disk"))
-        self.server.start()
-        self.uri = f"nbd+unix:///d0?socket={self.socket}"
-
-    def close(self) -> None:
-        self.server.stop()
-        self.disk.node.close()
 
 
 @pytest.fixture
