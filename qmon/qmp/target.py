@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -59,8 +59,18 @@ def well_formed() -> Iterator[None]:
 class TakesOutOfBand(Protocol):
     """A Target that can run a few commands while another one runs (QMP specification, "Out-of-band")."""
 
+    takes_out_of_band: bool
+    """Whether that is possible now."""
+
     async def execute_out_of_band(self, command: str, arguments: Arguments | None = None) -> Any:
         """Run a command at once. Raises as ``execute``."""
+
+
+def at_once(target: Target) -> Callable[[str, Arguments | None], Awaitable[Any]]:
+    """Return how a command is run past the one that runs; in turn with it where there is no other way."""
+    if isinstance(target, TakesOutOfBand) and target.takes_out_of_band:
+        return target.execute_out_of_band
+    return target.execute
 
 
 class Kind(enum.Enum):

@@ -8,13 +8,13 @@ from typing import Any
 
 from qmon.errors import CommandError, ConnectionLostError, QmonError
 from qmon.qmp.target import Arguments, Event
-from qmon.remote.link import Hear, Link
+from qmon.remote.link import Hear, Link, NoDescriptors
 
 OpenKnown = Callable[[Hear, frozenset[str]], Awaitable[Link]]
 """As ``OpenLink``; the second argument has the commands if they are known, so that they are not asked for."""
 
 
-class BriefLink:
+class BriefLink(NoDescriptors):
     """A Link (``qmon.remote.link``). Events are heard only while a command runs."""
 
     def __init__(self, open_link: OpenKnown, hear: Hear) -> None:
@@ -29,7 +29,8 @@ class BriefLink:
         """Learn the version and the commands. Raises QmonError."""
         link = await self._open_link(self._hear, frozenset())
         self.version, self.commands = link.version, link.commands
-        await link.close()
+        self.takes_out_of_band = link.takes_out_of_band
+        await _leave(link)
 
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         try:
@@ -43,7 +44,7 @@ class BriefLink:
                 self._end("it has ended")
             raise
         finally:
-            await link.close()
+            await _leave(link)
 
     async def wait_ended(self) -> str:
         return await asyncio.shield(self._ended)
@@ -65,3 +66,9 @@ async def open_brief(open_link: OpenKnown, hear: Hear) -> BriefLink:
     link = BriefLink(open_link, hear)
     await link.meet()
     return link
+
+
+async def _leave(link: Link) -> None:
+    if link.peer is not None:
+        link.peer.close()
+    await link.close()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from qmon.errors import ConnectionLostError, QmonError
+from qmon.host.peer_process import PeerProcess
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
@@ -32,6 +35,7 @@ class Connection:
         self._bus = EventBus()
         self._commands: frozenset[str] = frozenset()
         self._link: Link | None = None
+        self._peer: PeerProcess | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._shuts_down = False
@@ -50,6 +54,7 @@ class Connection:
         self._closing.set()
         if self._keeper is not None:
             await self._keeper
+        self._watch_no_more()
         self.ended.set()
 
     # A Target
@@ -66,8 +71,29 @@ class Connection:
         If the caller is cancelled, the command goes on, and later ones wait for it. So only one is ever on
         its way, and a command out of band is never behind a full queue.
         """
+        return await self._in_turn(lambda: self._execute(command, arguments))
+
+    async def pass_descriptor(self, name: str, descriptor: int) -> None:
+        """Give a copy of a file descriptor to QEMU, in turn with the commands (QMP: getfd).
+
+        QEMU knows it by the name from then on. Raises CommandError, also where it is not possible.
+        """
+        await self._in_turn(lambda: self._pass_descriptor(name, os.dup(descriptor)))
+
+    async def _pass_descriptor(self, name: str, copy: int) -> None:
+        """The caller may have gone, and closed its descriptor: so this is a copy."""
+        try:
+            await self._connected().pass_descriptor(name, copy)
+        finally:
+            os.close(copy)
+
+    async def _in_turn(self, start: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         await self._turn.acquire()
-        task = asyncio.create_task(self._execute(command, arguments))
+        try:
+            task = asyncio.create_task(start())
+        except BaseException:
+            self._turn.release()
+            raise
         task.add_done_callback(self._end_turn)
         return await asyncio.shield(task)
 
@@ -81,15 +107,58 @@ class Connection:
         return await self._execute(command, arguments, oob=True)
 
     async def _execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
-        link = self._link
-        if link is None:
-            raise ConnectionLostError(f"not connected to {self.address}: {self.why_lost}: nothing was sent")
+        link = self._connected()
         try:
             return await link.execute(command, arguments, oob=oob)
         except ConnectionLostError:
             if _ends(command, arguments):
                 return "" if command == HMP else {}
             raise
+
+    def _connected(self) -> Link:
+        """Return the link. Raises ConnectionLostError."""
+        if self._link is None:
+            raise ConnectionLostError(f"not connected to {self.address}: {self.why_lost}: nothing was sent")
+        return self._link
+
+    # The connection itself
+
+    @property
+    def takes_out_of_band(self) -> bool:
+        """Whether ``execute_out_of_band`` is possible now."""
+        return self._link is not None and self._link.takes_out_of_band
+
+    @property
+    def can_pass_descriptors(self) -> bool:
+        """Whether ``pass_descriptor`` is possible now."""
+        return self._link is not None and self._link.can_pass_descriptors
+
+    def duplicate(self) -> socket.socket | None:
+        """Return a copy of the socket, which keeps the connection up as long as it is open; None without one.
+
+        Only one program may read it at a time.
+        """
+        return None if self._link is None else self._link.duplicate()
+
+    @property
+    def peer_pid(self) -> int | None:
+        """The process at the other end, or the last one that was there; None if that is not certain."""
+        return None if self._peer is None else self._peer.pid
+
+    @property
+    def peer_has_ended(self) -> bool:
+        """Whether that process has ended, for certain. False also if it is not known."""
+        return self._peer is not None and self._peer.has_ended
+
+    def _watch(self, peer: PeerProcess | None) -> None:
+        """Watch the process of a new link."""
+        self._watch_no_more()
+        self._peer = peer
+
+    def _watch_no_more(self) -> None:
+        """Keep what is known of the process."""
+        if self._peer is not None:
+            self._peer.close()
 
     # Connecting
 
@@ -98,6 +167,7 @@ class Connection:
         link = await self._open_link(self._hear)
         self._commands = link.commands
         self.version = link.version
+        self._watch(link.peer)
         self._shuts_down = False
         self.why_lost = ""
         self._link = link

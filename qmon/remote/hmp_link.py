@@ -15,7 +15,7 @@ from qmon.qmp.target import Arguments
 from qmon.remote.address import RemoteAddress
 from qmon.remote.greeting import Patience, greeted
 from qmon.remote.hmp_text import PROMPT, Exchange, as_text, without_control
-from qmon.remote.link import Hear, lost
+from qmon.remote.link import Hear, NoDescriptors, lost, no_out_of_band
 from qmon.remote.wrong_peer import is_human_monitor, not_human
 
 _logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _VERSION = re.compile(r"QEMU (?P<major>\d{1,9})\.(?P<minor>\d{1,9})\.(?P<micro>\
 _QUIT = re.compile(r"\s*(?:quit|q)\s*")
 
 
-class HmpLink:
+class HmpLink(NoDescriptors):
     """A Link (``qmon.remote.link``) to a human monitor that has greeted."""
 
     commands = frozenset({PASS_LINE})
@@ -53,6 +53,8 @@ class HmpLink:
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         if command != PASS_LINE:
             raise CommandNotFoundError(command)
+        if oob:
+            raise no_out_of_band(command)
         given = arguments or {}
         cpu = given.get("cpu-index")
         if cpu is not None and cpu != self._cpu:

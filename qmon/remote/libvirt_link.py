@@ -19,7 +19,7 @@ from qmon.qmp.target import Arguments, Event
 from qmon.remote.address import Domain
 from qmon.remote.client import check_sendable
 from qmon.remote.libvirt_library import Caller, Library
-from qmon.remote.link import Hear, lost
+from qmon.remote.link import Hear, NoDescriptors, lost, no_out_of_band
 
 _LISTED = 10
 """How many domains an error names."""
@@ -29,7 +29,7 @@ _CLOSE_SECONDS = 2.0
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 3
 
 
-class LibvirtLink:
+class LibvirtLink(NoDescriptors):
     """A Link (``qmon.remote.link``) to a domain's monitor."""
 
     def __init__(self, library: Library, caller: Caller, hear: Hear) -> None:
@@ -51,6 +51,8 @@ class LibvirtLink:
 
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         check_sendable(command, arguments or {})
+        if oob:
+            raise no_out_of_band(command)
         if self._ended.done():
             raise ConnectionLostError(self._ended.result())
         message = {"execute": command, **({"arguments": dict(arguments)} if arguments else {})}

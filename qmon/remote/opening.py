@@ -10,14 +10,13 @@ from qmon.remote.address import Domain, Kind, Qmon, RemoteAddress
 from qmon.remote.connection import Connection
 from qmon.remote.greeting import Patience
 from qmon.remote.link import Hear, Link
-from qmon.remote.remote import Remote
 
 Find = Callable[[str], str]
 
 
 def make_remote(
     address: RemoteAddress, patience: Patience, find: Find = str, *, is_brief: bool = False
-) -> Remote:
+) -> Connection:
     """Return a connection that is not open yet.
 
     ``find`` returns the socket's path of a running qmon by its name; it may block, and raises QmonError. It

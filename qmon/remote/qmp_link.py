@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,40 +22,65 @@ from qemu.qmp import (
 )
 
 from qmon.errors import CommandError, CommandNotFoundError, ConnectionLostError, QmonError, reason
+from qmon.host.peer_process import peer_process
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Arguments, Event
 from qmon.remote.address import RemoteAddress
 from qmon.remote.client import check_sendable, make_client
 from qmon.remote.greeting import Patience, greeted
-from qmon.remote.link import Hear, lost
+from qmon.remote.link import Hear, lost, no_descriptors, no_out_of_band
 from qmon.remote.wrong_peer import is_qmp, not_qmp
+
+_GETFD = "getfd"
 
 
 class QmpLink:
     """A Link (``qmon.remote.link``) to a QMP server that has greeted."""
 
-    def __init__(self, address: RemoteAddress, client: QMPClient, commands: frozenset[str]) -> None:
+    def __init__(
+        self, address: RemoteAddress, client: QMPClient, sock: socket.socket, commands: frozenset[str]
+    ) -> None:
         self.commands = commands
+        self.peer = peer_process(sock)
+        self.can_pass_descriptors = sock.family == socket.AF_UNIX and _GETFD in commands
         greeting = client.greeting
         self.version: Mapping[str, Any] = {} if greeting is None else dict(greeting.QMP.version)
-        self._takes_oob = greeting is not None and "oob" in greeting.QMP.capabilities
+        self.takes_out_of_band = greeting is not None and "oob" in greeting.QMP.capabilities
         self._address = address
         self._client = client
+        self._sock = sock
         self._ending: asyncio.Task[str] | None = None
 
     async def execute(self, command: str, arguments: Arguments | None, *, oob: bool = False) -> Any:
         check_sendable(command, arguments or {})
+        if oob and not self.takes_out_of_band:
+            raise no_out_of_band(command)
         try:
             given = dict(arguments) if arguments else None
-            return await self._client.execute(command, given, oob=oob and self._takes_oob)
+            return await self._client.execute(command, given, oob=oob)
         except ExecuteError as error:
             raise _as_ours(command, error) from error
         except ExecInterruptedError as error:
             raise lost(self._address) from error
         except StateError as error:
-            raise ConnectionLostError(f"not connected to {self._address}: nothing was sent") from error
+            raise _not_connected(self._address) from error
         except QMPError as error:
             raise CommandError(f"the answer to {command} is not QMP: {reason(error)}") from error
+
+    async def pass_descriptor(self, name: str, descriptor: int) -> None:
+        if not self.can_pass_descriptors:
+            raise no_descriptors()
+        check_sendable(_GETFD, {"fdname": name})
+        if self._client.runstate is not Runstate.RUNNING:
+            raise _not_connected(self._address)
+        try:
+            socket.send_fds(self._sock, [b" "], [descriptor])  # white space between two messages
+        except OSError as error:
+            raise CommandError(f"the descriptor '{name}' was not passed: {reason(error)}") from error
+        await self.execute(_GETFD, {"fdname": name})
+
+    def duplicate(self) -> socket.socket | None:
+        return None if self._sock.fileno() < 0 else self._sock.dup()
 
     async def wait_ended(self) -> str:
         while self._client.runstate is Runstate.RUNNING:
@@ -95,13 +121,18 @@ async def open_qmp(
     except BaseException:
         await _disconnect(client)
         raise
-    return QmpLink(address, client, commands)
+    return QmpLink(address, client, sock, commands)
 
 
 def _names(answer: object) -> frozenset[str]:
     """Return the names in an answer of query-commands; what has another shape is left out."""
     rows = answer if isinstance(answer, list) else []
     return frozenset(str(row["name"]) for row in rows if isinstance(row, dict) and "name" in row)
+
+
+def _not_connected(address: RemoteAddress) -> ConnectionLostError:
+    """Return the error of a command that was not sent."""
+    return ConnectionLostError(f"not connected to {address}: nothing was sent")
 
 
 def _as_ours(command: str, error: ExecuteError) -> CommandError:

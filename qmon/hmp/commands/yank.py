@@ -49,7 +49,7 @@ def name_of(instance: Mapping[str, Any]) -> str:
 
 async def _at_once(call: Call, command: str, arguments: Arguments | None) -> Any:
     target = call.monitor.target
-    if not isinstance(target, TakesOutOfBand):
+    if not (isinstance(target, TakesOutOfBand) and target.takes_out_of_band):
         return await call.execute(command, arguments)
     try:
         return await target.execute_out_of_band(command, arguments)

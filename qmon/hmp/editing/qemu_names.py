@@ -13,7 +13,7 @@ from qmon.hmp.commands.yank import name_of
 from qmon.hmp.disks import query_disks
 from qmon.hmp.editing.place import Choice, Place, behind, unused
 from qmon.hmp.editing.target_schema import schema_of
-from qmon.qmp.target import TakesOutOfBand
+from qmon.qmp.target import at_once
 
 _CHILD = "child<"
 _OBJECTS = "/objects"
@@ -156,8 +156,7 @@ async def stuck(place: Place) -> list[Choice]:
     query = "query-yank"
     if query not in target.commands():
         return []
-    at_once = target.execute_out_of_band if isinstance(target, TakesOutOfBand) else target.execute
-    rows: Rows = await at_once(query)
+    rows: Rows = await at_once(target)(query, None)
     if place.key == "type":
         return sorted({(str(row["type"]), "") for row in rows})
     return sorted(
