@@ -1,0 +1,242 @@
+"""Which drive of the source goes to which drive of the destination, and all that is wrong. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from qmon.notation.plain_text import one_line
+from qmon.notation.units import human_size
+from qmon.remote.migration.inventory import Disk, Inventory
+from qmon.remote.migration.sides import wrong_with_destination, wrong_with_source
+
+BY_DEVICE, BY_DRIVE, BY_ORDER = "device id", "drive id", "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A drive whose disk is copied."""
+
+    source: Disk
+    destination: Disk
+    by: str
+    """How they were matched: ``BY_DEVICE``, ``BY_DRIVE`` or ``BY_ORDER``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a migration would do. With ``refusals`` it must not begin. Each text is a whole line."""
+
+    pairs: tuple[Pair, ...]
+    left_behind: tuple[str, ...]
+    """The drives that are not copied, and why."""
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
+    """Compare both sides; ``inc`` for an incremental copy. What a side has told may contain anything."""
+    refusals = [*wrong_with_source(source), *wrong_with_destination(destination)]
+    pairs, left, right = _pair(
+        [each for each in source.disks if _travels(each)],
+        [each for each in destination.disks if _travels(each)],
+    )
+    for pair in pairs:
+        refusals += _differences(pair, inc=inc)
+    stays = [each for each in source.disks if not _travels(each)]
+    waits = [each for each in destination.disks if not _travels(each)]
+    sitting, lonely, spare = _pair(stays, waits)
+    refusals += _without_counterpart(left, right, stays, waits)
+    refusals += _fixed(sitting, lonely)
+    refusals += _machines(source, destination)
+    behind = [*(_stays(pair.source, pair.destination) for pair in sitting), *map(_stays, lonely)]
+    behind += [_only_there(each) for each in spare]
+    warnings = [
+        f"drive '{pair.source.name}' goes to the destination's '{pair.destination.name}' by their order:"
+        " they have no id in common"
+        for pair in pairs
+        if pair.by == BY_ORDER and len(pairs) > 1
+    ]
+    lines = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
+    return Plan(tuple(pairs), *lines)
+
+
+def _travels(disk: Disk) -> bool:
+    return disk.has_medium and disk.is_attached and not disk.read_only
+
+
+# Matching
+
+
+def _pair(ours: Sequence[Disk], theirs: Sequence[Disk]) -> tuple[list[Pair], list[Disk], list[Disk]]:
+    """Match the drives; return the pairs in the order of ``ours``, and what remains of each side."""
+    rest = list(theirs)
+    found: dict[int, Pair] = {}
+    for by in (BY_DEVICE, BY_DRIVE):
+        for index, disk in enumerate(ours):
+            other = next((each for each in rest if _has_same_id(disk, each, by)), None)
+            if index not in found and other is not None:
+                found[index] = Pair(disk, other, by)
+                rest.remove(other)
+    is_single = len(ours) == len(theirs) == 1
+    for index, disk in enumerate(ours):
+        other = next((each for each in rest if is_single or not _has_other_id(disk, each)), None)
+        if index not in found and other is not None:
+            found[index] = Pair(disk, other, BY_ORDER)
+            rest.remove(other)
+    alone = [disk for index, disk in enumerate(ours) if index not in found]
+    return [found[index] for index in sorted(found)], alone, rest
+
+
+def _has_same_id(ours: Disk, theirs: Disk, by: str) -> bool:
+    if by == BY_DEVICE:
+        return ours.device_id != "" and ours.device_id == theirs.device_id
+    has_devices = ours.device_id != "" and theirs.device_id != ""
+    return not has_devices and ours.drive_id != "" and ours.drive_id == theirs.drive_id
+
+
+def _has_other_id(ours: Disk, theirs: Disk) -> bool:
+    """Whether both have an id of one kind, and not the same one."""
+    ids = ((ours.device_id, theirs.device_id), (ours.drive_id, theirs.drive_id))
+    return any(mine and other and mine != other for mine, other in ids)
+
+
+# What is wrong
+
+
+def _differences(pair: Pair, *, inc: bool) -> Iterator[str]:
+    ours, theirs = pair.source, pair.destination
+    name = _both(ours, theirs)
+    if ours.size != theirs.size:
+        yield (
+            f"{name} has {_size(ours)} at the source and {_size(theirs)} at the destination: make the"
+            f" destination's image again with {ours.size} bytes"
+        )
+    if common := set(ours.identities) & set(theirs.identities):
+        yield (
+            f"{name} is the same disk on both sides ({min(common)}): give the destination a disk of its own,"
+            " or use 'migrate' without blk"
+        )
+    if inc:
+        yield from _backing(name, ours, theirs)
+
+
+def _backing(name: str, ours: Disk, theirs: Disk) -> Iterator[str]:
+    if ours.backing and not theirs.backing:
+        yield (
+            f"{name} has a backing image at the source and none at the destination: make the destination's"
+            f" with 'qemu-img create -f qcow2 -b COPY_OF_BACKING -F FORMAT {theirs.file or 'FILE'}'"
+        )
+    elif not ours.backing:
+        yield f"{name} has no backing image at the source: an incremental copy needs one; leave out 'inc'"
+
+
+def _without_counterpart(
+    left: Sequence[Disk], right: Sequence[Disk], stays: Sequence[Disk], waits: Sequence[Disk]
+) -> Iterator[str]:
+    have = (
+        ", ".join(f"'{each.name}' ({_size(each)})" for each in right) or "no other drive that can be written"
+    )
+    for disk in left:
+        twin = next((each for each in waits if _is_twin(disk, each)), None)
+        if twin is None:
+            yield (
+                f"drive '{disk.name}' ({_size(disk)}) has no counterpart at the destination, which has"
+                f" {have}: give the destination's the same id"
+            )
+        else:
+            yield f"drive '{disk.name}' is writable at the source; at the destination it {_state(twin)}"
+    for disk in right:
+        twin = next((each for each in stays if _is_twin(disk, each)), None)
+        if twin is None:
+            yield (
+                f"drive '{disk.name}' ({_size(disk)}) of the destination has no counterpart at the source:"
+                " start the destination without it"
+            )
+        else:
+            yield f"drive '{disk.name}' is writable at the destination; at the source it {_state(twin)}"
+
+
+def _fixed(sitting: Sequence[Pair], lonely: Sequence[Disk]) -> Iterator[str]:
+    """Yield what is wrong with read-only disks that are no removable media: the guest relies on them."""
+    for disk in lonely:
+        if disk.is_attached and not disk.removable:
+            yield (
+                f"drive '{disk.name}' {_state(disk)} and is not copied, and the destination has no such"
+                " drive: start the destination with a copy of it"
+            )
+    for pair in sitting:
+        ours, theirs = pair.source, pair.destination
+        if not ours.removable and ours.has_medium and theirs.has_medium and ours.size != theirs.size:
+            yield (
+                f"{_both(ours, theirs)} {_state(ours)}, and has {_size(ours)} at the source and"
+                f" {_size(theirs)} at the destination: start the destination with a copy of it"
+            )
+
+
+def _is_twin(ours: Disk, theirs: Disk) -> bool:
+    return _has_same_id(ours, theirs, BY_DEVICE) or _has_same_id(ours, theirs, BY_DRIVE)
+
+
+def _machines(source: Inventory, destination: Inventory) -> Iterator[str]:
+    ours, theirs = source.machine, destination.machine
+    if ours and theirs and ours != theirs:
+        version = ".".join(map(str, destination.version))
+        if destination.machines and ours not in destination.machines:
+            yield (
+                f"the guest's machine is {ours}, which the destination's QEMU {version} does not have: start"
+                f" the guest with -machine {theirs}, for example, before it is to move there"
+            )
+        else:
+            yield (
+                f"the guest's machine is {ours}, and the destination's is {theirs}: start the destination"
+                f" with -machine {ours}"
+            )
+    if source.memory != destination.memory:
+        yield (
+            f"the guest has {human_size(source.memory)} of memory, and the destination"
+            f" {human_size(destination.memory)}: start the destination with -m {source.memory >> 20}"
+        )
+    if source.cpus != destination.cpus:
+        yield (
+            f"the guest has {source.cpus} CPUs, and the destination {destination.cpus}: start the destination"
+            f" with -smp {source.cpus}"
+        )
+
+
+# What stays behind
+
+
+def _stays(ours: Disk, theirs: Disk | None = None) -> str:
+    """Say why a drive of the source is not copied, and what the destination has in its place."""
+    why = f"drive '{ours.name}' {_state(ours)}"
+    if not ours.is_attached:
+        return f"{why}: it is not copied"
+    if theirs is None:
+        return f"{why}: it is not copied, and the destination has no such drive"
+    if not ours.has_medium and not theirs.has_medium:
+        return f"{why} on both sides"
+    if ours.has_medium and theirs.has_medium and ours.size == theirs.size:
+        return f"{why}: it is not copied; the destination has one of the same size, which must hold the same"
+    has = f"holds {_size(theirs)}" if theirs.has_medium else "is empty"
+    mine = f" with {_size(ours)}" if ours.has_medium else ""
+    return f"{why}{mine}: it is not copied; at the destination it {has}"
+
+
+def _only_there(disk: Disk) -> str:
+    return f"drive '{disk.name}' of the destination {_state(disk)}: the source has no such drive"
+
+
+def _state(disk: Disk) -> str:
+    if not disk.has_medium:
+        return "has no medium"
+    return "is read-only" if disk.read_only else "is no device's of the guest"
+
+
+def _both(ours: Disk, theirs: Disk) -> str:
+    is_same = ours.name == theirs.name
+    return f"drive '{ours.name}'" + ("" if is_same else f" (the destination's '{theirs.name}')")
+
+
+def _size(disk: Disk) -> str:
+    return f"{disk.size} bytes"
