@@ -1,0 +1,123 @@
+"""Two QEMUs: one has a counting guest, and the other waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.images import MIB, filled
+from tests.support.peers import require
+from tests.support.vms.boot_sector import Counting
+from tests.support.vms.disks import RAW, Filling, Image, empty_image, source_image
+from tests.support.vms.leftovers import Standing, standing
+from tests.support.vms.machine import Machine, Style, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a pair is made of; None at the destination is as at the source."""
+
+    source: Version = Version.TEN
+    destination: Version = Version.TEN
+    style: Style = Style.VIRTIO
+    destination_style: Style | None = None
+    format: str = RAW
+    destination_format: str | None = None
+    disks: int = 1
+    cdroms: bool = False
+    """Whether there are two CD-ROM drives, one empty and one with a medium."""
+    inc: bool = False
+    """Whether the disks are overlays on a file that both sides have."""
+    filling: Filling = field(default_factory=Filling)
+    burst: int = 16
+    """Numbers between two of the guest's rests (``boot_sector.Counting``)."""
+    accelerator: str = "tcg"
+
+    @property
+    def counting(self) -> Counting:
+        return Counting(burst=self.burst, disks=self.disks)
+
+    @property
+    def kind(self) -> str:
+        """The type of the machines, which both QEMUs have."""
+        return "pc" if self.source is self.destination else "pc-i440fx-7.2"
+
+    def filling_of(self, disk: int) -> Filling:
+        return Filling(self.filling.size, self.filling.noise, self.filling.seed + disk)
+
+    def __str__(self) -> str:
+        def both(one: str, other: str) -> str:
+            return one if one == other else f"{one}-to-{other}"
+
+        styles = both(self.style.value, (self.destination_style or self.style).value)
+        formats = both(self.format, self.destination_format or self.format)
+        words = [f"{self.source.value}-to-{self.destination.value}", styles, formats]
+        words += ["two-disks"] * (self.disks == 2) + ["cdroms"] * self.cdroms
+        return "-".join([*words, "inc" if self.inc else "full"])
+
+
+class Pair:
+    """The two machines of a setup in a new folder. When it is entered, the guest counts at the source."""
+
+    def __init__(self, folder: Path, setup: Setup | None = None) -> None:
+        self.folder = folder
+        self.setup = setup or Setup()
+        folder.mkdir(parents=True, exist_ok=True)
+        require("qemu-img", self.setup.source.program[0], self.setup.destination.program[0])
+        here, there = self._images("source", source_image), self._images("destination", empty_image)
+        self.source = self._start("source", self.setup.source, here)
+        self.destination = self._start("destination", self.setup.destination, there)
+        self.before: dict[str, Standing] = {}
+        """What stood in each QEMU before anybody moved the guest."""
+
+    @property
+    def machines(self) -> tuple[Machine, Machine]:
+        return self.source, self.destination
+
+    def _images(self, name: str, make: Callable[..., Image]) -> list[Image]:
+        setup = self.setup
+        format_ = setup.format if name == "source" else setup.destination_format or setup.format
+        return [
+            make(
+                self.folder / f"{name}-{disk}", format_, setup.filling_of(disk), setup.counting, inc=setup.inc
+            )
+            for disk in range(setup.disks)
+        ]
+
+    def _start(self, name: str, version: Version, images: list[Image]) -> Machine:
+        setup = self.setup
+        incoming = name == "destination"
+        style = (setup.destination_style if incoming else None) or setup.style
+        medium = self.folder / f"{name}.iso"
+        return Machine(
+            self.folder,
+            name,
+            version,
+            images,
+            style=style,
+            cdroms=[None, filled(medium, MIB, seed=9)] if setup.cdroms else [],
+            kind=setup.kind,
+            accelerator=setup.accelerator,
+            options=["-incoming", "defer"] if incoming else [],
+        )
+
+    def __enter__(self) -> Pair:
+        try:
+            self.source.wait_to_count()
+            self.before = {machine.name: standing(machine) for machine in self.machines}
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End both."""
+        for machine in self.machines:
+            machine.close()
