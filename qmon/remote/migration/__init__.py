@@ -1,4 +1,5 @@
-"""Live migration of disks and memory between two running QEMUs, each of which has a console.
+"""Migrations of guests between running QEMUs, with their disks.
 
-It imports ``qmon.remote``, ``qmon.qmp``, ``qmon.nbd.client`` and what every room may import.
+A console at each side runs QMP commands on its own QEMU; the two agree over one connection. It imports
+``qmon.remote``, ``qmon.qmp``, the NBD client, and what every room may import.
 """

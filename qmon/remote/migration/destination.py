@@ -1,0 +1,344 @@
+"""The destination's side of a migration between two QEMUs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from qmon.errors import CommandError, QmonError, reason
+from qmon.notation.address import Address
+from qmon.notation.plain_text import one_line
+from qmon.remote.migration.channel import Channel, open_channel
+from qmon.remote.migration.door import Door, make_lasting
+from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, answer
+from qmon.remote.migration.inventory import take_inventory
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.private_server import PrivateServer
+from qmon.remote.migration.qemu import OVER, POLL_SECONDS, Qemu, is_lost
+from qmon.remote.migration.relay import Relay
+from qmon.remote.migration.side import CAPABILITIES, Emit, Side
+from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
+from qmon.remote.remote import Remote
+
+LOADED_SECONDS = 30.0
+"""How long RUN waits for the QEMU to have read what the source has sent."""
+MEMORY_NAME = "qmon-memory"
+_EXPORTS_MAX = 64
+
+Data = Mapping[str, Any]
+
+
+class Destination:
+    """Takes one migration after the other, until one has arrived, or the QEMU is used up."""
+
+    def __init__(self, remote: Remote, address: Address, emit: Emit) -> None:
+        self.qemu = Qemu(remote)
+        self.id = ""
+        self.figures: dict[str, Any] = {}
+        """The source's last figures (``query-migrate``)."""
+        self._remote = remote
+        self._side = Side(self.qemu, emit, "destination")
+        self._door = Door(address, self._take, self._side.notice)
+        self._machine = StateMachine(DESTINATION, self._do, self._side.tell_phase)
+        self._server = PrivateServer(remote)
+        self._channel: Channel | None = None
+        self._memory: socket.socket | None = None
+        self._relays: list[Relay] = []
+        self._exports: list[tuple[str, str]] = []
+        self._runs = True
+        self._stepping = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._linking: asyncio.Task[None] | None = None
+        self._requests: dict[str, Callable[[Data], Awaitable[Any]]] = {
+            "inventory": self._inventory,
+            "prepare": self._prepare,
+            "memory": self._take_memory,
+            "close": self._close,
+            "run": self._run,
+            "call-off": self._call_off,
+            "heard": self._heard,
+        }
+
+    @property
+    def phase(self) -> Phase:
+        return self._machine.phase
+
+    @property
+    def reason(self) -> str:
+        return self._side.reason
+
+    @property
+    def where(self) -> str:
+        """The address on which it listens."""
+        return self._door.where
+
+    def open(self) -> None:
+        """Listen. Raises QmonError."""
+        self._door.open()
+
+    async def close(self) -> None:
+        """End: what has not arrived is taken back; a guest that stands here is left to a later console."""
+        await self._door.close()
+        if self._channel is not None:
+            await self._channel.close("the destination's console has ended")
+        for each in filter(None, (self._watching, self._linking)):
+            each.cancel()
+            await asyncio.wait([each])
+        if self.phase in (Phase.SETUP, Phase.COPYING):
+            await self._try(Event.LOST)
+        self._end_lines()
+        self._server.forget()
+
+    # Connections
+
+    async def _take(self, sock: socket.socket, line: dict[str, Any]) -> None:
+        """Take a connection by its first line. Raises QmonError."""
+        make_lasting(sock)
+        match line["connection"]:
+            case "control":
+                await self._take_control(sock, line["id"])
+            case "disk":
+                await self._take_disk(sock, line["id"], line.get("export", ""))
+            case _:
+                if line["id"] != self.id or self._memory is not None:
+                    raise QmonError("no migration waits for this connection")
+                await answer(sock)
+                self._memory = sock
+
+    async def _take_control(self, sock: socket.socket, id_: str) -> None:
+        if id_ != self.id:
+            if self.phase not in (Phase.NONE, Phase.FAILED):
+                raise QmonError(self._busy())
+            if self._channel is not None and not self._channel.lost.is_set():
+                raise QmonError("another migration comes in already")
+        elif self._channel is not None:
+            await self._channel.close("its source has connected again")
+        await answer(sock)
+        if id_ != self.id:
+            self.id = id_
+            await self._try(Event.START)
+        self._channel = await open_channel(sock, self._answer, self._hear)
+        if self._linking is not None:
+            self._linking.cancel()
+        self._linking = asyncio.create_task(self._watch_channel(self._channel))
+
+    def _busy(self) -> str:
+        if self.phase is Phase.REFUSED:
+            return "the QEMU at the destination is used up by an earlier migration: start it anew"
+        return "the QEMU at the destination has another migration"
+
+    async def _take_disk(self, sock: socket.socket, id_: str, export: str) -> None:
+        if id_ != self.id or self.phase is not Phase.COPYING or export not in self._server.exports:
+            raise QmonError("no migration waits for this connection")
+        inner = await self._server.connect()
+        await answer(sock)
+        sock.setblocking(True)
+        self._relays.append(Relay(sock, inner, lambda why: None))
+
+    async def _watch_channel(self, channel: Channel) -> None:
+        await channel.lost.wait()
+        if self._channel is not channel:
+            return
+        if self.phase is Phase.ARRIVED:
+            self._side.reason = (
+                "the guest has arrived and stands still: the connection to the source was lost before it said"
+                f" that the guest may run ({channel.why}). The source asks again when it can. If the source's"
+                " QEMU is known to have ended, 'migrate_resolve keep' runs the guest here"
+            )
+            self._side.notice(self._side.reason)
+        await self._try(Event.LOST)
+
+    def _hear(self, event: str, data: Data) -> None:
+        if event == "figures":
+            self.figures = dict(data)
+        elif event == "notice":
+            self._side.notice(one_line(str(data.get("message"))))
+
+    # Requests
+
+    async def _answer(self, command: str, arguments: Data) -> Any:
+        if command not in self._requests:
+            raise CommandError(f"the destination's console does not know '{one_line(command)}'")
+        return await self._requests[command](arguments)
+
+    async def _inventory(self, arguments: Data) -> Any:
+        return (await take_inventory(self._remote)).to_message()
+
+    async def _prepare(self, arguments: Data) -> Any:
+        listed = arguments["exports"]
+        if not 0 < len(listed) <= _EXPORTS_MAX:
+            raise CommandError("the number of disks is not possible")
+        self._exports = [(str(each["node"]), str(each["export"])) for each in listed]
+        if not all(name.startswith("qmon-") for _, name in self._exports):
+            raise CommandError("the name of an export is not possible")
+        self._runs = bool(arguments["runs"])
+        await self._step(Event.PREPARE)
+        return {}
+
+    async def _take_memory(self, arguments: Data) -> Any:
+        if self._memory is None:
+            raise CommandError("the connection for the memory is not there")
+        await self._step(Event.MEMORY)
+        return {}
+
+    async def _close(self, arguments: Data) -> Any:
+        await self._step(Event.CLOSE)
+        return {}
+
+    async def _run(self, arguments: Data) -> Any:
+        """RUN: the source's QEMU can't run the guest any more. The answer says what has become of it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOADED_SECONDS):
+                while self.phase is Phase.MOVING:
+                    await self._side.changed.wait()
+        if self._machine.takes(Event.RUN):
+            await self._step(Event.RUN)
+        while self.phase is Phase.RUNNING:
+            await self._side.changed.wait()
+        return self._outcome()
+
+    def _outcome(self) -> dict[str, Any]:
+        match self.phase:
+            case Phase.COMPLETED | Phase.SETTLED:
+                return {"outcome": "runs"}
+            case Phase.REFUSED | Phase.FAILED:
+                return {"outcome": "refused", "reason": self._side.reason}
+        return {"outcome": "unknown", "reason": f"the destination's state is '{self.phase.value}'"}
+
+    async def _call_off(self, arguments: Data) -> Any:
+        why = one_line(str(arguments.get("reason", "")))
+        if self._machine.takes(Event.CALL_OFF):
+            self._side.reason = f"the source has called it off: {why}"
+            await self._step(Event.CALL_OFF)
+        return {}
+
+    async def _heard(self, arguments: Data) -> Any:
+        await self._try(Event.HEARD)
+        return {}
+
+    async def resolve(self, action: str) -> None:
+        """``migrate_resolve``. Raises CommandError."""
+        if self.phase is not Phase.ARRIVED or (self._channel and not self._channel.lost.is_set()):
+            raise CommandError("there is nothing to resolve: no incoming migration is in doubt")
+        await self._step(Event.KEEP if action == "keep" else Event.RELEASE)
+
+    # The QEMU
+
+    async def _watch(self) -> None:
+        """Watch the QEMU from ``migrate-incoming`` on until it has the guest, or has failed."""
+        while self.phase is Phase.MOVING:
+            try:
+                found = await self.qemu.migration()
+                if found.get("status") == "completed" and await self.qemu.run_state() != "inmigrate":
+                    await self._try(Event.LOADED)
+                elif found.get("status") in ("failed", "cancelled"):
+                    why = found.get("error-desc") or "its QEMU could not read the memory"
+                    self._side.reason = one_line(str(why))
+                    await self._try(Event.BROKEN)
+            except CommandError as error:
+                if self._remote.ended.is_set() or self._remote.peer_has_ended:
+                    self._side.reason = "the QEMU at the destination has ended"
+                    self._server.forget()
+                    await self._try(Event.BROKEN)
+                elif not is_lost(error):
+                    raise
+            await asyncio.sleep(POLL_SECONDS)
+
+    # Steps
+
+    async def _step(self, event: Event) -> None:
+        """Make a transition. Raises CommandError; what its failure leads to has been done then."""
+        async with self._stepping:
+            try:
+                await self._machine.step(event)
+            except InvalidTransitionError as error:
+                raise CommandError(f"not possible now: the destination's state is '{self.phase.value}'") from error
+            except (QmonError, OSError) as error:
+                self._side.reason = reason(error)
+                if is_lost(error) and self.phase is Phase.RUNNING:
+                    event = Event.BROKEN if self._remote.peer_has_ended else event
+                await self._after_failure(error)
+                raise CommandError(reason(error)) from error
+            if self.phase is Phase.RUNNING:
+                await self._machine.step(Event.STARTED)
+
+    async def _after_failure(self, error: BaseException) -> None:
+        """Step on after an action has failed."""
+        ended = self._remote.peer_has_ended
+        event = Event.BROKEN if ended else Event.FAIL
+        if self.phase is Phase.RUNNING and is_lost(error) and not ended:
+            return  # whether the guest runs is known when the QEMU is there again
+        if self._machine.takes(event):
+            with contextlib.suppress(QmonError, OSError):
+                await self._machine.step(event)
+
+    async def _try(self, event: Event) -> None:
+        """Make a transition if there is one; a failure is told to the person."""
+        if not self._machine.takes(event):
+            return
+        try:
+            await self._step(event)
+        except CommandError as error:
+            self._side.notice(f"The migration from the source: {reason(error)}")
+
+    async def _do(self, action: Action) -> None:
+        match action:
+            case Action.RECORD:
+                await self._side.write_record(self.id, self.where, self.phase.value)
+            case Action.SET_UP:
+                await self._side.set_up(CAPABILITIES)
+            case Action.HOLD:
+                await self.qemu("stop")
+            case Action.EXPORT:
+                await self._server.start()
+                for node, name in self._exports:
+                    await self._server.export(node, name, writable=True)
+            case Action.TAKE_MEMORY:
+                await self._read_memory()
+                self._watching = asyncio.create_task(self._watch())
+            case Action.CLOSE_EXPORTS:
+                self._end_lines()
+                await self._server.stop()
+            case Action.RECORD_RUN | Action.RECORD_REFUSED:
+                if not self._remote.peer_has_ended:
+                    await self._side.write_record(self.id, self.where, self.phase.value)
+            case Action.RUN:
+                if self._runs:
+                    await self.qemu("cont")
+            case Action.UNDO:
+                await self._undo()
+            case Action.SEND_RUNS | Action.SEND_REFUSED:
+                if self._channel is not None:
+                    self._channel.tell("outcome", self._outcome())
+
+    async def _read_memory(self) -> None:
+        """``migrate-incoming`` on the connection that the source has made. Raises CommandError."""
+        sock, self._memory = self._memory, None
+        assert sock is not None
+        with sock:
+            sock.setblocking(True)
+            await self._remote.pass_descriptor(MEMORY_NAME, sock.fileno())
+        uri = {"uri": f"fd:{MEMORY_NAME}"}
+        try:
+            await self.qemu("migrate-incoming", {**uri, "exit-on-error": False})
+        except CommandError as error:
+            if "exit-on-error" not in str(error):
+                raise
+            await self.qemu("migrate-incoming", uri)  # QEMU before 9.1
+
+    async def _undo(self) -> None:
+        self._end_lines()
+        await self._server.stop()
+        await self._side.restore()
+        self.id = ""
+
+    def _end_lines(self) -> None:
+        for each in self._relays:
+            each.close()
+        self._relays.clear()
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None

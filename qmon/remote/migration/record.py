@@ -1,0 +1,102 @@
+"""What a migration keeps in each QEMU for a later console: an object with a text, removed at the end.
+
+The object is of type ``authz-simple``, which does nothing unless something refers to it. Its text can be
+read and changed in every state of the machine, and goes with the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.qmp.target import Target
+
+NAME = "qmon-migration"
+_PATH = f"/objects/{NAME}"
+_TEXT = "identity"
+
+
+@dataclass(slots=True)
+class Record:
+    """A migration's record in one QEMU."""
+
+    id: str
+    side: str
+    """``source`` or ``destination``."""
+    peer: str
+    """The other side's address, as it was given; at the destination the address on which it listens."""
+    phase: str
+    """The value of the last Phase that was recorded; ``running`` is a destination that RUN has reached."""
+    capabilities: dict[str, bool] = field(default_factory=dict)
+    """Capabilities as they were before."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Migration parameters as they were before."""
+    console: dict[str, Any] = field(default_factory=dict)
+    """The console that keeps it: ``pid``, ``start`` (clock ticks after the boot), ``boot``, ``host``."""
+
+
+def this_console() -> dict[str, Any]:
+    """Return what tells this process from all others."""
+    pid = os.getpid()
+    return {"pid": pid, "start": _start_of(pid), "boot": _boot(), "host": socket.gethostname()}
+
+
+def lives(console: Mapping[str, Any]) -> bool:
+    """Whether a record's console still runs on this host; False also if it can't be known."""
+    pid = console.get("pid")
+    if not isinstance(pid, int) or console.get("boot") != _boot() or pid == os.getpid():
+        return False
+    start = _start_of(pid)
+    return start is not None and start == console.get("start")
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""  # a container may hide it
+
+
+def _start_of(pid: int) -> int | None:
+    """Return when a process started (proc(5), field 22 of stat), None if it does not run."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+async def read_record(target: Target) -> Record | None:
+    """Return the record in a QEMU, None if it has none. Raises CommandError."""
+    names = await target.execute("qom-list", {"path": "/objects"})
+    if not any(each.get("name") == NAME for each in names):
+        return None
+    text = await target.execute("qom-get", {"path": _PATH, "property": _TEXT})
+    try:
+        found = Record(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"the object '{NAME}' holds no record of a migration") from error
+    return found
+
+
+async def write_record(target: Target, record: Record) -> None:
+    """Keep a record, in the place of an earlier one. Raises CommandError."""
+    text = json.dumps(asdict(record))
+    names = await target.execute("qom-list", {"path": "/objects"})
+    if any(each.get("name") == NAME for each in names):
+        await target.execute("qom-set", {"path": _PATH, "property": _TEXT, "value": text})
+    else:
+        await target.execute("object-add", {"qom-type": "authz-simple", "id": NAME, _TEXT: text})
+
+
+async def remove_record(target: Target) -> None:
+    """Remove the record, if there is one. Raises CommandError."""
+    names = await target.execute("qom-list", {"path": "/objects"})
+    if any(each.get("name") == NAME for each in names):
+        await target.execute("object-del", {"id": NAME})

@@ -1,0 +1,68 @@
+"""What both sides of a migration have: a phase, a record in the QEMU, and what their consoles are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.qemu import Qemu
+from qmon.remote.migration.record import Record, remove_record, this_console, write_record
+
+CAPABILITIES = {"events": True, "return-path": True}
+"""What both sides need. Without a return path a source completes although its destination can't load."""
+
+NOTICE = "X_QMON_MIGRATION_NOTICE"
+"""The private event of a line for the person: ``message``."""
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+
+class Side:
+    """One side; ``emit`` passes on a private event for the console."""
+
+    def __init__(self, qemu: Qemu, emit: Emit, side: str) -> None:
+        self.qemu = qemu
+        self.reason = ""
+        """Why it has failed, or what is in doubt."""
+        self.changed = asyncio.Event()
+        """Set at each change of the phase."""
+        self._emit = emit
+        self._side = side
+        self._told = ""
+        self.record: Record | None = None
+
+    def notice(self, message: str) -> None:
+        """Tell the person."""
+        self._emit(NOTICE, {"message": message})
+
+    def tell_phase(self, phase: Phase) -> None:
+        """Tell the person's console of a change of the status."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+        if phase.status != self._told:
+            self._told = phase.status
+            self._emit("MIGRATION", {"status": phase.status})
+
+    async def write_record(self, id_: str, peer: str, phase: str) -> None:
+        """Keep the phase in the QEMU. Raises CommandError."""
+        if self.record is None:
+            self.record = Record(id_, self._side, peer, phase, console=this_console())
+        self.record.phase = phase
+        await write_record(self.qemu.remote, self.record)
+
+    async def set_up(self, wanted: dict[str, bool]) -> None:
+        """Set capabilities; those that differed are recorded first. Raises CommandError."""
+        assert self.record is not None
+        self.record.capabilities = await self.qemu.differing(wanted)
+        await write_record(self.qemu.remote, self.record)
+        await self.qemu.set_capabilities({name: wanted[name] for name in self.record.capabilities})
+
+    async def restore(self) -> None:
+        """Set capabilities and parameters as they were, and remove the record. Raises CommandError."""
+        if self.record is not None:
+            await self.qemu.set_capabilities(self.record.capabilities)
+            await self.qemu.set_parameters(self.record.parameters)
+            await remove_record(self.qemu.remote)
+            self.record = None

@@ -1,0 +1,513 @@
+"""The source's side of a migration between two QEMUs. It drives the sequence."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonError, reason
+from qmon.host.sockets import connect
+from qmon.notation.address import Address
+from qmon.notation.plain_text import one_line
+from qmon.qmp.target import Event as QmpEvent
+from qmon.remote.migration.channel import Channel, open_channel
+from qmon.remote.migration.door import make_lasting
+from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
+from qmon.remote.migration.inventory import Disk, Inventory, take_inventory
+from qmon.remote.migration.matching import Plan, match
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
+from qmon.remote.migration.side import CAPABILITIES, Emit, Side
+from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
+from qmon.remote.remote import Remote
+
+CONNECT_SECONDS = 10.0
+RECONNECT_SECONDS = 1.0
+WATCH_SECONDS = 0.1
+MEMORY_NAME = "qmon-memory"
+
+T = TypeVar("T")
+Data = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The copy of one disk: the names of ours for it."""
+
+    disk: Disk
+    other: Disk
+    job: str
+    node: str
+    export: str
+
+
+class InterruptedError_(Exception):
+    """An event that ends what the side does in its phase."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.name)
+        self.event = event
+
+
+class Source:
+    """One migration, from ``agree`` to its end."""
+
+    def __init__(self, remote: Remote, uri: str, address: Address, emit: Emit, *, inc: bool) -> None:
+        self.qemu = Qemu(remote)
+        self.id = str(uuid.uuid4())
+        self.uri = uri
+        self.begun = time.monotonic()
+        self.ended: float | None = None
+        self.downtime: float | None = None
+        self.plan: Plan | None = None
+        self._remote = remote
+        self._address = address
+        self._inc = inc
+        self._side = Side(self.qemu, emit, "source")
+        self._machine = StateMachine(SOURCE, self._do, self._on_phase)
+        self._channel: Channel | None = None
+        self._copies: list[Copy] = []
+        self._memory: socket.socket | None = None
+        self._interrupt: asyncio.Future[Event] | None = None
+        self._pending: list[Event] = []
+        self._kick = asyncio.Event()
+        self._runs = True
+        self._stopped_at: float | None = None
+        self._outcome: Event | None = None
+        self._resolved: Event | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def phase(self) -> Phase:
+        return self._machine.phase
+
+    @property
+    def reason(self) -> str:
+        return self._side.reason
+
+    # Agreeing
+
+    async def agree(self) -> Plan:
+        """Connect, and compare both sides. Nothing is changed. Raises ProblemsError, QmonError."""
+        await self._machine.step(Event.START)
+        await self._connect()
+        ours = await take_inventory(self._remote)
+        theirs = Inventory.from_message(await self._ask("inventory"))
+        plan = match(ours, theirs, inc=self._inc)
+        if plan.refusals:
+            raise ProblemsError(plan.refusals)
+        if not plan.pairs:
+            raise QmonError("there is no disk to copy: use 'migrate' without blk")
+        self.plan = plan
+        mark = self.id.replace("-", "")[:6]
+        self._copies = [
+            Copy(each.source, each.destination, *(f"qmon-{kind}{n}-{mark}" for kind in "mtx"))
+            for n, each in enumerate(plan.pairs)
+        ]
+        self._runs = ours.status == "running"
+        return plan
+
+    async def leave(self) -> None:
+        """End after ``agree``: a trial, or a refusal."""
+        if self.phase is Phase.SETUP:
+            await self._machine.step(Event.FAIL)
+        if self._channel is not None:
+            await self._channel.close("the source has ended it")
+
+    async def _connect(self) -> None:
+        """Open the connection to the other console. Raises QmonError."""
+        sock = await self._open(CONTROL)
+        self._channel = await open_channel(sock, self._answer, self._hear)
+        self._spawn(self._watch_channel(self._channel))
+
+    async def _open(self, kind: str, export: str = "") -> socket.socket:
+        """Return a connection to the destination whose first line is answered. Raises QmonError."""
+        try:
+            sock = await asyncio.to_thread(connect, self._address, CONNECT_SECONDS)
+        except OSError as error:
+            raise QmonError(f"{self.uri}: {reason(error)}") from error
+        try:
+            make_lasting(sock)
+            await open_connection(sock, kind, self.id, export)
+        except TimeoutError as error:
+            sock.close()
+            raise QmonError(f"{self.uri}: no answer from a qmon console") from error
+        except (QmonError, OSError) as error:
+            sock.close()
+            raise QmonError(f"{self.uri}: {reason(error)}") from error
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks = [each for each in self._tasks if not each.done()]
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _watch_channel(self, channel: Channel) -> None:
+        await channel.lost.wait()
+        if self._channel is channel:
+            self.interrupt(Event.LOST, f"the connection to the destination was lost: {channel.why}")
+
+    async def _ask(self, command: str, arguments: Data | None = None) -> Any:
+        if self._channel is None:
+            raise ConnectionLostError("there is no connection to the destination")
+        return await self._channel.ask(command, arguments)
+
+    async def _answer(self, command: str, arguments: Data) -> Any:
+        raise CommandError(f"the source's console does not know '{one_line(command)}'")
+
+    def _hear(self, event: str, data: Data) -> None:
+        if event == "outcome" and data.get("outcome") == "refused":
+            self.interrupt(Event.REFUSED, one_line(str(data.get("reason"))))
+
+    # Driving
+
+    async def run(self) -> None:
+        """Carry the migration out, to its end."""
+        unsubscribe = self._remote.subscribe(self._hear_qemu)
+        self._spawn(self._watch())
+        event = Event.AGREED
+        try:
+            while True:
+                event = await self._advance(event)
+                if not self.phase.is_under_way:
+                    break
+        finally:
+            self.ended = time.monotonic()
+            unsubscribe()
+            for each in self._tasks:
+                each.cancel()
+            if self._channel is not None:
+                await self._channel.close("the migration has ended")
+            self._close_memory()
+            self._side.tell_phase(self.phase)
+
+    async def _advance(self, event: Event) -> Event:
+        """Make one transition; return the event for the next."""
+        try:
+            await self._machine.step(event)
+            if not self.phase.is_under_way:
+                return event
+            return await self._next()
+        except InterruptedError_ as interrupted:
+            return interrupted.event
+        except (QmonError, OSError) as error:
+            self._side.reason = self._side.reason or reason(error)
+            if self._remote.peer_has_ended and self._machine.takes(Event.DIED):
+                self._side.reason = "the QEMU here has ended"
+                return Event.DIED
+            if not self._machine.takes(Event.FAIL):
+                raise
+            return Event.FAIL
+
+    async def _next(self) -> Event:
+        """Wait for what ends the phase."""
+        match self.phase:
+            case Phase.COPYING:
+                await self._unless_interrupted(self._until_ready())
+                return Event.READY
+            case Phase.MOVING:
+                return await self._unless_interrupted(self._until_stopped())
+            case Phase.PAUSED:
+                return Event.WHOLE
+            case Phase.SWITCHING:
+                return await self._unless_interrupted(self._until_sent())
+            case Phase.HANDED:
+                assert self._outcome is not None
+                return self._outcome
+            case Phase.DOUBT:
+                return await self._unless_interrupted(self._until_reconnected())
+        return Event.UNDONE
+
+    def interrupt(self, event: Event, why: str = "") -> bool:
+        """End what the side does in its phase by an event; return whether the phase takes it."""
+        if not self._machine.takes(event):
+            return False
+        if why and not self._side.reason:
+            self._side.reason = why
+        if self._interrupt is not None and not self._interrupt.done():
+            self._interrupt.set_result(event)
+        else:
+            self._pending.append(event)
+        return True
+
+    async def _unless_interrupted(self, work: Awaitable[T]) -> T:
+        """Wait for some work, or for an interruption. Raises InterruptedError_."""
+        task = asyncio.ensure_future(work)
+        self._pending = [each for each in self._pending if self._machine.takes(each)]
+        loop = asyncio.get_running_loop()
+        self._interrupt = loop.create_future()
+        if self._pending:
+            self._interrupt.set_result(self._pending.pop(0))
+        try:
+            await asyncio.wait([task, self._interrupt], return_when=asyncio.FIRST_COMPLETED)
+            if self._interrupt.done() and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+                raise InterruptedError_(self._interrupt.result())
+            return task.result()
+        finally:
+            self._interrupt = None
+            if not task.done():
+                task.cancel()
+
+    # What ends a phase
+
+    def _hear_qemu(self, event: QmpEvent) -> None:
+        if event.name == "STOP" and self.phase is Phase.MOVING:
+            self._stopped_at = time.monotonic()
+        self._kick.set()
+
+    async def _tick(self, seconds: float = WATCH_SECONDS) -> None:
+        """Wait until the QEMU has sent an event, or for a moment."""
+        self._kick.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._kick.wait()
+
+    async def _until_ready(self) -> None:
+        while True:
+            jobs = await self._check_jobs()
+            if all(jobs.get(each.job, {}).get("status") == "ready" for each in self._copies):
+                return
+            await self._tick()
+
+    async def _check_jobs(self) -> dict[str, dict[str, Any]]:
+        """Return the jobs. Raises CommandError if one has ended."""
+        jobs = await self.qemu.jobs()
+        for each in self._copies:
+            job = jobs.get(each.job)
+            if job is None or job["status"] in ("concluded", "aborting", "null"):
+                why = (job or {}).get("error", "it has ended")
+                raise CommandError(f"the copy of drive '{each.disk.name}' failed: {one_line(str(why))}")
+        return jobs
+
+    async def _until_stopped(self) -> Event:
+        while True:
+            found = await self.qemu.migration()
+            match found.get("status"):
+                case "pre-switchover":
+                    return Event.STOPPED
+                case "failed" | "cancelled":
+                    why = found.get("error-desc") or "the QEMU's migration failed"
+                    self._side.reason = self._side.reason or one_line(str(why))
+                    return Event.BACK
+            await self._check_jobs()
+            await self._tick()
+
+    async def _until_sent(self) -> Event:
+        while True:
+            try:
+                found = await self.qemu.migration()
+            except CommandError:
+                if self._remote.peer_has_ended:
+                    return Event.DIED
+                raise
+            match found.get("status"):
+                case "completed":
+                    return Event.SENT
+                case "failed" | "cancelled" | "none":
+                    why = found.get("error-desc") or "the QEMU's migration failed"
+                    self._side.reason = self._side.reason or one_line(str(why))
+                    return Event.BACK
+            await self._tick(POLL_SECONDS)
+
+    async def _until_reconnected(self) -> Event:
+        self._side.notice(
+            "The guest stands still here: this QEMU has sent it, and whether it runs at the destination is not"
+            f" known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known to have"
+            " ended without running the guest, 'migrate_resolve keep' runs it here; if the guest is known to"
+            " run there, 'migrate_resolve release' ends this"
+        )
+        while True:
+            with contextlib.suppress(QmonError):
+                await self._connect()
+                self._side.reason = ""
+                return Event.RECONNECTED
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _watch(self) -> None:
+        """Tell the other console how far it is."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS * 2)
+            with contextlib.suppress(CommandError):
+                if self._channel is not None:
+                    self._channel.tell("figures", await self.figures())
+
+    async def figures(self) -> dict[str, Any]:
+        """Return the MigrationInfo. Raises CommandError."""
+        return {"status": self.phase.status}
+
+    # Actions
+
+    async def _do(self, action: Action) -> None:
+        work = self._work(action)
+        if action in _NOT_INTERRUPTED:
+            await work
+        else:
+            await self._unless_interrupted(work)
+
+    async def _work(self, action: Action) -> None:
+        match action:
+            case Action.RECORD:
+                await self._side.write_record(self.id, self.uri, self.phase.value)
+            case Action.GUARD | Action.UNGUARD | Action.CHECK_COPIES:
+                pass
+            case Action.PREPARE_THERE:
+                exports = [{"node": each.other.node, "export": each.export} for each in self._copies]
+                await self._ask("prepare", {"exports": exports, "runs": self._runs})
+            case Action.SET_UP:
+                await self._side.set_up({**CAPABILITIES, "pause-before-switchover": True})
+            case Action.ADD_TARGETS:
+                for each in self._copies:
+                    await self._add_target(each)
+                self._memory = await self._open(MEMORY)
+            case Action.START_COPIES:
+                for each in self._copies:
+                    await self._start_copy(each)
+            case Action.START_MEMORY:
+                await self._start_memory()
+            case Action.END_COPIES:
+                await self._end_copies()
+            case Action.REMOVE_TARGETS:
+                for each in self._copies:
+                    await self.qemu("blockdev-del", {"node-name": each.node})
+            case Action.CLOSE_THERE:
+                await self._ask("close")
+            case Action.CONTINUE:
+                await self.qemu("migrate-continue", {"state": "pre-switchover"})
+            case Action.TAKE_BACK:
+                line_is_lost = self._channel is None or self._channel.lost.is_set()
+                await self.qemu.give_up(line_is_lost=line_is_lost)
+            case Action.SEND_RUN:
+                await self._send_run()
+            case Action.SEND_HEARD:
+                with contextlib.suppress(CommandError):
+                    await self._ask("heard")
+            case Action.SEND_CALL_OFF:
+                with contextlib.suppress(CommandError):
+                    await self._ask("call-off", {"reason": self._side.reason})
+            case Action.RUN_HERE:
+                if self._runs and await self.qemu.run_state() == "postmigrate":
+                    await self.qemu("cont")
+            case Action.UNDO:
+                await self._undo()
+
+    async def _pass(self, sock: socket.socket, name: str) -> None:
+        """Hand a connection to the QEMU. Raises CommandError."""
+        with sock:
+            sock.setblocking(True)
+            await self._remote.pass_descriptor(name, sock.fileno())
+
+    async def _add_target(self, copy: Copy) -> None:
+        await self._pass(await self._open(DISK, copy.export), copy.node)
+        target = {"driver": "nbd", "node-name": copy.node, "export": copy.export, "discard": "unmap"}
+        await self.qemu("blockdev-add", {**target, "server": {"type": "fd", "str": copy.node}})
+
+    async def _start_copy(self, copy: Copy) -> None:
+        mirror = {
+            "job-id": copy.job,
+            "device": copy.disk.node,
+            "target": copy.node,
+            "sync": "top" if self._inc and copy.disk.backing else "full",
+            "copy-mode": "background",
+            "on-source-error": "report",
+            "on-target-error": "report",
+            "auto-dismiss": False,
+        }
+        await self.qemu("blockdev-mirror", mirror)
+
+    async def _start_memory(self) -> None:
+        assert self._memory is not None
+        sock, self._memory = self._memory, None
+        await self._pass(sock, MEMORY_NAME)
+        await self._ask("memory")
+        await self.qemu("migrate", {"uri": f"fd:{MEMORY_NAME}"})
+
+    async def _end_copies(self) -> None:
+        for each in self._copies:
+            await self.qemu("block-job-cancel", {"device": each.job, "force": False})
+        waiting = {each.job: each for each in self._copies}
+        while waiting:
+            jobs = await self.qemu.jobs()
+            for name, each in list(waiting.items()):
+                job = jobs.get(name)
+                if job is None or job.get("error"):
+                    why = (job or {}).get("error", "it has gone")
+                    raise CommandError(f"the copy of drive '{each.disk.name}' failed: {one_line(str(why))}")
+                if job["status"] == "concluded":
+                    await self.qemu("job-dismiss", {"id": name})
+                    del waiting[name]
+            if waiting:
+                await self._tick(POLL_SECONDS)
+
+    async def _send_run(self) -> None:
+        """Tell the destination to run the guest; keep what its answer says."""
+        try:
+            answer = await self._ask("run", {"id": self.id})
+        except ConnectionLostError as error:
+            self._side.reason = self._side.reason or reason(error)
+            self._outcome = Event.LOST
+            return
+        outcome = answer.get("outcome") if isinstance(answer, dict) else None
+        if outcome == "runs":
+            self._outcome = Event.RUNS
+            if self._stopped_at is not None:
+                self.downtime = time.monotonic() - self._stopped_at
+        elif outcome == "refused":
+            self._side.reason = one_line(f"the destination can't run the guest: {answer.get('reason')}")
+            self._outcome = Event.REFUSED
+        else:
+            self._side.reason = one_line(f"the destination does not know: {answer.get('reason')}")
+            self._outcome = Event.FAIL
+
+    async def _undo(self) -> None:
+        self._close_memory()
+        if self._remote.peer_has_ended:
+            return
+        for each in self._copies:
+            await self.qemu.end_job(each.job, each.node)
+        for each in self._copies:
+            await self.qemu.remove_node(each.node)
+        await self._side.restore()
+
+    def _close_memory(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def _on_phase(self, phase: Phase) -> None:
+        self._side.tell_phase(phase)
+
+    # The person
+
+    def cancel(self) -> None:
+        """``migrate_cancel``. Raises CommandError if it is too late."""
+        if not self.interrupt(Event.CANCEL):
+            raise CommandError("the migration can't be cancelled any more: the destination takes over")
+
+    def resolve(self, action: str) -> None:
+        """``migrate_resolve``. Raises CommandError."""
+        if not self.interrupt(Event.KEEP if action == "keep" else Event.RELEASE):
+            raise CommandError("there is nothing to resolve: no migration is in doubt")
+
+
+_NOT_INTERRUPTED = frozenset(
+    {
+        Action.TAKE_BACK,
+        Action.SEND_CALL_OFF,
+        Action.UNDO,
+        Action.RUN_HERE,
+        Action.SEND_HEARD,
+        Action.UNGUARD,
+        Action.SEND_RUN,
+    }
+)
+"""Actions that no further event may end: what they do settles the matter."""
