@@ -49,9 +49,7 @@ class Phase(enum.Enum):
         return self not in _ENDED
 
 
-_ENDED = frozenset(
-    {Phase.NONE, Phase.COMPLETED, Phase.SETTLED, Phase.REFUSED, Phase.FAILED, Phase.CANCELLED}
-)
+_ENDED = frozenset({Phase.NONE, Phase.COMPLETED, Phase.SETTLED, Phase.REFUSED, Phase.FAILED, Phase.CANCELLED})
 
 _STATUS = {
     Phase.COPYING: "active",

@@ -16,7 +16,9 @@ class PrivateFolder:
 
     def __init__(self) -> None:
         parent = os.environ.get("XDG_RUNTIME_DIR", "")
-        where = Path(parent if os.path.isdir(parent) and os.access(parent, os.W_OK) else tempfile.gettempdir())
+        where = Path(
+            parent if os.path.isdir(parent) and os.access(parent, os.W_OK) else tempfile.gettempdir()
+        )
         _sweep(where)
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=where))
 

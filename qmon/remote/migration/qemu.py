@@ -9,7 +9,7 @@ from typing import Any
 
 from qmon.errors import CommandError, ConnectionLostError
 from qmon.qmp.target import TakesOutOfBand
-from qmon.remote.remote import Remote
+from qmon.remote.connection import Connection
 
 POLL_SECONDS = 0.02
 UNANSWERED_SECONDS = 2.0
@@ -20,9 +20,9 @@ OVER = ("none", "completed", "failed", "cancelled")
 
 
 class Qemu:
-    """A running QEMU behind a connection. All methods raise CommandError, also when the connection is lost."""
+    """A running QEMU behind a connection. Each method raises CommandError, also for a lost connection."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Connection) -> None:
         self.remote = remote
 
     async def __call__(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
@@ -82,7 +82,11 @@ class Qemu:
         with contextlib.suppress(CommandError):  # an instance that is gone needs no yank
             for each in await self.remote.execute_out_of_band("query-yank"):
                 name = str(each.get("node-name", ""))
-                if each.get("type") == "migration" or name in nodes or (not nodes and name.startswith("qmon-")):
+                if (
+                    each.get("type") == "migration"
+                    or name in nodes
+                    or (not nodes and name.startswith("qmon-"))
+                ):
                     await self.remote.execute_out_of_band("yank", {"instances": [each]})
 
     # The copies of the disks

@@ -16,6 +16,7 @@ from qmon.host.sockets import connect
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
+from qmon.remote.connection import Connection
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import make_lasting
 from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
@@ -25,7 +26,6 @@ from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
 from qmon.remote.migration.side import CAPABILITIES, Emit, Side
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
-from qmon.remote.remote import Remote
 
 CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
@@ -47,7 +47,7 @@ class Copy:
     export: str
 
 
-class InterruptedError_(Exception):
+class Interruption(Exception):  # noqa: N818 - it is no error
     """An event that ends what the side does in its phase."""
 
     def __init__(self, event: Event) -> None:
@@ -58,7 +58,7 @@ class InterruptedError_(Exception):
 class Source:
     """One migration, from ``agree`` to its end."""
 
-    def __init__(self, remote: Remote, uri: str, address: Address, emit: Emit, *, inc: bool) -> None:
+    def __init__(self, remote: Connection, uri: str, address: Address, emit: Emit, *, inc: bool) -> None:
         self.qemu = Qemu(remote)
         self.id = str(uuid.uuid4())
         self.uri = uri
@@ -196,7 +196,7 @@ class Source:
             if not self.phase.is_under_way:
                 return event
             return await self._next()
-        except InterruptedError_ as interrupted:
+        except Interruption as interrupted:
             return interrupted.event
         except (QmonError, OSError) as error:
             self._side.reason = self._side.reason or reason(error)
@@ -239,20 +239,21 @@ class Source:
         return True
 
     async def _unless_interrupted(self, work: Awaitable[T]) -> T:
-        """Wait for some work, or for an interruption. Raises InterruptedError_."""
-        task = asyncio.ensure_future(work)
+        """Wait for some work, or for an interruption. Raises Interruption."""
+        task: asyncio.Future[Any] = asyncio.ensure_future(work)
         self._pending = [each for each in self._pending if self._machine.takes(each)]
         loop = asyncio.get_running_loop()
-        self._interrupt = loop.create_future()
+        interrupt = self._interrupt = loop.create_future()
         if self._pending:
-            self._interrupt.set_result(self._pending.pop(0))
+            interrupt.set_result(self._pending.pop(0))
         try:
-            await asyncio.wait([task, self._interrupt], return_when=asyncio.FIRST_COMPLETED)
-            if self._interrupt.done() and not task.done():
+            await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+            if interrupt.done() and not task.done():
                 task.cancel()
                 await asyncio.wait([task])
-                raise InterruptedError_(self._interrupt.result())
-            return task.result()
+                raise Interruption(interrupt.result())
+            result: T = task.result()
+            return result
         finally:
             self._interrupt = None
             if not task.done():
@@ -321,8 +322,8 @@ class Source:
 
     async def _until_reconnected(self) -> Event:
         self._side.notice(
-            "The guest stands still here: this QEMU has sent it, and whether it runs at the destination is not"
-            f" known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known to have"
+            "The guest stands still here: this QEMU has sent it, and whether it runs at the destination is"
+            f" not known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known to have"
             " ended without running the guest, 'migrate_resolve keep' runs it here; if the guest is known to"
             " run there, 'migrate_resolve release' ends this"
         )

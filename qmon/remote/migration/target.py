@@ -1,0 +1,196 @@
+"""A connection to a QEMU as a Target that can also move the guest with its disks to another QEMU."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from qmon.errors import CommandError, ProblemsError, QmonError, reason
+from qmon.notation.address import Address, parse_address
+from qmon.qmp.events import EventBus
+from qmon.qmp.target import Arguments, Event, Listener
+from qmon.remote.address import RemoteAddress
+from qmon.remote.connection import Connection
+from qmon.remote.migration.destination import Destination
+from qmon.remote.migration.source import Source
+
+MOVE = "x-qmon-migrate-disks"
+LISTEN = "x-qmon-migrate-incoming"
+RESOLVE = "x-qmon-migrate-resolve"
+_OURS = frozenset({MOVE, LISTEN, RESOLVE})
+
+
+class MigratingTarget:
+    """A Remote (``qmon.remote.remote``): a connection, and this console's side of a migration."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._bus = EventBus()
+        self._source: Source | None = None
+        self._destination: Destination | None = None
+        self._moving: asyncio.Task[None] | None = None
+        connection.subscribe(self._hear)
+
+    # The connection
+
+    @property
+    def address(self) -> RemoteAddress:
+        return self._connection.address
+
+    @property
+    def ended(self) -> asyncio.Event:
+        return self._connection.ended
+
+    @property
+    def version(self) -> Mapping[str, Any]:
+        return self._connection.version
+
+    @property
+    def why_lost(self) -> str:
+        return self._connection.why_lost
+
+    @property
+    def reconnects(self) -> bool:
+        return self._connection.reconnects
+
+    @reconnects.setter
+    def reconnects(self, value: bool) -> None:
+        self._connection.reconnects = value
+
+    async def open(self) -> None:
+        await self._connection.open()
+
+    def commands(self) -> frozenset[str]:
+        return self._connection.commands() | _OURS
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return self._bus.subscribe(listener)
+
+    def _hear(self, event: Event) -> None:
+        if event.name == "MIGRATION" and self._side is not None:
+            return  # ours tells of the whole
+        self._bus.pass_on(event)
+
+    def _emit(self, name: str, data: dict[str, Any]) -> None:
+        self._bus.emit(name, data, private=True)
+
+    async def close(self) -> None:
+        """Call off what can be called off, and leave."""
+        if self._source is not None and self._moving is not None:
+            with contextlib.suppress(CommandError):
+                self._source.cancel()
+            await asyncio.wait([self._moving])
+        if self._destination is not None:
+            await self._destination.close()
+        await self._connection.close()
+
+    @property
+    def _side(self) -> Source | Destination | None:
+        return self._source or self._destination
+
+    # Commands
+
+    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
+        given = dict(arguments or {})
+        match command:
+            case "x-qmon-migrate-disks":
+                return await self._move(given)
+            case "x-qmon-migrate-incoming":
+                return await self._listen(str(given["uri"]))
+            case "x-qmon-migrate-resolve":
+                return await self._resolve(str(given["action"]))
+            case "query-migrate" if self._side is not None:
+                return await self._query()
+            case "migrate_cancel" if self._source is not None and self._source.phase.is_under_way:
+                self._source.cancel()
+                return {}
+        return await self._connection.execute(command, arguments)
+
+    async def execute_out_of_band(self, command: str, arguments: Arguments | None = None) -> Any:
+        return await self._connection.execute_out_of_band(command, arguments)
+
+    async def _move(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if self._source is not None and self._source.phase.is_under_way:
+            raise CommandError("There's a migration process in progress")
+        uri = str(given["uri"])
+        source = Source(self._connection, uri, _address(uri), self._emit, inc=bool(given.get("inc")))
+        try:
+            plan = await source.agree()
+        except ProblemsError as error:
+            await source.leave()
+            if given.get("trial"):
+                return {"x-qmon-peer": uri, "mismatches": list(error.problems), "warnings": []}
+            raise CommandError(str(error)) from error
+        except QmonError as error:
+            await source.leave()
+            raise CommandError(reason(error)) from error
+        if given.get("trial"):
+            await source.leave()
+            disks = [
+                {"drive": each.source.name, "data": each.source.size, "matched-by": each.by}
+                for each in plan.pairs
+            ]
+            return {
+                "x-qmon-peer": uri,
+                "mismatches": [],
+                "warnings": list(plan.warnings),
+                "x-qmon-disks": disks,
+                "left": list(plan.left_behind),
+            }
+        self._source = source
+        self._moving = asyncio.create_task(source.run())
+        return {}
+
+    async def _listen(self, uri: str) -> dict[str, Any]:
+        if self._destination is not None:
+            raise CommandError("The incoming migration has already been started")
+        destination = Destination(self._connection, _address(uri), self._emit)
+        try:
+            destination.open()
+        except QmonError as error:
+            raise CommandError(reason(error)) from error
+        self._destination = destination
+        return {}
+
+    async def _resolve(self, action: str) -> dict[str, Any]:
+        side = self._side
+        if isinstance(side, Destination):
+            await side.resolve(action)
+        elif side is not None:
+            side.resolve(action)
+        else:
+            raise CommandError("there is nothing to resolve: no migration is in doubt")
+        return {}
+
+    async def _query(self) -> dict[str, Any]:
+        if self._source is not None:
+            source = self._source
+            info = await source.figures()
+            info |= {"x-qmon-side": "source", "x-qmon-id": source.id, "x-qmon-peer": source.uri}
+            if source.ended is not None:
+                info["total-time"] = round((source.ended - source.begun) * 1000)
+            if source.downtime is not None:
+                info["downtime"] = round(source.downtime * 1000)
+            if source.reason and info["status"] in ("failed", "cancelled", "device"):
+                info["error-desc"] = source.reason
+            return info
+        destination = self._destination
+        assert destination is not None
+        info = {**destination.figures, "x-qmon-side": "destination"}
+        if destination.phase.value != "none":
+            info["status"] = destination.phase.status
+        if destination.reason and destination.phase.status in ("failed", "device"):
+            info["error-desc"] = destination.reason
+        return info
+
+
+def _address(uri: str) -> Address:
+    """Read ``tcp:HOST:PORT`` or ``unix:PATH``. Raises CommandError."""
+    if not uri.startswith(("tcp:", "unix:")):
+        raise CommandError("Parameter 'uri' expects tcp:HOST:PORT or unix:PATH")
+    try:
+        return parse_address(uri)
+    except QmonError as error:
+        raise CommandError(reason(error)) from error
