@@ -11,7 +11,6 @@ from typing import Any
 from qmon.errors import CommandError, QmonError, reason
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
-from qmon.remote.connection import Connection
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import Door, make_lasting
 from qmon.remote.migration.first_line import answer
@@ -22,6 +21,7 @@ from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
 from qmon.remote.migration.relay import Relay
 from qmon.remote.migration.side import CAPABILITIES, Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
+from qmon.remote.remote import Remote
 
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
@@ -34,7 +34,7 @@ Data = Mapping[str, Any]
 class Destination:
     """Takes one migration after the other, until one has arrived, or the QEMU is used up."""
 
-    def __init__(self, remote: Connection, address: Address, emit: Emit) -> None:
+    def __init__(self, remote: Remote, address: Address, emit: Emit) -> None:
         self.qemu = Qemu(remote)
         self.id = ""
         self.figures: dict[str, Any] = {}

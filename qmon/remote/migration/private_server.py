@@ -10,8 +10,8 @@ from typing import Any
 from qmon.errors import CommandError, naming
 from qmon.host.sockets import connect
 from qmon.notation.address import UnixAddress
-from qmon.remote.connection import Connection
 from qmon.remote.migration.private_folder import PrivateFolder
+from qmon.remote.remote import Remote
 
 _BACKLOG = 64
 
@@ -19,7 +19,7 @@ _BACKLOG = 64
 class PrivateServer:
     """The NBD server of a QEMU and the exports on it, all named ``qmon-...``."""
 
-    def __init__(self, remote: Connection) -> None:
+    def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._folder: PrivateFolder | None = None
         self.is_serving = False

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.errors import CommandError, ConnectionLostError
-from qmon.qmp.target import TakesOutOfBand
-from qmon.remote.connection import Connection
+from qmon.remote.remote import Remote
 
 POLL_SECONDS = 0.02
 UNANSWERED_SECONDS = 2.0
@@ -22,7 +21,7 @@ OVER = ("none", "completed", "failed", "cancelled")
 class Qemu:
     """A running QEMU behind a connection. Each method raises CommandError, also for a lost connection."""
 
-    def __init__(self, remote: Connection) -> None:
+    def __init__(self, remote: Remote) -> None:
         self.remote = remote
 
     async def __call__(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
@@ -77,7 +76,7 @@ class Qemu:
 
     async def yank(self, *nodes: str) -> None:
         """Cut the QEMU's own connections of ours, out of band: it works while everything else hangs."""
-        if not isinstance(self.remote, TakesOutOfBand) or "yank" not in self.remote.commands():
+        if not self.remote.takes_out_of_band or "yank" not in self.remote.commands():
             return
         with contextlib.suppress(CommandError):  # an instance that is gone needs no yank
             for each in await self.remote.execute_out_of_band("query-yank"):

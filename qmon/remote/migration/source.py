@@ -16,7 +16,6 @@ from qmon.host.sockets import connect
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
-from qmon.remote.connection import Connection
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import make_lasting
 from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
@@ -26,6 +25,7 @@ from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
 from qmon.remote.migration.side import CAPABILITIES, Emit, Side
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
+from qmon.remote.remote import Remote
 
 CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
@@ -58,7 +58,7 @@ class Interruption(Exception):  # noqa: N818 - it is no error
 class Source:
     """One migration, from ``agree`` to its end."""
 
-    def __init__(self, remote: Connection, uri: str, address: Address, emit: Emit, *, inc: bool) -> None:
+    def __init__(self, remote: Remote, uri: str, address: Address, emit: Emit, *, inc: bool) -> None:
         self.qemu = Qemu(remote)
         self.id = str(uuid.uuid4())
         self.uri = uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,9 +13,9 @@ from qmon.notation.address import Address, parse_address
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
-from qmon.remote.connection import Connection
 from qmon.remote.migration.destination import Destination
 from qmon.remote.migration.source import Source
+from qmon.remote.remote import Remote
 
 MOVE = "x-qmon-migrate-disks"
 LISTEN = "x-qmon-migrate-incoming"
@@ -25,7 +26,7 @@ _OURS = frozenset({MOVE, LISTEN, RESOLVE})
 class MigratingTarget:
     """A Remote (``qmon.remote.remote``): a connection, and this console's side of a migration."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Remote) -> None:
         self._connection = connection
         self._bus = EventBus()
         self._source: Source | None = None
@@ -110,6 +111,28 @@ class MigratingTarget:
 
     async def execute_out_of_band(self, command: str, arguments: Arguments | None = None) -> Any:
         return await self._connection.execute_out_of_band(command, arguments)
+
+    @property
+    def takes_out_of_band(self) -> bool:
+        return self._connection.takes_out_of_band
+
+    @property
+    def can_pass_descriptors(self) -> bool:
+        return self._connection.can_pass_descriptors
+
+    async def pass_descriptor(self, name: str, descriptor: int) -> None:
+        await self._connection.pass_descriptor(name, descriptor)
+
+    def duplicate(self) -> socket.socket | None:
+        return self._connection.duplicate()
+
+    @property
+    def peer_pid(self) -> int | None:
+        return self._connection.peer_pid
+
+    @property
+    def peer_has_ended(self) -> bool:
+        return self._connection.peer_has_ended
 
     async def _move(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self._source is not None and self._source.phase.is_under_way:
