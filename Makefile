@@ -71,6 +71,7 @@ bench: test-environment peers
 	$(RUN) -m bench.downtime
 	$(RUN) -m bench.sparse
 	$(RUN) -m bench.incremental
+	$(RUN) -m bench.relay
 	$(RUN) -m bench.script
 	$(RUN) -m bench.keystroke
 	$(MAKE) figures
