@@ -62,7 +62,7 @@ def test_memory_adds_to_the_rate_and_has_its_own_time_left() -> None:
     pace = Pace({"qmon-m0": "d0"}, memory=512 * MIB)
     for second in range(4):
         ram = {"transferred": second * 50 * MIB, "remaining": (400 - second * 50) * MIB, "total": 512 * MIB}
-        ram |= {"dirty-pages-rate": 12800, "page-size": 4096, "dirty-sync-count": 2, "mbps": 9999.0}
+        ram |= {"dirty-pages-rate": 12800, "page-size": 4096, "dirty-sync-count": 2}
         pace.note(second, [job((100 + second) * MIB, 0, ready=True)], {"status": "active", "ram": ram})
     info = pace.info()
     assert info["ram"]["remaining"] == 250 * MIB
