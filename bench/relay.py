@@ -66,9 +66,8 @@ class Listener:
     """Accepts connections, and relays each to what ``connect`` returns."""
 
     def __init__(self, address: str | tuple[str, int], connect: Callable[[], socket.socket]) -> None:
-        self._socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
-        self._socket.bind(address)
-        self._socket.listen()
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self._socket = socket.create_server(address, family=family)
         self._connect = connect
         self._relays: list[Relay] = []
         self._thread = threading.Thread(target=self._run)

@@ -19,7 +19,7 @@ def run(module: str, *options: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("name", ["nbd", "downtime", "incremental", "relay"])
+@pytest.mark.parametrize("name", ["nbd", "downtime", "incremental"])
 def test_what_can_not_be_measured_without_a_peer_names_it(name: str, tmp_path: Path) -> None:
     done = run(f"bench.{name}", PATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
