@@ -18,7 +18,9 @@ from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
+from qmon.remote.migration.record import Record, this_console, write_record
 from qmon.remote.migration.relay import Relay
+from qmon.remote.migration.resume import resumed_destination
 from qmon.remote.migration.side import CAPABILITIES, Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.remote.remote import Remote
@@ -78,6 +80,24 @@ class Destination:
     def open(self) -> None:
         """Listen. Raises QmonError."""
         self._door.open()
+
+    async def take_up(self, record: Record) -> None:
+        """Take up a migration whose console has ended. Raises CommandError."""
+        self.id, self._runs, self._side.record = record.id, record.runs, record
+        record.console = this_console()
+        status, run_state = await self.qemu.status(), await self.qemu.run_state()
+        self._machine.phase, event = resumed_destination(record.phase, status, run_state)
+        await write_record(self._remote, record)
+        self._server.is_serving = self.phase in (Phase.COPYING, Phase.MOVING)
+        match self.phase:
+            case Phase.REFUSED:
+                self._side.reason = "the QEMU at the destination is used up: its migration has failed"
+            case Phase.ARRIVED if event is None:
+                self._tell_doubt("its console has ended")
+            case Phase.MOVING:
+                self._watching = asyncio.create_task(self._watch())
+        if event is not None:
+            await self._step(event)
 
     async def close(self) -> None:
         """End: what has not arrived is taken back; a guest that stands here is left to a later console."""
@@ -143,13 +163,16 @@ class Destination:
         if self._channel is not channel:
             return
         if self.phase is Phase.ARRIVED:
-            self._side.reason = (
-                "the guest has arrived and stands still: the connection to the source was lost before it said"
-                f" that the guest may run ({channel.why}). The source asks again when it can. If the source's"
-                " QEMU is known to have ended, 'migrate_resolve keep' runs the guest here"
-            )
-            self._side.notice(self._side.reason)
+            self._tell_doubt(channel.why)
         await self._try(Event.LOST)
+
+    def _tell_doubt(self, why: str) -> None:
+        self._side.reason = (
+            "the guest has arrived and stands still: the connection to the source was lost before it said"
+            f" that the guest may run ({why}). The source asks again when it can. If the source's"
+            " QEMU is known to have ended, 'migrate_resolve keep' runs the guest here"
+        )
+        self._side.notice(self._side.reason)
 
     def _hear(self, event: str, data: Data) -> None:
         if event == "figures":
@@ -289,7 +312,7 @@ class Destination:
     async def _do(self, action: Action) -> None:
         match action:
             case Action.RECORD:
-                await self._side.write_record(self.id, self.where, self.phase.value)
+                await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.SET_UP:
                 await self._side.set_up(CAPABILITIES)
             case Action.HOLD:
@@ -306,7 +329,7 @@ class Destination:
                 await self._server.stop()
             case Action.RECORD_RUN | Action.RECORD_REFUSED:
                 if not self._remote.peer_has_ended:
-                    await self._side.write_record(self.id, self.where, self.phase.value)
+                    await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RUN:
                 if self._runs:
                     await self.qemu("cont")

@@ -74,18 +74,14 @@ class Qemu:
                 await self.yank()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def yank(self, *nodes: str) -> None:
-        """Cut the QEMU's own connections of ours, out of band: it works while everything else hangs."""
+    async def yank(self) -> None:
+        """Cut the QEMU's connections of ours, out of band: it works while everything else hangs."""
         if not self.remote.takes_out_of_band or "yank" not in self.remote.commands():
             return
         with contextlib.suppress(CommandError):  # an instance that is gone needs no yank
             for each in await self.remote.execute_out_of_band("query-yank"):
                 name = str(each.get("node-name", ""))
-                if (
-                    each.get("type") == "migration"
-                    or name in nodes
-                    or (not nodes and name.startswith("qmon-"))
-                ):
+                if each.get("type") == "migration" or name.startswith("qmon-"):
                     await self.remote.execute_out_of_band("yank", {"instances": [each]})
 
     # The copies of the disks
@@ -94,7 +90,15 @@ class Qemu:
         """Return our jobs by their ids (QAPI: JobInfo)."""
         return {each["id"]: each for each in await self("query-jobs") if each["id"].startswith("qmon-")}
 
-    async def end_job(self, job: str, node: str) -> None:
+    async def end_copies(self) -> None:
+        """End all jobs of ours without a result, also on a silent line, and remove their nodes."""
+        for job in await self.jobs():
+            await self.end_job(job)
+        for each in await self("query-named-block-nodes"):
+            if each["node-name"].startswith("qmon-"):
+                await self("blockdev-del", {"node-name": each["node-name"]})
+
+    async def end_job(self, job: str) -> None:
         """End a job without a result, also on a silent line, and remove what is left of it."""
         deadline = asyncio.get_running_loop().time() + UNANSWERED_SECONDS
         while True:
@@ -106,14 +110,9 @@ class Qemu:
             with contextlib.suppress(CommandError):  # it may have ended meanwhile
                 await self("block-job-cancel", {"device": job, "force": True})
             if asyncio.get_running_loop().time() > deadline:
-                await self.yank(node)
+                await self.yank()
             await asyncio.sleep(POLL_SECONDS)
         await self("job-dismiss", {"id": job})
-
-    async def remove_node(self, node: str) -> None:
-        names = {each["node-name"] for each in await self("query-named-block-nodes")}
-        if node in names:
-            await self("blockdev-del", {"node-name": node})
 
 
 def is_lost(error: BaseException) -> bool:

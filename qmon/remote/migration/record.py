@@ -33,6 +33,8 @@ class Record:
     """The other side's address, as it was given; at the destination the address on which it listens."""
     phase: str
     """The value of the last Phase that was recorded; ``running`` is a destination that RUN has reached."""
+    runs: bool = True
+    """Whether the guest is to run at the destination: it may have been stopped before it was moved."""
     capabilities: dict[str, bool] = field(default_factory=dict)
     """Capabilities as they were before."""
     parameters: dict[str, Any] = field(default_factory=dict)

@@ -45,10 +45,10 @@ class Side:
             self._told = phase.status
             self._emit("MIGRATION", {"status": phase.status})
 
-    async def write_record(self, id_: str, peer: str, phase: str) -> None:
+    async def write_record(self, id_: str, peer: str, phase: str, *, runs: bool) -> None:
         """Keep the phase in the QEMU. Raises CommandError."""
         if self.record is None:
-            self.record = Record(id_, self._side, peer, phase, console=this_console())
+            self.record = Record(id_, self._side, peer, phase, runs, console=this_console())
         self.record.phase = phase
         await write_record(self.qemu.remote, self.record)
 

@@ -23,6 +23,8 @@ from qmon.remote.migration.inventory import Disk, Inventory, take_inventory
 from qmon.remote.migration.matching import Plan, match
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
+from qmon.remote.migration.record import Record, this_console, write_record
+from qmon.remote.migration.resume import resumed_source
 from qmon.remote.migration.side import CAPABILITIES, Emit, Side
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
 from qmon.remote.remote import Remote
@@ -80,6 +82,7 @@ class Source:
         self._runs = True
         self._stopped_at: float | None = None
         self._outcome: Event | None = None
+        self._has_told_doubt = False
         self._resolved: Event | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -169,16 +172,23 @@ class Source:
 
     # Driving
 
-    async def run(self) -> None:
-        """Carry the migration out, to its end."""
+    async def take_up(self, record: Record) -> Event | None:
+        """Take up a migration whose console has ended; return the event for ``run``. Raises CommandError."""
+        self.id, self._runs, self._side.record = record.id, record.runs, record
+        record.console = this_console()
+        status, run_state = await self.qemu.status(), await self.qemu.run_state()
+        self._machine.phase, event = resumed_source(status, run_state)
+        self._side.reason = "the console that has moved it has ended"
+        await write_record(self._remote, record)
+        return event
+
+    async def run(self, event: Event | None = Event.AGREED) -> None:
+        """Carry the migration out, to its end. None: wait first for what ends the phase."""
         unsubscribe = self._remote.subscribe(self._hear_qemu)
         self._spawn(self._watch())
-        event = Event.AGREED
         try:
-            while True:
+            while event is None or self.phase.is_under_way:
                 event = await self._advance(event)
-                if not self.phase.is_under_way:
-                    break
         finally:
             self.ended = time.monotonic()
             unsubscribe()
@@ -189,12 +199,11 @@ class Source:
             self._close_memory()
             self._side.tell_phase(self.phase)
 
-    async def _advance(self, event: Event) -> Event:
+    async def _advance(self, event: Event | None) -> Event:
         """Make one transition; return the event for the next."""
         try:
-            await self._machine.step(event)
-            if not self.phase.is_under_way:
-                return event
+            if event is not None:
+                await self._machine.step(event)
             return await self._next()
         except Interruption as interrupted:
             return interrupted.event
@@ -321,18 +330,21 @@ class Source:
             await self._tick(POLL_SECONDS)
 
     async def _until_reconnected(self) -> Event:
-        self._side.notice(
-            "The guest stands still here: this QEMU has sent it, and whether it runs at the destination is"
-            f" not known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known to have"
-            " ended without running the guest, 'migrate_resolve keep' runs it here; if the guest is known to"
-            " run there, 'migrate_resolve release' ends this"
-        )
+        if not self._has_told_doubt:
+            self._has_told_doubt = True
+            self._side.notice(
+                "The guest stands still here: this QEMU has sent it, and whether it runs at the destination"
+                f" is not known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known"
+                " to have ended without running the guest, 'migrate_resolve keep' runs it here; if the guest"
+                " is known to run there, 'migrate_resolve release' ends this"
+            )
         while True:
+            await asyncio.sleep(RECONNECT_SECONDS)
+            if self._channel is not None and not self._channel.lost.is_set():
+                return Event.RECONNECTED
             with contextlib.suppress(QmonError):
                 await self._connect()
-                self._side.reason = ""
                 return Event.RECONNECTED
-            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _watch(self) -> None:
         """Tell the other console how far it is."""
@@ -358,7 +370,7 @@ class Source:
     async def _work(self, action: Action) -> None:
         match action:
             case Action.RECORD:
-                await self._side.write_record(self.id, self.uri, self.phase.value)
+                await self._side.write_record(self.id, self.uri, self.phase.value, runs=self._runs)
             case Action.GUARD | Action.UNGUARD | Action.CHECK_COPIES:
                 pass
             case Action.PREPARE_THERE:
@@ -473,10 +485,7 @@ class Source:
         self._close_memory()
         if self._remote.peer_has_ended:
             return
-        for each in self._copies:
-            await self.qemu.end_job(each.job, each.node)
-        for each in self._copies:
-            await self.qemu.remove_node(each.node)
+        await self.qemu.end_copies()
         await self._side.restore()
 
     def _close_memory(self) -> None:

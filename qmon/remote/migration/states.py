@@ -241,7 +241,7 @@ DESTINATION: Table = {
         Event.RELEASE: _NEVER,
     },
     Phase.RUNNING: {
-        Event.STARTED: Row(Phase.COMPLETED, (Action.SEND_RUNS,)),
+        Event.STARTED: Row(Phase.COMPLETED, (Action.SEND_RUNS, Action.RECORD)),
         # ``cont`` was answered with an error: the guest has not run, and never will.
         Event.FAIL: _NEVER,
         # Whether it ran before its end is not known: the source must not run it.

@@ -14,6 +14,7 @@ from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
 from qmon.remote.migration.destination import Destination
+from qmon.remote.migration.record import lives, read_record
 from qmon.remote.migration.source import Source
 from qmon.remote.remote import Remote
 
@@ -133,6 +134,34 @@ class MigratingTarget:
     @property
     def peer_has_ended(self) -> bool:
         return self._connection.peer_has_ended
+
+    async def take_up(self) -> str:
+        """Take up what a console that has ended left in the QEMU.
+
+        Return a line about it, "" if there is nothing. Raises CommandError.
+        """
+        record = await read_record(self._connection) if "qom-list" in self.commands() else None
+        if record is None or self._side is not None:
+            return ""
+        if lives(record.console):
+            return (
+                f"Another qmon (process {record.console.get('pid')}) moves this machine, as its"
+                f" {record.side}: leave that to it"
+            )
+        if record.side == "source":
+            source = Source(self._connection, record.peer, _address(record.peer), self._emit, inc=False)
+            event = await source.take_up(record)
+            self._source = source
+            self._moving = asyncio.create_task(source.run(event))
+        else:
+            destination = Destination(self._connection, _address(record.peer), self._emit)
+            try:
+                destination.open()
+            except QmonError as error:
+                raise CommandError(f"{record.peer}: {reason(error)}") from error
+            self._destination = destination
+            await destination.take_up(record)
+        return f"A console that has ended left a migration here, with this machine as its {record.side}"
 
     async def _move(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self._source is not None and self._source.phase.is_under_way:

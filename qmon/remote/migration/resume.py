@@ -1,0 +1,39 @@
+"""Where a new console takes up a migration, by its record and by what the QEMU says of itself. Pure.
+
+Each function returns the phase to begin in, and the event to begin with; None: wait for what the phase waits
+for.
+"""
+
+from __future__ import annotations
+
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.states import Event
+
+Start = tuple[Phase, Event | None]
+
+_UNDER_WAY = frozenset("setup wait-unplug active pre-switchover device cancelling".split())
+
+
+def resumed_source(status: str, run_state: str) -> Start:
+    """``status`` is that of the QEMU's migration, ``none`` without one; ``run_state`` that of its machine."""
+    if status == "completed" and run_state == "postmigrate":
+        return Phase.DOUBT, None
+    if status in _UNDER_WAY:
+        # The guardian has died, too. RUN was not sent, so the guest can be brought back.
+        return Phase.SWITCHING, Event.LOST
+    return Phase.COPYING, Event.FAIL
+
+
+def resumed_destination(recorded: str, status: str, run_state: str) -> Start:
+    """``recorded`` is the phase in the record: the one before the side's last known step."""
+    if recorded == Phase.REFUSED.value or status in ("failed", "cancelled"):
+        return Phase.REFUSED, None
+    if run_state == "inmigrate":
+        is_reading = status in _UNDER_WAY or recorded == Phase.MOVING.value
+        return (Phase.MOVING, None) if is_reading else (Phase.COPYING, Event.LOST)
+    if run_state == "running" or recorded in (Phase.COMPLETED.value, Phase.SETTLED.value):
+        return Phase.COMPLETED, None
+    if recorded == Phase.RUNNING.value:
+        # RUN had arrived, but the guest was perhaps not started.
+        return Phase.ARRIVED, Event.RUN
+    return Phase.ARRIVED, None
