@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.vms.by_hand import migrate_by_hand
 from tests.support.vms.judgement import judge
 from tests.support.vms.machine import Machine, Style, Version
 from tests.support.vms.pair import Pair, Setup
+from tests.support.vms.watch import Watch
 
 OLD, NEW = Version.SEVEN, Version.TEN
 
@@ -29,6 +31,18 @@ def test_a_guest_is_moved_whole(setup: Setup, tmp_path: Path) -> None:
     with Pair(tmp_path / "pair", setup) as pair:
         by_hand(pair)
         assert judge(pair, pair.destination) == []
+
+
+def test_the_guest_itself_shows_how_long_it_stood_still(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair", Setup(burst=0)) as pair, Watch(pair) as watch:
+        begun = time.monotonic()
+        pair.source.wait_to_count(100)
+        counted = time.monotonic()
+        by_hand(pair)
+        pair.destination.wait_to_count(100)
+        assert watch.numbers_a_second(begun, counted) > 20
+        assert watch.downtime() > max(0.002, watch.longest_silence(begun, counted) / 10)
+        assert watch.longest_silence(begun, time.monotonic()) >= watch.downtime()
 
 
 def break_sector(machine: Machine, sector: int) -> None:
