@@ -6,7 +6,8 @@ HXCOMM DEFHEADING starts a section of the manual.
 HXCOMM Four fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
 HXCOMM arguments are written, which help shows at a terminal. .needs: a part of a machine without which
 HXCOMM the command has no effect. .side = "console": no QEMU has it, and qmon runs it itself, also when it is
-HXCOMM connected to a QEMU.
+HXCOMM connected to a QEMU. .ours_with: a QMP command of qmon's; on a QEMU behind a console that has it, the command is
+HXCOMM written as here, and qmon decides which lines the QEMU gets.
 
 DEFHEADING(General)
 
@@ -314,6 +315,7 @@ DEFHEADING(Running and stopping)
         .params     = "[-f]",
         .help       = "resume the machine (-f: even if its disks have moved to another host)",
         .cmd        = hmp_cont,
+        .ours_with  = "x-qmon-migrate-disks",
         .also       = "resume|continue|unpause",
     },
 
@@ -1135,6 +1137,7 @@ DEFHEADING(Migration)
                       "\t\t\t -r: resume a paused migration\n"
                       "\t\t\t -n: only try whether and how fast it would move",
         .cmd        = hmp_migrate,
+        .ours_with  = "x-qmon-migrate-disks",
         .forms      = "uri is the destination's address:\n"
                       "  tcp:HOST:PORT  as in tcp:192.0.2.10:4444 or tcp:[2001:db8::1]:4444\n"
                       "  unix:PATH      a Unix socket: a qmon on this host, or forwarded by ssh\n"
@@ -1384,6 +1387,7 @@ ERST
         .params     = "keep|release",
         .help       = "decide which host keeps the disks of a handover in doubt",
         .cmd        = hmp_migrate_resolve,
+        .ours_with  = "x-qmon-migrate-disks",
         .command_completion = migrate_resolve_completion,
     },
 

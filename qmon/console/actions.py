@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 
 from prompt_toolkit.document import Document
@@ -12,9 +13,14 @@ from qmon.console.paste import as_lines, read_burst, without_prompt
 from qmon.console.programs import Programs, editor_command, why
 from qmon.console.prompt import Prompt
 from qmon.errors import QmonError
+from qmon.hmp.ending import broken_by_leaving
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.pasting.doctor import Pasted, read_pasted
 from qmon.hmp.scripts import unrun
+from qmon.qmp.target import MIGRATE_DISKS
+
+LOOK_SECONDS = 2.0
+"""How long Ctrl-D waits for a QEMU's answer whether a migration is under way."""
 
 
 class Actions:
@@ -47,10 +53,24 @@ class Actions:
 
     def end_of_input(self) -> None:
         """Quit, or leave a machine that goes on: nothing more will be typed."""
-        if self._leave is not None:
-            self._leave()
-        else:
+        if self._leave is None:
             self._lines.submit(["quit"], Document())
+        elif MIGRATE_DISKS in self._monitor.target.commands():
+            self._begin(self._leave_or_ask(self._leave))
+        else:
+            self._leave()
+
+    async def _leave_or_ask(self, leave: Callable[[], None]) -> None:
+        """Leave; first let ``exit`` ask if a migration needs this console."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                is_needed = bool(await broken_by_leaving(self._monitor.target))
+        except (QmonError, TimeoutError):
+            is_needed = False
+        if is_needed:
+            self._lines.stop_and_run("exit")
+        else:
+            leave()
 
     def run_line(self, line: str) -> None:
         """Run a line that is bound to a key, and keep the line being typed."""

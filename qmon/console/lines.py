@@ -80,12 +80,16 @@ class Lines:
 
     def quit(self) -> None:
         """Stop the running command, drop the waiting lines, run ``quit``."""
+        self.stop_and_run("quit")
+
+    def stop_and_run(self, line: str) -> None:
+        """Stop the running command, drop the waiting lines, run a line."""
         if self._running is None:
-            self.submit(["quit"], self._prompt.buffer.document)
+            self.submit([line], self._prompt.buffer.document)
             return
         self._running.cancel()
         # runs after _finish, which drops the waiting lines
-        self._running.add_done_callback(lambda _: self.submit(["quit"], self._prompt.buffer.document))
+        self._running.add_done_callback(lambda _: self.submit([line], self._prompt.buffer.document))
 
     async def settle(self) -> None:
         """Wait for the running command to end, then drop the waiting lines. The console's end has begun."""

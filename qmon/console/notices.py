@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.errors import QmonError, reason
+from qmon.hmp.jobs import is_hidden
 from qmon.hmp.migration_words import end, not_converging
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target, ask
@@ -67,7 +68,14 @@ async def _announce_failure(status: str, target: Target, notify: Callable[[str],
 def news(event: Event) -> str | None:
     """Return a one-line notice for an event that needs no further query, or None if it needs no notice."""
     say = _NEWS.get(event.name)
+    if is_hidden(event.data.get("device")) or _goes_on(event):
+        return None
     return say(in_one_line(dict(event.data))) if say is not None else None
+
+
+def _goes_on(event: Event) -> bool:
+    """Whether a migration by two consoles has come to its switchover and does not wait there."""
+    return event.name == "MIGRATION" and event.data.get("x-qmon-waits") is False
 
 
 def _migration(data: Mapping[str, Any]) -> str | None:
@@ -103,6 +111,7 @@ _NEWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "BLOCK_JOB_ERROR": lambda data: f"Block job '{data.get('device', '')}' had an I/O error",
     "BLOCK_JOB_READY": _job("is ready: 'block_job_complete' ends it"),
     "MIGRATION": _migration,
+    "X_QMON_MIGRATION_NOTICE": lambda data: str(data["message"]),
     "X_QMON_MIGRATION_NOT_CONVERGING": not_converging,
     "X_QMON_NBD_CLIENT_CONNECTED": _client("connected to"),
     "X_QMON_NBD_CLIENT_DISCONNECTED": _client("disconnected from"),

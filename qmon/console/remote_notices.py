@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qmon.hmp.jobs import is_hidden
 from qmon.notation.plain_text import in_one_line
 from qmon.qmp.target import Event
 
@@ -19,7 +20,7 @@ def connection_news(event: Event) -> str | None:
 
 def machine_news(event: Event) -> str | None:
     """Return a notice for what a guest or another client has done to the machine, None if it needs none."""
-    say = _MACHINE.get(event.name)
+    say = None if is_hidden(event.data.get("id")) else _MACHINE.get(event.name)
     return None if say is None else say(in_one_line(dict(event.data)))
 
 

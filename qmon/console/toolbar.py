@@ -15,6 +15,7 @@ from qmon.console.prompt import Prompt
 from qmon.errors import ConnectionLostError, QmonError, reason
 from qmon.hmp.clients import count_clients
 from qmon.hmp.editing.judge import complaint
+from qmon.hmp.jobs import is_hidden
 from qmon.hmp.migration_state import is_under_way
 from qmon.hmp.migration_words import amount, pace
 from qmon.notation.plain_text import one_line
@@ -97,7 +98,8 @@ class Toolbar:
         if is_under_way(migration):
             fields.append(_migration(migration))
         if self._connected_to:
-            fields += map(_job, await ask(self._target, "query-block-jobs", []))
+            jobs = await ask(self._target, "query-block-jobs", [])
+            fields += [_job(job) for job in jobs if not is_hidden(job["device"])]
         if clients := await count_clients(self._target):
             fields.append(f"{clients} client{'s' * (clients != 1)}")
         return fields

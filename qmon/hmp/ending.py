@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qmon.hmp.clients import query_exports, users
-from qmon.hmp.migration_state import is_in_doubt, is_under_way
-from qmon.qmp.target import Target, ask
+from qmon.hmp.migration_state import Info, is_in_doubt, is_ours, is_under_way
+from qmon.qmp.target import MIGRATE_DISKS, Target, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ async def cut_off(target: Target) -> list[CutOff]:
     info = await ask(target, "query-migrate", {})
     if not is_under_way(info):
         return found
-    if is_in_doubt(info):
+    if MIGRATE_DISKS in target.commands() and is_ours(info):
+        there_is, outcome = _of_guest(info)
+    elif is_in_doubt(info):
         there_is, outcome = (
             "the migration is in doubt",
             ": restart qmon, or use migrate_resolve, to settle it",
@@ -46,3 +48,34 @@ async def cut_off(target: Target) -> list[CutOff]:
         there_is = "a migration is under way"
         outcome = " and will be cancelled: 'wait migrate' waits until it ends"
     return [*found, CutOff(there_is, outcome, is_migration=True)]
+
+
+def _of_guest(info: Info) -> tuple[str, str]:
+    """Return a ``CutOff``'s texts about the end of a QEMU whose guest moves."""
+    if is_in_doubt(info):
+        return (
+            "it is not known whether the guest runs on the other host",
+            ": first settle it by migrate_resolve",
+        )
+    if info["status"] == "device":
+        return "the guest is being handed over at this moment", ": wait a second"
+    if info["x-qmon-side"] == "destination":
+        return "a migration comes in", " and will fail: the guest stays at the source"
+    return "a migration is under way", ": 'migrate_cancel' cancels it, and the guest stays"
+
+
+async def broken_by_leaving(target: Target) -> str:
+    """Return a sentence about a migration that ends if its console leaves, "" if there is none.
+
+    Raises CommandError.
+    """
+    if MIGRATE_DISKS not in target.commands():
+        return ""
+    info = await ask(target, "query-migrate", {})
+    if not (is_ours(info) and is_under_way(info)) or is_in_doubt(info):
+        return ""
+    if info["status"] == "device":
+        return "The guest is being handed over at this moment, which needs this console"
+    if info["x-qmon-side"] == "destination":
+        return "A migration comes in: it fails if this console leaves, and the guest stays at the source"
+    return "A migration is under way: it is cancelled if this console leaves, and the guest stays here"

@@ -10,6 +10,11 @@ READY = frozenset(("ready", "standby", "pending"))
 """The states of a job that waits for a command to continue (QAPI: JobStatus)."""
 
 
+def is_hidden(name: object) -> bool:
+    """Whether a job, export or node belongs to a migration by consoles, which tells of itself."""
+    return isinstance(name, str) and name.startswith("qmon-")
+
+
 class EndedJobs:
     """The ended jobs of a target since this object was created."""
 

@@ -25,6 +25,16 @@ def is_under_way(info: Info) -> bool:
     return info.get("status") in _UNDER_WAY
 
 
+def is_ours(info: Info) -> bool:
+    """Whether it is a migration of qmon's: of the embedded machine, or by two consoles of QEMUs."""
+    return "x-qmon-side" in info
+
+
+def has_memory(info: Info) -> bool:
+    """Whether a guest's memory moves with its disks: two consoles of QEMUs do that."""
+    return is_ours(info) and bool(info.get("ram", {}).get("total"))
+
+
 def is_in_doubt(info: Info) -> bool:
     """Whether this side does not know if the other side runs."""
     return info.get("status") == "device" and "error-desc" in info

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from qmon.hmp.migration_state import Info
+from qmon.hmp.migration_state import Info, has_memory
 from qmon.notation.left_behind import sentence
 from qmon.notation.units import KIB, MIB, duration, human_size
 
@@ -18,17 +18,28 @@ def pace(info: Info) -> str:
     clauses = []
     if rate := _send_rate(info):
         clauses.append(f"{human_size(rate)}/s")
-    if written := info.get("x-qmon-guest-write-rate"):
-        clauses.append(f"guests write {human_size(written)}/s")
+    if written := write_rate(info):
+        clauses.append(
+            f"{'the guest writes' if has_memory(info) else 'guests write'} {human_size(written)}/s"
+        )
     if "x-qmon-remaining-time" in info:
         clauses.append(f"{duration(info['x-qmon-remaining-time'] / 1000)} left")
     return ", ".join(clauses)
 
 
 def amount(info: Info) -> tuple[int, int] | None:
-    """Return how many bytes of how many are sent: of the disks, or of a QEMU's memory; None if not known."""
-    part = next((info[key] for key in ("disk", "ram") if info.get(key, {}).get("total")), None)
-    return None if part is None else (part["total"] - part["remaining"], part["total"])
+    """Return how many bytes of how many are sent: of disks and memory together; None if not known."""
+    parts = [info[key] for key in ("disk", "ram") if info.get(key, {}).get("total")]
+    total = sum(part["total"] for part in parts)
+    return (total - sum(part["remaining"] for part in parts), total) if parts else None
+
+
+def write_rate(info: Info) -> float:
+    """Return how many bytes of disks and memory the guests write each second, 0 if that is not known."""
+    written: float = info.get("x-qmon-guest-write-rate", 0)
+    if has_memory(info):
+        written += info["ram"].get("dirty-pages-rate", 0) * info["ram"].get("page-size", 0)
+    return written
 
 
 def _send_rate(info: Info) -> float:
@@ -70,6 +81,7 @@ def end(info: Info) -> Iterator[str]:
     colon = ":" if "disk" in info else ""
     yield f"Migration completed{colon} {took}" if took else "Migration completed"
     yield from details(info)
+    yield from matched_lines(info.get("x-qmon-disks", ()))
 
 
 def summary(info: Info) -> str:
@@ -83,11 +95,34 @@ def summary(info: Info) -> str:
     if "downtime" in info:
         took += f", downtime {info['downtime']} ms"
     disk = info.get("disk")
+    if disk and has_memory(info):
+        memory = human_size(info["ram"].get("transferred", 0))
+        return f"{human_size(disk['transferred'])} of disks, {memory} of memory {took}"
     return f"{human_size(disk['transferred'])} {took}" if disk else took
+
+
+def where_guest_runs(info: Info) -> Iterator[str]:
+    """Yield where the guest of a QEMU runs after a completed migration; nothing for other migrations."""
+    if has_memory(info) and info["x-qmon-side"] == "source":
+        where = info.get("x-qmon-peer", "the destination")
+        yield f"The guest runs at {where} now; this machine stays stopped: 'quit' ends it"
+    elif has_memory(info):
+        yield "The guest runs here now"
+
+
+def matched_lines(disks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield by what the drives of the two sides were matched, as far as that is told."""
+    by: dict[str, list[str]] = {}
+    for each in disks:
+        by.setdefault(each.get("matched-by", ""), []).append(each["drive"])
+    for how, drives in by.items():
+        if how:
+            yield f"Drives matched by {how}: {', '.join(drives)}"
 
 
 def details(info: Info) -> Iterator[str]:
     """Yield what else there is to say about a completed migration, line by line."""
+    yield from where_guest_runs(info)
     if "x-qmon-verified" in info:
         yield f"Verified: {info['x-qmon-verified']}"
     if away := info.get("x-qmon-turned-away"):

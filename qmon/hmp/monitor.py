@@ -68,7 +68,8 @@ class Monitor:
                 str(await self.target.execute("human-monitor-command", {"command-line": line}))
                 for line in ("help", "info")
             ]
-            self._learnt_tables = learn(texts[0], texts[1], self._given_tables or default_tables())
+            known = self._given_tables or default_tables()
+            self._learnt_tables = learn(texts[0], texts[1], known, self.target.commands())
         else:
             self._learnt_tables = None
 

@@ -1,7 +1,8 @@
 """Puts into words what a migration does not copy: an entry of query-migrate's ``x-qmon-stays-behind``.
 
 An entry is about one image: ``drive``, the numbers of internal ``snapshots`` and dirty ``bitmaps``, and
-``backing-image``, its file, if the image is one of the drive's backing images.
+``backing-image``, its file, if the image is one of the drive's backing images. About a QEMU's disk it is a
+sentence.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def sentence(entry: Mapping[str, Any], *, is_over: bool = False) -> str:
+def sentence(entry: Mapping[str, Any] | str, *, is_over: bool = False) -> str:
     """Return one line about an entry; ``is_over`` says whether the migration has completed."""
+    if isinstance(entry, str):
+        return entry
     counts = [
         f"{entry[field]} {noun}{'' if entry[field] == 1 else 's'}"
         for field, noun in (("snapshots", "internal snapshot"), ("bitmaps", "dirty bitmap"))

@@ -10,16 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qmon.errors import CommandError, reason
+from qmon.errors import CommandError, QmonError, reason
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.prompt import prompt_of
 from qmon.hmp.record import open_appending
 from qmon.host.logs import Log
 from qmon.host.paths import state_folder
 from qmon.host.threads import Workers
+from qmon.migration.wire.transport import DEFER
 from qmon.notation.plain_text import one_line
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import is_heard
+from qmon.program.moving import Stay, found_lines, listen, tell_notices
 from qmon.program.neighbour import Neighbour
 from qmon.program.options import Options
 from qmon.program.script_run import ScriptRun, open_scripts
@@ -37,6 +39,12 @@ INTERRUPTED = 128 + signal.SIGINT
 """The exit status that shells show for a process that SIGINT ended."""
 
 _PROGRAMS = {Kind.QMON: "qmon", Kind.QEMU: "QEMU", Kind.STORAGE_DAEMON: "qemu-storage-daemon"}
+
+_NO_GUEST = {
+    Kind.QMON: "it listens itself: start it with -incoming, or use migrate_incoming",
+    Kind.STORAGE_DAEMON: "it has no guest: export its disks and use drive_mirror at the source",
+}
+"""Why ``-incoming`` is not possible there."""
 
 _logger = logging.getLogger(__name__)
 
@@ -75,6 +83,8 @@ class ConnectedProgram:
             monitor.connected_to = str(self._remote.address)
             monitor.leave = self._leaving.set
             await monitor.meet_target()
+            if options.incoming is not None:
+                await self._listen(options.incoming)
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
             return await self._serve(monitor, config)
@@ -96,6 +106,13 @@ class ConnectedProgram:
         opening.cancel()
         await asyncio.wait([opening])
         return False
+
+    async def _listen(self, uri: str) -> None:
+        """Wait for the guest of another QEMU. Raises QmonError."""
+        kind = kind_of(self._remote)
+        if kind is not Kind.QEMU:
+            raise QmonError(f"-incoming: {self._remote.address} is a {_PROGRAMS[kind]}: {_NO_GUEST[kind]}")
+        await listen(self._remote, uri)
 
     @property
     def is_quitting(self) -> bool:
@@ -150,12 +167,18 @@ class ConnectedProgram:
             scripts.append(Script("stdin", sys.stdin))
         if (where := self._neighbour.where) and not options.quiet:
             _tell(where)
+        if not options.quiet:
+            tell_notices(monitor.target)
+            for line in await found_lines(monitor.target):
+                _tell(line)
         run = ScriptRun(self, monitor, options)
         for script in scripts:
             if not await run.run(script):
                 break
         run.sum_up()
-        return run.status
+        is_over = monitor.quitting or self.is_quitting
+        stay = Stay(monitor.target, self, listens=options.incoming not in (None, DEFER))
+        return max(run.status, 0 if is_over else await stay.wait())
 
     async def _serve_terminal(self, monitor: Monitor, config: UserConfig) -> None:
         from qmon.console.history import default_path
@@ -169,6 +192,7 @@ class ConnectedProgram:
                 return  # the terminal has gone
         options = self._options
         name = await self._name()
+        found = await found_lines(monitor.target)
         folder = self._neighbour.enter()
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(self.wait_quit())
@@ -177,7 +201,7 @@ class ConnectedProgram:
             monitor,
             history_path=default_path(options.name or str(self._remote.address)),
             quit_requested=quit_requested,
-            greeting="" if options.quiet else self._greeting(name, folder),
+            greeting="" if options.quiet else "\n".join([self._greeting(name, folder), *found]),
             quiet=options.quiet,
             assume_yes=options.assume_yes,
             settings=read_console_settings(config, options),

@@ -73,7 +73,8 @@ _OURS = (
         "incoming",
         Treatment.OURS,
         "URI|defer",
-        "Listen for a migration; defer: only once migrate_incoming is given.",
+        "Listen for a migration; defer: only once migrate_incoming is given. With -connect: for the QEMU "
+        "there, which was started with -incoming defer.",
     ),
     Option("S", Treatment.OURS, "", "Start paused: guests' requests wait until cont."),
     Option(

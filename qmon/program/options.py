@@ -26,6 +26,7 @@ from qmon.notation.keyval import parse_keyval, split_options
 from qmon.program.command_line import Given, find_options
 from qmon.program.option_table import OPTIONS, Treatment
 from qmon.remote.address import Descriptor, Domain, RemoteAddress, parse_remote
+from qmon.remote.address import Kind as RemoteKind
 
 if TYPE_CHECKING:
     from qmon.notation.blockdev import NodeList
@@ -37,8 +38,8 @@ STDIN = "-"
 
 _WITH_CONNECT = frozenset(
     """
-    connect brief c script keep-going json y q plain trace-qmp hx name statedir no-user-config D readconfig
-    set
+    connect brief incoming c script keep-going json y q plain trace-qmp hx name statedir no-user-config D
+    readconfig set
     """.split()
 )
 """The options that mean something to a console that is connected to another program."""
@@ -351,6 +352,8 @@ class _Reader:
                 f"{typed}: not possible with -connect: the machine runs already"
                 for typed in self._of_a_machine
             ]
+            if options.incoming is not None:
+                problems += _incoming_conflicts(options)
         if options.brief:
             problems += _brief_conflicts(options.connect)
         if ScriptOption(STDIN) in options.scripts and (options.stdin_monitor or options.daemonize):
@@ -366,6 +369,21 @@ def _brief_conflicts(address: RemoteAddress | None) -> list[str]:
     if isinstance(address.place, Descriptor):
         return ["-brief: not possible with a connected socket: there is no address to connect to again"]
     return []
+
+
+def _incoming_conflicts(options: Options) -> list[str]:
+    """Return why this console can't receive a guest for the QEMU that it is connected to."""
+    problems = []
+    if options.brief:
+        problems.append("-incoming: not possible with -brief: the console has to stay connected")
+    if options.connect is not None and options.connect.kind is RemoteKind.HMP:
+        problems.append("-incoming: not possible with hmp: use the QEMU's -qmp monitor")
+    if options.connect is not None and options.connect.kind is RemoteKind.LIBVIRT:
+        problems.append(
+            "-incoming: not possible with libvirt, which moves its guests itself:"
+            " virsh migrate --live --copy-storage-all DOMAIN URI"
+        )
+    return problems
 
 
 def _check_incoming(uri: str) -> None:

@@ -84,10 +84,14 @@ class Kind(enum.Enum):
     """A qemu-storage-daemon: block nodes, exports and jobs, but no machine and no monitor for lines."""
 
 
+MIGRATE_DISKS = "x-qmon-migrate-disks"
+"""The command of a connection to a QEMU that moves its guest with the disks (``qmon.remote.migration``)."""
+
+
 def kind_of(target: Target) -> Kind:
     """Return what a target is, by the commands that it has."""
     commands = target.commands()
-    if any(name.startswith("x-qmon-") for name in commands):
+    if any(name.startswith("x-qmon-") for name in commands) and MIGRATE_DISKS not in commands:
         return Kind.QMON
     if "human-monitor-command" in commands:
         return Kind.QEMU

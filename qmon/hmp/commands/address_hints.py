@@ -28,8 +28,13 @@ def with_address_hint(function: Handler) -> Handler:
     return run
 
 
+def is_nobody(error: str) -> bool:
+    """Whether an error says that nothing listens at a destination's address."""
+    return error.startswith("Failed to connect to ") and error.endswith(_NOBODY)
+
+
 def nobody_there(error: str) -> str | None:
     """Return what to look at if nothing listens at a destination's address, None for another error."""
-    if error.startswith("Failed to connect to ") and error.endswith(_NOBODY):
+    if is_nobody(error):
         return "Is a qmon with -incoming and this address running there?"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
-from qmon.hmp.ending import cut_off
+from qmon.hmp.ending import broken_by_leaving, cut_off
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.person import LineError
 
@@ -38,6 +38,9 @@ async def confirm_quit(call: Call) -> None:
 async def exit_(call: Call) -> None:
     if call.monitor.leave is None:
         raise LineError("exit: this monitor is the machine's own: 'quit' ends both")
+    if call.person.interactive and (broken := await broken_by_leaving(call.monitor.target)):
+        call.print(broken)
+        await confirm(call, "Leave anyway?", "The console stays")
     call.monitor.quitting = True
     call.monitor.leave()
 

@@ -6,7 +6,13 @@ from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import is_in_doubt
-from qmon.qmp.target import ask
+from qmon.qmp.target import Kind, ask, kind_of
+
+_MOVED = (
+    "The disks have moved to another host; two machines on one disk destroy it: run anyway?",
+    "The guest has moved to another host; if it runs there too, there are two of it: run it here anyway?",
+)
+"""The question before ``cont -f``; the second one for a QEMU's guest."""
 
 
 @handler("hmp_stop", "stop")
@@ -20,9 +26,7 @@ async def cont(call: Call) -> None:
     if force and call.person.interactive:
         state = await call.execute("query-status")
         if state["status"] == "postmigrate":
-            question = (
-                "The disks have moved to another host; two machines on one disk destroy it: run anyway?"
-            )
+            question = _MOVED[kind_of(call.monitor.target) is Kind.QEMU]
             await confirm(call, question, "The machine was not started")
     try:
         await call.execute("cont", {"x-qmon-force": True} if force else None)

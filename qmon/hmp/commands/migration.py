@@ -57,7 +57,11 @@ async def _migrate(call: Call) -> None:
     if call.flag("resume"):
         arguments["resume"] = True
     await call.execute("migrate", arguments)
-    info = await call.execute("query-migrate")
+    await follow(call, await call.execute("query-migrate"))
+
+
+async def follow(call: Call, info: Mapping[str, Any]) -> None:
+    """Say what a migration that has begun leaves behind; wait for its end, or for a moment with ``-d``."""
     for line in left_behind_lines(info):
         call.print(f"warning: {line}")
     if not call.flag("detach") and isinstance(call.person, Detaches):

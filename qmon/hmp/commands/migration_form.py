@@ -12,8 +12,8 @@ from typing import Any
 
 from qmon.hmp.commands.migration_info import address_text, left_behind_lines
 from qmon.hmp.layout import labelled, shortened, table
-from qmon.hmp.migration_state import is_in_doubt, is_under_way
-from qmon.hmp.migration_words import advised_line, not_served, turned_away
+from qmon.hmp.migration_state import has_memory, is_in_doubt, is_ours, is_under_way
+from qmon.hmp.migration_words import advised_line, matched_lines, not_served, turned_away, write_rate
 from qmon.notation.units import duration, human_size
 
 _Fields = Mapping[str, Any]
@@ -38,6 +38,14 @@ _WORDS_AT = {
     ("destination", "completed"): "arrived: this side has the disks",
 }
 """What a status (qapi/migration.json) means; on one side, if it is known, it may say more."""
+_WORDS_OF_GUEST = {
+    ("source", "completed"): "moved: the guest runs at the destination",
+    ("source", "failed"): "failed: the guest stays here",
+    ("source", "cancelled"): "cancelled: the guest stays here",
+    ("destination", "device"): "received: waiting until the source hands the guest over",
+    ("destination", "completed"): "arrived: the guest runs here",
+}
+"""The same where memory moves with the disks."""
 
 _PARTS = ("disk", "ram")
 _FIGURES = ("total", "remaining", "transferred")
@@ -92,6 +100,8 @@ def _head(facts: Facts) -> _Rows:
         yield ("From" if facts.side == "destination" else "To"), info["x-qmon-peer"]
     if listening := info.get("socket-address"):
         yield "Listens on", ", ".join(map(address_text, listening))
+    if how := info.get("x-qmon-line"):
+        yield "Travels by", how
 
 
 def _state(facts: Facts) -> str:
@@ -102,8 +112,12 @@ def _state(facts: Facts) -> str:
         words = "in doubt"
     elif (facts.side, status, facts.run_state) == ("source", "completed", "running"):
         words = "moved: 'cont -f' has made this machine run too"
+    elif is_ours(facts.info) and status == "pre-switchover" and facts.info.get("x-qmon-waits") is False:
+        words = _WORDS["device"]
     else:
-        words = _WORDS_AT.get((facts.side, status)) or _WORDS.get(status, status)
+        at = (facts.side, status)
+        of_guest = _WORDS_OF_GUEST.get(at) if has_memory(facts.info) else None
+        words = of_guest or _WORDS_AT.get(at) or _WORDS.get(status, status)
     what, _, more = words.partition(": ")
     shown = what if what == status else f"{what} ({status})"
     stuck = ", not converging" if "x-qmon-not-converging" in facts.info else ""
@@ -202,7 +216,8 @@ def _rates(facts: Facts) -> str:
     verb = "received" if facts.side == "destination" else "sent"
     rates = [] if sending is None else [f"{human_size(sending)}/s {verb}"]
     if "x-qmon-guest-write-rate" in info:
-        rates.append(f"{human_size(info['x-qmon-guest-write-rate'])}/s written by guests")
+        who = "the guest" if has_memory(info) else "guests"
+        rates.append(f"{human_size(write_rate(info))}/s written by {who}")
     return ", ".join(rates)
 
 
@@ -228,7 +243,7 @@ def _settings(facts: Facts) -> str:
         parts.append(f"max-bandwidth {human_size(most)}/s" if most else "max-bandwidth without limit")
     if "downtime-limit" in parameters:
         parts.append(f"downtime-limit {parameters['downtime-limit']} ms")
-    told = ("x-qmon-verify-backing", "tls-creds")
+    told = ("x-qmon-verify-backing", "x-qmon-verify-copy", "x-qmon-copy-mode", "tls-creds")
     parts += [f"{name} {parameters[name]}" for name in told if parameters.get(name)]
     if facts.pauses:
         parts.append("pause-before-switchover on")
@@ -247,6 +262,8 @@ def _outcome(facts: Facts) -> _Rows:
         yield "Not copied", sentence
     if "x-qmon-verified" in info:
         yield "Verified", info["x-qmon-verified"]
+    for line in matched_lines(info.get("x-qmon-disks", ())):
+        yield "Drives", line.removeprefix("Drives ")
     if away := info.get("x-qmon-turned-away"):
         yield "Guests", turned_away(away, info.get("x-qmon-peer", ""))
     if cut_off := info.get("x-qmon-unreachable"):

@@ -105,8 +105,13 @@ PARAMETERS = (
     ParameterRow("mode", _text),
     ParameterRow("direct-io", _switch),
     ParameterRow("x-qmon-verify-backing", _text),
+    ParameterRow("x-qmon-verify-copy", _text),
+    ParameterRow("x-qmon-copy-mode", _text),
 )
 """In the order of ``info migrate_parameters``: QEMU 7.2's, QEMU 10's, then qmon's own."""
+
+CONSOLES = ("max-bandwidth", "downtime-limit", "x-qmon-verify-copy", "x-qmon-copy-mode")
+"""The parameters that a QEMU's console keeps, for migrations of disks and memory together."""
 
 BY_NAME = {row.name: row for row in PARAMETERS}
 _SIZES = frozenset((parse_size_option, _signed_size, _bandwidth))

@@ -18,9 +18,7 @@ ANNOUNCE_SECONDS = 0.3
 
 async def try_out(call: Call, arguments: Mapping[str, Any]) -> None:
     """Run the trial and print its result. Raises LineError if the migration would be refused."""
-    for flag, letter in (("detach", "d"), ("resume", "r")):
-        if call.flag(flag):
-            raise LineError(f"migrate: -n can't be used with -{letter}: a trial moves nothing")
+    check_flags(call)
     announcement = asyncio.get_running_loop().call_later(ANNOUNCE_SECONDS, _announce, call)
     try:
         result = await call.execute("x-qmon-migrate-trial", arguments)
@@ -32,17 +30,24 @@ async def try_out(call: Call, arguments: Mapping[str, Any]) -> None:
         call.print(line)
 
 
+def check_flags(call: Call) -> None:
+    """Raises LineError for a flag that a trial can't have."""
+    for flag, letter in (("detach", "d"), ("resume", "r")):
+        if call.flag(flag):
+            raise LineError(f"migrate: -n can't be used with -{letter}: a trial moves nothing")
+
+
 def _announce(call: Call) -> None:
     if call.person.interactive:
         call.print("A trial: nothing is moved. The line is measured for a few seconds.")
 
 
-def refusal(mismatches: Sequence[str]) -> str:
-    """Return the error of a migration that would be refused: all reasons, one a line."""
+def refusal(mismatches: Sequence[str], verb: str = "would be") -> str:
+    """Return the error of a migration that would be refused, or is: all reasons, one a line."""
     if len(mismatches) == 1:
-        return f"Error: The migration would be refused: {mismatches[0]}"
+        return f"Error: The migration {verb} refused: {mismatches[0]}"
     reasons = "".join(f"\n  {number}. {each}" for number, each in enumerate(mismatches, 1))
-    return f"Error: The migration would be refused for {len(mismatches)} reasons:{reasons}"
+    return f"Error: The migration {verb} refused for {len(mismatches)} reasons:{reasons}"
 
 
 def trial_lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -58,10 +63,7 @@ def trial_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _figures(result: Mapping[str, Any]) -> Iterator[str]:
-    disks = result["x-qmon-disks"]
-    sizes = [f"{each['drive']} {human_size(each['data'])}" for each in disks]
-    detail = f" ({', '.join(sizes)})" if len(disks) > 1 else ""
-    yield f"  to send:      {human_size(result['data'])}{detail}"
+    yield f"  to send:      {trial_sizes(result['x-qmon-disks'])}"
     limited = ", held back by max-bandwidth" if result["is-limited"] else ""
     yield f"  line:         {human_size(result['rate'])}/s{limited}"
     yield f"  guests write: {human_size(result['x-qmon-guest-write-rate'])}/s"
@@ -70,6 +72,13 @@ def _figures(result: Mapping[str, Any]) -> Iterator[str]:
         return
     time = took(result["duration"] / 1000)
     yield f"  would take:   {time}, downtime about {result['expected-downtime']} ms"
+
+
+def trial_sizes(disks: Sequence[Mapping[str, Any]]) -> str:
+    """Return how much data is to be sent, and of several disks how much of each."""
+    sizes = [f"{each['drive']} {human_size(each['data'])}" for each in disks]
+    detail = f" ({', '.join(sizes)})" if len(disks) > 1 else ""
+    return f"{human_size(sum(each['data'] for each in disks))}{detail}"
 
 
 def _without_end(advice: Mapping[str, Any] | None) -> Iterator[str]:

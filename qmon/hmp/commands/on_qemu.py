@@ -7,6 +7,7 @@ from qmon.hmp.commands import general
 from qmon.hmp.commands import help as help_commands
 from qmon.hmp.commands.general import confirm_quit
 from qmon.hmp.commands.guide import PAGES
+from qmon.hmp.commands.migrate_disks import migrate_disks, moves_disks, refuse_while_moving
 from qmon.hmp.commands.migration import look_for_early_end, wait_for_end
 from qmon.hmp.handlers import Call, on_qemu
 from qmon.hmp.passing import ask_target, check, pass_on
@@ -18,6 +19,10 @@ _NOT_HERE = "terminal does not allow synchronous migration, continuing detached"
 
 @on_qemu("hmp_migrate")
 async def migrate(call: Call) -> None:
+    if moves_disks(call):
+        await migrate_disks(call)
+        return
+    await refuse_while_moving(call)
     answer = await ask_target(call)
     if call.has("query-migrate"):
         answer = "\n".join(line for line in answer.split("\n") if line.strip() != _NOT_HERE)
@@ -59,7 +64,9 @@ async def quit_(call: Call) -> None:
 async def help_(call: Call) -> None:
     words = call.text("name").split()
     command = call.monitor.tables.main.find(words[0]) if words else None
-    is_ours = words[:1] == [PAGES] or (command is not None and not command.is_on_target)
+    is_ours = words[:1] == [PAGES] or (
+        command is not None and (not command.is_on_target or command.ours_with is not None)
+    )
     await (help_commands.help_ if call.person.interactive or is_ours else pass_on)(call)
 
 

@@ -2,7 +2,8 @@
 
 QEMU decides which commands there are and how their arguments are shown. The program's own tables add what
 they know of these commands: the types of arguments, the completion, the help sentence and the manual entry.
-They also add the commands that the program itself runs (``.side = "console"``).
+They also add the commands that the program itself runs (``.side = "console"``). A command for which the
+program has a QMP command of its own (``.ours_with``) is written as in the program's tables.
 """
 
 from __future__ import annotations
@@ -61,34 +62,41 @@ def _rows(text: str, prefix: str) -> Iterator[str]:
         yield row
 
 
-def learn(help_text: str, info_text: str, known: Tables) -> Tables:
-    """Return the tables of a QEMU whose ``help`` and ``info`` print these texts."""
+def learn(help_text: str, info_text: str, known: Tables, has: frozenset[str] = frozenset()) -> Tables:
+    """Return the tables of a QEMU whose ``help`` and ``info`` print these texts.
+
+    ``has`` are its QMP commands, the console's included.
+    """
     info = known.at(["info"])
-    subjects = Table(_merged(read_help(info_text, "info "), info or Table(())))
+    subjects = Table(_merged(read_help(info_text, "info "), info or Table(()), has))
     commands = []
-    for command in _merged(read_help(help_text), known.main):
+    for command in _merged(read_help(help_text), known.main, has):
         is_info = command.entry.names[0] == "info"
         commands.append(Command(command.entry, command.file, subjects if is_info else None))
     return Tables(Table(commands))
 
 
-def _merged(usages: list[Usage], known: Table) -> Iterator[Command]:
+def _merged(usages: list[Usage], known: Table, has: frozenset[str]) -> Iterator[Command]:
     taken: set[str] = set()
     for usage in usages:
         names = usage.name.split("|")
         if taken.isdisjoint(names):
             taken.update(names)
             own = next((own for name in names if (own := known.find(name)) is not None), None)
-            yield _command(usage, own)
+            yield _command(usage, own, has)
     for command in known:
-        if command.entry.others.get("side") == "console" and taken.isdisjoint(command.entry.names):
+        is_ours = command.entry.others.get("side") == "console" or command.ours_with in has
+        if is_ours and taken.isdisjoint(command.entry.names):
             yield command
 
 
-def _command(usage: Usage, own: Command | None) -> Command:
+def _command(usage: Usage, own: Command | None, has: frozenset[str]) -> Command:
     if own is None:
         entry = hx.Entry(usage.name, _REST, usage.params, usage.help, handler="", others=_ON_TARGET)
         return Command(entry, "help")
+    if own.ours_with in has:
+        others = {key: text for key, text in own.entry.others.items() if key != "forms"}
+        return Command(replace(own.entry, name=usage.name, others=others | _ON_TARGET), own.file)
     dropped = _dropped(own, usage)
     entry = replace(
         own.entry,
@@ -99,7 +107,9 @@ def _command(usage: Usage, own: Command | None) -> Command:
             str(replace(each, word="")) for each in own.parameters if each.letter not in dropped
         ),
         sub_table=next(iter(SUB_TABLE_FILES)) if own.sub_table is not None else None,
-        others={key: text for key, text in own.entry.others.items() if key not in ("needs", "forms")}
+        others={
+            key: text for key, text in own.entry.others.items() if key not in ("needs", "forms", "ours_with")
+        }
         | _ON_TARGET,
     )
     return Command(entry, own.file)

@@ -55,6 +55,11 @@ class Command:
         return self.entry.others.get("side") == "target"
 
     @property
+    def ours_with(self) -> str | None:
+        """The QMP command that makes it qmon's own also on a QEMU (``.ours_with``); None: nothing does."""
+        return self.entry.others.get("ours_with")
+
+    @property
     def available(self) -> bool:
         """Whether the table gives a function for it."""
         return self.entry.handler is not None or self.qmp_command is not None

@@ -1,0 +1,121 @@
+"""The console of a QEMU whose guest is moved: it listens at the destination, and does not leave too early."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from qmon.errors import ConnectionLostError, ProblemsError, QmonError, reason
+from qmon.hmp.commands.migrate_disks import LISTEN
+from qmon.hmp.commands.migration_info import address_text
+from qmon.hmp.migration_state import POLL_SECONDS, Info, check_end, is_in_doubt, is_ours, is_under_way
+from qmon.migration.wire.transport import DEFER
+from qmon.notation.plain_text import in_one_line, one_line
+from qmon.program.script_run import Life
+from qmon.qmp.target import MIGRATE_DISKS, Event, Target, ask, well_formed
+
+NOTICE = "X_QMON_MIGRATION_NOTICE"
+PAIR = "x-qmon-query-migrate-pair"
+"""The command whose result is what a new console says of a migration that an earlier one has begun."""
+
+
+async def listen(target: Target, uri: str) -> None:
+    """Wait at ``uri`` for another console from now on. Raises ProblemsError with every reason against it."""
+    if uri == DEFER:
+        return
+    try:
+        await target.execute(LISTEN, {"uri": uri})
+    except QmonError as error:
+        reasons = [one_line(each) for each in str(error).split("\n") if each.strip()]
+        raise ProblemsError([f"-incoming {uri}: {each}" for each in reasons]) from error
+
+
+async def found_lines(target: Target) -> list[str]:
+    """Return what a new console says of a migration that an earlier one has begun, and where it listens."""
+    with well_formed():
+        lines = [one_line(str(each)) for each in await ask(target, PAIR, [])]
+        info = in_one_line(await ask(target, "query-migrate", {}))
+        if is_ours(info) and not is_under_way(info):
+            addresses = [address_text(each) for each in info.get("socket-address", ())]
+            lines += [
+                f"Listens at {address}: 'migrate blk {_there(address)}' at another console brings its guest"
+                for address in addresses
+            ]
+    return lines
+
+
+def _there(address: str) -> str:
+    """Return how the other host names an address on which this one listens."""
+    scheme, _, rest = address.partition(":")
+    return f"tcp:THIS-HOST:{rest.rpartition(':')[2]}" if scheme == "tcp" else address
+
+
+def tell_notices(target: Target) -> None:
+    """Print what a migration has to say on stderr, for a script."""
+
+    def hear(event: Event) -> None:
+        if event.name == NOTICE:
+            say(one_line(str(event.data.get("message", ""))))
+
+    target.subscribe(hear)
+
+
+class Stay:
+    """What a script waits for behind its last line: a migration that needs this console."""
+
+    def __init__(self, target: Target, life: Life, *, listens: bool) -> None:
+        self._target = target
+        self._life = life
+        self._listens = listens
+
+    async def wait(self) -> int:
+        """Wait until no migration needs this console; return 1 if it has failed or was left alone, else 0."""
+        if MIGRATE_DISKS not in self._target.commands():
+            return 0
+        try:
+            return await self._wait()
+        except ConnectionLostError as error:
+            say(reason(error))
+            return 1
+        except QmonError as error:
+            say(f"the migration's state is not known: {reason(error)}")
+            return 1
+
+    async def _wait(self) -> int:
+        info = await self._look()
+        if not self._holds(info):
+            return 0
+        say(_WAITS[is_under_way(info)])
+        while self._holds(info) and not self._life.is_quitting:
+            await asyncio.sleep(POLL_SECONDS)
+            info = await self._look()
+        if self._holds(info):
+            say("the console leaves before the migration has ended")
+            return 1
+        try:
+            check_end(info)
+        except QmonError as error:
+            say(reason(error))
+            return 1
+        return 0
+
+    def _holds(self, info: Info) -> bool:
+        if not is_ours(info) or is_in_doubt(info):
+            return False
+        return is_under_way(info) or (self._listens and "status" not in info)
+
+    async def _look(self) -> dict[str, Any]:
+        with well_formed():
+            return dict(in_one_line(await ask(self._target, "query-migrate", {})))
+
+
+_WAITS = (
+    "the script has ended: qmon waits for the migration that comes here, then ends",
+    "the script has ended: qmon waits for the migration, then ends",
+)
+"""What is said before it comes, and while it is under way."""
+
+
+def say(text: str) -> None:
+    print(f"qmon: {text}", file=sys.stderr, flush=True)

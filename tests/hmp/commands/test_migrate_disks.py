@@ -1,0 +1,290 @@
+"""``migrate blk`` on a QEMU whose console moves the guest with its disks, and the lines around it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from qmon.hmp.editing.completion import complete
+from tests.support.fake_pair import DONE, HELP_7, HELP_10, LISTENING, RUNNING, FakePair, met
+from tests.support.fake_target import Deciding, FakePerson, Hinted
+
+URI = "tcp:there:4444"
+
+
+def says(pair: FakePair, line: str, person: FakePerson | None = None) -> tuple[bool, str]:
+    """Whether a line succeeds, and what is said."""
+    someone = person or FakePerson(interactive=False)
+
+    async def run() -> bool:
+        return await (await met(pair)).run_line(line, someone)
+
+    return asyncio.run(run()), someone.said()
+
+
+@pytest.mark.parametrize("help_text", [HELP_7, HELP_10], ids=["qemu7", "qemu10"])
+@pytest.mark.parametrize(
+    ("line", "inc"),
+    [
+        (f"migrate -d blk {URI}", False),
+        (f"migrate blk -d inc {URI}", True),
+        (f"migrate -b -d {URI}", False),
+        (f"migrate -d -i {URI}", True),
+        (f"migrate inc {URI}", True),
+    ],
+)
+def test_a_line_that_names_the_disks_is_the_consoles(help_text: str, line: str, inc: bool) -> None:
+    pair = FakePair(help_text)
+    pair.migration = [DONE]
+    assert says(pair, line)[0]
+    assert pair.calls == [("x-qmon-migrate-disks", {"uri": URI, "inc": inc})]
+    assert pair.passed == []
+
+
+@pytest.mark.parametrize("help_text", [HELP_7, HELP_10], ids=["qemu7", "qemu10"])
+def test_any_other_migrate_is_qemus_own(help_text: str) -> None:
+    pair = FakePair(help_text)
+    assert says(pair, f"migrate -d {URI}")[0]
+    assert says(pair, "migrate -d exec:cat")[0]
+    assert pair.passed == [f"migrate -d {URI}", "migrate -d exec:cat"]
+    assert pair.calls == []
+
+
+def test_a_plain_migrate_is_refused_while_the_guest_moves() -> None:
+    pair = FakePair()
+    pair.migration = [RUNNING]
+    refused = (False, "Error: There's a migration process in progress: 'migrate_cancel' cancels it")
+    for line in (f"migrate {URI}", "migrate_set_capability multifd on"):
+        assert says(pair, line) == refused
+    assert pair.passed == []
+
+
+def test_every_reason_of_a_refusal_is_told_in_one_list() -> None:
+    pair = FakePair()
+    pair.refused = "drive 'd0' has another size\ndrive 'd1' is missing\x1b[2J"
+    good, said = says(pair, f"migrate blk {URI}")
+    assert not good
+    assert said.split("\n") == [
+        "Error: The migration is refused for 2 reasons:",
+        "  1. drive 'd0' has another size",
+        "  2. drive 'd1' is missing\\x1b[2J",
+    ]
+    pair.refused = "drive 'd0' has another size"
+    assert says(pair, f"migrate blk {URI}") == (False, "Error: drive 'd0' has another size")
+
+
+def test_where_nothing_listens_the_destinations_line_is_shown() -> None:
+    pair, person = FakePair(), Hinted()
+    pair.refused = "Failed to connect to 'there:4444': Connection refused"
+    assert not says(pair, f"migrate blk {URI}", person)[0]
+    assert "qmon -connect unix:PATH -incoming URI" in person.hints[0]
+
+
+def test_a_trial_tells_what_would_be_sent_and_moves_nothing() -> None:
+    pair = FakePair()
+    pair.trial = {
+        "x-qmon-peer": URI,
+        "mismatches": [],
+        "warnings": ["the line is not encrypted"],
+        "x-qmon-disks": [
+            {"drive": "d0", "data": 1 << 30, "matched-by": "device id"},
+            {"drive": "d1", "data": 1 << 20, "matched-by": "device id"},
+        ],
+        "left": ["drive 'cd0' has no medium on both sides"],
+    }
+    good, said = says(pair, f"migrate -n {URI}")
+    assert good
+    assert said.split("\n") == [
+        f"{URI} would accept the migration.",
+        "  to send: 1 GiB (d0 1 GiB, d1 1 MiB) of disks, and the guest's memory",
+        "Drives matched by device id: d0, d1",
+        "warning: the line is not encrypted",
+        "drive 'cd0' has no medium on both sides",
+    ]
+    assert pair.calls == [("x-qmon-migrate-disks", {"uri": URI, "inc": False, "trial": True})]
+    pair.trial["mismatches"] = ["one", "two"]
+    good, said = says(pair, f"migrate -n blk {URI}")
+    assert not good
+    assert said.startswith("Error: The migration would be refused for 2 reasons:\n  1. one\n")
+    assert says(pair, f"migrate -n -d {URI}")[1].startswith("migrate: -n can't be used with -d")
+
+
+def test_the_end_is_told_to_a_person() -> None:
+    pair, person = FakePair(), FakePerson()
+    pair.migration = [RUNNING, DONE]
+    assert says(pair, f"migrate blk {URI}", person) == (
+        True,
+        "Drives matched by device id: d0\n"
+        "Drives matched by order: d1\n"
+        "warning: drive 'cd0' has no medium on both sides\n"
+        "Migrated 310 MiB of disks, 60 MiB of memory in 31.4 s, downtime 40 ms\n"
+        f"The guest runs at {URI} now; this machine stays stopped: 'quit' ends it\n"
+        "Verified: samples of each disk were compared\n"
+        "drive 'cd0' has no medium on both sides",
+    )
+
+
+@pytest.mark.parametrize(
+    ("side", "where"), [("source", f"runs at {URI} now"), ("destination", "runs here now")]
+)
+def test_waiting_shows_one_progress_of_disks_and_memory(side: str, where: str) -> None:
+    pair, person = FakePair(), FakePerson()
+    pair.migration = [{**RUNNING, "x-qmon-side": side}, {**DONE, "x-qmon-side": side}]
+    good, said = says(pair, "wait migrate", person)
+    assert good
+    assert where in said
+    assert person.shown.updates == [(200 << 20, 400 << 20)]
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+def test_a_failure_is_an_error(interactive: bool) -> None:
+    pair = FakePair()
+    pair.migration = [{**RUNNING, "status": "failed", "error-desc": "the line is silent"}]
+    person = FakePerson(interactive=interactive)
+    assert says(pair, "wait migrate", person) == (False, "Error: the line is silent")
+
+
+def test_a_destination_that_listens_is_waited_for() -> None:
+    pair = FakePair(is_destination=True)
+    pair.status = "inmigrate"
+    pair.migration = [LISTENING, LISTENING, {**DONE, "x-qmon-side": "destination"}]
+    assert says(pair, "wait migrate")[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("migrate_cancel", ("migrate_cancel", {})),
+        ("migrate_set_parameter max-bandwidth 5", ("migrate-set-parameters", {"max-bandwidth": 5 << 20})),
+        ("migrate_set_parameter downtime-limit 50", ("migrate-set-parameters", {"downtime-limit": 50})),
+        (
+            "migrate_set_parameter x-qmon-verify-copy full",
+            ("migrate-set-parameters", {"x-qmon-verify-copy": "full"}),
+        ),
+        ("migrate_set_speed 5M", ("migrate-set-parameters", {"max-bandwidth": 5 << 20})),
+        ("migrate_resolve keep", ("x-qmon-migrate-resolve", {"action": "keep"})),
+        ("cont", ("cont", {})),
+        ("cont -f", ("cont", {"x-qmon-force": True})),
+    ],
+)
+def test_lines_about_it_go_to_the_console(line: str, call: tuple[str, dict[str, Any]]) -> None:
+    pair = FakePair()
+    pair.migration = [RUNNING]
+    assert says(pair, line) == (True, "")
+    assert pair.calls == [call]
+    assert pair.passed == []
+
+
+def test_without_a_migration_of_the_consoles_lines_are_qemus() -> None:
+    pair = FakePair()
+    lines = [
+        "migrate_cancel",
+        "migrate_continue pre-switchover",
+        "migrate_incoming tcp:0:4444",
+        "migrate_set_parameter multifd-channels 3",
+        "migrate_set_capability multifd on",
+        "info migrate",
+    ]
+    for line in lines:
+        assert says(pair, line) == (True, "")
+    assert pair.passed == lines
+
+
+def test_the_switchover_is_the_consoles_unless_the_person_wants_to_decide() -> None:
+    pair = FakePair()
+    pair.migration = [{**RUNNING, "status": "pre-switchover"}]
+    good, said = says(pair, "migrate_continue pre-switchover")
+    assert not good
+    assert said == "Error: The migration does not wait for you: the console continues it itself"
+    pair.migration[0]["x-qmon-waits"] = True
+    assert says(pair, "migrate_continue pre-switchover") == (True, "")
+    assert pair.calls == [("migrate-continue", {"state": "pre-switchover"})]
+    assert pair.passed == []
+
+
+def test_parameters_are_listed_as_they_hold_for_both() -> None:
+    assert says(FakePair(), "info migrate_parameters")[1].split("\n") == [
+        "announce-initial: 50 ms",
+        "max-bandwidth: 5242880 bytes/second",
+        "downtime-limit: 300 ms",
+        "mode: normal",
+        "x-qmon-verify-copy: sample",
+        "x-qmon-copy-mode: auto",
+    ]
+
+
+def test_a_machine_that_has_moved_does_not_run_again_by_itself() -> None:
+    pair = FakePair()
+    pair.status = "postmigrate"
+    assert says(pair, "cont") == (
+        False,
+        "Error: The guest runs at tcp:there:4444 now: 'cont -f' runs it here too",
+    )
+    unsure = Deciding(False)
+    assert says(pair, "cont -f", unsure) == (False, "The machine was not started")
+    assert unsure.asked[0].startswith("The guest has moved to another host")
+    assert pair.calls == []
+
+
+def test_a_console_that_listens_says_so_and_one_that_may_listen_does() -> None:
+    pair = FakePair(is_destination=True)
+    assert says(pair, "migrate_incoming tcp:0:4444") == (True, "")
+    assert pair.calls == [("x-qmon-migrate-incoming", {"uri": "tcp:0:4444"})]
+    pair.migration = [LISTENING]
+    good, said = says(pair, "migrate_incoming tcp:0:4444")
+    assert not good
+    assert "listens for a migration already" in said
+    assert pair.passed == []
+
+
+def test_the_form_shows_disks_and_memory() -> None:
+    pair, person = FakePair(), FakePerson()
+    pair.migration = [RUNNING]
+    good, said = says(pair, "info migrate", person)
+    assert good
+    rows = said.split("\n")
+    assert rows[0].split() == "Migration: copying (active) for 3 s".split()
+    labels = [row.split()[0] for row in rows if "MiB" in row]
+    assert labels == ["d0", "d1", "2", "memory", "Rate:", "Settings:"]
+    assert "10 MiB/s sent, 3 MiB/s written by the guest" in said
+    assert "descriptors" in said
+    assert "drive 'cd0' has no medium on both sides" in said
+
+
+def test_programs_get_qemus_form_with_disks_and_memory() -> None:
+    pair = FakePair()
+    pair.migration = [RUNNING]
+    said = says(pair, "info migrate")[1]
+    assert "Migration status: active\n" in said
+    assert "remaining ram: 102400 kbytes\n" in said
+    assert "remaining disk: 102400 kbytes\n" in said
+    assert "disk 'd1': transferred 10240, remaining 102400, total 102400 kbytes\n" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("migrate b", ["blk"]),
+        ("migrate -", ["-n", "-d", "-b", "-i", "-r"]),
+        ("migrate_res", ["migrate_resolve"]),
+    ],
+)
+def test_the_lines_are_completed(typed: str, words: list[str]) -> None:
+    async def run() -> list[str]:
+        return [each.text.strip() for each in await complete(await met(FakePair()), typed)]
+
+    assert asyncio.run(run()) == words
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+@pytest.mark.parametrize("help_text", [HELP_7, HELP_10], ids=["qemu7", "qemu10"])
+def test_help_shows_how_it_is_written_here(help_text: str, interactive: bool) -> None:
+    said = says(FakePair(help_text), "help migrate", FakePerson(interactive=interactive))[1]
+    assert "-b or blk" in said
+    assert "-n" in said
+
+
+def test_help_says_why_qemus_own_copy_is_not_used() -> None:
+    assert "lose what the guest" in says(FakePair(HELP_7), "help migrate", FakePerson())[1]
