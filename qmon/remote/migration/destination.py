@@ -14,6 +14,7 @@ from qmon.notation.plain_text import one_line
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import Door, make_lasting
 from qmon.remote.migration.first_line import answer
+from qmon.remote.migration.handing import Handing
 from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
@@ -49,6 +50,7 @@ class Destination:
         self._channel: Channel | None = None
         self._memory: socket.socket | None = None
         self._relays: list[Relay] = []
+        self._handing = Handing(remote)
         self._exports: list[tuple[str, str]] = []
         self._runs = True
         self._stepping = asyncio.Lock()
@@ -343,10 +345,7 @@ class Destination:
         """``migrate-incoming`` on the connection that the source has made. Raises CommandError."""
         sock, self._memory = self._memory, None
         assert sock is not None
-        with sock:
-            sock.setblocking(True)
-            await self._remote.pass_descriptor(MEMORY_NAME, sock.fileno())
-        uri = {"uri": f"fd:{MEMORY_NAME}"}
+        uri = {"uri": await self._handing.take(sock, MEMORY_NAME)}
         try:
             await self.qemu("migrate-incoming", {**uri, "exit-on-error": False})
         except CommandError as error:
@@ -357,6 +356,7 @@ class Destination:
     async def _undo(self) -> None:
         self._end_lines()
         await self._server.stop()
+        await self._handing.close()
         await self._side.restore()
         self.id = ""
 

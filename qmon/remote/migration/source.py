@@ -19,6 +19,7 @@ from qmon.qmp.target import Event as QmpEvent
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import make_lasting
 from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
+from qmon.remote.migration.handing import Handing
 from qmon.remote.migration.inventory import Disk, Inventory, take_inventory
 from qmon.remote.migration.matching import Plan, match
 from qmon.remote.migration.phases import Phase
@@ -75,6 +76,7 @@ class Source:
         self._machine = StateMachine(SOURCE, self._do, self._on_phase)
         self._channel: Channel | None = None
         self._copies: list[Copy] = []
+        self._handing = Handing(remote)
         self._memory: socket.socket | None = None
         self._interrupt: asyncio.Future[Event] | None = None
         self._pending: list[Event] = []
@@ -413,16 +415,10 @@ class Source:
             case Action.UNDO:
                 await self._undo()
 
-    async def _pass(self, sock: socket.socket, name: str) -> None:
-        """Hand a connection to the QEMU. Raises CommandError."""
-        with sock:
-            sock.setblocking(True)
-            await self._remote.pass_descriptor(name, sock.fileno())
-
     async def _add_target(self, copy: Copy) -> None:
-        await self._pass(await self._open(DISK, copy.export), copy.node)
+        server = await self._handing.give(await self._open(DISK, copy.export), copy.node)
         target = {"driver": "nbd", "node-name": copy.node, "export": copy.export, "discard": "unmap"}
-        await self.qemu("blockdev-add", {**target, "server": {"type": "fd", "str": copy.node}})
+        await self.qemu("blockdev-add", {**target, "server": server})
 
     async def _start_copy(self, copy: Copy) -> None:
         mirror = {
@@ -440,9 +436,10 @@ class Source:
     async def _start_memory(self) -> None:
         assert self._memory is not None
         sock, self._memory = self._memory, None
-        await self._pass(sock, MEMORY_NAME)
+        given = await self._handing.give(sock, MEMORY_NAME)
         await self._ask("memory")
-        await self.qemu("migrate", {"uri": f"fd:{MEMORY_NAME}"})
+        uri = f"fd:{given['str']}" if given["type"] == "fd" else f"unix:{given['path']}"
+        await self.qemu("migrate", {"uri": uri})
 
     async def _end_copies(self) -> None:
         for each in self._copies:
@@ -486,6 +483,7 @@ class Source:
         if self._remote.peer_has_ended:
             return
         await self.qemu.end_copies()
+        await self._handing.close()
         await self._side.restore()
 
     def _close_memory(self) -> None:
