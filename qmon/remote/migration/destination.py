@@ -29,6 +29,7 @@ from qmon.remote.remote import Remote
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
 MEMORY_NAME = "qmon-memory"
+WHY_SECONDS = 1.0
 _EXPORTS_MAX = 64
 
 Data = Mapping[str, Any]
@@ -64,6 +65,7 @@ class Destination:
             "run": self._run,
             "call-off": self._call_off,
             "heard": self._heard,
+            "why": self._why,
         }
 
     @property
@@ -243,6 +245,14 @@ class Destination:
     async def _heard(self, arguments: Data) -> Any:
         await self._try(Event.HEARD)
         return {}
+
+    async def _why(self, arguments: Data) -> Any:
+        """Say why the QEMU here has failed, "" if it has not; what it failed on arrives in a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WHY_SECONDS):
+                while self.phase is Phase.MOVING:
+                    await self._side.changed.wait()
+        return {"reason": self._side.reason if self.phase is Phase.REFUSED else ""}
 
     async def resolve(self, action: str) -> None:
         """``migrate_resolve``. Raises CommandError."""

@@ -34,6 +34,8 @@ CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
 WATCH_SECONDS = 0.1
 MEMORY_NAME = "qmon-memory"
+WHY_SECONDS = 2.0
+"""How long the destination may take to say why it has failed."""
 
 T = TypeVar("T")
 Data = Mapping[str, Any]
@@ -308,8 +310,7 @@ class Source:
                 case "pre-switchover":
                     return Event.STOPPED
                 case "failed" | "cancelled":
-                    why = found.get("error-desc") or "the QEMU's migration failed"
-                    self._side.reason = self._side.reason or one_line(str(why))
+                    await self._learn_why(found)
                     return Event.BACK
             await self._check_jobs()
             await self._tick()
@@ -326,10 +327,18 @@ class Source:
                 case "completed":
                     return Event.SENT
                 case "failed" | "cancelled" | "none":
-                    why = found.get("error-desc") or "the QEMU's migration failed"
-                    self._side.reason = self._side.reason or one_line(str(why))
+                    await self._learn_why(found)
                     return Event.BACK
             await self._tick(POLL_SECONDS)
+
+    async def _learn_why(self, found: Data) -> None:
+        """Keep why the QEMU's migration has failed. The destination knows it better, but perhaps later."""
+        why = found.get("error-desc") or "the QEMU's migration failed"
+        with contextlib.suppress(CommandError, TimeoutError):
+            async with asyncio.timeout(WHY_SECONDS):
+                told = await self._ask("why")
+                why = f"the destination's QEMU: {told['reason']}" if told["reason"] else why
+        self._side.reason = self._side.reason or one_line(str(why))
 
     async def _until_reconnected(self) -> Event:
         if not self._has_told_doubt:
