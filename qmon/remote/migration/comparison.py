@@ -1,0 +1,75 @@
+"""Compares exports of both sides: each console computes digests of its own, and the digests are compared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.remote.migration.checksums import Range, questions, read_digests
+from qmon.remote.migration.message import Members
+from qmon.remote.migration.views import DIGESTS, Views, question
+
+Ask = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Asks the other console; returns its answer. Raises QmonError."""
+
+QUESTION_SECONDS = 50.0
+"""How long one question may take without another limit; a channel waits for an answer a little longer."""
+
+
+@dataclass(slots=True)
+class Compared:
+    """The result of a comparison: the ranges that were compared, and those of them that differ."""
+
+    ranges: list[Range] = field(default_factory=list)
+    differing: list[Range] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """How many bytes were compared."""
+        return sum(length for _, length in self.ranges)
+
+    def add(self, other: Compared) -> None:
+        self.ranges += other.ranges
+        self.differing += other.differing
+
+
+async def compare(
+    views: Views, ours: str, ask: Ask, theirs: str, ranges: Sequence[Range], seconds: float | None = None
+) -> Compared:
+    """Compare ranges of two exports; with ``seconds``, as many of the first ones as can be read in time.
+
+    Without it all are compared. Raises QmonError.
+    """
+    result = Compared()
+    deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    for part in questions(ranges):
+        waiting = part
+        while waiting:
+            left = QUESTION_SECONDS
+            if deadline is not None:
+                left = min(left, deadline - asyncio.get_running_loop().time())
+            if left <= 0 and result.ranges:
+                return result
+            found = await _compare_at_once(views, ours, ask, theirs, waiting, max(left, 0))
+            result.add(found)
+            waiting = waiting[len(found.ranges) :]
+    return result
+
+
+async def _compare_at_once(
+    views: Views, ours: str, ask: Ask, theirs: str, ranges: list[Range], seconds: float
+) -> Compared:
+    here = asyncio.create_task(views[ours].digests(ranges, seconds))
+    try:
+        answer = await ask(DIGESTS, question(theirs, ranges, seconds))
+    except BaseException:
+        here.cancel()
+        raise
+    there = read_digests(Members(answer, "the answer to a question about disks"))
+    both = list(zip(ranges, await here, there, strict=False))
+    if not both:
+        raise CommandError("the other console has compared nothing")
+    return Compared([where for where, _, _ in both], [where for where, mine, other in both if mine != other])

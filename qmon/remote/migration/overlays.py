@@ -1,0 +1,237 @@
+"""Proves that an incremental copy can be whole: equal backing images on both sides, empty overlays there.
+
+QEMU checks neither. Both consoles export the nodes behind the overlays read-only and compare them. The
+destination's console asks for the allocation depth of its overlays (QEMU, docs/interop/nbd). What a guest
+sees of a backing image is compared, however long the chain behind it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmon.errors import CommandError, ProblemsError, QmonError
+from qmon.nbd.client import ALLOCATION_DEPTH
+from qmon.notation.plain_text import one_line
+from qmon.notation.units import human_size
+from qmon.qmp.target import well_formed
+from qmon.remote.migration.checksums import all_ranges
+from qmon.remote.migration.comparison import Ask, Compared, compare
+from qmon.remote.migration.matching import Pair
+from qmon.remote.migration.message import Members
+from qmon.remote.migration.private_server import PrivateServer
+from qmon.remote.migration.views import Views, backing_nodes
+from qmon.remote.remote import Remote
+
+OVERLAYS = "overlays"
+"""The request to show overlays: ``mark``, and ``nodes``, the names of the top nodes."""
+OVERLAYS_END = "overlays-end"
+
+OVERLAYS_MAX = 64
+SAMPLES = 256
+"""Blocks of a backing image that are compared, 16 MiB: nothing stands still meanwhile."""
+
+_TOP_LAYER = 1
+_PATH_MAX = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """An overlay at the destination, as its console has found it."""
+
+    size: int
+    """The size of its backing image in bytes; 0 if it has none."""
+    own_data: int
+    """Where the first data of its own begin; -1 if it is empty."""
+    create: str
+    """The command that makes it anew."""
+
+    def to_message(self) -> dict[str, Any]:
+        return {"size": self.size, "is-empty": self.own_data < 0, "at": max(0, self.own_data)} | {
+            "create": self.create
+        }
+
+    @classmethod
+    def from_message(cls, value: object) -> Overlay:
+        """Raises MessageError."""
+        read = Members(value, "the description of an overlay")
+        at = -1 if read.flag("is-empty") else read.number("at")
+        return cls(read.number("size"), at, one_line(read.text("create", 4 * _PATH_MAX)))
+
+
+def create_line(overlay: str, size: int, backing: str, format_: str) -> str:
+    """Return the command that makes an empty overlay of ``size`` bytes."""
+    words = ["qemu-img", "create", "-f", "qcow2", "-b", backing, "-F", format_, overlay, str(size)]
+    return shlex.join(words)
+
+
+# The destination
+
+
+class OverlaysShown:
+    """The destination's overlays and their backing images, by exports on a server of its console."""
+
+    def __init__(self, remote: Remote, views: Views) -> None:
+        self._remote = remote
+        self._views = views
+
+    async def show(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer OVERLAYS. Raises QmonError."""
+        message = Members(arguments, "a question about overlays")
+        mark, nodes = message.text("mark", 16), message.texts("nodes", OVERLAYS_MAX)
+        behind = await backing_nodes(self._remote)
+        shown = [
+            await self._look_at(node, behind.get(node, ""), number, mark) for number, node in enumerate(nodes)
+        ]
+        return {"overlays": [each.to_message() for each in shown]}
+
+    async def _look_at(self, node: str, backing: str, number: int, mark: str) -> Overlay:
+        create = await self._create_line(node)
+        if not backing:
+            return Overlay(0, -1, create)
+        depths = await self._views.export(node, overlay_name(number, mark), allocation_depth=True)
+        if ALLOCATION_DEPTH not in depths.contexts:
+            raise CommandError(
+                "this QEMU can't tell whether an overlay is empty: QEMU 5.2 or later is needed"
+            )
+        own = await depths.first(ALLOCATION_DEPTH, _TOP_LAYER)
+        content = await self._views.export(backing, backing_name(number, mark))
+        return Overlay(content.size, -1 if own is None else own, create)
+
+    async def _create_line(self, node: str) -> str:
+        nodes = await self._remote.execute("query-named-block-nodes", {"flat": True})
+        with well_formed():
+            image: dict[str, Any] = next((each["image"] for each in nodes if each["node-name"] == node), {})
+            backing = image.get("full-backing-filename", image.get("backing-filename", "BACKING"))
+            return create_line(
+                self._real(str(image.get("filename", "FILE"))),
+                int(image.get("virtual-size", 0)),
+                self._real(str(backing)),
+                str(image.get("backing-filename-format", "FORMAT")),
+            )
+
+    def _real(self, name: str) -> str:
+        """Return a file's name from the root, if it is relative to the QEMU's folder and that can be read."""
+        pid = self._remote.peer_pid
+        if pid is None or name.startswith("/") or ":" in name or name.isupper():
+            return name
+        try:
+            return os.path.normpath(os.path.join(os.readlink(f"/proc/{pid}/cwd"), name))
+        except OSError:
+            return name
+
+
+def overlay_name(number: int, mark: str) -> str:
+    return f"qmon-o{number}-{mark}"
+
+
+def backing_name(number: int, mark: str) -> str:
+    return f"qmon-b{number}-{mark}"
+
+
+# The source
+
+
+async def prove_overlays(
+    remote: Remote, pairs: Sequence[Pair], mark: str, ask: Ask, verify: str, seed: int
+) -> str:
+    """Compare all backing images; return how that was done, "" if there is none.
+
+    ``verify`` is off, sample or full. Raises ProblemsError with a line for each overlay that is not as it
+    must be, QmonError.
+    """
+    pairs = [pair for pair in pairs if pair.source.backing]
+    if not pairs:
+        return ""
+    views = Views(PrivateServer(remote))
+    try:
+        nodes = [pair.destination.node for pair in pairs]
+        answer = Members(await ask(OVERLAYS, {"mark": mark, "nodes": nodes}), "the description of overlays")
+        overlays = answer.each("overlays", len(pairs), Overlay.from_message)
+        if len(overlays) != len(pairs):
+            raise QmonError("the destination's console has not told of all overlays")
+        return await _Proof(remote, views, mark, ask, verify, seed).of(pairs, overlays)
+    finally:
+        await views.close()
+        await views.server.stop()
+        await ask(OVERLAYS_END, {})
+
+
+class _Proof:
+    def __init__(self, remote: Remote, views: Views, mark: str, ask: Ask, verify: str, seed: int) -> None:
+        self._remote = remote
+        self._views = views
+        self._mark = mark
+        self._ask = ask
+        self._verify = verify
+        self._seed = seed
+
+    async def of(self, pairs: Sequence[Pair], overlays: Sequence[Overlay]) -> str:
+        await self._views.server.start()
+        behind = await backing_nodes(self._remote)
+        wrong: list[str] = []
+        total = Compared()
+        for number, (pair, overlay) in enumerate(zip(pairs, overlays, strict=True)):
+            node = behind.get(pair.source.node)
+            if node is None:
+                wrong.append(f"drive '{pair.source.name}' has no backing node at the source: leave out 'inc'")
+                continue
+            content = await self._views.export(node, backing_name(number, self._mark))
+            found = _wrong_overlay(pair, overlay, content.size)
+            if not found and self._verify != "off":
+                found = await self._compare(pair, overlay, number, content.size, total)
+            wrong += found
+        if wrong:
+            raise ProblemsError(list(map(one_line, wrong)))
+        return _words(self._verify, total)
+
+    async def _compare(
+        self, pair: Pair, overlay: Overlay, number: int, size: int, total: Compared
+    ) -> list[str]:
+        name = backing_name(number, self._mark)
+        ranges = (
+            all_ranges(size)
+            if self._verify == "full"
+            else await self._views[name].places(SAMPLES, self._seed + number)
+        )
+        found = await compare(self._views, name, self._ask, name, ranges)
+        total.add(found)
+        if not found.differing:
+            return []
+        offset, length = min(found.differing)
+        return [
+            f"the backing image of drive '{pair.source.name}' differs between the source and the destination,"
+            f" in the {length} bytes at {offset}: copy the source's {pair.source.backing} there, and make the"
+            f" overlay anew with '{overlay.create}'"
+        ]
+
+
+def _wrong_overlay(pair: Pair, overlay: Overlay, size: int) -> list[str]:
+    name = pair.source.name
+    if not overlay.size:
+        return [
+            f"drive '{name}' has a backing image at the source and none at the destination: copy the source's"
+            f" {pair.source.backing} there, and make the overlay with '{overlay.create}'"
+        ]
+    wrong = []
+    if overlay.size != size:
+        wrong.append(
+            f"the backing image of drive '{name}' has {size} bytes at the source and {overlay.size} at the"
+            f" destination: copy the source's {pair.source.backing} there, and make the overlay anew with"
+            f" '{overlay.create}'"
+        )
+    if overlay.own_data >= 0:
+        wrong.append(
+            f"the overlay of drive '{name}' is not empty at the destination (data at byte"
+            f" {overlay.own_data}): make it anew with '{overlay.create}', and start its QEMU again"
+        )
+    return wrong
+
+
+def _words(verify: str, total: Compared) -> str:
+    if verify == "full":
+        return f"all {human_size(total.size)} of the backing images compared"
+    return f"{len(total.ranges)} samples of the backing images compared" if verify == "sample" else ""
