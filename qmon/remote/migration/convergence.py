@@ -117,8 +117,13 @@ class Convergence:
         """Whether a mirror was started as, or switched to, write-blocking."""
         return job in self._blocking
 
-    def why_not(self, mode: CopyMode) -> str | None:
-        """Return why the mode can't be changed now to this one, None if it can."""
+    def why_not(self, mode: CopyMode, *, is_moving: bool = False) -> str | None:
+        """Return why the mode can't be changed now to this one, None if it can.
+
+        ``is_moving`` says that the memory is being sent.
+        """
+        if mode is CopyMode.WRITE_BLOCKING and is_moving and not self._can_switch:
+            return "the copies would have to start anew, and the memory is being sent already"
         if mode is not CopyMode.WRITE_BLOCKING and self._blocking:
             return "a mirror that is write-blocking can't go back: cancel the migration and start it anew"
         return None
@@ -154,11 +159,12 @@ class Convergence:
         if not disk.is_ready:
             return False
         if disk.job in self._blocking:
-            return disk.is_synced or not disk.last.left
+            return disk.is_synced if disk.tells_sync else not disk.last.left
         return self._behind(disk, at) * 1000 <= self.limits.downtime_ms / 2
 
     def _behind(self, disk: DiskPace, at: float) -> float:
-        left = max((sample.left for sample in disk.since(at - RECENT_SECONDS)), default=disk.last.left)
+        begun = max(at - RECENT_SECONDS, disk.ready_at or 0.0)
+        left = max((sample.left for sample in disk.since(begun)), default=disk.last.left)
         if not left:
             return 0.0
         limit = self.limits.max_bandwidth

@@ -67,6 +67,13 @@ class MemoryDowntime:
         """Whether QEMU's value has to be put back to ``limit_ms`` at the end."""
         return self._set_ms != self.limit_ms
 
+    def heard(self, value_ms: int) -> bool:
+        """Take QEMU's value; return whether the person has set another one since."""
+        if value_ms == self._set_ms:
+            return False
+        self.limit_ms = self._set_ms = value_ms
+        return True
+
     def value(self, disk_seconds: float) -> int | None:
         """Return the value to set now, in milliseconds; None if the present one will do.
 

@@ -92,8 +92,12 @@ class DiskPace:
         self.drive = drive
         self.is_ready = False
         """Whether the mirror has been level with the guest. It may have fallen behind since."""
+        self.ready_at: float | None = None
+        """When it was seen to be ready."""
         self.is_synced = False
-        """Whether each write now reaches both sides before it is acknowledged. QEMU 7.2 does not say."""
+        """Whether each write now reaches both sides before it is acknowledged."""
+        self.tells_sync = False
+        """Whether QEMU tells that. QEMU 7.2 does not."""
         self.error = ""
         self.capacity = 0.0
         """Bytes per second that the line took when there was always something to copy; 0: not known yet."""
@@ -121,7 +125,9 @@ class DiskPace:
             self._dirtied += max(length - self._length, 0)
         self._offset, self._length = offset, length
         self.is_ready = bool(reported.get("ready", self.is_ready))
-        self.is_synced = bool(reported.get("actively-synced", self.is_synced))
+        self.ready_at = (self.ready_at or at) if self.is_ready else None
+        self.tells_sync |= "actively-synced" in reported
+        self.is_synced = bool(reported.get("actively-synced", False))
         self.error = str(reported.get("error", self.error))
         self._keep(
             Sample(at, self._passed if sent is None else sent, self._passed, self._dirtied, length - offset)
@@ -189,13 +195,15 @@ class Pace:
         if migration is not None:
             self._note_memory(at, migration)
 
-    def info(self) -> dict[str, Any]:
-        """Return members of a MigrationInfo. Rates that are not known are left out."""
+    def info(self, *, is_over: bool = False) -> dict[str, Any]:
+        """Return members of a MigrationInfo. Rates that are not known are left out, all when it is over."""
         info: dict[str, Any] = {
             "disk": _part(self.disks),
             "ram": dict(self._ram),
             "x-qmon-disks": [{"drive": disk.drive, **_part([disk])} for disk in self.disks],
         }
+        if is_over:
+            return info
         disks, memory = self._disk_rates(), self._memory_rate()
         if disks is not None or memory is not None:
             info["x-qmon-send-rate"] = round((disks.send if disks else 0) + (memory or 0))

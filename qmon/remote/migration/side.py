@@ -37,6 +37,10 @@ class Side:
         """Tell the person."""
         self._emit(NOTICE, {"message": message})
 
+    def tell(self, event: str, data: dict[str, Any]) -> None:
+        """Pass on a private event."""
+        self._emit(event, data)
+
     def tell_phase(self, phase: Phase) -> None:
         """Tell the person's console of a change of the status."""
         self.changed.set()
@@ -51,6 +55,11 @@ class Side:
             self.record = Record(id_, self._side, peer, phase, runs, console=this_console())
         self.record.phase = phase
         await write_record(self.qemu.remote, self.record)
+
+    async def keep_record(self) -> None:
+        """Keep the record as it is now in the QEMU. Raises CommandError."""
+        if self.record is not None:
+            await write_record(self.qemu.remote, self.record)
 
     async def set_up(self, wanted: dict[str, bool]) -> None:
         """Set capabilities; those that differed are recorded first. Raises CommandError."""

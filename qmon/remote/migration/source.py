@@ -8,7 +8,6 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonError, reason
@@ -17,15 +16,18 @@ from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
 from qmon.remote.migration.channel import Channel, open_channel
+from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies, start_copy
 from qmon.remote.migration.door import make_lasting
 from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
 from qmon.remote.migration.handing import Handing
-from qmon.remote.migration.inventory import Disk, Inventory, take_inventory
+from qmon.remote.migration.inventory import Inventory, take_inventory
 from qmon.remote.migration.matching import Plan, match
+from qmon.remote.migration.pacing import MEMORY_LINE, Pacing
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
 from qmon.remote.migration.record import Record, this_console, write_record
 from qmon.remote.migration.resume import resumed_source
+from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.side import CAPABILITIES, Emit, Side
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
 from qmon.remote.remote import Remote
@@ -41,17 +43,6 @@ T = TypeVar("T")
 Data = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """The copy of one disk: the names of ours for it."""
-
-    disk: Disk
-    other: Disk
-    job: str
-    node: str
-    export: str
-
-
 class Interruption(Exception):  # noqa: N818 - it is no error
     """An event that ends what the side does in its phase."""
 
@@ -63,7 +54,16 @@ class Interruption(Exception):  # noqa: N818 - it is no error
 class Source:
     """One migration, from ``agree`` to its end."""
 
-    def __init__(self, remote: Remote, uri: str, address: Address, emit: Emit, *, inc: bool) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        uri: str,
+        address: Address,
+        emit: Emit,
+        *,
+        inc: bool,
+        settings: Settings | None = None,
+    ) -> None:
         self.qemu = Qemu(remote)
         self.id = str(uuid.uuid4())
         self.uri = uri
@@ -75,6 +75,7 @@ class Source:
         self._address = address
         self._inc = inc
         self._side = Side(self.qemu, emit, "source")
+        self.pacing = Pacing(self._side, settings or Settings(), inc=inc)
         self._machine = StateMachine(SOURCE, self._do, self._on_phase)
         self._channel: Channel | None = None
         self._copies: list[Copy] = []
@@ -201,6 +202,7 @@ class Source:
             if self._channel is not None:
                 await self._channel.close("the migration has ended")
             self._close_memory()
+            self.pacing.close()
             self._side.tell_phase(self.phase)
 
     async def _advance(self, event: Event | None) -> Event:
@@ -288,31 +290,24 @@ class Source:
 
     async def _until_ready(self) -> None:
         while True:
-            jobs = await self._check_jobs()
-            if all(jobs.get(each.job, {}).get("status") == "ready" for each in self._copies):
+            jobs = await check_copies(self.qemu, self._copies)
+            is_close = await self.pacing.look()
+            if is_close and all(jobs[each.job]["status"] == "ready" for each in self._copies):
                 return
             await self._tick()
-
-    async def _check_jobs(self) -> dict[str, dict[str, Any]]:
-        """Return the jobs. Raises CommandError if one has ended."""
-        jobs = await self.qemu.jobs()
-        for each in self._copies:
-            job = jobs.get(each.job)
-            if job is None or job["status"] in ("concluded", "aborting", "null"):
-                why = (job or {}).get("error", "it has ended")
-                raise CommandError(f"the copy of drive '{each.disk.name}' failed: {one_line(str(why))}")
-        return jobs
 
     async def _until_stopped(self) -> Event:
         while True:
             found = await self.qemu.migration()
             match found.get("status"):
                 case "pre-switchover":
+                    self.pacing.lift()
                     return Event.STOPPED
                 case "failed" | "cancelled":
                     await self._learn_why(found)
                     return Event.BACK
-            await self._check_jobs()
+            await check_copies(self.qemu, self._copies)
+            await self.pacing.look(found)
             await self._tick()
 
     async def _until_sent(self) -> Event:
@@ -323,6 +318,7 @@ class Source:
                 if self._remote.peer_has_ended:
                     return Event.DIED
                 raise
+            self.pacing.note_memory(found)
             match found.get("status"):
                 case "completed":
                     return Event.SENT
@@ -367,7 +363,7 @@ class Source:
 
     async def figures(self) -> dict[str, Any]:
         """Return the MigrationInfo. Raises CommandError."""
-        return {"status": self.phase.status}
+        return {"status": self.phase.status, **self.pacing.info()}
 
     # Actions
 
@@ -390,12 +386,13 @@ class Source:
             case Action.SET_UP:
                 await self._side.set_up({**CAPABILITIES, "pause-before-switchover": True})
             case Action.ADD_TARGETS:
+                await self.pacing.begin(self._copies)
                 for each in self._copies:
                     await self._add_target(each)
                 self._memory = await self._open(MEMORY)
             case Action.START_COPIES:
                 for each in self._copies:
-                    await self._start_copy(each)
+                    await start_copy(self.qemu, each, inc=self._inc, mode=self.pacing.copy_mode)
             case Action.START_MEMORY:
                 await self._start_memory()
             case Action.END_COPIES:
@@ -425,26 +422,14 @@ class Source:
                 await self._undo()
 
     async def _add_target(self, copy: Copy) -> None:
-        server = await self._handing.give(await self._open(DISK, copy.export), copy.node)
-        target = {"driver": "nbd", "node-name": copy.node, "export": copy.export, "discard": "unmap"}
-        await self.qemu("blockdev-add", {**target, "server": server})
-
-    async def _start_copy(self, copy: Copy) -> None:
-        mirror = {
-            "job-id": copy.job,
-            "device": copy.disk.node,
-            "target": copy.node,
-            "sync": "top" if self._inc and copy.disk.backing else "full",
-            "copy-mode": "background",
-            "on-source-error": "report",
-            "on-target-error": "report",
-            "auto-dismiss": False,
-        }
-        await self.qemu("blockdev-mirror", mirror)
+        sock = await self._open(DISK, copy.export)
+        self.pacing.carry(copy.job, sock)
+        await add_target(self.qemu, copy, await self._handing.give(sock, copy.node))
 
     async def _start_memory(self) -> None:
         assert self._memory is not None
         sock, self._memory = self._memory, None
+        self.pacing.carry(MEMORY_LINE, sock)
         given = await self._handing.give(sock, MEMORY_NAME)
         await self._ask("memory")
         uri = f"fd:{given['str']}" if given["type"] == "fd" else f"unix:{given['path']}"
@@ -453,19 +438,8 @@ class Source:
     async def _end_copies(self) -> None:
         for each in self._copies:
             await self.qemu("block-job-cancel", {"device": each.job, "force": False})
-        waiting = {each.job: each for each in self._copies}
-        while waiting:
-            jobs = await self.qemu.jobs()
-            for name, each in list(waiting.items()):
-                job = jobs.get(name)
-                if job is None or job.get("error"):
-                    why = (job or {}).get("error", "it has gone")
-                    raise CommandError(f"the copy of drive '{each.disk.name}' failed: {one_line(str(why))}")
-                if job["status"] == "concluded":
-                    await self.qemu("job-dismiss", {"id": name})
-                    del waiting[name]
-            if waiting:
-                await self._tick(POLL_SECONDS)
+        while await complete_copies(self.qemu, self._copies):
+            await self._tick(POLL_SECONDS)
 
     async def _send_run(self) -> None:
         """Tell the destination to run the guest; keep what its answer says."""

@@ -15,6 +15,7 @@ from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
 from qmon.remote.migration.destination import Destination
 from qmon.remote.migration.record import lives, read_record
+from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.source import Source
 from qmon.remote.remote import Remote
 
@@ -33,6 +34,7 @@ class MigratingTarget:
         self._source: Source | None = None
         self._destination: Destination | None = None
         self._moving: asyncio.Task[None] | None = None
+        self._settings = Settings()
         connection.subscribe(self._hear)
 
     # The connection
@@ -103,6 +105,10 @@ class MigratingTarget:
                 return await self._listen(str(given["uri"]))
             case "x-qmon-migrate-resolve":
                 return await self._resolve(str(given["action"]))
+            case "migrate-set-parameters":
+                return await self._set_parameters(given)
+            case "query-migrate-parameters":
+                return await self._parameters()
             case "query-migrate" if self._side is not None:
                 return await self._query()
             case "migrate_cancel" if self._source is not None and self._source.phase.is_under_way:
@@ -163,11 +169,26 @@ class MigratingTarget:
             await destination.take_up(record)
         return f"A console that has ended left a migration here, with this machine as its {record.side}"
 
+    async def _set_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Set QEMU's parameters and ours; a migration that runs follows them."""
+        others = self._settings.take(given, self._source.pacing.why_not if self._source else None)
+        if others:
+            await self._connection.execute("migrate-set-parameters", others)
+        return {}
+
+    async def _parameters(self) -> dict[str, Any]:
+        """Return QEMU's parameters as the person has set them, and ours."""
+        found = await self._connection.execute("query-migrate-parameters")
+        ours = {} if self._source is None else self._source.pacing.set_aside
+        return {**found, **ours, **self._settings.values}
+
     async def _move(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self._source is not None and self._source.phase.is_under_way:
             raise CommandError("There's a migration process in progress")
         uri = str(given["uri"])
-        source = Source(self._connection, uri, _address(uri), self._emit, inc=bool(given.get("inc")))
+        inc = bool(given.get("inc"))
+        address = _address(uri)
+        source = Source(self._connection, uri, address, self._emit, inc=inc, settings=self._settings)
         try:
             plan = await source.agree()
         except ProblemsError as error:

@@ -1,0 +1,85 @@
+"""The copies of the disks: one mirror job each, from the source's QEMU to an export of the destination's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmon.errors import CommandError
+from qmon.notation.plain_text import one_line
+from qmon.remote.migration.inventory import Disk
+from qmon.remote.migration.qemu import Qemu
+
+BACKGROUND, WRITE_BLOCKING = "background", "write-blocking"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The copy of one disk: the names of ours for it."""
+
+    disk: Disk
+    other: Disk
+    job: str
+    node: str
+    export: str
+
+
+async def add_target(qemu: Qemu, copy: Copy, server: Mapping[str, Any]) -> None:
+    """Add the NBD node for a copy; ``server`` is a SocketAddress (QAPI). Raises CommandError."""
+    target = {"driver": "nbd", "node-name": copy.node, "export": copy.export, "discard": "unmap"}
+    await qemu("blockdev-add", {**target, "server": server})
+
+
+async def start_copy(qemu: Qemu, copy: Copy, *, inc: bool, mode: str) -> None:
+    """Start the mirror. Raises CommandError."""
+    mirror = {
+        "job-id": copy.job,
+        "device": copy.disk.node,
+        "target": copy.node,
+        "sync": "top" if inc and copy.disk.backing else "full",
+        "copy-mode": mode,
+        "on-source-error": "report",
+        "on-target-error": "report",
+        "auto-dismiss": False,
+    }
+    await qemu("blockdev-mirror", mirror)
+
+
+async def make_write_blocking(qemu: Qemu, copy: Copy, *, inc: bool, anew: bool) -> None:
+    """Make a mirror write-blocking; ``anew`` where the QEMU can't switch it. Raises CommandError."""
+    if anew:
+        await qemu.end_job(copy.job)
+        await start_copy(qemu, copy, inc=inc, mode=WRITE_BLOCKING)
+    else:
+        await qemu("block-job-change", {"id": copy.job, "type": "mirror", "copy-mode": WRITE_BLOCKING})
+
+
+async def check_copies(qemu: Qemu, copies: Sequence[Copy]) -> dict[str, dict[str, Any]]:
+    """Return the jobs. Raises CommandError if one has ended."""
+    jobs = await qemu.jobs()
+    for each in copies:
+        job = jobs.get(each.job)
+        if job is None or job["status"] in ("concluded", "aborting", "null"):
+            raise _failed(each, job)
+    return jobs
+
+
+async def complete_copies(qemu: Qemu, copies: Sequence[Copy]) -> list[Copy]:
+    """Dismiss the copies that have ended well; return the others. Raises CommandError if one has failed."""
+    jobs = await qemu.jobs()
+    left = []
+    for each in copies:
+        job = jobs.get(each.job)
+        if job is None or job.get("error"):
+            raise _failed(each, job)
+        if job["status"] == "concluded":
+            await qemu("job-dismiss", {"id": each.job})
+        else:
+            left.append(each)
+    return left
+
+
+def _failed(copy: Copy, job: Mapping[str, Any] | None) -> CommandError:
+    why = (job or {}).get("error", "it has ended")
+    return CommandError(f"the copy of drive '{copy.disk.name}' failed: {one_line(str(why))}")
