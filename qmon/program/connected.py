@@ -21,12 +21,13 @@ from qmon.migration.wire.transport import DEFER
 from qmon.notation.plain_text import one_line
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import is_heard
-from qmon.program.moving import Stay, found_lines, listen, tell_notices
+from qmon.program.moving import Stay, listen, listening_lines, take_up, tell_notices
 from qmon.program.neighbour import Neighbour
 from qmon.program.options import Options
 from qmon.program.script_run import ScriptRun, open_scripts
 from qmon.program.user_config import UserConfig
 from qmon.qmp.target import Event, Kind, ask, kind_of
+from qmon.remote.address import Kind as AddressKind
 from qmon.remote.address import RemoteAddress
 from qmon.remote.greeting import Patience
 from qmon.remote.opening import make_remote
@@ -60,6 +61,8 @@ class ConnectedProgram:
         self._remote: Remote = make_remote(address, patience, self._neighbour.find, is_brief=options.brief)
         self._front = front
         self._leaving = asyncio.Event()
+        self._found: list[str] = []
+        """What is to be said of a migration that an earlier console has left."""
         self._meeting: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
@@ -79,12 +82,11 @@ class ConnectedProgram:
         try:
             if not await self._open():
                 return INTERRUPTED
+            await self._take_hold()
             monitor = Monitor(self._remote, tables)
             monitor.connected_to = str(self._remote.address)
             monitor.leave = self._leaving.set
             await monitor.meet_target()
-            if options.incoming is not None:
-                await self._listen(options.incoming)
             if options.trace_qmp:
                 monitor.trace(lambda text: print(text, file=sys.stderr, flush=True))
             return await self._serve(monitor, config)
@@ -107,12 +109,19 @@ class ConnectedProgram:
         await asyncio.wait([opening])
         return False
 
-    async def _listen(self, uri: str) -> None:
-        """Wait for the guest of another QEMU. Raises QmonError."""
-        kind = kind_of(self._remote)
-        if kind is not Kind.QEMU:
+    async def _take_hold(self) -> None:
+        """Make ready to move a QEMU's guest, or to wait for one (``-incoming``). Raises QmonError."""
+        kind, incoming = kind_of(self._remote), self._options.incoming
+        if incoming is not None and kind is not Kind.QEMU:
             raise QmonError(f"-incoming: {self._remote.address} is a {_PROGRAMS[kind]}: {_NO_GUEST[kind]}")
-        await listen(self._remote, uri)
+        if kind is not Kind.QEMU or self._options.brief or self._remote.address.kind is AddressKind.HMP:
+            return
+        from qmon.remote.migration.target import MigratingTarget
+
+        self._remote = target = MigratingTarget(self._remote, is_destination=incoming is not None)
+        self._found = await take_up(target)
+        if incoming is not None and not self._found:
+            await listen(target, incoming)
 
     @property
     def is_quitting(self) -> bool:
@@ -169,7 +178,7 @@ class ConnectedProgram:
             _tell(where)
         if not options.quiet:
             tell_notices(monitor.target)
-            for line in await found_lines(monitor.target):
+            for line in [*self._found, *await listening_lines(monitor.target)]:
                 _tell(line)
         run = ScriptRun(self, monitor, options)
         for script in scripts:
@@ -192,7 +201,7 @@ class ConnectedProgram:
                 return  # the terminal has gone
         options = self._options
         name = await self._name()
-        found = await found_lines(monitor.target)
+        found = [*self._found, *await listening_lines(monitor.target)]
         folder = self._neighbour.enter()
         quit_requested = asyncio.Event()
         waiter = asyncio.create_task(self.wait_quit())

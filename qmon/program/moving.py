@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qmon.errors import ConnectionLostError, ProblemsError, QmonError, reason
+from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonError, reason
 from qmon.hmp.commands.migrate_disks import LISTEN
 from qmon.hmp.commands.migration_info import address_text
 from qmon.hmp.migration_state import POLL_SECONDS, Info, check_end, is_in_doubt, is_ours, is_under_way
@@ -15,9 +15,10 @@ from qmon.notation.plain_text import in_one_line, one_line
 from qmon.program.script_run import Life
 from qmon.qmp.target import MIGRATE_DISKS, Event, Target, ask, well_formed
 
+if TYPE_CHECKING:
+    from qmon.remote.migration.target import MigratingTarget
+
 NOTICE = "X_QMON_MIGRATION_NOTICE"
-PAIR = "x-qmon-query-migrate-pair"
-"""The command whose result is what a new console says of a migration that an earlier one has begun."""
 
 
 async def listen(target: Target, uri: str) -> None:
@@ -31,18 +32,26 @@ async def listen(target: Target, uri: str) -> None:
         raise ProblemsError([f"-incoming {uri}: {each}" for each in reasons]) from error
 
 
-async def found_lines(target: Target) -> list[str]:
-    """Return what a new console says of a migration that an earlier one has begun, and where it listens."""
+async def take_up(target: MigratingTarget) -> list[str]:
+    """Take up a migration that an earlier console has left; return a line about it, [] if there is none."""
+    try:
+        line = await target.take_up()
+    except CommandError as error:
+        line = f"A migration that an earlier console has left here can't be taken up: {reason(error)}"
+    return [one_line(line)] if line else []
+
+
+async def listening_lines(target: Target) -> list[str]:
+    """Return where this console listens, and for what."""
     with well_formed():
-        lines = [one_line(str(each)) for each in await ask(target, PAIR, [])]
         info = in_one_line(await ask(target, "query-migrate", {}))
         if is_ours(info) and not is_under_way(info):
             addresses = [address_text(each) for each in info.get("socket-address", ())]
-            lines += [
+            return [
                 f"Listens at {address}: 'migrate blk {_there(address)}' at another console brings its guest"
                 for address in addresses
             ]
-    return lines
+    return []
 
 
 def _there(address: str) -> str:

@@ -20,15 +20,27 @@ BACK = "X_QMON_CONNECTION_BACK"
 class Remote(Target, Protocol):
     """A Target behind a connection. ``open`` it before its use, and ``close`` it."""
 
-    address: RemoteAddress
-    ended: asyncio.Event
-    """Set when the connection is gone for good: the program at its end has ended, or nobody waits for it."""
+    @property
+    def address(self) -> RemoteAddress:
+        """Where it leads to."""
+
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set when the connection is gone for good.
+
+        The program at its end has ended, or nobody waits for it.
+        """
+
     reconnects: bool
     """Whether a lost connection is taken up again."""
-    version: Mapping[str, Any]
-    """What the other end says of its version (QAPI: VersionInfo); {} if it does not."""
-    why_lost: str
-    """Why there is no connection; "" while there is one."""
+
+    @property
+    def version(self) -> Mapping[str, Any]:
+        """What the other end says of its version (QAPI: VersionInfo); {} if it does not."""
+
+    @property
+    def why_lost(self) -> str:
+        """Why there is no connection; "" while there is one."""
 
     async def open(self) -> None:
         """Connect. Raises QmonError in one line if that is not possible."""

@@ -81,6 +81,11 @@ class Destination:
         """The address on which it listens."""
         return self._door.where
 
+    @property
+    def socket_address(self) -> dict[str, str]:
+        """The same as QAPI's SocketAddress."""
+        return self._door.socket_address
+
     def open(self) -> None:
         """Listen. Raises QmonError."""
         self._door.open()

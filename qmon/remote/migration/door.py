@@ -52,6 +52,15 @@ class Door:
         name = self._listener.getsockname()
         return f"tcp:{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
 
+    @property
+    def socket_address(self) -> dict[str, str]:
+        """The same as QAPI's SocketAddress."""
+        assert self._listener is not None
+        name = self._listener.getsockname()
+        if isinstance(name, tuple):
+            return {"type": "inet", "host": name[0], "port": str(name[1])}
+        return {"type": "unix", "path": name}
+
     async def close(self) -> None:
         """Listen no more; idempotent."""
         tasks = [*filter(None, [self._task]), *self._guests]

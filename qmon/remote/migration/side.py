@@ -47,7 +47,7 @@ class Side:
         self.changed = asyncio.Event()
         if phase.status != self._told:
             self._told = phase.status
-            self._emit("MIGRATION", {"status": phase.status})
+            self._emit("MIGRATION", {"status": phase.status, "x-qmon-waits": False})
 
     async def write_record(self, id_: str, peer: str, phase: str, *, runs: bool) -> None:
         """Keep the phase in the QEMU. Raises CommandError."""

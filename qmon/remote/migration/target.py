@@ -14,6 +14,7 @@ from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
 from qmon.remote.migration.destination import Destination
+from qmon.remote.migration.holding import BUSY, FORBIDDEN, why_not_run
 from qmon.remote.migration.record import lives, read_record
 from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.source import Source
@@ -22,13 +23,15 @@ from qmon.remote.remote import Remote
 MOVE = "x-qmon-migrate-disks"
 LISTEN = "x-qmon-migrate-incoming"
 RESOLVE = "x-qmon-migrate-resolve"
-_OURS = frozenset({MOVE, LISTEN, RESOLVE})
+_OURS = frozenset({MOVE, RESOLVE})
 
 
 class MigratingTarget:
     """A Remote (``qmon.remote.remote``): a connection, and this console's side of a migration."""
 
-    def __init__(self, connection: Remote) -> None:
+    def __init__(self, connection: Remote, *, is_destination: bool = False) -> None:
+        """``is_destination``: whether this console may listen; else migrate_incoming is the QEMU's own."""
+        self._ours = _OURS | {LISTEN} if is_destination else _OURS
         self._connection = connection
         self._bus = EventBus()
         self._source: Source | None = None
@@ -67,7 +70,7 @@ class MigratingTarget:
         await self._connection.open()
 
     def commands(self) -> frozenset[str]:
-        return self._connection.commands() | _OURS
+        return self._connection.commands() | self._ours
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._bus.subscribe(listener)
@@ -114,7 +117,28 @@ class MigratingTarget:
             case "migrate_cancel" if self._source is not None and self._source.phase.is_under_way:
                 self._source.cancel()
                 return {}
-        return await self._connection.execute(command, arguments)
+            case "cont":
+                await self._check_cont(force=bool(given.pop("x-qmon-force", False)))
+            case _ if command in FORBIDDEN and self._is_busy:
+                raise CommandError(BUSY)
+        return await self._connection.execute(command, given or None)
+
+    @property
+    def _is_busy(self) -> bool:
+        side = self._side
+        return side is not None and side.phase.is_under_way
+
+    async def _check_cont(self, *, force: bool) -> None:
+        """Raises CommandError if the guest must not run on this side."""
+        state = await self._connection.execute("query-status")
+        where, phase, peer = "", None, ""
+        if self._source is not None:
+            where, phase, peer = "source", self._source.phase, self._source.uri
+        elif self._destination is not None:
+            where, phase = "destination", self._destination.phase
+        why = why_not_run(where, phase, str(state["status"]), peer, force=force)
+        if why is not None:
+            raise CommandError(why)
 
     async def execute_out_of_band(self, command: str, arguments: Arguments | None = None) -> Any:
         return await self._connection.execute_out_of_band(command, arguments)
@@ -184,7 +208,7 @@ class MigratingTarget:
 
     async def _move(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if self._source is not None and self._source.phase.is_under_way:
-            raise CommandError("There's a migration process in progress")
+            raise CommandError(BUSY)
         uri = str(given["uri"])
         inc = bool(given.get("inc"))
         address = _address(uri)
@@ -218,7 +242,7 @@ class MigratingTarget:
 
     async def _listen(self, uri: str) -> dict[str, Any]:
         if self._destination is not None:
-            raise CommandError("The incoming migration has already been started")
+            raise CommandError(f"This console listens at {self._destination.where} already")
         destination = Destination(self._connection, _address(uri), self._emit)
         try:
             destination.open()
@@ -252,6 +276,7 @@ class MigratingTarget:
         destination = self._destination
         assert destination is not None
         info = {**destination.figures, "x-qmon-side": "destination"}
+        info["socket-address"] = [destination.socket_address]
         if destination.phase.value != "none":
             info["status"] = destination.phase.status
         if destination.reason and destination.phase.status in ("failed", "device"):
