@@ -7,9 +7,10 @@ from typing import Any
 
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.overlays import OVERLAYS, OVERLAYS_END, OVERLAYS_MAX, OverlaysShown
+from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.verification import COMPARE
-from qmon.remote.migration.views import DIGESTS, Views
+from qmon.remote.migration.views import DIGESTS, Views, start_server, stop_server
 from qmon.remote.remote import Remote
 
 Requests = dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]]
@@ -28,30 +29,25 @@ class Answers:
         self._overlays = Views(PrivateServer(remote))
         self._shows_overlays = False
 
-    @property
-    def before(self) -> Requests:
-        """The requests that are possible before anything is copied."""
-        return {OVERLAYS: self._show_overlays, OVERLAYS_END: self._end_overlays}
-
-    @property
-    def during(self) -> Requests:
-        """The requests that are possible while the disks are exported."""
-        return {COMPARE: self._compare}
-
-    @property
-    def always(self) -> Requests:
-        return {DIGESTS: self._digests}
+    def requests(self, phase: Phase) -> Requests:
+        """Return the requests that are possible in a phase of the destination."""
+        requests: dict[Phase, Requests] = {
+            Phase.SETUP: {OVERLAYS: self._show_overlays, OVERLAYS_END: self._end_overlays},
+            Phase.COPYING: {COMPARE: self._compare},
+            Phase.MOVING: {},
+        }
+        return {**requests[phase], DIGESTS: self._digests} if phase in requests else {}
 
     async def close(self) -> None:
         """End all connections, and the server of the overlays; idempotent. Raises CommandError."""
         self._shows_overlays = False
         await self._disks.close()
         await self._overlays.close()
-        await self._overlays.server.stop()
+        await stop_server(self._remote, self._overlays.server)
 
     async def _show_overlays(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         await self.close()
-        await self._overlays.server.start()
+        await start_server(self._overlays.server, "destination")
         self._shows_overlays = True
         try:
             return await OverlaysShown(self._remote, self._overlays).show(arguments)

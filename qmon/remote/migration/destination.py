@@ -11,6 +11,7 @@ from typing import Any
 from qmon.errors import CommandError, QmonError, reason
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
+from qmon.remote.migration.answers import Answers
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import Door, make_lasting
 from qmon.remote.migration.first_line import answer
@@ -48,6 +49,7 @@ class Destination:
         self._door = Door(address, self._take, self._side.notice)
         self._machine = StateMachine(DESTINATION, self._do, self._side.tell_phase)
         self._server = PrivateServer(remote)
+        self._answers = Answers(remote, self._server)
         self._channel: Channel | None = None
         self._memory: socket.socket | None = None
         self._relays: list[Relay] = []
@@ -171,6 +173,8 @@ class Destination:
         await channel.lost.wait()
         if self._channel is not channel:
             return
+        with contextlib.suppress(CommandError):  # a later undoing tells what is wrong with the QEMU
+            await self._answers.close()
         if self.phase is Phase.ARRIVED:
             self._tell_doubt(channel.why)
         await self._try(Event.LOST)
@@ -192,9 +196,10 @@ class Destination:
     # Requests
 
     async def _answer(self, command: str, arguments: Data) -> Any:
-        if command not in self._requests:
-            raise CommandError(f"the destination's console does not know '{one_line(command)}'")
-        return await self._requests[command](arguments)
+        requests = {**self._requests, **self._answers.requests(self.phase)}
+        if command not in requests:
+            raise CommandError(f"the destination's console does not know '{one_line(command)}' now")
+        return await requests[command](arguments)
 
     async def _inventory(self, arguments: Data) -> Any:
         return (await take_inventory(self._remote)).to_message()
@@ -335,6 +340,7 @@ class Destination:
             case Action.HOLD:
                 await self.qemu("stop")
             case Action.EXPORT:
+                await self._answers.close()
                 await self._server.start()
                 for node, name in self._exports:
                     await self._server.export(node, name, writable=True)
@@ -342,6 +348,7 @@ class Destination:
                 await self._read_memory()
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
+                await self._answers.close()
                 self._end_lines()
                 await self._server.stop()
             case Action.RECORD_RUN | Action.RECORD_REFUSED:
@@ -369,6 +376,7 @@ class Destination:
             await self.qemu("migrate-incoming", uri)  # QEMU before 9.1
 
     async def _undo(self) -> None:
+        await self._answers.close()
         self._end_lines()
         await self._server.stop()
         await self._handing.close()

@@ -23,7 +23,7 @@ from qmon.remote.migration.comparison import Ask, Compared, compare
 from qmon.remote.migration.matching import Pair
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.private_server import PrivateServer
-from qmon.remote.migration.views import Views, backing_nodes
+from qmon.remote.migration.views import Views, backing_nodes, start_server, stop_server
 from qmon.remote.remote import Remote
 
 OVERLAYS = "overlays"
@@ -156,7 +156,7 @@ async def prove_overlays(
         return await _Proof(remote, views, mark, ask, verify, seed).of(pairs, overlays)
     finally:
         await views.close()
-        await views.server.stop()
+        await stop_server(remote, views.server)
         await ask(OVERLAYS_END, {})
 
 
@@ -170,7 +170,7 @@ class _Proof:
         self._seed = seed
 
     async def of(self, pairs: Sequence[Pair], overlays: Sequence[Overlay]) -> str:
-        await self._views.server.start()
+        await start_server(self._views.server, "source")
         behind = await backing_nodes(self._remote)
         wrong: list[str] = []
         total = Compared()

@@ -77,6 +77,11 @@ class Pacing:
         return self._convergence.why_not(mode, is_moving=self._is_sending_memory)
 
     @property
+    def downtime_limit(self) -> float:
+        """How long the guest may stand still, in seconds, as the person has set it."""
+        return self._downtime.limit_ms / 1000
+
+    @property
     def set_aside(self) -> dict[str, int]:
         """The person's parameters, where QEMU has others at present."""
         return {_DOWNTIME: self._downtime.limit_ms} if self._downtime.is_changed else {}

@@ -16,6 +16,7 @@ from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
 from qmon.remote.migration.channel import Channel, open_channel
+from qmon.remote.migration.checks import Checks
 from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies, start_copy
 from qmon.remote.migration.door import make_lasting
 from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
@@ -75,7 +76,9 @@ class Source:
         self._address = address
         self._inc = inc
         self._side = Side(self.qemu, emit, "source")
-        self.pacing = Pacing(self._side, settings or Settings(), inc=inc)
+        self._settings = settings or Settings()
+        self.pacing = Pacing(self._side, self._settings, inc=inc)
+        self.checks = Checks(remote, self._ask, self.id)
         self._machine = StateMachine(SOURCE, self._do, self._on_phase)
         self._channel: Channel | None = None
         self._copies: list[Copy] = []
@@ -112,6 +115,8 @@ class Source:
             raise ProblemsError(plan.refusals)
         if not plan.pairs:
             raise QmonError("there is no disk to copy: use 'migrate' without blk")
+        if self._inc:
+            await self.checks.prove(plan, self._settings.verify_copy)
         self.plan = plan
         mark = self.id.replace("-", "")[:6]
         self._copies = [
@@ -227,6 +232,7 @@ class Source:
         match self.phase:
             case Phase.COPYING:
                 await self._unless_interrupted(self._until_ready())
+                await self._unless_interrupted(self.checks.open())
                 return Event.READY
             case Phase.MOVING:
                 return await self._unless_interrupted(self._until_stopped())
@@ -363,7 +369,8 @@ class Source:
 
     async def figures(self) -> dict[str, Any]:
         """Return the MigrationInfo. Raises CommandError."""
-        return {"status": self.phase.status, **self.pacing.info()}
+        verified = {"x-qmon-verified": self.checks.verified} if self.checks.verified else {}
+        return {"status": self.phase.status, **self.pacing.info(), **verified}
 
     # Actions
 
@@ -378,13 +385,16 @@ class Source:
         match action:
             case Action.RECORD:
                 await self._side.write_record(self.id, self.uri, self.phase.value, runs=self._runs)
-            case Action.GUARD | Action.UNGUARD | Action.CHECK_COPIES:
+            case Action.GUARD | Action.UNGUARD:
                 pass
+            case Action.CHECK_COPIES:
+                await self.checks.check(self.pacing.downtime_limit)
             case Action.PREPARE_THERE:
                 exports = [{"node": each.other.node, "export": each.export} for each in self._copies]
                 await self._ask("prepare", {"exports": exports, "runs": self._runs})
             case Action.SET_UP:
                 await self._side.set_up({**CAPABILITIES, "pause-before-switchover": True})
+                await self.checks.prepare(self._copies, self._settings.verify_copy)
             case Action.ADD_TARGETS:
                 await self.pacing.begin(self._copies)
                 for each in self._copies:
@@ -465,6 +475,7 @@ class Source:
         self._close_memory()
         if self._remote.peer_has_ended:
             return
+        await self.checks.close()
         await self.qemu.end_copies()
         await self._handing.close()
         await self._side.restore()

@@ -17,7 +17,7 @@ from qmon.notation.units import human_size
 from qmon.remote.migration.checksums import BLOCK, Range, all_ranges
 from qmon.remote.migration.comparison import Ask, Compared, compare
 from qmon.remote.migration.private_server import PrivateServer
-from qmon.remote.migration.views import Views
+from qmon.remote.migration.views import Views, start_server, stop_server
 from qmon.remote.remote import Remote
 
 COMPARE = "compare"
@@ -62,6 +62,7 @@ class Verification:
 
     def __init__(self, remote: Remote, disks: Sequence[DiskCheck], ask: Ask, mode: str, seed: int) -> None:
         """``mode`` is sample or full."""
+        self._remote = remote
         self._views = Views(PrivateServer(remote))
         self._disks = disks
         self._ask = ask
@@ -72,7 +73,7 @@ class Verification:
 
     async def prepare(self) -> None:
         """Start the source's NBD server: if that is not possible, it is known early. Raises QmonError."""
-        await self._views.server.start()
+        await start_server(self._views.server, "source")
 
     async def open(self) -> None:
         """Make all connections, and choose the samples. The copies are ready. Raises QmonError."""
@@ -109,7 +110,7 @@ class Verification:
     async def close(self) -> None:
         """End the connections and the server; idempotent. Raises CommandError."""
         await self._views.close()
-        await self._views.server.stop()
+        await stop_server(self._remote, self._views.server)
 
     async def _compare(
         self, disk: DiskCheck, ranges: Sequence[Range], seconds: float | None = None

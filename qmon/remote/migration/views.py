@@ -12,6 +12,7 @@ from qmon.qmp.target import Target, well_formed
 from qmon.remote.migration.checksums import Digester, Range, read_ranges
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.private_server import PrivateServer
+from qmon.remote.remote import Remote
 
 VIEWS_MAX = 256
 DIGESTS = "digests"
@@ -67,6 +68,25 @@ MILLISECONDS_MAX = 600_000
 def question(view: str, ranges: list[Range], seconds: float) -> dict[str, Any]:
     """Return the arguments of ``DIGESTS``."""
     return {"view": view, "ranges": ranges, "milliseconds": round(seconds * 1000)}
+
+
+async def start_server(server: PrivateServer, side: str) -> None:
+    """Start a server by which disks are compared. Raises CommandError, which says how to do without."""
+    try:
+        await server.start()
+    except CommandError as error:
+        raise CommandError(
+            f"the disks can't be compared: the {side}'s QEMU says: {one_line(str(error))}: end its NBD server"
+            " with 'nbd_server_stop'"
+        ) from error
+
+
+async def stop_server(remote: Remote, server: PrivateServer) -> None:
+    """Stop it; idempotent. Raises CommandError, but not because the QEMU has ended."""
+    if remote.peer_has_ended:
+        server.forget()
+    else:
+        await server.stop()
 
 
 async def backing_nodes(target: Target) -> dict[str, str]:

@@ -17,6 +17,7 @@ from qmon.remote.migration.answers import Answers
 from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.matching import BY_DRIVE, Pair
 from qmon.remote.migration.overlays import prove_overlays
+from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
 from tests.support.connections import connected
 from tests.support.images import MIB
@@ -99,7 +100,7 @@ async def _prove(source: Peer, destination: Peer, verify: str) -> str:
         connected(f"unix:{destination.qmp_path}") as there,
     ):
         answers = Answers(there, PrivateServer(there))
-        requests = answers.before | answers.always
+        requests = answers.requests(Phase.SETUP)
 
         async def ask(command: str, arguments: Mapping[str, Any]) -> Any:
             sent = json.loads(json.dumps(arguments))

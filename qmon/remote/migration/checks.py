@@ -1,0 +1,67 @@
+"""What the source's console compares: backing images before an incremental copy, the disks at its end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+from qmon.remote.migration.comparison import Ask
+from qmon.remote.migration.copies import Copy
+from qmon.remote.migration.matching import Plan
+from qmon.remote.migration.overlays import prove_overlays
+from qmon.remote.migration.verification import DiskCheck, Verification
+from qmon.remote.remote import Remote
+
+NOTHING = "the copies of the disks ended without an error"
+
+
+class Checks:
+    """The comparisons of one migration. Its id decides which samples are taken."""
+
+    def __init__(self, remote: Remote, ask: Ask, migration: str) -> None:
+        self.verified = ""
+        """How the result was compared, in words; "" while it was not."""
+        self._remote = remote
+        self._ask = ask
+        self._seed = random.Random(UUID(migration).int).getrandbits(64)
+        self._mark = UUID(migration).hex[:6]
+        self._verification: Verification | None = None
+        self._backing = ""
+
+    async def prove(self, plan: Plan, verify: str) -> None:
+        """Prove that incremental copies of the pairs will be whole. Raises ProblemsError, QmonError."""
+        self._backing = await prove_overlays(
+            self._remote, plan.pairs, self._mark, self._ask, verify, self._seed
+        )
+
+    async def prepare(self, copies: Sequence[Copy], verify: str) -> None:
+        """Start what the verification needs here: if that is not possible, it is known early.
+
+        Raises QmonError.
+        """
+        if verify == "off":
+            return
+        disks = [DiskCheck(each.disk.name, each.disk.node, each.export) for each in copies]
+        self._verification = Verification(self._remote, disks, self._ask, verify, self._seed)
+        await self._verification.prepare()
+
+    async def open(self) -> None:
+        """Make ready what a check needs, and compare what can be while the guest runs. Raises QmonError."""
+        if self._verification is not None:
+            await self._verification.open()
+            await self._verification.look()
+
+    async def check(self, downtime_limit: float) -> None:
+        """Compare the disks, to which nobody writes any more; the limit is in seconds. Raises QmonError."""
+        words = [NOTHING]
+        if self._verification is not None:
+            words = [await self._verification.check(downtime_limit)]
+        await self.close()
+        self.verified = "; ".join([*words, *filter(None, [self._backing])])
+
+    async def close(self) -> None:
+        """End what was begun; idempotent. Raises CommandError."""
+        verification, self._verification = self._verification, None
+        if verification is not None:
+            await verification.close()
