@@ -34,6 +34,9 @@ HELD_BACK = 0.8
 ENOUGH = 1.5
 """An advised value is so many times what is needed at least."""
 
+WORTH_SAYING_SECONDS = 0.001
+"""A shorter round trip is not told: a line through a proxy or tunnel takes longer than the kernel sees."""
+
 SWITCH_COMMAND = "block-job-change"
 
 
@@ -140,8 +143,9 @@ class Convergence:
         wanted = self._wanted(stuck)
         self.advice = None if wanted or not stuck else self._advise(stuck)
         self._blocking |= {disk.job for disk in wanted}
+        can = self._can_switch
         return [
-            Switch(disk.job, cost(disk.drive, (round_trips or {}).get(disk.job)), not self._can_switch)
+            Switch(disk.job, self._notice(disk, disk in stuck, (round_trips or {}).get(disk.job)), not can)
             for disk in wanted
         ]
 
@@ -190,6 +194,17 @@ class Convergence:
             return [disk for disk in self._pace.disks if disk.job not in self._blocking]
         return list(stuck) if self.mode is CopyMode.AUTO and self._can_switch else []
 
+    def _notice(self, disk: DiskPace, is_stuck: bool, round_trip: float | None) -> str:
+        """Return the line that says what happens to a disk, and what it costs the guest."""
+        if self._can_switch:
+            why = " did not converge: it" if is_stuck else ""
+            what = f"Drive '{disk.drive}'{why} is copied write-blocking from now on"
+        else:
+            what = f"The copy of drive '{disk.drive}' starts anew, write-blocking"
+        seconds = round_trip or 0.0
+        time = f", at least {seconds * 1000:.0f} ms" if seconds >= WORTH_SAYING_SECONDS else ""
+        return f"{what}. Each write of the guest waits for the line{time}, until the migration ends"
+
     def _advise(self, stuck: Sequence[DiskPace]) -> Advice:
         found = [rates(disk.since(disk.last.at - self._seconds)) for disk in stuck]
         send = sum(each.send for each in found if each)
@@ -203,15 +218,6 @@ class Convergence:
             return Advice(why, "max-bandwidth", value, round(write), round(send))
         why = f"{guests}, the line takes {human_size(round(send))}/s"
         return Advice(why, "x-qmon-copy-mode", CopyMode.WRITE_BLOCKING.value, round(write), round(send))
-
-
-def cost(drive: str, round_trip: float | None) -> str:
-    """Return the line that says what write-blocking costs the guest."""
-    time = "" if round_trip is None else f", at least {round_trip * 1000:.1f} ms"
-    return (
-        f"Drive '{drive}' did not converge and is copied write-blocking now: each write of the guest waits"
-        f" for the line{time}, until the migration ends"
-    )
 
 
 def rounded_up(rate: float) -> int:

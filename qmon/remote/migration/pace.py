@@ -104,7 +104,8 @@ class DiskPace:
         self.samples: deque[Sample] = deque()
         self.total = 0
         self._offset = 0
-        self._length: int | None = None
+        self._length = 0
+        """Until a mirror knows what it has to copy, this is 0, or what the guest writes meanwhile."""
         self._passed = 0
         self._dirtied = 0
 
@@ -115,13 +116,11 @@ class DiskPace:
     def note(self, at: float, reported: Fields, sent: int | None) -> None:
         """Note what ``query-block-jobs`` says of the job; ``sent`` is what its connection has carried."""
         offset = max(_number(reported, "offset", self._offset), 0)
-        length = max(_number(reported, "len", self._length or 0), offset)
-        if offset < self._offset or self._length is None:  # it begins, or begins anew
-            self._passed += offset
-            self._dirtied += max(length - self.total, 0) if self._length is not None else 0
+        length = max(_number(reported, "len", self._length), offset)
+        self._passed += offset - (self._offset if offset >= self._offset else 0)
+        if offset < self._offset or length >= self._length * 2:  # it begins, or begins anew
             self.total = max(self.total, length)
         else:
-            self._passed += offset - self._offset
             self._dirtied += max(length - self._length, 0)
         self._offset, self._length = offset, length
         self.is_ready = bool(reported.get("ready", self.is_ready))
@@ -263,9 +262,12 @@ class Pace:
         if self.memory:
             return _memory_seconds(self.memory[-1], memory)
         left = sum(disk.last.left for disk in self.disks)
-        if disks is None or disks.passed <= 0 or disks.gain < disks.passed * LEAST_GAIN:
+        capacity = sum(disk.capacity for disk in self.disks)
+        if disks is None or not capacity:
             return None
-        return (left + self._memory_bytes) / disks.gain
+        if left and disks.gain <= disks.passed * LEAST_GAIN:
+            return None
+        return (left / disks.gain if left else 0) + self._memory_bytes / capacity
 
 
 def _memory_seconds(last: MemorySample, rate: float | None) -> float | None:

@@ -61,7 +61,7 @@ def test_a_disk_that_stops_shrinking_becomes_write_blocking_and_then_is_close() 
     assert switch.job == "qmon-m0"
     assert not switch.anew
     assert "'d0'" in switch.notice
-    assert "at least 24.0 ms" in switch.notice
+    assert "at least 24 ms" in switch.notice
     assert convergence.is_write_blocking("qmon-m0")
     assert convergence.is_close(copy.at)
 

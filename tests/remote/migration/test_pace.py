@@ -114,3 +114,13 @@ def test_figures_hold_together_whatever_is_reported(
             assert sum(each[name] for each in info["x-qmon-disks"]) == disk[name]
         assert info.get("x-qmon-guest-write-rate", 0) >= 0
         assert info.get("x-qmon-remaining-time", 0) >= 0
+
+
+def test_a_mirror_that_begins_counts_nothing_as_written_by_the_guest() -> None:
+    pace = Pace({"qmon-m0": "d0"})
+    pace.note(0, [job(0, 0)])
+    pace.note(1, [job(0, 65536)])  # a write of the guest, while the mirror looks for what it has to copy
+    pace.note(2, [job(65536, 64 * MIB)])
+    info = pace.info()
+    assert info["x-qmon-guest-write-rate"] == 0
+    assert info["disk"]["remaining"] == 64 * MIB
