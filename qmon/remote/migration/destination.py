@@ -12,6 +12,7 @@ from qmon.errors import CommandError, QmonError, reason
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.remote.migration.answers import Answers
+from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import Door, make_lasting
 from qmon.remote.migration.first_line import answer
@@ -23,7 +24,7 @@ from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
 from qmon.remote.migration.record import Record, this_console, write_record
 from qmon.remote.migration.relay import Relay
 from qmon.remote.migration.resume import resumed_destination
-from qmon.remote.migration.side import CAPABILITIES, Emit, Side
+from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.remote.remote import Remote
 
@@ -336,7 +337,7 @@ class Destination:
             case Action.RECORD:
                 await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.SET_UP:
-                await self._side.set_up(CAPABILITIES)
+                await self._side.set_up(wanted(is_source=False))
             case Action.HOLD:
                 await self.qemu("stop")
             case Action.EXPORT:

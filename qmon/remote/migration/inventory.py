@@ -52,6 +52,9 @@ class Disk:
     is_encrypted: bool
     identities: tuple[str, ...] = ()
     """What tells the disks below it from all others: two drives that share one have the same disk."""
+    bitmaps: tuple[str, ...] = ()
+    snapshots: tuple[str, ...] = ()
+    """The names of internal snapshots."""
 
     @property
     def has_medium(self) -> bool:
@@ -83,6 +86,8 @@ class Disk:
             io_status=read.text("io-status"),
             is_encrypted=read.flag("is-encrypted"),
             identities=read.texts("identities", IDENTITIES_MAX),
+            bitmaps=read.texts("bitmaps", OTHERS_MAX),
+            snapshots=read.texts("snapshots", OTHERS_MAX),
         )
 
 
@@ -103,6 +108,7 @@ class Inventory:
     memory: int = 0
     """The guest's memory in bytes."""
     cpus: int = 0
+    uuid: str = ""
     disks: tuple[Disk, ...] = ()
     capabilities: Mapping[str, bool] = field(default_factory=dict)
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict)
@@ -137,6 +143,7 @@ class Inventory:
             machine=read.text("machine"),
             memory=read.number("memory"),
             cpus=read.number("cpus"),
+            uuid=read.text("uuid"),
             disks=read.each("disks", DISKS_MAX, Disk.from_message),
             capabilities=read.flags("capabilities", OTHERS_MAX),
             parameters=read.scalars("parameters", OTHERS_MAX),
@@ -163,6 +170,7 @@ async def take_inventory(remote: Target) -> Inventory:
     blocks = await ask(remote, "query-block", [])
     memory = await ask(remote, "query-memory-size-summary", {})
     cpus = await ask(remote, "query-cpus-fast", [])
+    uuid = await ask(remote, "query-uuid", {})
     capabilities = await ask(remote, "query-migrate-capabilities", [])
     parameters = await ask(remote, "query-migrate-parameters", {})
     jobs = await ask(remote, "query-jobs", [])
@@ -176,6 +184,7 @@ async def take_inventory(remote: Target) -> Inventory:
             machine=await _machine(remote),
             memory=memory.get("base-memory", 0) + memory.get("plugged-memory", 0),
             cpus=len(cpus),
+            uuid=uuid.get("UUID", ""),
             disks=tuple(map(_disk, blocks)),
             capabilities={row["capability"]: row["state"] for row in capabilities},
             parameters={name: value for name, value in parameters.items() if isinstance(value, str | int)},
@@ -219,6 +228,8 @@ def _disk(block: Mapping[str, Any]) -> Disk:
         backing=inserted.get("backing_file", ""),
         io_status=block.get("io-status", ""),
         is_encrypted=inserted.get("encrypted", False),
+        bitmaps=tuple(each.get("name", "") for each in inserted.get("dirty-bitmaps", ())),
+        snapshots=tuple(each["name"] for each in image.get("snapshots", ())),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from qmon.notation.plain_text import one_line
 from qmon.notation.units import human_size
+from qmon.remote.migration.capabilities import switched_off
 from qmon.remote.migration.inventory import Disk, Inventory
 from qmon.remote.migration.sides import wrong_with_destination, wrong_with_source
 
@@ -51,12 +52,15 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     refusals += _machines(source, destination)
     behind = [*(_stays(pair.source, pair.destination) for pair in sitting), *map(_stays, lonely)]
     behind += [_only_there(each) for each in spare]
+    behind += [line for pair in pairs for line in _within(pair.source)]
     warnings = [
         f"drive '{pair.source.name}' goes to the destination's '{pair.destination.name}' by their order:"
         " they have no id in common"
         for pair in pairs
         if pair.by == BY_ORDER and len(pairs) > 1
     ]
+    warnings += [f"source: {line}" for line in switched_off(source.capabilities)]
+    warnings += [f"destination: {line}" for line in switched_off(destination.capabilities)]
     lines = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
     return Plan(tuple(pairs), *lines)
 
@@ -127,8 +131,6 @@ def _backing(name: str, ours: Disk, theirs: Disk) -> Iterator[str]:
             f"{name} has a backing image at the source and none at the destination: make the destination's"
             f" with 'qemu-img create -f qcow2 -b COPY_OF_BACKING -F FORMAT {theirs.file or 'FILE'}'"
         )
-    elif not ours.backing:
-        yield f"{name} has no backing image at the source: an incremental copy needs one; leave out 'inc'"
 
 
 def _without_counterpart(
@@ -179,6 +181,11 @@ def _is_twin(ours: Disk, theirs: Disk) -> bool:
 
 
 def _machines(source: Inventory, destination: Inventory) -> Iterator[str]:
+    if source.capabilities.get("validate-uuid") and source.uuid != destination.uuid:
+        yield (
+            f"the guest's UUID is {source.uuid}, and the destination's is {destination.uuid}: start the"
+            f" destination with -uuid {source.uuid}, or 'migrate_set_capability validate-uuid off'"
+        )
     ours, theirs = source.machine, destination.machine
     if ours and theirs and ours != theirs:
         version = ".".join(map(str, destination.version))
@@ -221,6 +228,13 @@ def _stays(ours: Disk, theirs: Disk | None = None) -> str:
     has = f"holds {_size(theirs)}" if theirs.has_medium else "is empty"
     mine = f" with {_size(ours)}" if ours.has_medium else ""
     return f"{why}{mine}: it is not copied; at the destination it {has}"
+
+
+def _within(disk: Disk) -> Iterator[str]:
+    """Yield what an image holds besides its contents, which is all that is copied."""
+    for kind, names in (("bitmap", disk.bitmaps), ("internal snapshot", disk.snapshots)):
+        for name in names:
+            yield f"{kind} '{name}' of drive '{disk.name}' is not copied"
 
 
 def _only_there(disk: Disk) -> str:

@@ -10,9 +10,6 @@ from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.record import Record, remove_record, this_console, write_record
 
-CAPABILITIES = {"events": True, "return-path": True}
-"""What both sides need. Without a return path a source completes although its destination can't load."""
-
 NOTICE = "X_QMON_MIGRATION_NOTICE"
 """The private event of a line for the person: ``message``."""
 

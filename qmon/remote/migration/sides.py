@@ -5,8 +5,9 @@ Each line names the thing, what is wrong with it and what would be right.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from qmon.remote.migration.capabilities import ON, ON_AT_SOURCE, refusals
 from qmon.remote.migration.inventory import OURS, Inventory
 
 QEMU_OLDEST = "5.2"
@@ -24,11 +25,6 @@ SOURCE = frozenset(
 DESTINATION = frozenset(
     "migrate-incoming nbd-server-start nbd-server-stop block-export-add block-export-del quit".split()
 )
-
-NEEDED_CAPABILITIES = {
-    "source": ("return-path", "pause-before-switchover"),
-    "destination": ("return-path",),
-}
 
 _NOT_RUNNING = {
     "paused": "the guest is paused: resume it with 'cont'",
@@ -64,7 +60,7 @@ def _wrong_with_source(side: Inventory) -> Iterator[str]:
     if not side.status:
         yield "a qemu-storage-daemon has no guest: connect to the QEMU that runs the guest"
         return
-    yield from _lacking(side, BOTH | SOURCE, "source")
+    yield from _lacking(side, BOTH | SOURCE, ON + ON_AT_SOURCE)
     if side.migration not in _AT_REST and side.status != "inmigrate":
         yield (
             f"a migration is under way ({side.migration}): wait for its end, or end it with 'migrate_cancel'"
@@ -72,6 +68,7 @@ def _wrong_with_source(side: Inventory) -> Iterator[str]:
     elif side.status != "running":
         yield _NOT_RUNNING.get(side.status, f"the guest's state is '{side.status}': it must run")
     yield from _in_use(side)
+    yield from refusals(side.capabilities, side.parameters)
     for disk in side.disks:
         if disk.io_status not in ("", "ok"):
             yield (f"drive '{disk.name}' has had an I/O error ({disk.io_status}): mend the cause, and 'cont'")
@@ -82,7 +79,7 @@ def _wrong_with_destination(side: Inventory) -> Iterator[str]:
     if not side.status:
         yield "a qemu-storage-daemon takes no guest: start a QEMU with -incoming defer"
         return
-    yield from _lacking(side, BOTH | DESTINATION, "destination")
+    yield from _lacking(side, BOTH | DESTINATION, ON)
     if side.status != "inmigrate":
         yield (
             f"its QEMU does not wait for a migration (its state is '{side.status}'): start it with"
@@ -91,6 +88,7 @@ def _wrong_with_destination(side: Inventory) -> Iterator[str]:
     elif side.is_listening or side.migration not in ("", "none"):
         yield _listening(side)
     yield from _in_use(side)
+    yield from refusals(side.capabilities, side.parameters)
 
 
 def _listening(side: Inventory) -> str:
@@ -105,14 +103,10 @@ def _listening(side: Inventory) -> str:
     )
 
 
-def _lacking(side: Inventory, commands: frozenset[str], which: str) -> Iterator[str]:
+def _lacking(side: Inventory, commands: frozenset[str], capabilities: Sequence[str]) -> Iterator[str]:
     lacks = [f"command {name}" for name in sorted(commands - side.commands)]
     if not lacks:
-        lacks = [
-            f"migration capability {name}"
-            for name in NEEDED_CAPABILITIES[which]
-            if name not in side.capabilities
-        ]
+        lacks = [f"migration capability {name}" for name in capabilities if name not in side.capabilities]
     if lacks:
         shown = ", ".join(lacks[:3]) + (f" and {len(lacks) - 3} more" if len(lacks) > 3 else "")
         version = ".".join(map(str, side.version))

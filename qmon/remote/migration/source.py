@@ -15,6 +15,7 @@ from qmon.host.sockets import connect
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
+from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.checks import Checks
 from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies, start_copy
@@ -29,7 +30,7 @@ from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
 from qmon.remote.migration.record import Record, this_console, write_record
 from qmon.remote.migration.resume import resumed_source
 from qmon.remote.migration.settings import Settings
-from qmon.remote.migration.side import CAPABILITIES, Emit, Side
+from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
 from qmon.remote.remote import Remote
 
@@ -393,7 +394,7 @@ class Source:
                 exports = [{"node": each.other.node, "export": each.export} for each in self._copies]
                 await self._ask("prepare", {"exports": exports, "runs": self._runs})
             case Action.SET_UP:
-                await self._side.set_up({**CAPABILITIES, "pause-before-switchover": True})
+                await self._side.set_up(wanted(is_source=True))
                 await self.checks.prepare(self._copies, self._settings.verify_copy)
             case Action.ADD_TARGETS:
                 await self.pacing.begin(self._copies)

@@ -11,6 +11,7 @@ from qmon.remote.migration.matching import Plan, match
 from qmon.remote.migration.sides import BOTH, DESTINATION, SOURCE
 
 SIZE = 1 << 30
+ON = {"return-path": False, "pause-before-switchover": False, "events": False}
 
 
 def disk(drive_id: str = "", device_id: str = "", **others: object) -> Disk:
@@ -43,7 +44,7 @@ def side(*disks: Disk, **others: object) -> Inventory:
         memory=1 << 30,
         cpus=2,
         disks=disks,
-        capabilities={"return-path": False, "pause-before-switchover": False, "events": False},
+        capabilities=ON,
         commands=BOTH | SOURCE | DESTINATION,
         machines=frozenset(("pc-i440fx-10.0", "pc-i440fx-7.2")),
     )
@@ -145,11 +146,28 @@ def test_the_same_disk_on_both_sides_is_refused() -> None:
     )
 
 
-def test_an_incremental_copy_needs_a_backing_image_on_both_sides() -> None:
+def test_what_an_image_holds_besides_its_contents_stays_behind() -> None:
+    found = plan([disk("a", bitmaps=("b0",), snapshots=("monday",))], [disk("a")])
+    assert found.left_behind == (
+        "bitmap 'b0' of drive 'a' is not copied",
+        "internal snapshot 'monday' of drive 'a' is not copied",
+    )
+
+
+def test_capabilities_that_are_switched_off_are_told() -> None:
+    on = {**side().capabilities, "multifd": True}
+    found = match(side(disk("a"), capabilities=on), side(disk("a"), status="inmigrate"), inc=False)
+    assert found.refusals == ()
+    assert found.warnings == (
+        "source: migration capability multifd is off while the guest moves: the memory goes through one"
+        " connection",
+    )
+
+
+def test_an_incremental_copy_of_an_overlay_needs_one_at_the_destination() -> None:
     overlay = disk("a", backing="base.img", file="top.qcow2")
     assert plan([overlay], [overlay], inc=True).refusals == ()
     assert "'qemu-img create -f qcow2 -b" in plan([overlay], [disk("a")], inc=True).refusals[0]
-    assert "leave out 'inc'" in plan([disk("a")], [disk("a")], inc=True).refusals[0]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +186,20 @@ def test_an_incremental_copy_needs_a_backing_image_on_both_sides() -> None:
         ({"machine": "q35"}, "the guest's machine is q35, which the destination's QEMU 10.0.2 does not have"),
         ({"machine": "pc-i440fx-7.2"}, "the guest's machine is pc-i440fx-7.2, and the destination's is pc-"),
         ({"memory": 1 << 31}, "the guest has 2 GiB of memory, and the destination 1 GiB: start the destina"),
+        (
+            {"parameters": {"tls-creds": "tls0"}},
+            "source: migration parameter tls-creds is 'tls0', but the disks",
+        ),
+        ({"parameters": {"mode": "cpr-reboot"}}, "source: migration parameter mode is 'cpr-reboot'"),
+        ({"capabilities": {**ON, "x-colo": True}}, "source: migration capability x-colo is on: it keeps two"),
+        (
+            {"capabilities": {"return-path": False}},
+            "source: its QEMU (10.0.2) has no migration capability even",
+        ),
+        (
+            {"capabilities": {**ON, "validate-uuid": True}, "uuid": "1-2"},
+            "the guest's UUID is 1-2, and the d",
+        ),
         ({"cpus": 4}, "the guest has 4 CPUs, and the destination 2: start the destination with -smp 4"),
     ],
 )
