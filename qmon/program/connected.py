@@ -186,7 +186,8 @@ class ConnectedProgram:
                 break
         run.sum_up()
         is_over = monitor.quitting or self.is_quitting
-        stay = Stay(monitor.target, self, listens=options.incoming not in (None, DEFER))
+        listens = options.incoming not in (None, DEFER)
+        stay = Stay(monitor.target, self, listens=listens, is_quiet=options.quiet)
         return max(run.status, 0 if is_over else await stay.wait())
 
     async def _serve_terminal(self, monitor: Monitor, config: UserConfig) -> None:

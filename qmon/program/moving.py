@@ -10,6 +10,7 @@ from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonEr
 from qmon.hmp.commands.migrate_disks import LISTEN
 from qmon.hmp.commands.migration_info import address_text
 from qmon.hmp.migration_state import POLL_SECONDS, Info, check_end, is_in_doubt, is_ours, is_under_way
+from qmon.hmp.migration_words import end
 from qmon.migration.wire.transport import DEFER
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.program.script_run import Life
@@ -73,10 +74,11 @@ def tell_notices(target: Target) -> None:
 class Stay:
     """What a script waits for behind its last line: a migration that needs this console."""
 
-    def __init__(self, target: Target, life: Life, *, listens: bool) -> None:
+    def __init__(self, target: Target, life: Life, *, listens: bool, is_quiet: bool = False) -> None:
         self._target = target
         self._life = life
         self._listens = listens
+        self._is_quiet = is_quiet
 
     async def wait(self) -> int:
         """Wait until no migration needs this console; return 1 if it has failed or was left alone, else 0."""
@@ -95,7 +97,8 @@ class Stay:
         info = await self._look()
         if not self._holds(info):
             return 0
-        say(_WAITS[is_under_way(info)])
+        if not self._is_quiet:
+            say(_WAITS[is_under_way(info)])
         while self._holds(info) and not self._life.is_quitting:
             await asyncio.sleep(POLL_SECONDS)
             info = await self._look()
@@ -107,6 +110,9 @@ class Stay:
         except QmonError as error:
             say(reason(error))
             return 1
+        if not self._is_quiet:
+            for line in end(info):
+                say(line)
         return 0
 
     def _holds(self, info: Info) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
 from qmon.remote.migration.record import Record, this_console, write_record
 from qmon.remote.migration.relay import Relay
+from qmon.remote.migration.report import has_ended_well, read_figures, whole
 from qmon.remote.migration.resume import resumed_destination
 from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
@@ -57,6 +59,8 @@ class Destination:
         self._handing = Handing(remote)
         self._exports: list[tuple[str, str]] = []
         self._runs = True
+        self._starting_seconds = 0.0
+        """How long the QEMU has taken to run the guest: a part of the downtime."""
         self._stepping = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._linking: asyncio.Task[None] | None = None
@@ -83,6 +87,14 @@ class Destination:
     def where(self) -> str:
         """The address on which it listens."""
         return self._door.where
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The source's last figures, with what is known here of the end."""
+        figures = whole(self.figures) if has_ended_well(self.phase) else self.figures
+        if "downtime" in figures:
+            return {**figures, "downtime": figures["downtime"] + round(self._starting_seconds * 1000)}
+        return dict(figures)
 
     @property
     def socket_address(self) -> dict[str, str]:
@@ -190,7 +202,7 @@ class Destination:
 
     def _hear(self, event: str, data: Data) -> None:
         if event == "figures":
-            self.figures = dict(data)
+            self.figures = read_figures(data)
         elif event == "notice":
             self._side.notice(one_line(str(data.get("message"))))
 
@@ -357,7 +369,9 @@ class Destination:
                     await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RUN:
                 if self._runs:
+                    begun = time.monotonic()
                     await self.qemu("cont")
+                    self._starting_seconds = time.monotonic() - begun
             case Action.UNDO:
                 await self._undo()
             case Action.SEND_RUNS | Action.SEND_REFUSED:

@@ -28,6 +28,7 @@ from qmon.remote.migration.pacing import MEMORY_LINE, Pacing
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
 from qmon.remote.migration.record import Record, this_console, write_record
+from qmon.remote.migration.report import merged, plan_info, whole
 from qmon.remote.migration.resume import resumed_source
 from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.side import Emit, Side
@@ -370,8 +371,16 @@ class Source:
 
     async def figures(self) -> dict[str, Any]:
         """Return the MigrationInfo. Raises CommandError."""
-        verified = {"x-qmon-verified": self.checks.verified} if self.checks.verified else {}
-        return {"status": self.phase.status, **self.pacing.info(), **verified}
+        info = merged(plan_info(self.plan), self.pacing.info())
+        info |= {"status": self.phase.status, "total-time": _milliseconds(self.begun, self.ended)}
+        if self.phase in (Phase.HANDED, Phase.DOUBT, Phase.COMPLETED):
+            info = whole(info)
+        if self.downtime is not None:
+            info["downtime"] = round(self.downtime * 1000)
+        elif self.phase is Phase.HANDED and self._stopped_at is not None:
+            info["downtime"] = _milliseconds(self._stopped_at)
+        told = {"x-qmon-verified": self.checks.verified, "x-qmon-line": _LINE[self._handing.is_direct]}
+        return info | {name: text for name, text in told.items() if text}
 
     # Actions
 
@@ -455,6 +464,8 @@ class Source:
     async def _send_run(self) -> None:
         """Tell the destination to run the guest; keep what its answer says."""
         try:
+            if self._channel is not None:
+                self._channel.tell("figures", await self.figures())  # the destination tells its person, too
             answer = await self._ask("run", {"id": self.id})
         except ConnectionLostError as error:
             self._side.reason = self._side.reason or reason(error)
@@ -500,6 +511,17 @@ class Source:
         """``migrate_resolve``. Raises CommandError."""
         if not self.interrupt(Event.KEEP if action == "keep" else Event.RELEASE):
             raise CommandError("there is nothing to resolve: no migration is in doubt")
+
+
+_LINE = (
+    "this console and the destination's, which pass disks and memory on: QEMU gave no Unix socket",
+    "the QEMUs' own connections; the destination's console passes the disks on",
+)
+"""How disks and memory travel: through this console, or not."""
+
+
+def _milliseconds(begun: float, ended: float | None = None) -> int:
+    return round(((time.monotonic() if ended is None else ended) - begun) * 1000)
 
 
 _NOT_INTERRUPTED = frozenset(

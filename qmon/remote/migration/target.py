@@ -266,16 +266,13 @@ class MigratingTarget:
             source = self._source
             info = await source.figures()
             info |= {"x-qmon-side": "source", "x-qmon-id": source.id, "x-qmon-peer": source.uri}
-            if source.ended is not None:
-                info["total-time"] = round((source.ended - source.begun) * 1000)
-            if source.downtime is not None:
-                info["downtime"] = round(source.downtime * 1000)
+            info["x-qmon-waits"] = False
             if source.reason and info["status"] in ("failed", "cancelled", "device"):
                 info["error-desc"] = source.reason
             return info
         destination = self._destination
         assert destination is not None
-        info = {**destination.figures, "x-qmon-side": "destination"}
+        info = {**destination.info, "x-qmon-side": "destination", "x-qmon-waits": False}
         info["socket-address"] = [destination.socket_address]
         if destination.phase.value != "none":
             info["status"] = destination.phase.status
