@@ -1,4 +1,5 @@
 # make demo    two qmon processes move a disk while it is written
+# make demo-qemu  two QEMUs: a guest moves with its disk, and counts on; installs QEMU where it can
 # make check   formatting, types, imports, the manual and the tests; installs the peers of the tests where it can
 # make tests   the tests alone, with their coverage; COVERAGE= leaves that out, which takes less time
 # make torture 750 migrations that are cut, stalled, slowed or killed at random, and 200 of shared disks
@@ -24,13 +25,17 @@ MAKEFLAGS += --no-print-directory
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo check tests docs screenshots torture grammar fuzz power-loss bench figures dist clean environment test-environment peers
+.PHONY: help demo demo-qemu check tests docs screenshots torture grammar fuzz power-loss bench figures dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
 demo: environment
 	@$(RUN) -m bench.demo
+
+demo-qemu: environment
+	@tools/install-qemu
+	@$(RUN) -m bench.demo_qemu
 
 check: test-environment docs
 	$(RUN) -m ruff check .
@@ -71,6 +76,7 @@ bench: test-environment peers
 	$(RUN) -m bench.downtime
 	$(RUN) -m bench.sparse
 	$(RUN) -m bench.incremental
+	$(RUN) -m bench.between_qemus
 	$(RUN) -m bench.relay
 	$(RUN) -m bench.script
 	$(RUN) -m bench.keystroke

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-import pytest
-
 REQUIRED = os.environ.get("QMON_REQUIRE_PEERS") == "1"
 
 missing: set[str] = set()
@@ -21,6 +19,8 @@ missing: set[str] = set()
 
 def lack(what: str) -> NoReturn:
     """Skip the running test, or fail it when peers are required, for want of something."""
+    import pytest  # not there where only the demonstrations run
+
     missing.add(what)
     if REQUIRED:
         pytest.fail(f"missing: {what}")
@@ -37,6 +37,8 @@ def require(*programs: str) -> None:
     missing.update(absent)
     if not absent:
         return
+    import pytest
+
     names = ", ".join(absent)
     if REQUIRED:
         pytest.fail(f"missing peer: {names} (tools/install-peers installs it)")
