@@ -12,18 +12,29 @@ speed, and does not limit a mirror that is ready, nor the writes of one that is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-LEAST_SECONDS = 0.2
+LEAST_SECONDS = 0.5
 """Use is measured over at least this time."""
 
-USED = 0.9
-"""A connection that uses at least this part of its share could use more."""
+BUSY = 0.9
+"""A connection that had something to send for at least this part of the time could use more."""
 
-ROOM = 1.25
+ROOM = 1.5
 """A connection that uses less keeps so many times what it uses."""
 
 LEAST_PART = 0.05
 """The least share: this part of an equal one. It lets a connection show that it wants more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a connection has carried until now; both only grow."""
+
+    sent: int
+    """Bytes."""
+    busy: float
+    """Seconds in which it had something to send."""
 
 
 class Bandwidth:
@@ -32,38 +43,37 @@ class Bandwidth:
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
         self._at = 0.0
-        self._sent: dict[str, int] = {}
+        self._loads: dict[str, Load] = {}
         self._shares: dict[str, int] = {}
         self._divided = 0
         """The limit that was divided last."""
 
-    def divide(self, at: float, sent: Mapping[str, int]) -> dict[str, int]:
+    def divide(self, at: float, loads: Mapping[str, Load]) -> dict[str, int]:
         """Return the share of each connection, in bytes per second; 0: no limit.
 
-        ``sent`` has the bytes that each open connection has carried until now, at a time in seconds.
+        ``loads`` has what each open connection has carried until now, at a time in seconds.
         """
-        if self._is_current(at, sent):
+        if self._is_current(at, loads):
             return dict(self._shares)
-        used = self._use(at, sent)
-        self._at, self._sent, self._divided = at, dict(sent), self.limit
-        self._shares = self._share_out(used) if self.limit else dict.fromkeys(sent, 0)
+        used = self._use(at, loads)
+        self._at, self._loads, self._divided = at, dict(loads), self.limit
+        self._shares = self._share_out(used) if self.limit else dict.fromkeys(loads, 0)
         return dict(self._shares)
 
-    def _is_current(self, at: float, sent: Mapping[str, int]) -> bool:
-        is_same = self.limit == self._divided and sent.keys() == self._shares.keys()
+    def _is_current(self, at: float, loads: Mapping[str, Load]) -> bool:
+        is_same = self.limit == self._divided and loads.keys() == self._shares.keys()
         return is_same and (not self.limit or at - self._at < LEAST_SECONDS)
 
-    def _use(self, at: float, sent: Mapping[str, int]) -> dict[str, float | None]:
+    def _use(self, at: float, loads: Mapping[str, Load]) -> dict[str, float | None]:
         """Return the bytes per second that each has used; None if it could use more, or it is not known."""
         seconds = at - self._at
         used: dict[str, float | None] = {}
-        for name, count in sent.items():
-            share = self._shares.get(name, 0)
-            if not share or seconds < LEAST_SECONDS:
+        for name, load in loads.items():
+            before = self._loads.get(name)
+            if before is None or seconds < LEAST_SECONDS or load.busy - before.busy >= seconds * BUSY:
                 used[name] = None
-                continue
-            rate = max(count - self._sent.get(name, 0), 0) / seconds
-            used[name] = None if rate >= share * USED else rate
+            else:
+                used[name] = max(load.sent - before.sent, 0) / seconds
         return used
 
     def _share_out(self, used: Mapping[str, float | None]) -> dict[str, int]:

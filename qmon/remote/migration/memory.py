@@ -25,15 +25,18 @@ WORTH_SETTING = 0.1
 """QEMU's limit is set anew if it differs by more than this part."""
 
 
-def judge_memory(pace: Pace, limits: Limits, seconds: float = JUDGED_SECONDS) -> Advice | None:
+def judge_memory(pace: Pace, limits: Limits, *, since: float = 0.0) -> Advice | None:
     """Return why the memory does not converge, None if it does or that is not known yet.
 
-    The first round is not judged: it sends all of the memory.
+    The first round is not judged, as it sends all of the memory, nor the time before ``since``.
     """
+    seconds = JUDGED_SECONDS
     if not pace.memory:
         return None
     last = pace.memory[-1]
-    samples = [each for each in pace.memory if each.rounds > 1 and last.at - each.at <= seconds + 1]
+    samples = [
+        each for each in pace.memory if each.rounds > 1 and each.at >= max(since, last.at - seconds - 1)
+    ]
     if not samples or last.at - samples[0].at < seconds:
         return None
     send = (last.sent - samples[0].sent) / (last.at - samples[0].at)

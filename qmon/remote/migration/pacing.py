@@ -42,6 +42,8 @@ class Pacing:
         self._convergence = Convergence(self._pace, Limits(0, 0), can_switch=False)
         self._advice: Advice | None = None
         self._told_at = -TELL_AGAIN_SECONDS
+        self._changed_at = 0.0
+        """When the person changed the limits."""
         self._is_sending_memory = False
         self._is_over = False
 
@@ -103,7 +105,7 @@ class Pacing:
         self._is_sending_memory = migration is not None
         jobs = await self._qemu("query-block-jobs")
         now = time.monotonic()
-        self._pace.note(now, jobs, migration, {name: line.sent for name, line in self._lines.items()})
+        self._pace.note(now, jobs, migration, {name: line.load.sent for name, line in self._lines.items()})
         await self._follow_parameters()
         trips = {name: line.round_trip for name, line in self._lines.items()}
         switches = self._convergence.look(now, trips)
@@ -135,8 +137,8 @@ class Pacing:
         self._downtime = MemoryDowntime(self._downtime.limit_ms)
 
     def _divide(self, now: float) -> None:
-        sent = {name: line.sent for name, line in self._lines.items()}
-        for name, rate in self._bandwidth.divide(now, sent).items():
+        loads = {name: line.load for name, line in self._lines.items()}
+        for name, rate in self._bandwidth.divide(now, loads).items():
             self._lines[name].pace(rate)
 
     async def _follow_parameters(self) -> None:
@@ -145,7 +147,11 @@ class Pacing:
         self._bandwidth.limit = parameters["max-bandwidth"]
         if self._downtime.heard(parameters[_DOWNTIME]):
             await self._keep_downtime()
-        self._convergence.limits = Limits(self._bandwidth.limit, self._downtime.limit_ms)
+        limits = Limits(self._bandwidth.limit, self._downtime.limit_ms)
+        if limits != self._convergence.limits:
+            self._convergence.limits = limits
+            self._changed_at = time.monotonic()
+            self._told_at = -TELL_AGAIN_SECONDS
         self._convergence.mode = self._settings.copy_mode
 
     async def _share_downtime(self, disk_seconds: float) -> None:
@@ -163,7 +169,9 @@ class Pacing:
 
     def _advise(self, now: float) -> None:
         before = self._advice
-        self._advice = self._convergence.advice or judge_memory(self._pace, self._convergence.limits)
+        self._advice = self._convergence.advice or judge_memory(
+            self._pace, self._convergence.limits, since=self._changed_at
+        )
         if self._advice is not None and before is None and now - self._told_at >= TELL_AGAIN_SECONDS:
             self._told_at = now
             self._side.tell(NOT_CONVERGING, self._advice.event())
