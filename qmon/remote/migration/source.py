@@ -7,24 +7,23 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonError, reason
-from qmon.host.sockets import connect
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
 from qmon.remote.migration.capabilities import wanted
-from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.checks import Checks
 from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies, start_copy
-from qmon.remote.migration.door import make_lasting
-from qmon.remote.migration.first_line import CONTROL, DISK, MEMORY, open_connection
+from qmon.remote.migration.first_line import DISK, MEMORY
 from qmon.remote.migration.handing import Handing
+from qmon.remote.migration.interruption import Interruptible, Interruption
 from qmon.remote.migration.inventory import Inventory, take_inventory
 from qmon.remote.migration.matching import Plan, match
 from qmon.remote.migration.pacing import MEMORY_LINE, Pacing
+from qmon.remote.migration.peer import Peer
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
 from qmon.remote.migration.record import Record, this_console, write_record
@@ -35,23 +34,13 @@ from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
 from qmon.remote.remote import Remote
 
-CONNECT_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
 WATCH_SECONDS = 0.1
 MEMORY_NAME = "qmon-memory"
 WHY_SECONDS = 2.0
 """How long the destination may take to say why it has failed."""
 
-T = TypeVar("T")
 Data = Mapping[str, Any]
-
-
-class Interruption(Exception):  # noqa: N818 - it is no error
-    """An event that ends what the side does in its phase."""
-
-    def __init__(self, event: Event) -> None:
-        super().__init__(event.name)
-        self.event = event
 
 
 class Source:
@@ -75,26 +64,22 @@ class Source:
         self.downtime: float | None = None
         self.plan: Plan | None = None
         self._remote = remote
-        self._address = address
         self._inc = inc
         self._side = Side(self.qemu, emit, "source")
         self._settings = settings or Settings()
         self.pacing = Pacing(self._side, self._settings, inc=inc)
-        self.checks = Checks(remote, self._ask, self.id)
-        self._machine = StateMachine(SOURCE, self._do, self._on_phase)
-        self._channel: Channel | None = None
+        self._peer = Peer(uri, address, self.id, self._hear, self._on_loss)
+        self.checks = Checks(remote, self._peer.ask, self.id)
+        self._machine = StateMachine(SOURCE, self._do, self._side.tell_phase)
+        self._doing = Interruptible(self._machine.takes)
         self._copies: list[Copy] = []
         self._handing = Handing(remote)
         self._memory: socket.socket | None = None
-        self._interrupt: asyncio.Future[Event] | None = None
-        self._pending: list[Event] = []
         self._kick = asyncio.Event()
         self._runs = True
         self._stopped_at: float | None = None
         self._outcome: Event | None = None
         self._has_told_doubt = False
-        self._resolved: Event | None = None
-        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def phase(self) -> Phase:
@@ -109,9 +94,9 @@ class Source:
     async def agree(self) -> Plan:
         """Connect, and compare both sides. Nothing is changed. Raises ProblemsError, QmonError."""
         await self._machine.step(Event.START)
-        await self._connect()
+        await self._peer.connect()
         ours = await take_inventory(self._remote)
-        theirs = Inventory.from_message(await self._ask("inventory"))
+        theirs = Inventory.from_message(await self._peer.ask("inventory"))
         plan = match(ours, theirs, inc=self._inc)
         if plan.refusals:
             raise ProblemsError(plan.refusals)
@@ -132,61 +117,21 @@ class Source:
         """End after ``agree``: a trial, or a refusal."""
         if self.phase is Phase.SETUP:
             await self._machine.step(Event.FAIL)
-        if self._channel is not None:
-            await self._channel.close("the source has ended it")
-
-    async def _connect(self) -> None:
-        """Open the connection to the other console. Raises QmonError."""
-        sock = await self._open(CONTROL)
-        self._channel = await open_channel(sock, self._answer, self._hear)
-        self._spawn(self._watch_channel(self._channel))
-
-    async def _open(self, kind: str, export: str = "") -> socket.socket:
-        """Return a connection to the destination whose first line is answered. Raises QmonError."""
-        try:
-            sock = await asyncio.to_thread(connect, self._address, CONNECT_SECONDS)
-        except OSError as error:
-            raise QmonError(f"{self.uri}: {reason(error)}") from error
-        try:
-            make_lasting(sock)
-            await open_connection(sock, kind, self.id, export)
-        except TimeoutError as error:
-            sock.close()
-            raise QmonError(f"{self.uri}: no answer from a qmon console") from error
-        except (QmonError, OSError) as error:
-            sock.close()
-            raise QmonError(f"{self.uri}: {reason(error)}") from error
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def _spawn(self, work: Any) -> None:
-        self._tasks = [each for each in self._tasks if not each.done()]
-        self._tasks.append(asyncio.create_task(work))
-
-    async def _watch_channel(self, channel: Channel) -> None:
-        await channel.lost.wait()
-        if self._channel is channel:
-            self.interrupt(Event.LOST, f"the connection to the destination was lost: {channel.why}")
-
-    async def _ask(self, command: str, arguments: Data | None = None) -> Any:
-        if self._channel is None:
-            raise ConnectionLostError("there is no connection to the destination")
-        return await self._channel.ask(command, arguments)
-
-    async def _answer(self, command: str, arguments: Data) -> Any:
-        raise CommandError(f"the source's console does not know '{one_line(command)}'")
+        await self._peer.close("the source has ended it")
 
     def _hear(self, event: str, data: Data) -> None:
         if event == "outcome" and data.get("outcome") == "refused":
             self.interrupt(Event.REFUSED, one_line(str(data.get("reason"))))
+
+    def _on_loss(self, why: str) -> None:
+        self.interrupt(Event.LOST, f"the connection to the destination was lost: {why}")
 
     # Driving
 
     async def take_up(self, record: Record) -> Event | None:
         """Take up a migration whose console has ended; return the event for ``run``. Raises CommandError."""
         self.id, self._runs, self._side.record = record.id, record.runs, record
+        self._peer.migration = record.id
         record.console = this_console()
         status, run_state = await self.qemu.status(), await self.qemu.run_state()
         self._machine.phase, event = resumed_source(status, run_state)
@@ -197,17 +142,15 @@ class Source:
     async def run(self, event: Event | None = Event.AGREED) -> None:
         """Carry the migration out, to its end. None: wait first for what ends the phase."""
         unsubscribe = self._remote.subscribe(self._hear_qemu)
-        self._spawn(self._watch())
+        watching = asyncio.create_task(self._watch())
         try:
             while event is None or self.phase.is_under_way:
                 event = await self._advance(event)
         finally:
             self.ended = time.monotonic()
             unsubscribe()
-            for each in self._tasks:
-                each.cancel()
-            if self._channel is not None:
-                await self._channel.close("the migration has ended")
+            watching.cancel()
+            await self._peer.close("the migration has ended")
             self._close_memory()
             self.pacing.close()
             self._side.tell_phase(self.phase)
@@ -233,54 +176,29 @@ class Source:
         """Wait for what ends the phase."""
         match self.phase:
             case Phase.COPYING:
-                await self._unless_interrupted(self._until_ready())
-                await self._unless_interrupted(self.checks.open())
+                await self._doing.run(self._until_ready())
+                await self._doing.run(self.checks.open())
                 return Event.READY
             case Phase.MOVING:
-                return await self._unless_interrupted(self._until_stopped())
+                return await self._doing.run(self._until_stopped())
             case Phase.PAUSED:
                 return Event.WHOLE
             case Phase.SWITCHING:
-                return await self._unless_interrupted(self._until_sent())
+                return await self._doing.run(self._until_sent())
             case Phase.HANDED:
                 assert self._outcome is not None
                 return self._outcome
             case Phase.DOUBT:
-                return await self._unless_interrupted(self._until_reconnected())
+                return await self._doing.run(self._until_reconnected())
         return Event.UNDONE
 
     def interrupt(self, event: Event, why: str = "") -> bool:
         """End what the side does in its phase by an event; return whether the phase takes it."""
-        if not self._machine.takes(event):
+        if not self._doing.interrupt(event):
             return False
         if why and not self._side.reason:
             self._side.reason = why
-        if self._interrupt is not None and not self._interrupt.done():
-            self._interrupt.set_result(event)
-        else:
-            self._pending.append(event)
         return True
-
-    async def _unless_interrupted(self, work: Awaitable[T]) -> T:
-        """Wait for some work, or for an interruption. Raises Interruption."""
-        task: asyncio.Future[Any] = asyncio.ensure_future(work)
-        self._pending = [each for each in self._pending if self._machine.takes(each)]
-        loop = asyncio.get_running_loop()
-        interrupt = self._interrupt = loop.create_future()
-        if self._pending:
-            interrupt.set_result(self._pending.pop(0))
-        try:
-            await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
-            if interrupt.done() and not task.done():
-                task.cancel()
-                await asyncio.wait([task])
-                raise Interruption(interrupt.result())
-            result: T = task.result()
-            return result
-        finally:
-            self._interrupt = None
-            if not task.done():
-                task.cancel()
 
     # What ends a phase
 
@@ -340,7 +258,7 @@ class Source:
         why = found.get("error-desc") or "the QEMU's migration failed"
         with contextlib.suppress(CommandError, TimeoutError):
             async with asyncio.timeout(WHY_SECONDS):
-                told = await self._ask("why")
+                told = await self._peer.ask("why")
                 why = f"the destination's QEMU: {told['reason']}" if told["reason"] else why
         self._side.reason = self._side.reason or one_line(str(why))
 
@@ -355,10 +273,10 @@ class Source:
             )
         while True:
             await asyncio.sleep(RECONNECT_SECONDS)
-            if self._channel is not None and not self._channel.lost.is_set():
+            if self._peer.is_connected:
                 return Event.RECONNECTED
             with contextlib.suppress(QmonError):
-                await self._connect()
+                await self._peer.connect()
                 return Event.RECONNECTED
 
     async def _watch(self) -> None:
@@ -366,8 +284,7 @@ class Source:
         while True:
             await asyncio.sleep(WATCH_SECONDS * 2)
             with contextlib.suppress(CommandError):
-                if self._channel is not None:
-                    self._channel.tell("figures", await self.figures())
+                self._peer.tell("figures", await self.figures())
 
     async def figures(self) -> dict[str, Any]:
         """Return the MigrationInfo. Raises CommandError."""
@@ -389,7 +306,7 @@ class Source:
         if action in _NOT_INTERRUPTED:
             await work
         else:
-            await self._unless_interrupted(work)
+            await self._doing.run(work)
 
     async def _work(self, action: Action) -> None:
         match action:
@@ -401,7 +318,7 @@ class Source:
                 await self.checks.check(self.pacing.downtime_limit)
             case Action.PREPARE_THERE:
                 exports = [{"node": each.other.node, "export": each.export} for each in self._copies]
-                await self._ask("prepare", {"exports": exports, "runs": self._runs})
+                await self._peer.ask("prepare", {"exports": exports, "runs": self._runs})
             case Action.SET_UP:
                 await self._side.set_up(wanted(is_source=True))
                 await self.checks.prepare(self._copies, self._settings.verify_copy)
@@ -409,7 +326,7 @@ class Source:
                 await self.pacing.begin(self._copies)
                 for each in self._copies:
                     await self._add_target(each)
-                self._memory = await self._open(MEMORY)
+                self._memory = await self._peer.open(MEMORY)
             case Action.START_COPIES:
                 for each in self._copies:
                     await start_copy(self.qemu, each, inc=self._inc, mode=self.pacing.copy_mode)
@@ -421,20 +338,19 @@ class Source:
                 for each in self._copies:
                     await self.qemu("blockdev-del", {"node-name": each.node})
             case Action.CLOSE_THERE:
-                await self._ask("close")
+                await self._peer.ask("close")
             case Action.CONTINUE:
                 await self.qemu("migrate-continue", {"state": "pre-switchover"})
             case Action.TAKE_BACK:
-                line_is_lost = self._channel is None or self._channel.lost.is_set()
-                await self.qemu.give_up(line_is_lost=line_is_lost)
+                await self.qemu.give_up(line_is_lost=not self._peer.is_connected)
             case Action.SEND_RUN:
                 await self._send_run()
             case Action.SEND_HEARD:
                 with contextlib.suppress(CommandError):
-                    await self._ask("heard")
+                    await self._peer.ask("heard")
             case Action.SEND_CALL_OFF:
                 with contextlib.suppress(CommandError):
-                    await self._ask("call-off", {"reason": self._side.reason})
+                    await self._peer.ask("call-off", {"reason": self._side.reason})
             case Action.RUN_HERE:
                 if self._runs and await self.qemu.run_state() == "postmigrate":
                     await self.qemu("cont")
@@ -442,7 +358,7 @@ class Source:
                 await self._undo()
 
     async def _add_target(self, copy: Copy) -> None:
-        sock = await self._open(DISK, copy.export)
+        sock = await self._peer.open(DISK, copy.export)
         self.pacing.carry(copy.job, sock)
         await add_target(self.qemu, copy, await self._handing.give(sock, copy.node))
 
@@ -451,7 +367,7 @@ class Source:
         sock, self._memory = self._memory, None
         self.pacing.carry(MEMORY_LINE, sock)
         given = await self._handing.give(sock, MEMORY_NAME)
-        await self._ask("memory")
+        await self._peer.ask("memory")
         uri = f"fd:{given['str']}" if given["type"] == "fd" else f"unix:{given['path']}"
         await self.qemu("migrate", {"uri": uri})
 
@@ -464,9 +380,8 @@ class Source:
     async def _send_run(self) -> None:
         """Tell the destination to run the guest; keep what its answer says."""
         try:
-            if self._channel is not None:
-                self._channel.tell("figures", await self.figures())  # the destination tells its person, too
-            answer = await self._ask("run", {"id": self.id})
+            self._peer.tell("figures", await self.figures())  # the destination tells its person, too
+            answer = await self._peer.ask("run", {"id": self.id})
         except ConnectionLostError as error:
             self._side.reason = self._side.reason or reason(error)
             self._outcome = Event.LOST
@@ -496,9 +411,6 @@ class Source:
         if self._memory is not None:
             self._memory.close()
             self._memory = None
-
-    def _on_phase(self, phase: Phase) -> None:
-        self._side.tell_phase(phase)
 
     # The person
 

@@ -1,0 +1,59 @@
+"""Work that an event ends: what a side does in a phase, until the phase is over another way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from qmon.remote.migration.states import Event
+
+T = TypeVar("T")
+
+
+class Interruption(Exception):  # noqa: N818 - it is no error
+    """The event that has ended some work."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(event.name)
+        self.event = event
+
+
+class Interruptible:
+    """Runs one work at a time. An event that comes between two of them ends the next one at once."""
+
+    def __init__(self, takes: Callable[[Event], bool]) -> None:
+        """``takes`` says whether an event has a transition in the phase now; another is of no interest."""
+        self._takes = takes
+        self._pending: list[Event] = []
+        self._interrupt: asyncio.Future[Event] | None = None
+
+    def interrupt(self, event: Event) -> bool:
+        """End the work by an event; return whether the phase takes it."""
+        if not self._takes(event):
+            return False
+        if self._interrupt is not None and not self._interrupt.done():
+            self._interrupt.set_result(event)
+        else:
+            self._pending.append(event)
+        return True
+
+    async def run(self, work: Awaitable[T]) -> T:
+        """Wait for some work. Raises Interruption, and what the work raises."""
+        task: asyncio.Future[Any] = asyncio.ensure_future(work)
+        self._pending = [each for each in self._pending if self._takes(each)]
+        interrupt = self._interrupt = asyncio.get_running_loop().create_future()
+        if self._pending:
+            interrupt.set_result(self._pending.pop(0))
+        try:
+            await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+            if interrupt.done() and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+                raise Interruption(interrupt.result())
+            result: T = task.result()
+            return result
+        finally:
+            self._interrupt = None
+            if not task.done():
+                task.cancel()
