@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qmon.errors import QmonError, reason
+from qmon.host.boot import boot_id
 
 FOLDER = "run"
 """The folder's name in the state folder."""
@@ -162,11 +163,7 @@ def _open_folder(path: Path, *, create: bool = True) -> int:
 
 def _here() -> dict[str, str]:
     """Return what tells this host, and this start of it, from others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""  # a container may hide it
-    return {"host": os.uname().nodename, "boot": boot}
+    return {"host": os.uname().nodename, "boot": boot_id()}
 
 
 def _is_elsewhere(told: dict[str, Any]) -> bool:

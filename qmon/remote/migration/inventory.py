@@ -9,7 +9,10 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.qmp.target import Target, ask, well_formed
+from qmon.remote.migration.identity import Known, identities
 from qmon.remote.migration.message import Members
+from qmon.remote.migration.obstacles import look_for_obstacles
+from qmon.remote.remote import Remote
 
 DISKS_MAX = 256
 OTHERS_MAX = 1000
@@ -17,7 +20,7 @@ OTHERS_MAX = 1000
 NAMES_MAX = 2000
 """Commands or machine types of one side: QEMU 10 has about 200 and 100."""
 NAME_MAX = 200
-IDENTITIES_MAX = 16
+IDENTITIES_MAX = 32
 MESSAGE_BYTES_MAX = 1 << 20
 """A message that is read. One with 256 disks has about 200 KB."""
 
@@ -52,6 +55,8 @@ class Disk:
     is_encrypted: bool
     identities: tuple[str, ...] = ()
     """What tells the disks below it from all others: two drives that share one have the same disk."""
+    backing_identities: tuple[str, ...] = ()
+    """The same for its backing images."""
     bitmaps: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
     """The names of internal snapshots."""
@@ -86,6 +91,7 @@ class Disk:
             io_status=read.text("io-status"),
             is_encrypted=read.flag("is-encrypted"),
             identities=read.texts("identities", IDENTITIES_MAX),
+            backing_identities=read.texts("backing-identities", IDENTITIES_MAX),
             bitmaps=read.texts("bitmaps", OTHERS_MAX),
             snapshots=read.texts("snapshots", OTHERS_MAX),
         )
@@ -161,8 +167,10 @@ def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-async def take_inventory(remote: Target) -> Inventory:
+async def take_inventory(remote: Remote) -> Inventory:
     """Ask a QEMU for all that it has. Nothing is changed. Raises CommandError."""
+    obstacles = await look_for_obstacles(remote)
+    known = await identities(remote, remote.peer_pid)
     version = await ask(remote, "query-version", {})
     status = await ask(remote, "query-status", {})
     migration = await ask(remote, "query-migrate", {})
@@ -185,13 +193,14 @@ async def take_inventory(remote: Target) -> Inventory:
             memory=memory.get("base-memory", 0) + memory.get("plugged-memory", 0),
             cpus=len(cpus),
             uuid=uuid.get("UUID", ""),
-            disks=tuple(map(_disk, blocks)),
+            disks=tuple(_disk(each, known) for each in blocks),
             capabilities={row["capability"]: row["state"] for row in capabilities},
             parameters={name: value for name, value in parameters.items() if isinstance(value, str | int)},
             jobs=tuple(f"{job['id']} ({job['type']})" for job in jobs),
             exports=tuple(f"{export['id']} of {export['node-name']}" for export in exports),
             commands=remote.commands(),
             machines=frozenset(row["name"] for row in machines),
+            obstacles=obstacles,
         )
 
 
@@ -200,21 +209,22 @@ def _version(answer: Mapping[str, Any]) -> tuple[int, int, int]:
     return qemu.get("major", 0), qemu.get("minor", 0), qemu.get("micro", 0)
 
 
-async def _machine(remote: Target) -> str:
+async def _machine(target: Target) -> str:
     """Return the machine's type; "" if it can't be asked for."""
-    if "qom-get" not in remote.commands():
+    if "qom-get" not in target.commands():
         return ""
     try:
-        found = await remote.execute("qom-get", {"path": "/machine", "property": "type"})
+        found = await target.execute("qom-get", {"path": "/machine", "property": "type"})
     except CommandError:
         return ""
     return str(found).removesuffix("-machine")
 
 
-def _disk(block: Mapping[str, Any]) -> Disk:
+def _disk(block: Mapping[str, Any], known: Mapping[str, Known]) -> Disk:
     inserted = block.get("inserted", {})
     image = inserted.get("image", {})
     qdev = block.get("qdev", "")
+    found = known.get(inserted.get("node-name", ""), Known())
     return Disk(
         node=inserted.get("node-name", ""),
         drive_id=block.get("device", ""),
@@ -228,6 +238,8 @@ def _disk(block: Mapping[str, Any]) -> Disk:
         backing=inserted.get("backing_file", ""),
         io_status=block.get("io-status", ""),
         is_encrypted=inserted.get("encrypted", False),
+        identities=found.own[:IDENTITIES_MAX],
+        backing_identities=found.backing[:IDENTITIES_MAX],
         bitmaps=tuple(each.get("name", "") for each in inserted.get("dirty-bitmaps", ())),
         snapshots=tuple(each["name"] for each in image.get("snapshots", ())),
     )

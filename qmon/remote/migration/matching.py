@@ -44,6 +44,7 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     )
     for pair in pairs:
         refusals += _differences(pair, inc=inc)
+        refusals += _same_disks(pair, source.disks)
     stays = [each for each in source.disks if not _travels(each)]
     waits = [each for each in destination.disks if not _travels(each)]
     sitting, lonely, spare = _pair(stays, waits)
@@ -116,13 +117,24 @@ def _differences(pair: Pair, *, inc: bool) -> Iterator[str]:
             f"{name} has {_size(ours)} at the source and {_size(theirs)} at the destination: make the"
             f" destination's image again with {ours.size} bytes"
         )
-    if common := set(ours.identities) & set(theirs.identities):
-        yield (
-            f"{name} is the same disk on both sides ({min(common)}): give the destination a disk of its own,"
-            " or use 'migrate' without blk"
-        )
     if inc:
         yield from _backing(name, ours, theirs)
+
+
+def _same_disks(pair: Pair, disks: Sequence[Disk]) -> Iterator[str]:
+    """Yield a line for each disk of the source that a copy would write to."""
+    written = set(pair.destination.identities)
+    for disk in disks:
+        if common := written & set(disk.identities):
+            what = f"the disk of the source's drive '{disk.name}'"
+        elif common := written & set(disk.backing_identities):
+            what = f"the backing image of the source's drive '{disk.name}'"
+        else:
+            continue
+        yield (
+            f"the destination's drive '{pair.destination.name}' is {what} ({min(common)}): give the"
+            " destination a disk of its own"
+        )
 
 
 def _backing(name: str, ours: Disk, theirs: Disk) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.host.boot import boot_id
 from qmon.qmp.target import Target
 
 NAME = "qmon-migration"
@@ -46,23 +47,16 @@ class Record:
 def this_console() -> dict[str, Any]:
     """Return what tells this process from all others."""
     pid = os.getpid()
-    return {"pid": pid, "start": _start_of(pid), "boot": _boot(), "host": socket.gethostname()}
+    return {"pid": pid, "start": _start_of(pid), "boot": boot_id(), "host": socket.gethostname()}
 
 
 def lives(console: Mapping[str, Any]) -> bool:
     """Whether a record's console still runs on this host; False also if it can't be known."""
     pid = console.get("pid")
-    if not isinstance(pid, int) or console.get("boot") != _boot() or pid == os.getpid():
+    if not isinstance(pid, int) or console.get("boot") != boot_id() or pid == os.getpid():
         return False
     start = _start_of(pid)
     return start is not None and start == console.get("start")
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""  # a container may hide it
 
 
 def _start_of(pid: int) -> int | None:

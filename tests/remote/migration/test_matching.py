@@ -138,12 +138,17 @@ def test_a_drive_that_is_writable_on_one_side_only_is_refused() -> None:
     )
 
 
-def test_the_same_disk_on_both_sides_is_refused() -> None:
-    one = disk("a", identities=("wwid naa.5000",))
-    assert plan([one], [one]).refusals == (
-        "drive 'a' is the same disk on both sides (wwid naa.5000): give the destination a disk of its own, or"
-        " use 'migrate' without blk",
+def test_a_copy_onto_a_disk_of_the_source_is_refused() -> None:
+    san = disk("a", identities=("naa.5000",))
+    assert plan([san], [san]).refusals == (
+        "the destination's drive 'a' is the disk of the source's drive 'a' (naa.5000): give the destination a"
+        " disk of its own",
     )
+    cd = disk("cd", read_only=True, removable=True, identities=("naa.5000",))
+    assert "is the disk of the source's drive 'cd'" in plan([disk("a"), cd], [san]).refusals[0]
+    overlay = disk("a", backing="base", backing_identities=("naa.5000",))
+    assert "is the backing image of the source's drive 'a'" in plan([overlay], [san]).refusals[0]
+    assert plan([overlay], [overlay], inc=True).refusals == ()
 
 
 def test_what_an_image_holds_besides_its_contents_stays_behind() -> None:
