@@ -17,13 +17,12 @@ from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.channel import Channel, open_channel
 from qmon.remote.migration.door import Door, make_lasting
 from qmon.remote.migration.first_line import answer
-from qmon.remote.migration.handing import Handing
+from qmon.remote.migration.incoming_lines import IncomingLines
 from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
 from qmon.remote.migration.record import Record, this_console, write_record
-from qmon.remote.migration.relay import Relay
 from qmon.remote.migration.report import has_ended_well, read_figures, whole
 from qmon.remote.migration.resume import resumed_destination
 from qmon.remote.migration.side import Emit, Side
@@ -32,7 +31,6 @@ from qmon.remote.remote import Remote
 
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
-MEMORY_NAME = "qmon-memory"
 WHY_SECONDS = 1.0
 _EXPORTS_MAX = 64
 
@@ -54,9 +52,7 @@ class Destination:
         self._server = PrivateServer(remote)
         self._answers = Answers(remote, self._server)
         self._channel: Channel | None = None
-        self._memory: socket.socket | None = None
-        self._relays: list[Relay] = []
-        self._handing = Handing(remote)
+        self._lines = IncomingLines(remote, self._server)
         self._exports: list[tuple[str, str]] = []
         self._runs = True
         self._starting_seconds = 0.0
@@ -133,7 +129,7 @@ class Destination:
             await asyncio.wait([each])
         if self.phase in (Phase.SETUP, Phase.COPYING):
             await self._try(Event.LOST)
-        self._end_lines()
+        self._lines.end()
         self._server.forget()
 
     # Connections
@@ -145,12 +141,15 @@ class Destination:
             case "control":
                 await self._take_control(sock, line["id"])
             case "disk":
-                await self._take_disk(sock, line["id"], line.get("export", ""))
+                self._check_awaited(line["id"])
+                await self._lines.take_disk(sock, line.get("export", ""))
             case _:
-                if line["id"] != self.id or self._memory is not None:
-                    raise QmonError("no migration waits for this connection")
-                await answer(sock)
-                self._memory = sock
+                self._check_awaited(line["id"])
+                await self._lines.take_memory(sock)
+
+    def _check_awaited(self, id_: str) -> None:
+        if id_ != self.id or self.phase is not Phase.COPYING:
+            raise QmonError("no migration waits for this connection")
 
     async def _take_control(self, sock: socket.socket, id_: str) -> None:
         if id_ != self.id:
@@ -173,14 +172,6 @@ class Destination:
         if self.phase is Phase.REFUSED:
             return "the QEMU at the destination is used up by an earlier migration: start it anew"
         return "the QEMU at the destination has another migration"
-
-    async def _take_disk(self, sock: socket.socket, id_: str, export: str) -> None:
-        if id_ != self.id or self.phase is not Phase.COPYING or export not in self._server.exports:
-            raise QmonError("no migration waits for this connection")
-        inner = await self._server.connect()
-        await answer(sock)
-        sock.setblocking(True)
-        self._relays.append(Relay(sock, inner, lambda why: None))
 
     async def _watch_channel(self, channel: Channel) -> None:
         await channel.lost.wait()
@@ -224,17 +215,17 @@ class Destination:
         self._exports = [(str(each["node"]), str(each["export"])) for each in listed]
         if not all(name.startswith("qmon-") for _, name in self._exports):
             raise CommandError("the name of an export is not possible")
-        self._runs = bool(arguments["runs"])
         await self._step(Event.PREPARE)
         return {}
 
     async def _take_memory(self, arguments: Data) -> Any:
-        if self._memory is None:
+        if not self._lines.has_memory:
             raise CommandError("the connection for the memory is not there")
         await self._step(Event.MEMORY)
         return {}
 
     async def _close(self, arguments: Data) -> Any:
+        self._runs = bool(arguments["runs"])
         await self._step(Event.CLOSE)
         return {}
 
@@ -318,8 +309,6 @@ class Destination:
                 ) from error
             except (QmonError, OSError) as error:
                 self._side.reason = reason(error)
-                if is_lost(error) and self.phase is Phase.RUNNING:
-                    event = Event.BROKEN if self._remote.peer_has_ended else event
                 await self._after_failure(error)
                 raise CommandError(reason(error)) from error
             if self.phase is Phase.RUNNING:
@@ -358,11 +347,11 @@ class Destination:
                 for node, name in self._exports:
                     await self._server.export(node, name, writable=True)
             case Action.TAKE_MEMORY:
-                await self._read_memory()
+                await self._lines.read_memory()
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
                 await self._answers.close()
-                self._end_lines()
+                self._lines.end()
                 await self._server.stop()
             case Action.RECORD_RUN | Action.RECORD_REFUSED:
                 if not self._remote.peer_has_ended:
@@ -378,30 +367,9 @@ class Destination:
                 if self._channel is not None:
                     self._channel.tell("outcome", self._outcome())
 
-    async def _read_memory(self) -> None:
-        """``migrate-incoming`` on the connection that the source has made. Raises CommandError."""
-        sock, self._memory = self._memory, None
-        assert sock is not None
-        uri = {"uri": await self._handing.take(sock, MEMORY_NAME)}
-        try:
-            await self.qemu("migrate-incoming", {**uri, "exit-on-error": False})
-        except CommandError as error:
-            if "exit-on-error" not in str(error):
-                raise
-            await self.qemu("migrate-incoming", uri)  # QEMU before 9.1
-
     async def _undo(self) -> None:
         await self._answers.close()
-        self._end_lines()
+        await self._lines.close()
         await self._server.stop()
-        await self._handing.close()
         await self._side.restore()
         self.id = ""
-
-    def _end_lines(self) -> None:
-        for each in self._relays:
-            each.close()
-        self._relays.clear()
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None

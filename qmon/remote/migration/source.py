@@ -234,7 +234,14 @@ class Source:
                     return Event.BACK
             await check_copies(self.qemu, self._copies)
             await self.pacing.look(found)
+            await self._see_whether_it_runs()
             await self._tick()
+
+    async def _see_whether_it_runs(self) -> None:
+        """Keep whether the guest runs: one that a person has stopped is not to run at the destination."""
+        state = await self.qemu.run_state()
+        if state in ("running", "paused"):  # and not in a state of the migration
+            self._runs = state == "running"
 
     async def _until_sent(self) -> Event:
         while True:
@@ -318,7 +325,7 @@ class Source:
                 await self.checks.check(self.pacing.downtime_limit)
             case Action.PREPARE_THERE:
                 exports = [{"node": each.other.node, "export": each.export} for each in self._copies]
-                await self._peer.ask("prepare", {"exports": exports, "runs": self._runs})
+                await self._peer.ask("prepare", {"exports": exports})
             case Action.SET_UP:
                 await self._side.set_up(wanted(is_source=True))
                 await self.checks.prepare(self._copies, self._settings.verify_copy)
@@ -338,7 +345,7 @@ class Source:
                 for each in self._copies:
                     await self.qemu("blockdev-del", {"node-name": each.node})
             case Action.CLOSE_THERE:
-                await self._peer.ask("close")
+                await self._peer.ask("close", {"runs": self._runs})
             case Action.CONTINUE:
                 await self.qemu("migrate-continue", {"state": "pre-switchover"})
             case Action.TAKE_BACK:
@@ -363,6 +370,7 @@ class Source:
         await add_target(self.qemu, copy, await self._handing.give(sock, copy.node))
 
     async def _start_memory(self) -> None:
+        await self._see_whether_it_runs()
         assert self._memory is not None
         sock, self._memory = self._memory, None
         self.pacing.carry(MEMORY_LINE, sock)
