@@ -34,21 +34,17 @@ class Failed(Exception):  # noqa: N818 - it is an outcome
 
 
 class _Side:
-    """One QEMU: commands, and the events since the last mark."""
+    """One QEMU: commands and events."""
 
     def __init__(self, qmp: QmpClient) -> None:
         self._qmp = qmp
-        self._mark = len(qmp.events)
 
     def run(self, command: str, **arguments: Any) -> Any:
         return self._qmp.run(command, **arguments)
 
-    def mark(self) -> None:
-        self._mark = len(self._qmp.events)
-
     def wait(self, name: str, **wanted: Sequence[str]) -> dict[str, Any]:
-        """Wait for an event since the mark whose members are among those wanted; return its data."""
-        seen = self._mark
+        """Wait for an event since the beginning whose members are among those wanted; return its data."""
+        seen = 0
         while True:
             for event in self._qmp.events[seen:]:
                 data: dict[str, Any] = event.get("data", {})
@@ -91,7 +87,7 @@ def _migrate(source: _Side, destination: _Side, *, inc: bool, copy_mode: str) ->
     destination.run("stop")
     jobs = _mirror(source, destination, sync="top" if inc else "full", copy_mode=copy_mode)
     for job in jobs:
-        source.wait("BLOCK_JOB_READY", device=[job])
+        _wait_ready(source, job)
     copied = time.monotonic()
     stopped = _move_memory(source, destination, jobs)
     source.enable("events", "return-path", "pause-before-switchover", state=False)
@@ -146,11 +142,20 @@ def _move_memory(source: _Side, destination: _Side, jobs: Sequence[str]) -> floa
     return stopped
 
 
+def _wait_ready(source: _Side, job: str) -> None:
+    source.wait("JOB_STATUS_CHANGE", id=[job], status=["ready", "concluded"])
+    _check(source, job)
+
+
+def _check(source: _Side, job: str) -> None:
+    (found,) = (each for each in source.run("query-jobs") if each["id"] == job)
+    if "error" in found:
+        raise Failed(f"{job}: {found['error']}")
+
+
 def _end_mirror(source: _Side, job: str) -> None:
     source.wait("JOB_STATUS_CHANGE", id=[job], status=["concluded"])
-    (ended,) = (each for each in source.run("query-jobs") if each["id"] == job)
-    if "error" in ended:
-        raise Failed(f"{job}: {ended['error']}")
+    _check(source, job)
     source.run("job-dismiss", id=job)
     source.run("blockdev-del", node_name=job.replace("job", "target"))
 

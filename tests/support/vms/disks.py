@@ -25,9 +25,13 @@ class Filling:
     noise: int = 4 * MIB
     seed: int = 1
 
+    @property
+    def _first(self) -> int:
+        return (self.size - self.noise) // 2 // MIB * MIB
+
     def piece(self, start: int) -> bytes:
         """Return the MiB that begins at a byte."""
-        first = self.size // 2
+        first = self._first
         if first <= start < first + self.noise:
             return random.Random(f"{self.seed} {start}").randbytes(MIB)
         return bytes(MIB)
@@ -37,7 +41,7 @@ class Filling:
         with path.open("wb") as file:
             file.truncate(self.size)
             file.write(beginning)
-            for start in range(self.size // 2, self.size // 2 + self.noise, MIB):
+            for start in range(self._first, self._first + self.noise, MIB):
                 file.seek(start)
                 file.write(self.piece(start))
 
