@@ -382,7 +382,8 @@ class Source:
     async def _end_copies(self) -> None:
         for each in self._copies:
             await self.qemu("block-job-cancel", {"device": each.job, "force": False})
-        while await complete_copies(self.qemu, self._copies):
+        left = self._copies
+        while left := await complete_copies(self.qemu, left):
             await self._tick(POLL_SECONDS)
 
     async def _send_run(self) -> None:
