@@ -13,6 +13,9 @@ from qmon.hmp.migration_state import is_under_way
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event, Target, well_formed
 
+_PARTS_OF_IT = ("STOP", "RESUME")
+"""Events that are parts of a guest's move: its end says where the guest runs."""
+
 
 class Announcer:
     """Tells of events, unless the person wants none.
@@ -41,6 +44,8 @@ class Announcer:
         self._held: list[str] = []
         self._gets_events = False
         """Whether the machine has sent an event of a migration."""
+        self._moves = False
+        """Whether two consoles move a guest from or to this QEMU."""
         self._seen = ""
 
     def hear(self, event: Event) -> None:
@@ -54,7 +59,9 @@ class Announcer:
         if (said := connection_news(event)) is not None:
             self._notify(said)
         self._gets_events = self._gets_events or event.name == "MIGRATION"
-        if not self._person.tells_events:
+        if event.name == "MIGRATION" and "x-qmon-waits" in event.data:
+            self._moves = is_under_way(event.data)
+        if not self._person.tells_events or (self._moves and event.name in _PARTS_OF_IT):
             return
         # the person knows what their own running line does
         if self._is_connected and not self._is_holding and (said := machine_news(event)) is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.jobs import is_hidden
-from qmon.hmp.migration_words import end, not_converging
+from qmon.hmp.migration_words import end, not_converging, where_guest_stays
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target, ask
 
@@ -54,6 +54,7 @@ async def _announce_failure(status: str, target: Target, notify: Callable[[str],
         info = await target.execute("query-migrate")
         why = str(info.get("error-desc") or "")
     except QmonError as error:
+        info = {}
         why = f"the reason is not known: query-migrate failed: {reason(error)}"
     else:
         if info.get("x-qmon-resolved") == "keep":
@@ -62,7 +63,9 @@ async def _announce_failure(status: str, target: Target, notify: Callable[[str],
             return
         if status == "device" and (info.get("status") != status or not why):
             return
-    notify(f"{_WITH_REASON[status]}: {one_line(why)}" if why else _WITH_REASON[status])
+    said = f"{_WITH_REASON[status]}: {one_line(why)}" if why else _WITH_REASON[status]
+    stays = await where_guest_stays(target, info)
+    notify("\n".join(filter(None, (said, stays))))
 
 
 def news(event: Event) -> str | None:

@@ -17,7 +17,7 @@ from qmon.hmp.clients import count_clients
 from qmon.hmp.editing.judge import complaint
 from qmon.hmp.jobs import is_hidden
 from qmon.hmp.migration_state import is_under_way
-from qmon.hmp.migration_words import amount, pace
+from qmon.hmp.migration_words import amount, short_pace
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target, ask, well_formed
 
@@ -114,4 +114,4 @@ def _migration(info: Mapping[str, Any]) -> str:
     text = f"migration {info['status']}"
     if (moved := amount(info)) is not None:
         text += f" {moved[0] * 100 // moved[1]}%"
-    return ", ".join(filter(None, (text, pace(info))))
+    return ", ".join(filter(None, (text, short_pace(info))))

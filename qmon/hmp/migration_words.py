@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from qmon.errors import QmonError
 from qmon.hmp.migration_state import Info, has_memory
 from qmon.notation.left_behind import sentence
 from qmon.notation.units import KIB, MIB, duration, human_size
+from qmon.qmp.target import Target, ask
 
 
 def pace(info: Info) -> str:
@@ -15,16 +17,24 @@ def pace(info: Info) -> str:
 
     For example ``10 MiB/s, guests write 2 MiB/s, 8 s left``.
     """
-    clauses = []
-    if rate := _send_rate(info):
-        clauses.append(f"{human_size(rate)}/s")
-    if written := write_rate(info):
-        clauses.append(
-            f"{'the guest writes' if has_memory(info) else 'guests write'} {human_size(written)}/s"
-        )
-    if "x-qmon-remaining-time" in info:
-        clauses.append(f"{duration(info['x-qmon-remaining-time'] / 1000)} left")
-    return ", ".join(clauses)
+    rate, written, left = _clauses(info)
+    return ", ".join(filter(None, (rate, written, left)))
+
+
+def short_pace(info: Info) -> str:
+    """Return the same for a narrow row, which may cut off its end: what matters most comes first."""
+    rate, written, left = _clauses(info)
+    return ", ".join(filter(None, (rate, left, written)))
+
+
+def _clauses(info: Info) -> tuple[str, str, str]:
+    rate, written = _send_rate(info), write_rate(info)
+    who = "the guest writes" if has_memory(info) else "guests write"
+    return (
+        f"{human_size(rate)}/s" if rate else "",
+        f"{who} {human_size(written)}/s" if written else "",
+        f"{duration(info['x-qmon-remaining-time'] / 1000)} left" if "x-qmon-remaining-time" in info else "",
+    )
 
 
 def amount(info: Info) -> tuple[int, int] | None:
@@ -108,6 +118,19 @@ def where_guest_runs(info: Info) -> Iterator[str]:
         yield f"The guest runs at {where} now; this machine stays stopped: 'quit' ends it"
     elif has_memory(info):
         yield "The guest runs here now"
+
+
+async def where_guest_stays(target: Target, info: Info) -> str:
+    """Return where the guest of a QEMU is behind a migration that has failed, "" if that is not known."""
+    if not has_memory(info) or info.get("status") not in ("failed", "cancelled"):
+        return ""
+    if info["x-qmon-side"] == "destination":
+        return "The guest stays at the source"
+    try:
+        is_running = (await ask(target, "query-status", {})).get("running")
+    except QmonError:
+        return ""
+    return "The guest runs on here" if is_running else "The guest stays here, and does not run"
 
 
 def matched_lines(disks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

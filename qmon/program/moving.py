@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ async def listening_lines(target: Target) -> list[str]:
         if is_ours(info) and not is_under_way(info):
             addresses = [address_text(each) for each in info.get("socket-address", ())]
             return [
-                f"Listens at {address}: 'migrate blk {_there(address)}' at another console brings its guest"
+                f"Waits at {address} for a guest. Where it runs: migrate blk {_there(address)}"
                 for address in addresses
             ]
     return []
@@ -57,8 +58,9 @@ async def listening_lines(target: Target) -> list[str]:
 
 def _there(address: str) -> str:
     """Return how the other host names an address on which this one listens."""
-    scheme, _, rest = address.partition(":")
-    return f"tcp:THIS-HOST:{rest.rpartition(':')[2]}" if scheme == "tcp" else address
+    host, _, port = address.removeprefix("tcp:").rpartition(":")
+    is_every = address.startswith("tcp:") and host in ("0.0.0.0", "::", "[::]")
+    return f"tcp:{socket.gethostname()}:{port}" if is_every else address
 
 
 def tell_notices(target: Target) -> None:

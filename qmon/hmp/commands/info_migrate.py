@@ -30,4 +30,5 @@ async def _facts(call: Call, info: dict[str, Any]) -> Facts:
     status = await ask("query-status", {})
     capabilities = await ask("query-migrate-capabilities", [])
     pauses = any(each["state"] for each in capabilities if each["capability"] == "pause-before-switchover")
+    pauses = pauses and info.get("x-qmon-waits") is not False  # else it is qmon that has turned it on
     return Facts(info, await ask("query-migrate-parameters", {}), status.get("status", ""), pauses)

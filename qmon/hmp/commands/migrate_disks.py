@@ -58,7 +58,9 @@ async def migrate_disks(call: Call) -> None:
     if call.flag("trial"):
         await _try_out(call, arguments)
         return
-    await execute_listed(call, MIGRATE_DISKS, arguments)
+    result = await execute_listed(call, MIGRATE_DISKS, arguments)
+    for warning in result.get("warnings", ()):
+        call.print(f"warning: {warning}")
     info = await call.execute("query-migrate")
     for line in matched_lines(info.get("x-qmon-disks", ())):
         call.print(line)

@@ -10,10 +10,11 @@ from typing import Any
 from qmon.errors import CommandError
 from qmon.hmp.commands.address_hints import nobody_there, with_address_hint
 from qmon.hmp.commands.choices import execute_choice
+from qmon.hmp.commands.migration_end import told_end
 from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.commands.migration_trial import try_out
 from qmon.hmp.handlers import Call, handler
-from qmon.hmp.migration_state import POLL_SECONDS, check_end, is_over
+from qmon.hmp.migration_state import POLL_SECONDS, is_over
 from qmon.hmp.migration_words import amount, details, pace, summary
 from qmon.hmp.person import Detaches
 from qmon.notation.way_back import moved
@@ -81,7 +82,7 @@ async def look_for_early_end(call: Call, info: Mapping[str, Any]) -> None:
             return
         await asyncio.sleep(min(left, EARLY_END_SECONDS / 10))
         info = await call.execute("query-migrate")
-    check_end(info)
+    await told_end(call, info)
 
 
 async def wait_for_end(call: Call, info: Mapping[str, Any]) -> None:
@@ -91,7 +92,7 @@ async def wait_for_end(call: Call, info: Mapping[str, Any]) -> None:
     except asyncio.CancelledError:
         call.print("The migration continues in the background: 'migrate_cancel' cancels it")
         raise
-    check_end(info)
+    await told_end(call, info)
     if call.person.interactive and info.get("status") == "completed":
         call.print(f"Migrated {summary(info)}".rstrip())
     for line in details(info) if call.person.interactive else left_behind_lines(info):

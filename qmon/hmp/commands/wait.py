@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.hmp.commands.migration_end import told_end
 from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.jobs import READY
-from qmon.hmp.migration_state import check_end, is_over
+from qmon.hmp.migration_state import is_over
 from qmon.hmp.migration_words import amount, end, pace
 from qmon.hmp.person import LineError, Progress
 from qmon.qmp.target import Event
@@ -114,7 +115,7 @@ async def _look_at_migration(call: Call, progress: Progress) -> str | None:
             raise LineError("wait: there is no migration to wait for")
         return "awaited"
     if is_over(info):
-        check_end(info)
+        await told_end(call, info)
         for line in end(info) if call.person.interactive else left_behind_lines(info):
             call.print(line)
         return None

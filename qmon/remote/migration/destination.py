@@ -15,7 +15,7 @@ from qmon.notation.plain_text import one_line
 from qmon.remote.migration.answers import Answers
 from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.channel import Channel, open_channel
-from qmon.remote.migration.door import Door, make_lasting
+from qmon.remote.migration.door import Door, make_lasting, peer_name
 from qmon.remote.migration.first_line import answer
 from qmon.remote.migration.incoming_lines import IncomingLines
 from qmon.remote.migration.inventory import take_inventory
@@ -43,6 +43,8 @@ class Destination:
     def __init__(self, remote: Remote, address: Address, emit: Emit) -> None:
         self.qemu = Qemu(remote)
         self.id = ""
+        self.peer = ""
+        """Who has connected to it, for a person."""
         self.figures: dict[str, Any] = {}
         """The source's last figures (``query-migrate``)."""
         self._remote = remote
@@ -91,6 +93,11 @@ class Destination:
         if "downtime" in figures:
             return {**figures, "downtime": figures["downtime"] + round(self._starting_seconds * 1000)}
         return dict(figures)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._door.is_open
 
     @property
     def socket_address(self) -> dict[str, str]:
@@ -160,6 +167,7 @@ class Destination:
         elif self._channel is not None:
             await self._channel.close("its source has connected again")
         await answer(sock)
+        self.peer = peer_name(sock)
         if id_ != self.id:
             self.id = id_
             await self._try(Event.START)
@@ -258,6 +266,8 @@ class Destination:
 
     async def _heard(self, arguments: Data) -> Any:
         await self._try(Event.HEARD)
+        if self.phase is Phase.SETTLED:
+            await self._door.close()  # nobody has anything to ask any more
         return {}
 
     async def _why(self, arguments: Data) -> Any:

@@ -30,6 +30,8 @@ class Door:
     def __init__(self, address: Address, take: Take, tell: Callable[[str], None]) -> None:
         """``tell`` is told of who comes and is none of ours."""
         self.address = address
+        self.where = ""
+        """The address that was bound, with the port that the kernel has chosen for 0."""
         self._take = take
         self._tell = tell
         self._listener: socket.socket | None = None
@@ -43,14 +45,13 @@ class Door:
         except OSError as error:
             raise QmonError(bind_failure(self.address, error)) from error
         self._listener.setblocking(False)
+        name = self._listener.getsockname()
+        self.where = f"tcp:{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
         self._task = asyncio.create_task(self._accept(self._listener))
 
     @property
-    def where(self) -> str:
-        """The address that was bound, with the port that the kernel has chosen for 0."""
-        assert self._listener is not None
-        name = self._listener.getsockname()
-        return f"tcp:{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
+    def is_open(self) -> bool:
+        return self._listener is not None
 
     @property
     def socket_address(self) -> dict[str, str]:
@@ -92,7 +93,7 @@ class Door:
             task.add_done_callback(self._guests.discard)
 
     async def _greet(self, sock: socket.socket) -> None:
-        who = _name(sock)
+        who = peer_name(sock)
         try:
             line = await read_first_line(sock)
         except (QmonError, OSError, TimeoutError) as error:
@@ -113,7 +114,8 @@ class Door:
             raise
 
 
-def _name(sock: socket.socket) -> str:
+def peer_name(sock: socket.socket) -> str:
+    """Return who is at the other end of a connection, for a person."""
     try:
         name = sock.getpeername()
     except OSError:

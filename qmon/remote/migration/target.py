@@ -212,9 +212,18 @@ class MigratingTarget:
         uri = str(given["uri"])
         inc = bool(given.get("inc"))
         address = _address(uri)
-        source = Source(self._connection, uri, address, self._emit, inc=inc, settings=self._settings)
+        begun: list[Source] = []
+
+        def emit(name: str, data: dict[str, Any]) -> None:
+            if begun:  # a trial or a refusal is the answer to the person's line, and no event
+                self._emit(name, data)
+
+        source = Source(self._connection, uri, address, emit, inc=inc, settings=self._settings)
         try:
             plan = await source.agree()
+        except asyncio.CancelledError:
+            await source.leave()
+            raise
         except ProblemsError as error:
             await source.leave()
             if given.get("trial"):
@@ -237,8 +246,10 @@ class MigratingTarget:
                 "left": list(plan.left_behind),
             }
         self._source = source
+        begun.append(source)
+        self._emit("MIGRATION", {"status": "setup", "x-qmon-waits": False})
         self._moving = asyncio.create_task(source.run())
-        return {}
+        return {"warnings": list(plan.warnings)}
 
     async def _listen(self, uri: str) -> dict[str, Any]:
         if self._destination is not None:
@@ -273,7 +284,10 @@ class MigratingTarget:
         destination = self._destination
         assert destination is not None
         info = {**destination.info, "x-qmon-side": "destination", "x-qmon-waits": False}
-        info["socket-address"] = [destination.socket_address]
+        if destination.is_open:
+            info["socket-address"] = [destination.socket_address]
+        if destination.peer:
+            info["x-qmon-peer"] = destination.peer
         if destination.phase.value != "none":
             info["status"] = destination.phase.status
         if destination.reason and destination.phase.status in ("failed", "device"):
