@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,6 +32,8 @@ from qmon.remote.remote import Remote
 
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
+ARRIVED_SECONDS = 0.5
+"""How often a QEMU that holds the guest is looked at."""
 WHY_SECONDS = 1.0
 _EXPORTS_MAX = 64
 
@@ -59,7 +62,10 @@ class Destination:
         self._runs = True
         self._starting_seconds = 0.0
         """How long the QEMU has taken to run the guest: a part of the downtime."""
+        self._may_run = False
+        """Whether ``cont`` was sent for the guest that has arrived."""
         self._stepping = asyncio.Lock()
+        self._taking = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._linking: asyncio.Task[None] | None = None
         self._requests: dict[str, Callable[[Data], Awaitable[Any]]] = {
@@ -119,9 +125,7 @@ class Destination:
         match self.phase:
             case Phase.REFUSED:
                 self._side.reason = "the QEMU at the destination is used up: its migration has failed"
-            case Phase.ARRIVED if event is None:
-                self._tell_doubt("its console has ended")
-            case Phase.MOVING:
+            case Phase.MOVING | Phase.ARRIVED:
                 self._watching = asyncio.create_task(self._watch())
         if event is not None:
             await self._step(event)
@@ -146,7 +150,8 @@ class Destination:
         make_lasting(sock)
         match line["connection"]:
             case "control":
-                await self._take_control(sock, line["id"])
+                async with self._taking:
+                    await self._take_control(sock, line["id"])
             case "disk":
                 self._check_awaited(line["id"])
                 await self._lines.take_disk(sock, line.get("export", ""))
@@ -171,7 +176,7 @@ class Destination:
         if id_ != self.id:
             self.id = id_
             await self._try(Event.START)
-        self._channel = await open_channel(sock, self._answer, self._hear)
+        self._channel = await open_channel(sock, functools.partial(self._answer, id_), self._hear)
         if self._linking is not None:
             self._linking.cancel()
         self._linking = asyncio.create_task(self._watch_channel(self._channel))
@@ -187,15 +192,23 @@ class Destination:
             return
         with contextlib.suppress(CommandError):  # a later undoing tells what is wrong with the QEMU
             await self._answers.close()
-        if self.phase is Phase.ARRIVED:
-            self._tell_doubt(channel.why)
         await self._try(Event.LOST)
 
-    def _tell_doubt(self, why: str) -> None:
+    def _tell_doubt(self) -> None:
+        if self._channel is not None and not self._channel.lost.is_set():
+            return
+        why = "the console here was started anew" if self._channel is None else self._channel.why
+        if self.phase is Phase.COMPLETED:
+            self._side.notice(
+                f"The guest runs here. The connection to the source was lost before it heard so ({why}). It"
+                " asks again when it can. If it has ended, 'migrate_resolve keep' ends the migration here"
+            )
+            return
         self._side.reason = (
             "the guest has arrived and stands still: the connection to the source was lost before it said"
-            f" that the guest may run ({why}). The source asks again when it can. If the source's"
-            " QEMU is known to have ended, 'migrate_resolve keep' runs the guest here"
+            f" that the guest may run ({why}). The source asks again when it can. If the source's QEMU is"
+            " known to have ended and not to have run the guest again, 'migrate_resolve keep' runs the guest"
+            " here; if the guest runs at the source, 'migrate_resolve release' ends this"
         )
         self._side.notice(self._side.reason)
 
@@ -207,7 +220,10 @@ class Destination:
 
     # Requests
 
-    async def _answer(self, command: str, arguments: Data) -> Any:
+    async def _answer(self, id_: str, command: str, arguments: Data) -> Any:
+        """Answer a request of the migration ``id_``, which may have ended meanwhile."""
+        if id_ != self.id:
+            raise CommandError("the migration has ended at the destination")
         requests = {**self._requests, **self._answers.requests(self.phase)}
         if command not in requests:
             raise CommandError(f"the destination's console does not know '{one_line(command)}' now")
@@ -280,18 +296,22 @@ class Destination:
 
     async def resolve(self, action: str) -> None:
         """``migrate_resolve``. Raises CommandError."""
-        if self.phase is not Phase.ARRIVED or (self._channel and not self._channel.lost.is_set()):
+        event = Event.KEEP if action == "keep" else Event.RELEASE
+        is_linked = self._channel is not None and not self._channel.lost.is_set()
+        if is_linked or not self._machine.takes(event):
             raise CommandError("there is nothing to resolve: no incoming migration is in doubt")
-        await self._step(Event.KEEP if action == "keep" else Event.RELEASE)
+        await self._step(event)
 
     # The QEMU
 
     async def _watch(self) -> None:
-        """Watch the QEMU from ``migrate-incoming`` on until it has the guest, or has failed."""
-        while self.phase is Phase.MOVING:
+        """Watch the QEMU from ``migrate-incoming`` on until RUN, or until it has failed."""
+        while self.phase in (Phase.MOVING, Phase.ARRIVED):
             try:
                 found = await self.qemu.migration()
-                if found.get("status") == "completed" and await self.qemu.run_state() != "inmigrate":
+                if self.phase is Phase.ARRIVED:
+                    pass  # its end is seen
+                elif found.get("status") == "completed" and await self.qemu.run_state() != "inmigrate":
                     await self._try(Event.LOADED)
                 elif found.get("status") in ("failed", "cancelled"):
                     why = found.get("error-desc") or "its QEMU could not read the memory"
@@ -304,12 +324,23 @@ class Destination:
                     await self._try(Event.BROKEN)
                 elif not is_lost(error):
                     raise
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if self.phase is Phase.MOVING else ARRIVED_SECONDS)
 
     # Steps
 
     async def _step(self, event: Event) -> None:
-        """Make a transition. Raises CommandError; what its failure leads to has been done then."""
+        """Make a transition. Raises CommandError; what its failure leads to has been done then.
+
+        It is made to its end also when whoever asked for it has gone.
+        """
+        task = asyncio.create_task(self._transition(event))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            raise
+
+    async def _transition(self, event: Event) -> None:
         async with self._stepping:
             try:
                 await self._machine.step(event)
@@ -328,8 +359,11 @@ class Destination:
         """Step on after an action has failed."""
         ended = self._remote.peer_has_ended
         event = Event.BROKEN if ended else Event.FAIL
-        if self.phase is Phase.RUNNING and is_lost(error) and not ended:
-            return  # whether the guest runs is known when the QEMU is there again
+        if self.phase is Phase.RUNNING:
+            if not self._may_run:
+                event = Event.FAIL
+            elif is_lost(error) and not ended:
+                return  # whether the guest runs is known when the QEMU is there again
         if self._machine.takes(event):
             with contextlib.suppress(QmonError, OSError):
                 await self._machine.step(event)
@@ -363,17 +397,22 @@ class Destination:
                 await self._answers.close()
                 self._lines.end()
                 await self._server.stop()
-            case Action.RECORD_RUN | Action.RECORD_REFUSED:
+            case Action.RECORD_RUN:
+                await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
+            case Action.RECORD_REFUSED:
                 if not self._remote.peer_has_ended:
                     await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RUN:
+                self._may_run = True
                 if self._runs:
                     begun = time.monotonic()
                     await self.qemu("cont")
                     self._starting_seconds = time.monotonic() - begun
             case Action.UNDO:
                 await self._undo()
-            case Action.SEND_RUNS | Action.SEND_REFUSED:
+            case Action.TELL:
+                self._tell_doubt()
+            case Action.SEND_REFUSED:
                 if self._channel is not None:
                     self._channel.tell("outcome", self._outcome())
 
@@ -382,4 +421,5 @@ class Destination:
         await self._lines.close()
         await self._server.stop()
         await self._side.restore()
-        self.id = ""
+        if self.phase is not Phase.SETTLED:  # there its source may ask again
+            self.id = ""

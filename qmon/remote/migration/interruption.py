@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from qmon.remote.migration.states import Event
@@ -38,21 +38,27 @@ class Interruptible:
             self._pending.append(event)
         return True
 
-    async def run(self, work: Awaitable[T]) -> T:
-        """Wait for some work. Raises Interruption, and what the work raises."""
-        task: asyncio.Future[Any] = asyncio.ensure_future(work)
+    def pending(self) -> Event | None:
+        """Return an event that has come since the last work, None if none has."""
         self._pending = [each for each in self._pending if self._takes(each)]
+        return self._pending.pop(0) if self._pending else None
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for some work. Raises Interruption, and what the work raises."""
+        if event := self.pending():
+            work.close()
+            raise Interruption(event)
+        task = asyncio.create_task(work)
         interrupt = self._interrupt = asyncio.get_running_loop().create_future()
-        if self._pending:
-            interrupt.set_result(self._pending.pop(0))
         try:
             await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
-            if interrupt.done() and not task.done():
+            if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
                 raise Interruption(interrupt.result())
-            result: T = task.result()
-            return result
+            if interrupt.done():
+                self._pending.insert(0, interrupt.result())  # both came at once
+            return task.result()
         finally:
             self._interrupt = None
             if not task.done():

@@ -24,7 +24,10 @@ class Phase(enum.Enum):
     HANDED = "handed"
     """Source: its QEMU has completed and will not run the guest by itself; RUN is on its way."""
     DOUBT = "doubt"
-    """Source: the connection was lost after RUN, before an answer. It asks again."""
+    """Source: the connection was lost after RUN, before an answer. It asks again.
+
+    Destination: its QEMU has ended over ``cont``.
+    """
     RUNNING = "running"
     """Destination: RUN has arrived, and the guest is started."""
     COMPLETED = "completed"

@@ -14,10 +14,17 @@ Start = tuple[Phase, Event | None]
 _UNDER_WAY = frozenset("setup wait-unplug active pre-switchover device cancelling".split())
 
 
-def resumed_source(status: str, run_state: str) -> Start:
-    """``status`` is that of the QEMU's migration, ``none`` without one; ``run_state`` that of its machine."""
+def resumed_source(recorded: str, status: str, run_state: str) -> Start:
+    """Say where a source's new console begins.
+
+    ``recorded`` is the phase in the record. ``status`` is that of the QEMU's migration, ``none`` without one.
+    ``run_state`` is that of its machine.
+    """
+    if recorded == Phase.COMPLETED.value:
+        # The guest is known to run at the destination, which may have forgotten the migration.
+        return Phase.DOUBT, Event.RELEASE
     if status == "completed" and run_state == "postmigrate":
-        return Phase.DOUBT, None
+        return Phase.HANDED, Event.LOST
     if status in _UNDER_WAY:
         # The guardian has died, too. RUN was not sent, so the guest can be brought back.
         return Phase.SWITCHING, Event.LOST
@@ -25,15 +32,15 @@ def resumed_source(status: str, run_state: str) -> Start:
 
 
 def resumed_destination(recorded: str, status: str, run_state: str) -> Start:
-    """``recorded`` is the phase in the record: the one before the side's last known step."""
+    """Say where a destination's new console begins; as ``resumed_source``."""
     if recorded == Phase.REFUSED.value or status in ("failed", "cancelled"):
         return Phase.REFUSED, None
     if run_state == "inmigrate":
         is_reading = status in _UNDER_WAY or recorded == Phase.MOVING.value
         return (Phase.MOVING, None) if is_reading else (Phase.COPYING, Event.LOST)
     if run_state == "running" or recorded in (Phase.COMPLETED.value, Phase.SETTLED.value):
-        return Phase.COMPLETED, None
+        return Phase.COMPLETED, Event.LOST
     if recorded == Phase.RUNNING.value:
         # RUN had arrived, but the guest was perhaps not started.
         return Phase.ARRIVED, Event.RUN
-    return Phase.ARRIVED, None
+    return Phase.ARRIVED, Event.LOST

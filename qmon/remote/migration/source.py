@@ -134,7 +134,7 @@ class Source:
         self._peer.migration = record.id
         record.console = this_console()
         status, run_state = await self.qemu.status(), await self.qemu.run_state()
-        self._machine.phase, event = resumed_source(status, run_state)
+        self._machine.phase, event = resumed_source(record.phase, status, run_state)
         self._side.reason = "the console that has moved it has ended"
         await write_record(self._remote, record)
         return event
@@ -182,7 +182,7 @@ class Source:
             case Phase.MOVING:
                 return await self._doing.run(self._until_stopped())
             case Phase.PAUSED:
-                return Event.WHOLE
+                return self._doing.pending() or Event.WHOLE  # a cancel may have been accepted
             case Phase.SWITCHING:
                 return await self._doing.run(self._until_sent())
             case Phase.HANDED:
@@ -270,14 +270,6 @@ class Source:
         self._side.reason = self._side.reason or one_line(str(why))
 
     async def _until_reconnected(self) -> Event:
-        if not self._has_told_doubt:
-            self._has_told_doubt = True
-            self._side.notice(
-                "The guest stands still here: this QEMU has sent it, and whether it runs at the destination"
-                f" is not known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known"
-                " to have ended without running the guest, 'migrate_resolve keep' runs it here; if the guest"
-                " is known to run there, 'migrate_resolve release' ends this"
-            )
         while True:
             await asyncio.sleep(RECONNECT_SECONDS)
             if self._peer.is_connected:
@@ -285,6 +277,17 @@ class Source:
             with contextlib.suppress(QmonError):
                 await self._peer.connect()
                 return Event.RECONNECTED
+
+    def _tell_doubt(self) -> None:
+        if self._has_told_doubt:
+            return
+        self._has_told_doubt = True
+        self._side.notice(
+            "The guest stands still here: this QEMU has sent it, and whether it runs at the destination"
+            f" is not known ({self._side.reason}). {self.uri} is asked each second. If its QEMU is known"
+            " to have ended without running the guest, 'migrate_resolve keep' runs it here; if the guest"
+            " is known to run there, 'migrate_resolve release' ends this"
+        )
 
     async def _watch(self) -> None:
         """Tell the other console how far it is."""
@@ -310,7 +313,7 @@ class Source:
 
     async def _do(self, action: Action) -> None:
         work = self._work(action)
-        if action in _NOT_INTERRUPTED:
+        if action in NOT_INTERRUPTED:
             await work
         else:
             await self._doing.run(work)
@@ -352,6 +355,11 @@ class Source:
                 await self.qemu.give_up(line_is_lost=not self._peer.is_connected)
             case Action.SEND_RUN:
                 await self._send_run()
+            case Action.TELL:
+                self._tell_doubt()
+            case Action.RECORD_RAN:
+                with contextlib.suppress(CommandError):  # a new console then asks again
+                    await self._side.write_record(self.id, self.uri, self.phase.value, runs=self._runs)
             case Action.SEND_HEARD:
                 with contextlib.suppress(CommandError):
                     await self._peer.ask("heard")
@@ -445,7 +453,7 @@ def _milliseconds(begun: float, ended: float | None = None) -> int:
     return round(((time.monotonic() if ended is None else ended) - begun) * 1000)
 
 
-_NOT_INTERRUPTED = frozenset(
+NOT_INTERRUPTED = frozenset(
     {
         Action.TAKE_BACK,
         Action.SEND_CALL_OFF,
@@ -454,6 +462,8 @@ _NOT_INTERRUPTED = frozenset(
         Action.SEND_HEARD,
         Action.UNGUARD,
         Action.SEND_RUN,
+        Action.RECORD_RAN,
+        Action.TELL,
     }
 )
 """Actions that no further event may end: what they do settles the matter."""

@@ -101,6 +101,8 @@ class Action(enum.Enum):
     TAKE_BACK = enum.auto()
     """Have the QEMU give its migration up, also on a silent line: it runs the guest, or has completed."""
     SEND_RUN = enum.auto()
+    RECORD_RAN = enum.auto()
+    """Keep in the QEMU that the guest runs at the destination, which is then told so and forgets it."""
     SEND_HEARD = enum.auto()
     SEND_CALL_OFF = enum.auto()
     RUN_HERE = enum.auto()
@@ -118,10 +120,12 @@ class Action(enum.Enum):
     """Keep in the QEMU that RUN has arrived, before the guest starts."""
     RUN = enum.auto()
     """``cont`` at the destination: the point of no return."""
-    SEND_RUNS = enum.auto()
     RECORD_REFUSED = enum.auto()
     """Keep in the QEMU that it must not run the guest, before that is said."""
     SEND_REFUSED = enum.auto()
+    # Both sides' actions.
+    TELL = enum.auto()
+    """Tell the person what is not known, and who decides, unless the other side is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ class Row:
 
 Table = Mapping[Phase, Mapping[Event, Row]]
 
-_UNDO = (Action.TAKE_BACK, Action.SEND_CALL_OFF, Action.UNDO)
+_UNDO = (Action.TAKE_BACK, Action.SEND_CALL_OFF, Action.UNDO, Action.UNGUARD)
 _CALLED_OFF = {
     Event.FAIL: Row(Phase.UNDOING, _UNDO),
     Event.LOST: Row(Phase.UNDOING, _UNDO),
@@ -142,7 +146,7 @@ _CALLED_OFF = {
     Event.REFUSED: Row(Phase.UNDOING, _UNDO),
     Event.CANCEL: Row(Phase.CANCELLING, _UNDO),
     # The guest has died with its QEMU. The disks at the source are whole.
-    Event.DIED: Row(Phase.FAILED, (Action.SEND_CALL_OFF,)),
+    Event.DIED: Row(Phase.FAILED, (Action.UNGUARD, Action.SEND_CALL_OFF)),
 }
 _TAKE_BACK = Row(Phase.SWITCHING, (Action.TAKE_BACK,))
 _HERE_AGAIN = Row(Phase.UNDOING, (Action.RUN_HERE, Action.UNDO))
@@ -182,16 +186,16 @@ SOURCE: Table = {
     Phase.SWITCHING: {
         Event.SENT: Row(Phase.HANDED, (Action.UNGUARD, Action.SEND_RUN)),
         Event.DIED: Row(Phase.HANDED, (Action.UNGUARD, Action.SEND_RUN)),
-        Event.BACK: Row(Phase.UNDOING, (Action.SEND_CALL_OFF, Action.UNDO)),
+        Event.BACK: Row(Phase.UNDOING, (Action.SEND_CALL_OFF, Action.UNDO, Action.UNGUARD)),
         Event.LOST: _TAKE_BACK,
         Event.FAIL: _TAKE_BACK,
         Event.REFUSED: _TAKE_BACK,
     },
     Phase.HANDED: {
-        Event.RUNS: Row(Phase.COMPLETED, (Action.SEND_HEARD, Action.UNDO)),
+        Event.RUNS: Row(Phase.COMPLETED, (Action.RECORD_RAN, Action.SEND_HEARD, Action.UNDO)),
         Event.REFUSED: _HERE_AGAIN,
-        Event.LOST: Row(Phase.DOUBT),
-        Event.FAIL: Row(Phase.DOUBT),
+        Event.LOST: Row(Phase.DOUBT, (Action.TELL,)),
+        Event.FAIL: Row(Phase.DOUBT, (Action.TELL,)),
     },
     Phase.DOUBT: {
         Event.RECONNECTED: Row(Phase.HANDED, (Action.SEND_RUN,)),
@@ -226,39 +230,35 @@ DESTINATION: Table = {
     # A lost connection changes nothing here: the QEMU sees the end of the memory's, or has it all.
     Phase.MOVING: {
         Event.CLOSE: Row(Phase.MOVING, (Action.CLOSE_EXPORTS,)),
-        Event.LOADED: Row(Phase.ARRIVED, (Action.RECORD,)),
+        Event.LOADED: Row(Phase.ARRIVED, (Action.RECORD, Action.TELL)),
         Event.CALL_OFF: _NEVER,
         Event.BROKEN: _NEVER,
         Event.FAIL: _NEVER,
-        Event.LOST: Row(Phase.MOVING),
     },
     Phase.ARRIVED: {
         Event.RUN: _RUN,
         Event.CALL_OFF: _NEVER,
         Event.BROKEN: _NEVER,
-        Event.LOST: Row(Phase.ARRIVED),
+        Event.LOST: Row(Phase.ARRIVED, (Action.TELL,)),
         Event.KEEP: _RUN,
         Event.RELEASE: _NEVER,
     },
     Phase.RUNNING: {
-        Event.STARTED: Row(Phase.COMPLETED, (Action.SEND_RUNS, Action.RECORD)),
-        # ``cont`` was answered with an error: the guest has not run, and never will.
+        Event.STARTED: Row(Phase.COMPLETED, (Action.RECORD,)),
+        # ``cont`` was not sent, or answered with an error: the guest has not run, and never will.
         Event.FAIL: _NEVER,
-        # Whether it ran before its end is not known: the source must not run it.
-        Event.BROKEN: Row(Phase.COMPLETED, (Action.SEND_RUNS,)),
+        # The QEMU has ended over ``cont``. Whether the guest ran is not known: the source's person decides.
+        Event.BROKEN: Row(Phase.DOUBT),
     },
     # Until the source knows that the guest ran here, a new console must be able to say so.
     Phase.COMPLETED: {
-        Event.RUN: Row(Phase.COMPLETED, (Action.SEND_RUNS,)),
         Event.HEARD: Row(Phase.SETTLED, (Action.UNDO,)),
+        Event.LOST: Row(Phase.COMPLETED, (Action.TELL,)),
+        Event.KEEP: Row(Phase.SETTLED, (Action.UNDO,)),
     },
-    Phase.SETTLED: {Event.RUN: Row(Phase.SETTLED, (Action.SEND_RUNS,)), Event.HEARD: Row(Phase.SETTLED)},
-    Phase.REFUSED: {
-        Event.RUN: Row(Phase.REFUSED, (Action.SEND_REFUSED,)),
-        Event.CALL_OFF: Row(Phase.REFUSED),
-        Event.LOST: Row(Phase.REFUSED),
-    },
-    Phase.FAILED: {Event.START: Row(Phase.SETUP), Event.CALL_OFF: Row(Phase.FAILED)},
+    # What could not be recorded is not said: a new console would run the guest on RUN.
+    Phase.REFUSED: {Event.RUN: Row(Phase.REFUSED, (Action.RECORD_REFUSED,))},
+    Phase.FAILED: {Event.START: Row(Phase.SETUP)},
 }
 
 

@@ -1,0 +1,175 @@
+"""All states that the pair can get into, and the promises that must hold in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from qmon.remote.migration.phases import Phase
+from tests.remote.migration.model.pair import Kind, Pair
+from tests.remote.migration.model.world import World
+
+ONE_RUNS = "at most one guest runs"
+NEVER_BACK = "a guest goes on from where it was, with every number that it wrote"
+WHOLE = "a destination runs on disks that are whole"
+EXPORTS_CLOSED = "a destination runs when nobody else writes to its disks"
+BROUGHT_BACK = "the guardian brings back a guest whose console has died before the hand-over"
+GOES_ON = "while all that is needed is there, the guest goes on without a person"
+TOLD = "a guest that can't go on by itself has a line that says who decides"
+DECIDED = "what a line says that a person may do, ends it"
+CLEAN = "a migration that has ended leaves nothing behind"
+BECOMES_CLEAN = "what is left behind can be removed"
+
+
+@dataclass
+class Finding:
+    """A promise that is not kept, and the shortest way there."""
+
+    promise: str
+    trace: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.promise}\n  " + "\n  ".join(self.trace)
+
+
+def broken_promise(p: Pair) -> str | None:
+    """Return the promise that this state breaks by itself."""
+    here, there = p.s.guest == "running", p.d.guest == "running"
+    if here and there:
+        return ONE_RUNS
+    if (here and p.ran) or (there and p.stale):
+        return NEVER_BACK
+    if there and p.d.disk != "whole":
+        return WHOLE
+    if there and p.d.exports:
+        return EXPORTS_CLOSED
+    has_ended = p.sc.alive and not p.sc.todo and not p.sc.phase.is_under_way and p.sc.next is None
+    if has_ended and p.s.alive and p.sc.phase is not Phase.NONE and not _is_source_clean(p):
+        return CLEAN
+    if p.dc.alive and not p.dc.todo and p.d.alive and p.dc.phase in (Phase.SETTLED, Phase.FAILED):
+        return None if _is_destination_clean(p) else CLEAN
+    return None
+
+
+def _is_source_clean(p: Pair) -> bool:
+    s = p.s
+    return s.copies == "none" and not s.targets and not s.is_set and s.record is None and not p.guarded
+
+
+def _is_destination_clean(p: Pair) -> bool:
+    d = p.d
+    if d.memory == "failed" or d.record is Phase.REFUSED:
+        return True  # used up: it can only be ended
+    return not d.exports and not d.is_set and d.record is None
+
+
+def is_settled(p: Pair) -> bool:
+    """Whether the guest runs, or has died with its QEMU."""
+    if p.s.guest == "running" or p.d.guest == "running":
+        return True
+    holds_it = p.d.alive and p.d.memory == "loaded" and not p.stale and p.d.record is not Phase.REFUSED
+    may_get_it = p.d.alive and p.d.memory == "reading" and p.stream in ("all", "orphan")
+    has_run = p.ran and not p.d.alive
+    return has_run or not (p.s.alive or holds_it or may_get_it)
+
+
+def is_told(p: Pair) -> bool:
+    return (p.sc.alive and p.sc.told) or (p.dc.alive and p.dc.told)
+
+
+def _is_clean(p: Pair) -> bool:
+    here = not p.s.alive or _is_source_clean(p)
+    # A guest that has arrived and was never run here stands in a QEMU that can only be ended.
+    holds = p.d.alive and p.d.memory == "loaded" and p.d.guest == "paused" and p.stale
+    there = not p.d.alive or _is_destination_clean(p) or holds
+    return here and there
+
+
+OWN = frozenset({Kind.OWN})
+RESTARTED = OWN | {Kind.RESTART}
+REPAIRED = RESTARTED | {Kind.LINE}
+DECIDING = REPAIRED | {Kind.OPERATOR}
+
+
+class Search:
+    """All states that a world can get into, each reached by the fewest steps."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._states: list[Pair] = [Pair()]
+        self._before: list[tuple[int, str]] = [(0, "")]
+        self._after: list[list[tuple[Kind, int]]] = []
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    @property
+    def states(self) -> Iterable[Pair]:
+        return self._states
+
+    def run(self) -> Finding | None:
+        """Look at every state, and return the first that breaks a promise."""
+        numbers = {self._states[0]: 0}
+        # The list grows while it is walked: states are numbered in the order in which they are found.
+        for number, state in enumerate(self._states):
+            if broken := broken_promise(state):
+                return Finding(broken, self._way_to(number))
+            out: list[tuple[Kind, int]] = []
+            for label, kind, after in self._world.steps(state):
+                found = numbers.setdefault(after, len(self._states))
+                if found == len(self._states):
+                    self._states.append(after)
+                    self._before.append((number, label))
+                out.append((kind, found))
+            self._after.append(out)
+        return self._dead_end()
+
+    def _way_to(self, number: int) -> list[str]:
+        way = []
+        while number:
+            number, label = self._before[number]
+            way.append(label)
+        return way[::-1]
+
+    def _dead_end(self) -> Finding | None:
+        """A state from which what should come can't come any more."""
+        alone = self._reaching(is_settled, OWN)
+        repaired = self._reaching(is_settled, REPAIRED)
+        told = self._reaching(lambda p: is_settled(p) or is_told(p), RESTARTED)
+        decided = self._reaching(is_settled, DECIDING)
+        clean = self._reaching(_is_clean, DECIDING)
+        for number, p in enumerate(self._states):
+            promise = None
+            qemus = p.s.alive and p.d.alive
+            consoles = p.sc.alive and p.dc.alive
+            if p.guarded and not p.sc.alive and p.s.alive and p.s.status in ("active", "pre-switchover"):
+                promise = None if number in alone else BROUGHT_BACK
+            if qemus and consoles and not p.silent and number not in alone:
+                promise = GOES_ON
+            if qemus and number not in repaired:
+                promise = GOES_ON
+            if number not in told:
+                promise = TOLD
+            if number not in decided:
+                promise = DECIDED
+            if number not in clean:
+                promise = BECOMES_CLEAN
+            if promise:
+                return Finding(promise, self._way_to(number))
+        return None
+
+    def _reaching(self, good: Callable[[Pair], bool], kinds: frozenset[Kind]) -> set[int]:
+        """Return the states from which steps of these kinds can lead to a good one."""
+        back: list[list[int]] = [[] for _ in self._states]
+        for number, out in enumerate(self._after):
+            for kind, after in out:
+                if kind in kinds:
+                    back[after].append(number)
+        left = [number for number, state in enumerate(self._states) if good(state)]
+        found = set(left)
+        while left:
+            for number in back[left.pop()]:
+                if number not in found:
+                    found.add(number)
+                    left.append(number)
+        return found

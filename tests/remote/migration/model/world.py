@@ -1,0 +1,165 @@
+"""Everything that can happen to the pair: both sides' steps, the guardian's, new consoles, and what fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.resume import Start, resumed_destination, resumed_source
+from qmon.remote.migration.states import DESTINATION, SOURCE, Action, Event, Table
+from tests.remote.migration.model import destination_console, source_console
+from tests.remote.migration.model.destination_console import DestinationConsole
+from tests.remote.migration.model.pair import (
+    Console,
+    Kind,
+    Pair,
+    Step,
+    broken_copies,
+    cancelled,
+    cut_stream,
+    destination_dies,
+    destination_qemu_steps,
+    source_dies,
+    source_qemu_steps,
+)
+from tests.remote.migration.model.source_console import SourceConsole, undone
+
+Failure = tuple[str, Pair]
+
+
+@dataclass(frozen=True)
+class World:
+    """Two tables, the rules for a new console, and how much may happen."""
+
+    source: Table = field(default_factory=lambda: SOURCE)
+    destination: Table = field(default_factory=lambda: DESTINATION)
+    resumed_source: Callable[[str, str, str], Start] = resumed_source
+    resumed_destination: Callable[[str, str, str], Start] = resumed_destination
+    faults: int = 2
+    """How many things fail: a process, the line, an action."""
+    kinds: frozenset[str] = frozenset({"consoles", "qemus", "line", "actions", "copies"})
+    """What fails. ``copies``: one that has ended without an error differs from its disk."""
+    yanks: bool = True
+    """Whether a console, or the guardian, can free a QEMU whose monitor is frozen."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_s", SourceConsole(self.source, yanks=self.yanks))
+        object.__setattr__(self, "_d", DestinationConsole(self.destination))
+
+    _s: SourceConsole = field(init=False)
+    _d: DestinationConsole = field(init=False)
+
+    def steps(self, p: Pair) -> Iterator[Step]:
+        """Everything that can happen next: what it is called, whose doing it is, and what comes of it."""
+        if p == Pair():
+            yield from self._begin(p)
+        for label, after in (*source_qemu_steps(p), *destination_qemu_steps(p)):
+            yield label, Kind.OWN, after
+        yield from self._s.steps(p)
+        yield from self._d.steps(p)
+        yield from self._reconnect(p)
+        yield from self._guardian(p)
+        yield from self._restarts(p)
+        if p.silent:
+            if "open" in (p.sc.link, p.dc.link):
+                yield "the silence is noticed", Kind.OWN, _lost(p)
+            yield "the line is back", Kind.LINE, p._replace(silent=False)
+        if p.faults < self.faults:
+            for label, after in self._failures(p):
+                yield label, Kind.FAULT, after._replace(faults=p.faults + 1)
+
+    def _begin(self, p: Pair) -> Iterator[Step]:
+        after = self._s.fire(p, Event.START)
+        there = after and self._d.fire(after, Event.START)
+        if there:
+            sc = there.sc._replace(link="open", next=Event.AGREED)
+            yield "migrate", Kind.OWN, there._replace(sc=sc, dc=there.dc._replace(link="open", knows=True))
+
+    def _reconnect(self, p: Pair) -> Iterator[Step]:
+        if not p.sc.alive or p.sc.phase is not Phase.DOUBT or p.sc.todo or p.sc.next or p.silent:
+            return
+        there = p if p.sc.link == "open" else self._d.connects(p)
+        if there and (after := self._s.fire(there, Event.RECONNECTED)):
+            yield "source: RECONNECTED", Kind.OWN, after._replace(sc=after.sc._replace(link="open"))
+
+    def _guardian(self, p: Pair) -> Iterator[Step]:
+        if not p.guarded or p.sc.alive or not p.s.alive or (p.is_frozen and not self.yanks):
+            return
+        leaves = p.s.status in ("device", "completed")
+        for after in [p] if leaves else map(undone, cancelled(p)):
+            yield "guardian", Kind.OWN, after._replace(guarded=False)
+
+    def _restarts(self, p: Pair) -> Iterator[Step]:
+        if not p.sc.alive and p.s.alive and not p.guarded and not p.is_frozen:
+            console = Console()
+            if p.s.record is not None:
+                phase, event = self.resumed_source(p.s.record.value, p.s.status, p.s.guest)
+                console = Console(phase=phase, next=event)
+            yield "new console at the source", Kind.RESTART, p._replace(sc=console)
+        if not p.dc.alive and p.d.alive:
+            console = Console()
+            if p.d.record is not None:
+                status = {"reading": "active", "loaded": "completed"}.get(p.d.memory, p.d.memory)
+                phase, event = self.resumed_destination(p.d.record.value, status, p.d.guest)
+                console = Console(phase=phase, next=event, knows=True)
+            yield "new console at the destination", Kind.RESTART, p._replace(dc=console)
+
+    # What fails
+
+    def _failures(self, p: Pair) -> Iterator[Failure]:
+        if "consoles" in self.kinds:
+            yield from _consoles_die(p)
+        if "qemus" in self.kinds:
+            yield from _qemus_fail(p)
+        if "line" in self.kinds:
+            yield from _line_fails(p)
+        if "actions" in self.kinds:
+            yield from self._actions_fail(p)
+        if "copies" in self.kinds and p.d.disk == "whole" and p.sc.todo[:1] == (Action.CHECK_COPIES,):
+            yield "the copy differs", p._replace(d=p.d._replace(disk="differs"))
+
+    def _actions_fail(self, p: Pair) -> Iterator[Failure]:
+        for action in p.sc.todo[:1]:
+            if action in source_console.MAY_FAIL and p.s.alive and not p.is_frozen:
+                yield f"source: {action.name} fails", self._s.fail(p)
+        for action in p.dc.todo[:1]:
+            if action in destination_console.MAY_FAIL and p.d.alive:
+                yield f"destination: {action.name} fails", self._d.fail(p)
+
+
+def _consoles_die(p: Pair) -> Iterator[Failure]:
+    if p.sc.alive:
+        after = _lost(p)._replace(sc=Console(alive=False), down=())
+        if p.s.status == "none" and p.stream == "open":
+            after = after._replace(stream="cut")
+        yield "source's console dies", after
+    if p.dc.alive:
+        after = broken_copies(_lost(p))._replace(dc=Console(alive=False), up=())
+        if p.d.memory == "none" and p.stream == "open":
+            after = after._replace(stream="cut")
+        yield "destination's console dies", after
+
+
+def _qemus_fail(p: Pair) -> Iterator[Failure]:
+    if p.s.alive:
+        for each in source_dies(p):
+            yield "source's QEMU dies", each
+    if p.d.alive:
+        yield "destination's QEMU dies", destination_dies(p)
+        if p.d.memory == "reading":
+            yield "destination's QEMU can't load", p._replace(stream="cut")
+
+
+def _line_fails(p: Pair) -> Iterator[Failure]:
+    if not p.silent:
+        yield "the line is silent", p._replace(silent=True)
+    for each in cut_stream(broken_copies(_lost(p))):
+        yield "the line is cut", each
+
+
+def _lost(p: Pair) -> Pair:
+    """The connection between the consoles has ended, which neither has noticed."""
+    sc = p.sc._replace(link="lost") if p.sc.link == "open" else p.sc
+    dc = p.dc._replace(link="lost") if p.dc.link == "open" else p.dc
+    return p._replace(sc=sc, dc=dc)
