@@ -11,13 +11,15 @@ PATIENCE = 20.0
 """Seconds after which a test gives up."""
 
 
-def eventually(holds: Callable[[], object], wanted: str, patience: float = PATIENCE) -> None:
-    """Wait until something holds, or say what was wanted."""
+def eventually(
+    holds: Callable[[], object], wanted: str, patience: float = PATIENCE, pause: float = 0.01
+) -> None:
+    """Wait until something holds, or say what was wanted; ask every ``pause`` seconds."""
     deadline = time.monotonic() + patience
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"never came true: {wanted}")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 def connected(path: Path) -> socket.socket:

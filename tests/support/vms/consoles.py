@@ -19,6 +19,8 @@ from tests.support.vms.pair import Pair
 from tests.support.waiting import PATIENCE, eventually
 
 HOST = "127.0.0.1"
+START_PATIENCE = 120.0
+"""Seconds in which a console starts, be it on a machine that has much else to do."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -139,7 +141,12 @@ class Consoles:
     def wait_listening(self) -> None:
         """Wait until the destination's console listens."""
         script = self.destination
-        eventually(lambda: listens(self.port) or not script.is_alive(), "the destination's console listens")
+        eventually(
+            lambda: listens(self.port) or not script.is_alive(),
+            "the destination's console listens",
+            START_PATIENCE,
+            pause=0.1,
+        )
         assert script.is_alive(), script.printed()
 
     @property

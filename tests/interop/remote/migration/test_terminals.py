@@ -1,0 +1,47 @@
+"""Two people at two terminals: one types the announcement's line, both see the guest move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.ports import free_port
+from tests.support.terminal import Terminal
+from tests.support.vms.consoles import HOST, open_console
+from tests.support.vms.judgement import judge
+from tests.support.vms.machine import Version
+from tests.support.vms.pair import Pair, Setup
+
+
+@pytest.fixture
+def terminals(tmp_path: Path) -> Iterator[Sequence[Terminal]]:
+    with ExitStack() as stack:
+        opened = []
+        for side in ("source", "destination"):
+            terminal = Terminal(tmp_path / f"{side}.tmux", 160, XDG_STATE_HOME=str(tmp_path / side))
+            stack.callback(terminal.close)
+            opened.append(terminal)
+        yield opened
+
+
+def test_both_see_the_guest_move(terminals: Sequence[Terminal], tmp_path: Path) -> None:
+    port = free_port()
+    here, there = terminals
+    with Pair(tmp_path / "pair", Setup(Version.SEVEN, Version.TEN, disks=2, cdroms=True)) as pair:
+        open_console(there, pair.destination, "-incoming", f"tcp:{HOST}:{port}")
+        open_console(here, pair.source)
+        there.wait_for(rf"Waits at tcp:{HOST}:{port}")
+        here.type(f"migrate -d blk tcp:{HOST}:{port}\r")
+        for terminal in terminals:
+            terminal.wait_for(r"^Migration completed")
+        here.type("info status\r")
+        here.wait_for(r"^VM status: paused \(postmigrate\)")
+        there.type("info status\r")
+        there.wait_for(r"^VM status: running")
+        for terminal in terminals:
+            terminal.type("exit\r")
+            terminal.wait_for(r"^\$ $")
+        assert judge(pair, pair.destination) == []
