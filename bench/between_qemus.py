@@ -27,6 +27,7 @@ from tests.support.vms.by_hand import migrate_by_hand
 from tests.support.vms.consoles import Consoles
 from tests.support.vms.disks import Filling
 from tests.support.vms.judgement import judge
+from tests.support.vms.machine import Version
 from tests.support.vms.pair import Pair, Setup
 from tests.support.vms.watch import Watch
 from tests.support.waiting import eventually
@@ -69,10 +70,10 @@ def by_consoles(pair: Pair, consoles: Consoles, verify: str) -> Callable[[], Non
     return move
 
 
-def measure(folder: Path, size: int, verify: str | None) -> Outcome:
+def measure(folder: Path, size: int, verify: str | None, version: Version = Version.TEN) -> Outcome:
     """Move a new guest once; None: by hand. Exits the program if a number is lost."""
     shutil.rmtree(folder, ignore_errors=True)
-    with Pair(folder, Setup(filling=Filling(size, size * 3 // 4 - size // 4))) as pair:
+    with Pair(folder, Setup(version, version, filling=Filling(size, size // 2))) as pair:
         pair.source.look.run("migrate-set-parameters", max_bandwidth=0)
         pair.before.clear()
         pair.__enter__()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,8 @@ class Libvirt:
     """A libvirtd in a new folder. As root it is another user's, so that it is none of the system's."""
 
     def __init__(self) -> None:
+        self.host = str(uuid.uuid4())
+        """What tells its host from that of another libvirtd, although it is the same."""
         require(*_DAEMONS, "virsh", "qemu-system-x86_64")
         modules = sorted(_PACKAGES.glob("libvirt*.py")) + sorted(_PACKAGES.glob("libvirtmod*.so"))
         tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}-"
@@ -74,7 +77,10 @@ class Libvirt:
     def _start(self) -> None:
         for name in ("run", "config", "cache", "home"):
             (self.folder / name).mkdir()
-        self._give_away()
+        configured = self.folder / "config/libvirt"
+        configured.mkdir()
+        (configured / "libvirtd.conf").write_text(f'host_uuid = "{self.host}"\n')
+        self.give_away()
         for daemon in _DAEMONS:
             self._processes[daemon] = self._run(daemon)
             self._stack.callback(self._end, daemon)
@@ -107,9 +113,9 @@ class Libvirt:
         self._processes[daemon] = self._run(daemon)
         eventually(self.socket.exists, "libvirtd listens")
 
-    def _give_away(self) -> None:
+    def give_away(self) -> None:
         if os.geteuid() == 0:
-            for each in (self.folder, *self.folder.iterdir()):
+            for each in (self.folder, *self.folder.iterdir(), self.folder / "config/libvirt"):
                 shutil.chown(each, _NOBODY, _NOBODY)
 
     def _environment(self) -> dict[str, str]:
@@ -154,7 +160,7 @@ class Libvirt:
         """A running domain, which ends with the block if it has not ended before."""
         disk = self.folder / f"{name}.img"
         disk.write_bytes(bytes(1 << 20))
-        self._give_away()
+        self.give_away()
         text = self.folder / f"{name}.xml"
         text.write_text(_DOMAIN.format(name=name, disk=disk))
         self.virsh("create", str(text))
