@@ -4,6 +4,7 @@
 # make tests   the tests alone, with their coverage; COVERAGE= leaves that out, which takes less time
 # make torture 750 migrations that are cut, stalled, slowed or killed at random, and 200 of shared disks
 # make qemu-matrix  a guest moved between QEMU 7.2 and 10, all kinds of disks, 20 times each
+# make torture-qemu  200 guests of real QEMUs that are moved while consoles, QEMUs or the line between them fail
 # make grammar 50000 monitor lines at random, put to QEMU 7.2 and to qmon: all answers agree
 # make fuzz    5000 damaged qcow2 images: refused, or read and written as QEMU does it; 20000 QMP messages at random
 # make power-loss  6000 power failures while qcow2 images are used: what was flushed is there
@@ -26,7 +27,7 @@ MAKEFLAGS += --no-print-directory
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo demo-qemu check tests docs screenshots torture qemu-matrix grammar fuzz power-loss bench figures dist clean environment test-environment peers
+.PHONY: help demo demo-qemu check tests docs screenshots torture torture-qemu qemu-matrix grammar fuzz power-loss bench figures dist clean environment test-environment peers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -61,6 +62,9 @@ torture: test-environment peers
 
 qemu-matrix: test-environment peers
 	@$(RUN) -m tests.interop.remote.migration.matrix
+
+torture-qemu: test-environment peers
+	@$(RUN) -m tests.torture.campaign --kind qemus
 
 grammar: test-environment peers
 	QMON_REQUIRE_PEERS=1 QMON_GRAMMAR_LINES=50000 $(RUN) -m pytest --timeout=0 tests/interop/hmp/test_grammar.py

@@ -1,7 +1,8 @@
 """Many runs in a row, two at a time, and their figures.
 
-    python -m tests.torture.campaign [--kind proxy|kill|slow] [--seed S] [--runs N]
+    python -m tests.torture.campaign [--kind proxy|kill|slow|qemus] [--seed S] [--runs N]
 
+The kind ``qemus`` moves guests of real QEMUs, and is not among those that are done without ``--kind``.
 Run ``i`` of seed S is run 0 of seed S + i, so that ``--seed S+i --runs 1`` repeats it.
 """
 
@@ -19,12 +20,17 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.peer import QEMU_10
 from tests.support.peers import exit_without
+from tests.torture.qemus.scenario import draw as draw_qemus
+from tests.torture.qemus.trial import try_out as try_out_qemus
 from tests.torture.scenario import draw
 from tests.torture.trial import Result, try_out
 
 WORKERS = 2
 RUNS = {"proxy": 500, "kill": 200, "slow": 50}
+QEMUS = "qemus"
+QEMUS_RUNS = 200
 OK, BROKEN = 0, 1
 
 
@@ -34,11 +40,22 @@ def fresh_seed() -> int:
 
 def one(kind: str, seed: int, folder: str) -> Result:
     """One run, in a worker."""
+    if kind == QEMUS:
+        return one_of_qemus(seed, folder)
     scenario = draw(kind, seed)
     try:
         return try_out(scenario, Path(folder) / f"{kind}-{seed}")
     except Exception:  # noqa: BLE001 - a fault of the harness is a failed run, and the others go on
         return Result(seed, str(scenario), "harness", problems=[traceback.format_exc()])
+
+
+def one_of_qemus(seed: int, folder: str) -> Result:
+    """The same between two QEMUs."""
+    moved = draw_qemus(seed)
+    try:
+        return try_out_qemus(moved, Path(folder) / f"{QEMUS}-{seed}")
+    except Exception:  # noqa: BLE001 - a fault of the harness is a failed run, and the others go on
+        return Result(seed, str(moved), "harness", problems=[traceback.format_exc()])
 
 
 def campaign(kind: str, seed: int, runs: int, folder: Path, workers: int = WORKERS) -> Iterator[Result]:
@@ -90,15 +107,20 @@ def report(kind: str, seed: int, runs: int, workers: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kind", choices=RUNS, help="all kinds, one after the other, without it")
+    parser.add_argument(
+        "--kind", choices=[*RUNS, QEMUS], help="all but qemus, one after the other, without it"
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--runs", type=int)
     parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
-    exit_without("qemu-img")
+    exit_without("qemu-img", *["qemu-system-x86_64", QEMU_10[0]] * (options.kind == QEMUS))
     seed = fresh_seed() if options.seed is None else options.seed
     kinds = [options.kind] if options.kind else list(RUNS)
-    kept = [report(kind, seed, options.runs or RUNS[kind], options.workers) for kind in kinds]
+    kept = [
+        report(kind, seed, options.runs or {**RUNS, QEMUS: QEMUS_RUNS}[kind], options.workers)
+        for kind in kinds
+    ]
     return OK if all(kept) else BROKEN
 
 

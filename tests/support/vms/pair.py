@@ -34,6 +34,8 @@ class Setup:
     burst: int = 16
     """Numbers between two of the guest's rests (``boot_sector.Counting``)."""
     accelerator: str = "tcg"
+    options: tuple[str, ...] = ()
+    """More options for both QEMUs; ``{name}`` in them is the machine's name."""
 
     @property
     def counting(self) -> Counting:
@@ -100,7 +102,10 @@ class Pair:
             cdroms=[None, filled(medium, MIB, seed=9)] if setup.cdroms else [],
             kind=setup.kind,
             accelerator=setup.accelerator,
-            options=["-incoming", "defer"] if incoming else [],
+            options=[
+                *(["-incoming", "defer"] if incoming else []),
+                *(word.replace("{name}", name) for word in setup.options),
+            ],
         )
 
     def __enter__(self) -> Pair:
