@@ -25,6 +25,7 @@ from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
 from qmon.remote.migration.record import Record, this_console, write_record
 from qmon.remote.migration.report import has_ended_well, read_figures, whole
+from qmon.remote.migration.requested import requested_exports
 from qmon.remote.migration.resume import resumed_destination
 from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
@@ -35,7 +36,6 @@ LOADED_SECONDS = 30.0
 ARRIVED_SECONDS = 0.5
 """How often a QEMU that holds the guest is looked at."""
 WHY_SECONDS = 1.0
-_EXPORTS_MAX = 64
 
 Data = Mapping[str, Any]
 
@@ -233,12 +233,7 @@ class Destination:
         return (await take_inventory(self._remote)).to_message()
 
     async def _prepare(self, arguments: Data) -> Any:
-        listed = arguments["exports"]
-        if not 0 < len(listed) <= _EXPORTS_MAX:
-            raise CommandError("the number of disks is not possible")
-        self._exports = [(str(each["node"]), str(each["export"])) for each in listed]
-        if not all(name.startswith("qmon-") for _, name in self._exports):
-            raise CommandError("the name of an export is not possible")
+        self._exports = requested_exports(arguments, await take_inventory(self._remote))
         await self._step(Event.PREPARE)
         return {}
 

@@ -39,14 +39,14 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     """Compare both sides; ``inc`` for an incremental copy. What a side has told may contain anything."""
     refusals = [*wrong_with_source(source), *wrong_with_destination(destination)]
     pairs, left, right = _pair(
-        [each for each in source.disks if _travels(each)],
-        [each for each in destination.disks if _travels(each)],
+        [each for each in source.disks if travels(each)],
+        [each for each in destination.disks if travels(each)],
     )
     for pair in pairs:
         refusals += _differences(pair, inc=inc)
         refusals += _same_disks(pair, source.disks)
-    stays = [each for each in source.disks if not _travels(each)]
-    waits = [each for each in destination.disks if not _travels(each)]
+    stays = [each for each in source.disks if not travels(each)]
+    waits = [each for each in destination.disks if not travels(each)]
     sitting, lonely, spare = _pair(stays, waits)
     refusals += _without_counterpart(left, right, stays, waits)
     refusals += _fixed(sitting, lonely)
@@ -66,7 +66,8 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     return Plan(tuple(pairs), *lines)
 
 
-def _travels(disk: Disk) -> bool:
+def travels(disk: Disk) -> bool:
+    """Whether a drive's disk is copied."""
     return disk.has_medium and disk.is_attached and not disk.read_only
 
 

@@ -52,7 +52,7 @@ def wrong_with_source(side: Inventory) -> Iterator[str]:
 
 def wrong_with_destination(side: Inventory) -> Iterator[str]:
     """Yield a line for each thing that the destination must be rid of before a migration."""
-    yield from (f"destination: {line}" for line in _wrong_with_destination(side))
+    yield from (f"destination: {line}" for line in wrong_here(side))
 
 
 def _wrong_with_source(side: Inventory) -> Iterator[str]:
@@ -74,7 +74,8 @@ def _wrong_with_source(side: Inventory) -> Iterator[str]:
             yield (f"drive '{disk.name}' has had an I/O error ({disk.io_status}): mend the cause, and 'cont'")
 
 
-def _wrong_with_destination(side: Inventory) -> Iterator[str]:
+def wrong_here(side: Inventory) -> Iterator[str]:
+    """As ``wrong_with_destination``, for the destination's own console."""
     yield from side.obstacles
     if not side.status:
         yield "a qemu-storage-daemon takes no guest: start a QEMU with -incoming defer"

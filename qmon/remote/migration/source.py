@@ -31,6 +31,7 @@ from qmon.remote.migration.report import merged, plan_info, whole
 from qmon.remote.migration.resume import resumed_source
 from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.side import Emit, Side
+from qmon.remote.migration.sides import wrong_with_source
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
 from qmon.remote.remote import Remote
 
@@ -94,8 +95,10 @@ class Source:
     async def agree(self) -> Plan:
         """Connect, and compare both sides. Nothing is changed. Raises ProblemsError, QmonError."""
         await self._machine.step(Event.START)
-        await self._peer.connect()
         ours = await take_inventory(self._remote)
+        if ours.obstacles:
+            raise ProblemsError(list(wrong_with_source(ours)))
+        await self._peer.connect()
         theirs = Inventory.from_message(await self._peer.ask("inventory"))
         plan = match(ours, theirs, inc=self._inc)
         if plan.refusals:

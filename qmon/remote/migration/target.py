@@ -10,13 +10,16 @@ from typing import Any
 
 from qmon.errors import CommandError, ProblemsError, QmonError, reason
 from qmon.notation.address import Address, parse_address
+from qmon.notation.plain_text import one_line
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
 from qmon.remote.migration.destination import Destination
 from qmon.remote.migration.holding import BUSY, FORBIDDEN, why_not_run
+from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.record import lives, read_record
 from qmon.remote.migration.settings import Settings
+from qmon.remote.migration.sides import wrong_here
 from qmon.remote.migration.source import Source
 from qmon.remote.remote import Remote
 
@@ -254,6 +257,8 @@ class MigratingTarget:
     async def _listen(self, uri: str) -> dict[str, Any]:
         if self._destination is not None:
             raise CommandError(f"This console listens at {self._destination.where} already")
+        if wrong := list(wrong_here(await take_inventory(self._connection))):
+            raise CommandError("\n".join(map(one_line, wrong)))
         destination = Destination(self._connection, _address(uri), self._emit)
         try:
             destination.open()
