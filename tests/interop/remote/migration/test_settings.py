@@ -49,9 +49,9 @@ def test_a_guest_moves_although_a_capability_is_on_that_would_break_it(
 @pytest.mark.parametrize("name", ["x-colo", "background-snapshot"])
 def test_a_capability_that_means_another_purpose_is_refused(tmp_path: Path, name: str) -> None:
     with Pair(tmp_path) as pair:
-        switch(pair.destination, name, on=True)
         with Consoles(pair) as consoles:
             consoles.wait_listening()
+            switch(pair.destination, name, on=True)
             consoles.source.type(consoles.line)
             assert consoles.source.wait() == 1
             assert f"destination: migration capability {name} is on" in consoles.source.printed()
