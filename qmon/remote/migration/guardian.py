@@ -68,19 +68,23 @@ class Guardian:
         """The process, while there is one."""
         return None if self._process is None else self._process.pid
 
+    def disarm(self) -> None:
+        """Tell it that it is needed no more. Does not wait; from now on it does nothing; idempotent."""
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.closed:
+            with contextlib.suppress(OSError):  # it has been killed
+                self._process.stdin.write(guarding.DONE)
+            self._process.stdin.close()
+
     async def stop(self) -> None:
-        """Tell it that it is needed no more, and wait for its end; idempotent."""
+        """Disarm it, and wait for its end; idempotent."""
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:
+        self.disarm()
         process, self._process = self._process, None
         if process is None:
             return
-        assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(OSError):  # it has been killed
-            process.stdin.write(guarding.DONE)
-        process.stdin.close()
         process.stdout.close()
         try:
             process.wait(END_SECONDS)

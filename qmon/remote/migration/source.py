@@ -18,6 +18,7 @@ from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.checks import Checks
 from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies, start_copy
 from qmon.remote.migration.first_line import DISK, MEMORY
+from qmon.remote.migration.guardian import Guardian
 from qmon.remote.migration.handing import Handing
 from qmon.remote.migration.interruption import Interruptible, Interruption
 from qmon.remote.migration.inventory import Inventory, take_inventory
@@ -75,6 +76,7 @@ class Source:
         self._doing = Interruptible(self._machine.takes)
         self._copies: list[Copy] = []
         self._handing = Handing(remote)
+        self._guardian = Guardian()
         self._memory: socket.socket | None = None
         self._kick = asyncio.Event()
         self._runs = True
@@ -156,6 +158,8 @@ class Source:
             await self._peer.close("the migration has ended")
             self._close_memory()
             self.pacing.close()
+            if not self.phase.is_under_way:  # else the guardian acts when this process ends
+                await self._guardian.stop()
             self._side.tell_phase(self.phase)
 
     async def _advance(self, event: Event | None) -> Event:
@@ -325,8 +329,11 @@ class Source:
         match action:
             case Action.RECORD:
                 await self._side.write_record(self.id, self.uri, self.phase.value, runs=self._runs)
-            case Action.GUARD | Action.UNGUARD:
-                pass
+            case Action.GUARD:
+                names = [MEMORY_NAME, *(each.node for each in self._copies)]
+                await self._guardian.start(self._remote, self.id, names)
+            case Action.UNGUARD:
+                self._guardian.disarm()
             case Action.CHECK_COPIES:
                 await self.checks.check(self.pacing.downtime_limit)
             case Action.PREPARE_THERE:
@@ -458,6 +465,7 @@ def _milliseconds(begun: float, ended: float | None = None) -> int:
 
 NOT_INTERRUPTED = frozenset(
     {
+        Action.GUARD,
         Action.TAKE_BACK,
         Action.SEND_CALL_OFF,
         Action.UNDO,
