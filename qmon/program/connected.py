@@ -186,7 +186,7 @@ class ConnectedProgram:
                 break
         run.sum_up()
         is_over = monitor.quitting or self.is_quitting
-        listens = options.incoming not in (None, DEFER)
+        listens = options.incoming not in (None, DEFER) and not run.status
         stay = Stay(monitor.target, self, listens=listens, is_quiet=options.quiet)
         return max(run.status, 0 if is_over else await stay.wait())
 

@@ -50,7 +50,7 @@ async def listening_lines(target: Target) -> list[str]:
         if is_ours(info) and not is_under_way(info):
             addresses = [address_text(each) for each in info.get("socket-address", ())]
             return [
-                f"Waits at {address} for a guest. Where it runs: migrate blk {_there(address)}"
+                f"Waits at {address} for a guest: type 'migrate blk {_there(address)}' at its console"
                 for address in addresses
             ]
     return []
@@ -97,9 +97,9 @@ class Stay:
 
     async def _wait(self) -> int:
         info = await self._look()
-        if not self._holds(info):
+        if not (self._holds(info) or (self._listens and "status" in info)):
             return 0
-        if not self._is_quiet:
+        if self._holds(info) and not self._is_quiet:
             say(_WAITS[is_under_way(info)])
         while self._holds(info) and not self._life.is_quitting:
             await asyncio.sleep(POLL_SECONDS)

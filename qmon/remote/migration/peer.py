@@ -55,13 +55,13 @@ class Peer:
         try:
             sock = await asyncio.to_thread(connect, self._address, CONNECT_SECONDS)
         except OSError as error:
-            raise QmonError(f"{self.uri}: {reason(error)}") from error
+            raise QmonError(f"Failed to connect to '{self._address}': {reason(error)}") from error
         try:
             make_lasting(sock)
             await open_connection(sock, kind, self.migration, export)
         except TimeoutError as error:
             sock.close()
-            raise QmonError(f"{self.uri}: no answer from a qmon console") from error
+            raise QmonError(f"{self.uri}: what listens there is no console that waits for a guest") from error
         except (QmonError, OSError) as error:
             sock.close()
             raise QmonError(f"{self.uri}: {reason(error)}") from error

@@ -269,6 +269,8 @@ class MigratingTarget:
 
     async def _resolve(self, action: str) -> dict[str, Any]:
         side = self._side
+        if action not in ("keep", "release"):
+            raise CommandError(f"Parameter 'action' expects keep or release, found '{one_line(action)}'")
         if isinstance(side, Destination):
             await side.resolve(action)
         elif side is not None:
