@@ -11,7 +11,7 @@ from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonEr
 from qmon.hmp.commands.migrate_disks import LISTEN
 from qmon.hmp.commands.migration_info import address_text
 from qmon.hmp.migration_state import POLL_SECONDS, Info, check_end, is_in_doubt, is_ours, is_under_way
-from qmon.hmp.migration_words import end
+from qmon.hmp.migration_words import end, not_converging
 from qmon.migration.wire.transport import DEFER
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.program.script_run import Life
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qmon.remote.migration.target import MigratingTarget
 
 NOTICE = "X_QMON_MIGRATION_NOTICE"
+NOT_CONVERGING = "X_QMON_MIGRATION_NOT_CONVERGING"
 
 
 async def listen(target: Target, uri: str) -> None:
@@ -69,6 +70,9 @@ def tell_notices(target: Target) -> None:
     def hear(event: Event) -> None:
         if event.name == NOTICE:
             say(one_line(str(event.data.get("message", ""))))
+        elif event.name == NOT_CONVERGING:
+            for line in not_converging(in_one_line(dict(event.data))).splitlines():
+                say(line)
 
     target.subscribe(hear)
 

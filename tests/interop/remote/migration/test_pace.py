@@ -1,0 +1,97 @@
+"""Limits and convergence of a guest's move, with two consoles on real QEMUs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.images import MIB
+from tests.support.ports import free_port
+from tests.support.vms.consoles import Consoles
+from tests.support.vms.disks import Filling
+from tests.support.vms.judgement import judge
+from tests.support.vms.line import Line
+from tests.support.vms.machine import Version
+from tests.support.vms.pair import Pair, Setup
+from tests.support.waiting import eventually
+
+PATIENCE = 90.0
+
+VERSIONS = pytest.mark.parametrize("version", Version, ids=lambda version: version.value)
+
+
+@contextmanager
+def moving(folder: Path, setup: Setup, *, delay: float = 0.0) -> Iterator[tuple[Pair, Consoles, Line]]:
+    """Yield a pair with consoles on both sides, and the line between them."""
+    with Pair(folder / "pair", setup) as pair:
+        told = free_port()
+        with (
+            Consoles(pair, told_port=told) as consoles,
+            Line(consoles.port, told, delay=delay) as line,
+        ):
+            consoles.wait_listening()
+            yield pair, consoles, line
+
+
+def busy(version: Version) -> Setup:
+    """A guest that hardly rests."""
+    return Setup(source=version, destination=version, burst=200)
+
+
+def measured(line: Line, seconds: float) -> float:
+    """Return the bytes per second that pass in some seconds from now on."""
+    begun, before = time.monotonic(), line.passed
+    time.sleep(seconds)
+    return (line.passed - before) / (time.monotonic() - begun)
+
+
+def arrive(pair: Pair, consoles: Consoles) -> None:
+    """Wait until both consoles have ended, and judge the guest."""
+    for console in (consoles.source, consoles.destination):
+        assert console.wait(PATIENCE) == 0, console.printed()
+    assert judge(pair, pair.destination) == []
+
+
+def assert_rate(rate: float, limit: int) -> None:
+    """Check that a limit holds, and that most of it is used, even on a busy machine."""
+    assert limit * 0.5 <= rate <= limit * 1.05
+
+
+def test_a_guest_that_never_lets_its_disk_converge_arrives_write_blocking(tmp_path: Path) -> None:
+    with moving(tmp_path, busy(Version.TEN), delay=0.1) as (pair, consoles, _):
+        consoles.source.type(consoles.line)
+        arrive(pair, consoles)
+        told = "Drive 'd0' did not converge: it is copied write-blocking from now on. Each write of the guest"
+        assert told in consoles.source.printed()
+
+
+def test_a_qemu_that_cannot_switch_is_advised_and_starts_the_copy_anew(tmp_path: Path) -> None:
+    with moving(tmp_path, busy(Version.SEVEN), delay=0.1) as (pair, consoles, _):
+        consoles.source.type(f"migrate -d {consoles.line.removeprefix('migrate ')}")
+        advised = "'migrate_set_parameter x-qmon-copy-mode write-blocking' would help"
+        eventually(lambda: advised in consoles.source.printed(), "the advice is shown", PATIENCE)
+        consoles.source.type("migrate_set_parameter x-qmon-copy-mode write-blocking", "wait migrate")
+        arrive(pair, consoles)
+        assert "The copy of drive 'd0' starts anew, write-blocking." in consoles.source.printed()
+
+
+@VERSIONS
+def test_the_bandwidth_holds_for_all_disks_together_and_can_be_changed(
+    tmp_path: Path, version: Version
+) -> None:
+    setup = Setup(source=version, destination=version, disks=2, filling=Filling(256 * MIB, 120 * MIB))
+    with moving(tmp_path, setup) as (pair, consoles, line):
+        consoles.source.type(
+            "migrate_set_parameter max-bandwidth 8M", f"migrate -d {consoles.line.removeprefix('migrate ')}"
+        )
+        eventually(lambda: line.passed > 4 * MIB, "the copy has begun", PATIENCE)
+        assert_rate(measured(line, 5), 8 * MIB)
+        consoles.source.type("migrate_set_parameter max-bandwidth 16M")
+        time.sleep(2)
+        assert_rate(measured(line, 3), 16 * MIB)
+        consoles.source.type("migrate_set_parameter max-bandwidth 128M", "wait migrate")
+        arrive(pair, consoles)
