@@ -1,0 +1,147 @@
+"""What is compared while a guest moves: a difference is said, and the guest runs on where it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from shutil import copyfile
+
+import pytest
+
+from tests.support.images import MIB
+from tests.support.peers import require
+from tests.support.vms.consoles import Consoles, Script
+from tests.support.vms.disks import QCOW2, Filling
+from tests.support.vms.judgement import counting_machines, judge
+from tests.support.vms.leftovers import leftovers
+from tests.support.vms.machine import Version
+from tests.support.vms.pair import Pair, Setup
+from tests.support.waiting import PATIENCE
+
+VERIFY = "migrate_set_parameter x-qmon-verify-copy"
+BOTH = pytest.mark.parametrize("version", Version, ids=lambda version: f"qemu{version.value}")
+FILLING = Filling(64 * MIB, 24 * MIB)
+
+
+def move(pair: Pair, mode: str, *, damage: bool = False) -> tuple[int, str]:
+    """Move the guest by two consoles; return the exit status of the source's, and what it printed."""
+    with Consoles(pair) as consoles:
+        consoles.wait_listening()
+        return move_by(consoles, consoles.source, mode, damage=damage)
+
+
+def move_by(consoles: Consoles, console: Script, mode: str, *, damage: bool = False) -> tuple[int, str]:
+    """The same by a console at the source; the destination's listens."""
+    pair = consoles.pair
+    rate = pair.source.look.run("query-migrate-parameters")["max-bandwidth"]
+    slow = ["migrate_set_parameter max-bandwidth 16M"] if damage else []
+    console.type(f"{VERIFY} {mode}", *slow, consoles.line, "qmp query-migrate")
+    if damage:
+        damage_copied_data(pair)
+    status = console.wait(3 * PATIENCE)
+    pair.source.look.run("migrate-set-parameters", max_bandwidth=rate)
+    return status, console.printed()
+
+
+def damage_copied_data(pair: Pair) -> None:
+    """Flip a bit in each block of the first quarter of the data, once that is in the destination's image."""
+    start = FILLING.size // 2
+    deadline = time.monotonic() + PATIENCE
+    image = os.open(pair.destination.images[0].path, os.O_RDWR)
+    try:
+        for at in range(start, start + FILLING.noise // 4, MIB):
+            wanted = FILLING.piece(at)
+            while os.pread(image, MIB, at) != wanted:
+                assert time.monotonic() < deadline, "the data are not copied"
+                time.sleep(0.01)
+        for at in range(start, start + FILLING.noise // 4, 1 << 16):
+            byte = os.pread(image, 1, at + 77)[0]
+            os.pwrite(image, bytes([byte ^ 1]), at + 77)
+    finally:
+        os.close(image)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("off", "the copies of the disks ended without an error"),
+        ("sample", "samples of the disks, 4 MiB, compared while the guest stood still"),
+        ("full", "all 32 MiB of the disks compared"),
+    ],
+)
+def test_the_end_says_how_much_was_compared(tmp_path: Path, version: Version, mode: str, said: str) -> None:
+    with Pair(tmp_path, Setup(version, version)) as pair:
+        status, printed = move(pair, mode)
+        assert (status, said in printed) == (0, True), printed
+        assert judge(pair, pair.destination) == []
+
+
+@BOTH
+@pytest.mark.parametrize("mode", ["sample", "full"])
+def test_a_copy_that_was_changed_by_others_is_refused(tmp_path: Path, version: Version, mode: str) -> None:
+    with Pair(tmp_path, Setup(version, version, filling=FILLING)) as pair:
+        status, printed = move(pair, mode, damage=True)
+        assert status == 1, printed
+        assert "the copy of drive 'd0' differs from it in the 65536 bytes at " in printed
+        assert "another program has written to the destination's image, or storage is broken" in printed
+        # The destination's QEMU is used up: it has read memory.
+        assert counting_machines(pair) == [pair.source]
+        assert leftovers(pair.source, pair.before["source"], PATIENCE) == []
+
+
+@BOTH
+def test_a_flipped_bit_in_the_backing_image_is_refused(tmp_path: Path, version: Version) -> None:
+    setup = Setup(version, version, format=QCOW2, inc=True)
+    with Pair(tmp_path, setup) as pair, Consoles(pair) as consoles:
+        consoles.wait_listening()
+        image = pair.destination.images[0]
+        assert image.backing is not None
+        with image.backing.open("r+b") as file:
+            file.seek(20 * MIB + 5)
+            file.write(bytes([setup.filling_of(0).piece(20 * MIB)[5] ^ 16]))
+        status, printed = move_by(consoles, consoles.source, "full")
+        assert status == 1, printed
+        assert "the backing image of drive 'd0' differs between the source and the destination" in printed
+        assert f"'qemu-img create -f qcow2 -b {image.backing} -F raw {image.path} " in printed
+        assert counting_machines(pair) == [pair.source]
+        # Nothing is used up: once the image is right, the guest moves.
+        copyfile(pair.source.images[0].backing or "", image.backing)
+        status, printed = move_by(consoles, consoles.start_source(), "full")
+        assert status == 0, printed
+        assert counting_machines(pair) == [pair.destination]
+
+
+@BOTH
+def test_an_overlay_with_data_of_its_own_is_refused(tmp_path: Path, version: Version) -> None:
+    with Pair(tmp_path, Setup(version, version, format=QCOW2, inc=True)) as pair:
+        write_at_destination(pair, "write -P 7 3M 4k")
+        status, printed = move(pair, "sample")
+        assert status == 1, printed
+        assert "the overlay of drive 'd0' is not empty at the destination (data at byte 3145728)" in printed
+        image = pair.destination.images[0]
+        assert f"'qemu-img create -f qcow2 -b {image.backing} -F raw {image.path} " in printed
+        assert judge(pair, pair.source) == []
+
+
+def write_at_destination(pair: Pair, command: str) -> None:
+    """Write to the destination's disk by qemu-io, before anybody moves the guest."""
+    require("qemu-io")
+    look, socket = pair.destination.look, pair.folder / "nbd"
+    node = look.run("query-block")[0]["inserted"]["node-name"]
+    look.run("nbd-server-start", addr={"type": "unix", "data": {"path": str(socket)}})
+    look.run("block-export-add", type="nbd", id="x", node_name=node, name="x", writable=True)
+    uri = f"nbd+unix:///x?socket={socket}"
+    subprocess.run(["qemu-io", "-f", "raw", "-c", command, uri], check=True, capture_output=True)
+    look.run("nbd-server-stop")
+
+
+@BOTH
+def test_an_incremental_copy_says_that_backing_images_were_compared(tmp_path: Path, version: Version) -> None:
+    with Pair(tmp_path, Setup(version, version, format=QCOW2, inc=True, disks=2)) as pair:
+        status, printed = move(pair, "full")
+        assert status == 0, printed
+        assert "; all 64 MiB of the backing images compared" in printed
+        assert judge(pair, pair.destination) == []
