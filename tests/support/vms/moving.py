@@ -23,10 +23,14 @@ def move(pair: Pair, *, detached: bool = False) -> list[str]:
             source.type(consoles.line.replace("migrate", "migrate -d"), "wait migrate")
         else:
             source.type(consoles.line)
-        problems = []
         for script in (source, destination):
             status = script.wait(MOVE_PATIENCE)
             if status:
-                said = "; ".join(script.printed().splitlines())
-                problems.append(f"the console at {script.machine.name} ended with {status}: {said}")
-    return problems or judge(pair, pair.destination)
+                return [f"the console at {script.machine.name} ended with {status}", *_said(consoles)]
+    return judge(pair, pair.destination)
+
+
+def _said(consoles: Consoles) -> list[str]:
+    """What both consoles have printed, a line for each line."""
+    scripts = (consoles.source, consoles.destination)
+    return [f"{each.machine.name}: {line}" for each in scripts for line in each.printed().splitlines()]

@@ -61,18 +61,29 @@ class Setup:
 
 
 class Pair:
-    """The two machines of a setup in a new folder. When it is entered, the guest counts at the source."""
+    """The two machines of a setup in a folder. When it is entered, the guest counts at the source."""
 
-    def __init__(self, folder: Path, setup: Setup | None = None) -> None:
+    def __init__(self, folder: Path, setup: Setup | None = None, moved: Pair | None = None) -> None:
+        """``moved``: a pair whose guest has been moved; its destination is the source here."""
         self.folder = folder
         self.setup = setup or Setup()
         folder.mkdir(parents=True, exist_ok=True)
         require("qemu-img", self.setup.source.program[0], self.setup.destination.program[0])
-        here, there = self._images("source", source_image), self._images("destination", empty_image)
-        self.source = self._start("source", self.setup.source, here)
-        self.destination = self._start("destination", self.setup.destination, there)
+        self.said_before: bytes = moved.said_before + moved.source.said_bytes() if moved else b""
+        """What the guest said before it came to the source, as far as that was elsewhere."""
+        self.source: Machine
+        if moved:
+            self.source = moved.destination
+        else:
+            self.source = self._start("source", self.setup.source, self._images("source", source_image))
+        name = f"{self.source.name}-2" if moved else "destination"
+        self.destination: Machine = self._start(name, self.setup.destination, self._images(name, empty_image))
         self.before: dict[str, Standing] = {}
         """What stood in each QEMU before anybody moved the guest."""
+
+    def said_bytes(self) -> bytes:
+        """All that the guest has said, in the order in which it was moved."""
+        return self.said_before + self.source.said_bytes() + self.destination.said_bytes()
 
     @property
     def machines(self) -> tuple[Machine, Machine]:
@@ -90,7 +101,7 @@ class Pair:
 
     def _start(self, name: str, version: Version, images: list[Image]) -> Machine:
         setup = self.setup
-        incoming = name == "destination"
+        incoming = name != "source"
         style = (setup.destination_style if incoming else None) or setup.style
         medium = self.folder / f"{name}.iso"
         return Machine(
