@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,17 @@ from tests.support.peers import require
 from tests.support.ports import free_port
 from tests.support.processes import CHECKOUT
 from tests.support.terminal import Terminal
+from tests.support.vms.disks import Filling
+from tests.support.vms.pair import Pair, Setup
 
 PAGES = ("README.rst", "docs/first-steps.rst")
-PORT = "4444"
+PORTS = ("4444", "4445")
+"""The ports in the transcripts; free ones are taken in their places."""
 COLUMNS, ROWS = 140, 50
 
 _BLOCK = re.compile(r"^\.\. at: (\w+)\n\n::\n\n((?: {4}.*\n|\n)+)", re.MULTILINE)
-_TYPED = re.compile(r"(\$|\(qemu\)) (.*)")
+_PROMPT = r"(?:\$|\(qemu[^)]*\)) ?"
+_TYPED = re.compile(r"(\$|\(qemu[^)]*\)) (.*)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _CLIENTS = re.compile(r"^An NBD client .*connected .*\n", re.MULTILINE)
 """What is told of a client that stays for more than a moment, as on a busy machine."""
@@ -43,16 +47,16 @@ def blocks(page: str) -> list[tuple[str, list[str]]]:
 
 def pattern(line: str) -> str:
     """What a shown line has to match: numbers are never the same twice."""
-    pieces = [_NUMBER.sub(r"\\d+(?:\\.\\d+)?", re.escape(piece)) for piece in line.split("...")]
+    pieces = [_NUMBER.pattern.join(map(re.escape, _NUMBER.split(piece))) for piece in line.split("...")]
     return ".*".join(pieces)
 
 
 class Place:
     """A terminal, and what has to be on it."""
 
-    def __init__(self, terminal: Terminal, port: int) -> None:
+    def __init__(self, terminal: Terminal, ports: Mapping[str, int]) -> None:
         self.terminal = terminal
-        self._port = port
+        self._ports = ports
         self._expected: list[str] = []
 
     def play(self, lines: list[str]) -> None:
@@ -62,10 +66,13 @@ class Place:
             if typed is None:
                 self._expected.append(pattern(line))
                 continue
-            self._wait(rf"{re.escape(typed[1])} ")
-            self.terminal.type(typed[2].replace(PORT, str(self._port)) + "\r")
+            self._wait(rf"{re.escape(typed[1])} ?")
+            text = typed[2]
+            for port, free in self._ports.items():
+                text = text.replace(port, str(free))
+            self.terminal.type(f"{text}\r")
             self._expected.append(pattern(line))
-        self._wait(r"(?:\$|\(qemu\)) ")
+        self._wait(_PROMPT)
 
     def _wait(self, prompt: str) -> None:
         wanted = re.compile(r"\n".join([*self._expected, prompt]))
@@ -104,11 +111,16 @@ def test_a_transcript_is_true(page: str) -> None:
         with (folder / "disk.img").open("wb") as disk:
             disk.write(random.Random(1).randbytes(200 * MIB))
             disk.truncate(256 * MIB)
-        port = free_port()
+        if "hostA" in dict(blocks(page)):
+            pair = Pair(folder / "vms", Setup(filling=Filling(64 * MIB, 16 * MIB)))
+            stack.enter_context(pair)
+            for machine in pair.machines:
+                (folder / machine.qmp_path.name).symlink_to(machine.qmp_path)
+        ports = {port: free_port() for port in PORTS}
         places: dict[str, Place] = {}
         for place, lines in blocks(page):
             if place not in places:
-                places[place] = Place(stack.enter_context(terminal(folder, place)), port)
+                places[place] = Place(stack.enter_context(terminal(folder, place)), ports)
             places[place].play(lines)
         assert {"source", "destination"} <= set(places)
         for played in places.values():
