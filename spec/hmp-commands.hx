@@ -1340,6 +1340,10 @@ SRST
   images of incremental copies): by samples (``sample``), completely (``full``) or by size only
   (``off``).
 
+  On a console that is connected to a QEMU, ``x-qmon-verify-copy`` sets how ``migrate blk`` compares the disks
+  of both QEMUs: 64 blocks of each disk while the guest stands still (``sample``), everything that no longer
+  changes (``full``), or nothing (``off``). For an incremental copy it sets the same for the backing images.
+
   There is no TLS yet. While ``tls-creds`` is set, migrations are refused rather than sent
   unencrypted. ``tls-hostname`` and ``tls-authz`` have no effect. ``block-bitmap-mapping`` can be
   set by QMP only.

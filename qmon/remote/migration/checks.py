@@ -57,7 +57,6 @@ class Checks:
         words = [NOTHING]
         if self._verification is not None:
             words = [await self._verification.check(downtime_limit)]
-        await self.close()
         self.verified = "; ".join([*words, *filter(None, [self._backing])])
 
     async def close(self) -> None:

@@ -37,14 +37,13 @@ class Compared:
 
 
 async def compare(
-    views: Views, ours: str, ask: Ask, theirs: str, ranges: Sequence[Range], seconds: float | None = None
+    views: Views, ours: str, ask: Ask, theirs: str, ranges: Sequence[Range], deadline: float | None = None
 ) -> Compared:
-    """Compare ranges of two exports; with ``seconds``, as many of the first ones as can be read in time.
+    """Compare ranges of two exports: all, or as many of the first ones as can be read until ``deadline``.
 
-    Without it all are compared. Raises QmonError.
+    That is a time of the event loop; at least one is compared. Raises QmonError.
     """
     result = Compared()
-    deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
     for part in questions(ranges):
         waiting = part
         while waiting:

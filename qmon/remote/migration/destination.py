@@ -389,7 +389,6 @@ class Destination:
                 await self._lines.read_memory()
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
-                await self._answers.close()
                 self._lines.end()
                 await self._server.stop()
             case Action.RECORD_RUN:

@@ -427,9 +427,9 @@ class Source:
 
     async def _undo(self) -> None:
         self._close_memory()
+        await self.checks.close()
         if self._remote.peer_has_ended:
             return
-        await self.checks.close()
         await self.qemu.end_copies()
         await self._handing.close()
         await self._side.restore()

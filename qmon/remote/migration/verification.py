@@ -29,6 +29,9 @@ SAMPLES = 64
 SAMPLE_SHARE = 0.25
 """The share of the downtime limit that may pass for samples: memory is to be sent in the rest."""
 
+PATIENCE_SECONDS = 3.0
+"""How much later than in its time a comparison may end while the guest stands still."""
+
 ROUNDS = 4
 """How often what differs is compared again while the guest writes, each time in smaller parts."""
 
@@ -90,11 +93,19 @@ class Verification:
     async def check(self, downtime_limit: float) -> str:
         """Compare while nothing is written; return how, in words. ``downtime_limit`` is in seconds.
 
+        The source's server is stopped then; ``close`` does the rest when the guest runs again.
         Raises DifferenceError, QmonError.
         """
-        is_full = self._mode == "full"
-        seconds = downtime_limit * (1 if is_full else SAMPLE_SHARE)
-        results = await asyncio.gather(*(self._check(disk, seconds) for disk in self._disks))
+        seconds = downtime_limit * (1 if self._mode == "full" else SAMPLE_SHARE)
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout(seconds + PATIENCE_SECONDS):
+                results = await asyncio.gather(*(self._check(disk, deadline) for disk in self._disks))
+        except TimeoutError as error:
+            raise QmonError(
+                f"the disks could not be compared within {seconds + PATIENCE_SECONDS:.0f} s: a storage or the"
+                " line does not answer; the guest would stand still too long"
+            ) from error
         for disk, result in zip(self._disks, results, strict=True):
             if result.differing:
                 offset, length = min(result.differing)
@@ -105,6 +116,7 @@ class Verification:
         total = Compared()
         for result in results:
             total.add(result)
+        await stop_server(self._remote, self._views.server)
         return self._words(total)
 
     async def close(self) -> None:
@@ -113,10 +125,10 @@ class Verification:
         await stop_server(self._remote, self._views.server)
 
     async def _compare(
-        self, disk: DiskCheck, ranges: Sequence[Range], seconds: float | None = None
+        self, disk: DiskCheck, ranges: Sequence[Range], deadline: float | None = None
     ) -> Compared:
         async with self._at_a_time:
-            return await compare(self._views, disk.view, self._ask, disk.export, ranges, seconds)
+            return await compare(self._views, disk.view, self._ask, disk.export, ranges, deadline)
 
     async def _look_at(self, disk: DiskCheck) -> None:
         size = self._views[disk.view].size
@@ -129,10 +141,10 @@ class Verification:
             found = await self._compare(disk, list(_blocks(disk.changing)))
             disk.changing = found.differing
 
-    async def _check(self, disk: DiskCheck, seconds: float) -> Compared:
+    async def _check(self, disk: DiskCheck, deadline: float) -> Compared:
         """Compare what was changing first, then the sample."""
         chosen = dict.fromkeys(itertools.chain(disk.changing, disk.sample))
-        return await self._compare(disk, list(chosen), seconds)
+        return await self._compare(disk, list(chosen), deadline)
 
     def _words(self, still: Compared) -> str:
         stood = "while the guest stood still"
