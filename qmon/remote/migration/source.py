@@ -149,7 +149,8 @@ class Source:
         unsubscribe = self._remote.subscribe(self._hear_qemu)
         watching = asyncio.create_task(self._watch())
         try:
-            while event is None or self.phase.is_under_way:
+            event = self._doing.pending() or event
+            while event is None or self.phase.is_under_way or self._machine.takes(event):
                 event = await self._advance(event)
         finally:
             self.ended = time.monotonic()
@@ -285,7 +286,15 @@ class Source:
                 await self._peer.connect()
                 return Event.RECONNECTED
 
-    def _tell_doubt(self) -> None:
+    def _tell(self) -> None:
+        """Tell the person what is not known or not done, and what to do."""
+        if not self.phase.is_under_way:
+            self._side.notice(
+                "Not all that the migration has changed in this QEMU could be taken back"
+                f" ({self._side.reason}). Leave qmon and start it on this QEMU again: it retries. The guest"
+                + (" runs at the destination" if self.phase is Phase.COMPLETED else " runs nowhere else")
+            )
+            return
         if self._has_told_doubt:
             return
         self._has_told_doubt = True
@@ -366,7 +375,7 @@ class Source:
             case Action.SEND_RUN:
                 await self._send_run()
             case Action.TELL:
-                self._tell_doubt()
+                self._tell()
             case Action.RECORD_RAN:
                 with contextlib.suppress(CommandError):  # a new console then asks again
                     await self._side.write_record(self.id, self.uri, self.phase.value, runs=self._runs)

@@ -142,7 +142,6 @@ _UNDO = (Action.TAKE_BACK, Action.SEND_CALL_OFF, Action.UNDO, Action.UNGUARD)
 _CALLED_OFF = {
     Event.FAIL: Row(Phase.UNDOING, _UNDO),
     Event.LOST: Row(Phase.UNDOING, _UNDO),
-    Event.BACK: Row(Phase.UNDOING, _UNDO),
     Event.REFUSED: Row(Phase.UNDOING, _UNDO),
     Event.CANCEL: Row(Phase.CANCELLING, _UNDO),
     # The guest has died with its QEMU. The disks at the source are whole.
@@ -168,7 +167,6 @@ SOURCE: Table = {
         Event.FAIL: Row(Phase.FAILED),
         Event.LOST: Row(Phase.FAILED),
         Event.CANCEL: Row(Phase.CANCELLED),
-        Event.DIED: Row(Phase.FAILED),
     },
     Phase.COPYING: {Event.READY: Row(Phase.MOVING, (Action.START_MEMORY,)), **_CALLED_OFF},
     Phase.MOVING: {
@@ -176,6 +174,7 @@ SOURCE: Table = {
             Phase.PAUSED,
             (Action.END_COPIES, Action.CHECK_COPIES, Action.REMOVE_TARGETS, Action.CLOSE_THERE),
         ),
+        Event.BACK: Row(Phase.UNDOING, _UNDO),
         **_CALLED_OFF,
     },
     Phase.PAUSED: {
@@ -202,8 +201,12 @@ SOURCE: Table = {
         Event.KEEP: _HERE_AGAIN,
         Event.RELEASE: Row(Phase.COMPLETED, (Action.UNDO,)),
     },
-    Phase.UNDOING: {Event.UNDONE: Row(Phase.FAILED), Event.FAIL: Row(Phase.FAILED)},
-    Phase.CANCELLING: {Event.UNDONE: Row(Phase.CANCELLED), Event.FAIL: Row(Phase.CANCELLED)},
+    Phase.COMPLETED: {Event.FAIL: Row(Phase.COMPLETED, (Action.TELL,))},
+    Phase.UNDOING: {Event.UNDONE: Row(Phase.FAILED), Event.FAIL: Row(Phase.FAILED, (Action.TELL,))},
+    Phase.CANCELLING: {
+        Event.UNDONE: Row(Phase.CANCELLED),
+        Event.FAIL: Row(Phase.CANCELLED, (Action.TELL,)),
+    },
 }
 
 _NEVER = Row(Phase.REFUSED, (Action.RECORD_REFUSED, Action.SEND_REFUSED))

@@ -87,7 +87,8 @@ class Pair(NamedTuple):
     stream: str = "none"
     """The memory's connection: ``none``, ``open``, ``all``: everything is sent, ``cut``, or ``orphan``: the
     source sees it cut, but everything has reached the destination."""
-    guarded: bool = False
+    guardian: str = "none"
+    """``none``, ``there`` or ``dead``."""
     ran: bool = False
     """Whether the guest has run at the destination."""
     stale: bool = False
@@ -135,7 +136,7 @@ def broken_copies(p: Pair) -> Pair:
 
 
 def source_dies(p: Pair) -> list[Pair]:
-    gone = p._replace(s=SourceQemu(alive=False, guest="gone"), guarded=False)
+    gone = p._replace(s=SourceQemu(alive=False, guest="gone"), guardian="none")
     return cut_stream(gone)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.source import NOT_INTERRUPTED
 from tests.remote.migration.model.pair import Kind, Pair
 from tests.remote.migration.model.world import World
 
@@ -18,7 +19,9 @@ GOES_ON = "while all that is needed is there, the guest goes on without a person
 TOLD = "a guest that can't go on by itself has a line that says who decides"
 DECIDED = "what a line says that a person may do, ends it"
 CLEAN = "a migration that has ended leaves nothing behind"
-BECOMES_CLEAN = "what is left behind can be removed"
+BECOMES_CLEAN = "every migration ends, and what it leaves behind can be removed"
+COMPLETES = "a migration in which nothing fails, and that nobody cancels, completes"
+CANCELS = "a person can cancel until the guest is handed over"
 
 
 @dataclass
@@ -44,7 +47,7 @@ def broken_promise(p: Pair) -> str | None:
     if there and p.d.exports:
         return EXPORTS_CLOSED
     has_ended = p.sc.alive and not p.sc.todo and not p.sc.phase.is_under_way and p.sc.next is None
-    if has_ended and p.s.alive and p.sc.phase is not Phase.NONE and not _is_source_clean(p):
+    if p.sc.alive and p.sc.phase is not Phase.NONE and has_ended and not (_is_source_clean(p) or p.sc.told):
         return CLEAN
     if p.dc.alive and not p.dc.todo and p.d.alive and p.dc.phase in (Phase.SETTLED, Phase.FAILED):
         return None if _is_destination_clean(p) else CLEAN
@@ -53,7 +56,11 @@ def broken_promise(p: Pair) -> str | None:
 
 def _is_source_clean(p: Pair) -> bool:
     s = p.s
-    return s.copies == "none" and not s.targets and not s.is_set and s.record is None and not p.guarded
+    if not s.alive:
+        return True
+    return (
+        s.copies == "none" and not s.targets and not s.is_set and s.record is None and p.guardian != "there"
+    )
 
 
 def _is_destination_clean(p: Pair) -> bool:
@@ -78,11 +85,29 @@ def is_told(p: Pair) -> bool:
 
 
 def _is_clean(p: Pair) -> bool:
-    here = not p.s.alive or _is_source_clean(p)
+    has_ended = not (p.sc.alive and p.sc.phase.is_under_way) and not (p.dc.alive and p.dc.phase.is_under_way)
+    here = _is_source_clean(p)
     # A guest that has arrived and was never run here stands in a QEMU that can only be ended.
     holds = p.d.alive and p.d.memory == "loaded" and p.d.guest == "paused" and p.stale
     there = not p.d.alive or _is_destination_clean(p) or holds
-    return here and there
+    return here and there and (has_ended or not p.d.alive or holds)
+
+
+def _is_completed(p: Pair) -> bool:
+    return p.sc.phase is Phase.COMPLETED and p.d.guest == "running" and _is_clean(p)
+
+
+def _is_all_there(p: Pair) -> bool:
+    return p.s.alive and p.d.alive and p.sc.alive and p.dc.alive and not p.silent
+
+
+def _waits_for_guardian(p: Pair) -> bool:
+    may_stand_still = p.s.status in ("active", "pre-switchover")
+    return p.s.alive and not p.sc.alive and may_stand_still and p.guardian != "dead"
+
+
+_CANCELLED = (Phase.CANCELLING, Phase.CANCELLED)
+BEFORE_SWITCHING = (Phase.SETUP, Phase.COPYING, Phase.MOVING, Phase.PAUSED)
 
 
 OWN = frozenset({Kind.OWN})
@@ -138,25 +163,36 @@ class Search:
         told = self._reaching(lambda p: is_settled(p) or is_told(p), RESTARTED)
         decided = self._reaching(is_settled, DECIDING)
         clean = self._reaching(_is_clean, DECIDING)
+        completed = self._reaching(_is_completed, OWN)
         for number, p in enumerate(self._states):
-            promise = None
-            qemus = p.s.alive and p.d.alive
-            consoles = p.sc.alive and p.dc.alive
-            if p.guarded and not p.sc.alive and p.s.alive and p.s.status in ("active", "pre-switchover"):
-                promise = None if number in alone else BROUGHT_BACK
-            if qemus and consoles and not p.silent and number not in alone:
-                promise = GOES_ON
-            if qemus and number not in repaired:
-                promise = GOES_ON
-            if number not in told:
-                promise = TOLD
-            if number not in decided:
-                promise = DECIDED
-            if number not in clean:
-                promise = BECOMES_CLEAN
-            if promise:
-                return Finding(promise, self._way_to(number))
+            for promise, applies, kept in (
+                (COMPLETES, p.faults == 0 and p.sc.phase not in _CANCELLED, completed),
+                (BROUGHT_BACK, _waits_for_guardian(p), alone),
+                (GOES_ON, _is_all_there(p), alone),
+                (GOES_ON, p.s.alive and p.d.alive, repaired),
+                (TOLD, True, told),
+                (DECIDED, True, decided),
+                (BECOMES_CLEAN, True, clean),
+            ):
+                if applies and number not in kept:
+                    return Finding(promise, self._way_to(number))
+            is_free = not p.sc.todo or p.sc.todo[0] not in NOT_INTERRUPTED
+            if (
+                p.sc.alive
+                and p.sc.phase in BEFORE_SWITCHING
+                and is_free
+                and p.sc.next is None
+                and not self._may_cancel(number)
+            ):
+                return Finding(CANCELS, self._way_to(number))
         return None
+
+    def _may_cancel(self, number: int) -> bool:
+        return any(
+            self._states[after].sc.phase in _CANCELLED
+            for kind, after in self._after[number]
+            if kind is Kind.OPERATOR
+        )
 
     def _reaching(self, good: Callable[[Pair], bool], kinds: frozenset[Kind]) -> set[int]:
         """Return the states from which steps of these kinds can lead to a good one."""

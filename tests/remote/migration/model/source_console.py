@@ -46,7 +46,7 @@ NEEDS_QEMU = frozenset(
         Action.UNDO,
     }
 )
-MAY_FAIL = NEEDS_QEMU - {Action.TAKE_BACK, Action.UNDO, Action.RECORD_RAN}
+MAY_FAIL = NEEDS_QEMU - {Action.TAKE_BACK, Action.RECORD_RAN}
 
 
 class Outcome(NamedTuple):
@@ -83,7 +83,7 @@ class SourceConsole:
         if not c.alive:
             return
         yield from self._hears(p)
-        if c.next is None and (not c.todo or c.todo[0] not in NOT_INTERRUPTED):
+        if c.next in (None, Event.AGREED) and (not c.todo or c.todo[0] not in NOT_INTERRUPTED):
             yield from self._interrupted(p)
         if c.todo:
             for after in self._does(p, c.todo[0]):
@@ -186,7 +186,7 @@ def _outcomes(p: Pair, action: Action) -> Iterator[Outcome]:
         case Action.RECORD | Action.RECORD_RAN:
             yield Outcome(p._replace(s=s._replace(record=p.sc.phase)))
         case Action.GUARD | Action.UNGUARD:
-            yield Outcome(p._replace(guarded=action is Action.GUARD))
+            yield Outcome(p._replace(guardian="there" if action is Action.GUARD else "none"))
         case Action.TELL:
             yield Outcome(p._replace(sc=p.sc._replace(told=True)))
         case Action.SET_UP:

@@ -84,14 +84,17 @@ class World:
             yield "source: RECONNECTED", Kind.OWN, after._replace(sc=after.sc._replace(link="open"))
 
     def _guardian(self, p: Pair) -> Iterator[Step]:
-        if not p.guarded or p.sc.alive or not p.s.alive or (p.is_frozen and not self.yanks):
+        if p.guardian != "there" or p.sc.alive or not p.s.alive or (p.is_frozen and not self.yanks):
             return
         leaves = p.s.status in ("device", "completed")
         for after in [p] if leaves else map(undone, cancelled(p)):
-            yield "guardian", Kind.OWN, after._replace(guarded=False)
+            yield "guardian", Kind.OWN, after._replace(guardian="none")
 
     def _restarts(self, p: Pair) -> Iterator[Step]:
-        if not p.sc.alive and p.s.alive and not p.guarded and not p.is_frozen:
+        has_ended = p.sc.told and not p.sc.phase.is_under_way and not p.sc.todo
+        if has_ended and p.s.alive:
+            yield "a person leaves the source's console", Kind.OPERATOR, p._replace(sc=Console(alive=False))
+        if not p.sc.alive and p.s.alive and p.guardian != "there" and not p.is_frozen:
             console = Console()
             if p.s.record is not None:
                 phase, event = self.resumed_source(p.s.record.value, p.s.status, p.s.guest)
@@ -120,6 +123,8 @@ class World:
             yield "the copy differs", p._replace(d=p.d._replace(disk="differs"))
 
     def _actions_fail(self, p: Pair) -> Iterator[Failure]:
+        if p.sc.next is Event.AGREED and (after := self._s.fire(p, Event.FAIL)):
+            yield "they do not agree", after
         for action in p.sc.todo[:1]:
             if action in source_console.MAY_FAIL and p.s.alive and not p.is_frozen:
                 yield f"source: {action.name} fails", self._s.fail(p)
@@ -134,6 +139,8 @@ def _consoles_die(p: Pair) -> Iterator[Failure]:
         if p.s.status == "none" and p.stream == "open":
             after = after._replace(stream="cut")
         yield "source's console dies", after
+    if p.guardian == "there":
+        yield "the guardian dies", p._replace(guardian="dead")
     if p.dc.alive:
         after = broken_copies(_lost(p))._replace(dc=Console(alive=False), up=())
         if p.d.memory == "none" and p.stream == "open":
