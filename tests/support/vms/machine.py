@@ -35,6 +35,7 @@ class Style(enum.Enum):
     SCSI = "drive-scsi"
     IF_VIRTIO = "if-virtio"
     IF_IDE = "if-ide"
+    IOTHREAD = "drive-virtio-iothread"
     BLOCKDEV = "blockdev-virtio"
     BLOCKDEV_SCSI = "blockdev-scsi"
 
@@ -42,6 +43,7 @@ class Style(enum.Enum):
         """Return the options of QEMU's command line."""
         bus = {"virtio": "virtio-blk-pci", "ide": "ide-hd", "scsi": "scsi-hd"}[self.value.split("-")[1]]
         words = ["-device", "virtio-scsi-pci"] if bus == "scsi-hd" else []
+        words += ["-object", "iothread,id=thread"] if self is Style.IOTHREAD else []
         for number, image in enumerate(images):
             words += self._disk(number, image, bus)
         return words
@@ -50,6 +52,7 @@ class Style(enum.Enum):
         what, _, interface = self.value.partition("-")
         file = image.path.name
         place = f",bus=ide.0,unit={number}" if bus == "ide-hd" else ""
+        place += ",iothread=thread" if self is Style.IOTHREAD else ""
         device = f"{bus},id=disk{number}{place},bootindex={number},drive="
         if what == "if":
             return ["-drive", f"file={file},format={image.format},if={interface},discard=unmap"]

@@ -94,7 +94,7 @@ def campaign(chosen: Sequence[Setup], times: int, workers: int) -> list[Result]:
             results.append(result)
             if result.problems:
                 print(f"{result.name}: {'; '.join(result.problems)}  [{result.folder}]", flush=True)
-            if len(results) % len(chosen) == 0:
+            if len(results) % 10 == 0:
                 print(f"{len(results)} of {len(futures)}", flush=True)
     if not any(result.problems for result in results):
         folder.rmdir()
