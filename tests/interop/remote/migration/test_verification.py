@@ -1,0 +1,54 @@
+"""The comparison of copied disks, against real QEMUs, when something hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from qmon.errors import QmonError
+from qmon.remote.migration import verification
+from qmon.remote.migration.verification import DiskCheck, Verification
+from tests.support.connections import connected
+from tests.support.peer import Peer
+
+
+def test_a_destination_that_does_not_answer_holds_the_guest_up_for_a_bounded_time(
+    qemu: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "PATIENCE_SECONDS", 0.3)
+
+    async def ask(command: str, arguments: Mapping[str, Any]) -> Any:
+        if command == verification.COMPARE:
+            return {}
+        return await asyncio.Future()
+
+    async def run() -> None:
+        async with connected(f"unix:{qemu.qmp_path}") as remote:
+            node = (await remote.execute("query-block"))[0]["inserted"]["node-name"]
+            disk = DiskCheck("d0", node, "qmon-x0-abcdef")
+            checked = Verification(remote, [disk], ask, "sample", 1)
+            await checked.prepare()
+            await checked.open()
+            with pytest.raises(QmonError, match=r"could not be compared within .* does not answer"):
+                await checked.check(0.3)
+            await checked.close()
+            assert await remote.execute("query-block-exports") == []
+            await remote.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": "free"}}})
+
+    asyncio.run(run())
+
+
+def test_a_source_that_serves_others_says_what_to_do(qemu: Peer) -> None:
+    async def run() -> None:
+        async with connected(f"unix:{qemu.qmp_path}") as remote:
+            await remote.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": "theirs"}}})
+            checked = Verification(remote, [], lambda *_: asyncio.Future(), "sample", 1)
+            with pytest.raises(QmonError, match="NBD server already running: end its NBD server"):
+                await checked.prepare()
+            await checked.close()
+            await remote.execute("nbd-server-stop")  # it is still there
+
+    asyncio.run(run())
