@@ -20,6 +20,7 @@ from qmon.remote.migration.door import Door, make_lasting, peer_name
 from qmon.remote.migration.first_line import answer
 from qmon.remote.migration.incoming_lines import IncomingLines
 from qmon.remote.migration.inventory import take_inventory
+from qmon.remote.migration.leftovers import remove_leftovers
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
@@ -60,6 +61,7 @@ class Destination:
         self._lines = IncomingLines(remote, self._server)
         self._exports: list[tuple[str, str]] = []
         self._runs = True
+        self._is_taken_up = False
         self._starting_seconds = 0.0
         """How long the QEMU has taken to run the guest: a part of the downtime."""
         self._may_run = False
@@ -118,10 +120,11 @@ class Destination:
         """Take up a migration whose console has ended. Raises CommandError."""
         self.id, self._runs, self._side.record = record.id, record.runs, record
         record.console = this_console()
+        self._is_taken_up = True
         status, run_state = await self.qemu.status(), await self.qemu.run_state()
         self._machine.phase, event = resumed_destination(record.phase, status, run_state)
         await write_record(self._remote, record)
-        self._server.is_serving = self.phase in (Phase.COPYING, Phase.MOVING)
+        self._server.is_serving = self.phase is Phase.MOVING
         match self.phase:
             case Phase.REFUSED:
                 self._side.reason = "the QEMU at the destination is used up: its migration has failed"
@@ -414,6 +417,10 @@ class Destination:
         await self._answers.close()
         await self._lines.close()
         await self._server.stop()
+        if self._is_taken_up:
+            found = await remove_leftovers(self.qemu, self.id)
+            if found:
+                self._side.notice(f"Removed what the console that has ended had left: {found}")
         await self._side.restore()
         if self.phase is not Phase.SETTLED:  # there its source may ask again
             self.id = ""

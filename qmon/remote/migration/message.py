@@ -54,6 +54,10 @@ class Members:
         """Read a list of at most so many values, each by ``read``."""
         return tuple(read(each) for each in self._list(name, most))
 
+    def members(self, name: str, what: str) -> Members:
+        """Return what reads the members of an object; ``what`` names it in errors."""
+        return Members(self._get(name), what)
+
     def flags(self, name: str, most: int) -> dict[str, bool]:
         """Read an object whose members are all true or false."""
         value = self._object(name, most)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from qmon.notation.address import InetAddress
 from qmon.remote.address import Domain, RemoteAddress
 from qmon.remote.migration.managers import libvirt, look_for_manager
+from qmon.remote.migration.record import lives, read_record, this_console
 from qmon.remote.remote import Remote
 
 
@@ -17,7 +18,18 @@ async def look_for_obstacles(remote: Remote) -> tuple[str, ...]:
     found = [await asyncio.to_thread(_why_not_reached, remote.address)]
     if not isinstance(remote.address.place, Domain):
         found.append(await look_for_manager(remote))
+        found.append(await _other_console(remote))
     return tuple(filter(None, found))
+
+
+async def _other_console(remote: Remote) -> str:
+    """Return why another console's migration is in the way, "" if there is none."""
+    record = await read_record(remote)
+    if record is None or record.console == this_console():
+        return ""
+    if lives(record.console):
+        return f"another qmon (process {record.console.get('pid')}) moves this machine: leave that to it"
+    return "a qmon that has ended has left a migration here: connect with qmon anew, which takes it up"
 
 
 def _why_not_reached(address: RemoteAddress) -> str:

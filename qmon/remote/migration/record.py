@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from qmon.errors import CommandError
+from qmon.errors import CommandError, reason
 from qmon.host.boot import boot_id
-from qmon.qmp.target import Target
+from qmon.qmp.target import Target, ask
+from qmon.remote.migration.message import Members, MessageError
 
 NAME = "qmon-migration"
 _PATH = f"/objects/{NAME}"
 _TEXT = "identity"
+_SETTINGS_MAX = 1000
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class Record:
 def this_console() -> dict[str, Any]:
     """Return what tells this process from all others."""
     pid = os.getpid()
-    return {"pid": pid, "start": _start_of(pid), "boot": boot_id(), "host": socket.gethostname()}
+    return {"pid": pid, "start": _start_of(pid) or 0, "boot": boot_id(), "host": socket.gethostname()}
 
 
 def lives(console: Mapping[str, Any]) -> bool:
@@ -70,15 +73,41 @@ def _start_of(pid: int) -> int | None:
 
 async def read_record(target: Target) -> Record | None:
     """Return the record in a QEMU, None if it has none. Raises CommandError."""
-    names = await target.execute("qom-list", {"path": "/objects"})
+    names = await ask(target, "qom-list", [], {"path": "/objects"})
     if not any(each.get("name") == NAME for each in names):
         return None
     text = await target.execute("qom-get", {"path": _PATH, "property": _TEXT})
     try:
-        found = Record(**json.loads(text))
-    except (TypeError, ValueError) as error:
-        raise CommandError(f"the object '{NAME}' holds no record of a migration") from error
-    return found
+        return _read(json.loads(text))
+    except (TypeError, ValueError, RecursionError, MessageError) as error:
+        raise CommandError(
+            f"the object '{NAME}' holds no record of a migration ({reason(error)}): if no qmon moves this"
+            f" machine, remove it with 'object_del {NAME}'"
+        ) from error
+
+
+def _read(value: object) -> Record:
+    """Raises MessageError: anybody may have made the object."""
+    members = Members(value, "the record")
+    console = members.members("console", "the record's console")
+    side = members.text("side")
+    if side not in ("source", "destination"):
+        raise MessageError("its side is neither source nor destination")
+    return Record(
+        id=str(UUID(members.text("id"))),
+        side=side,
+        peer=members.text("peer"),
+        phase=members.text("phase"),
+        runs=members.flag("runs"),
+        capabilities=members.flags("capabilities", _SETTINGS_MAX),
+        parameters=dict(members.scalars("parameters", _SETTINGS_MAX)),
+        console={
+            "pid": console.number("pid"),
+            "start": console.number("start"),
+            "boot": console.text("boot"),
+            "host": console.text("host"),
+        },
+    )
 
 
 async def write_record(target: Target, record: Record) -> None:

@@ -22,6 +22,7 @@ from qmon.remote.migration.guardian import Guardian
 from qmon.remote.migration.handing import Handing
 from qmon.remote.migration.interruption import Interruptible, Interruption
 from qmon.remote.migration.inventory import Inventory, take_inventory
+from qmon.remote.migration.leftovers import remove_leftovers
 from qmon.remote.migration.matching import Plan, match
 from qmon.remote.migration.pacing import MEMORY_LINE, Pacing
 from qmon.remote.migration.peer import Peer
@@ -80,6 +81,7 @@ class Source:
         self._memory: socket.socket | None = None
         self._kick = asyncio.Event()
         self._runs = True
+        self._is_taken_up = False
         self._stopped_at: float | None = None
         self._outcome: Event | None = None
         self._has_told_doubt = False
@@ -138,6 +140,7 @@ class Source:
         self.id, self._runs, self._side.record = record.id, record.runs, record
         self._peer.migration = record.id
         record.console = this_console()
+        self._is_taken_up = True
         status, run_state = await self.qemu.status(), await self.qemu.run_state()
         self._machine.phase, event = resumed_source(record.phase, status, run_state)
         self._side.reason = "the console that has moved it has ended"
@@ -439,7 +442,9 @@ class Source:
         await self.checks.close()
         if self._remote.peer_has_ended:
             return
-        await self.qemu.end_copies()
+        found = await remove_leftovers(self.qemu, self.id if self._is_taken_up else "")
+        if self._is_taken_up and found:
+            self._side.notice(f"Removed what the console that has ended had left: {found}")
         await self._handing.close()
         await self._side.restore()
 

@@ -17,6 +17,8 @@ from qmon.remote.address import RemoteAddress
 from qmon.remote.migration.destination import Destination
 from qmon.remote.migration.holding import BUSY, FORBIDDEN, why_not_run
 from qmon.remote.migration.inventory import take_inventory
+from qmon.remote.migration.leftovers import remove_leftovers
+from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.record import lives, read_record
 from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.sides import wrong_here
@@ -173,9 +175,12 @@ class MigratingTarget:
 
         Return a line about it, "" if there is nothing. Raises CommandError.
         """
-        record = await read_record(self._connection) if "qom-list" in self.commands() else None
-        if record is None or self._side is not None:
+        if self._side is not None:
             return ""
+        record = await read_record(self._connection)
+        if record is None:
+            found = await remove_leftovers(Qemu(self._connection))
+            return f"Removed what a migration had left in this QEMU: {found}" if found else ""
         if lives(record.console):
             return (
                 f"Another qmon (process {record.console.get('pid')}) moves this machine, as its"
