@@ -35,16 +35,17 @@ class Checks:
             self._remote, plan.pairs, self._mark, self._ask, verify, self._seed
         )
 
-    async def prepare(self, copies: Sequence[Copy], verify: str) -> None:
+    async def prepare(self, copies: Sequence[Copy], verify: str) -> bool:
         """Start what the verification needs here: if that is not possible, it is known early.
 
-        Raises QmonError.
+        Return whether the QEMU has an NBD server of ours now. Raises QmonError.
         """
         if verify == "off":
-            return
+            return False
         disks = [DiskCheck(each.disk.name, each.disk.node, each.export) for each in copies]
         self._verification = Verification(self._remote, disks, self._ask, verify, self._seed)
         await self._verification.prepare()
+        return True
 
     async def open(self) -> None:
         """Make ready what a check needs, and compare what can be while the guest runs. Raises QmonError."""

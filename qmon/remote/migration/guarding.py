@@ -168,7 +168,7 @@ def bring_back(qmp: Qmp, migration: str, descriptors: list[str]) -> str:
             "the guest may be at the destination: nothing was taken back."
             " 'qmon -connect' on either side says what it finds, and finishes it or asks"
         )
-    clean(qmp, descriptors)
+    clean(qmp, descriptors, has_server=record.get("server") is True)
     restore(qmp, record)
     status = qmp.ask("query-status")
     state = status.get("status") if isinstance(status, dict) else None
@@ -217,8 +217,8 @@ def run_state(qmp: Qmp) -> str:
     return str(found.get("status")) if isinstance(found, dict) else ""
 
 
-def clean(qmp: Qmp, descriptors: list[str]) -> None:
-    """End our jobs, and remove our nodes, exports and descriptors."""
+def clean(qmp: Qmp, descriptors: list[str], *, has_server: bool) -> None:
+    """End our jobs, and remove our nodes, NBD server and descriptors."""
     since = time.monotonic()
     while jobs := ours(qmp, "query-jobs", "id"):
         for each in jobs:
@@ -233,7 +233,7 @@ def clean(qmp: Qmp, descriptors: list[str]) -> None:
         time.sleep(POLL_SECONDS)
     for each in ours(qmp, "query-named-block-nodes", "node-name"):
         qmp.try_("blockdev-del", {"node-name": each["node-name"]})
-    if ours(qmp, "query-block-exports", "id"):  # the server is ours, too: it is never shared
+    if has_server or ours(qmp, "query-block-exports", "id"):  # a server with exports of ours is ours
         qmp.try_("nbd-server-stop")
     for name in descriptors:
         qmp.try_("closefd", {"fdname": name})

@@ -43,6 +43,8 @@ class Record:
     """Capabilities as they were before."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Migration parameters as they were before."""
+    server: bool = False
+    """Whether the QEMU's NBD server is ours."""
     console: dict[str, Any] = field(default_factory=dict)
     """The console that keeps it: ``pid``, ``start`` (clock ticks after the boot), ``boot``, ``host``."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from qmon.errors import CommandError
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.record import Record, remove_record, this_console, write_record
@@ -65,9 +67,18 @@ class Side:
         await write_record(self.qemu.remote, self.record)
         await self.qemu.set_capabilities({name: wanted[name] for name in self.record.capabilities})
 
+    async def note_server(self) -> None:
+        """Record that the NBD server is ours. Raises CommandError."""
+        if self.record is not None:
+            self.record.server = True
+            await self.keep_record()
+
     async def restore(self) -> None:
         """Set capabilities and parameters as they were, and remove the record. Raises CommandError."""
         if self.record is not None:
+            if self.record.server:
+                with contextlib.suppress(CommandError):  # it is stopped, unless its console has died
+                    await self.qemu("nbd-server-stop")
             await self.qemu.set_capabilities(self.record.capabilities)
             await self.qemu.set_parameters(self.record.parameters)
             await remove_record(self.qemu.remote)

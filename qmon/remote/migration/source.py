@@ -353,7 +353,8 @@ class Source:
                 await self._peer.ask("prepare", {"exports": exports})
             case Action.SET_UP:
                 await self._side.set_up(wanted(is_source=True))
-                await self.checks.prepare(self._copies, self._settings.verify_copy)
+                if await self.checks.prepare(self._copies, self._settings.verify_copy):
+                    await self._side.note_server()
             case Action.ADD_TARGETS:
                 await self.pacing.begin(self._copies)
                 for each in self._copies:
