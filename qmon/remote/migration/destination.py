@@ -382,7 +382,7 @@ class Destination:
             case Action.SET_UP:
                 await self._side.set_up(wanted(is_source=False))
             case Action.HOLD:
-                await self.qemu("stop")
+                await self._side.hold()
             case Action.EXPORT:
                 await self._answers.close()
                 await self._server.start()
@@ -393,7 +393,10 @@ class Destination:
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
                 self._lines.end()
-                await self._server.stop()
+                if self._remote.peer_has_ended:
+                    self._server.forget()
+                else:
+                    await self._server.stop()
             case Action.RECORD_RUN:
                 await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RECORD_REFUSED:
@@ -421,6 +424,7 @@ class Destination:
             found = await remove_leftovers(self.qemu, self.id)
             if found:
                 self._side.notice(f"Removed what the console that has ended had left: {found}")
+        await self._side.let_go()
         await self._side.restore()
         if self.phase is not Phase.SETTLED:  # there its source may ask again
             self.id = ""

@@ -39,6 +39,8 @@ class Record:
     """The value of the last Phase that was recorded; ``running`` is a destination that RUN has reached."""
     runs: bool = True
     """Whether the guest is to run at the destination: it may have been stopped before it was moved."""
+    is_held: bool = False
+    """Whether the destination's QEMU would have run the guest by itself before."""
     capabilities: dict[str, bool] = field(default_factory=dict)
     """Capabilities as they were before."""
     parameters: dict[str, Any] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from qmon.errors import CommandError
@@ -52,13 +53,25 @@ class Side:
         """Keep the phase in the QEMU. Raises CommandError."""
         if self.record is None:
             self.record = Record(id_, self._side, peer, phase, runs, console=this_console())
-        self.record.phase = phase
+        self.record.phase, self.record.runs = phase, runs
         await write_record(self.qemu.remote, self.record)
 
     async def keep_record(self) -> None:
         """Keep the record as it is now in the QEMU. Raises CommandError."""
         if self.record is not None:
             await write_record(self.qemu.remote, self.record)
+
+    async def hold(self) -> None:
+        """Have a QEMU that waits for a guest not run it by itself. Raises CommandError."""
+        assert self.record is not None
+        self.record.is_held = not _starts_stopped(self.qemu.remote.peer_pid)
+        await write_record(self.qemu.remote, self.record)
+        await self.qemu("stop")
+
+    async def let_go(self) -> None:
+        """Undo ``hold``, if the guest has not come. Raises CommandError."""
+        if self.record is not None and self.record.is_held and await self.qemu.run_state() == "inmigrate":
+            await self.qemu("cont")  # which does no more there than to undo ``stop``
 
     async def set_up(self, wanted: dict[str, bool]) -> None:
         """Set capabilities; those that differed are recorded first. Raises CommandError."""
@@ -83,3 +96,12 @@ class Side:
             await self.qemu.set_parameters(self.record.parameters)
             await remove_record(self.qemu.remote)
             self.record = None
+
+
+def _starts_stopped(pid: int | None) -> bool:
+    """Whether a QEMU was started with -S; True also if that is not known."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return b"-S" in words or b"--S" in words

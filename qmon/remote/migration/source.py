@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 import uuid
@@ -42,6 +43,8 @@ WATCH_SECONDS = 0.1
 MEMORY_NAME = "qmon-memory"
 WHY_SECONDS = 2.0
 """How long the destination may take to say why it has failed."""
+
+_logger = logging.getLogger(__name__)
 
 Data = Mapping[str, Any]
 
@@ -174,7 +177,9 @@ class Source:
             return await self._next()
         except Interruption as interrupted:
             return interrupted.event
-        except (QmonError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, QmonError | OSError):
+                _logger.exception("a migration failed unexpectedly")
             self._side.reason = self._side.reason or reason(error)
             if self._remote.peer_has_ended and self._machine.takes(Event.DIED):
                 self._side.reason = "the QEMU here has ended"

@@ -209,7 +209,7 @@ SOURCE: Table = {
     },
 }
 
-_NEVER = Row(Phase.REFUSED, (Action.RECORD_REFUSED, Action.SEND_REFUSED))
+_NEVER = Row(Phase.REFUSED, (Action.RECORD_REFUSED, Action.SEND_REFUSED, Action.CLOSE_EXPORTS))
 _RUN = Row(Phase.RUNNING, (Action.RECORD_RUN, Action.RUN))
 _GIVEN_UP = Row(Phase.FAILED, (Action.UNDO,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -63,8 +63,16 @@ class Setup:
 class Pair:
     """The two machines of a setup in a folder. When it is entered, the guest counts at the source."""
 
-    def __init__(self, folder: Path, setup: Setup | None = None, moved: Pair | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        setup: Setup | None = None,
+        moved: Pair | None = None,
+        *,
+        destination_options: Sequence[str] = (),
+    ) -> None:
         """``moved``: a pair whose guest has been moved; its destination is the source here."""
+        self._destination_options = destination_options
         self.folder = folder
         self.setup = setup or Setup()
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +122,7 @@ class Pair:
             kind=setup.kind,
             accelerator=setup.accelerator,
             options=[
-                *(["-incoming", "defer"] if incoming else []),
+                *(["-incoming", "defer", *self._destination_options] if incoming else []),
                 *(word.replace("{name}", name) for word in setup.options),
             ],
         )
