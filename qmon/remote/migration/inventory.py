@@ -12,6 +12,7 @@ from qmon.qmp.target import Target, ask, well_formed
 from qmon.remote.migration.identity import Known, identities
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.obstacles import look_for_obstacles
+from qmon.remote.migration.overlay_files import real_name
 from qmon.remote.remote import Remote
 
 DISKS_MAX = 256
@@ -48,9 +49,10 @@ class Disk:
     """Whether the medium can be changed, as in a CD-ROM drive."""
     format: str
     file: str
-    """What QEMU calls the file: it may be relative to QEMU's folder."""
+    """What QEMU calls the file, from the root if its folder can be read."""
     backing: str
     """The same of the backing image."""
+    backing_format: str
     io_status: str
     is_encrypted: bool
     identities: tuple[str, ...] = ()
@@ -88,6 +90,7 @@ class Disk:
             format=read.text("format"),
             file=read.text("file", 8192),
             backing=read.text("backing", 8192),
+            backing_format=read.text("backing-format"),
             io_status=read.text("io-status"),
             is_encrypted=read.flag("is-encrypted"),
             identities=read.texts("identities", IDENTITIES_MAX),
@@ -193,7 +196,7 @@ async def take_inventory(remote: Remote) -> Inventory:
             memory=memory.get("base-memory", 0) + memory.get("plugged-memory", 0),
             cpus=len(cpus),
             uuid=uuid.get("UUID", ""),
-            disks=tuple(_disk(each, known) for each in blocks),
+            disks=tuple(_disk(each, known, remote.peer_pid) for each in blocks),
             capabilities={row["capability"]: row["state"] for row in capabilities},
             parameters={name: value for name, value in parameters.items() if isinstance(value, str | int)},
             jobs=tuple(f"{job['id']} ({job['type']})" for job in jobs),
@@ -220,7 +223,7 @@ async def _machine(target: Target) -> str:
     return str(found).removesuffix("-machine")
 
 
-def _disk(block: Mapping[str, Any], known: Mapping[str, Known]) -> Disk:
+def _disk(block: Mapping[str, Any], known: Mapping[str, Known], pid: int | None) -> Disk:
     inserted = block.get("inserted", {})
     image = inserted.get("image", {})
     qdev = block.get("qdev", "")
@@ -234,8 +237,9 @@ def _disk(block: Mapping[str, Any], known: Mapping[str, Known]) -> Disk:
         read_only=inserted.get("ro", False),
         removable=block.get("removable", False),
         format=inserted.get("drv", ""),
-        file=inserted.get("file", ""),
-        backing=inserted.get("backing_file", ""),
+        file=real_name(inserted.get("file", ""), pid),
+        backing=real_name(image.get("full-backing-filename", inserted.get("backing_file", "")), pid),
+        backing_format=image.get("backing-image", {}).get("format", ""),
         io_status=block.get("io-status", ""),
         is_encrypted=inserted.get("encrypted", False),
         identities=found.own[:IDENTITIES_MAX],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmon.qmp.target import Target, ask, well_formed
+from qmon.remote.migration.objects import object_names
 
 _LIBVIRT_OBJECT = "masterKey0"
 """The secret that each QEMU of libvirt has."""
@@ -41,16 +42,16 @@ async def look_for_manager(target: Target) -> str:
     chardevs = await ask(target, "query-chardev", [])
     nodes = await ask(target, "query-named-block-nodes", [])
     blocks = await ask(target, "query-block", [])
-    objects = await ask(target, "qom-list", [], {"path": "/objects"})
+    objects = await object_names(target)
     with well_formed():
         return why_managed(_traits(name, objects, chardevs, nodes, blocks))
 
 
-def _traits(name: Any, objects: Any, chardevs: Any, nodes: Any, blocks: Any) -> Traits:
+def _traits(name: Any, objects: list[str], chardevs: Any, nodes: Any, blocks: Any) -> Traits:
     devices = [block.get("qdev", "").removeprefix("/machine/peripheral/") for block in blocks]
     return Traits(
         name.get("name", ""),
-        [each["name"] for each in objects],
+        objects,
         [each["filename"] for each in chardevs],
         [*(each["node-name"] for each in nodes), *devices],
     )

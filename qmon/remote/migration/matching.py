@@ -9,6 +9,7 @@ from qmon.notation.plain_text import one_line
 from qmon.notation.units import human_size
 from qmon.remote.migration.capabilities import switched_off
 from qmon.remote.migration.inventory import Disk, Inventory
+from qmon.remote.migration.overlay_files import create_line
 from qmon.remote.migration.sides import wrong_with_destination, wrong_with_source
 
 BY_DEVICE, BY_DRIVE, BY_ORDER = "device id", "drive id", "order"
@@ -140,9 +141,10 @@ def _same_disks(pair: Pair, disks: Sequence[Disk]) -> Iterator[str]:
 
 def _backing(name: str, ours: Disk, theirs: Disk) -> Iterator[str]:
     if ours.backing and not theirs.backing:
+        line = create_line(theirs.file or "FILE", ours.size, ours.backing, ours.backing_format or "FORMAT")
         yield (
-            f"{name} has a backing image at the source and none at the destination: make the destination's"
-            f" with 'qemu-img create -f qcow2 -b COPY_OF_BACKING -F FORMAT {theirs.file or 'FILE'}'"
+            f"{name} has a backing image at the source and none at the destination: copy the source's"
+            f" {ours.backing} there, and make the overlay with '{line}'"
         )
 
 

@@ -7,8 +7,6 @@ sees of a backing image is compared, however long the chain behind it is.
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +15,11 @@ from qmon.errors import CommandError, ProblemsError, QmonError
 from qmon.nbd.client import ALLOCATION_DEPTH
 from qmon.notation.plain_text import one_line
 from qmon.notation.units import human_size
-from qmon.qmp.target import well_formed
 from qmon.remote.migration.checksums import all_ranges
 from qmon.remote.migration.comparison import Ask, Compared, compare
 from qmon.remote.migration.matching import Pair
 from qmon.remote.migration.message import Members
+from qmon.remote.migration.overlay_files import create_line
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.views import Views, backing_nodes, start_server, stop_server
 from qmon.remote.remote import Remote
@@ -35,7 +33,6 @@ SAMPLES = 256
 """Blocks of a backing image that are compared, 16 MiB: nothing stands still meanwhile."""
 
 _TOP_LAYER = 1
-_PATH_MAX = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +43,15 @@ class Overlay:
     """The size of its backing image in bytes; 0 if it has none."""
     own_data: int
     """Where the first data of its own begin; -1 if it is empty."""
-    create: str
-    """The command that makes it anew."""
 
     def to_message(self) -> dict[str, Any]:
-        return {"size": self.size, "is-empty": self.own_data < 0, "at": max(0, self.own_data)} | {
-            "create": self.create
-        }
+        return {"size": self.size, "is-empty": self.own_data < 0, "at": max(0, self.own_data)}
 
     @classmethod
     def from_message(cls, value: object) -> Overlay:
         """Raises MessageError."""
         read = Members(value, "the description of an overlay")
-        at = -1 if read.flag("is-empty") else read.number("at")
-        return cls(read.number("size"), at, one_line(read.text("create", 4 * _PATH_MAX)))
-
-
-def create_line(overlay: str, size: int, backing: str, format_: str) -> str:
-    """Return the command that makes an empty overlay of ``size`` bytes."""
-    words = ["qemu-img", "create", "-f", "qcow2", "-b", backing, "-F", format_, overlay, str(size)]
-    return shlex.join(words)
+        return cls(read.number("size"), -1 if read.flag("is-empty") else read.number("at"))
 
 
 # The destination
@@ -89,9 +75,8 @@ class OverlaysShown:
         return {"overlays": [each.to_message() for each in shown]}
 
     async def _look_at(self, node: str, backing: str, number: int, mark: str) -> Overlay:
-        create = await self._create_line(node)
         if not backing:
-            return Overlay(0, -1, create)
+            return Overlay(0, -1)
         depths = await self._views.export(node, overlay_name(number, mark), allocation_depth=True)
         if ALLOCATION_DEPTH not in depths.contexts:
             raise CommandError(
@@ -99,29 +84,7 @@ class OverlaysShown:
             )
         own = await depths.first(ALLOCATION_DEPTH, _TOP_LAYER)
         content = await self._views.export(backing, backing_name(number, mark))
-        return Overlay(content.size, -1 if own is None else own, create)
-
-    async def _create_line(self, node: str) -> str:
-        nodes = await self._remote.execute("query-named-block-nodes", {"flat": True})
-        with well_formed():
-            image: dict[str, Any] = next((each["image"] for each in nodes if each["node-name"] == node), {})
-            backing = image.get("full-backing-filename", image.get("backing-filename", "BACKING"))
-            return create_line(
-                self._real(str(image.get("filename", "FILE"))),
-                int(image.get("virtual-size", 0)),
-                self._real(str(backing)),
-                str(image.get("backing-filename-format", "FORMAT")),
-            )
-
-    def _real(self, name: str) -> str:
-        """Return a file's name from the root, if it is relative to the QEMU's folder and that can be read."""
-        pid = self._remote.peer_pid
-        if pid is None or name.startswith("/") or ":" in name or name.isupper():
-            return name
-        try:
-            return os.path.normpath(os.path.join(os.readlink(f"/proc/{pid}/cwd"), name))
-        except OSError:
-            return name
+        return Overlay(content.size, -1 if own is None else own)
 
 
 def overlay_name(number: int, mark: str) -> str:
@@ -204,8 +167,7 @@ class _Proof:
         offset, length = min(found.differing)
         return [
             f"the backing image of drive '{pair.source.name}' differs between the source and the destination,"
-            f" in the {length} bytes at {offset}: copy the source's {pair.source.backing} there, and make the"
-            f" overlay anew with '{overlay.create}'"
+            f" in the {length} bytes at {offset}: {_anew(pair)}"
         ]
 
 
@@ -213,22 +175,36 @@ def _wrong_overlay(pair: Pair, overlay: Overlay, size: int) -> list[str]:
     name = pair.source.name
     if not overlay.size:
         return [
-            f"drive '{name}' has a backing image at the source and none at the destination: copy the source's"
-            f" {pair.source.backing} there, and make the overlay with '{overlay.create}'"
+            f"drive '{name}' has a backing image at the source and none at the destination: {_anew(pair)}"
         ]
     wrong = []
     if overlay.size != size:
         wrong.append(
             f"the backing image of drive '{name}' has {size} bytes at the source and {overlay.size} at the"
-            f" destination: copy the source's {pair.source.backing} there, and make the overlay anew with"
-            f" '{overlay.create}'"
+            f" destination: {_anew(pair)}"
         )
     if overlay.own_data >= 0:
         wrong.append(
             f"the overlay of drive '{name}' is not empty at the destination (data at byte"
-            f" {overlay.own_data}): make it anew with '{overlay.create}', and start its QEMU again"
+            f" {overlay.own_data}): make it anew with '{_create(pair)}', and start its QEMU again"
         )
     return wrong
+
+
+def _anew(pair: Pair) -> str:
+    where = pair.destination.backing or pair.source.backing
+    return (
+        f"copy the source's {pair.source.backing} there as {where}, and make the overlay with"
+        f" '{_create(pair)}'"
+    )
+
+
+def _create(pair: Pair) -> str:
+    """Return the command that makes the overlay; what is not known is a word in capitals."""
+    theirs, ours = pair.destination, pair.source
+    backing = theirs.backing or ours.backing
+    format_ = (theirs.backing_format if theirs.backing else "") or ours.backing_format or "FORMAT"
+    return create_line(theirs.file or "FILE", theirs.size, backing, format_)
 
 
 def _words(verify: str, total: Compared) -> str:

@@ -17,8 +17,9 @@ from uuid import UUID
 
 from qmon.errors import CommandError, reason
 from qmon.host.boot import boot_id
-from qmon.qmp.target import Target, ask
+from qmon.qmp.target import Target
 from qmon.remote.migration.message import Members, MessageError
+from qmon.remote.migration.objects import object_names
 
 NAME = "qmon-migration"
 _PATH = f"/objects/{NAME}"
@@ -77,8 +78,7 @@ def _start_of(pid: int) -> int | None:
 
 async def read_record(target: Target) -> Record | None:
     """Return the record in a QEMU, None if it has none. Raises CommandError."""
-    names = await ask(target, "qom-list", [], {"path": "/objects"})
-    if not any(each.get("name") == NAME for each in names):
+    if NAME not in await object_names(target):
         return None
     text = await target.execute("qom-get", {"path": _PATH, "property": _TEXT})
     try:
@@ -117,8 +117,7 @@ def _read(value: object) -> Record:
 async def write_record(target: Target, record: Record) -> None:
     """Keep a record, in the place of an earlier one. Raises CommandError."""
     text = json.dumps(asdict(record))
-    names = await target.execute("qom-list", {"path": "/objects"})
-    if any(each.get("name") == NAME for each in names):
+    if NAME in await object_names(target):
         await target.execute("qom-set", {"path": _PATH, "property": _TEXT, "value": text})
     else:
         await target.execute("object-add", {"qom-type": "authz-simple", "id": NAME, _TEXT: text})
@@ -126,6 +125,5 @@ async def write_record(target: Target, record: Record) -> None:
 
 async def remove_record(target: Target) -> None:
     """Remove the record, if there is one. Raises CommandError."""
-    names = await target.execute("qom-list", {"path": "/objects"})
-    if any(each.get("name") == NAME for each in names):
+    if NAME in await object_names(target):
         await target.execute("object-del", {"id": NAME})

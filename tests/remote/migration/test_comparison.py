@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from qmon.errors import QmonError
 from qmon.remote.migration.checksums import BLOCK, RANGE_MAX, Range
 from qmon.remote.migration.comparison import Ask, Compared, compare
-from qmon.remote.migration.overlays import Overlay, create_line
+from qmon.remote.migration.overlay_files import create_line
+from qmon.remote.migration.overlays import Overlay
 from qmon.remote.migration.views import Views
 
 Outcome = TypeVar("Outcome")
@@ -106,7 +107,7 @@ def test_any_description_of_an_overlay_is_an_error_or_an_overlay(value: Any) -> 
 
 
 def test_an_overlay_is_told_as_it_is() -> None:
-    for overlay in (Overlay(5, -1, "line"), Overlay(0, -1, ""), Overlay(1 << 40, 65536, "line")):
+    for overlay in (Overlay(5, -1), Overlay(0, -1), Overlay(1 << 40, 65536)):
         assert Overlay.from_message(overlay.to_message()) == overlay
 
 

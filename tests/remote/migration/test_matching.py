@@ -26,6 +26,7 @@ def disk(drive_id: str = "", device_id: str = "", **others: object) -> Disk:
         format="raw",
         file="disk.img",
         backing="",
+        backing_format="",
         io_status="ok",
         is_encrypted=False,
     )
