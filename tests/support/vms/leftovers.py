@@ -77,5 +77,6 @@ def _differences(name: str, before: Standing, now: Standing) -> list[str]:
     lines = []
     for kind, found in now.items():
         lines += [f"{name}: {kind} {each} is left" for each in sorted(found - before[kind])]
-        lines += [f"{name}: {kind} {each} has gone" for each in sorted(before[kind] - found)]
+        if kind != "socket":  # a console that was connected then may have left
+            lines += [f"{name}: {kind} {each} has gone" for each in sorted(before[kind] - found)]
     return lines
