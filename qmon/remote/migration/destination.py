@@ -274,7 +274,7 @@ class Destination:
     async def _call_off(self, arguments: Data) -> Any:
         why = one_line(str(arguments.get("reason", "")))
         if self._machine.takes(Event.CALL_OFF):
-            self._side.reason = f"the source has called it off: {why}"
+            self._side.reason = "the source has called it off" + (f": {why}" if why else "")
             await self._step(Event.CALL_OFF)
         return {}
 
