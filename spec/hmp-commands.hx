@@ -323,7 +323,8 @@ SRST
 ``cont`` or ``c`` [``-f``]
   Resume a paused machine. After a migration the disks belong to the destination, and ``cont`` is
   refused. ``-f`` resumes anyway. First make sure that the destination will never run with these
-  disks again: two machines that write to one disk destroy it. QEMU has no ``-f``.
+  disks again: two machines that write to one disk destroy it. QEMU has no ``-f``; on a console that can
+  move a QEMU's guest it is the same, and a guest that is on its way never runs twice.
 
   ::
 
@@ -1169,6 +1170,11 @@ SRST
   measured for 3 seconds. The answer says how much would be sent, how long it would take, and whether
   it would end.
 
+  On the console of a QEMU (``-connect``) ``-b``, ``-i`` or ``-n`` move its guest, memory and disks, to another
+  QEMU. That one was started with ``-incoming defer``, and its console with ``-incoming`` and the address.
+  The trial measures no rates there. QEMU's own ``-b`` and ``-i`` are not used: QEMU 9.1 has dropped them,
+  and those of QEMU 7.2 can lose what the guest writes. A line without them is QEMU's own ``migrate``.
+
   ::
 
     (qemu) migrate blk unix:there.sock
@@ -1190,6 +1196,9 @@ SRST
 ``migrate_cancel``
   Cancel the migration that is under way. The source keeps running. The command is refused once the
   destination has been told to take over.
+
+  The guest of a QEMU runs on at the source. If its memory was being sent already, the destination's QEMU has
+  ended or must be started again for the next attempt.
 
   ::
 
@@ -1237,6 +1246,9 @@ SRST
 ``migrate_incoming`` *uri*
   Listen at *uri* for a migration. qmon must have been started with ``-incoming defer``. After an
   incoming migration has failed, the command can be given again.
+
+  On the console of a QEMU the line is QEMU's own. If the console was started with ``-incoming defer``, it
+  listens itself, for another console that moves a guest here with its disks.
 
   ::
 
@@ -1340,9 +1352,12 @@ SRST
   images of incremental copies): by samples (``sample``), completely (``full``) or by size only
   (``off``).
 
-  On a console that is connected to a QEMU, ``x-qmon-verify-copy`` sets how ``migrate blk`` compares the disks
-  of both QEMUs: 64 blocks of each disk while the guest stands still (``sample``), everything that no longer
-  changes (``full``), or nothing (``off``). For an incremental copy it sets the same for the backing images.
+  On a console that is connected to a QEMU, ``max-bandwidth`` and ``downtime-limit`` are for its disks and
+  memory together. ``x-qmon-verify-copy`` sets how ``migrate blk`` compares the disks of both QEMUs: 64 blocks
+  of each disk while the guest stands still (``sample``), everything that no longer changes (``full``), or
+  nothing (``off``). For an incremental copy it sets the same for the backing images. ``x-qmon-copy-mode`` is
+  ``background``, which copies behind the guest, ``write-blocking``, which has each write of the guest wait
+  for the line, or ``auto`` (the default): the second only when the first does not end.
 
   There is no TLS yet. While ``tls-creds`` is set, migrations are refused rather than sent
   unencrypted. ``tls-hostname`` and ``tls-authz`` have no effect. ``block-bitmap-mapping`` can be
@@ -1403,7 +1418,7 @@ SRST
 
   First check whether the machine runs on the other host. Then give the opposite answer there.
   ``keep`` on both hosts makes two machines with the same disks; on shared storage that destroys
-  them. QEMU has no such command.
+  them. QEMU has no such command; on a console that moves a QEMU's guest, it says which host runs the guest.
 
   ::
 

@@ -30,9 +30,9 @@ def is_ours(info: Info) -> bool:
     return "x-qmon-side" in info
 
 
-def has_memory(info: Info) -> bool:
-    """Whether a guest's memory moves with its disks: two consoles of QEMUs do that."""
-    return is_ours(info) and bool(info.get("ram", {}).get("total"))
+def moves_guest(info: Info) -> bool:
+    """Whether the guest of a QEMU moves with its memory and disks, by two consoles (``x-qmon-waits``)."""
+    return is_ours(info) and "x-qmon-waits" in info
 
 
 def is_in_doubt(info: Info) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qmon.errors import QmonError
-from qmon.hmp.migration_state import Info, has_memory
+from qmon.hmp.migration_state import Info, moves_guest
 from qmon.notation.left_behind import sentence
 from qmon.notation.units import KIB, MIB, duration, human_size
 from qmon.qmp.target import Target, ask
@@ -29,7 +29,7 @@ def short_pace(info: Info) -> str:
 
 def _clauses(info: Info) -> tuple[str, str, str]:
     rate, written = _send_rate(info), write_rate(info)
-    who = "the guest writes" if has_memory(info) else "guests write"
+    who = "the guest writes" if moves_guest(info) else "guests write"
     return (
         f"{human_size(rate)}/s" if rate else "",
         f"{who} {human_size(written)}/s" if written else "",
@@ -47,8 +47,9 @@ def amount(info: Info) -> tuple[int, int] | None:
 def write_rate(info: Info) -> float:
     """Return how many bytes of disks and memory the guests write each second, 0 if that is not known."""
     written: float = info.get("x-qmon-guest-write-rate", 0)
-    if has_memory(info):
-        written += info["ram"].get("dirty-pages-rate", 0) * info["ram"].get("page-size", 0)
+    if moves_guest(info):
+        ram = info.get("ram", {})
+        written += ram.get("dirty-pages-rate", 0) * ram.get("page-size", 0)
     return written
 
 
@@ -105,24 +106,24 @@ def summary(info: Info) -> str:
     if "downtime" in info:
         took += f", downtime {info['downtime']} ms"
     disk = info.get("disk")
-    if disk and has_memory(info):
-        memory = human_size(info["ram"].get("transferred", 0))
+    if disk and moves_guest(info):
+        memory = human_size(info.get("ram", {}).get("transferred", 0))
         return f"{human_size(disk['transferred'])} of disks, {memory} of memory {took}"
     return f"{human_size(disk['transferred'])} {took}" if disk else took
 
 
 def where_guest_runs(info: Info) -> Iterator[str]:
     """Yield where the guest of a QEMU runs after a completed migration; nothing for other migrations."""
-    if has_memory(info) and info["x-qmon-side"] == "source":
+    if moves_guest(info) and info["x-qmon-side"] == "source":
         where = info.get("x-qmon-peer", "the destination")
         yield f"The guest runs at {where} now; this machine stays stopped: 'quit' ends it"
-    elif has_memory(info):
+    elif moves_guest(info):
         yield "The guest runs here now"
 
 
 async def where_guest_stays(target: Target, info: Info) -> str:
     """Return where the guest of a QEMU is behind a migration that has failed, "" if that is not known."""
-    if not has_memory(info) or info.get("status") not in ("failed", "cancelled"):
+    if not moves_guest(info) or info.get("status") not in ("failed", "cancelled"):
         return ""
     if info["x-qmon-side"] == "destination":
         return "The guest stays at the source"

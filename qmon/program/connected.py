@@ -185,7 +185,8 @@ class ConnectedProgram:
             if not await run.run(script):
                 break
         run.sum_up()
-        is_over = monitor.quitting or self.is_quitting
+        has_quit = monitor.quitting and not self._leaving.is_set()
+        is_over = has_quit or self._remote.ended.is_set()
         listens = options.incoming not in (None, DEFER) and not run.status
         stay = Stay(monitor.target, self, listens=listens, is_quiet=options.quiet)
         return max(run.status, 0 if is_over else await stay.wait())

@@ -11,7 +11,7 @@ from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonEr
 from qmon.hmp.commands.migrate_disks import LISTEN
 from qmon.hmp.commands.migration_info import address_text
 from qmon.hmp.migration_state import POLL_SECONDS, Info, check_end, is_in_doubt, is_ours, is_under_way
-from qmon.hmp.migration_words import end, not_converging
+from qmon.hmp.migration_words import end, not_converging, where_guest_stays
 from qmon.migration.wire.transport import DEFER
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.program.script_run import Life
@@ -103,18 +103,21 @@ class Stay:
         info = await self._look()
         if not (self._holds(info) or (self._listens and "status" in info)):
             return 0
-        if self._holds(info) and not self._is_quiet:
+        if self._holds(info) and not (self._is_quiet or self._life.is_quitting):
             say(_WAITS[is_under_way(info)])
         while self._holds(info) and not self._life.is_quitting:
             await asyncio.sleep(POLL_SECONDS)
             info = await self._look()
         if self._holds(info):
-            say("the console leaves before the migration has ended")
+            if not is_under_way(info):
+                return 0  # nobody has come
+            say("the console leaves before the migration has ended: the guest stays at the source")
             return 1
         try:
             check_end(info)
         except QmonError as error:
-            say(reason(error))
+            for line in filter(None, (reason(error), await where_guest_stays(self._target, info))):
+                say(line)
             return 1
         if not self._is_quiet:
             for line in end(info):

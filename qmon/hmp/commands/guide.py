@@ -44,12 +44,17 @@ class Guide:
         self._table: Table = call.monitor.tables.main
         self._everything = False
         self._left_out: set[str] = set()
-        topics = [
+        fitting = [
             topic
             for topic in default_topics()
             if any(map(self._runs, topic.rows[0].lines)) and _fits(topic, call)
         ]
-        self._left_out = {f"help {topic.name}" for topic in default_topics() if topic not in topics}
+        topics = list({topic.name: topic for topic in fitting}.values())
+        self._left_out = {
+            f"help {topic.name}"
+            for topic in default_topics()
+            if all(topic.name != each.name for each in topics)
+        }
         self._topics = [self._on_target(topic) for topic in topics]
 
     def _on_target(self, topic: Topic) -> Topic:
@@ -224,6 +229,8 @@ class Guide:
 
 def _fits(topic: Topic, call: Call) -> bool:
     """Whether the lines of a topic can be given to the target: a QEMU can't move disks as qmon does."""
+    if topic.needs and not call.has(topic.needs):
+        return False
     if not call.monitor.passes:
         return True
     lines = [line.removeprefix(PROMPT) for line in topic.text.split("\n") if line.startswith(PROMPT)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from qmon.hmp.commands.migration_info import address_text, left_behind_lines
 from qmon.hmp.layout import labelled, shortened, table
-from qmon.hmp.migration_state import has_memory, is_in_doubt, is_ours, is_under_way
+from qmon.hmp.migration_state import is_in_doubt, is_ours, is_under_way, moves_guest
 from qmon.hmp.migration_words import advised_line, matched_lines, not_served, turned_away, write_rate
 from qmon.notation.units import duration, human_size
 
@@ -116,7 +116,7 @@ def _state(facts: Facts) -> str:
         words = _WORDS["device"]
     else:
         at = (facts.side, status)
-        of_guest = _WORDS_OF_GUEST.get(at) if has_memory(facts.info) else None
+        of_guest = _WORDS_OF_GUEST.get(at) if moves_guest(facts.info) else None
         words = of_guest or _WORDS_AT.get(at) or _WORDS.get(status, status)
     what, _, more = words.partition(": ")
     shown = what if what == status else f"{what} ({status})"
@@ -216,7 +216,7 @@ def _rates(facts: Facts) -> str:
     verb = "received" if facts.side == "destination" else "sent"
     rates = [] if sending is None else [f"{human_size(sending)}/s {verb}"]
     if "x-qmon-guest-write-rate" in info:
-        who = "the guest" if has_memory(info) else "guests"
+        who = "the guest" if moves_guest(info) else "guests"
         rates.append(f"{human_size(write_rate(info))}/s written by {who}")
     return ", ".join(rates)
 

@@ -13,6 +13,7 @@ from qmon.hmp.tables.hx import HxError
 FILE = "help.rst"
 
 _ALSO = re.compile(r"\.\. also: (.*)")
+_NEEDS = re.compile(r"\.\. needs: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Topic:
     """What it is, in a sentence."""
     also: tuple[str, ...] = ()
     """Other words for it."""
+    needs: str = ""
+    """The QMP command without which it is not possible; it takes the place of one of the same name."""
     rows: list[Row] = field(default_factory=list)
     text: str = ""
     """How it is done: lines to type, as they are."""
@@ -47,15 +50,17 @@ def read_topics(text: str, file: str = FILE) -> list[Topic]:
     """Read a file of topics. Raises HxError naming the line that can't be read."""
     topics: list[Topic] = []
     for first, block in _blocks(text):
-        also = _ALSO.fullmatch(block[0])
+        also, needs = _ALSO.fullmatch(block[0]), _NEEDS.fullmatch(block[0])
         if len(block) == 2 and set(block[1]) == {"-"}:
             topics.append(Topic(block[0]))
-        elif block[0].startswith("..") and not also:
+        elif block[0].startswith("..") and not (also or needs):
             continue
         elif not topics:
             raise HxError(file, first, "expected a title, a line of '-' below it")
         elif also:
             topics[-1].also = tuple(also[1].split(", "))
+        elif needs:
+            topics[-1].needs = needs[1]
         elif block[0] == "::":
             topics[-1].text = textwrap.dedent("\n".join(block[1:])).strip("\n")
         elif len(block) == 1:

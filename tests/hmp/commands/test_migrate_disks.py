@@ -288,3 +288,11 @@ def test_help_shows_how_it_is_written_here(help_text: str, interactive: bool) ->
 
 def test_help_says_why_qemus_own_copy_is_not_used() -> None:
     assert "lose what the guest" in says(FakePair(HELP_7), "help migrate", FakePerson())[1]
+
+
+def test_help_moving_shows_the_lines_for_a_guest() -> None:
+    person = FakePerson()
+    said = says(FakePair(HELP_10), "help moving", person)[1]
+    assert "qmon -connect unix:vm.qmp -incoming tcp:0:4444" in said
+    assert "(qemu) migrate -n blk tcp:HOST:4444" in said
+    assert "drive_add" not in said

@@ -56,6 +56,11 @@ class Script:
         self.process.stdin.write("".join(f"{line}\n" for line in lines).encode())
         self.process.stdin.flush()
 
+    def end_lines(self) -> None:
+        """Say that there are no more lines."""
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            self.process.stdin.close()
+
     def printed(self) -> str:
         """What it has printed so far, on both of its outputs."""
         return self._log.read_bytes()[self._from :].decode(errors="replace")
@@ -70,8 +75,7 @@ class Script:
 
     def wait(self, patience: float = PATIENCE) -> int:
         """Say that there are no more lines; wait until it has ended, and return its exit status."""
-        if self.process.stdin is not None and not self.process.stdin.closed:
-            self.process.stdin.close()
+        self.end_lines()
         try:
             return self.process.wait(patience)
         except subprocess.TimeoutExpired:

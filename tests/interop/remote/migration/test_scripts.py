@@ -1,0 +1,94 @@
+"""Scripts that move a QEMU's guest: what they wait for, what they say, and their exit statuses."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.vms.consoles import Consoles
+from tests.support.vms.judgement import judge
+from tests.support.vms.leftovers import standing
+from tests.support.vms.pair import Pair
+
+
+def slowed(pair: Pair) -> Pair:
+    """The pair, whose migration takes long."""
+    pair.source.look.run("migrate-set-parameters", {"max-bandwidth": 1 << 20})
+    pair.before["source"] = standing(pair.source)
+    return pair
+
+
+@pytest.mark.timeout(300)
+def test_two_scripts_move_a_guest_and_it_does_not_run_twice(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(pair) as consoles:
+        consoles.wait_listening()
+        source = consoles.source
+        source.type(f"migrate -d blk {consoles.uri}", "wait migrate", "cont")
+        assert source.wait() == 1
+        said = source.printed()
+        assert "Drives matched by device id: d0\n" in said
+        assert f"stdin:3: Error: The guest has moved to {consoles.uri}: it must not run twice." in said
+        assert "'cont -f'" in said
+        destination = consoles.destination
+        assert destination.wait() == 0
+        assert f"type 'migrate blk {consoles.uri}' at its console" in destination.printed()
+        assert "qmon: The guest runs here now\n" in destination.printed()
+        assert judge(pair, runs=pair.destination) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_script_at_its_end_waits_for_the_migration(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(pair) as consoles:
+        consoles.wait_listening()
+        source = consoles.source
+        source.type(f"migrate -d blk {consoles.uri}")
+        assert source.wait() == 0
+        assert "qmon: the script has ended: qmon waits for the migration, then ends\n" in source.printed()
+        assert f"qmon: The guest runs at {consoles.uri} now;" in source.printed()
+        assert consoles.destination.wait() == 0
+        assert judge(pair, runs=pair.destination) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_migration_that_fails_behind_a_scripts_end_is_its_failure(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(slowed(pair)) as consoles:
+        consoles.wait_listening()
+        source = consoles.source
+        source.type(f"migrate -d blk {consoles.uri}")
+        source.end_lines()
+        source.wait_for("qmon waits for the migration")
+        consoles.destination.kill()
+        assert source.wait() == 1
+        assert "qmon: the connection to the destination was lost" in source.printed()
+        assert "qmon: The guest runs on here\n" in source.printed()
+        assert judge(pair, runs=pair.source) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("at", ["source", "destination"])
+def test_a_script_that_is_ended_leaves_the_guest_at_the_source(at: str, tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(slowed(pair)) as consoles:
+        consoles.wait_listening()
+        source = consoles.source
+        source.type(f"migrate -d blk {consoles.uri}")
+        source.end_lines()
+        source.wait_for("qmon waits for the migration")
+        ended = source if at == "source" else consoles.destination
+        ended.signal(signal.SIGTERM)
+        assert ended.wait() == 1
+        assert "qmon: the console leaves before the migration has ended:" in ended.printed()
+        assert source.wait() == 1
+        consoles.destination.close()
+        assert judge(pair, runs=pair.source) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_destination_waits_as_long_as_its_line_says(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(pair) as consoles:
+        consoles.wait_listening()
+        consoles.destination.kill()
+        waiting = consoles.start_destination("wait migrate 0.5")
+        assert waiting.wait() == 1
+        assert "wait: the migration is still awaited after 0.5 s" in waiting.printed()
