@@ -40,9 +40,21 @@ def test_the_guest_itself_shows_how_long_it_stood_still(tmp_path: Path) -> None:
         counted = time.monotonic()
         by_hand(pair)
         pair.destination.wait_to_count(100)
-        assert watch.numbers_a_second(begun, counted) > 20
-        assert watch.downtime() > max(0.002, watch.longest_silence(begun, counted) / 10)
+        seconds = counted - begun
+        assert watch.numbers_a_second(begun, counted) * seconds == pytest.approx(100, rel=0.5)
+        assert watch.downtime() > 0
         assert watch.longest_silence(begun, time.monotonic()) >= watch.downtime()
+
+
+def test_two_guests_are_seen(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair:
+        by_hand(pair)
+        pair.source.look.run("cont")
+        (problem,) = judge(pair)
+        assert problem == "the guest counts on at source and destination, not at one place"
+        pair.source.look.run("stop")
+        (problem,) = judge(pair)
+        assert problem.startswith("the guest said ")
 
 
 def break_sector(machine: Machine, sector: int) -> None:
