@@ -115,8 +115,8 @@ class DiskPace:
 
     def note(self, at: float, reported: Fields, sent: int | None) -> None:
         """Note what ``query-block-jobs`` says of the job; ``sent`` is what its connection has carried."""
-        offset = max(_number(reported, "offset", self._offset), 0)
-        length = max(_number(reported, "len", self._length), offset)
+        offset = max(number(reported, "offset", self._offset), 0)
+        length = max(number(reported, "len", self._length), offset)
         self._passed += offset - (self._offset if offset >= self._offset else 0)
         if offset < self._offset or length >= self._length * 2:  # it begins, or begins anew
             self.total = max(self.total, length)
@@ -226,15 +226,15 @@ class Pace:
         if not isinstance(ram, Mapping):  # as at the beginning: not known yet
             return
         self._ram = {**self._ram, **ram}
-        page = _number(ram, "page-size", 4096)
+        page = number(ram, "page-size", 4096)
         self.memory.append(
             MemorySample(
                 at,
-                _number(ram, "transferred", 0),
-                _number(ram, "remaining", 0),
-                _number(ram, "total", self._memory_bytes),
-                _number(ram, "dirty-pages-rate", 0) * page,
-                _number(ram, "dirty-sync-count", 0),
+                number(ram, "transferred", 0),
+                number(ram, "remaining", 0),
+                number(ram, "total", self._memory_bytes),
+                number(ram, "dirty-pages-rate", 0) * page,
+                number(ram, "dirty-sync-count", 0),
             )
         )
         while len(self.memory) > 1 and at - self.memory[1].at >= KEPT_SECONDS:
@@ -286,7 +286,7 @@ def _part(disks: Sequence[DiskPace]) -> dict[str, int]:
     }
 
 
-def _number(fields: Fields, name: str, default: int) -> int:
+def number(fields: Fields, name: str, default: int) -> int:
     """Return a member that is a number, the default if it is missing or something else."""
     value = fields.get(name, default)
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else default

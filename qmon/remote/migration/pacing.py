@@ -15,6 +15,8 @@ from qmon.remote.migration.pace import Fields, Pace
 from qmon.remote.migration.paced_line import PacedLine
 from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.side import Side
+from qmon.remote.migration.write_cost import SPACING as COST_SPACING
+from qmon.remote.migration.write_cost import WriteCost
 
 NOT_CONVERGING = "X_QMON_MIGRATION_NOT_CONVERGING"
 
@@ -37,6 +39,8 @@ class Pacing:
         self._copies: dict[str, Copy] = {}
         self._lines: dict[str, PacedLine] = {}
         self._pace = Pace({})
+        self._costs: dict[str, WriteCost] = {}
+        self._costs_at = 0.0
         self._bandwidth = Bandwidth()
         self._downtime = MemoryDowntime(0)
         self._convergence = Convergence(self._pace, Limits(0, 0), can_switch=False)
@@ -53,6 +57,7 @@ class Pacing:
         summary = await self._qemu("query-memory-size-summary")
         memory = summary["base-memory"] + summary.get("plugged-memory", 0)
         self._pace = Pace({copy.job: copy.disk.name for copy in copies}, memory)
+        self._costs = {copy.job: WriteCost(copy.disk.name, copy.disk.node) for copy in copies}
         parameters = await self._qemu("query-migrate-parameters")
         self._downtime = MemoryDowntime(parameters[_DOWNTIME])
         self._bandwidth.limit = parameters["max-bandwidth"]
@@ -109,8 +114,10 @@ class Pacing:
         await self._follow_parameters()
         trips = {name: line.round_trip for name, line in self._lines.items()}
         switches = self._convergence.look(now, trips)
+        await self._tell_costs(now)
         for switch in switches:
             self._side.notice(switch.notice)
+            self._costs[switch.job].switch()
             await make_write_blocking(self._qemu, self._copies[switch.job], inc=self._inc, anew=switch.anew)
         self._divide(now)
         if migration is not None:
@@ -153,6 +160,16 @@ class Pacing:
             self._changed_at = time.monotonic()
             self._told_at = -TELL_AGAIN_SECONDS
         self._convergence.mode = self._settings.copy_mode
+
+    async def _tell_costs(self, now: float) -> None:
+        """Tell how long the writes of a guest take whose disk has become write-blocking."""
+        if now - self._costs_at >= COST_SPACING:
+            self._costs_at = now
+            statistics = await self._qemu("query-blockstats")
+            for cost in self._costs.values():
+                cost.note(now, statistics)
+                if line := cost.line():
+                    self._side.notice(line)
 
     async def _share_downtime(self, disk_seconds: float) -> None:
         value = self._downtime.value(disk_seconds)
