@@ -11,6 +11,9 @@ from qmon.notation.plain_text import one_line
 from qmon.remote.migration.inventory import Disk
 from qmon.remote.migration.qemu import Qemu
 
+END_SECONDS = 120.0
+"""16 MiB may be on their way, on a slow line."""
+
 BACKGROUND, WRITE_BLOCKING = "background", "write-blocking"
 
 
@@ -31,14 +34,15 @@ async def add_target(qemu: Qemu, copy: Copy, server: Mapping[str, Any]) -> None:
     await qemu("blockdev-add", {**target, "server": server})
 
 
-async def start_copy(qemu: Qemu, copy: Copy, *, inc: bool, mode: str) -> None:
-    """Start the mirror. Raises CommandError."""
+async def start_copy(qemu: Qemu, copy: Copy, *, inc: bool, mode: str, buffer: int) -> None:
+    """Start the mirror; ``buffer`` is the bytes that it may have on its way. Raises CommandError."""
     mirror = {
         "job-id": copy.job,
         "device": copy.disk.node,
         "target": copy.node,
         "sync": "top" if inc and copy.disk.backing else "full",
         "copy-mode": mode,
+        "buf-size": buffer,
         "on-source-error": "report",
         "on-target-error": "report",
         "auto-dismiss": False,
@@ -46,13 +50,18 @@ async def start_copy(qemu: Qemu, copy: Copy, *, inc: bool, mode: str) -> None:
     await qemu("blockdev-mirror", mirror)
 
 
-async def make_write_blocking(qemu: Qemu, copy: Copy, *, inc: bool, anew: bool) -> None:
-    """Make a mirror write-blocking; ``anew`` where the QEMU can't switch it. Raises CommandError."""
-    if anew:
-        await qemu.end_job(copy.job)
-        await start_copy(qemu, copy, inc=inc, mode=WRITE_BLOCKING)
-    else:
-        await qemu("block-job-change", {"id": copy.job, "type": "mirror", "copy-mode": WRITE_BLOCKING})
+async def start_anew(qemu: Qemu, copy: Copy, *, inc: bool, mode: str, buffer: int) -> None:
+    """End the mirror, and start it again from the beginning. Raises CommandError.
+
+    What is on its way arrives first, which takes its time on a slow line.
+    """
+    await qemu.end_job(copy.job, patience=END_SECONDS)
+    await start_copy(qemu, copy, inc=inc, mode=mode, buffer=buffer)
+
+
+async def switch_copy(qemu: Qemu, copy: Copy) -> None:
+    """Make a mirror write-blocking that runs (QEMU 8.2 and later). Raises CommandError."""
+    await qemu("block-job-change", {"id": copy.job, "type": "mirror", "copy-mode": WRITE_BLOCKING})
 
 
 async def check_copies(qemu: Qemu, copies: Sequence[Copy]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qmon.remote.migration.bandwidth import Load
+
 Fields = Mapping[str, Any]
 
 RATE_SECONDS = 5.0
@@ -22,8 +24,11 @@ LEAST_SECONDS = 0.5
 KEPT_SECONDS = 30.0
 """How long samples are kept: as long as anything is judged by them."""
 
-BUSY_SECONDS = 1.0
-"""A mirror that had something to copy for so long shows what the line takes."""
+CAPACITY_SECONDS = 1.0
+"""What a line takes is measured over this time."""
+
+LEAST_BUSY_SECONDS = 0.01
+"""The kernel counts the time in which a connection is busy in jiffies."""
 
 LEAST_GAIN = 0.05
 """If guests make dirty all but this share of what is copied, the time left is not known."""
@@ -44,6 +49,8 @@ class Sample:
     dirtied: int
     """What guests have made dirty since the copy began; it only grows."""
     left: int
+    busy: float | None = None
+    """Seconds in which the connection had something to send; it only grows. None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ class DiskPace:
         """Whether QEMU tells that. QEMU 7.2 does not."""
         self.error = ""
         self.capacity = 0.0
-        """Bytes per second that the line took when there was always something to copy; 0: not known yet."""
+        """Bytes per second that the line takes; 0: not known yet."""
         self.samples: deque[Sample] = deque()
         self.total = 0
         self._offset = 0
@@ -113,8 +120,8 @@ class DiskPace:
     def last(self) -> Sample:
         return self.samples[-1] if self.samples else Sample(0.0, 0, 0, 0, self.total)
 
-    def note(self, at: float, reported: Fields, sent: int | None) -> None:
-        """Note what ``query-block-jobs`` says of the job; ``sent`` is what its connection has carried."""
+    def note(self, at: float, reported: Fields, load: Load | None) -> None:
+        """Note what ``query-block-jobs`` says of the job; ``load`` is what its connection has carried."""
         offset = max(number(reported, "offset", self._offset), 0)
         length = max(number(reported, "len", self._length), offset)
         self._passed += offset - (self._offset if offset >= self._offset else 0)
@@ -128,9 +135,8 @@ class DiskPace:
         self.tells_sync |= "actively-synced" in reported
         self.is_synced = bool(reported.get("actively-synced", False))
         self.error = str(reported.get("error", self.error))
-        self._keep(
-            Sample(at, self._passed if sent is None else sent, self._passed, self._dirtied, length - offset)
-        )
+        sent, busy = (self._passed, None) if load is None else (load.sent, load.busy)
+        self._keep(Sample(at, sent, self._passed, self._dirtied, length - offset, busy))
 
     def since(self, begun: float) -> list[Sample]:
         """Return the samples from a time on, oldest first."""
@@ -140,10 +146,7 @@ class DiskPace:
         self.samples.append(sample)
         while len(self.samples) > 1 and sample.at - self.samples[1].at >= KEPT_SECONDS:
             self.samples.popleft()
-        recent = self.since(sample.at - BUSY_SECONDS)
-        found = rates(recent)
-        if found is not None and found.send > 0 and (not self.capacity or all(each.left for each in recent)):
-            self.capacity = found.send
+        self.capacity = _capacity(self.since(sample.at - CAPACITY_SECONDS), self.capacity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,20 +180,20 @@ class Pace:
         at: float,
         jobs: Sequence[Fields],
         migration: Fields | None = None,
-        sent: Mapping[str, int] | None = None,
+        loads: Mapping[str, Load] | None = None,
     ) -> None:
         """Note what QEMU says at a time in seconds.
 
         ``jobs`` is the result of ``query-block-jobs``; a job that is not in it keeps its last figures.
         ``migration`` is that of ``query-migrate``, None before ``migrate`` was sent: until then it may be
-        that of an earlier migration. ``sent`` has the bytes that each job's connection has carried, where
+        that of an earlier migration. ``loads`` has what each job's connection has carried, where
         known.
         """
         self._at = at
         by_id = {job.get("device"): job for job in jobs}
         for disk in self.disks:
             if (job := by_id.get(disk.job)) is not None:
-                disk.note(at, job, (sent or {}).get(disk.job))
+                disk.note(at, job, (loads or {}).get(disk.job))
         if migration is not None:
             self._note_memory(at, migration)
 
@@ -268,6 +271,20 @@ class Pace:
         if left and disks.gain <= disks.passed * LEAST_GAIN:
             return None
         return (left / disks.gain if left else 0) + self._memory_bytes / capacity
+
+
+def _capacity(recent: Sequence[Sample], known: float) -> float:
+    """Return what the line takes in bytes per second, by some recent samples; else what is ``known``.
+
+    A mirror that is level with the guest, or that copies zeros, sends little although the line takes more.
+    """
+    found = rates(recent)
+    if found is None or not found.send:
+        return known
+    first, last = recent[0], recent[-1]
+    if first.busy is not None and last.busy is not None:
+        return (last.sent - first.sent) / max(last.busy - first.busy, LEAST_BUSY_SECONDS)
+    return found.send if not known or all(each.left for each in recent) else known
 
 
 def _memory_seconds(last: MemorySample, rate: float | None) -> float | None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from qmon.remote.migration.bandwidth import Bandwidth
-from qmon.remote.migration.convergence import SWITCH_COMMAND, Advice, Convergence, CopyMode, Limits
-from qmon.remote.migration.copies import BACKGROUND, WRITE_BLOCKING, Copy, make_write_blocking
+from qmon.remote.migration.buffers import Buffers
+from qmon.remote.migration.convergence import SWITCH_COMMAND, Advice, Convergence, CopyMode, Limits, Switch
+from qmon.remote.migration.copies import BACKGROUND, WRITE_BLOCKING, Copy, start_anew, start_copy, switch_copy
 from qmon.remote.migration.memory import MemoryDowntime, judge_memory
 from qmon.remote.migration.pace import Fields, Pace
 from qmon.remote.migration.paced_line import PacedLine
@@ -39,6 +40,7 @@ class Pacing:
         self._copies: dict[str, Copy] = {}
         self._lines: dict[str, PacedLine] = {}
         self._pace = Pace({})
+        self._buffers = Buffers([], 0)
         self._costs: dict[str, WriteCost] = {}
         self._costs_at = 0.0
         self._bandwidth = Bandwidth()
@@ -61,6 +63,7 @@ class Pacing:
         parameters = await self._qemu("query-migrate-parameters")
         self._downtime = MemoryDowntime(parameters[_DOWNTIME])
         self._bandwidth.limit = parameters["max-bandwidth"]
+        self._buffers = Buffers(self._pace.disks, self._bandwidth.limit / len(copies))
         self._convergence = Convergence(
             self._pace,
             Limits(self._bandwidth.limit, self._downtime.limit_ms),
@@ -68,10 +71,11 @@ class Pacing:
             mode=self._settings.copy_mode,
         )
 
-    @property
-    def copy_mode(self) -> str:
-        """The mode in which a mirror starts."""
-        return WRITE_BLOCKING if self._settings.copy_mode is CopyMode.WRITE_BLOCKING else BACKGROUND
+    async def start(self, copy: Copy) -> None:
+        """Start a copy."""
+        mode = WRITE_BLOCKING if self._settings.copy_mode is CopyMode.WRITE_BLOCKING else BACKGROUND
+        size = self._buffers.size(copy.job)
+        await start_copy(self._qemu, copy, inc=self._inc, mode=mode, buffer=size)
 
     def carry(self, name: str, connection: socket.socket) -> None:
         """Pace a connection: of a mirror, by its job's id, or of the memory, ``MEMORY_LINE``."""
@@ -110,20 +114,40 @@ class Pacing:
         self._is_sending_memory = migration is not None
         jobs = await self._qemu("query-block-jobs")
         now = time.monotonic()
-        self._pace.note(now, jobs, migration, {name: line.load.sent for name, line in self._lines.items()})
+        self._pace.note(now, jobs, migration, {name: line.load for name, line in self._lines.items()})
         await self._follow_parameters()
         trips = {name: line.round_trip for name, line in self._lines.items()}
         switches = self._convergence.look(now, trips)
         await self._tell_costs(now)
+        self._divide(now)
+        if migration is None and not switches:
+            await self._refit()
         for switch in switches:
             self._side.notice(switch.notice)
             self._costs[switch.job].switch()
-            await make_write_blocking(self._qemu, self._copies[switch.job], inc=self._inc, anew=switch.anew)
-        self._divide(now)
+            await self._make_write_blocking(switch)
         if migration is not None:
             await self._share_downtime(self._convergence.seconds_behind(now))
         self._advise(now)
         return not switches and self._convergence.is_close(now)
+
+    async def _make_write_blocking(self, switch: Switch) -> None:
+        copy = self._copies[switch.job]
+        if not switch.anew:
+            await switch_copy(self._qemu, copy)
+            return
+        self._buffers.fit(next(disk for disk in self._pace.disks if disk.job == switch.job))
+        await self._start_anew(copy, WRITE_BLOCKING)
+
+    async def _refit(self) -> None:
+        """Start copies anew that have copied little and whose buffer is too big for their line."""
+        for disk in self._pace.disks:
+            if not self._convergence.is_write_blocking(disk.job) and self._buffers.refit(disk):
+                await self._start_anew(self._copies[disk.job], BACKGROUND)
+
+    async def _start_anew(self, copy: Copy, mode: str) -> None:
+        size = self._buffers.size(copy.job)
+        await start_anew(self._qemu, copy, inc=self._inc, mode=mode, buffer=size)
 
     def note_memory(self, migration: Fields) -> None:
         """Note ``query-migrate`` after the guest's pause."""

@@ -98,9 +98,12 @@ class Qemu:
             if each["node-name"].startswith("qmon-"):
                 await self("blockdev-del", {"node-name": each["node-name"]})
 
-    async def end_job(self, job: str) -> None:
-        """End a job without a result, also on a silent line, and remove what is left of it."""
-        deadline = asyncio.get_running_loop().time() + UNANSWERED_SECONDS
+    async def end_job(self, job: str, patience: float = UNANSWERED_SECONDS) -> None:
+        """End a job without a result, also on a silent line, and remove what is left of it.
+
+        After ``patience`` seconds its line is cut.
+        """
+        deadline = asyncio.get_running_loop().time() + patience
         while True:
             found = (await self.jobs()).get(job)
             if found is None:

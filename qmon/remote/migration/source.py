@@ -17,7 +17,7 @@ from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
 from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.checks import Checks
-from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies, start_copy
+from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies
 from qmon.remote.migration.first_line import DISK, MEMORY
 from qmon.remote.migration.guardian import Guardian
 from qmon.remote.migration.handing import Handing
@@ -367,7 +367,7 @@ class Source:
                 self._memory = await self._peer.open(MEMORY)
             case Action.START_COPIES:
                 for each in self._copies:
-                    await start_copy(self.qemu, each, inc=self._inc, mode=self.pacing.copy_mode)
+                    await self.pacing.start(each)
             case Action.START_MEMORY:
                 await self._start_memory()
             case Action.END_COPIES:

@@ -12,7 +12,10 @@ SPACING = 1.0
 """Seconds between two samples."""
 
 BEFORE_SECONDS = 10.0
-LEAST_SECONDS = 2.0
+SETTLING_SECONDS = 2.0
+"""The time after the switch in which writes do not yet take what they will take."""
+
+LEAST_SECONDS = 3.0
 LEAST_WRITES = 5
 """An average of less is not told."""
 
@@ -62,9 +65,12 @@ class WriteCost:
         """Return the line that tells the cost, once it is known; None then and before."""
         if self._switched is None or self._is_told:
             return None
-        last = self._samples[-1]
-        now_ms = self._switched.mean_ms(last)
-        if now_ms is None or last.at - self._switched.at < LEAST_SECONDS:
+        settled = self._switched.at + SETTLING_SECONDS
+        first = next((each for each in self._samples if each.at >= settled), None)
+        if first is None or self._samples[-1].at - first.at < LEAST_SECONDS:
+            return None
+        now_ms = first.mean_ms(self._samples[-1])
+        if now_ms is None:
             return None
         self._is_told = True
         before = "" if self._before_ms is None else f", and took {_text(self._before_ms)} before"

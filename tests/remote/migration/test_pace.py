@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.notation.units import MIB
+from qmon.remote.migration.bandwidth import Load
 from qmon.remote.migration.pace import Pace
 
 
@@ -74,9 +75,10 @@ def test_memory_adds_to_the_rate_and_has_its_own_time_left() -> None:
 def test_what_a_connection_has_carried_counts_as_sent() -> None:
     pace = Pace({"qmon-m0": "d0"})
     for second in range(3):
-        pace.note(second, [job(second * 100 * MIB, 0)], sent={"qmon-m0": second * MIB})
+        pace.note(second, [job(second * 100 * MIB, 0)], loads={"qmon-m0": Load(second * MIB, second / 2)})
     info = pace.info()
     assert (info["disk"]["transferred"], info["x-qmon-send-rate"]) == (2 * MIB, MIB)
+    assert pace.disks[0].capacity == 2 * MIB  # busy half of the time
 
 
 _MEMBERS = st.fixed_dictionaries(
