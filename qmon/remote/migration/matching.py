@@ -34,6 +34,8 @@ class Plan:
     """The drives that are not copied, and why."""
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    read_only: tuple[Pair, ...] = ()
+    """Read-only drives with a medium of the same size on both sides: they must hold the same."""
 
 
 def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
@@ -63,8 +65,9 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     ]
     warnings += [f"source: {line}" for line in switched_off(source.capabilities)]
     warnings += [f"destination: {line}" for line in switched_off(destination.capabilities)]
-    lines = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
-    return Plan(tuple(pairs), *lines)
+    left_behind, refused, warned = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
+    read_only = tuple(pair for pair in sitting if _must_be_same(pair.source, pair.destination))
+    return Plan(tuple(pairs), left_behind, refused, warned, read_only)
 
 
 def travels(disk: Disk) -> bool:
@@ -238,7 +241,7 @@ def _stays(ours: Disk, theirs: Disk | None = None) -> str:
         return f"{why}: it is not copied, and the destination has no such drive"
     if not ours.has_medium and not theirs.has_medium:
         return f"{why} on both sides"
-    if ours.has_medium and theirs.has_medium and ours.size == theirs.size:
+    if _must_be_same(ours, theirs):
         return f"{why}: it is not copied; the destination has one of the same size, which must hold the same"
     has = f"holds {_size(theirs)}" if theirs.has_medium else "is empty"
     mine = f" with {_size(ours)}" if ours.has_medium else ""
@@ -250,6 +253,10 @@ def _within(disk: Disk) -> Iterator[str]:
     for kind, names in (("bitmap", disk.bitmaps), ("internal snapshot", disk.snapshots)):
         for name in names:
             yield f"{kind} '{name}' of drive '{disk.name}' is not copied"
+
+
+def _must_be_same(ours: Disk, theirs: Disk) -> bool:
+    return ours.has_medium and theirs.has_medium and ours.size == theirs.size
 
 
 def _only_there(disk: Disk) -> str:

@@ -112,8 +112,7 @@ class Source:
             raise ProblemsError(plan.refusals)
         if not plan.pairs:
             raise QmonError("there is no disk to copy: use 'migrate' without blk")
-        if self._inc:
-            await self.checks.prove(plan, self._settings.verify_copy)
+        await self.checks.prove(plan, self._settings.verify_copy, inc=self._inc)
         self.plan = plan
         mark = self.id.replace("-", "")[:6]
         self._copies = [

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from qmon.errors import CommandError
+from qmon.errors import CommandError, ConnectionLostError
 from qmon.nbd.client import ALLOCATION_DEPTH
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target, well_formed
@@ -15,6 +17,8 @@ from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.remote import Remote
 
 VIEWS_MAX = 256
+SHOWN = "shown"
+"""The request to end all exports that were made before anything is copied."""
 DIGESTS = "digests"
 """The request for digests, of which ``Views.answer`` is the answer."""
 
@@ -79,6 +83,25 @@ async def start_server(server: PrivateServer, side: str) -> None:
             f"the disks can't be compared: the {side}'s QEMU says: {one_line(str(error))}: end its NBD server"
             " with 'nbd_server_stop'"
         ) from error
+
+
+@asynccontextmanager
+async def exports_before(
+    remote: Remote, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+) -> AsyncIterator[Views]:
+    """Make exports at the source for a block that compares before anything is copied. Raises QmonError.
+
+    The destination's console is told at the end to remove its own.
+    """
+    views = Views(PrivateServer(remote))
+    try:
+        await start_server(views.server, "source")
+        yield views
+    finally:
+        await views.close()
+        await stop_server(remote, views.server)
+        with contextlib.suppress(ConnectionLostError):  # then its console ends them by itself
+            await ask(SHOWN, {})
 
 
 async def stop_server(remote: Remote, server: PrivateServer) -> None:
