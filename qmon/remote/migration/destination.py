@@ -37,6 +37,8 @@ LOADED_SECONDS = 30.0
 ARRIVED_SECONDS = 0.5
 """How often a QEMU that holds the guest is looked at."""
 WHY_SECONDS = 1.0
+HEARD_SECONDS = 5.0
+"""How long a console that leaves waits for a source to say that it knows that the guest runs here."""
 
 Data = Mapping[str, Any]
 
@@ -136,6 +138,7 @@ class Destination:
     async def close(self) -> None:
         """End: what has not arrived is taken back; a guest that stands here is left to a later console."""
         await self._door.close()
+        await self._until_heard()
         if self._channel is not None:
             await self._channel.close("the destination's console has ended")
         for each in filter(None, (self._watching, self._linking)):
@@ -145,6 +148,15 @@ class Destination:
             await self._try(Event.LOST)
         self._lines.end()
         self._server.forget()
+
+    async def _until_heard(self) -> None:
+        """Give a source that is still there the time to say that it knows of the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARD_SECONDS):
+                while self.phase is Phase.COMPLETED and self._channel and not self._channel.lost.is_set():
+                    await self._side.changed.wait()
+                async with self._stepping:
+                    pass  # what follows from it has been done
 
     # Connections
 
