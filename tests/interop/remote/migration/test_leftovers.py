@@ -22,7 +22,7 @@ from tests.support.vms.consoles import HOST, Consoles, Script, environment
 from tests.support.vms.judgement import judge
 from tests.support.vms.machine import Machine, Version
 from tests.support.vms.pair import Pair, Setup
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 ID = "0b5e6a52-0000-4000-8000-000000000000"
 MARK = "0b5e6a"
@@ -130,7 +130,7 @@ def visit(machine: Machine) -> str:
     It fails where the migration has failed.
     """
     script = Script(machine, lines=["info status"])
-    script.wait()
+    script.wait(3 * PATIENCE)
     script.close()
     return script.printed()
 
