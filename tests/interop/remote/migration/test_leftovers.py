@@ -54,8 +54,16 @@ def enable(qmp: QmpClient, *capabilities: str) -> dict[str, bool]:
 
 
 def record(qmp: QmpClient, side: str, peer: str, phase: str, **more: Any) -> None:
-    text = {"id": ID, "side": side, "peer": peer, "phase": phase, "runs": True, "parameters": {}}
-    given = json.dumps({**text, "capabilities": {}, "console": DEAD, **more})
+    text: dict[str, Any] = {
+        "id": ID,
+        "side": side,
+        "peer": peer,
+        "phase": phase,
+        "runs": True,
+        "parameters": {},
+    }
+    text |= {"is_held": False, "server": False, "capabilities": {}, "console": DEAD, **more}
+    given = json.dumps(text)
     qmp.run("object-add", {"qom-type": "authz-simple", "id": "qmon-migration", "identity": given})
 
 
@@ -77,7 +85,7 @@ class Abandoned:
         where = f"tcp:{HOST}:{self.port}"
         if self._recorded:
             record(here, "source", where, "copying", capabilities=ours)
-            record(there, "destination", where, "copying", capabilities=theirs)
+            record(there, "destination", where, "copying", capabilities=theirs, is_held=True, server=True)
 
     def _export(self, here: QmpClient, there: QmpClient, folder: Path) -> None:
         there.run("stop")
