@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from qmon.errors import Problems
@@ -21,11 +21,13 @@ NOTHING = "the copies of the disks ended without an error"
 class Checks:
     """The comparisons of one migration. Its id decides which samples are taken."""
 
-    def __init__(self, remote: Remote, ask: Ask, migration: str) -> None:
+    def __init__(self, remote: Remote, ask: Ask, migration: str, tell: Callable[[str], None]) -> None:
+        """``tell`` is told a line for the person."""
         self.verified = ""
         """How the result was compared, in words; "" while it was not."""
         self._remote = remote
         self._ask = ask
+        self._tell = tell
         self._seed = random.Random(UUID(migration).int).getrandbits(64)
         self._mark = UUID(migration).hex[:6]
         self._verification: Verification | None = None
@@ -61,7 +63,9 @@ class Checks:
         """Make ready what a check needs, and compare what can be while the guest runs. Raises QmonError."""
         if self._verification is not None:
             await self._verification.open()
-            await self._verification.look()
+            if self._verification.is_full:
+                self._tell("The disks are copied. All of them are compared now; the memory follows then")
+                await self._verification.look()
 
     async def check(self, downtime_limit: float) -> None:
         """Compare the disks, to which nobody writes any more; the limit is in seconds. Raises QmonError."""

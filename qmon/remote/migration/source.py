@@ -75,7 +75,7 @@ class Source:
         self._settings = settings or Settings()
         self.pacing = Pacing(self._side, self._settings, inc=inc)
         self._peer = Peer(uri, address, self.id, self._hear, self._on_loss)
-        self.checks = Checks(remote, self._peer.ask, self.id)
+        self.checks = Checks(remote, self._peer.ask, self.id, self._side.notice)
         self._machine = StateMachine(SOURCE, self._do, self._side.tell_phase)
         self._doing = Interruptible(self._machine.takes)
         self._copies: list[Copy] = []
@@ -192,7 +192,6 @@ class Source:
         match self.phase:
             case Phase.COPYING:
                 await self._doing.run(self._until_ready())
-                await self._doing.run(self.checks.open())
                 return Event.READY
             case Phase.MOVING:
                 return await self._doing.run(self._until_stopped())
@@ -230,12 +229,25 @@ class Source:
                 await self._kick.wait()
 
     async def _until_ready(self) -> None:
-        while True:
-            jobs = await check_copies(self.qemu, self._copies)
-            is_close = await self.pacing.look()
-            if is_close and all(jobs[each.job]["status"] == "ready" for each in self._copies):
-                return
-            await self._tick()
+        """Wait until the disks are close, and what can be compared while the guest runs has been."""
+        checking: asyncio.Task[None] | None = None
+        try:
+            while True:
+                jobs = await check_copies(self.qemu, self._copies)
+                is_close = await self.pacing.look()
+                is_close = is_close and all(jobs[each.job]["status"] == "ready" for each in self._copies)
+                if is_close and checking is None:
+                    checking = asyncio.create_task(self.checks.open())
+                    checking.add_done_callback(lambda _: self._kick.set())
+                if checking is not None and checking.done():
+                    checking.result()
+                    if is_close:
+                        return
+                await self._tick()
+        finally:
+            if checking is not None and not checking.done():
+                checking.cancel()
+                await asyncio.wait([checking])
 
     async def _until_stopped(self) -> Event:
         while True:
