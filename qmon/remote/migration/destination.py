@@ -32,6 +32,8 @@ from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.remote.remote import Remote
 
+UNDO_SECONDS = 10.0
+"""How long a console that ends waits until its QEMU is as before."""
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
 ARRIVED_SECONDS = 0.5
@@ -141,6 +143,8 @@ class Destination:
         await self._until_heard()
         if self._channel is not None:
             await self._channel.close("the destination's console has ended")
+        if self._linking is not None:  # it takes back what the loss of the connection ends
+            await asyncio.wait([self._linking], timeout=UNDO_SECONDS)
         for each in filter(None, (self._watching, self._linking)):
             each.cancel()
             await asyncio.wait([each])
@@ -188,12 +192,12 @@ class Destination:
             await self._channel.close("its source has connected again")
         await answer(sock)
         self.peer = peer_name(sock)
+        if self._linking is not None:  # an earlier source's loss may still be taken back
+            await asyncio.wait([self._linking])
         if id_ != self.id:
-            self.id = id_
+            self.id, self.figures, self._side.reason = id_, {}, ""
             await self._try(Event.START)
         self._channel = await open_channel(sock, functools.partial(self._answer, id_), self._hear)
-        if self._linking is not None:
-            self._linking.cancel()
         self._linking = asyncio.create_task(self._watch_channel(self._channel))
 
     def _busy(self) -> str:
@@ -207,6 +211,8 @@ class Destination:
             return
         with contextlib.suppress(CommandError):  # a later undoing tells what is wrong with the QEMU
             await self._answers.close()
+        if self.phase in (Phase.SETUP, Phase.COPYING) and not self._side.reason:
+            self._side.reason = f"the connection to the source was lost: {channel.why}"
         await self._try(Event.LOST)
 
     def _tell_doubt(self) -> None:
