@@ -16,11 +16,13 @@ from pathlib import Path
 from tests.support.ports import free_port
 from tests.support.proxy import Trace
 from tests.support.vms.boot_sector import said
+from tests.support.vms.consoles import listens
 from tests.support.vms.disks import RAW
 from tests.support.vms.judgement import judge, wrong_disks
 from tests.support.vms.leftovers import standing
 from tests.support.vms.machine import Machine
 from tests.support.vms.pair import Pair
+from tests.support.waiting import eventually
 from tests.torture.qemus.console import MARK, Console
 from tests.torture.qemus.line import Line
 from tests.torture.qemus.scenario import DESTINATION, FOR_GOOD, SOURCE, AtTime, Fault, Scenario, What
@@ -112,7 +114,8 @@ class Trial:
 
     def _begin(self) -> None:
         there = self._start(DESTINATION)
-        assert there.wait_for("Listens at"), f"the destination's console did not start:\n{there.text()}"
+        eventually(lambda: listens(self._port) or not there.is_alive, "the destination's console listens", 60)
+        assert there.is_alive, f"the destination's console did not start:\n{there.text()}"
         self._began = time.monotonic()
         inc = " inc" * self._scenario.setup.inc
         line = f"migrate -d blk{inc} tcp:127.0.0.1:{self._line.port}"
