@@ -132,6 +132,8 @@ class Destination:
         match self.phase:
             case Phase.REFUSED:
                 self._side.reason = "the QEMU at the destination is used up: its migration has failed"
+                self._server.is_serving = await self.qemu.exports_ours()
+                await self._close_exports()
             case Phase.MOVING | Phase.ARRIVED:
                 self._watching = asyncio.create_task(self._watch())
         if event is not None:
@@ -410,11 +412,7 @@ class Destination:
                 await self._lines.read_memory()
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
-                self._lines.end()
-                if self._remote.peer_has_ended:
-                    self._server.forget()
-                else:
-                    await self._server.stop()
+                await self._close_exports()
             case Action.RECORD_RUN:
                 await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RECORD_REFUSED:
@@ -433,6 +431,17 @@ class Destination:
             case Action.SEND_REFUSED:
                 if self._channel is not None:
                     self._channel.tell("outcome", self._outcome())
+
+    async def _close_exports(self) -> None:
+        self._lines.end()
+        if self._remote.peer_has_ended:
+            self._server.forget()
+            return
+        try:
+            await self._server.stop()
+        except CommandError:
+            if self.phase is not Phase.REFUSED:  # there its QEMU may have ended with them
+                raise
 
     async def _undo(self) -> None:
         await self._answers.close()

@@ -91,6 +91,10 @@ class Qemu:
                 if each.get("type") == "migration" or name.startswith("qmon-"):
                     await self.remote.execute_out_of_band("yank", {"instances": [each]})
 
+    async def exports_ours(self) -> bool:
+        """Whether its NBD server, which is ours then, has exports of ours."""
+        return any(each["id"].startswith("qmon-") for each in await self("query-block-exports"))
+
     # The copies of the disks
 
     async def jobs(self, *, frees: bool = False) -> dict[str, dict[str, Any]]:
