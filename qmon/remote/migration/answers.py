@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
 from qmon.remote.migration.message import Members
-from qmon.remote.migration.overlays import OVERLAYS, OVERLAYS_MAX, OverlaysShown
+from qmon.remote.migration.overlays import OVERLAYS, OverlaysShown
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.read_only import READ_ONLY, show_read_only
 from qmon.remote.migration.verification import COMPARE
-from qmon.remote.migration.views import DIGESTS, SHOWN, Views, start_server, stop_server
+from qmon.remote.migration.views import DIGESTS, SHOWN, VIEWS_MAX, Views, start_server, stop_server
 from qmon.remote.remote import Remote
 
 Answer = Callable[[Mapping[str, Any]], Awaitable[Any]]
@@ -31,6 +32,7 @@ class Answers:
         self._disks = Views(server)
         self._before = Views(PrivateServer(remote))
         self._is_before = False
+        self._turn = asyncio.Lock()
 
     def requests(self, phase: Phase) -> Requests:
         """Return the requests that are possible in a phase of the destination."""
@@ -47,6 +49,10 @@ class Answers:
 
     async def close(self) -> None:
         """End all connections, and the server of its own; idempotent. Raises CommandError."""
+        async with self._turn:
+            await self._close()
+
+    async def _close(self) -> None:
         self._is_before = False
         await self._disks.close()
         await self._before.close()
@@ -54,23 +60,25 @@ class Answers:
 
     async def _show(self, show: Answer, arguments: Mapping[str, Any]) -> Any:
         """Export what is asked for on a server of its own."""
-        await self.close()
-        await start_server(self._before.server, "destination")
-        self._is_before = True
-        try:
-            return await show(arguments)
-        except BaseException:
-            await self.close()
-            raise
+        async with self._turn:
+            await self._close()
+            await start_server(self._before.server, "destination")
+            self._is_before = True
+            try:
+                return await show(arguments)
+            except BaseException:
+                await self._close()
+                raise
 
     async def _end_showing(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         await self.close()
         return {}
 
     async def _compare(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        await self._disks.close()
-        for name in Members(arguments, "a question about disks").texts("views", OVERLAYS_MAX):
-            await self._disks.open(name)
+        async with self._turn:
+            await self._disks.close()
+            for name in Members(arguments, "a question about disks").texts("views", VIEWS_MAX):
+                await self._disks.open(name)
         return {}
 
     async def _digests(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,13 +18,12 @@ from qmon.remote.migration.comparison import Ask, Compared, compare, how_much, r
 from qmon.remote.migration.matching import Pair
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.overlay_files import create_line
-from qmon.remote.migration.views import Views, backing_nodes, exports_before
+from qmon.remote.migration.views import Views, backing_nodes, exports_before, read_nodes
 from qmon.remote.remote import Remote
 
 OVERLAYS = "overlays"
 """The request to show overlays: ``mark``, and ``nodes``, the names of the top nodes."""
 
-OVERLAYS_MAX = 64
 _TOP_LAYER = 1
 
 
@@ -60,7 +59,7 @@ class OverlaysShown:
     async def show(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Answer OVERLAYS. Raises QmonError."""
         message = Members(arguments, "a question about overlays")
-        mark, nodes = message.text("mark", 16), message.texts("nodes", OVERLAYS_MAX)
+        mark, nodes = message.text("mark", 16), read_nodes(message)
         behind = await backing_nodes(self._remote)
         shown = [
             await self._look_at(node, behind.get(node, ""), number, mark) for number, node in enumerate(nodes)

@@ -8,10 +8,9 @@ from typing import Any
 from qmon.errors import ProblemsError
 from qmon.notation.plain_text import one_line
 from qmon.remote.migration.comparison import Ask, Compared, compare, how_much, ranges_of
-from qmon.remote.migration.inventory import DISKS_MAX
 from qmon.remote.migration.matching import Pair
 from qmon.remote.migration.message import Members
-from qmon.remote.migration.views import Views, exports_before
+from qmon.remote.migration.views import Views, exports_before, read_nodes
 from qmon.remote.remote import Remote
 
 READ_ONLY = "read-only"
@@ -26,7 +25,7 @@ async def show_read_only(views: Views, arguments: Mapping[str, Any]) -> dict[str
     """Answer READ_ONLY. Raises QmonError."""
     message = Members(arguments, "a question about read-only drives")
     mark = message.text("mark", 16)
-    for number, node in enumerate(message.texts("nodes", DISKS_MAX)):
+    for number, node in enumerate(read_nodes(message)):
         await views.export(node, _view(number, mark))
     return {}
 

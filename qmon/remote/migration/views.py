@@ -12,7 +12,7 @@ from qmon.nbd.client import ALLOCATION_DEPTH
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target, well_formed
 from qmon.remote.migration.checksums import Digester, Range, read_ranges
-from qmon.remote.migration.message import Members
+from qmon.remote.migration.message import Members, MessageError
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.remote import Remote
 
@@ -37,7 +37,7 @@ class Views:
 
     async def open(self, name: str, *, allocation_depth: bool = False) -> Digester:
         """Make the reader of an export that is there. Raises QmonError."""
-        if name not in self.server.exports or len(self._digesters) >= VIEWS_MAX:
+        if name not in self.server.exports or name in self._digesters or len(self._digesters) >= VIEWS_MAX:
             raise CommandError(f"there is no export '{one_line(name)}' to compare")
         contexts = (ALLOCATION_DEPTH,) if allocation_depth else ()
         digester = self._digesters[name] = Digester(self.server.connect, name, contexts)
@@ -72,6 +72,14 @@ MILLISECONDS_MAX = 600_000
 def question(view: str, ranges: list[Range], seconds: float) -> dict[str, Any]:
     """Return the arguments of ``DIGESTS``."""
     return {"view": view, "ranges": ranges, "milliseconds": round(seconds * 1000)}
+
+
+def read_nodes(message: Members) -> tuple[str, ...]:
+    """Read the ``nodes`` that the other side wants to see, each once. Raises MessageError."""
+    nodes = message.texts("nodes", VIEWS_MAX)
+    if len(set(nodes)) < len(nodes):
+        raise MessageError("a node is named twice")
+    return nodes
 
 
 async def start_server(server: PrivateServer, side: str) -> None:
