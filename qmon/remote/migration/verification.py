@@ -89,6 +89,8 @@ class Verification:
         for number, disk in enumerate(self._disks):
             digester = await self._views.export(disk.node, disk.view)
             disk.sample = await digester.places(SAMPLES, self._seed + number)
+        # A first reading brings the samples into memory. What differs now may be on its way.
+        await asyncio.gather(*(self._compare(disk, disk.sample) for disk in self._disks))
 
     async def look(self) -> None:
         """Compare all while the guest runs; note what differs. Raises QmonError."""
