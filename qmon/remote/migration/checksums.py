@@ -13,8 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import xxhash
@@ -76,7 +75,6 @@ class Digester:
         self._buffers = [memoryview(bytearray(RANGE_MAX)) for _ in range(CONNECTIONS)]
         self._workers: Workers | None = None
         self._ends = threading.Event()
-        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect. Raises QmonError."""
@@ -93,7 +91,9 @@ class Digester:
 
     async def close(self) -> None:
         """End the connections, and what is computed on them. Idempotent."""
-        self._interrupt()
+        self._ends.set()
+        for client in self._clients:
+            client.interrupt()
         workers, self._workers = self._workers, None
         if workers is not None:
             await asyncio.to_thread(workers.shutdown)
@@ -117,8 +117,7 @@ class Digester:
                     return
 
         pairs = zip(self._clients, self._buffers, strict=True)
-        async with self._alone():
-            await asyncio.gather(*(self._run(work, client, buffer) for client, buffer in pairs))
+        await asyncio.gather(*(self._run(work, client, buffer) for client, buffer in pairs))
         return list(itertools.takewhile(bool, (found.get(index, "") for index in range(len(ranges)))))
 
     async def places(self, count: int, seed: int) -> list[Range]:
@@ -127,8 +126,7 @@ class Digester:
         The seed decides which. Their order is random, too, so that the first few stand for all.
         Raises QmonError.
         """
-        async with self._alone():
-            return await self._run(choose, self._clients[0], count, random.Random(seed))
+        return await self._run(choose, self._clients[0], count, random.Random(seed))
 
     async def first(self, context: str, status: int) -> int | None:
         """Return where the first extent of a status begins; None if there is none. Raises QmonError."""
@@ -141,23 +139,7 @@ class Digester:
                 at += length
             return None
 
-        async with self._alone():
-            return await self._run(search)
-
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """Use the connections alone. If the caller is cancelled, they are of no more use: threads go on."""
-        async with self._turn:
-            try:
-                yield
-            except asyncio.CancelledError:
-                self._interrupt()
-                raise
-
-    def _interrupt(self) -> None:
-        self._ends.set()
-        for client in self._clients:
-            client.interrupt()
+        return await self._run(search)
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
         if self._workers is None:

@@ -32,15 +32,9 @@ from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.remote.remote import Remote
 
-UNDO_SECONDS = 10.0
-"""How long a console that ends waits until its QEMU is as before."""
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
-ARRIVED_SECONDS = 0.5
-"""How often a QEMU that holds the guest is looked at."""
 WHY_SECONDS = 1.0
-HEARD_SECONDS = 5.0
-"""How long a console that leaves waits for a source to say that it knows that the guest runs here."""
 
 Data = Mapping[str, Any]
 
@@ -69,7 +63,9 @@ class Destination:
         self._starting_seconds = 0.0
         """How long the QEMU has taken to run the guest: a part of the downtime."""
         self._may_run = False
-        """Whether ``cont`` was sent for the guest that has arrived."""
+        """Whether it is not known that the guest has not run here."""
+        self._refuses = False
+        """Whether it is kept that the guest must not run here."""
         self._stepping = asyncio.Lock()
         self._taking = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
@@ -127,14 +123,13 @@ class Destination:
         self._is_taken_up = True
         status, run_state = await self.qemu.status(), await self.qemu.run_state()
         self._machine.phase, event = resumed_destination(record.phase, status, run_state)
+        self._may_run = event is Event.RUN
         await write_record(self._remote, record)
         self._server.is_serving = self.phase is Phase.MOVING
         match self.phase:
             case Phase.REFUSED:
                 self._side.reason = "the QEMU at the destination is used up: its migration has failed"
-                self._server.is_serving = await self.qemu.exports_ours()
-                await self._close_exports()
-            case Phase.MOVING | Phase.ARRIVED:
+            case Phase.MOVING:
                 self._watching = asyncio.create_task(self._watch())
         if event is not None:
             await self._step(event)
@@ -142,11 +137,8 @@ class Destination:
     async def close(self) -> None:
         """End: what has not arrived is taken back; a guest that stands here is left to a later console."""
         await self._door.close()
-        await self._until_heard()
         if self._channel is not None:
             await self._channel.close("the destination's console has ended")
-        if self._linking is not None:  # it takes back what the loss of the connection ends
-            await asyncio.wait([self._linking], timeout=UNDO_SECONDS)
         for each in filter(None, (self._watching, self._linking)):
             each.cancel()
             await asyncio.wait([each])
@@ -154,15 +146,6 @@ class Destination:
             await self._try(Event.LOST)
         self._lines.end()
         self._server.forget()
-
-    async def _until_heard(self) -> None:
-        """Give a source that is still there the time to say that it knows of the end."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HEARD_SECONDS):
-                while self.phase is Phase.COMPLETED and self._channel and not self._channel.lost.is_set():
-                    await self._side.changed.wait()
-                async with self._stepping:
-                    pass  # what follows from it has been done
 
     # Connections
 
@@ -194,12 +177,12 @@ class Destination:
             await self._channel.close("its source has connected again")
         await answer(sock)
         self.peer = peer_name(sock)
-        if self._linking is not None:  # an earlier source's loss may still be taken back
-            await asyncio.wait([self._linking])
         if id_ != self.id:
-            self.id, self.figures, self._side.reason = id_, {}, ""
+            self.id = id_
             await self._try(Event.START)
         self._channel = await open_channel(sock, functools.partial(self._answer, id_), self._hear)
+        if self._linking is not None:
+            self._linking.cancel()
         self._linking = asyncio.create_task(self._watch_channel(self._channel))
 
     def _busy(self) -> str:
@@ -213,8 +196,6 @@ class Destination:
             return
         with contextlib.suppress(CommandError):  # a later undoing tells what is wrong with the QEMU
             await self._answers.close()
-        if self.phase in (Phase.SETUP, Phase.COPYING) and not self._side.reason:
-            self._side.reason = f"the connection to the source was lost: {channel.why}"
         await self._try(Event.LOST)
 
     def _tell_doubt(self) -> None:
@@ -224,7 +205,8 @@ class Destination:
         if self.phase is Phase.COMPLETED:
             self._side.notice(
                 f"The guest runs here. The connection to the source was lost before it heard so ({why}). It"
-                " asks again when it can. If it has ended, 'migrate_resolve keep' ends the migration here"
+                " asks again when it can. If it has ended, or says that the migration is completed,"
+                " 'migrate_resolve keep' ends the migration here"
             )
             return
         self._side.reason = (
@@ -278,7 +260,8 @@ class Destination:
                 while self.phase is Phase.MOVING:
                     await self._side.changed.wait()
         if self._machine.takes(Event.RUN):
-            await self._step(Event.RUN)
+            with contextlib.suppress(CommandError):  # what has come of it is the answer
+                await self._step(Event.RUN)
         while self.phase is Phase.RUNNING:
             await self._side.changed.wait()
         return self._outcome()
@@ -287,7 +270,7 @@ class Destination:
         match self.phase:
             case Phase.COMPLETED | Phase.SETTLED:
                 return {"outcome": "runs"}
-            case Phase.REFUSED | Phase.FAILED:
+            case Phase.REFUSED if self._refuses:
                 return {"outcome": "refused", "reason": self._side.reason}
         return {"outcome": "unknown", "reason": f"the destination's state is '{self.phase.value}'"}
 
@@ -323,13 +306,11 @@ class Destination:
     # The QEMU
 
     async def _watch(self) -> None:
-        """Watch the QEMU from ``migrate-incoming`` on until RUN, or until it has failed."""
-        while self.phase in (Phase.MOVING, Phase.ARRIVED):
+        """Watch the QEMU from ``migrate-incoming`` on until it has the guest, or has failed."""
+        while self.phase is Phase.MOVING:
             try:
                 found = await self.qemu.migration()
-                if self.phase is Phase.ARRIVED:
-                    pass  # its end is seen
-                elif found.get("status") == "completed" and await self.qemu.run_state() != "inmigrate":
+                if found.get("status") == "completed" and await self.qemu.run_state() != "inmigrate":
                     await self._try(Event.LOADED)
                 elif found.get("status") in ("failed", "cancelled"):
                     why = found.get("error-desc") or "its QEMU could not read the memory"
@@ -342,7 +323,7 @@ class Destination:
                     await self._try(Event.BROKEN)
                 elif not is_lost(error):
                     raise
-            await asyncio.sleep(POLL_SECONDS if self.phase is Phase.MOVING else ARRIVED_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     # Steps
 
@@ -368,20 +349,16 @@ class Destination:
                 ) from error
             except (QmonError, OSError) as error:
                 self._side.reason = reason(error)
-                await self._after_failure(error)
+                await self._after_failure()
                 raise CommandError(reason(error)) from error
             if self.phase is Phase.RUNNING:
                 await self._machine.step(Event.STARTED)
 
-    async def _after_failure(self, error: BaseException) -> None:
+    async def _after_failure(self) -> None:
         """Step on after an action has failed."""
-        ended = self._remote.peer_has_ended
-        event = Event.BROKEN if ended else Event.FAIL
+        event = Event.BROKEN if self._remote.peer_has_ended else Event.FAIL
         if self.phase is Phase.RUNNING:
-            if not self._may_run:
-                event = Event.FAIL
-            elif is_lost(error) and not ended:
-                return  # whether the guest runs is known when the QEMU is there again
+            event = Event.BROKEN if self._may_run else Event.FAIL
         if self._machine.takes(event):
             with contextlib.suppress(QmonError, OSError):
                 await self._machine.step(event)
@@ -412,36 +389,34 @@ class Destination:
                 await self._lines.read_memory()
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
-                await self._close_exports()
+                self._lines.end()
+                if self._remote.peer_has_ended:
+                    self._server.forget()
+                else:
+                    await self._server.stop()
             case Action.RECORD_RUN:
                 await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RECORD_REFUSED:
                 if not self._remote.peer_has_ended:
                     await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
+                self._refuses = True
             case Action.RUN:
-                self._may_run = True
                 if self._runs:
                     begun = time.monotonic()
-                    await self.qemu("cont")
+                    await self._continue()
                     self._starting_seconds = time.monotonic() - begun
             case Action.UNDO:
                 await self._undo()
             case Action.TELL:
                 self._tell_doubt()
-            case Action.SEND_REFUSED:
-                if self._channel is not None:
-                    self._channel.tell("outcome", self._outcome())
 
-    async def _close_exports(self) -> None:
-        self._lines.end()
-        if self._remote.peer_has_ended:
-            self._server.forget()
-            return
+    async def _continue(self) -> None:
+        """``cont``. Raises CommandError."""
         try:
-            await self._server.stop()
-        except CommandError:
-            if self.phase is not Phase.REFUSED:  # there its QEMU may have ended with them
-                raise
+            await self.qemu("cont")
+        except CommandError as error:
+            self._may_run = self._may_run or is_lost(error)
+            raise
 
     async def _undo(self) -> None:
         await self._answers.close()

@@ -158,11 +158,6 @@ class Pacing:
         for line in self._lines.values():
             line.pace(0)
 
-    def cut(self) -> None:
-        """End the connections. QEMU 7.2 leaves the memory's open behind a failure: its destination waits."""
-        for line in self._lines.values():
-            line.cut()
-
     def close(self) -> None:
         """Let go of the connections; idempotent."""
         for line in self._lines.values():

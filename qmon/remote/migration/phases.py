@@ -26,7 +26,7 @@ class Phase(enum.Enum):
     DOUBT = "doubt"
     """Source: the connection was lost after RUN, before an answer. It asks again.
 
-    Destination: its QEMU has ended over ``cont``.
+    Destination: ``cont`` failed, and whether the guest has run is not known.
     """
     RUNNING = "running"
     """Destination: RUN has arrived, and the guest is started."""

@@ -41,6 +41,6 @@ def resumed_destination(recorded: str, status: str, run_state: str) -> Start:
     if run_state == "running" or recorded in (Phase.COMPLETED.value, Phase.SETTLED.value):
         return Phase.COMPLETED, Event.LOST
     if recorded == Phase.RUNNING.value:
-        # RUN had arrived, but the guest was perhaps not started.
-        return Phase.ARRIVED, Event.RUN
+        # RUN had arrived, but the guest was perhaps not started. In another state it has run.
+        return (Phase.ARRIVED, Event.RUN) if run_state == "paused" else (Phase.COMPLETED, Event.LOST)
     return Phase.ARRIVED, Event.LOST

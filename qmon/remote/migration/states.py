@@ -56,7 +56,7 @@ class Event(enum.Enum):
     LOADED = enum.auto()
     """The QEMU says ``completed``, and its guest stands still."""
     BROKEN = enum.auto()
-    """The QEMU could not read the memory, or its process has ended before RUN."""
+    """The QEMU could not read the memory, or its process has ended. After RUN: the guest has perhaps run."""
     RUN = enum.auto()
     STARTED = enum.auto()
     HEARD = enum.auto()
@@ -122,7 +122,6 @@ class Action(enum.Enum):
     """``cont`` at the destination: the point of no return."""
     RECORD_REFUSED = enum.auto()
     """Keep in the QEMU that it must not run the guest, before that is said."""
-    SEND_REFUSED = enum.auto()
     # Both sides' actions.
     TELL = enum.auto()
     """Tell the person what is not known, and who decides, unless the other side is there."""
@@ -142,10 +141,9 @@ _UNDO = (Action.TAKE_BACK, Action.SEND_CALL_OFF, Action.UNDO, Action.UNGUARD)
 _CALLED_OFF = {
     Event.FAIL: Row(Phase.UNDOING, _UNDO),
     Event.LOST: Row(Phase.UNDOING, _UNDO),
-    Event.REFUSED: Row(Phase.UNDOING, _UNDO),
     Event.CANCEL: Row(Phase.CANCELLING, _UNDO),
     # The guest has died with its QEMU. The disks at the source are whole.
-    Event.DIED: Row(Phase.FAILED, (Action.UNGUARD, Action.SEND_CALL_OFF)),
+    Event.DIED: Row(Phase.FAILED),
 }
 _TAKE_BACK = Row(Phase.SWITCHING, (Action.TAKE_BACK,))
 _HERE_AGAIN = Row(Phase.UNDOING, (Action.RUN_HERE, Action.UNDO))
@@ -156,8 +154,8 @@ SOURCE: Table = {
         Event.AGREED: Row(
             Phase.COPYING,
             (
-                Action.RECORD,
                 Action.GUARD,
+                Action.RECORD,
                 Action.PREPARE_THERE,
                 Action.SET_UP,
                 Action.ADD_TARGETS,
@@ -188,7 +186,6 @@ SOURCE: Table = {
         Event.BACK: Row(Phase.UNDOING, (Action.SEND_CALL_OFF, Action.UNDO, Action.UNGUARD)),
         Event.LOST: _TAKE_BACK,
         Event.FAIL: _TAKE_BACK,
-        Event.REFUSED: _TAKE_BACK,
     },
     Phase.HANDED: {
         Event.RUNS: Row(Phase.COMPLETED, (Action.RECORD_RAN, Action.SEND_HEARD, Action.UNDO)),
@@ -202,14 +199,19 @@ SOURCE: Table = {
         Event.RELEASE: Row(Phase.COMPLETED, (Action.UNDO,)),
     },
     Phase.COMPLETED: {Event.FAIL: Row(Phase.COMPLETED, (Action.TELL,))},
-    Phase.UNDOING: {Event.UNDONE: Row(Phase.FAILED), Event.FAIL: Row(Phase.FAILED, (Action.TELL,))},
+    Phase.UNDOING: {
+        Event.UNDONE: Row(Phase.FAILED),
+        Event.FAIL: Row(Phase.FAILED, (Action.TELL,)),
+        Event.DIED: Row(Phase.FAILED),
+    },
     Phase.CANCELLING: {
         Event.UNDONE: Row(Phase.CANCELLED),
         Event.FAIL: Row(Phase.CANCELLED, (Action.TELL,)),
+        Event.DIED: Row(Phase.FAILED),
     },
 }
 
-_NEVER = Row(Phase.REFUSED, (Action.RECORD_REFUSED, Action.SEND_REFUSED, Action.CLOSE_EXPORTS))
+_NEVER = Row(Phase.REFUSED, (Action.RECORD_REFUSED, Action.CLOSE_EXPORTS))
 _RUN = Row(Phase.RUNNING, (Action.RECORD_RUN, Action.RUN))
 _GIVEN_UP = Row(Phase.FAILED, (Action.UNDO,))
 
@@ -219,8 +221,6 @@ DESTINATION: Table = {
         Event.PREPARE: Row(Phase.COPYING, (Action.RECORD, Action.SET_UP, Action.HOLD, Action.EXPORT)),
         Event.CALL_OFF: Row(Phase.NONE),
         Event.LOST: Row(Phase.NONE),
-        Event.FAIL: Row(Phase.NONE),
-        Event.BROKEN: Row(Phase.FAILED),
     },
     # Until its QEMU has the memory's connection, another source may come.
     Phase.COPYING: {
@@ -228,12 +228,11 @@ DESTINATION: Table = {
         Event.CALL_OFF: _GIVEN_UP,
         Event.LOST: _GIVEN_UP,
         Event.FAIL: _GIVEN_UP,
-        Event.BROKEN: Row(Phase.FAILED),
     },
     # A lost connection changes nothing here: the QEMU sees the end of the memory's, or has it all.
     Phase.MOVING: {
         Event.CLOSE: Row(Phase.MOVING, (Action.CLOSE_EXPORTS,)),
-        Event.LOADED: Row(Phase.ARRIVED, (Action.RECORD, Action.TELL)),
+        Event.LOADED: Row(Phase.ARRIVED, (Action.TELL, Action.RECORD)),
         Event.CALL_OFF: _NEVER,
         Event.BROKEN: _NEVER,
         Event.FAIL: _NEVER,
@@ -241,18 +240,18 @@ DESTINATION: Table = {
     Phase.ARRIVED: {
         Event.RUN: _RUN,
         Event.CALL_OFF: _NEVER,
-        Event.BROKEN: _NEVER,
         Event.LOST: Row(Phase.ARRIVED, (Action.TELL,)),
         Event.KEEP: _RUN,
         Event.RELEASE: _NEVER,
     },
     Phase.RUNNING: {
-        Event.STARTED: Row(Phase.COMPLETED, (Action.RECORD,)),
+        Event.STARTED: Row(Phase.COMPLETED, (Action.TELL, Action.RECORD)),
         # ``cont`` was not sent, or answered with an error: the guest has not run, and never will.
         Event.FAIL: _NEVER,
-        # The QEMU has ended over ``cont``. Whether the guest ran is not known: the source's person decides.
+        # ``cont`` failed, and whether the guest has run is not known: the source's person decides.
         Event.BROKEN: Row(Phase.DOUBT),
     },
+    Phase.DOUBT: {Event.RUN: _RUN},
     # Until the source knows that the guest ran here, a new console must be able to say so.
     Phase.COMPLETED: {
         Event.HEARD: Row(Phase.SETTLED, (Action.UNDO,)),

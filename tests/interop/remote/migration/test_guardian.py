@@ -53,7 +53,7 @@ def judge_source(pair: Pair) -> list[str]:
 @pytest.mark.parametrize(
     ("version", "when", "action"),
     [
-        (Version.TEN, "after", "GUARD"),
+        (Version.TEN, "after", "RECORD"),
         (Version.TEN, "after", "SET_UP"),
         (Version.TEN, "after", "ADD_TARGETS"),
         (Version.TEN, "after", "START_COPIES"),

@@ -92,19 +92,3 @@ def test_a_destination_waits_as_long_as_its_line_says(tmp_path: Path) -> None:
         waiting = consoles.start_destination("wait migrate 0.5")
         assert waiting.wait() == 1
         assert "wait: the migration is still awaited after 0.5 s" in waiting.printed()
-
-
-@pytest.mark.timeout(300)
-def test_a_destination_that_leaves_forgets_the_migration(tmp_path: Path) -> None:
-    with Pair(tmp_path / "pair") as pair, Consoles(slowed(pair)) as consoles:
-        consoles.wait_listening()
-        consoles.source.type(f"migrate -d blk {consoles.uri}")
-        consoles.source.end_lines()
-        consoles.source.wait_for("qmon waits for the migration")
-        consoles.destination.signal(signal.SIGTERM)
-        assert consoles.destination.wait() == 1
-        again = consoles.start_destination("wait migrate 0.1")
-        assert again.wait() == 1
-        assert "left a migration here" not in again.printed()
-        assert consoles.source.wait() == 1
-        assert judge(pair, runs=pair.source) == []

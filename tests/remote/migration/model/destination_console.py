@@ -21,7 +21,7 @@ NEEDS_QEMU = frozenset(
     }
 )
 """Actions that fail when the QEMU has ended; UNDO and RECORD_REFUSED have nothing to do then."""
-MAY_FAIL = NEEDS_QEMU
+MAY_FAIL = NEEDS_QEMU | {Action.RECORD_REFUSED}
 
 
 class DestinationConsole:
@@ -38,10 +38,10 @@ class DestinationConsole:
     def fail(self, p: Pair, *, perhaps_run: bool = False) -> Pair:
         """An action has failed. ``perhaps_run``: the QEMU has ended over ``cont``."""
         event = Event.FAIL if p.d.alive else Event.BROKEN
-        if p.dc.phase is Phase.RUNNING and not perhaps_run:
-            event = Event.FAIL
-        p = answered(p, "error") if p.dc.asked else p
-        p = p._replace(dc=p.dc._replace(todo=()))
+        p = p._replace(dc=p.dc._replace(todo=(), perhaps=p.dc.perhaps or perhaps_run))
+        if p.dc.phase is Phase.RUNNING:
+            event = Event.BROKEN if p.dc.perhaps else Event.FAIL
+        p = answered(p, "error") if p.dc.asked not in ("", "RUN") else p
         return self.fire(p, event) or p
 
     def steps(self, p: Pair) -> Iterator[Step]:
@@ -49,15 +49,14 @@ class DestinationConsole:
         if not c.alive:
             return
         if c.todo:
-            yield f"destination: {c.todo[0].name}", Kind.OWN, self._does(p, c.todo[0])
+            yield f"destination: {c.todo[0].name}", Kind.OWN, self._settled(self._does(p, c.todo[0]))
         elif c.next is not None:
             yield f"destination: {c.next.name}", Kind.OWN, self.fire(p, c.next) or p
         elif c.phase is Phase.RUNNING:
             if after := self.fire(p, Event.STARTED):
-                yield "destination: STARTED", Kind.OWN, after
+                yield "destination: STARTED", Kind.OWN, self._settled(after)
         elif c.asked:
-            answer = self._answer(p, c.asked, is_taken=True)
-            yield f"destination answers {c.asked} {answer}", Kind.OWN, answered(p, answer)
+            yield f"destination answers {c.asked}", Kind.OWN, self._settled(p)
         else:
             yield from self._hears(p)
             yield from self._sees(p)
@@ -68,7 +67,7 @@ class DestinationConsole:
             gone = p._replace(dc=p.dc._replace(link="none"), up=())
             yield "destination: LOST", Kind.OWN, self.fire(gone, Event.LOST) or gone
         event = None
-        if not p.d.alive and p.dc.phase in (Phase.MOVING, Phase.ARRIVED):
+        if not p.d.alive and p.dc.phase is Phase.MOVING:
             event = Event.BROKEN
         elif p.dc.phase is Phase.MOVING:
             event = {"failed": Event.BROKEN, "loaded": Event.LOADED}.get(p.d.memory)
@@ -79,8 +78,10 @@ class DestinationConsole:
         """A person decides, by the rule in the notice's text."""
         if p.dc.link == "open":
             return
-        # The source's QEMU has ended, and has not run the guest again; or the guest runs here.
-        may_keep = p.dc.phase is Phase.COMPLETED or (not p.s.alive and not p.stale)
+        # The source's QEMU has ended, and has not run the guest again.
+        may_keep = not p.s.alive and not p.stale
+        if p.dc.phase is Phase.COMPLETED:
+            may_keep = not p.s.alive or p.s.record in (None, Phase.COMPLETED)
         if may_keep and (after := self.fire(p, Event.KEEP)):
             yield "destination: KEEP", Kind.OPERATOR, after
         # The guest runs at the source.
@@ -98,14 +99,21 @@ class DestinationConsole:
             return
         fired = self.fire(after, Event[request])
         answer = self._answer(p, request, is_taken=False)
-        yield f"destination hears {request}", Kind.OWN, fired or answered(after, answer)
+        done = self._settled(fired) if fired else answered(after, answer)
+        yield f"destination hears {request}", Kind.OWN, done
+
+    def _settled(self, p: Pair) -> Pair:
+        """Answer when all is done that was asked for."""
+        if not p.dc.asked or p.dc.todo or p.dc.phase is Phase.RUNNING:
+            return p
+        return answered(p, self._answer(p, p.dc.asked, is_taken=True))
 
     def _answer(self, p: Pair, request: str, *, is_taken: bool) -> str:
         if request != "RUN":
             return "ok" if is_taken or request in ("HEARD", "CALL_OFF") else "error"
         if p.dc.phase in (Phase.COMPLETED, Phase.SETTLED):
             return "runs"
-        return "refused" if p.dc.phase in (Phase.REFUSED, Phase.FAILED) else "unknown"
+        return "refused" if p.dc.phase is Phase.REFUSED and is_taken else "unknown"
 
     def connects(self, p: Pair) -> Pair | None:
         """The source's console connects again, and asks by the migration's id."""
@@ -143,16 +151,17 @@ def _effect(p: Pair, action: Action) -> Pair | None:
             return None if p.stream == "none" else p._replace(d=d._replace(memory="reading"))
         case Action.CLOSE_EXPORTS:
             return broken_copies(p)._replace(d=d._replace(exports=False))
+        case Action.RUN if d.guest == "io-error":
+            return None
         case Action.RUN if d.guest == "inmigrate":
             return p._replace(d=d._replace(held=False))
         case Action.RUN:
-            return p._replace(d=d._replace(guest="running"), ran=True)
+            restarted = p.restarted or d.guest == "stopped"
+            return p._replace(d=d._replace(guest="running"), ran=True, restarted=restarted)
         case Action.TELL:
             return p._replace(dc=p.dc._replace(told=p.dc.link != "open"))
         case Action.UNDO:
             return _undone(p)
-        case Action.SEND_REFUSED if p.dc.link == "open":
-            return p._replace(down=(*p.down, "news refused"))
     return p
 
 

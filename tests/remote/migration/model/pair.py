@@ -15,6 +15,7 @@ The QEMUs' behaviour is what QEMU 7.2 and 10 were seen to do:
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from qmon.remote.migration.phases import Phase
@@ -51,7 +52,7 @@ class DestinationQemu(NamedTuple):
     memory: str = "none"
     """``none``, ``reading``, ``loaded`` or ``failed``."""
     guest: str = "inmigrate"
-    """``inmigrate``, ``paused`` or ``running``."""
+    """``inmigrate``, ``paused``, ``running``, ``stopped`` by a person, or ``io-error``: stopped by itself."""
     exports: bool = False
     disk: str = "partial"
     """``partial``, ``whole`` (as the source's) or ``differs``: ended without an error, but not whole."""
@@ -72,6 +73,10 @@ class Console(NamedTuple):
     """The event that it takes when it has nothing to do."""
     told: bool = False
     """Whether its person was told who decides."""
+    perhaps: bool = False
+    """Destination: whether it is not known that the guest has not run."""
+    is_lost: bool = False
+    """Whether something has come for which its table has no row."""
     knows: bool = False
     """Destination: whether the migration at hand is the source's."""
 
@@ -93,6 +98,8 @@ class Pair(NamedTuple):
     """Whether the guest has run at the destination."""
     stale: bool = False
     """Whether the guest has run at the source since its memory was complete."""
+    restarted: bool = False
+    """Whether the guest was started at the destination after a person had stopped it."""
     faults: int = 0
 
     @property
@@ -151,7 +158,7 @@ def loaded(p: Pair) -> Pair:
     return p._replace(d=p.d._replace(memory="loaded", guest=guest), ran=p.ran or not p.d.held)
 
 
-def source_qemu_steps(p: Pair) -> list[tuple[str, Pair]]:
+def source_qemu_steps(p: Pair, capabilities: Mapping[str, bool]) -> list[tuple[str, Pair]]:
     """What the source's QEMU does by itself."""
     s, d = p.s, p.d
     found: list[tuple[str, Pair]] = []
@@ -161,7 +168,8 @@ def source_qemu_steps(p: Pair) -> list[tuple[str, Pair]]:
         found.append(("mirrors are ready", p._replace(s=s._replace(copies="ready"))))
     if s.status == "active" and p.stream == "open" and d.memory == "reading":
         # Without pause-before-switchover it goes on by itself.
-        status = "pre-switchover" if s.is_set else "device"
+        pauses = s.is_set and capabilities["pause-before-switchover"]
+        status = "pre-switchover" if pauses else "device"
         stopped = s._replace(status=status, guest="finish-migrate")
         found.append((f"source QEMU: STOP, {status}", p._replace(s=stopped)))
     if s.status in ("active", "device") and p.stream in ("cut", "orphan"):
@@ -169,7 +177,7 @@ def source_qemu_steps(p: Pair) -> list[tuple[str, Pair]]:
     if s.status == "device" and p.stream == "open":
         found.append(("source QEMU sends the rest", p._replace(stream="all")))
     if s.status == "device" and p.stream == "all":
-        with_return_path = s.is_set and d.is_set
+        with_return_path = s.is_set and d.is_set and capabilities["return-path"]
         if d.memory == "loaded" or not with_return_path:
             done = s._replace(status="completed", guest="postmigrate")
             found.append(("source QEMU: completed", p._replace(s=done)))

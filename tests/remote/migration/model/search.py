@@ -19,6 +19,12 @@ GOES_ON = "while all that is needed is there, the guest goes on without a person
 TOLD = "a guest that can't go on by itself has a line that says who decides"
 DECIDED = "what a line says that a person may do, ends it"
 CLEAN = "a migration that has ended leaves nothing behind"
+COMPLETED_MEANS = "a source's QEMU says completed only when the destination has loaded the guest"
+EVERY_EVENT = "a console knows what to do about everything that comes"
+REFUSED_MEANS = "a destination says that it never will only when a new console can read so, too"
+TRUE_LINES = "a line does not ask for what is not needed"
+STAYS_STOPPED = "a guest that a person has stopped stays so"
+ENDS = "a console does not wait for ever without a line"
 BECOMES_CLEAN = "every migration ends, and what it leaves behind can be removed"
 COMPLETES = "a migration in which nothing fails, and that nobody cancels, completes"
 CANCELS = "a person can cancel until the guest is handed over"
@@ -46,6 +52,28 @@ def broken_promise(p: Pair) -> str | None:
         return WHOLE
     if there and p.d.exports:
         return EXPORTS_CLOSED
+    if p.restarted:
+        return STAYS_STOPPED
+    if p.s.status == "completed" and p.d.memory == "reading":
+        return COMPLETED_MEANS
+    if p.sc.is_lost or p.dc.is_lost:
+        return EVERY_EVENT
+    if "RUN refused" in p.down and p.d.alive and p.d.record is not Phase.REFUSED:
+        return REFUSED_MEANS
+    return _broken_at_rest(p)
+
+
+def _broken_at_rest(p: Pair) -> str | None:
+    """Return the promise that a console breaks that has nothing to do."""
+    if p.dc.alive and not p.dc.todo and not p.dc.asked and p.dc.next is None:
+        waits = p.dc.phase in (Phase.ARRIVED, Phase.COMPLETED) and p.dc.link == "none"
+        if waits and not p.dc.told:
+            return TOLD
+    if p.sc.alive and not p.sc.todo and p.sc.next is None:
+        if p.sc.phase is Phase.DOUBT and not p.sc.told:
+            return TOLD
+        if p.sc.told and not p.sc.phase.is_under_way and not p.s.alive:
+            return TRUE_LINES
     has_ended = p.sc.alive and not p.sc.todo and not p.sc.phase.is_under_way and p.sc.next is None
     if p.sc.alive and p.sc.phase is not Phase.NONE and has_ended and not (_is_source_clean(p) or p.sc.told):
         return CLEAN
@@ -72,7 +100,7 @@ def _is_destination_clean(p: Pair) -> bool:
 
 def is_settled(p: Pair) -> bool:
     """Whether the guest runs, or has died with its QEMU."""
-    if p.s.guest == "running" or p.d.guest == "running":
+    if p.s.guest == "running" or (p.d.alive and p.ran):
         return True
     holds_it = p.d.alive and p.d.memory == "loaded" and not p.stale and p.d.record is not Phase.REFUSED
     may_get_it = p.d.alive and p.d.memory == "reading" and p.stream in ("all", "orphan")
@@ -93,8 +121,24 @@ def _is_clean(p: Pair) -> bool:
     return here and there and (has_ended or not p.d.alive or holds)
 
 
+def _has_ended_here(p: Pair) -> bool:
+    return not p.sc.alive or not p.sc.phase.is_under_way
+
+
+def _has_ended_there(p: Pair) -> bool:
+    return not p.dc.alive or not p.dc.phase.is_under_way or not p.d.alive
+
+
+def _is_brought_back(p: Pair) -> bool:
+    return is_settled(p) and (_is_source_clean(p) or p.s.status in ("device", "completed"))
+
+
 def _is_completed(p: Pair) -> bool:
-    return p.sc.phase is Phase.COMPLETED and p.d.guest == "running" and _is_clean(p)
+    return p.sc.phase is Phase.COMPLETED and p.ran and _is_clean(p)
+
+
+def _should_complete(p: Pair) -> bool:
+    return p.faults == 0 and p.sc.phase.is_under_way and p.sc.phase not in _CANCELLED
 
 
 def _is_all_there(p: Pair) -> bool:
@@ -102,8 +146,8 @@ def _is_all_there(p: Pair) -> bool:
 
 
 def _waits_for_guardian(p: Pair) -> bool:
-    may_stand_still = p.s.status in ("active", "pre-switchover")
-    return p.s.alive and not p.sc.alive and may_stand_still and p.guardian != "dead"
+    had_it = p.s.status not in ("device", "completed") and p.guardian != "dead"
+    return p.s.alive and not p.sc.alive and had_it and p.faults <= 1
 
 
 _CANCELLED = (Phase.CANCELLING, Phase.CANCELLED)
@@ -124,6 +168,7 @@ class Search:
         self._states: list[Pair] = [Pair()]
         self._before: list[tuple[int, str]] = [(0, "")]
         self._after: list[list[tuple[Kind, int]]] = []
+        self._backwards: list[list[tuple[Kind, int]]] = []
 
     def __len__(self) -> int:
         return len(self._states)
@@ -158,16 +203,27 @@ class Search:
 
     def _dead_end(self) -> Finding | None:
         """A state from which what should come can't come any more."""
+        self._backwards = [[] for _ in self._states]
+        for number, out in enumerate(self._after):
+            for kind, after in out:
+                self._backwards[after].append((kind, number))
         alone = self._reaching(is_settled, OWN)
         repaired = self._reaching(is_settled, REPAIRED)
         told = self._reaching(lambda p: is_settled(p) or is_told(p), RESTARTED)
         decided = self._reaching(is_settled, DECIDING)
         clean = self._reaching(_is_clean, DECIDING)
         completed = self._reaching(_is_completed, OWN)
+        brought_back = self._reaching(_is_brought_back, OWN)
+        ends_here = self._reaching(_has_ended_here, OWN)
+        ends_there = self._reaching(_has_ended_there, OWN)
+        ends = self._reaching(lambda p: _has_ended_here(p) or is_told(p), OWN)
         for number, p in enumerate(self._states):
             for promise, applies, kept in (
-                (COMPLETES, p.faults == 0 and p.sc.phase not in _CANCELLED, completed),
-                (BROUGHT_BACK, _waits_for_guardian(p), alone),
+                (COMPLETES, number == 0 or _should_complete(p), completed),
+                (BROUGHT_BACK, _waits_for_guardian(p), brought_back),
+                (ENDS, p.sc.alive, ends),
+                (ENDS, _is_all_there(p), ends_here),
+                (ENDS, _is_all_there(p) and p.sc.link == p.dc.link == "open", ends_there),
                 (GOES_ON, _is_all_there(p), alone),
                 (GOES_ON, p.s.alive and p.d.alive, repaired),
                 (TOLD, True, told),
@@ -196,16 +252,11 @@ class Search:
 
     def _reaching(self, good: Callable[[Pair], bool], kinds: frozenset[Kind]) -> set[int]:
         """Return the states from which steps of these kinds can lead to a good one."""
-        back: list[list[int]] = [[] for _ in self._states]
-        for number, out in enumerate(self._after):
-            for kind, after in out:
-                if kind in kinds:
-                    back[after].append(number)
         left = [number for number, state in enumerate(self._states) if good(state)]
         found = set(left)
         while left:
-            for number in back[left.pop()]:
-                if number not in found:
+            for kind, number in self._backwards[left.pop()]:
+                if kind in kinds and number not in found:
                     found.add(number)
                     left.append(number)
         return found

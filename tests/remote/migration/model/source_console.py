@@ -76,7 +76,7 @@ class SourceConsole:
         event = Event.FAIL
         if not p.s.alive and Event.DIED in self._table.get(p.sc.phase, {}):
             event = Event.DIED
-        return self.fire(p, event) or p._replace(sc=p.sc._replace(todo=(), asked="", answer=""))
+        return self.fire(p, event) or _without_row(p)
 
     def steps(self, p: Pair) -> Iterator[Step]:
         c = p.sc
@@ -90,8 +90,8 @@ class SourceConsole:
                 yield f"source: {c.todo[0].name}", Kind.OWN, after
             return
         event = c.next or self._event(p)
-        if event and (fired := self.fire(p, event)):
-            yield f"source: {event.name}", Kind.OWN, fired
+        if event:
+            yield f"source: {event.name}", Kind.OWN, self.fire(p, event) or _without_row(p)
         if not c.phase.is_under_way and c.link == "open":
             closed = p._replace(sc=c._replace(link="none"), down=(), dc=_lost(p.dc))
             yield "source hangs up", Kind.OWN, closed
@@ -113,14 +113,9 @@ class SourceConsole:
         if not p.down or p.sc.link == "none" or p.silent:
             return
         message, after = p.down[0], p._replace(down=p.down[1:])
-        if message == "news refused":
-            is_free = p.sc.next is None and (not p.sc.todo or p.sc.todo[0] not in NOT_INTERRUPTED)
-            fired = self.fire(after, Event.REFUSED) if is_free else None
-            yield "source hears REFUSED", Kind.OWN, fired or after
-            return
         request, _, answer = message.partition(" ")
         if request == p.sc.asked:
-            after = after._replace(sc=after.sc._replace(answer=answer))
+            after = self._answered(after, p.sc.todo[0], answer)
         yield f"source hears {message}", Kind.OWN, after
 
     def _event(self, p: Pair) -> Event | None:
@@ -132,7 +127,7 @@ class SourceConsole:
             case Phase.PAUSED:
                 return Event.WHOLE
             case Phase.COPYING | Phase.MOVING | Phase.SWITCHING if not s.alive:
-                return Event.DIED
+                return Event.DIED if Event.DIED in self._table[p.sc.phase] else Event.FAIL
             case _ if p.is_frozen:
                 return None
             case Phase.COPYING:
@@ -159,7 +154,7 @@ class SourceConsole:
             yield done(p) if is_done else self.fail(p)
         elif action in NEEDS_QEMU and p.is_frozen and not (action is Action.TAKE_BACK and self._yanks):
             return
-        elif action in REQUESTS and p.sc.answer != "ok":
+        elif action in REQUESTS and not p.sc.answer:
             yield from self._asks(p, action)
         else:
             for after, is_done in _outcomes(p, action):
@@ -167,16 +162,23 @@ class SourceConsole:
 
     def _asks(self, p: Pair, action: Action) -> Iterator[Pair]:
         c, name = p.sc, REQUESTS[action]
-        if action is Action.SEND_RUN and (c.link != "open" or c.answer):
-            event = {"runs": Event.RUNS, "refused": Event.REFUSED}.get(c.answer, Event.FAIL)
-            if c.link != "open" and not c.answer:
-                event = Event.LOST
-            after = done(p)
-            yield after._replace(sc=after.sc._replace(next=event))
-        elif c.link != "open" or c.answer:
-            yield done(p) if action in BEST_EFFORT else self.fail(p)
+        if c.link != "open":
+            yield self._answered(p, action, "")
         elif c.asked != name:
             yield p._replace(sc=c._replace(asked=name), up=(*p.up, name))
+
+    def _answered(self, p: Pair, action: Action, answer: str) -> Pair:
+        """An answer has come, or can't come any more: ""."""
+        if action is Action.SEND_RUN:
+            events = {"runs": Event.RUNS, "refused": Event.REFUSED, "": Event.LOST}
+            after = done(p)
+            return after._replace(sc=after.sc._replace(next=events.get(answer, Event.FAIL)))
+        if action in BEST_EFFORT:
+            return done(p)
+        if answer != "ok":
+            return self.fail(p)
+        # ``migrate`` comes behind the destination's answer.
+        return p._replace(sc=p.sc._replace(answer="ok")) if action is Action.START_MEMORY else done(p)
 
 
 def _outcomes(p: Pair, action: Action) -> Iterator[Outcome]:
@@ -186,7 +188,8 @@ def _outcomes(p: Pair, action: Action) -> Iterator[Outcome]:
         case Action.RECORD | Action.RECORD_RAN:
             yield Outcome(p._replace(s=s._replace(record=p.sc.phase)))
         case Action.GUARD | Action.UNGUARD:
-            yield Outcome(p._replace(guardian="there" if action is Action.GUARD else "none"))
+            there = action is Action.GUARD and s.alive
+            yield Outcome(p._replace(guardian="there" if there else "none"))
         case Action.TELL:
             yield Outcome(p._replace(sc=p.sc._replace(told=True)))
         case Action.SET_UP:
@@ -209,7 +212,7 @@ def _outcomes(p: Pair, action: Action) -> Iterator[Outcome]:
             free = s.copies == "none"
             yield Outcome(p._replace(s=s._replace(targets=False)) if free else p, free)
         case Action.CONTINUE:
-            waits = s.status == "pre-switchover"
+            waits = s.status == "pre-switchover" and not s.targets
             yield Outcome(p._replace(s=s._replace(status="device")) if waits else p, waits)
         case Action.TAKE_BACK:
             yield from map(Outcome, cancelled(p))
@@ -240,6 +243,10 @@ def undone(p: Pair) -> Pair:
     stream = "cut" if p.stream == "open" and p.s.status not in UNDER_WAY else p.stream
     s = p.s._replace(copies="none", targets=False, is_set=False, record=None)
     return p._replace(s=s, stream=stream)
+
+
+def _without_row(p: Pair) -> Pair:
+    return p._replace(sc=p.sc._replace(todo=(), asked="", answer="", next=None, is_lost=True))
 
 
 def done(p: Pair) -> Pair:

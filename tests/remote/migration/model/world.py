@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from qmon.remote.migration.capabilities import wanted
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.resume import Start, resumed_destination, resumed_source
 from qmon.remote.migration.states import DESTINATION, SOURCE, Action, Event, Table
@@ -23,7 +24,7 @@ from tests.remote.migration.model.pair import (
     source_dies,
     source_qemu_steps,
 )
-from tests.remote.migration.model.source_console import SourceConsole, undone
+from tests.remote.migration.model.source_console import SourceConsole, done, undone
 
 Failure = tuple[str, Pair]
 
@@ -40,6 +41,10 @@ class World:
     """How many things fail: a process, the line, an action."""
     kinds: frozenset[str] = frozenset({"consoles", "qemus", "line", "actions", "copies"})
     """What fails. ``copies``: one that has ended without an error differs from its disk."""
+    capabilities: Mapping[str, bool] = field(
+        default_factory=lambda: {**wanted(is_source=True), **wanted(is_source=False)}
+    )
+    """What both sides set up."""
     yanks: bool = True
     """Whether a console, or the guardian, can free a QEMU whose monitor is frozen."""
 
@@ -54,7 +59,7 @@ class World:
         """Everything that can happen next: what it is called, whose doing it is, and what comes of it."""
         if p == Pair():
             yield from self._begin(p)
-        for label, after in (*source_qemu_steps(p), *destination_qemu_steps(p)):
+        for label, after in (*source_qemu_steps(p, self.capabilities), *destination_qemu_steps(p)):
             yield label, Kind.OWN, after
         yield from self._s.steps(p)
         yield from self._d.steps(p)
@@ -86,14 +91,13 @@ class World:
     def _guardian(self, p: Pair) -> Iterator[Step]:
         if p.guardian != "there" or p.sc.alive or not p.s.alive or (p.is_frozen and not self.yanks):
             return
-        leaves = p.s.status in ("device", "completed")
+        # What is to be taken back stands in the record.
+        leaves = p.s.status in ("device", "completed") or p.s.record is None
         for after in [p] if leaves else map(undone, cancelled(p)):
             yield "guardian", Kind.OWN, after._replace(guardian="none")
 
     def _restarts(self, p: Pair) -> Iterator[Step]:
-        has_ended = p.sc.told and not p.sc.phase.is_under_way and not p.sc.todo
-        if has_ended and p.s.alive:
-            yield "a person leaves the source's console", Kind.OPERATOR, p._replace(sc=Console(alive=False))
+        yield from _persons(p)
         if not p.sc.alive and p.s.alive and p.guardian != "there" and not p.is_frozen:
             console = Console()
             if p.s.record is not None:
@@ -104,8 +108,10 @@ class World:
             console = Console()
             if p.d.record is not None:
                 status = {"reading": "active", "loaded": "completed"}.get(p.d.memory, p.d.memory)
-                phase, event = self.resumed_destination(p.d.record.value, status, p.d.guest)
-                console = Console(phase=phase, next=event, knows=True)
+                state = "paused" if p.d.guest == "stopped" else p.d.guest
+                phase, event = self.resumed_destination(p.d.record.value, status, state)
+                perhaps = event is Event.RUN
+                console = Console(phase=phase, next=event, knows=True, perhaps=perhaps)
             yield "new console at the destination", Kind.RESTART, p._replace(dc=console)
 
     # What fails
@@ -119,18 +125,37 @@ class World:
             yield from _line_fails(p)
         if "actions" in self.kinds:
             yield from self._actions_fail(p)
-        if "copies" in self.kinds and p.d.disk == "whole" and p.sc.todo[:1] == (Action.CHECK_COPIES,):
-            yield "the copy differs", p._replace(d=p.d._replace(disk="differs"))
+        if "copies" in self.kinds and p.sc.todo[:1] == (Action.END_COPIES,) and p.s.copies == "ready":
+            differs = p._replace(s=p.s._replace(copies="none"), d=p.d._replace(disk="differs"))
+            yield "the copy differs", done(differs)
 
     def _actions_fail(self, p: Pair) -> Iterator[Failure]:
-        if p.sc.next is Event.AGREED and (after := self._s.fire(p, Event.FAIL)):
-            yield "they do not agree", after
+        if p.sc.next is Event.AGREED:
+            yield "they do not agree", self._s.fail(p)
         for action in p.sc.todo[:1]:
             if action in source_console.MAY_FAIL and p.s.alive and not p.is_frozen:
                 yield f"source: {action.name} fails", self._s.fail(p)
         for action in p.dc.todo[:1]:
             if action in destination_console.MAY_FAIL and p.d.alive:
                 yield f"destination: {action.name} fails", self._d.fail(p)
+
+
+def _persons(p: Pair) -> Iterator[Step]:
+    """People leave a console whose migration has ended, and use the guest."""
+    if p.sc.alive and p.sc.phase is not Phase.NONE and not p.sc.phase.is_under_way and not p.sc.todo:
+        after = _lost(p)._replace(sc=Console(alive=False), down=())
+        yield "a person leaves the source's console", Kind.OPERATOR, after
+    is_over = p.dc.phase in (Phase.SETTLED, Phase.FAILED)
+    if p.dc.alive and is_over and not p.dc.todo and not p.dc.asked:
+        after = _lost(p)._replace(dc=Console(alive=False), up=())
+        yield "a person leaves the destination's console", Kind.OPERATOR, after
+    knows = p.dc.alive and p.dc.phase in (Phase.COMPLETED, Phase.SETTLED) and not p.dc.todo
+    if p.d.guest == "running":
+        if knows:
+            after = p._replace(d=p.d._replace(guest="stopped"))
+            yield "a person stops the guest at the destination", Kind.OPERATOR, after
+        after = p._replace(d=p.d._replace(guest="io-error"))
+        yield "the guest stops by itself at the destination", Kind.OPERATOR, after
 
 
 def _consoles_die(p: Pair) -> Iterator[Failure]:
