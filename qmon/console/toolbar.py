@@ -16,7 +16,7 @@ from qmon.errors import ConnectionLostError, QmonError, reason
 from qmon.hmp.clients import count_clients
 from qmon.hmp.editing.judge import complaint
 from qmon.hmp.jobs import is_hidden
-from qmon.hmp.migration_state import is_under_way
+from qmon.hmp.migration_state import is_in_doubt, is_under_way
 from qmon.hmp.migration_words import amount, short_pace
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target, ask, well_formed
@@ -111,6 +111,8 @@ def _job(job: Mapping[str, Any]) -> str:
 
 
 def _migration(info: Mapping[str, Any]) -> str:
+    if is_in_doubt(info):
+        return "migration in doubt: 'info migrate' says why"
     text = f"migration {info['status']}"
     if (moved := amount(info)) is not None:
         text += f" {moved[0] * 100 // moved[1]}%"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
-from qmon.hmp.migration_state import is_in_doubt
+from qmon.hmp.migration_state import is_in_doubt, moves_guest
 from qmon.qmp.target import Kind, ask, kind_of
 
 _MOVED = (
@@ -31,7 +31,8 @@ async def cont(call: Call) -> None:
     try:
         await call.execute("cont", {"x-qmon-force": True} if force else None)
     except CommandError:
-        if is_in_doubt(await ask(call.monitor.line_target, "query-migrate", {})):
+        info = await ask(call.monitor.line_target, "query-migrate", {})
+        if is_in_doubt(info) and not moves_guest(info):  # else the error itself says it
             call.hint(
                 "It is not known whether the destination runs: make sure that it does not, then"
                 " migrate_resolve keep runs this machine"

@@ -47,6 +47,13 @@ _WORDS_OF_GUEST = {
 }
 """The same where memory moves with the disks."""
 
+_SETTLE = (
+    "look whether the guest runs at the destination: if it never will, 'migrate_resolve keep' runs it here;"
+    " if it does, 'migrate_resolve release' ends this",
+    "look whether the source's QEMU has ended: if it has, 'migrate_resolve keep' runs the guest here",
+)
+"""How a person ends the doubt about a guest, at the source and at the destination."""
+
 _PARTS = ("disk", "ram")
 _FIGURES = ("total", "remaining", "transferred")
 _NAME_LEAST = 12
@@ -195,7 +202,7 @@ def _percent(total: int, left: int) -> str:
 
 def _figures(facts: Facts) -> _Rows:
     info = facts.info
-    going = is_under_way(info)
+    going = is_under_way(info) and not is_in_doubt(info)
     if going and (rates := _rates(facts)):
         yield "Rate", rates
     if rounds := _rounds(info):
@@ -204,7 +211,8 @@ def _figures(facts: Facts) -> _Rows:
         yield "Time left", duration(info["x-qmon-remaining-time"] / 1000)
     if downtime := _downtime(info):
         yield "Downtime", downtime
-    if facts.side != "destination" and facts.status != "completed" and (settings := _settings(facts)):
+    matters = going or facts.status not in ("completed", "device")
+    if facts.side != "destination" and matters and (settings := _settings(facts)):
         yield "Settings", settings
 
 
@@ -272,3 +280,5 @@ def _outcome(facts: Facts) -> _Rows:
         yield "Blocked", why
     if info.get("error-desc"):
         yield "Reason", info["error-desc"]
+    if is_in_doubt(info) and moves_guest(info):
+        yield "What to do", _SETTLE[facts.side == "destination"]

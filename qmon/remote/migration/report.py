@@ -27,6 +27,15 @@ _NUMBERS = """
     """.split()
 _TEXTS = ("x-qmon-verified", "x-qmon-line")
 
+_OF_THE_COPY = (
+    "x-qmon-send-rate",
+    "x-qmon-guest-write-rate",
+    "x-qmon-dirty-pages-rate",
+    "x-qmon-remaining-time",
+    "x-qmon-not-converging",
+)
+"""What means nothing when everything is sent."""
+
 Fields = Mapping[str, Any]
 
 
@@ -55,7 +64,7 @@ def whole(info: Fields) -> dict[str, Any]:
             left[part] = {**info[part], "remaining": 0}
     if "x-qmon-disks" in info:
         left["x-qmon-disks"] = [{**each, "remaining": 0} for each in info["x-qmon-disks"]]
-    for name in ("x-qmon-remaining-time", "x-qmon-not-converging"):
+    for name in _OF_THE_COPY:
         left.pop(name, None)
     return left
 

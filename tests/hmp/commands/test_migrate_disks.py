@@ -296,3 +296,16 @@ def test_help_moving_shows_the_lines_for_a_guest() -> None:
     assert "qmon -connect unix:vm.qmp -incoming tcp:0:4444" in said
     assert "(qemu) migrate -n blk tcp:HOST:4444" in said
     assert "drive_add" not in said
+
+
+@pytest.mark.parametrize(
+    ("side", "way_out"),
+    [("source", "'migrate_resolve release' ends this"), ("destination", "keep' runs the guest here")],
+)
+def test_the_form_says_what_ends_a_doubt(side: str, way_out: str) -> None:
+    pair, person = FakePair(), FakePerson()
+    pair.migration = [{**DONE, "status": "device", "error-desc": "the line is silent", "x-qmon-side": side}]
+    said = " ".join(says(pair, "info migrate", person)[1].split())
+    assert "Reason: the line is silent What to do: look whether " in said
+    assert way_out in said
+    assert "Settings" not in said
