@@ -42,7 +42,7 @@ class Script:
         with self._log.open("ab") as log:
             self._from = log.tell()
             self.process = subprocess.Popen(
-                [*QMON, "-connect", f"unix:{machine.qmp_path.name}", *options, *given],
+                [*QMON, "-connect", machine.address, *options, *given],
                 cwd=machine.folder,
                 env=environment(machine.folder),
                 stdin=subprocess.PIPE,

@@ -98,14 +98,18 @@ class Machine:
         cdroms: Sequence[Path | None] = (),
         kind: str = "pc",
         accelerator: str = "tcg",
+        qmp_port: int | None = None,
         options: Sequence[str] = (),
     ) -> None:
+        """``qmp_port``: where a console reaches it by TCP, and not by a Unix socket."""
         self.folder = folder
         self.name = name
         self.version = version
         self.images = images
         self.style = style
         self.qmp_path = folder / f"{name}.qmp"
+        self.address = f"tcp:127.0.0.1:{qmp_port}" if qmp_port else f"unix:{name}.qmp"
+        """What a console in the folder is told after ``-connect``."""
         self._said = folder / f"{name}.said"
         self._log = folder / f"{name}.log"
         self._command = [
@@ -117,6 +121,7 @@ class Machine:
             *("-device", "isa-debugcon,iobase=0xe9,chardev=said"),
             *("-qmp", f"unix:{name}.qmp,server=on,wait=off"),
             *("-qmp", f"unix:{name}.look,server=on,wait=off"),
+            *(("-qmp", f"{self.address},server=on,wait=off") if qmp_port else ()),
             *options,
         ]
         with self._log.open("ab") as log:

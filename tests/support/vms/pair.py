@@ -9,6 +9,7 @@ from types import TracebackType
 
 from tests.support.images import MIB, filled
 from tests.support.peers import require
+from tests.support.ports import free_port
 from tests.support.vms.boot_sector import Counting
 from tests.support.vms.disks import RAW, Filling, Image, empty_image, source_image
 from tests.support.vms.leftovers import Standing, standing
@@ -33,6 +34,8 @@ class Setup:
     filling: Filling = field(default_factory=Filling)
     burst: int = 16
     """Numbers between two of the guest's rests (``boot_sector.Counting``)."""
+    by_tcp: bool = False
+    """Whether the consoles reach the QEMUs by TCP: no descriptors can be passed then."""
     accelerator: str = "tcg"
     options: tuple[str, ...] = ()
     """More options for both QEMUs; ``{name}`` in them is the machine's name."""
@@ -56,7 +59,7 @@ class Setup:
         styles = both(self.style.value, (self.destination_style or self.style).value)
         formats = both(self.format, self.destination_format or self.format)
         words = [f"{self.source.value}-to-{self.destination.value}", styles, formats]
-        words += ["two-disks"] * (self.disks == 2) + ["cdroms"] * self.cdroms
+        words += ["two-disks"] * (self.disks == 2) + ["cdroms"] * self.cdroms + ["by-tcp"] * self.by_tcp
         return "-".join([*words, "inc" if self.inc else "full"])
 
 
@@ -121,6 +124,7 @@ class Pair:
             cdroms=[None, filled(medium, MIB, seed=9)] if setup.cdroms else [],
             kind=setup.kind,
             accelerator=setup.accelerator,
+            qmp_port=free_port() if setup.by_tcp else None,
             options=[
                 *(["-incoming", "defer", *self._destination_options] if incoming else []),
                 *(word.replace("{name}", name) for word in setup.options),

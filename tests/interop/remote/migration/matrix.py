@@ -35,7 +35,7 @@ DISKS = ((RAW, False), (QCOW2, False), (QCOW2, True))
 
 
 def setups() -> list[Setup]:
-    """Every kind, with two disks and two CD-ROM drives; and some whose sides differ."""
+    """Every kind, with two disks and two CD-ROM drives; some whose sides differ; some that are relayed."""
     alike = [
         Setup(source, destination, style=style, format=format_, disks=2, cdroms=True, inc=inc)
         for source, destination in VERSIONS
@@ -53,7 +53,11 @@ def setups() -> list[Setup]:
         )
         for source, destination in VERSIONS
     ]
-    return alike + differing
+    relayed = [
+        Setup(source, destination, style=Style.VIRTIO, disks=2, by_tcp=True)
+        for source, destination in VERSIONS
+    ]
+    return alike + differing + relayed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ SAMPLE = [
     Setup(NEW, NEW, style=Style.SCSI, format=QCOW2, disks=2, cdroms=True),
     Setup(OLD, NEW, style=Style.IDE, disks=2, cdroms=True),
     Setup(OLD, NEW, style=Style.VIRTIO, destination_style=Style.BLOCKDEV, destination_format=QCOW2),
+    Setup(OLD, NEW, style=Style.SCSI, disks=2, by_tcp=True),
     Setup(OLD, OLD, style=Style.IF_VIRTIO, format=QCOW2, inc=True, disks=2, cdroms=True),
     Setup(OLD, OLD, style=Style.BLOCKDEV_SCSI, format=RAW, disks=2, cdroms=True),
 ]
