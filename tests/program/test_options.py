@@ -433,3 +433,17 @@ def test_an_object_without_effect_is_taken_and_named() -> None:
 def test_help_for_objects_is_shown_instead_of_running() -> None:
     assert parse(["-object", "secret,help"]).object_type == "secret"
     assert parse(["-object", "help"]).show is Show.OBJECTS
+
+
+def test_a_console_waits_for_a_guest_only_where_it_can() -> None:
+    with pytest.raises(ProblemsError) as caught:
+        parse("-connect hmp:unix:m -brief -incoming tcp:0:4444 -m 64".split())
+    assert caught.value.problems == (
+        "-m 64: not possible with -connect: the machine runs already",
+        "-incoming: not possible with -brief: the console has to stay connected",
+        "-incoming: not possible with hmp: use the QEMU's -qmp monitor",
+    )
+    assert refusal(*"-connect libvirt:web1 -incoming defer".split()).endswith(
+        "virsh migrate --live --copy-storage-all DOMAIN URI"
+    )
+    assert parse("-connect unix:q -incoming unix:m".split()).incoming == "unix:m"

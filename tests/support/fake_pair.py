@@ -9,6 +9,7 @@ from qmon.errors import CommandError, CommandNotFoundError
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Listener
+from qmon.remote.migration.settings import described
 
 HELP_10 = """\
 cont|c  -- resume emulation\r
@@ -102,8 +103,6 @@ class FakePair:
         self.refused = ""
         """Why ``migrate blk`` is refused."""
         self.trial: dict[str, Any] = {}
-        self.found: list[str] = []
-        """What a new console says of an earlier migration."""
         self.status = "running"
         self.migration: list[dict[str, Any]] = [{}]
         """What query-migrate answers, one after another; the last one stays."""
@@ -122,7 +121,7 @@ class FakePair:
             "cont": self._cont,
             "x-qmon-migrate-disks": self._migrate_disks,
             "x-qmon-migrate-resolve": lambda given: self._note("x-qmon-migrate-resolve", given),
-            "x-qmon-query-migrate-pair": lambda given: self.found,
+            "x-qmon-query-migrate-settings": lambda given: described(),
         }
         self.jobs: list[dict[str, Any]] = []
         self._help = help_text

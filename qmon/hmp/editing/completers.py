@@ -162,10 +162,10 @@ def _with_meaning(value: str, row: dict[str, Any] | None) -> str:
 
 
 async def _parameter_values(place: Place) -> list[Choice]:
-    if place.is_on_qemu:
-        return await qemu_names.parameter_values(place)
     told = await _settings(place, "parameters")
     row = told.get(str(place.values.get("parameter")), {})
+    if place.is_on_qemu and not row:
+        return await qemu_names.parameter_values(place)
     return [(word, "") for word in row.get("values", ())]
 
 

@@ -103,7 +103,8 @@ def _help_words(monitor: Monitor, before: str, tasks: bool) -> list[Choice]:
         return []
     if not tasks or table is not monitor.tables.main:
         return _names(table, monitor.target)
-    words = [(ALL, "every command"), *((topic.name, topic.about) for topic in default_topics())]
+    topics = {topic.name: topic.about for topic in default_topics() if not topic.needs}
+    words = [(ALL, "every command"), *topics.items()]
     return _names(table, monitor.target, [word for word in words if table.find(word[0]) is None])
 
 

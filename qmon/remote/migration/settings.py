@@ -17,11 +17,39 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+_DEFAULTS = {COPY_MODE: CopyMode.AUTO.value, VERIFY_COPY: "sample"}
+_MEANINGS = {
+    COPY_MODE: (
+        "How migrate blk copies the disks: behind the guest (background), with each of its writes waiting for"
+        " the line (write-blocking), or so only if the copy would not end (auto)"
+    ),
+    VERIFY_COPY: (
+        "How migrate blk compares the copies of the disks: not (off), by samples (sample), or all that no"
+        " longer changes (full)"
+    ),
+}
+
+
+def described() -> dict[str, list[dict[str, Any]]]:
+    """Return what they mean, as the answer to ``x-qmon-query-migrate-settings``."""
+    rows = [
+        {
+            "name": name,
+            "unit": "",
+            "default": _DEFAULTS[name],
+            "meaning": _MEANINGS[name],
+            "values": list(_CHOICES[name]),
+        }
+        for name in _CHOICES
+    ]
+    return {"parameters": rows, "capabilities": []}
+
+
 class Settings:
     """Their values, by the names in ``migrate-set-parameters``."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Any] = {COPY_MODE: CopyMode.AUTO.value, VERIFY_COPY: "sample"}
+        self.values: dict[str, Any] = dict(_DEFAULTS)
 
     @property
     def copy_mode(self) -> CopyMode:

@@ -20,7 +20,7 @@ from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.leftovers import remove_leftovers
 from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.record import lives, read_record
-from qmon.remote.migration.settings import Settings
+from qmon.remote.migration.settings import Settings, described
 from qmon.remote.migration.sides import wrong_here
 from qmon.remote.migration.source import Source
 from qmon.remote.remote import Remote
@@ -28,7 +28,7 @@ from qmon.remote.remote import Remote
 MOVE = "x-qmon-migrate-disks"
 LISTEN = "x-qmon-migrate-incoming"
 RESOLVE = "x-qmon-migrate-resolve"
-_OURS = frozenset({MOVE, RESOLVE})
+_OURS = frozenset({MOVE, RESOLVE, "x-qmon-query-migrate-settings"})
 
 
 class MigratingTarget:
@@ -113,6 +113,8 @@ class MigratingTarget:
                 return await self._listen(str(given["uri"]))
             case "x-qmon-migrate-resolve":
                 return await self._resolve(str(given["action"]))
+            case "x-qmon-query-migrate-settings":
+                return described()
             case "migrate-set-parameters":
                 return await self._set_parameters(given)
             case "query-migrate-parameters":

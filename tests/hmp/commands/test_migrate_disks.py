@@ -269,6 +269,8 @@ def test_programs_get_qemus_form_with_disks_and_memory() -> None:
         ("migrate b", ["blk"]),
         ("migrate -", ["-n", "-d", "-b", "-i", "-r"]),
         ("migrate_res", ["migrate_resolve"]),
+        ("migrate_set_parameter x-qmon-v", ["x-qmon-verify-copy"]),
+        ("migrate_set_parameter x-qmon-verify-copy ", ["off", "sample", "full"]),
     ],
 )
 def test_the_lines_are_completed(typed: str, words: list[str]) -> None:
@@ -309,3 +311,9 @@ def test_the_form_says_what_ends_a_doubt(side: str, way_out: str) -> None:
     assert "Reason: the line is silent What to do: look whether " in said
     assert way_out in said
     assert "Settings" not in said
+
+
+def test_help_says_what_the_consoles_parameters_mean() -> None:
+    said = says(FakePair(), "help migrate_set_parameter", FakePerson())[1]
+    assert "x-qmon-verify-copy: sample, the default" in said
+    assert "x-qmon-copy-mode: auto, the default" in said
