@@ -154,15 +154,18 @@ class Pacing:
         self._pace.note(time.monotonic(), [], migration)
 
     def lift(self) -> None:
-        """Let everything go at the line's rate: the guest stands still."""
+        """Let everything go at the line's rate: the guest stands still.
+
+        The connections are QEMU's alone from now on. If it dies, the other side must see their end.
+        """
         for line in self._lines.values():
             line.pace(0)
+            line.close()
+        self._lines.clear()
 
     def close(self) -> None:
         """Let go of the connections; idempotent."""
-        for line in self._lines.values():
-            line.close()
-        self._lines.clear()
+        self.lift()
         self._is_over = True
         self._advice = None
         self._downtime = MemoryDowntime(self._downtime.limit_ms)

@@ -440,6 +440,7 @@ class Source:
             self._outcome = Event.FAIL
 
     async def _undo(self) -> None:
+        self.pacing.lift()
         self._close_memory()
         await self.checks.close()
         if self._remote.peer_has_ended:

@@ -95,3 +95,16 @@ def test_the_bandwidth_holds_for_all_disks_together_and_can_be_changed(
         assert_rate(measured(line, 3), 16 * MIB)
         consoles.source.type("migrate_set_parameter max-bandwidth 128M", "wait migrate")
         arrive(pair, consoles)
+
+
+@VERSIONS
+def test_a_cancel_does_not_wait_for_what_a_limit_holds_back(tmp_path: Path, version: Version) -> None:
+    setup = Setup(source=version, destination=version, filling=Filling(64 * MIB, 30 * MIB))
+    with moving(tmp_path, setup) as (pair, consoles, line):
+        consoles.source.type("migrate_set_parameter max-bandwidth 64k")
+        consoles.source.type(f"migrate -d {consoles.line.removeprefix('migrate ')}")
+        eventually(lambda: line.passed > 100_000, "the copy has begun", PATIENCE)
+        consoles.source.type("migrate_cancel", "migrate_set_parameter max-bandwidth 128M")
+        assert consoles.source.wait(10) == 1, consoles.source.printed()
+        consoles.destination.kill()
+        assert judge(pair, pair.source) == []
