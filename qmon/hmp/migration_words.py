@@ -114,11 +114,19 @@ def summary(info: Info) -> str:
 
 def where_guest_runs(info: Info) -> Iterator[str]:
     """Yield where the guest of a QEMU runs after a completed migration; nothing for other migrations."""
-    if moves_guest(info) and info["x-qmon-side"] == "source":
+    if not moves_guest(info):
+        return
+    runs = info.get("x-qmon-runs", True)
+    if info["x-qmon-side"] == "source":
         where = info.get("x-qmon-peer", "the destination")
-        yield f"The guest runs at {where} now; this machine stays stopped: 'quit' ends it"
-    elif moves_guest(info):
-        yield "The guest runs here now"
+        what = "The guest runs at" if runs else "The guest, which was stopped before, is at"
+        yield f"{what} {where} now; this machine stays stopped: 'quit' ends it"
+    else:
+        yield (
+            "The guest runs here now"
+            if runs
+            else "The guest is here now, and was stopped before: 'cont' runs it"
+        )
 
 
 async def where_guest_stays(target: Target, info: Info) -> str:

@@ -151,7 +151,10 @@ async def explanation(call: Call, everything: bool) -> list[str]:
 
 @on_qemu("hmp_migrate_cancel")
 async def migrate_cancel(call: Call) -> None:
-    await (migration.migrate_cancel if await _under_way(call) else pass_on)(call)
+    info = await _under_way(call)
+    if info.get("x-qmon-side") == "destination":
+        raise CommandError("Only the source cancels the migration: type 'migrate_cancel' at its console")
+    await (migration.migrate_cancel if info else pass_on)(call)
 
 
 @on_qemu("hmp_migrate_continue")

@@ -97,7 +97,9 @@ class Destination:
     @property
     def info(self) -> dict[str, Any]:
         """The source's last figures, with what is known here of the end."""
-        figures = whole(self.figures) if has_ended_well(self.phase) else self.figures
+        figures = self.figures
+        if has_ended_well(self.phase):
+            figures = {**whole(figures), "x-qmon-runs": self._runs}
         if "downtime" in figures:
             return {**figures, "downtime": figures["downtime"] + round(self._starting_seconds * 1000)}
         return dict(figures)

@@ -321,7 +321,7 @@ class Source:
         info = merged(plan_info(self.plan), self.pacing.info())
         info |= {"status": self.phase.status, "total-time": _milliseconds(self.begun, self.ended)}
         if self.phase in (Phase.HANDED, Phase.DOUBT, Phase.COMPLETED):
-            info = whole(info)
+            info = {**whole(info), "x-qmon-runs": self._runs}
         if self.downtime is not None:
             info["downtime"] = round(self.downtime * 1000)
         elif self.phase is Phase.HANDED and self._stopped_at is not None:

@@ -177,6 +177,28 @@ def test_lines_about_it_go_to_the_console(line: str, call: tuple[str, dict[str, 
     assert pair.passed == []
 
 
+def test_a_destination_does_not_cancel() -> None:
+    pair = FakePair()
+    pair.migration = [{**RUNNING, "x-qmon-side": "destination"}]
+    good, said = says(pair, "migrate_cancel")
+    assert not good
+    assert said.startswith("Error: Only the source cancels the migration")
+    assert (pair.calls, pair.passed) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("side", "said"),
+    [
+        ("source", f"The guest, which was stopped before, is at {URI} now;"),
+        ("destination", "The guest is here now, and was stopped before: 'cont' runs it"),
+    ],
+)
+def test_a_guest_that_was_stopped_is_not_said_to_run(side: str, said: str) -> None:
+    pair = FakePair()
+    pair.migration = [{**DONE, "x-qmon-side": side, "x-qmon-runs": False}]
+    assert said in says(pair, "wait migrate", FakePerson())[1]
+
+
 def test_without_a_migration_of_the_consoles_lines_are_qemus() -> None:
     pair = FakePair()
     lines = [

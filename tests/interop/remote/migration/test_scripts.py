@@ -92,3 +92,16 @@ def test_a_destination_waits_as_long_as_its_line_says(tmp_path: Path) -> None:
         waiting = consoles.start_destination("wait migrate 0.5")
         assert waiting.wait() == 1
         assert "wait: the migration is still awaited after 0.5 s" in waiting.printed()
+
+
+@pytest.mark.timeout(300)
+def test_a_guest_that_is_stopped_on_its_way_is_said_to_stand(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(slowed(pair)) as consoles:
+        consoles.wait_listening()
+        source, fast = consoles.source, "migrate_set_parameter max-bandwidth 128M"
+        source.type(f"migrate -d blk {consoles.uri}", "stop", fast)
+        assert source.wait() == 0
+        assert f"qmon: The guest, which was stopped before, is at {consoles.uri} now;" in source.printed()
+        assert consoles.destination.wait() == 0
+        assert "'cont' runs it\n" in consoles.destination.printed()
+        assert pair.destination.look.run("query-status")["status"] == "paused"
