@@ -27,6 +27,7 @@ BY_ADDRESS = "QEMU lists them in the order of their addresses in its memory"
 ON_PURPOSE = {
     "info history": "each console has its own",
     "info chardev": "each connection is a character device",
+    "info migrate_parameters": "the console adds those that it keeps itself",
     "info mtree": BY_ADDRESS,
     "qom-set -x": HIDES,
     "set_password nosuch nosuch": HIDES,
