@@ -12,6 +12,7 @@ import re
 from qmon.hmp.handlers import Call
 from qmon.hmp.person import LineError
 from qmon.hmp.tables.usage import usage
+from qmon.qmp.target import MIGRATE_DISKS
 
 TALKERS = frozenset("info help ? print p x xp qom-get qom-list ringbuf_read xen-event-list".split())
 """Commands whose answer may be any text."""
@@ -41,6 +42,8 @@ _DONE = {
 _FAILURE = re.compile(r"Error: |unknown command: '|.*\nTry \"help [^\n]*\" for more information\Z", re.DOTALL)
 _CANNOT = frozenset(("Can not dump without CPU", "Cannot access memory", "No CPU available"))
 """Lines of talkers that have failed."""
+_WITH_DISKS = re.compile(r"\s*migrate\s.*(?<!\S)(?:-b|-i|blk|inc)(?!\S)")
+"""A line that only a console moves, which runs on a QMP monitor."""
 _REMARK = re.compile(r"(?:warning|info): ")
 """Beginnings of lines that do not make an answer an error."""
 _ASKS_HELP = re.compile(r"(?:^|[\s,=])(?:help|\?)(?:$|[\s,])")
@@ -90,4 +93,6 @@ def check(call: Call, answer: str) -> None:
     if command is not None and arguments.error and arguments.bad is None and arguments.awaited is not None:
         for line in usage(" ".join(name.text for name in call.reading.names[:-1]), command):
             call.hint(line)
+    if _WITH_DISKS.match(call.reading.line) and not call.has(MIGRATE_DISKS):
+        call.hint("To move the disks, too, connect to the QEMU's -qmp monitor, without -brief and hmp:")
     raise LineError(answer)

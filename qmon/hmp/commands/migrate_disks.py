@@ -88,7 +88,7 @@ def _announce(call: Call) -> None:
 def _trial_lines(result: Mapping[str, Any]) -> Iterator[str]:
     disks = result["x-qmon-disks"]
     yield f"{result['x-qmon-peer']} would accept the migration."
-    yield f"  to send: {trial_sizes(disks)} of disks, and the guest's memory"
+    yield f"  to send: up to {trial_sizes(disks)} of disks, and the guest's memory"
     yield from matched_lines(disks)
     for warning in result["warnings"]:
         yield f"warning: {warning}"

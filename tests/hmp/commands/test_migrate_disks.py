@@ -98,7 +98,7 @@ def test_a_trial_tells_what_would_be_sent_and_moves_nothing() -> None:
     assert good
     assert said.split("\n") == [
         f"{URI} would accept the migration.",
-        "  to send: 1 GiB (d0 1 GiB, d1 1 MiB) of disks, and the guest's memory",
+        "  to send: up to 1 GiB (d0 1 GiB, d1 1 MiB) of disks, and the guest's memory",
         "Drives matched by device id: d0, d1",
         "warning: the line is not encrypted",
         "drive 'cd0' has no medium on both sides",

@@ -96,6 +96,12 @@ def test_a_human_monitor_is_shared_as_well(qemu: Peer) -> None:
     assert done.stderr.startswith("-c:2: unknown command: 'nosuch'")
 
 
+def test_what_moves_a_guest_with_its_disks_is_named(qemu: Peer) -> None:
+    done = on(qemu, "migrate blk tcp:127.0.0.1:1")
+    assert done.returncode == 1
+    assert "To move the disks, too, connect to the QEMU's -qmp monitor, without -brief" in done.stderr
+
+
 def test_a_console_at_rest_holds_nothing(qemu: Peer, seat: Seat) -> None:
     words = f"-brief -connect unix:{qemu.qmp_path}"
     seat.terminal.type(f"clear; {sys.executable} -m qmon {words}; echo status $?\r")
