@@ -39,6 +39,7 @@ from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
 from qmon.remote.remote import Remote
 
 RECONNECT_SECONDS = 1.0
+LAST_WORDS_SECONDS = 2.0
 WATCH_SECONDS = 0.1
 MEMORY_NAME = "qmon-memory"
 WHY_SECONDS = 2.0
@@ -86,6 +87,8 @@ class Source:
         self._runs = True
         self._is_taken_up = False
         self._stopped_at: float | None = None
+        self._has_resumed = False
+        """Whether the QEMU has run the guest again after it was stopped. QEMU says so before it does it."""
         self._outcome: Event | None = None
         self._has_told_doubt = False
 
@@ -178,8 +181,9 @@ class Source:
                 _logger.exception("a migration failed unexpectedly")
             self._side.reason = self._side.reason or reason(error)
             if self._remote.peer_has_ended and self._machine.takes(Event.DIED):
-                self._side.reason = "the QEMU here has ended"
-                return Event.DIED
+                return await self._died()
+            if self.phase is Phase.SWITCHING:  # where each failure leads here again
+                await asyncio.sleep(WATCH_SECONDS)
             if not self._machine.takes(Event.FAIL):
                 raise
             return Event.FAIL
@@ -204,6 +208,14 @@ class Source:
                 return await self._doing.run(self._until_reconnected())
         return Event.UNDONE
 
+    async def _died(self) -> Event:
+        """Return the event for the QEMU's end: BACK if it had run the guest again."""
+        self._side.reason = "the QEMU here has ended"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._remote.ended.wait()  # then all that it has said was heard
+        return Event.BACK if self._has_resumed and self._machine.takes(Event.BACK) else Event.DIED
+
     def interrupt(self, event: Event, why: str = "") -> bool:
         """End what the side does in its phase by an event; return whether the phase takes it."""
         if not self._doing.interrupt(event):
@@ -215,6 +227,8 @@ class Source:
     # What ends a phase
 
     def _hear_qemu(self, event: QmpEvent) -> None:
+        if event.name in ("STOP", "RESUME"):
+            self._has_resumed = event.name == "RESUME"
         if event.name == "STOP" and self.phase is Phase.MOVING:
             self._stopped_at = time.monotonic()
         self._kick.set()
@@ -257,12 +271,7 @@ class Source:
 
     async def _until_sent(self) -> Event:
         while True:
-            try:
-                found = await self.qemu.migration()
-            except CommandError:
-                if self._remote.peer_has_ended:
-                    return Event.DIED
-                raise
+            found = await self.qemu.migration()
             self.pacing.note_memory(found)
             match found.get("status"):
                 case "completed":

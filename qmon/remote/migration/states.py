@@ -180,6 +180,7 @@ SOURCE: Table = {
         **_CALLED_OFF,
     },
     # The QEMU decides how this ends: ``completed``, or the guest runs here again. Either can be read later.
+    # A QEMU that has died had not run it again: else that is BACK, and the destination's memory is of before.
     Phase.SWITCHING: {
         Event.SENT: Row(Phase.HANDED, (Action.UNGUARD, Action.SEND_RUN)),
         Event.DIED: Row(Phase.HANDED, (Action.UNGUARD, Action.SEND_RUN)),
@@ -255,7 +256,7 @@ DESTINATION: Table = {
     # Until the source knows that the guest ran here, a new console must be able to say so.
     Phase.COMPLETED: {
         Event.HEARD: Row(Phase.SETTLED, (Action.UNDO,)),
-        Event.LOST: Row(Phase.COMPLETED, (Action.TELL,)),
+        Event.LOST: Row(Phase.COMPLETED, (Action.TELL, Action.RECORD)),
         Event.KEEP: Row(Phase.SETTLED, (Action.UNDO,)),
     },
     # What could not be recorded is not said: a new console would run the guest on RUN.

@@ -18,6 +18,7 @@ from qmon.remote.migration.destination import Destination
 from qmon.remote.migration.holding import BUSY, FORBIDDEN, why_not_run
 from qmon.remote.migration.inventory import take_inventory
 from qmon.remote.migration.leftovers import remove_leftovers
+from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.record import lives, read_record
 from qmon.remote.migration.settings import Settings, described
@@ -28,6 +29,7 @@ from qmon.remote.remote import Remote
 MOVE = "x-qmon-migrate-disks"
 LISTEN = "x-qmon-migrate-incoming"
 RESOLVE = "x-qmon-migrate-resolve"
+CLOSE_SECONDS = 0.1
 _OURS = frozenset({MOVE, RESOLVE, "x-qmon-query-migrate-settings"})
 
 
@@ -93,7 +95,11 @@ class MigratingTarget:
         if self._source is not None and self._moving is not None:
             with contextlib.suppress(CommandError):
                 self._source.cancel()
-            await asyncio.wait([self._moving])
+            while not self._moving.done():
+                # Whoever is asked in doubt may never answer: a later console goes on by the record.
+                if self._source.phase is Phase.DOUBT or self._connection.ended.is_set():
+                    self._moving.cancel()
+                await asyncio.wait([self._moving], timeout=CLOSE_SECONDS)
         if self._destination is not None:
             await self._destination.close()
         await self._connection.close()

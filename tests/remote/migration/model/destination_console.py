@@ -113,7 +113,8 @@ class DestinationConsole:
             return "ok" if is_taken or request in ("HEARD", "CALL_OFF") else "error"
         if p.dc.phase in (Phase.COMPLETED, Phase.SETTLED):
             return "runs"
-        return "refused" if p.dc.phase is Phase.REFUSED and is_taken else "unknown"
+        is_kept = not p.d.alive or p.d.record is Phase.REFUSED
+        return "refused" if p.dc.phase is Phase.REFUSED and is_taken and is_kept else "unknown"
 
     def connects(self, p: Pair) -> Pair | None:
         """The source's console connects again, and asks by the migration's id."""

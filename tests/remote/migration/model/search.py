@@ -22,7 +22,6 @@ CLEAN = "a migration that has ended leaves nothing behind"
 COMPLETED_MEANS = "a source's QEMU says completed only when the destination has loaded the guest"
 EVERY_EVENT = "a console knows what to do about everything that comes"
 REFUSED_MEANS = "a destination says that it never will only when a new console can read so, too"
-TRUE_LINES = "a line does not ask for what is not needed"
 STAYS_STOPPED = "a guest that a person has stopped stays so"
 ENDS = "a console does not wait for ever without a line"
 BECOMES_CLEAN = "every migration ends, and what it leaves behind can be removed"
@@ -52,7 +51,7 @@ def broken_promise(p: Pair) -> str | None:
         return WHOLE
     if there and p.d.exports:
         return EXPORTS_CLOSED
-    if p.restarted:
+    if p.restarted and p.faults <= 1:
         return STAYS_STOPPED
     if p.s.status == "completed" and p.d.memory == "reading":
         return COMPLETED_MEANS
@@ -69,11 +68,9 @@ def _broken_at_rest(p: Pair) -> str | None:
         waits = p.dc.phase in (Phase.ARRIVED, Phase.COMPLETED) and p.dc.link == "none"
         if waits and not p.dc.told:
             return TOLD
-    if p.sc.alive and not p.sc.todo and p.sc.next is None:
-        if p.sc.phase is Phase.DOUBT and not p.sc.told:
-            return TOLD
-        if p.sc.told and not p.sc.phase.is_under_way and not p.s.alive:
-            return TRUE_LINES
+    in_doubt = p.sc.alive and not p.sc.todo and p.sc.next is None and p.sc.phase is Phase.DOUBT
+    if in_doubt and not p.sc.told:
+        return TOLD
     has_ended = p.sc.alive and not p.sc.todo and not p.sc.phase.is_under_way and p.sc.next is None
     if p.sc.alive and p.sc.phase is not Phase.NONE and has_ended and not (_is_source_clean(p) or p.sc.told):
         return CLEAN
@@ -119,6 +116,11 @@ def _is_clean(p: Pair) -> bool:
     holds = p.d.alive and p.d.memory == "loaded" and p.d.guest == "paused" and p.stale
     there = not p.d.alive or _is_destination_clean(p) or holds
     return here and there and (has_ended or not p.d.alive or holds)
+
+
+def _goes_on(p: Pair) -> bool:
+    """The guest goes on, or its QEMU can't run it, which is said."""
+    return is_settled(p) or (p.sc.told and not p.sc.phase.is_under_way)
 
 
 def _has_ended_here(p: Pair) -> bool:
@@ -207,8 +209,8 @@ class Search:
         for number, out in enumerate(self._after):
             for kind, after in out:
                 self._backwards[after].append((kind, number))
-        alone = self._reaching(is_settled, OWN)
-        repaired = self._reaching(is_settled, REPAIRED)
+        alone = self._reaching(_goes_on, OWN)
+        repaired = self._reaching(_goes_on, REPAIRED)
         told = self._reaching(lambda p: is_settled(p) or is_told(p), RESTARTED)
         decided = self._reaching(is_settled, DECIDING)
         clean = self._reaching(_is_clean, DECIDING)

@@ -74,8 +74,8 @@ class SourceConsole:
     def fail(self, p: Pair) -> Pair:
         """An action has failed."""
         event = Event.FAIL
-        if not p.s.alive and Event.DIED in self._table.get(p.sc.phase, {}):
-            event = Event.DIED
+        if not p.s.alive:
+            event = self._died(p)
         return self.fire(p, event) or _without_row(p)
 
     def steps(self, p: Pair) -> Iterator[Step]:
@@ -127,7 +127,7 @@ class SourceConsole:
             case Phase.PAUSED:
                 return Event.WHOLE
             case Phase.COPYING | Phase.MOVING | Phase.SWITCHING if not s.alive:
-                return Event.DIED if Event.DIED in self._table[p.sc.phase] else Event.FAIL
+                return self._died(p)
             case _ if p.is_frozen:
                 return None
             case Phase.COPYING:
@@ -137,6 +137,13 @@ class SourceConsole:
             case Phase.SWITCHING:
                 return Event.SENT if s.status == "completed" else self._back(p)
         return None
+
+    def _died(self, p: Pair) -> Event:
+        """Return the event for the QEMU's end. It said RESUME before it ran the guest again."""
+        rows = self._table.get(p.sc.phase, {})
+        if p.stale and p.sc.phase is Phase.SWITCHING and Event.BACK in rows:
+            return Event.BACK
+        return Event.DIED if Event.DIED in rows else Event.FAIL
 
     def _until_stopped(self, p: Pair) -> Event | None:
         if p.s.status == "pre-switchover":

@@ -145,13 +145,13 @@ def _persons(p: Pair) -> Iterator[Step]:
     if p.sc.alive and p.sc.phase is not Phase.NONE and not p.sc.phase.is_under_way and not p.sc.todo:
         after = _lost(p)._replace(sc=Console(alive=False), down=())
         yield "a person leaves the source's console", Kind.OPERATOR, after
-    is_over = p.dc.phase in (Phase.SETTLED, Phase.FAILED)
+    is_over = p.dc.phase in (Phase.SETTLED, Phase.FAILED, Phase.REFUSED)
     if p.dc.alive and is_over and not p.dc.todo and not p.dc.asked:
         after = _lost(p)._replace(dc=Console(alive=False), up=())
         yield "a person leaves the destination's console", Kind.OPERATOR, after
-    knows = p.dc.alive and p.dc.phase in (Phase.COMPLETED, Phase.SETTLED) and not p.dc.todo
+    knows = p.dc.alive and p.dc.phase in (Phase.COMPLETED, Phase.SETTLED)
     if p.d.guest == "running":
-        if knows:
+        if knows and not p.dc.todo and p.dc.next is None:
             after = p._replace(d=p.d._replace(guest="stopped"))
             yield "a person stops the guest at the destination", Kind.OPERATOR, after
         after = p._replace(d=p.d._replace(guest="io-error"))
