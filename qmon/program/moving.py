@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import sys
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonError, reason
@@ -49,12 +51,16 @@ async def listening_lines(target: Target) -> list[str]:
     with well_formed():
         info = in_one_line(await ask(target, "query-migrate", {}))
         if is_ours(info) and not is_under_way(info):
-            addresses = [address_text(each) for each in info.get("socket-address", ())]
-            return [
-                f"Waits at {address} for a guest: type 'migrate blk {_there(address)}' at its console"
-                for address in addresses
-            ]
+            return [line for each in info.get("socket-address", ()) for line in _waits_at(each)]
     return []
+
+
+def _waits_at(address: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what to type where the guest runs, and a warning if strangers can come."""
+    where = address_text(address)
+    yield f"Waits at {where} for a guest: type 'migrate blk {_there(where)}' at its console"
+    if address["type"] == "inet" and not ipaddress.ip_address(address["host"].partition("%")[0]).is_loopback:
+        yield "warning: no TLS: others on the network can read and replace the guest on its way"
 
 
 def _there(address: str) -> str:

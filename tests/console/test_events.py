@@ -69,6 +69,9 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
         ),
         ("BLOCK_IO_ERROR", {}, "I/O error: a request on 'a drive' failed: no reason given"),
         ("RTC_CHANGE", {"offset": 1}, None),
+        ("BLOCK_JOB_READY", {"device": "qmon-m0-4f2e1a"}, None),
+        ("MIGRATION", {"status": "pre-switchover", "x-qmon-waits": False}, None),
+        ("X_QMON_MIGRATION_NOTICE", {"message": "The copy waits\x1b[2J"}, "The copy waits\\x1b[2J"),
     ],
 )
 def test_an_event_is_a_sentence(name: str, data: dict[str, Any], said: str | None) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.peer import QEMU_10
 from tests.support.peers import require
+from tests.support.vms.machine import Version
 from tests.support.vms.pair import Setup
+from tests.torture.qemus.line import Kind
 from tests.torture.qemus.scenario import DESTINATION, LOOKED_ON, SOURCE, Fault, Scenario, What
 from tests.torture.qemus.trial import try_out
 from tests.torture.qemus.watch import AtEvent
@@ -23,6 +25,37 @@ def programs() -> None:
 def test_a_destination_that_dies_while_disks_are_copied_leaves_the_guest_running(tmp_path: Path) -> None:
     place = AtEvent(SOURCE, "JOB_STATUS_CHANGE", "running")
     fault = Fault(What.KILL_QEMU, place, victims=(DESTINATION,))
+    result = try_out(Scenario(1, Setup(options=LOOKED_ON), (fault,)), tmp_path / "run")
+    assert result.problems == []
+    assert result.outcome == "runs at the source"
+
+
+def of_seven(*faults: Fault) -> Scenario:
+    """Between two QEMU 7.2, a guest that writes all the time."""
+    setup = Setup(source=Version.SEVEN, destination=Version.SEVEN, burst=0, options=LOOKED_ON)
+    return Scenario(1, setup, faults)
+
+
+@pytest.mark.timeout(180)
+def test_a_disk_s_line_that_stalls_while_the_consoles_talk_does_not_hold_the_guest(tmp_path: Path) -> None:
+    fault = Fault(What.STALL, AtEvent(SOURCE, "MIGRATION", "setup"), kinds=frozenset({Kind.DISK}))
+    result = try_out(of_seven(fault), tmp_path / "run")
+    assert result.problems == []
+    assert result.outcome == "runs at the source"
+
+
+@pytest.mark.timeout(180)
+def test_a_destination_does_not_wait_for_a_source_whose_migration_has_failed(tmp_path: Path) -> None:
+    beginning, disk = AtEvent(SOURCE, "MIGRATION", "setup"), frozenset({Kind.DISK})
+    console = Fault(What.KILL_CONSOLE, AtEvent(SOURCE, "STOP"), 0.5, victims=(DESTINATION,))
+    result = try_out(of_seven(Fault(What.STALL, beginning, kinds=disk), console), tmp_path / "run")
+    assert result.problems == []
+    assert result.outcome == "runs at the source"
+
+
+@pytest.mark.timeout(180)
+def test_a_destination_that_is_used_up_exports_nothing(tmp_path: Path) -> None:
+    fault = Fault(What.KILL_CONSOLE, AtEvent(SOURCE, "MIGRATION", "active"), victims=(SOURCE,))
     result = try_out(Scenario(1, Setup(options=LOOKED_ON), (fault,)), tmp_path / "run")
     assert result.problems == []
     assert result.outcome == "runs at the source"

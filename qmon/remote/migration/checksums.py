@@ -13,7 +13,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import xxhash
@@ -75,6 +76,7 @@ class Digester:
         self._buffers = [memoryview(bytearray(RANGE_MAX)) for _ in range(CONNECTIONS)]
         self._workers: Workers | None = None
         self._ends = threading.Event()
+        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect. Raises QmonError."""
@@ -91,9 +93,7 @@ class Digester:
 
     async def close(self) -> None:
         """End the connections, and what is computed on them. Idempotent."""
-        self._ends.set()
-        for client in self._clients:
-            client.interrupt()
+        self._interrupt()
         workers, self._workers = self._workers, None
         if workers is not None:
             await asyncio.to_thread(workers.shutdown)
@@ -117,7 +117,8 @@ class Digester:
                     return
 
         pairs = zip(self._clients, self._buffers, strict=True)
-        await asyncio.gather(*(self._run(work, client, buffer) for client, buffer in pairs))
+        async with self._alone():
+            await asyncio.gather(*(self._run(work, client, buffer) for client, buffer in pairs))
         return list(itertools.takewhile(bool, (found.get(index, "") for index in range(len(ranges)))))
 
     async def places(self, count: int, seed: int) -> list[Range]:
@@ -126,7 +127,8 @@ class Digester:
         The seed decides which. Their order is random, too, so that the first few stand for all.
         Raises QmonError.
         """
-        return await self._run(choose, self._clients[0], count, random.Random(seed))
+        async with self._alone():
+            return await self._run(choose, self._clients[0], count, random.Random(seed))
 
     async def first(self, context: str, status: int) -> int | None:
         """Return where the first extent of a status begins; None if there is none. Raises QmonError."""
@@ -139,7 +141,23 @@ class Digester:
                 at += length
             return None
 
-        return await self._run(search)
+        async with self._alone():
+            return await self._run(search)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Use the connections alone. If the caller is cancelled, they are of no more use: threads go on."""
+        async with self._turn:
+            try:
+                yield
+            except asyncio.CancelledError:
+                self._interrupt()
+                raise
+
+    def _interrupt(self) -> None:
+        self._ends.set()
+        for client in self._clients:
+            client.interrupt()
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
         if self._workers is None:

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmon.errors import CommandError
-from qmon.remote.migration.checksums import Range, questions, read_digests
+from qmon.notation.units import human_size
+from qmon.remote.migration.checksums import Digester, Range, all_ranges, questions, read_digests
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.views import DIGESTS, Views, question
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Asks the other console; returns its answer. Raises QmonError."""
+
+SAMPLES_BEFORE = 256
+"""Blocks of an image that are compared before a copy, 16 MiB: nothing stands still meanwhile."""
 
 QUESTION_SECONDS = 50.0
 """How long one question may take without another limit; a channel waits for an answer a little longer."""
@@ -56,6 +60,18 @@ async def compare(
             result.add(found)
             waiting = waiting[len(found.ranges) :]
     return result
+
+
+async def ranges_of(export: Digester, verify: str, seed: int) -> list[Range]:
+    """Return what to compare of an export before a copy; ``verify`` is sample or full. Raises QmonError."""
+    return all_ranges(export.size) if verify == "full" else await export.places(SAMPLES_BEFORE, seed)
+
+
+def how_much(verify: str, compared: Compared, of: str) -> str:
+    """Say how much of something was compared before a copy."""
+    if verify == "full":
+        return f"all {human_size(compared.size)} of the {of} compared"
+    return f"{len(compared.ranges)} samples of the {of} compared"
 
 
 async def _compare_at_once(

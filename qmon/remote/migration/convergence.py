@@ -34,6 +34,12 @@ HELD_BACK = 0.8
 ENOUGH = 1.5
 """An advised value is so many times what is needed at least."""
 
+CLOSE = 0.5
+"""What is left on the disks may take this part of the downtime: the rest is for the memory."""
+
+LONGEST_DOWNTIME_MS = 5000
+"""A longer downtime is not advised for disks: the guest waits for all of it."""
+
 WORTH_SAYING_SECONDS = 0.001
 """A shorter round trip is not told: a line through a proxy or tunnel takes longer than the kernel sees."""
 
@@ -164,7 +170,7 @@ class Convergence:
             return False
         if disk.job in self._blocking:
             return disk.is_synced if disk.tells_sync else not disk.last.left
-        return self._behind(disk, at) * 1000 <= self.limits.downtime_ms / 2
+        return self._behind(disk, at) * 1000 <= self.limits.downtime_ms * CLOSE
 
     def _behind(self, disk: DiskPace, at: float) -> float:
         begun = max(at - RECENT_SECONDS, disk.ready_at or 0.0)
@@ -216,6 +222,10 @@ class Convergence:
             why = f"{guests}, {human_size(round(send))}/s are sent"
             value: int | str = rounded_up(max(write, limit) * ENOUGH)
             return Advice(why, "max-bandwidth", value, round(write), round(send))
+        needed_ms = max(self._behind(disk, disk.last.at) for disk in stuck) / CLOSE * 1000
+        if all(disk.is_ready for disk in stuck) and needed_ms * ENOUGH <= LONGEST_DOWNTIME_MS:
+            why = f"{guests}, the rest takes {round(needed_ms * CLOSE)} ms"
+            return Advice(why, "downtime-limit", _hundreds(needed_ms * ENOUGH), round(write), round(send))
         why = f"{guests}, the line takes {human_size(round(send))}/s"
         return Advice(why, "x-qmon-copy-mode", CopyMode.WRITE_BLOCKING.value, round(write), round(send))
 
@@ -224,6 +234,11 @@ def rounded_up(rate: float) -> int:
     """Return a rate with as few digits as a person would type."""
     unit = MIB if rate >= 4 * MIB else KIB
     return -(-round(rate) // unit) * unit
+
+
+def _hundreds(milliseconds: float) -> int:
+    """Round up to hundreds."""
+    return -(-round(milliseconds) // 100) * 100
 
 
 def _has_no_gain(samples: Sequence[Sample]) -> bool:

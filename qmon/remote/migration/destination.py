@@ -32,9 +32,13 @@ from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
 from qmon.remote.remote import Remote
 
+UNDO_SECONDS = 10.0
+"""How long a console that ends waits until its QEMU is as before."""
 LOADED_SECONDS = 30.0
 """How long RUN waits for the QEMU to have read what the source has sent."""
 WHY_SECONDS = 1.0
+HEARD_SECONDS = 5.0
+"""How long a console that leaves waits for a source to say that it knows that the guest runs here."""
 
 Data = Mapping[str, Any]
 
@@ -131,6 +135,8 @@ class Destination:
         match self.phase:
             case Phase.REFUSED:
                 self._side.reason = "the QEMU at the destination is used up: its migration has failed"
+                self._server.is_serving = await self.qemu.exports_ours()
+                await self._close_exports()
             case Phase.MOVING:
                 self._watching = asyncio.create_task(self._watch())
         if event is not None:
@@ -139,8 +145,11 @@ class Destination:
     async def close(self) -> None:
         """End: what has not arrived is taken back; a guest that stands here is left to a later console."""
         await self._door.close()
+        await self._until_heard()
         if self._channel is not None:
             await self._channel.close("the destination's console has ended")
+        if self._linking is not None:  # it takes back what the loss of the connection ends
+            await asyncio.wait([self._linking], timeout=UNDO_SECONDS)
         for each in filter(None, (self._watching, self._linking)):
             each.cancel()
             await asyncio.wait([each])
@@ -148,6 +157,15 @@ class Destination:
             await self._try(Event.LOST)
         self._lines.end()
         self._server.forget()
+
+    async def _until_heard(self) -> None:
+        """Give a source that is still there the time to say that it knows of the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HEARD_SECONDS):
+                while self.phase is Phase.COMPLETED and self._channel and not self._channel.lost.is_set():
+                    await self._side.changed.wait()
+                async with self._stepping:
+                    pass  # what follows from it has been done
 
     # Connections
 
@@ -179,12 +197,12 @@ class Destination:
             await self._channel.close("its source has connected again")
         await answer(sock)
         self.peer = peer_name(sock)
+        if self._linking is not None:  # an earlier source's loss may still be taken back
+            await asyncio.wait([self._linking])
         if id_ != self.id:
-            self.id = id_
+            self.id, self.figures, self._side.reason = id_, {}, ""
             await self._try(Event.START)
         self._channel = await open_channel(sock, functools.partial(self._answer, id_), self._hear)
-        if self._linking is not None:
-            self._linking.cancel()
         self._linking = asyncio.create_task(self._watch_channel(self._channel))
 
     def _busy(self) -> str:
@@ -198,6 +216,8 @@ class Destination:
             return
         with contextlib.suppress(CommandError):  # a later undoing tells what is wrong with the QEMU
             await self._answers.close()
+        if self.phase in (Phase.SETUP, Phase.COPYING) and not self._side.reason:
+            self._side.reason = f"the connection to the source was lost: {channel.why}"
         await self._try(Event.LOST)
 
     def _tell_doubt(self) -> None:
@@ -391,11 +411,7 @@ class Destination:
                 await self._lines.read_memory()
                 self._watching = asyncio.create_task(self._watch())
             case Action.CLOSE_EXPORTS:
-                self._lines.end()
-                if self._remote.peer_has_ended:
-                    self._server.forget()
-                else:
-                    await self._server.stop()
+                await self._close_exports()
             case Action.RECORD_RUN:
                 await self._side.write_record(self.id, self.where, self.phase.value, runs=self._runs)
             case Action.RECORD_REFUSED:
@@ -419,6 +435,17 @@ class Destination:
         except CommandError as error:
             self._may_run = self._may_run or is_lost(error)
             raise
+
+    async def _close_exports(self) -> None:
+        self._lines.end()
+        if self._remote.peer_has_ended:
+            self._server.forget()
+            return
+        try:
+            await self._server.stop()
+        except CommandError:
+            if self.phase is not Phase.REFUSED:  # there its QEMU may have ended with them
+                raise
 
     async def _undo(self) -> None:
         await self._answers.close()

@@ -119,13 +119,14 @@ def identities_of(path: Path) -> Iterator[str]:
     except (OSError, ValueError):  # another user's process, for example
         return
     if stat.S_ISBLK(found.st_mode):
-        yield from _identities_of_device(f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}")
+        yield from identities_of_device(f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}")
     elif boot := boot_id():
         device = f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}"
         yield f"inode {found.st_ino} of device {device} in kernel {boot}"
 
 
-def _identities_of_device(number: str) -> Iterator[str]:
+def identities_of_device(number: str) -> Iterator[str]:
+    """Yield what the block device of a number, ``8:1``, is recognized by."""
     if boot := boot_id():
         yield f"block device {number} in kernel {boot}"
     folder = (_SYSFS / number).resolve()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
+from qmon.errors import CommandError
 from qmon.remote.migration.states import Event
 
 T = TypeVar("T")
@@ -63,3 +65,13 @@ class Interruptible:
             self._interrupt = None
             if not task.done():
                 task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def within(seconds: float, why: str) -> AsyncIterator[None]:
+    """Bound what is done. Raises CommandError, which says why, when it takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise CommandError(f"{why} in {seconds:g} s") from error

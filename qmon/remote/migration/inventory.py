@@ -41,8 +41,8 @@ class Disk:
     """The id of ``-drive``."""
     device_id: str
     """The id that ``-device`` was given."""
-    is_attached: bool
-    """Whether a device of the guest has it."""
+    path: str
+    """The guest's device that has it, as QEMU names it."""
     size: int
     read_only: bool
     removable: bool
@@ -70,7 +70,12 @@ class Disk:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        return self.drive_id or self.device_id or self.node or "(without a name)"
+        return self.drive_id or self.device_id or self.node or self.path
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a device of the guest has it."""
+        return bool(self.path)
 
     def to_message(self) -> dict[str, Any]:
         return {name.replace("_", "-"): _as_json(value) for name, value in asdict(self).items()}
@@ -83,7 +88,7 @@ class Disk:
             node=read.text("node"),
             drive_id=read.text("drive-id"),
             device_id=read.text("device-id"),
-            is_attached=read.flag("is-attached"),
+            path=read.text("path"),
             size=read.number("size"),
             read_only=read.flag("read-only"),
             removable=read.flag("removable"),
@@ -232,7 +237,7 @@ def _disk(block: Mapping[str, Any], known: Mapping[str, Known], pid: int | None)
         node=inserted.get("node-name", ""),
         drive_id=block.get("device", ""),
         device_id=_device_id(qdev),
-        is_attached=bool(qdev),
+        path=qdev,
         size=image.get("virtual-size", 0),
         read_only=inserted.get("ro", False),
         removable=block.get("removable", False),

@@ -67,12 +67,18 @@ async def remove_leftovers(qemu: Qemu, migration: str = "") -> Leftovers:
             await qemu("block-export-del", {"id": each, "mode": "hard"})
     if found.exports:
         await _until_gone(qemu)
-    if (found.exports or migration) and not found.has_other_exports:
-        with contextlib.suppress(CommandError):  # there may be none
-            await qemu("nbd-server-stop")
+    if found.exports or migration:
+        await stop_server(qemu)
     if migration:
         await _close_descriptors(qemu, migration)
     return found
+
+
+async def stop_server(qemu: Qemu) -> None:
+    """Stop the NBD server, if there is one that nobody else uses. Raises CommandError."""
+    if not (await find_leftovers(qemu)).has_other_exports:
+        with contextlib.suppress(CommandError):  # there is none
+            await qemu("nbd-server-stop")
 
 
 async def _close_descriptors(qemu: Qemu, migration: str) -> None:

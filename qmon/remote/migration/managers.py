@@ -38,13 +38,18 @@ class Traits:
 
 async def look_for_manager(target: Target) -> str:
     """Return why a QEMU's manager must move its guest, "" if it seems to have none. Raises CommandError."""
+    return why_managed(await look_for_traits(target))
+
+
+async def look_for_traits(target: Target) -> Traits:
+    """Ask a QEMU for what its manager has given it. Raises CommandError."""
     name = await ask(target, "query-name", {})
     chardevs = await ask(target, "query-chardev", [])
     nodes = await ask(target, "query-named-block-nodes", [])
     blocks = await ask(target, "query-block", [])
     objects = await object_names(target)
     with well_formed():
-        return why_managed(_traits(name, objects, chardevs, nodes, blocks))
+        return _traits(name, objects, chardevs, nodes, blocks)
 
 
 def _traits(name: Any, objects: list[str], chardevs: Any, nodes: Any, blocks: Any) -> Traits:

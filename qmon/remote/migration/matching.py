@@ -34,6 +34,8 @@ class Plan:
     """The drives that are not copied, and why."""
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    read_only: tuple[Pair, ...] = ()
+    """Read-only drives with a medium of the same size on both sides: they must hold the same."""
 
 
 def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
@@ -63,8 +65,9 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     ]
     warnings += [f"source: {line}" for line in switched_off(source.capabilities)]
     warnings += [f"destination: {line}" for line in switched_off(destination.capabilities)]
-    lines = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
-    return Plan(tuple(pairs), *lines)
+    left_behind, refused, warned = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
+    read_only = tuple(pair for pair in sitting if _must_be_same(pair.source, pair.destination))
+    return Plan(tuple(pairs), left_behind, refused, warned, read_only)
 
 
 def travels(disk: Disk) -> bool:
@@ -87,7 +90,7 @@ def _pair(ours: Sequence[Disk], theirs: Sequence[Disk]) -> tuple[list[Pair], lis
                 rest.remove(other)
     is_single = len(ours) == len(theirs) == 1
     for index, disk in enumerate(ours):
-        other = next((each for each in rest if is_single or not _has_other_id(disk, each)), None)
+        other = next((each for each in rest if is_single or _may_be(disk, each)), None)
         if index not in found and other is not None:
             found[index] = Pair(disk, other, BY_ORDER)
             rest.remove(other)
@@ -102,10 +105,11 @@ def _has_same_id(ours: Disk, theirs: Disk, by: str) -> bool:
     return not has_devices and ours.drive_id != "" and ours.drive_id == theirs.drive_id
 
 
-def _has_other_id(ours: Disk, theirs: Disk) -> bool:
-    """Whether both have an id of one kind, and not the same one."""
+def _may_be(ours: Disk, theirs: Disk) -> bool:
+    """Whether two drives may go together by order: of one kind, and without ids that differ."""
     ids = ((ours.device_id, theirs.device_id), (ours.drive_id, theirs.drive_id))
-    return any(mine and other and mine != other for mine, other in ids)
+    is_other = any(mine and other and mine != other for mine, other in ids)
+    return not is_other and ours.removable == theirs.removable
 
 
 # What is wrong
@@ -151,16 +155,16 @@ def _backing(name: str, ours: Disk, theirs: Disk) -> Iterator[str]:
 def _without_counterpart(
     left: Sequence[Disk], right: Sequence[Disk], stays: Sequence[Disk], waits: Sequence[Disk]
 ) -> Iterator[str]:
-    have = (
-        ", ".join(f"'{each.name}' ({_size(each)})" for each in right) or "no other drive that can be written"
+    have = ", ".join(f"'{each.name}' ({_size(each)})" for each in right)
+    missing = (
+        f"which has {have}: give the destination's the same id"
+        if have
+        else "which has no other drive that can be written: start the destination with one of this size"
     )
     for disk in left:
         twin = next((each for each in waits if _is_twin(disk, each)), None)
         if twin is None:
-            yield (
-                f"drive '{disk.name}' ({_size(disk)}) has no counterpart at the destination, which has"
-                f" {have}: give the destination's the same id"
-            )
+            yield f"drive '{disk.name}' ({_size(disk)}) has no counterpart at the destination, {missing}"
         else:
             yield f"drive '{disk.name}' is writable at the source; at the destination it {_state(twin)}"
     for disk in right:
@@ -238,7 +242,7 @@ def _stays(ours: Disk, theirs: Disk | None = None) -> str:
         return f"{why}: it is not copied, and the destination has no such drive"
     if not ours.has_medium and not theirs.has_medium:
         return f"{why} on both sides"
-    if ours.has_medium and theirs.has_medium and ours.size == theirs.size:
+    if _must_be_same(ours, theirs):
         return f"{why}: it is not copied; the destination has one of the same size, which must hold the same"
     has = f"holds {_size(theirs)}" if theirs.has_medium else "is empty"
     mine = f" with {_size(ours)}" if ours.has_medium else ""
@@ -252,6 +256,10 @@ def _within(disk: Disk) -> Iterator[str]:
             yield f"{kind} '{name}' of drive '{disk.name}' is not copied"
 
 
+def _must_be_same(ours: Disk, theirs: Disk) -> bool:
+    return ours.has_medium and theirs.has_medium and ours.size == theirs.size
+
+
 def _only_there(disk: Disk) -> str:
     return f"drive '{disk.name}' of the destination {_state(disk)}: the source has no such drive"
 
@@ -259,7 +267,7 @@ def _only_there(disk: Disk) -> str:
 def _state(disk: Disk) -> str:
     if not disk.has_medium:
         return "has no medium"
-    return "is read-only" if disk.read_only else "is no device's of the guest"
+    return "is read-only" if disk.read_only else "belongs to no device of the guest"
 
 
 def _both(ours: Disk, theirs: Disk) -> str:

@@ -16,10 +16,13 @@ from qmon.remote.migration.convergence import (
     Limits,
     rounded_up,
 )
-from qmon.remote.migration.pace import MemorySample, Pace
+from qmon.remote.migration.pace import MemorySample, Pace, rates
 
 LEAST_PART = 0.1
 """QEMU keeps at least this part of the limit, or the memory would never be sent."""
+
+LONGEST_DOWNTIME_MS = 2_000_000
+"""QEMU's most."""
 
 WORTH_SETTING = 0.1
 """QEMU's limit is set anew if it differs by more than this part."""
@@ -40,21 +43,26 @@ def judge_memory(pace: Pace, limits: Limits, *, since: float = 0.0) -> Advice | 
     if not samples or last.at - samples[0].at < seconds:
         return None
     send = (last.sent - samples[0].sent) / (last.at - samples[0].at)
-    dirty = min(each.dirty_rate for each in samples)
+    dirty = sum(each.dirty_rate for each in samples) / len(samples)
     if send <= 0 or dirty < send * WRITTEN:
         return None
-    return _advise(samples, send, dirty, limits)
+    of_disks = [rates(disk.since(samples[0].at)) for disk in pace.disks]
+    everything = send + sum(each.send for each in of_disks if each)
+    is_held_back = 0 < limits.max_bandwidth * HELD_BACK <= everything
+    return _advise(samples, send, dirty, limits, is_held_back=is_held_back)
 
 
-def _advise(samples: list[MemorySample], send: float, dirty: float, limits: Limits) -> Advice:
+def _advise(
+    samples: list[MemorySample], send: float, dirty: float, limits: Limits, *, is_held_back: bool
+) -> Advice:
     guests = f"the guest writes {human_size(round(dirty))}/s to its memory"
-    if limits.max_bandwidth and send >= limits.max_bandwidth * HELD_BACK:
+    if is_held_back:
         why = f"{guests}, {human_size(round(send))}/s are sent"
         enough = rounded_up(max(dirty, limits.max_bandwidth) * ENOUGH)
         return Advice(why, "max-bandwidth", enough, round(dirty), round(send))
     needed_ms = max(each.left for each in samples) / send * 1000
     why = f"{guests}, the rest takes {round(needed_ms)} ms"
-    enough = -(-round(max(needed_ms, limits.downtime_ms) * ENOUGH) // 100) * 100
+    enough = min(-(-round(max(needed_ms, limits.downtime_ms) * ENOUGH) // 100) * 100, LONGEST_DOWNTIME_MS)
     return Advice(why, "downtime-limit", enough, round(dirty), round(send))
 
 

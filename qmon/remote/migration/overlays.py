@@ -14,23 +14,15 @@ from typing import Any
 from qmon.errors import CommandError, ProblemsError, QmonError
 from qmon.nbd.client import ALLOCATION_DEPTH
 from qmon.notation.plain_text import one_line
-from qmon.notation.units import human_size
-from qmon.remote.migration.checksums import all_ranges
-from qmon.remote.migration.comparison import Ask, Compared, compare
+from qmon.remote.migration.comparison import Ask, Compared, compare, how_much, ranges_of
 from qmon.remote.migration.matching import Pair
 from qmon.remote.migration.message import Members
 from qmon.remote.migration.overlay_files import create_line
-from qmon.remote.migration.private_server import PrivateServer
-from qmon.remote.migration.views import Views, backing_nodes, start_server, stop_server
+from qmon.remote.migration.views import Views, backing_nodes, exports_before, read_nodes
 from qmon.remote.remote import Remote
 
 OVERLAYS = "overlays"
 """The request to show overlays: ``mark``, and ``nodes``, the names of the top nodes."""
-OVERLAYS_END = "overlays-end"
-
-OVERLAYS_MAX = 64
-SAMPLES = 256
-"""Blocks of a backing image that are compared, 16 MiB: nothing stands still meanwhile."""
 
 _TOP_LAYER = 1
 
@@ -67,7 +59,7 @@ class OverlaysShown:
     async def show(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Answer OVERLAYS. Raises QmonError."""
         message = Members(arguments, "a question about overlays")
-        mark, nodes = message.text("mark", 16), message.texts("nodes", OVERLAYS_MAX)
+        mark, nodes = message.text("mark", 16), read_nodes(message)
         behind = await backing_nodes(self._remote)
         shown = [
             await self._look_at(node, behind.get(node, ""), number, mark) for number, node in enumerate(nodes)
@@ -109,18 +101,13 @@ async def prove_overlays(
     pairs = [pair for pair in pairs if pair.source.backing]
     if not pairs:
         return ""
-    views = Views(PrivateServer(remote))
-    try:
+    async with exports_before(remote, ask) as views:
         nodes = [pair.destination.node for pair in pairs]
         answer = Members(await ask(OVERLAYS, {"mark": mark, "nodes": nodes}), "the description of overlays")
         overlays = answer.each("overlays", len(pairs), Overlay.from_message)
         if len(overlays) != len(pairs):
             raise QmonError("the destination's console has not told of all overlays")
         return await _Proof(remote, views, mark, ask, verify, seed).of(pairs, overlays)
-    finally:
-        await views.close()
-        await stop_server(remote, views.server)
-        await ask(OVERLAYS_END, {})
 
 
 class _Proof:
@@ -133,7 +120,6 @@ class _Proof:
         self._seed = seed
 
     async def of(self, pairs: Sequence[Pair], overlays: Sequence[Overlay]) -> str:
-        await start_server(self._views.server, "source")
         behind = await backing_nodes(self._remote)
         wrong: list[str] = []
         total = Compared()
@@ -145,21 +131,15 @@ class _Proof:
             content = await self._views.export(node, backing_name(number, self._mark))
             found = _wrong_overlay(pair, overlay, content.size)
             if not found and self._verify != "off":
-                found = await self._compare(pair, overlay, number, content.size, total)
+                found = await self._compare(pair, number, total)
             wrong += found
         if wrong:
             raise ProblemsError(list(map(one_line, wrong)))
-        return _words(self._verify, total)
+        return "" if self._verify == "off" else how_much(self._verify, total, "backing images")
 
-    async def _compare(
-        self, pair: Pair, overlay: Overlay, number: int, size: int, total: Compared
-    ) -> list[str]:
+    async def _compare(self, pair: Pair, number: int, total: Compared) -> list[str]:
         name = backing_name(number, self._mark)
-        ranges = (
-            all_ranges(size)
-            if self._verify == "full"
-            else await self._views[name].places(SAMPLES, self._seed + number)
-        )
+        ranges = await ranges_of(self._views[name], self._verify, self._seed + number)
         found = await compare(self._views, name, self._ask, name, ranges)
         total.add(found)
         if not found.differing:
@@ -205,9 +185,3 @@ def _create(pair: Pair) -> str:
     backing = theirs.backing or ours.backing
     format_ = (theirs.backing_format if theirs.backing else "") or ours.backing_format or "FORMAT"
     return create_line(theirs.file or "FILE", theirs.size, backing, format_)
-
-
-def _words(verify: str, total: Compared) -> str:
-    if verify == "full":
-        return f"all {human_size(total.size)} of the backing images compared"
-    return f"{len(total.ranges)} samples of the backing images compared" if verify == "sample" else ""

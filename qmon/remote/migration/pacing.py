@@ -163,6 +163,11 @@ class Pacing:
             line.close()
         self._lines.clear()
 
+    def cut(self) -> None:
+        """End the connections. QEMU 7.2 leaves the memory's open behind a failure: its destination waits."""
+        for line in self._lines.values():
+            line.cut()
+
     def close(self) -> None:
         """Let go of the connections; idempotent."""
         self.lift()

@@ -73,11 +73,13 @@ class PrivateServer:
 
     async def stop(self) -> None:
         """Stop the server with all exports; idempotent. Raises CommandError."""
-        if self.is_serving:
-            self.is_serving = False
-            self.exports.clear()
-            await self._remote.execute("nbd-server-stop")
-        self._remove_folder()
+        try:
+            if self.is_serving:
+                self.is_serving = False
+                self.exports.clear()
+                await self._remote.execute("nbd-server-stop")
+        finally:
+            self._remove_folder()
 
     def forget(self) -> None:
         """Remove the socket of a server whose QEMU has ended."""

@@ -27,6 +27,13 @@ class Qemu:
     async def __call__(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
         return await self.remote.execute(command, arguments)
 
+    async def freeing(self, command: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Run a command. While it is not answered, cut our lines, for one of which QEMU may wait."""
+        task = asyncio.ensure_future(self(command, arguments))
+        while not (await asyncio.wait([task], timeout=UNANSWERED_SECONDS))[0]:
+            await self.yank()
+        return task.result()
+
     # Settings
 
     async def differing(self, wanted: Mapping[str, bool]) -> dict[str, bool]:
@@ -84,19 +91,27 @@ class Qemu:
                 if each.get("type") == "migration" or name.startswith("qmon-"):
                     await self.remote.execute_out_of_band("yank", {"instances": [each]})
 
+    async def exports_ours(self) -> bool:
+        """Whether its NBD server, which is ours then, has exports of ours."""
+        return any(each["id"].startswith("qmon-") for each in await self("query-block-exports"))
+
     # The copies of the disks
 
-    async def jobs(self) -> dict[str, dict[str, Any]]:
-        """Return our jobs by their ids (QAPI: JobInfo)."""
-        return {each["id"]: each for each in await self("query-jobs") if each["id"].startswith("qmon-")}
+    async def jobs(self, *, frees: bool = False) -> dict[str, dict[str, Any]]:
+        """Return our jobs by their ids (QAPI: JobInfo); with ``frees`` as ``freeing``."""
+        listed = await (self.freeing if frees else self)("query-jobs")
+        return {each["id"]: each for each in listed if each["id"].startswith("qmon-")}
 
     async def end_copies(self) -> None:
-        """End all jobs of ours without a result, also on a silent line, and remove their nodes."""
-        for job in await self.jobs():
+        """End all jobs of ours without a result, also on a silent line, and remove their nodes.
+
+        QEMU flushes a node before it removes it: on a silent line that hangs, and the guest with it.
+        """
+        for job in await self.jobs(frees=True):
             await self.end_job(job)
         for each in await self("query-named-block-nodes"):
             if each["node-name"].startswith("qmon-"):
-                await self("blockdev-del", {"node-name": each["node-name"]})
+                await self.freeing("blockdev-del", {"node-name": each["node-name"]})
 
     async def end_job(self, job: str, patience: float = UNANSWERED_SECONDS) -> None:
         """End a job without a result, also on a silent line, and remove what is left of it.
@@ -105,13 +120,13 @@ class Qemu:
         """
         deadline = asyncio.get_running_loop().time() + patience
         while True:
-            found = (await self.jobs()).get(job)
+            found = (await self.jobs(frees=True)).get(job)
             if found is None:
                 return
             if found["status"] == "concluded":
                 break
             with contextlib.suppress(CommandError):  # it may have ended meanwhile
-                await self("block-job-cancel", {"device": job, "force": True})
+                await self.freeing("block-job-cancel", {"device": job, "force": True})
             if asyncio.get_running_loop().time() > deadline:
                 await self.yank()
             await asyncio.sleep(POLL_SECONDS)

@@ -103,8 +103,10 @@ def _read(value: object) -> Record:
         peer=members.text("peer"),
         phase=members.text("phase"),
         runs=members.flag("runs"),
+        is_held=members.flag("is_held"),
         capabilities=members.flags("capabilities", _SETTINGS_MAX),
         parameters=dict(members.scalars("parameters", _SETTINGS_MAX)),
+        server=members.flag("server"),
         console={
             "pid": console.number("pid"),
             "start": console.number("start"),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qmon.errors import CommandError
+from qmon.remote.migration.leftovers import stop_server
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.record import Record, remove_record, this_console, write_record
@@ -90,8 +89,7 @@ class Side:
         """Set capabilities and parameters as they were, and remove the record. Raises CommandError."""
         if self.record is not None:
             if self.record.server:
-                with contextlib.suppress(CommandError):  # it is stopped, unless its console has died
-                    await self.qemu("nbd-server-stop")
+                await stop_server(self.qemu)
             await self.qemu.set_capabilities(self.record.capabilities)
             await self.qemu.set_parameters(self.record.parameters)
             await remove_record(self.qemu.remote)

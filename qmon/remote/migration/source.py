@@ -21,7 +21,7 @@ from qmon.remote.migration.copies import Copy, add_target, check_copies, complet
 from qmon.remote.migration.first_line import DISK, MEMORY
 from qmon.remote.migration.guardian import Guardian
 from qmon.remote.migration.handing import Handing
-from qmon.remote.migration.interruption import Interruptible, Interruption
+from qmon.remote.migration.interruption import Interruptible, Interruption, within
 from qmon.remote.migration.inventory import Inventory, take_inventory
 from qmon.remote.migration.leftovers import remove_leftovers
 from qmon.remote.migration.matching import Plan, match
@@ -43,6 +43,10 @@ LAST_WORDS_SECONDS = 2.0
 WATCH_SECONDS = 0.1
 MEMORY_NAME = "qmon-memory"
 WHY_SECONDS = 2.0
+STUCK_SECONDS = 6.0
+"""A QEMU that has not answered for so long waits for its line to the destination, and its guest with it."""
+STANDING_SECONDS = 20.0
+"""For each step in which the guest stands still; then the migration is called off, and it runs again."""
 """How long the destination may take to say why it has failed."""
 
 _logger = logging.getLogger(__name__)
@@ -76,7 +80,7 @@ class Source:
         self._settings = settings or Settings()
         self.pacing = Pacing(self._side, self._settings, inc=inc)
         self._peer = Peer(uri, address, self.id, lambda event, data: None, self._on_loss)
-        self.checks = Checks(remote, self._peer.ask, self.id)
+        self.checks = Checks(remote, self._peer.ask, self.id, self._side.notice)
         self._machine = StateMachine(SOURCE, self._do, self._side.tell_phase)
         self._doing = Interruptible(self._machine.takes)
         self._copies: list[Copy] = []
@@ -115,8 +119,7 @@ class Source:
             raise ProblemsError(plan.refusals)
         if not plan.pairs:
             raise QmonError("there is no disk to copy: use 'migrate' without blk")
-        if self._inc:
-            await self.checks.prove(plan, self._settings.verify_copy)
+        await self.checks.prove(plan, self._settings.verify_copy, inc=self._inc)
         self.plan = plan
         mark = self.id.replace("-", "")[:6]
         self._copies = [
@@ -164,6 +167,8 @@ class Source:
             await self._peer.close("the migration has ended")
             self._close_memory()
             self.pacing.close()
+            if self._remote.peer_has_ended:
+                await self._clear_up()
             if not self.phase.is_under_way:  # else the guardian acts when this process ends
                 await self._guardian.stop()
             self._side.tell_phase(self.phase)
@@ -193,14 +198,14 @@ class Source:
         match self.phase:
             case Phase.COPYING:
                 await self._doing.run(self._until_ready())
-                await self._doing.run(self.checks.open())
                 return Event.READY
             case Phase.MOVING:
                 return await self._doing.run(self._until_stopped())
             case Phase.PAUSED:
                 return self._doing.pending() or Event.WHOLE  # a cancel may have been accepted
             case Phase.SWITCHING:
-                return await self._doing.run(self._until_sent())
+                async with within(STANDING_SECONDS, f"{_STANDS}, and the other QEMU has not taken it"):
+                    return await self._doing.run(self._until_sent())
             case Phase.HANDED:
                 assert self._outcome is not None
                 return self._outcome
@@ -241,27 +246,46 @@ class Source:
                 await self._kick.wait()
 
     async def _until_ready(self) -> None:
-        while True:
-            jobs = await check_copies(self.qemu, self._copies)
-            is_close = await self.pacing.look()
-            if is_close and all(jobs[each.job]["status"] == "ready" for each in self._copies):
-                return
-            await self._tick()
+        """Wait until the disks are close, and what can be compared while the guest runs has been."""
+        checking: asyncio.Task[None] | None = None
+        try:
+            while True:
+                jobs = await check_copies(self.qemu, self._copies)
+                is_close = await self.pacing.look()
+                is_close = is_close and all(jobs[each.job]["status"] == "ready" for each in self._copies)
+                if is_close and checking is None:
+                    checking = asyncio.create_task(self.checks.open())
+                    checking.add_done_callback(lambda _: self._kick.set())
+                if checking is not None and checking.done():
+                    checking.result()
+                    if is_close:
+                        return
+                await self._tick()
+        finally:
+            if checking is not None and not checking.done():
+                checking.cancel()
+                await asyncio.wait([checking])
 
     async def _until_stopped(self) -> Event:
         while True:
-            found = await self.qemu.migration()
-            match found.get("status"):
-                case "pre-switchover":
-                    self.pacing.lift()
-                    return Event.STOPPED
-                case "failed" | "cancelled":
-                    await self._learn_why(found)
-                    return Event.BACK
-            await check_copies(self.qemu, self._copies)
-            await self.pacing.look(found)
-            await self._see_whether_it_runs()
+            async with within(STUCK_SECONDS, "the QEMU here has not answered: its line hangs"):
+                if (event := await self._look_while_moving()) is not None:
+                    return event
             await self._tick()
+
+    async def _look_while_moving(self) -> Event | None:
+        found = await self.qemu.migration()
+        match found.get("status"):
+            case "pre-switchover":
+                self.pacing.lift()
+                return Event.STOPPED
+            case "failed" | "cancelled":
+                await self._learn_why(found)
+                return Event.BACK
+        await check_copies(self.qemu, self._copies)
+        await self.pacing.look(found)
+        await self._see_whether_it_runs()
+        return None
 
     async def _see_whether_it_runs(self) -> None:
         """Keep whether the guest runs: one that a person has stopped is not to run at the destination."""
@@ -376,12 +400,14 @@ class Source:
             case Action.START_MEMORY:
                 await self._start_memory()
             case Action.END_COPIES:
-                await self._end_copies()
+                async with within(STANDING_SECONDS, f"{_STANDS}, and the copies of the disks have not ended"):
+                    await self._end_copies()
             case Action.REMOVE_TARGETS:
                 for each in self._copies:
                     await self.qemu("blockdev-del", {"node-name": each.node})
             case Action.CLOSE_THERE:
-                await self._peer.ask("close", {"runs": self._runs})
+                async with within(STANDING_SECONDS, f"{_STANDS}, and the exports have not ended"):
+                    await self._peer.ask("close", {"runs": self._runs})
             case Action.CONTINUE:
                 await self.qemu("migrate-continue", {"state": "pre-switchover"})
             case Action.TAKE_BACK:
@@ -448,9 +474,17 @@ class Source:
             self._side.reason = one_line(f"the destination does not know: {answer.get('reason')}")
             self._outcome = Event.FAIL
 
+    async def _clear_up(self) -> None:
+        """Remove what was made on this host for a QEMU that has ended."""
+        for close in (self.checks.close, self._handing.close):
+            with contextlib.suppress(CommandError):  # the QEMU is not there
+                await close()
+
     async def _undo(self) -> None:
         self.pacing.lift()
         self._close_memory()
+        if self.phase is not Phase.COMPLETED:
+            self.pacing.cut()
         await self.checks.close()
         if self._remote.peer_has_ended:
             return
@@ -477,6 +511,8 @@ class Source:
         if not self.interrupt(Event.KEEP if action == "keep" else Event.RELEASE):
             raise CommandError("there is nothing to resolve: no migration is in doubt")
 
+
+_STANDS = "the guest stands still"
 
 _LINE = (
     "this console and the destination's, which pass disks and memory on: QEMU gave no Unix socket",

@@ -74,6 +74,11 @@ class Verification:
         self._at_a_time = asyncio.Semaphore(AT_A_TIME)
         self._moving = Compared()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether all is to be compared."""
+        return self._mode == "full"
+
     async def prepare(self) -> None:
         """Start the source's NBD server: if that is not possible, it is known early. Raises QmonError."""
         await start_server(self._views.server, "source")
@@ -84,11 +89,12 @@ class Verification:
         for number, disk in enumerate(self._disks):
             digester = await self._views.export(disk.node, disk.view)
             disk.sample = await digester.places(SAMPLES, self._seed + number)
+        # A first reading brings the samples into memory. What differs now may be on its way.
+        await asyncio.gather(*(self._compare(disk, disk.sample) for disk in self._disks))
 
     async def look(self) -> None:
-        """With ``full``, compare all while the guest runs; note what differs. Raises QmonError."""
-        if self._mode == "full":
-            await asyncio.gather(*map(self._look_at, self._disks))
+        """Compare all while the guest runs; note what differs. Raises QmonError."""
+        await asyncio.gather(*map(self._look_at, self._disks))
 
     async def check(self, downtime_limit: float) -> str:
         """Compare while nothing is written; return how, in words. ``downtime_limit`` is in seconds.
@@ -96,7 +102,7 @@ class Verification:
         The source's server is stopped then; ``close`` does the rest when the guest runs again.
         Raises DifferenceError, QmonError.
         """
-        seconds = downtime_limit * (1 if self._mode == "full" else SAMPLE_SHARE)
+        seconds = downtime_limit * (1 if self.is_full else SAMPLE_SHARE)
         deadline = asyncio.get_running_loop().time() + seconds
         try:
             async with asyncio.timeout(seconds + PATIENCE_SECONDS):
@@ -148,7 +154,7 @@ class Verification:
 
     def _words(self, still: Compared) -> str:
         stood = "while the guest stood still"
-        if self._mode == "sample":
+        if not self.is_full:
             return f"{len(still.ranges)} samples of the disks, {human_size(still.size)}, compared {stood}"
         text = f"all {human_size(self._moving.size)} of the disks compared, {human_size(still.size)} {stood}"
         seen = set(still.ranges)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from qmon.errors import CommandError
+from qmon.errors import CommandError, ConnectionLostError
 from qmon.nbd.client import ALLOCATION_DEPTH
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Target, well_formed
 from qmon.remote.migration.checksums import Digester, Range, read_ranges
-from qmon.remote.migration.message import Members
+from qmon.remote.migration.message import Members, MessageError
 from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.remote import Remote
 
 VIEWS_MAX = 256
+SHOWN = "shown"
+"""The request to end all exports that were made before anything is copied."""
 DIGESTS = "digests"
 """The request for digests, of which ``Views.answer`` is the answer."""
 
@@ -33,7 +37,7 @@ class Views:
 
     async def open(self, name: str, *, allocation_depth: bool = False) -> Digester:
         """Make the reader of an export that is there. Raises QmonError."""
-        if name not in self.server.exports or len(self._digesters) >= VIEWS_MAX:
+        if name not in self.server.exports or name in self._digesters or len(self._digesters) >= VIEWS_MAX:
             raise CommandError(f"there is no export '{one_line(name)}' to compare")
         contexts = (ALLOCATION_DEPTH,) if allocation_depth else ()
         digester = self._digesters[name] = Digester(self.server.connect, name, contexts)
@@ -70,6 +74,14 @@ def question(view: str, ranges: list[Range], seconds: float) -> dict[str, Any]:
     return {"view": view, "ranges": ranges, "milliseconds": round(seconds * 1000)}
 
 
+def read_nodes(message: Members) -> tuple[str, ...]:
+    """Read the ``nodes`` that the other side wants to see, each once. Raises MessageError."""
+    nodes = message.texts("nodes", VIEWS_MAX)
+    if len(set(nodes)) < len(nodes):
+        raise MessageError("a node is named twice")
+    return nodes
+
+
 async def start_server(server: PrivateServer, side: str) -> None:
     """Start a server by which disks are compared. Raises CommandError, which says how to do without."""
     try:
@@ -79,6 +91,25 @@ async def start_server(server: PrivateServer, side: str) -> None:
             f"the disks can't be compared: the {side}'s QEMU says: {one_line(str(error))}: end its NBD server"
             " with 'nbd_server_stop'"
         ) from error
+
+
+@asynccontextmanager
+async def exports_before(
+    remote: Remote, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+) -> AsyncIterator[Views]:
+    """Make exports at the source for a block that compares before anything is copied. Raises QmonError.
+
+    The destination's console is told at the end to remove its own.
+    """
+    views = Views(PrivateServer(remote))
+    try:
+        await start_server(views.server, "source")
+        yield views
+    finally:
+        await views.close()
+        await stop_server(remote, views.server)
+        with contextlib.suppress(ConnectionLostError):  # then its console ends them by itself
+            await ask(SHOWN, {})
 
 
 async def stop_server(remote: Remote, server: PrivateServer) -> None:

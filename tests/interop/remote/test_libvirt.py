@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qmon.qmp.target import Arguments, Event
+from qmon.remote.migration.managers import Traits, look_for_traits, why_managed
 from tests.support.libvirt import Libvirt
 from tests.support.processes import CHECKOUT
 from tests.support.runs import Done, one_line, run
@@ -138,3 +143,37 @@ def test_a_domain_that_is_stuck_can_be_left(libvirt: Libvirt, domain: str, seat:
         seat.terminal.wait_for(r"info name\n(.*\n)*\(qemu web1\)$")
         seat.terminal.press("C-d")
         seat.terminal.wait_for(r"^status 0$")
+
+
+class Monitor:
+    """A domain's monitor, by virsh: it has what any QMP monitor of that QEMU has."""
+
+    def __init__(self, libvirt: Libvirt, domain: str) -> None:
+        self._libvirt, self._domain = libvirt, domain
+
+    def _ask(self, command: str, arguments: Arguments) -> Any:
+        line = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(self._libvirt.virsh("qemu-monitor-command", self._domain, line))["return"]
+
+    def commands(self) -> frozenset[str]:
+        return frozenset(each["name"] for each in self._ask("query-commands", {}))
+
+    async def execute(self, command: str, arguments: Arguments | None = None) -> Any:
+        return self._ask(command, arguments or {})
+
+    def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        return lambda: None
+
+
+def test_a_domain_is_moved_by_libvirt_alone(libvirt: Libvirt, domain: str) -> None:
+    command = "'virsh migrate --live --copy-storage-all web1 qemu+ssh://HOST/system'"
+    done = on(libvirt, domain, "migrate blk tcp:127.0.0.1:1")
+    assert done.returncode == 1
+    assert f"libvirt manages this QEMU: {command}" in done.stderr
+    traits = asyncio.run(look_for_traits(Monitor(libvirt, domain)))
+    for alone in (
+        Traits("web1", traits.objects, [], []),
+        Traits("web1", [], traits.chardevs, []),
+        Traits("web1", [], [], traits.nodes),
+    ):
+        assert command in why_managed(alone)

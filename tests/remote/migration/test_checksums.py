@@ -117,6 +117,18 @@ def test_a_digester_that_is_closed_ends_what_it_reads(served: Served) -> None:
     asyncio.run(run())
 
 
+def test_questions_at_the_same_time_have_the_right_answers(served: Served) -> None:
+    write(served, 0, random.Random(1).randbytes(16 * MIB))
+
+    async def run() -> None:
+        async with digester(served) as ours:
+            parts = [[(at, MIB) for at in range(first * MIB, SIZE, 8 * MIB)] for first in range(8)]
+            alone = [await ours.digests(part) for part in parts]
+            assert await asyncio.gather(*map(ours.digests, parts)) == alone
+
+    asyncio.run(run())
+
+
 def test_places_are_blocks_of_the_disk_and_half_of_them_hold_data(served: Served) -> None:
     write(served, 40 * MIB, random.Random(1).randbytes(4 * MIB))
 

@@ -130,3 +130,17 @@ def test_every_guest_and_line_end_up_close_where_mirrors_can_switch(
     copy = Copy(line=line, writes=writes, area=area, size=16 * MIB)
     copy.run(pace, convergence, 500)
     assert convergence.is_close(copy.at)
+
+
+def test_a_disk_that_is_not_far_behind_is_advised_a_longer_downtime() -> None:
+    pace, convergence = begin(can_switch=False)
+    copy = Copy(line=8 * MIB, writes=0)
+    copy.run(pace, convergence, 20)
+    copy.writes, copy.area = 10 * MIB, 8 * MIB
+    copy.run(pace, convergence, 30)
+    assert convergence.advice is not None
+    assert (convergence.advice.parameter, convergence.advice.value) == ("downtime-limit", 1500)
+    convergence.limits = Limits(0, 1500)
+    copy.run(pace, convergence, 3)
+    assert convergence.is_close(copy.at)
+    assert convergence.advice is None

@@ -19,7 +19,7 @@ def disk(drive_id: str = "", device_id: str = "", **others: object) -> Disk:
         node="#block1",
         drive_id=drive_id,
         device_id=device_id,
-        is_attached=True,
+        path="/machine/peripheral-anon/device[0]",
         size=SIZE,
         read_only=False,
         removable=False,
@@ -105,6 +105,13 @@ def test_drives_of_other_sizes_are_refused_with_both_sizes() -> None:
     )
 
 
+def test_a_drive_that_the_destination_lacks_is_named_with_its_size() -> None:
+    assert plan([disk("a"), disk("b")], [disk("a")]).refusals == (
+        "drive 'b' (1073741824 bytes) has no counterpart at the destination, which has no other drive that"
+        " can be written: start the destination with one of this size",
+    )
+
+
 def test_a_cd_rom_stays_behind_whichever_side_has_it() -> None:
     cd = disk("cd", read_only=True, removable=True, size=2048)
     both, ours, theirs = (
@@ -119,6 +126,16 @@ def test_a_cd_rom_stays_behind_whichever_side_has_it() -> None:
     )
     assert theirs.left_behind == ("drive 'cd' of the destination is read-only: the source has no such drive",)
     assert not both.refusals + ours.refusals + theirs.refusals
+
+
+def test_a_read_only_disk_is_not_matched_with_an_empty_cd_rom_drive_by_order() -> None:
+    ours, theirs = disk("seed", read_only=True), empty("")
+    found = plan([disk("a"), ours, empty("cd")], [disk("a"), replace(theirs, path="/machine/x")])
+    assert len(found.refusals) == 1
+    assert found.refusals[0].startswith(
+        "drive 'seed' is read-only and is not copied, and the destination has"
+    )
+    assert "drive 'cd' has no medium on both sides" in found.left_behind
 
 
 def test_a_read_only_disk_must_be_there_with_the_same_size() -> None:

@@ -4,7 +4,8 @@
     python -m tests.support.vms.bare_console source QMP URI [before|after ACTION [SECONDS [PID]]]
 
 With an action of the source (``qmon.remote.migration.states``) it kills itself by SIGKILL there, after so
-many seconds. A process with a PID is stopped by SIGSTOP first. Its QMP socket then has half a message.
+many seconds. A process with a PID is stopped by SIGSTOP first. Its QMP socket then has half a message. With
+``-`` for the seconds it lives on, and only stops the other process.
 SIGUSR1 cancels the migration.
 """
 
@@ -74,6 +75,8 @@ async def _run(side: str, qmp: str, uri: str, words: list[str]) -> None:
     def die() -> None:
         if int(pid):
             os.kill(int(pid), signal.SIGSTOP)
+        if seconds == "-":
+            return
         time.sleep(float(seconds))
         sock = target.duplicate()
         assert sock is not None

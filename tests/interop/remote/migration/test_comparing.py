@@ -145,3 +145,22 @@ def test_an_incremental_copy_says_that_backing_images_were_compared(tmp_path: Pa
         assert status == 0, printed
         assert "; all 64 MiB of the backing images compared" in printed
         assert judge(pair, pair.destination) == []
+
+
+@BOTH
+def test_a_read_only_drive_that_holds_something_else_is_refused(tmp_path: Path, version: Version) -> None:
+    with Pair(tmp_path, Setup(version, version, cdroms=True)) as pair, Consoles(pair) as consoles:
+        consoles.wait_listening()
+        medium = pair.folder / "destination.iso"
+        content = medium.read_bytes()
+        medium.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        status, printed = move_by(consoles, consoles.source, "sample")
+        assert status == 1, printed
+        assert "is read-only, so it is not copied, and it holds something else at the destination" in printed
+        assert f"start the destination with a copy of {pair.folder / 'source.iso'}" in printed
+        assert counting_machines(pair) == [pair.source]
+        medium.write_bytes(content)
+        status, printed = move_by(consoles, consoles.start_source(), "sample")
+        assert status == 0, printed
+        assert "; 16 samples of the read-only drives compared" in printed
+        assert counting_machines(pair) == [pair.destination]

@@ -22,7 +22,7 @@ from tests.support.vms.consoles import HOST, Consoles, Script, environment
 from tests.support.vms.judgement import judge
 from tests.support.vms.machine import Machine, Version
 from tests.support.vms.pair import Pair, Setup
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 ID = "0b5e6a52-0000-4000-8000-000000000000"
 MARK = "0b5e6a"
@@ -54,8 +54,16 @@ def enable(qmp: QmpClient, *capabilities: str) -> dict[str, bool]:
 
 
 def record(qmp: QmpClient, side: str, peer: str, phase: str, **more: Any) -> None:
-    text = {"id": ID, "side": side, "peer": peer, "phase": phase, "runs": True, "parameters": {}}
-    given = json.dumps({**text, "capabilities": {}, "console": DEAD, **more})
+    text: dict[str, Any] = {
+        "id": ID,
+        "side": side,
+        "peer": peer,
+        "phase": phase,
+        "runs": True,
+        "parameters": {},
+    }
+    text |= {"is_held": False, "server": False, "capabilities": {}, "console": DEAD, **more}
+    given = json.dumps(text)
     qmp.run("object-add", {"qom-type": "authz-simple", "id": "qmon-migration", "identity": given})
 
 
@@ -77,7 +85,7 @@ class Abandoned:
         where = f"tcp:{HOST}:{self.port}"
         if self._recorded:
             record(here, "source", where, "copying", capabilities=ours)
-            record(there, "destination", where, "copying", capabilities=theirs)
+            record(there, "destination", where, "copying", capabilities=theirs, is_held=True, server=True)
 
     def _export(self, here: QmpClient, there: QmpClient, folder: Path) -> None:
         there.run("stop")
@@ -130,7 +138,7 @@ def visit(machine: Machine) -> str:
     It fails where the migration has failed.
     """
     script = Script(machine, lines=["info status"])
-    script.wait()
+    script.wait(3 * PATIENCE)
     script.close()
     return script.printed()
 

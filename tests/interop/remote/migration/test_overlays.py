@@ -23,6 +23,8 @@ from tests.support.connections import connected
 from tests.support.images import MIB
 from tests.support.peer import Peer
 from tests.support.peers import require
+from tests.support.qmp_client import QmpClient
+from tests.support.waiting import eventually
 
 SIZE = 64 * MIB
 SEED = 7
@@ -63,6 +65,15 @@ class Sides:
     def write(self, side: str, command: str, name: str = "d0.qcow2") -> None:
         words = ["qemu-io", "-c", command, name]
         subprocess.run(words, cwd=self._folder(side), check=True, capture_output=True)
+
+    def image(self, side: str) -> Path:
+        return self._folder(side) / "d0.qcow2"
+
+    def allocated(self, side: str) -> list[tuple[int, int, bool]]:
+        """The extents of an overlay's own: where they begin, how long they are, whether they are zeros."""
+        words = ["qemu-img", "map", "--output=json", str(self.image(side))]
+        found = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+        return [(each["start"], each["length"], each["zero"]) for each in found if each["depth"] == 0]
 
     def start(self, side: str) -> Peer:
         drive = f"if=none,id=d0,file={self._folder(side) / 'd0.qcow2'},format=qcow2"
@@ -179,3 +190,38 @@ def test_an_overlay_without_a_backing_image_is_refused(sides: Sides) -> None:
     sides.overlay("source")
     sides.img("destination", "create", "-q", "-f", "qcow2", "d0.qcow2", "64M")
     assert "has a backing image at the source and none at the destination" in sides.prove("off")
+
+
+def test_an_incremental_copy_of_a_long_chain_is_the_top_layer_alone(sides: Sides) -> None:
+    sides.overlay("source", name="mid.qcow2")
+    sides.write("source", "write -P 9 5M 64k", "mid.qcow2")
+    sides.overlay("source", "mid.qcow2", "qcow2")
+    sides.write("source", "write -P 3 7M 64k")
+    sides.write("source", "write -z 5M 4k")
+    flat = sides.make_backing("destination", "base.raw", b"")
+    sides.img("source", "convert", "-O", "raw", "mid.qcow2", str(flat))
+    sides.overlay("destination")
+    with sides.start("source") as source, sides.start("destination") as destination:
+        copy_top(source, destination)
+    assert sides.allocated("destination") == sides.allocated("source")
+    paths = [str(sides.image(side)) for side in sides.folders]
+    subprocess.run(["qemu-img", "compare", *paths], check=True, capture_output=True)
+
+
+def copy_top(source: Peer, destination: Peer) -> None:
+    """Copy the top layer of d0 as an incremental migration does."""
+    with source.qmp() as here, destination.qmp() as there:
+        there.run("nbd-server-start", addr={"type": "unix", "data": {"path": "nbd"}})
+        node = there.run("query-block")[0]["inserted"]["node-name"]
+        there.run("block-export-add", type="nbd", id="x", node_name=node, name="x", writable=True)
+        server = {"type": "unix", "path": str(destination.folder / "nbd")}
+        here.run("blockdev-add", driver="nbd", node_name="t", export="x", server=server, discard="unmap")
+        node = here.run("query-block")[0]["inserted"]["node-name"]
+        here.run("blockdev-mirror", job_id="m", device=node, target="t", sync="top", auto_dismiss=False)
+        wait_for(here, "ready")
+        here.run("block-job-cancel", device="m", force=False)
+        wait_for(here, "concluded")
+
+
+def wait_for(qmp: QmpClient, status: str) -> None:
+    eventually(lambda: qmp.run("query-jobs")[0]["status"] == status, f"the copy is {status}")

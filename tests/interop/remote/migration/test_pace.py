@@ -62,7 +62,7 @@ def assert_rate(rate: float, limit: int) -> None:
 
 
 def test_a_guest_that_never_lets_its_disk_converge_arrives_write_blocking(tmp_path: Path) -> None:
-    with moving(tmp_path, busy(Version.TEN), delay=0.1) as (pair, consoles, _):
+    with moving(tmp_path, busy(Version.TEN), delay=0.3) as (pair, consoles, _):
         consoles.source.type(consoles.line)
         arrive(pair, consoles)
         told = "Drive 'd0' did not converge: it is copied write-blocking from now on. Each write of the guest"
@@ -70,7 +70,7 @@ def test_a_guest_that_never_lets_its_disk_converge_arrives_write_blocking(tmp_pa
 
 
 def test_a_qemu_that_cannot_switch_is_advised_and_starts_the_copy_anew(tmp_path: Path) -> None:
-    with moving(tmp_path, busy(Version.SEVEN), delay=0.1) as (pair, consoles, _):
+    with moving(tmp_path, busy(Version.SEVEN), delay=0.3) as (pair, consoles, _):
         consoles.source.type(f"migrate -d {consoles.line.removeprefix('migrate ')}")
         advised = "'migrate_set_parameter x-qmon-copy-mode write-blocking' would help"
         eventually(lambda: advised in consoles.source.printed(), "the advice is shown", PATIENCE)

@@ -105,3 +105,19 @@ def test_a_guest_that_is_stopped_on_its_way_is_said_to_stand(tmp_path: Path) -> 
         assert consoles.destination.wait() == 0
         assert "'cont' runs it\n" in consoles.destination.printed()
         assert pair.destination.look.run("query-status")["status"] == "paused"
+
+
+@pytest.mark.timeout(300)
+def test_a_destination_that_leaves_forgets_the_migration(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(slowed(pair)) as consoles:
+        consoles.wait_listening()
+        consoles.source.type(f"migrate -d blk {consoles.uri}")
+        consoles.source.end_lines()
+        consoles.source.wait_for("qmon waits for the migration")
+        consoles.destination.signal(signal.SIGTERM)
+        assert consoles.destination.wait() == 1
+        again = consoles.start_destination("wait migrate 0.1")
+        assert again.wait() == 1
+        assert "left a migration here" not in again.printed()
+        assert consoles.source.wait() == 1
+        assert judge(pair, runs=pair.source) == []

@@ -36,7 +36,9 @@ def test_both_see_the_guest_move(terminals: Sequence[Terminal], tmp_path: Path) 
         there.wait_for(rf"Waits at tcp:{HOST}:{port}")
         here.type(f"migrate -d blk tcp:{HOST}:{port}\r")
         for terminal in terminals:
-            terminal.wait_for(r"^Migration completed")
+            screen = terminal.wait_for(r"^Migration completed")
+            assert "The machine is stopped" not in screen
+            assert "The machine runs" not in screen
         here.type("info status\r")
         here.wait_for(r"^VM status: paused \(postmigrate\)")
         there.type("info status\r")
@@ -45,3 +47,32 @@ def test_both_see_the_guest_move(terminals: Sequence[Terminal], tmp_path: Path) 
             terminal.type("exit\r")
             terminal.wait_for(r"^\$ $")
         assert judge(pair, pair.destination) == []
+
+
+@pytest.mark.timeout(300)
+def test_nobody_leaves_a_moving_guest_without_being_asked(
+    terminals: Sequence[Terminal], tmp_path: Path
+) -> None:
+    port = free_port()
+    here, there = terminals
+    with Pair(tmp_path / "pair") as pair:
+        open_console(there, pair.destination, "-incoming", f"tcp:{HOST}:{port}")
+        open_console(here, pair.source)
+        here.type("migrate_set_parameter max-bandwidth 1M\r")
+        here.type(f"migrate blk tcp:{HOST}:{port}\r")
+        there.wait_whole(lambda screen: "| migration active " in screen, "the progress below the prompt")
+        here.press("C-d")
+        here.wait_for(r"^A migration is under way: it is cancelled if this console leaves")
+        here.type("n")
+        here.wait_for(r"^The console stays$")
+        here.wait_whole(lambda screen: "| migration active " in screen, "the migration goes on")
+        there.press("C-d")
+        there.wait_for(r"^A migration comes in: it fails if this console leaves")
+        there.type("y")
+        there.wait_for(r"^\$ $")
+        here.wait_for(r"^Migration failed: the connection to the destination was lost")
+        here.wait_for(r"^The guest runs on here$")
+        here.type("migrate_set_parameter max-bandwidth 128M\r")
+        here.press("C-d")
+        here.wait_for(r"^\$ $")
+        assert judge(pair, pair.source) == []

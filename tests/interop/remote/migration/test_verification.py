@@ -10,6 +10,9 @@ import pytest
 
 from qmon.errors import QmonError
 from qmon.remote.migration import verification
+from qmon.remote.migration.answers import Answers
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.private_server import PrivateServer
 from qmon.remote.migration.verification import DiskCheck, Verification
 from tests.support.connections import connected
 from tests.support.peer import Peer
@@ -19,10 +22,13 @@ def test_a_destination_that_does_not_answer_holds_the_guest_up_for_a_bounded_tim
     qemu: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "PATIENCE_SECONDS", 0.3)
+    hangs: list[bool] = []
 
     async def ask(command: str, arguments: Mapping[str, Any]) -> Any:
         if command == verification.COMPARE:
             return {}
+        if not hangs:
+            return {"digests": [""] * len(arguments["ranges"])}
         return await asyncio.Future()
 
     async def run() -> None:
@@ -32,6 +38,7 @@ def test_a_destination_that_does_not_answer_holds_the_guest_up_for_a_bounded_tim
             checked = Verification(remote, [disk], ask, "sample", 1)
             await checked.prepare()
             await checked.open()
+            hangs.append(True)
             with pytest.raises(QmonError, match=r"could not be compared within .* does not answer"):
                 await checked.check(0.3)
             await checked.close()
@@ -50,5 +57,35 @@ def test_a_source_that_serves_others_says_what_to_do(qemu: Peer) -> None:
                 await checked.prepare()
             await checked.close()
             await remote.execute("nbd-server-stop")  # it is still there
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("overlays", {}),
+        ("overlays", {"mark": "x" * 17, "nodes": []}),
+        ("overlays", {"mark": "x", "nodes": {"0": "d0"}}),
+        ("overlays", {"mark": "x", "nodes": [7]}),
+        ("overlays", {"mark": "x", "nodes": ["a"] * 2}),
+        ("overlays", {"mark": "x", "nodes": [f"node{number}" for number in range(300)]}),
+        ("read-only", {"mark": "x", "nodes": ["nosuch"]}),
+        ("read-only", {"mark": "\n x/..", "nodes": ["#block"]}),
+        ("digests", {"view": "qmon-x0-abcdef", "ranges": [], "milliseconds": 1}),
+        ("digests", {"view": [], "ranges": [], "milliseconds": 1}),
+    ],
+)
+def test_a_strange_question_is_one_line_and_leaves_nothing(
+    qemu: Peer, command: str, arguments: dict[str, Any]
+) -> None:
+    async def run() -> None:
+        async with connected(f"unix:{qemu.qmp_path}") as remote:
+            answers = Answers(remote, PrivateServer(remote))
+            with pytest.raises(QmonError) as refused:
+                await answers.requests(Phase.SETUP)[command](arguments)
+            assert len(str(refused.value).splitlines()) == 1
+            assert await remote.execute("query-block-exports") == []
+            await remote.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": "free"}}})
 
     asyncio.run(run())
