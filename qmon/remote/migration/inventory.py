@@ -28,6 +28,9 @@ MESSAGE_BYTES_MAX = 1 << 20
 OURS = "qmon-"
 """What the names of all that a migration makes in a QEMU begin with."""
 
+_PERIPHERALS = ("/machine/peripheral", "/machine/peripheral-anon")
+_OUTSIDE = ("vhost-user-blk", "vhost-user-scsi", "vhost-scsi")
+
 _PERIPHERAL = re.compile(r"/machine/peripheral/([^/]+)(?:/.*)?")
 
 
@@ -43,6 +46,8 @@ class Disk:
     """The id that ``-device`` was given."""
     path: str
     """The guest's device that has it, as QEMU names it."""
+    device_type: str
+    """``virtio-blk-device``, ``scsi-hd``, ..."""
     size: int
     read_only: bool
     removable: bool
@@ -89,6 +94,7 @@ class Disk:
             drive_id=read.text("drive-id"),
             device_id=read.text("device-id"),
             path=read.text("path"),
+            device_type=read.text("device-type"),
             size=read.number("size"),
             read_only=read.flag("read-only"),
             removable=read.flag("removable"),
@@ -115,6 +121,10 @@ class Inventory:
     """The run state; "" without a machine."""
     migration: str = ""
     """The status of QEMU's migration; "" if there was none."""
+    blockers: tuple[str, ...] = ()
+    """Why QEMU itself would refuse to send the guest."""
+    outside: tuple[str, ...] = ()
+    """Devices with disks that QEMU does not see, each as ``ID (TYPE)``."""
     is_listening: bool = False
     """Whether QEMU waits for a migration at an address of its own."""
     machine: str = ""
@@ -153,6 +163,8 @@ class Inventory:
             version=(major, minor, micro),
             status=read.text("status"),
             migration=read.text("migration"),
+            blockers=read.texts("blockers", OTHERS_MAX),
+            outside=read.texts("outside", OTHERS_MAX),
             is_listening=read.flag("is-listening"),
             machine=read.text("machine"),
             memory=read.number("memory"),
@@ -197,11 +209,13 @@ async def take_inventory(remote: Remote) -> Inventory:
             status=status.get("status", ""),
             migration=migration.get("status", ""),
             is_listening="socket-address" in migration,
-            machine=await _machine(remote),
+            machine=(await _type(remote, "/machine")).removesuffix("-machine"),
+            blockers=tuple(migration.get("blocked-reasons", ())),
+            outside=tuple(await _outside(remote)),
             memory=memory.get("base-memory", 0) + memory.get("plugged-memory", 0),
             cpus=len(cpus),
             uuid=uuid.get("UUID", ""),
-            disks=tuple(_disk(each, known, remote.peer_pid) for each in blocks),
+            disks=tuple([await _disk(remote, each, known) for each in blocks]),
             capabilities={row["capability"]: row["state"] for row in capabilities},
             parameters={name: value for name, value in parameters.items() if isinstance(value, str | int)},
             jobs=tuple(f"{job['id']} ({job['type']})" for job in jobs),
@@ -217,18 +231,33 @@ def _version(answer: Mapping[str, Any]) -> tuple[int, int, int]:
     return qemu.get("major", 0), qemu.get("minor", 0), qemu.get("micro", 0)
 
 
-async def _machine(target: Target) -> str:
-    """Return the machine's type; "" if it can't be asked for."""
-    if "qom-get" not in target.commands():
+async def _type(target: Target, path: str) -> str:
+    """Return the type of an object of QEMU's; "" if it can't be asked for."""
+    if not path or "qom-get" not in target.commands():
         return ""
     try:
-        found = await target.execute("qom-get", {"path": "/machine", "property": "type"})
+        return str(await target.execute("qom-get", {"path": path, "property": "type"}))
     except CommandError:
         return ""
-    return str(found).removesuffix("-machine")
 
 
-def _disk(block: Mapping[str, Any], known: Mapping[str, Known], pid: int | None) -> Disk:
+def _path(qdev: str) -> str:
+    """Return the path of a guest's device, which ``query-block`` names by its id or its path."""
+    return qdev if "/" in qdev or not qdev else f"{_PERIPHERALS[0]}/{qdev}"
+
+
+async def _outside(target: Target) -> list[str]:
+    """Return the devices whose disks QEMU does not see, each as ``ID (TYPE)``."""
+    found = []
+    for folder in _PERIPHERALS:
+        for each in await ask(target, "qom-list", [], {"path": folder}):
+            kind = each["type"].removeprefix("child<").removesuffix(">")
+            if kind.startswith(_OUTSIDE):
+                found.append(f"{each['name']} ({kind})")
+    return found
+
+
+async def _disk(remote: Remote, block: Mapping[str, Any], known: Mapping[str, Known]) -> Disk:
     inserted = block.get("inserted", {})
     image = inserted.get("image", {})
     qdev = block.get("qdev", "")
@@ -238,12 +267,15 @@ def _disk(block: Mapping[str, Any], known: Mapping[str, Known], pid: int | None)
         drive_id=block.get("device", ""),
         device_id=_device_id(qdev),
         path=qdev,
+        device_type=await _type(remote, _path(qdev)),
         size=image.get("virtual-size", 0),
         read_only=inserted.get("ro", False),
         removable=block.get("removable", False),
         format=inserted.get("drv", ""),
-        file=real_name(inserted.get("file", ""), pid),
-        backing=real_name(image.get("full-backing-filename", inserted.get("backing_file", "")), pid),
+        file=real_name(inserted.get("file", ""), remote.peer_pid),
+        backing=real_name(
+            image.get("full-backing-filename", inserted.get("backing_file", "")), remote.peer_pid
+        ),
         backing_format=image.get("backing-image", {}).get("format", ""),
         io_status=block.get("io-status", ""),
         is_encrypted=inserted.get("encrypted", False),

@@ -56,6 +56,10 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     refusals += _machines(source, destination)
     behind = [*(_stays(pair.source, pair.destination) for pair in sitting), *map(_stays, lonely)]
     behind += [_only_there(each) for each in spare]
+    behind += [
+        f"device {each} has its disk outside QEMU: it is not copied, and must be there with the same contents"
+        for each in source.outside
+    ]
     behind += [line for pair in pairs for line in _within(pair.source)]
     warnings = [
         f"drive '{pair.source.name}' goes to the destination's '{pair.destination.name}' by their order:"
@@ -122,6 +126,11 @@ def _differences(pair: Pair, *, inc: bool) -> Iterator[str]:
         yield (
             f"{name} has {_size(ours)} at the source and {_size(theirs)} at the destination: make the"
             f" destination's image again with {ours.size} bytes"
+        )
+    if ours.device_type and theirs.device_type and ours.device_type != theirs.device_type:
+        yield (
+            f"{name} is a {ours.device_type} at the source and a {theirs.device_type} at the destination:"
+            " start the destination with the same devices"
         )
     if inc:
         yield from _backing(name, ours, theirs)

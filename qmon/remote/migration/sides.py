@@ -26,6 +26,9 @@ DESTINATION = frozenset(
     "migrate-incoming nbd-server-start nbd-server-stop block-export-add block-export-del quit".split()
 )
 
+PASSED_THROUGH = frozenset(("scsi-block", "scsi-generic"))
+"""Types of devices that give the guest's commands to the host's disk: a mirror would miss its writes."""
+
 _NOT_RUNNING = {
     "paused": "the guest is paused: resume it with 'cont'",
     "prelaunch": "the guest has not been started: start it with 'cont'",
@@ -69,7 +72,13 @@ def _wrong_with_source(side: Inventory) -> Iterator[str]:
         yield _NOT_RUNNING.get(side.status, f"the guest's state is '{side.status}': it must run")
     yield from _in_use(side)
     yield from refusals(side.capabilities, side.parameters)
+    yield from (f"QEMU can't move the guest: {each}: remove what is named there" for each in side.blockers)
     for disk in side.disks:
+        if disk.device_type in PASSED_THROUGH:
+            yield (
+                f"drive '{disk.name}' is a {disk.device_type}: QEMU does not see what the guest writes to it,"
+                " so it can't be copied: use a scsi-hd"
+            )
         if disk.io_status not in ("", "ok"):
             yield (f"drive '{disk.name}' has had an I/O error ({disk.io_status}): mend the cause, and 'cont'")
 

@@ -20,6 +20,7 @@ def disk(drive_id: str = "", device_id: str = "", **others: object) -> Disk:
         drive_id=drive_id,
         device_id=device_id,
         path="/machine/peripheral-anon/device[0]",
+        device_type="virtio-blk-device",
         size=SIZE,
         read_only=False,
         removable=False,
@@ -177,6 +178,18 @@ def test_what_an_image_holds_besides_its_contents_stays_behind() -> None:
     )
 
 
+def test_other_devices_of_the_guest_are_refused() -> None:
+    assert plan([disk("a")], [disk("a", device_type="scsi-hd")]).refusals == (
+        "drive 'a' is a virtio-blk-device at the source and a scsi-hd at the destination: start the"
+        " destination with the same devices",
+    )
+
+
+def test_a_disk_outside_qemu_stays_behind() -> None:
+    found = match(side(disk("a"), outside=("u0 (vhost-user-blk-pci)",)), side(disk("a")), inc=False)
+    assert found.left_behind[0].startswith("device u0 (vhost-user-blk-pci) has its disk outside QEMU")
+
+
 def test_capabilities_that_are_switched_off_are_told() -> None:
     on = {**side().capabilities, "multifd": True}
     found = match(side(disk("a"), capabilities=on), side(disk("a"), status="inmigrate"), inc=False)
@@ -223,13 +236,18 @@ def test_an_incremental_copy_of_an_overlay_needs_one_at_the_destination() -> Non
             {"capabilities": {**ON, "validate-uuid": True}, "uuid": "1-2"},
             "the guest's UUID is 1-2, and the d",
         ),
+        ({"blockers": ("non-migratable device: nvme",)}, "source: QEMU can't move the guest: non-migratable"),
+        (
+            {"disks": (disk("a", device_type="scsi-block"),)},
+            "source: drive 'a' is a scsi-block: QEMU does not",
+        ),
         ({"cpus": 4}, "the guest has 4 CPUs, and the destination 2: start the destination with -smp 4"),
     ],
 )
 def test_what_is_wrong_with_the_source_is_said(change: dict[str, object], said: str) -> None:
     good, destination = side(disk("a")), side(disk("a"), status="inmigrate")
     assert refused(good, destination) == ()
-    (line,) = refused(replace(good, **change), destination)  # type: ignore[arg-type]  # as in side()
+    line, *_ = refused(replace(good, **change), destination)  # type: ignore[arg-type]  # as in side()
     assert line.startswith(said)
 
 
