@@ -3,6 +3,8 @@
     python -m tests.support.vms.bare_console destination QMP URI
     python -m tests.support.vms.bare_console source QMP URI [before|after ACTION [SECONDS [PID]]]
 
+QMP is a path, or an address that begins with ``tcp:``.
+
 With an action of the source (``qmon.remote.migration.states``) it kills itself by SIGKILL there, after so
 many seconds. A process with a PID is stopped by SIGSTOP first. Its QMP socket then has half a message. With
 ``-`` for the seconds it lives on, and only stops the other process.
@@ -33,7 +35,7 @@ from tests.support.processes import CHECKOUT
 HALF_A_MESSAGE = b'{"execute": "migrate-continue", "arguments": {"state": "pre-swit'
 
 
-def start(side: str, qmp: Path, uri: str, *words: object) -> subprocess.Popen[str]:
+def start(side: str, qmp: Path | str, uri: str, *words: object) -> subprocess.Popen[str]:
     """Start one; its standard error has what it, or its guardian, says."""
     return subprocess.Popen(
         [sys.executable, "-m", __name__, side, str(qmp), uri, *map(str, words)],
@@ -64,7 +66,8 @@ class _Mortal(Source):
 
 
 async def _run(side: str, qmp: str, uri: str, words: list[str]) -> None:
-    target = MigratingTarget(make_remote(parse_remote(f"unix:{qmp}"), Patience()))
+    address = qmp if qmp.startswith("tcp:") else f"unix:{qmp}"
+    target = MigratingTarget(make_remote(parse_remote(address), Patience()))
     await target.open()
     if side == "destination":
         await target.execute("x-qmon-migrate-incoming", {"uri": uri})

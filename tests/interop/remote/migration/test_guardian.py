@@ -36,7 +36,9 @@ def ended(process: subprocess.Popen[str]) -> str:
 def destination_of(pair: Pair) -> Iterator[tuple[str, int]]:
     """A console at the destination; its address and port. Afterwards it has ended."""
     port = free_port()
-    with bare_console.start("destination", pair.destination.qmp_path, f"tcp:127.0.0.1:{port}") as console:
+    machine = pair.destination
+    qmp = machine.address if pair.setup.by_tcp else machine.qmp_path
+    with bare_console.start("destination", qmp, f"tcp:127.0.0.1:{port}") as console:
         assert console.stdout is not None
         assert console.stdout.readline() == "listens\n"
         try:
@@ -73,6 +75,19 @@ def test_the_guest_goes_on_at_the_source_and_nothing_of_ours_is_left(
     with Pair(tmp_path / "pair", Setup(version, version, disks=2)) as pair:
         with destination_of(pair) as (uri, _):
             said = ended(bare_console.start("source", pair.source.qmp_path, uri, when, action))
+            assert said.endswith(BROUGHT_BACK), said
+            pair.source.wait_to_count()
+        assert judge_source(pair) == []
+
+
+@pytest.mark.parametrize(("when", "action"), [("after", "START_COPIES"), ("before", "END_COPIES")])
+@BOTH
+def test_so_it_is_where_the_console_relays_because_its_qmp_is_no_unix_socket(
+    version: Version, when: str, action: str, tmp_path: Path
+) -> None:
+    with Pair(tmp_path / "pair", Setup(version, version, by_tcp=True)) as pair:
+        with destination_of(pair) as (uri, _):
+            said = ended(bare_console.start("source", pair.source.address, uri, when, action))
             assert said.endswith(BROUGHT_BACK), said
             pair.source.wait_to_count()
         assert judge_source(pair) == []
