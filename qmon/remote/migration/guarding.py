@@ -202,6 +202,8 @@ def call_off(qmp: Qmp, *, was_continued: bool) -> bool:
             qmp.cut()
         if status == "device" and time.monotonic() > since + DEVICE_SECONDS:
             break
+    if status == "failed":
+        qmp.try_("migrate_cancel")  # QEMU 7.2 leaves the line open otherwise, and the destination waits
     if status == "completed":  # before migrate-continue that is an earlier one
         return not was_continued and run_state(qmp) not in ("finish-migrate", "postmigrate")
     return status in OVER
