@@ -101,6 +101,8 @@ class Scenario:
     """Bytes a second that the line takes while all is well."""
     is_mended: bool = True
     """Whether the line works again when new consoles come."""
+    tries_again: bool = False
+    """Whether a guest that stays is moved again, by the new consoles."""
     wakes: bool = True
     """Whether a QEMU that was stopped for good goes on then; it is killed otherwise."""
 
@@ -140,6 +142,7 @@ def draw(seed: int) -> Scenario:
         rate=chance.choice([None, None, None, 40 * MIB, 12 * MIB]),
         is_mended=chance.random() < 0.8,
         wakes=chance.random() < 0.5,
+        tries_again=chance.random() < 0.5,
     )
 
 
@@ -154,7 +157,7 @@ def _draw_setup(chance: random.Random) -> Setup:
         disks=2 if chance.random() < 0.2 else 1,
         inc=inc,
         filling=Filling(noise=2 * MIB),
-        burst=chance.choice([0, 4, 16, 64, 64]),
+        burst=chance.choice([0, 4, 16, 16, 64]),
         options=LOOKED_ON,
     )
 

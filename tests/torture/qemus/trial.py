@@ -53,6 +53,8 @@ _KEPT = re.compile(r"destination: (capability|object qmon-migration) ")
 _KEPT_WAITING = re.compile(r"destination: ")
 """It may wait for more memory for ever where the source's console has died: nobody tells it."""
 
+_STAYED = "The guest runs on here"
+
 _NEVER_PRINTED = ("Traceback", "Permission conflict", "Assertion")
 
 
@@ -112,6 +114,9 @@ class Trial:
         self._start_anew()
         if not self._settle(SETTLE_SECONDS):
             self._take_advice()
+        self._check_words()
+        if self._scenario.tries_again and self._can_move_again():
+            self._move_again()
         result.settle_seconds = max(0.0, time.monotonic() - self._began)
         self._leave()
         self._judge()
@@ -123,9 +128,12 @@ class Trial:
         eventually(lambda: listens(self._port) or not there.is_alive, "the destination's console listens", 60)
         assert there.is_alive, f"the destination's console did not start:\n{there.text()}"
         self._began = time.monotonic()
+        self._start(SOURCE, "-c", self._command, "-c", "wait migrate")
+
+    @property
+    def _command(self) -> str:
         inc = " inc" * self._scenario.setup.inc
-        line = f"migrate -d blk{inc} tcp:127.0.0.1:{self._line.port}"
-        self._start(SOURCE, "-c", line, "-c", "wait migrate")
+        return f"migrate -d blk{inc} tcp:127.0.0.1:{self._line.port}"
 
     def _start(self, side: str, *words: str) -> Console:
         machine = self._machine(side)
@@ -307,6 +315,37 @@ class Trial:
             if self._has_died():
                 deadline = min(deadline, now + DIED_SECONDS)
         return False
+
+    def _check_words(self) -> None:
+        """What the console that has moved the guest has said of the end must be true."""
+        source = self._consoles[SOURCE][0]
+        if source.process.poll() == 0 and not self._watches[DESTINATION].has_run:
+            self._result.problems.append("the source's console has ended well, and the guest has not moved")
+        if _STAYED in source.text() and not self._watches[SOURCE].runs:
+            self._result.problems.append(f"the source's console says '{_STAYED}'")
+
+    def _can_move_again(self) -> bool:
+        """Whether the guest stays, and the destination is as good as new."""
+        source, there = self._pair.machines
+        if not self._scenario.is_mended or not self._watches[SOURCE].runs or not source.is_alive():
+            return False
+        if not there.is_alive() or self._is_used_up() or not self._consoles[DESTINATION][-1].is_alive:
+            return False
+        return len(self._consoles[SOURCE]) > 1
+
+    def _move_again(self) -> None:
+        console = self._consoles[SOURCE][-1]
+        self._trace.note(f"{self._command} at {console.name}")
+        console.type(self._command)
+        console.type("wait migrate")
+        there = self._watches[DESTINATION]
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: there.runs, "the guest moves", MOST_SECONDS / 2)
+        if there.runs:
+            self._result.outcome += ", then moved"
+            self._pair.destination.wait_to_count(1)
+        else:
+            self._result.problems.append("the guest does not move at the second attempt")
 
     def _sizes(self) -> dict[str, int]:
         return {machine.name: machine.said_size() for machine in self._pair.machines}
