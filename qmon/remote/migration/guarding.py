@@ -286,7 +286,8 @@ def main() -> None:
             return
         line += data
     given = json.loads(line)
-    os.write(1, READY)
+    with contextlib.suppress(BrokenPipeError):  # the console has died already
+        os.write(1, READY)
     if not has_died(0, sock):
         return
     try:

@@ -167,7 +167,7 @@ class Source:
             await self._peer.close("the migration has ended")
             self._close_memory()
             self.pacing.close()
-            if self._remote.peer_has_ended:
+            if self._remote.peer_has_ended or self._remote.ended.is_set():
                 await self._clear_up()
             if not self.phase.is_under_way:  # else the guardian acts when this process ends
                 await self._guardian.stop()

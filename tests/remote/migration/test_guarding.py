@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -228,3 +231,20 @@ def test_a_qemu_that_has_ended_is_left(make: Make) -> None:
     qemu.socket.shutdown(socket.SHUT_RDWR)
     with pytest.raises(GoneError):
         act(qemu)
+
+
+def test_it_acts_for_a_console_that_has_died_before_it_was_ready(make: Make) -> None:
+    qemu = make()
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", guarding.__file__, str(qemu.ours.fileno()), "unix:a.qmp"],
+        stdin=subprocess.PIPE,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        pass_fds=[qemu.ours.fileno()],
+    )
+    os.close(writing)
+    told = json.dumps({"id": ID, "descriptors": [], "oob": True}).encode() + b"\n"
+    _, said = process.communicate(told, timeout=20)
+    assert said.endswith(b"the guest is here as before (running)\n"), said
