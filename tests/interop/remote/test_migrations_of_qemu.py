@@ -27,7 +27,7 @@ def test_migrate_is_waited_for_and_its_failure_has_a_reason(program: Sequence[st
         assert done.stdout == ""
         assert "terminal does not allow" not in done.stderr
         reasons = [line for line in done.stderr.splitlines() if "failed:" not in line]
-        assert reasons[4].startswith("-c:4: Usage: migrate [-d] ")
+        assert reasons[4].startswith("-c:4: Usage: migrate [-n] [-d] [-b|blk] [-i|inc] ")
         assert all("Connection refused" in reasons[number] for number in (0, 1))
         assert reasons[2:4] == [
             "-c:4: migrate: string expected",

@@ -13,9 +13,14 @@ from tests.support.peer import MORE_NOISE, Peer, three_drives
 CORPUS = Path(__file__).parent / "corpus"
 
 
-def lines_of(name: str) -> list[str]:
+CONSOLES = frozenset(("help migrate", "? migrate", "info migrate_parameters"))
+"""Lines that a console on a QMP monitor answers otherwise: it moves guests with their disks."""
+
+
+def lines_of(name: str, kind: str) -> list[str]:
     lines = (CORPUS / f"{name}.hmp").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith(";")]
+    ours = CONSOLES if kind == "qmp" else ()
+    return [line for line in lines if line and not line.startswith(";") and line not in ours]
 
 
 def address_of(peer: Peer, kind: str) -> str:
@@ -36,7 +41,7 @@ def test_each_line_of_a_corpus_is_answered_as_by_qemu(
         Peer(program, tmp_path / "ours", three_drives, MORE_NOISE) as other,
         ConnectedQmon(address_of(other, kind), tmp_path) as ours,
     ):
-        lines = lines_of(name)
+        lines = lines_of(name, kind)
         wanted = {f"{number}: {line}": theirs.command(line) for number, line in enumerate(lines)}
         found = {
             f"{number}: {line}": other.with_what_it_printed(line, ours.command(line))
