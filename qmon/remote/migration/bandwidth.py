@@ -11,6 +11,7 @@ speed, and does not limit a mirror that is ready, nor the writes of one that is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,20 +78,11 @@ class Bandwidth:
         return used
 
     def _share_out(self, used: Mapping[str, float | None]) -> dict[str, int]:
-        """Give those that use less what they need, and the rest in equal parts to those that want more."""
-        if not used:
-            return {}
-        equal = self.limit / len(used)
-        modest = {
-            name: max(rate * ROOM, equal * LEAST_PART)
-            for name, rate in used.items()
-            if rate is not None and rate * ROOM < equal
-        }
-        others = [name for name in used if name not in modest]
-        if others:
-            part = (self.limit - sum(modest.values())) / len(others)
-            shares = {name: modest.get(name, part) for name in used}
-        else:
-            spare = (self.limit - sum(modest.values())) / len(modest)
-            shares = {name: share + spare for name, share in modest.items()}
-        return {name: max(int(share), 1) for name, share in shares.items()}
+        """Give those that use little what they need, and the rest in equal parts to the others."""
+        least = self.limit / max(len(used), 1) * LEAST_PART
+        needs = {name: math.inf if rate is None else max(rate * ROOM, least) for name, rate in used.items()}
+        left, shares = float(self.limit), dict[str, float]()
+        for place, name in enumerate(sorted(needs, key=lambda name: needs[name])):
+            shares[name] = min(needs[name], left / (len(needs) - place))
+            left -= shares[name]
+        return {name: max(int(share + left / len(shares)), 1) for name, share in shares.items()}

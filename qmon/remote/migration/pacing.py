@@ -154,23 +154,24 @@ class Pacing:
         self._pace.note(time.monotonic(), [], migration)
 
     def lift(self) -> None:
-        """Let everything go at the line's rate: the guest stands still.
-
-        The connections are QEMU's alone from now on. If it dies, the other side must see their end.
-        """
+        """Let everything go at the line's rate: the guest stands still, or the migration is undone."""
         for line in self._lines.values():
             line.pace(0)
-            line.close()
-        self._lines.clear()
 
     def cut(self) -> None:
-        """End the connections. QEMU 7.2 leaves the memory's open behind a failure: its destination waits."""
+        """End the connections, whoever holds them.
+
+        QEMU 7.2 leaves the memory's open behind a failure, and this console holds those of a QEMU that died:
+        the destination would wait.
+        """
         for line in self._lines.values():
             line.cut()
 
     def close(self) -> None:
         """Let go of the connections; idempotent."""
-        self.lift()
+        for line in self._lines.values():
+            line.close()
+        self._lines.clear()
         self._is_over = True
         self._advice = None
         self._downtime = MemoryDowntime(self._downtime.limit_ms)

@@ -215,6 +215,7 @@ class Source:
 
     async def _died(self) -> Event:
         """Return the event for the QEMU's end: BACK if it had run the guest again."""
+        self.pacing.cut()
         self._side.reason = "the QEMU here has ended"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
