@@ -24,8 +24,9 @@ START_PATIENCE = 120.0
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of a console that keeps its history and records in a folder."""
-    return {**os.environ, "PYTHONPATH": str(CHECKOUT), "XDG_STATE_HOME": str(folder)}
+    """The environment of a console: its history is in a folder, its sockets are among temporary files."""
+    given = {"PYTHONPATH": str(CHECKOUT), "XDG_STATE_HOME": str(folder), "XDG_RUNTIME_DIR": ""}
+    return {**os.environ, **given}
 
 
 class Script:

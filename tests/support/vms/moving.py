@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from tests.support.vms.consoles import Consoles
 from tests.support.vms.judgement import judge
 from tests.support.vms.pair import Pair
@@ -27,7 +30,14 @@ def move(pair: Pair, *, detached: bool = False) -> list[str]:
             status = script.wait(MOVE_PATIENCE)
             if status:
                 return [f"the console at {script.machine.name} ended with {status}", *_said(consoles)]
-    return judge(pair, pair.destination)
+    return [*_left_files(consoles), *judge(pair, pair.destination)]
+
+
+def _left_files(consoles: Consoles) -> list[str]:
+    """A line for each folder of sockets that the consoles have not removed."""
+    folder = Path(tempfile.gettempdir())
+    pids = [script.process.pid for script in (consoles.source, consoles.destination)]
+    return [f"{path} is left" for pid in pids for path in folder.glob(f"qmon-sockets-{pid}-*")]
 
 
 def _said(consoles: Consoles) -> list[str]:
