@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench import ground, results
 from bench.results import Column
-from qmon.remote.migration.relay import Relay
+from qmon.remote.migration.lines.relay import Relay
 from tests.support.ports import free_port
 from tests.support.qmp_client import QmpClient
 

@@ -9,7 +9,7 @@ from qmon.errors import CommandError, CommandNotFoundError
 from qmon.hmp.monitor import Monitor
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Listener
-from qmon.remote.migration.settings import described
+from qmon.remote.migration.rates.settings import described
 
 HELP_10 = """\
 cont|c  -- resume emulation\r

@@ -8,7 +8,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.notation.plain_text import one_line
-from qmon.remote.migration.inventory import Disk
+from qmon.remote.migration.agreement.inventory import Disk
 from qmon.remote.migration.qemu import Qemu
 
 END_SECONDS = 120.0

@@ -13,23 +13,23 @@ from typing import Any
 from qmon.errors import CommandError, QmonError, reason
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
-from qmon.remote.migration.answers import Answers
-from qmon.remote.migration.capabilities import wanted
-from qmon.remote.migration.channel import Channel, open_channel
-from qmon.remote.migration.door import Door, make_lasting, peer_name
-from qmon.remote.migration.first_line import answer
-from qmon.remote.migration.incoming_lines import IncomingLines
-from qmon.remote.migration.inventory import take_inventory
-from qmon.remote.migration.leftovers import remove_leftovers
+from qmon.remote.migration.agreement.capabilities import wanted
+from qmon.remote.migration.agreement.inventory import take_inventory
+from qmon.remote.migration.agreement.requested import requested_exports
+from qmon.remote.migration.lines.incoming_lines import IncomingLines
+from qmon.remote.migration.lines.private_server import PrivateServer
 from qmon.remote.migration.phases import Phase
-from qmon.remote.migration.private_server import PrivateServer
+from qmon.remote.migration.proof.answers import Answers
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu, is_lost
-from qmon.remote.migration.record import Record, this_console, write_record
+from qmon.remote.migration.recovery.leftovers import remove_leftovers
+from qmon.remote.migration.recovery.record import Record, this_console, write_record
+from qmon.remote.migration.recovery.resume import resumed_destination
 from qmon.remote.migration.report import has_ended_well, read_figures, whole
-from qmon.remote.migration.requested import requested_exports
-from qmon.remote.migration.resume import resumed_destination
 from qmon.remote.migration.side import Emit, Side
 from qmon.remote.migration.states import DESTINATION, Action, Event, InvalidTransitionError, StateMachine
+from qmon.remote.migration.wire.channel import Channel, open_channel
+from qmon.remote.migration.wire.door import Door, make_lasting, peer_name
+from qmon.remote.migration.wire.first_line import answer
 from qmon.remote.remote import Remote
 
 UNDO_SECONDS = 10.0

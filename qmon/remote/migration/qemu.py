@@ -10,6 +10,8 @@ from typing import Any
 from qmon.errors import CommandError, ConnectionLostError
 from qmon.remote.remote import Remote
 
+OURS = "qmon-"
+"""What the names of all that a migration makes in a QEMU begin with."""
 POLL_SECONDS = 0.02
 UNANSWERED_SECONDS = 2.0
 """After this time without an answer a QEMU counts as stuck on its line, which is then yanked."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qmon.notation.plain_text import one_line
-from qmon.remote.migration.matching import Plan
+from qmon.remote.migration.agreement.matching import Plan
 from qmon.remote.migration.phases import Phase
 
 _DISKS_MAX = 64

@@ -7,10 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qmon.remote.migration.leftovers import stop_server
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
-from qmon.remote.migration.record import Record, remove_record, this_console, write_record
+from qmon.remote.migration.recovery.leftovers import stop_server
+from qmon.remote.migration.recovery.record import (
+    Record,
+    remove_record,
+    this_console,
+    write_record,
+)
 
 NOTICE = "X_QMON_MIGRATION_NOTICE"
 """The private event of a line for the person: ``message``."""

@@ -15,27 +15,27 @@ from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonEr
 from qmon.notation.address import Address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event as QmpEvent
-from qmon.remote.migration.capabilities import wanted
-from qmon.remote.migration.checks import Checks
+from qmon.remote.migration.agreement.capabilities import wanted
+from qmon.remote.migration.agreement.inventory import Inventory, take_inventory
+from qmon.remote.migration.agreement.matching import Plan, match
+from qmon.remote.migration.agreement.sides import wrong_with_source
 from qmon.remote.migration.copies import Copy, add_target, check_copies, complete_copies
-from qmon.remote.migration.first_line import DISK, MEMORY
-from qmon.remote.migration.guardian import Guardian
-from qmon.remote.migration.handing import Handing
 from qmon.remote.migration.interruption import Interruptible, Interruption, within
-from qmon.remote.migration.inventory import Inventory, take_inventory
-from qmon.remote.migration.leftovers import remove_leftovers
-from qmon.remote.migration.matching import Plan, match
-from qmon.remote.migration.pacing import MEMORY_LINE, Pacing
-from qmon.remote.migration.peer import Peer
+from qmon.remote.migration.lines.handing import Handing
 from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.proof.checks import Checks
 from qmon.remote.migration.qemu import POLL_SECONDS, Qemu
-from qmon.remote.migration.record import Record, this_console, write_record
+from qmon.remote.migration.rates.pacing import MEMORY_LINE, Pacing
+from qmon.remote.migration.rates.settings import Settings
+from qmon.remote.migration.recovery.guardian import Guardian
+from qmon.remote.migration.recovery.leftovers import remove_leftovers
+from qmon.remote.migration.recovery.record import Record, this_console, write_record
+from qmon.remote.migration.recovery.resume import resumed_source
 from qmon.remote.migration.report import merged, plan_info, whole
-from qmon.remote.migration.resume import resumed_source
-from qmon.remote.migration.settings import Settings
 from qmon.remote.migration.side import Emit, Side
-from qmon.remote.migration.sides import wrong_with_source
 from qmon.remote.migration.states import SOURCE, Action, Event, StateMachine
+from qmon.remote.migration.wire.first_line import DISK, MEMORY
+from qmon.remote.migration.wire.peer import Peer
 from qmon.remote.remote import Remote
 
 RECONNECT_SECONDS = 1.0

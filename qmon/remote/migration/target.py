@@ -14,15 +14,15 @@ from qmon.notation.plain_text import one_line
 from qmon.qmp.events import EventBus
 from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
+from qmon.remote.migration.agreement.inventory import take_inventory
+from qmon.remote.migration.agreement.sides import wrong_here
 from qmon.remote.migration.destination import Destination
-from qmon.remote.migration.holding import BUSY, FORBIDDEN, why_not_run
-from qmon.remote.migration.inventory import take_inventory
-from qmon.remote.migration.leftovers import remove_leftovers
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
-from qmon.remote.migration.record import lives, read_record
-from qmon.remote.migration.settings import Settings, described
-from qmon.remote.migration.sides import wrong_here
+from qmon.remote.migration.rates.settings import Settings, described
+from qmon.remote.migration.recovery.holding import BUSY, FORBIDDEN, why_not_run
+from qmon.remote.migration.recovery.leftovers import remove_leftovers
+from qmon.remote.migration.recovery.record import lives, read_record
 from qmon.remote.migration.source import Source
 from qmon.remote.remote import Remote
 

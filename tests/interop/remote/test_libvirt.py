@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qmon.qmp.target import Arguments, Event
-from qmon.remote.migration.managers import Traits, look_for_traits, why_managed
+from qmon.remote.migration.agreement.managers import Traits, look_for_traits, why_managed
 from tests.support.libvirt import Libvirt
 from tests.support.processes import CHECKOUT
 from tests.support.runs import Done, one_line, run

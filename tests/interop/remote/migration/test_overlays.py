@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from qmon.errors import CommandError, ProblemsError
-from qmon.remote.migration.answers import Answers
-from qmon.remote.migration.inventory import take_inventory
-from qmon.remote.migration.matching import BY_DRIVE, Pair
-from qmon.remote.migration.overlays import prove_overlays
+from qmon.remote.migration.agreement.inventory import take_inventory
+from qmon.remote.migration.agreement.matching import BY_DRIVE, Pair
+from qmon.remote.migration.lines.private_server import PrivateServer
 from qmon.remote.migration.phases import Phase
-from qmon.remote.migration.private_server import PrivateServer
+from qmon.remote.migration.proof.answers import Answers
+from qmon.remote.migration.proof.overlays import prove_overlays
 from tests.support.connections import connected
 from tests.support.images import MIB
 from tests.support.peer import Peer

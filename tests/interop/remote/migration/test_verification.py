@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from qmon.errors import QmonError
-from qmon.remote.migration import verification
-from qmon.remote.migration.answers import Answers
+from qmon.remote.migration.lines.private_server import PrivateServer
 from qmon.remote.migration.phases import Phase
-from qmon.remote.migration.private_server import PrivateServer
-from qmon.remote.migration.verification import DiskCheck, Verification
+from qmon.remote.migration.proof import verification
+from qmon.remote.migration.proof.answers import Answers
+from qmon.remote.migration.proof.verification import DiskCheck, Verification
 from tests.support.connections import connected
 from tests.support.peer import Peer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from qmon.remote.migration.capabilities import wanted
+from qmon.remote.migration.agreement.capabilities import wanted
 from qmon.remote.migration.phases import Phase
-from qmon.remote.migration.resume import Start, resumed_destination, resumed_source
+from qmon.remote.migration.recovery.resume import Start, resumed_destination, resumed_source
 from qmon.remote.migration.states import DESTINATION, SOURCE, Action, Event, Table
 from tests.remote.migration.model import destination_console, source_console
 from tests.remote.migration.model.destination_console import DestinationConsole

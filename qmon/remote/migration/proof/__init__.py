@@ -1,0 +1,1 @@
+"""Proof that backing images are equal, overlays empty, and copies whole."""

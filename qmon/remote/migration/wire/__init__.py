@@ -1,0 +1,1 @@
+"""What passes between the consoles, and the connection that carries it."""
