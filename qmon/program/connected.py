@@ -120,7 +120,7 @@ class ConnectedProgram:
 
         self._remote = target = MigratingTarget(self._remote, is_destination=incoming is not None)
         self._found = await take_up(target)
-        if incoming is not None and not self._found:
+        if incoming is not None and not target.has_record:
             await listen(target, incoming)
 
     @property

@@ -43,6 +43,8 @@ class MigratingTarget:
         self._bus = EventBus()
         self._source: Source | None = None
         self._destination: Destination | None = None
+        self.has_record = False
+        """Whether ``take_up`` has found that a migration is under way here, or perhaps is."""
         self._moving: asyncio.Task[None] | None = None
         self._settings = Settings()
         connection.subscribe(self._hear)
@@ -185,8 +187,10 @@ class MigratingTarget:
         """
         if self._side is not None:
             return ""
+        self.has_record = True
         record = await read_record(self._connection)
         if record is None:
+            self.has_record = False
             found = await remove_leftovers(Qemu(self._connection))
             return f"Removed what a migration had left in this QEMU: {found}" if found else ""
         if lives(record.console):

@@ -18,7 +18,7 @@ from tests.support.vms.judgement import counting_machines, judge
 from tests.support.vms.leftovers import leftovers
 from tests.support.vms.machine import Version
 from tests.support.vms.pair import Pair, Setup
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 VERIFY = "migrate_set_parameter x-qmon-verify-copy"
 BOTH = pytest.mark.parametrize("version", Version, ids=lambda version: f"qemu{version.value}")
@@ -164,3 +164,23 @@ def test_a_read_only_drive_that_holds_something_else_is_refused(tmp_path: Path, 
         assert status == 0, printed
         assert "; 16 samples of the read-only drives compared" in printed
         assert counting_machines(pair) == [pair.destination]
+
+
+@BOTH
+@pytest.mark.parametrize("dies", ["source", "destination"])
+def test_a_console_that_dies_while_backing_images_are_compared_is_cleared_up_after(
+    tmp_path: Path, version: Version, dies: str
+) -> None:
+    setup = Setup(version, version, format=QCOW2, inc=True, filling=Filling(256 * MIB, 64 * MIB))
+    with Pair(tmp_path, setup) as pair:
+        with Consoles(pair) as consoles:
+            consoles.wait_listening()
+            consoles.source.type(f"{VERIFY} full", consoles.line)
+            look = getattr(pair, dies).look
+            eventually(lambda: look.run("query-block-exports"), "an image is exported to be compared")
+            getattr(consoles, dies).kill()
+            consoles.source.wait(3 * PATIENCE)
+            assert counting_machines(pair) == [pair.source]
+        status, printed = move(pair, "full")
+        assert status == 0, printed
+        assert judge(pair, pair.destination) == []
