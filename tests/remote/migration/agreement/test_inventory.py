@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qmon.remote.migration.agreement.inventory import DISKS_MAX, Disk, Inventory
 from qmon.remote.migration.wire.message import MessageError
-from tests.remote.migration.agreement.test_matching import disk, side
+from tests.support.inventories import disk, side
 
 FULL = side(
     disk("a", "one", identities=("wwid x",)),
