@@ -89,6 +89,9 @@ class Pair(NamedTuple):
     up: tuple[str, ...] = ()
     down: tuple[str, ...] = ()
     silent: bool = False
+    """Whether nothing passes between the two hosts."""
+    stalled: bool = False
+    """Whether the connections of the memory and the disks carry nothing."""
     stream: str = "none"
     """The memory's connection: ``none``, ``open``, ``all``: everything is sent, ``cut``, or ``orphan``: the
     source sees it cut, but everything has reached the destination."""
@@ -105,7 +108,11 @@ class Pair(NamedTuple):
     @property
     def is_frozen(self) -> bool:
         """Whether the source's monitor does not answer."""
-        return self.silent and self.s.status == "active"
+        return self.has_stalled and self.s.status == "active"
+
+    @property
+    def has_stalled(self) -> bool:
+        return self.silent or self.stalled
 
 
 Step = tuple[str, Kind, Pair]
@@ -162,7 +169,7 @@ def source_qemu_steps(p: Pair, capabilities: Mapping[str, bool]) -> list[tuple[s
     """What the source's QEMU does by itself."""
     s, d = p.s, p.d
     found: list[tuple[str, Pair]] = []
-    if not s.alive or p.silent:
+    if not s.alive or p.has_stalled:
         return found
     if s.copies == "running" and d.exports and d.alive:
         found.append(("mirrors are ready", p._replace(s=s._replace(copies="ready"))))
@@ -189,7 +196,7 @@ def destination_qemu_steps(p: Pair) -> list[tuple[str, Pair]]:
     if not p.d.alive or p.d.memory != "reading":
         return []
     found = []
-    if p.stream == "orphan" or (p.stream == "all" and not p.silent):
+    if p.stream == "orphan" or (p.stream == "all" and not p.has_stalled):
         found.append(("destination QEMU: completed", loaded(p)))
     if p.stream == "cut":
         found.append(

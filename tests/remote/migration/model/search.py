@@ -147,6 +147,10 @@ def _is_all_there(p: Pair) -> bool:
     return p.s.alive and p.d.alive and p.sc.alive and p.dc.alive and not p.silent
 
 
+def _is_linked(p: Pair) -> bool:
+    return _is_all_there(p) and p.sc.link == p.dc.link == "open"
+
+
 def _waits_for_guardian(p: Pair) -> bool:
     had_it = p.s.status not in ("device", "completed") and p.guardian != "dead"
     return p.s.alive and not p.sc.alive and had_it and p.faults <= 1
@@ -223,9 +227,9 @@ class Search:
             for promise, applies, kept in (
                 (COMPLETES, number == 0 or _should_complete(p), completed),
                 (BROUGHT_BACK, _waits_for_guardian(p), brought_back),
-                (ENDS, p.sc.alive, ends),
-                (ENDS, _is_all_there(p), ends_here),
-                (ENDS, _is_all_there(p) and p.sc.link == p.dc.link == "open", ends_there),
+                (ENDS, p.sc.alive and not p.stalled, ends),
+                (ENDS, _is_all_there(p) and not p.stalled, ends_here),
+                (ENDS, _is_linked(p) and not p.stalled, ends_there),
                 (GOES_ON, _is_all_there(p), alone),
                 (GOES_ON, p.s.alive and p.d.alive, repaired),
                 (TOLD, True, told),

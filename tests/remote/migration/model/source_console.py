@@ -103,6 +103,10 @@ class SourceConsole:
         if p.sc.link == "lost":
             gone = p._replace(sc=p.sc._replace(link="none"), down=())
             yield "source: LOST", Kind.OWN, self.fire(gone, Event.LOST) or gone
+        # Each step in which the guest stands still is bounded.
+        stands = p.sc.phase in (Phase.MOVING, Phase.PAUSED, Phase.SWITCHING)
+        if p.has_stalled and stands and p.s.alive and (after := self.fire(p, Event.FAIL)):
+            yield "source: it takes too long, FAIL", Kind.OWN, after
         # The rule in the notice's text.
         if not p.d.alive and not p.ran and (after := self.fire(p, Event.KEEP)):
             yield "source: KEEP", Kind.OPERATOR, after
@@ -201,7 +205,9 @@ def _outcomes(p: Pair, action: Action) -> Iterator[Outcome]:
             yield Outcome(p._replace(sc=p.sc._replace(told=True)))
         case Action.SET_UP:
             yield Outcome(p._replace(s=s._replace(is_set=True)))
-        case Action.ADD_TARGETS | Action.CHECK_COPIES if p.silent:
+        case Action.ADD_TARGETS if p.has_stalled:
+            return
+        case Action.CHECK_COPIES if p.silent:
             return
         case Action.ADD_TARGETS:
             there = p.dc.alive and p.dc.phase is Phase.COPYING and p.d.exports
@@ -234,7 +240,7 @@ def _outcomes(p: Pair, action: Action) -> Iterator[Outcome]:
 def _end_copies(p: Pair) -> Iterator[Outcome]:
     """``block-job-cancel`` without force: the copy is as the disk is now."""
     match p.s.copies:
-        case "ready" if p.silent:
+        case "ready" if p.has_stalled:
             return
         case "ready":
             disk = "whole" if p.s.guest != "running" else "partial"

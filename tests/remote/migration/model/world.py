@@ -66,6 +66,8 @@ class World:
         yield from self._reconnect(p)
         yield from self._guardian(p)
         yield from self._restarts(p)
+        if p.stalled:
+            yield "the data connections go on", Kind.LINE, p._replace(stalled=False)
         if p.silent:
             if "open" in (p.sc.link, p.dc.link):
                 yield "the silence is noticed", Kind.OWN, _lost(p)
@@ -186,6 +188,8 @@ def _qemus_fail(p: Pair) -> Iterator[Failure]:
 def _line_fails(p: Pair) -> Iterator[Failure]:
     if not p.silent:
         yield "the line is silent", p._replace(silent=True)
+    if not p.has_stalled:
+        yield "the data connections stall", p._replace(stalled=True)
     for each in cut_stream(broken_copies(_lost(p))):
         yield "the line is cut", each
 
