@@ -48,6 +48,8 @@ class DestinationConsole:
         c = p.dc
         if not c.alive:
             return
+        if c.todo[:1] == (Action.RUN,) and not p.d.alive:
+            yield "destination: RUN, and then it ends", Kind.OWN, self._does(p._replace(ran=True), Action.RUN)
         if c.todo:
             yield f"destination: {c.todo[0].name}", Kind.OWN, self._settled(self._does(p, c.todo[0]))
         elif c.next is not None:
