@@ -8,6 +8,7 @@ import pytest
 from coverage import Coverage
 
 from qmon.remote.migration.phases import Phase
+from tests.remote.migration.model.mutations import HARMLESS, mutations
 from tests.remote.migration.model.search import Search
 from tests.remote.migration.model.world import World
 
@@ -38,3 +39,8 @@ def test_the_promises_are_kept_whatever_fails(one_failure: Search) -> None:
 def test_every_phase_is_reached(one_failure: Search) -> None:
     reached = {p.sc.phase for p in one_failure.states} | {p.dc.phase for p in one_failure.states}
     assert reached == set(Phase)
+
+
+def test_what_is_said_of_tables_with_one_thing_wrong_is_said_of_these_tables() -> None:
+    """``python -m tests.remote.migration.model`` tries them all."""
+    assert not HARMLESS.keys() - mutations().keys()
