@@ -10,6 +10,7 @@ from tests.support.peer import QEMU_10
 from tests.support.peers import require
 from tests.support.vms.machine import Version
 from tests.support.vms.pair import Setup
+from tests.torture.campaign import QEMUS, campaign, failure, fresh_seed, summary
 from tests.torture.qemus.line import Kind
 from tests.torture.qemus.scenario import DESTINATION, LOOKED_ON, SOURCE, Fault, Scenario, What
 from tests.torture.qemus.trial import try_out
@@ -19,6 +20,17 @@ from tests.torture.qemus.watch import AtEvent
 @pytest.fixture(autouse=True)
 def programs() -> None:
     require("qemu-img", "qemu-system-x86_64", QEMU_10[0])
+
+
+@pytest.mark.timeout(300)  # a run takes a minute where the line is slow, or a host is busy
+def test_whatever_fails_one_guest_runs_at_most_and_no_number_is_lost(tmp_path: Path) -> None:
+    runs, seed = 2, fresh_seed()
+    print(f"{QEMUS}: seed {seed}")
+    results = list(campaign(QEMUS, seed, runs, tmp_path / "runs"))
+    print(summary(QEMUS, results))
+    assert len(results) == runs
+    broken = [failure(QEMUS, result) for result in results if result.problems]
+    assert not broken, "\n".join(broken)
 
 
 @pytest.mark.timeout(180)
