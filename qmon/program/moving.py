@@ -38,12 +38,24 @@ async def listen(target: Target, uri: str) -> None:
 
 
 async def take_up(target: MigratingTarget) -> list[str]:
-    """Take up a migration that an earlier console has left; return a line about it, [] if there is none."""
+    """Take up a migration that an earlier console has left; return a line about it, [] if there is none.
+
+    What it has to say before somebody listens becomes a line of that list, too, then and later.
+    """
+    lines: list[str] = []
+
+    def hear(event: Event) -> None:
+        if event.name == NOTICE:
+            lines.append(one_line(str(event.data.get("message", ""))))
+
+    target.subscribe(hear)
     try:
         line = await target.take_up()
     except CommandError as error:
         line = f"A migration that an earlier console has left here can't be taken up: {reason(error)}"
-    return [one_line(line)] if line else []
+    if line:
+        lines.insert(0, one_line(line))
+    return lines
 
 
 async def listening_lines(target: Target) -> list[str]:

@@ -57,6 +57,8 @@ class Interruptible:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+                if not task.cancelled():
+                    task.exception()  # it has failed meanwhile; what has interrupted it says more
                 raise Interruption(interrupt.result())
             if interrupt.done():
                 self._pending.insert(0, interrupt.result())  # both came at once

@@ -43,6 +43,7 @@ LAST_WORDS_SECONDS = 2.0
 WATCH_SECONDS = 0.1
 MEMORY_NAME = "qmon-memory"
 WHY_SECONDS = 2.0
+HEARD_SECONDS, HEARD_TRIES = 3.0, 3
 STUCK_SECONDS = 6.0
 """A QEMU that has not answered for so long waits for its line to the destination, and its guest with it."""
 STANDING_SECONDS = 20.0
@@ -167,8 +168,7 @@ class Source:
             await self._peer.close("the migration has ended")
             self._close_memory()
             self.pacing.close()
-            if self._remote.peer_has_ended or self._remote.ended.is_set():
-                await self._clear_up()
+            await self._clear_up()
             if not self.phase.is_under_way:  # else the guardian acts when this process ends
                 await self._guardian.stop()
             self._side.tell_phase(self.phase)
@@ -421,8 +421,7 @@ class Source:
                 with contextlib.suppress(CommandError):  # a new console then asks again
                     await self._side.write_record(self.id, self.uri, self.phase.value, runs=self._runs)
             case Action.SEND_HEARD:
-                with contextlib.suppress(CommandError):
-                    await self._peer.ask("heard")
+                await self._send_heard()
             case Action.SEND_CALL_OFF:
                 with contextlib.suppress(CommandError):
                     await self._peer.ask("call-off", {"reason": self._side.reason})
@@ -475,8 +474,19 @@ class Source:
             self._side.reason = one_line(f"the destination does not know: {answer.get('reason')}")
             self._outcome = Event.FAIL
 
+    async def _send_heard(self) -> None:
+        """Say that the guest is known to run there, on a new connection if this one is lost."""
+        for _ in range(HEARD_TRIES):
+            with contextlib.suppress(QmonError, TimeoutError):
+                async with asyncio.timeout(HEARD_SECONDS):
+                    if not self._peer.is_connected:
+                        await self._peer.connect()
+                    await self._peer.ask("heard")
+                    return
+            await self._peer.close("it was not heard")
+
     async def _clear_up(self) -> None:
-        """Remove what was made on this host for a QEMU that has ended."""
+        """Remove what was made on this host, also if the QEMU has ended; idempotent."""
         for close in (self.checks.close, self._handing.close):
             with contextlib.suppress(CommandError):  # the QEMU is not there
                 await close()

@@ -22,11 +22,10 @@ MARK = "QMON_TORTURE"
 class Console:
     """A console; what it prints is in a file."""
 
-    def __init__(self, folder: Path, name: str, words: Sequence[str]) -> None:
+    def __init__(self, folder: Path, name: str, words: Sequence[str], temporary: Path) -> None:
+        """``temporary`` is where it may make files that it removes."""
         self.name = name
         self.path = folder / f"{name}.out"
-        temporary = folder / "tmp"
-        temporary.mkdir(exist_ok=True)
         environ = {**os.environ, MARK: str(folder), "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
         with self.path.open("wb") as out:
             self.process = subprocess.Popen(
