@@ -38,8 +38,12 @@ def _clauses(info: Info) -> tuple[str, str, str]:
 
 
 def amount(info: Info) -> tuple[int, int] | None:
-    """Return how many bytes of how many are sent: of disks and memory together; None if not known."""
+    """Return how many bytes of how many are sent; None if that is not known.
+
+    Of the disks, or of a QEMU's memory; of both together where consoles move a QEMU's guest.
+    """
     parts = [info[key] for key in ("disk", "ram") if info.get(key, {}).get("total")]
+    parts = parts if moves_guest(info) else parts[:1]
     total = sum(part["total"] for part in parts)
     return (total - sum(part["remaining"] for part in parts), total) if parts else None
 
