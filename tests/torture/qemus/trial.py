@@ -171,6 +171,7 @@ class Trial:
             and there.is_alive()
             and stage.watches[SOURCE].runs
             and not is_used(stage)
+            and not stage.scenario.setup.inc  # its overlay is not empty any more, and so refused
             and stage.consoles[DESTINATION][-1].is_alive
             and len(stage.consoles[SOURCE]) > 1
         )
