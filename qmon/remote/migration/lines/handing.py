@@ -39,9 +39,9 @@ class Handing:
         """
         sock.setblocking(True)
         if self.is_direct:
+            self._names.append(name)  # first: what is interrupted may have been passed
             with sock:
                 await self._remote.pass_descriptor(name, sock.fileno())
-            self._names.append(name)
             return {"type": "fd", "str": name}
         path = self._path(name, sock)
         with naming(path, CommandError):
@@ -59,9 +59,9 @@ class Handing:
         """
         sock.setblocking(True)
         if self.is_direct:
+            self._names.append(name)  # first: what is interrupted may have been passed
             with sock:
                 await self._remote.pass_descriptor(name, sock.fileno())
-            self._names.append(name)
             return f"fd:{name}"
         path = self._path(name, sock)
         self._waiting.append(asyncio.create_task(self._relay_to(path, sock)))

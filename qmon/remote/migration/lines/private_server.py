@@ -14,6 +14,8 @@ from qmon.remote.migration.lines.private_folder import PrivateFolder
 from qmon.remote.remote import Remote
 
 _BACKLOG = 64
+NAME = "qmon-nbd"
+"""Of the descriptor that QEMU gets."""
 
 
 class PrivateServer:
@@ -22,6 +24,7 @@ class PrivateServer:
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._folder: PrivateFolder | None = None
+        self._was_passed = False
         self.is_serving = False
         self.exports: list[str] = []
 
@@ -43,8 +46,9 @@ class PrivateServer:
         with naming(path, CommandError), socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen(_BACKLOG)
-            await self._remote.pass_descriptor("qmon-nbd", listener.fileno())
-        return {"type": "fd", "data": {"str": "qmon-nbd"}}
+            self._was_passed = True
+            await self._remote.pass_descriptor(NAME, listener.fileno())
+        return {"type": "fd", "data": {"str": NAME}}
 
     @property
     def _path(self) -> str:
@@ -78,6 +82,10 @@ class PrivateServer:
                 self.is_serving = False
                 self.exports.clear()
                 await self._remote.execute("nbd-server-stop")
+            elif self._was_passed:  # what was interrupted may have been passed, and not taken
+                with contextlib.suppress(CommandError):
+                    await self._remote.execute("closefd", {"fdname": NAME})
+            self._was_passed = False
         finally:
             self._remove_folder()
 
