@@ -46,11 +46,15 @@ class Watch:
     def _run(self) -> None:
         sizes = {machine.name: machine.said_size() for machine in self._pair.machines}
         while not self._stop.wait(INTERVAL):
-            for machine in self._pair.machines:
-                size = machine.said_size()
-                if size > sizes[machine.name]:
-                    sizes[machine.name] = size
-                    self._growths.append(Growth(time.monotonic(), machine.name, size))
+            self._look(sizes)
+        self._look(sizes)  # what was said just before the end
+
+    def _look(self, sizes: dict[str, int]) -> None:
+        for machine in self._pair.machines:
+            size = machine.said_size()
+            if size > sizes[machine.name]:
+                sizes[machine.name] = size
+                self._growths.append(Growth(time.monotonic(), machine.name, size))
 
     def numbers_a_second(self, begin: float, end: float) -> float:
         """Return how many numbers the guest acknowledged a second; each took two writes to each disk."""
