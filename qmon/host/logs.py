@@ -179,7 +179,7 @@ class _ForPeople(logging.Formatter):
 class _ForFiles(logging.Formatter):
     """Formats a record as one line, even if its text has line ends; an indented traceback may follow."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - it is logging's name
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of logging.Formatter
         return one_line(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:

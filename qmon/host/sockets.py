@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import select
 import socket
@@ -16,25 +15,33 @@ from qmon.notation.address import Address, InetAddress, UnixAddress, check_port
 
 CONNECT_CHECK_SECONDS = 0.1
 
-BACKLOG = 128
-"""Connections that may wait to be accepted, enough for a burst of clients."""
+BACKLOG = 1024
+"""Connections that may wait to be accepted. Linux allows at most 4096 unless told more."""
+
+NUL = "\0"
+"""The beginning of a name in Linux's abstract name space, and what fills it up."""
+
+_FAMILIES = {"": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 
 def resolve(address: InetAddress, *, passive: bool) -> tuple[int, tuple[str, int]]:
     """Resolve an address; return one (address family, socket address).
 
-    An empty host means every IPv4 address for a listener, loopback for a client. Raises UsageError.
+    An empty host means every address of IPv4, or of ``family``, for a listener, and loopback for a client.
+    Raises UsageError.
     """
     check_port(address)
-    host = address.host or ("0.0.0.0" if passive else "127.0.0.1")
+    family = _FAMILIES[address.family]
+    own, every = ("::1", "::") if family == socket.AF_INET6 else ("127.0.0.1", "0.0.0.0")
+    host = address.host or (every if passive else own)
     flags = socket.AI_PASSIVE if passive else 0
     try:
-        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=flags)
+        found = socket.getaddrinfo(host, address.port, family, type=socket.SOCK_STREAM, flags=flags)
     except (socket.gaierror, UnicodeError) as error:
         text = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"address resolution failed for {address}: {text}") from error
-    family, _, _, _, sockaddr = found[0]
-    return family, (str(sockaddr[0]), int(sockaddr[1]))
+        raise UsageError(f"address resolution failed for {address.host}:{address.port}: {text}") from error
+    found_family, _, _, _, sockaddr = found[0]
+    return found_family, (str(sockaddr[0]), int(sockaddr[1]))
 
 
 def connect(
@@ -77,14 +84,28 @@ def connect(
 def listen(address: Address) -> socket.socket:
     """Bind and listen. Raises OSError or UsageError; a Unix socket of a dead process is replaced."""
     if isinstance(address, UnixAddress):
-        _remove_dead_socket(address.path)
-        sock = socket.socket(socket.AF_UNIX)
-        target: str | tuple[str, int] = address.path
-    else:
-        family, target = resolve(address, passive=True)
-        sock = socket.socket(family)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not address.path.startswith("\0"):
+            _remove_dead_socket(address.path)
+        return _listening(socket.AF_UNIX, address.path)
+    family, (host, port) = resolve(address, passive=True)
+    if 0 < address.to < port:
+        raise UsageError(f"no port is free: 'to' is {address.to}, below the first port, {port}")
+    while True:
+        try:
+            return _listening(family, (host, port), only_ipv6=address.family == "ipv6")
+        except OSError as error:
+            port += 1
+            if port > address.to or error.errno != errno.EADDRINUSE:
+                raise
+
+
+def _listening(family: int, target: str | tuple[str, int], *, only_ipv6: bool = False) -> socket.socket:
+    sock = socket.socket(family)
     try:
+        if only_ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(target)
         sock.listen(BACKLOG)
     except BaseException:
@@ -96,15 +117,10 @@ def listen(address: Address) -> socket.socket:
 def bind_failure(address: Address, error: OSError) -> str:
     """Return QEMU's message for a failure to listen at an address."""
     if isinstance(address, UnixAddress):
-        return f"Failed to bind socket to {address.path}: {reason(error)}"
+        return f"Failed to bind socket to {address.path.strip(NUL)}: {reason(error)}"
     if error.errno == errno.EADDRINUSE:
         return f"Failed to find an available port: {reason(error)}"
     return f"Failed to bind socket: {reason(error)}"
-
-
-def is_loopback(listener: socket.socket) -> bool:
-    """Whether only this host can reach a listening TCP socket."""
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _remove_dead_socket(path: str) -> None:

@@ -7,6 +7,10 @@ import os
 import select
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def open_standard_streams() -> None:
@@ -46,8 +50,9 @@ def drop_output() -> None:
 
 
 class _StandardError(io.FileIO):
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # any buffer, in typeshed's words
-        left = memoryview(data)
+    def write(self, data: ReadableBuffer, /) -> int:
+        left = memoryview(data).cast("B")
+        length = len(left)
         try:
             while left:
                 written = super().write(left)
@@ -56,4 +61,4 @@ class _StandardError(io.FileIO):
                 left = left[written or 0 :]
         except OSError:  # full, or nobody reads it
             pass
-        return len(data)
+        return length

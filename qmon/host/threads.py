@@ -24,8 +24,11 @@ def _check_memory() -> None:
     mmap.mmap(-1, BEGINNING, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
 
 
-def _no_thread(error: RuntimeError) -> OSError:
-    return OSError(errno.EAGAIN, f"{error}: the limit of memory or of processes is too low")
+def no_thread(error: Exception) -> OSError | None:
+    """Return an error of Python's as the shortage that it stands for, None if it is something else."""
+    if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
+        return OSError(errno.EAGAIN, f"{error}: the limit of memory or of processes is too low")
+    return None
 
 
 def start_thread(thread: threading.Thread) -> None:
@@ -34,7 +37,9 @@ def start_thread(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
-        raise _no_thread(error) from error
+        if (shortage := no_thread(error)) is None:
+            raise
+        raise shortage from error
 
 
 class Workers(ThreadPoolExecutor):
@@ -55,9 +60,9 @@ class Workers(ThreadPoolExecutor):
         except (OSError, RuntimeError) as error:
             together.abort()
             self.shutdown(wait=False)
-            if isinstance(error, OSError):
+            if (shortage := no_thread(error)) is None:
                 raise
-            raise _no_thread(error) from error
+            raise shortage from error
 
 
 class Shortage:

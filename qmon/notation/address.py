@@ -7,8 +7,10 @@ union of qapi/sockets.json, ``from_qapi`` reads it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from qmon.errors import CommandError, UsageError
 
@@ -17,10 +19,15 @@ UNIX_PATH_MAX = 107
 
 @dataclass(frozen=True, slots=True)
 class InetAddress:
-    """A TCP address. ``port`` is a number or a service name; the caller interprets an empty ``host``."""
+    """A TCP address. ``port`` is a number or a service name; the caller interprets an empty ``host``.
+
+    ``family`` is "ipv4" or "ipv6" if only that will do. A listener takes the first free port up to ``to``.
+    """
 
     host: str
     port: str
+    family: str = ""
+    to: int = 0
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -32,7 +39,7 @@ class InetAddress:
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A Unix socket's path."""
+    """A Unix socket's path. One that begins with a null character is in Linux's abstract name space."""
 
     path: str
 
@@ -103,17 +110,35 @@ def from_qapi(value: Mapping[str, object]) -> Address:
             for key in ("host", "port"):
                 if not isinstance(fields.get(key), str):
                     raise CommandError(f"Parameter '{prefix}{key}' is missing")
-            return InetAddress(str(fields["host"]), str(fields["port"]))
+            family, to = _family(fields), int(str(fields.get("to", 0)))
+            return InetAddress(str(fields["host"]), str(fields["port"]), family, to)
         case "unix":
             if not isinstance(fields.get("path"), str):
                 raise CommandError(f"Parameter '{prefix}path' is missing")
-            return parse_unix(str(fields["path"]))
+            path = str(fields["path"])
+            if not fields.get("abstract"):
+                return parse_unix(path)
+            padding = 0 if fields.get("tight", True) else UNIX_PATH_MAX
+            return UnixAddress("\0" + parse_unix(path).path.ljust(padding, "\0"))
         case None:
             raise CommandError("Parameter 'addr.type' is missing")
         case _:
             raise CommandError(f"Parameter 'addr.type' does not accept value '{kind}': use inet or unix")
 
 
+def _family(fields: Mapping[str, object]) -> str:
+    """Return which family ``ipv4`` and ``ipv6`` leave, "" if both. Raises CommandError if they leave none."""
+    ipv4, ipv6 = fields.get("ipv4"), fields.get("ipv6")
+    if ipv4 is False and ipv6 is False:
+        raise CommandError("Cannot disable IPv4 and IPv6 at same time")
+    if ipv4 is False or (ipv6 and not ipv4):
+        return "ipv6"
+    return "ipv4" if ipv6 is False or (ipv4 and not ipv6) else ""
+
+
+_IPV6 = re.compile(r"\[?[0-9a-fA-F:.]+(?:%[^\]]*)?\]?")
+_COPIES = ("blk", "inc")
+"""Words before a migration's address, which are taken for it if nothing follows."""
 _PROTOCOLS = ("exec", "fd", "file", "rdma", "unix", "x-rdma")
 
 
@@ -128,8 +153,13 @@ def address_hint(uri: str) -> str | None:
         return None
     if uri.startswith(("/", "./", "../")):
         return f"write unix:{uri}"
-    port = uri.partition(",")[0].rpartition(":")[2]
-    if colon and port.isdecimal():
+    if uri in _COPIES:
+        return f"the address is missing: write {uri} tcp:HOST:PORT or {uri} unix:PATH"
+    meant = {"tcp": ":" in rest, "unix": rest.startswith(("/", "."))}
+    if near := get_close_matches(scheme, [each for each, fits in meant.items() if fits], 1):
+        return f"write {near[0]}:{rest}"
+    host, _, port = uri.partition(",")[0].rpartition(":")
+    if port.isdecimal() and host and (":" not in host or _IPV6.fullmatch(host)):
         return f"write tcp:{_bracketed(uri)}"
     return "write tcp:HOST:PORT or unix:PATH"
 

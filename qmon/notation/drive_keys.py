@@ -42,8 +42,8 @@ _SWITCHES = frozenset(
     ]
 )
 _LIMITS = frozenset(f"{THROTTLING}{name}" for name in LIMIT_NAMES)
-_WITHOUT_EFFECT = (_SWITCHES - {"force-share"}) | {
-    "cache",
+_CACHE = {"cache", "cache.direct", "cache.no-flush", "cache.writeback"}
+_WITHOUT_EFFECT = (_SWITCHES - _CACHE - {"force-share"}) | {
     "aio",
     "discard",
     "rerror",
@@ -76,7 +76,7 @@ _CHOICES = {
 
 def is_known_key(key: str) -> bool:
     """Whether a drive accepts a key, with effect or without."""
-    return key in _OURS or key in _ALIASES or key in _LIMITS or _is_without_effect(key)
+    return key in _OURS or key in _CACHE or key in _ALIASES or key in _LIMITS or _is_without_effect(key)
 
 
 def without_effect(keys: Mapping[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qmon.errors import UsageError
+from qmon.notation.caching import MODES, WRITEBACK, Caching, read_caching
 from qmon.notation.drive_keys import (
     check_aliases,
     check_values,
@@ -23,6 +24,7 @@ from qmon.notation.keyval import (
     parse_number,
     parse_switch,
 )
+from qmon.notation.nbd_names import NBD
 from qmon.notation.node_names import refusal
 from qmon.notation.node_reader import NodeReader, is_json
 
@@ -80,6 +82,7 @@ class DriveOptions:
     file_driver: str | None = None
     qcow2: tuple[tuple[str, Any], ...] = ()
     """qcow2's options and their values, to be checked against the image."""
+    caching: Caching = WRITEBACK
     is_temporary: bool = False
     """Whether writes go to a temporary overlay, which is gone when the drive is removed."""
     is_resting: bool = False
@@ -111,7 +114,7 @@ class DriveOptions:
 
     @property
     def has_image(self) -> bool:
-        return bool(self.file) or _names_a_file(self.options)
+        return bool(self.file) or self.format == NBD or _names_a_file(self.options)
 
 
 def of_node(spec: ImageSpec, *, is_resting: bool = False) -> DriveOptions:
@@ -128,7 +131,7 @@ def with_image(drive: DriveOptions, spec: ImageSpec) -> DriveOptions:
     return replace(
         drive,
         file=spec.file,
-        format=drive.format or spec.format,
+        format=spec.format if drive.format == NBD else drive.format or spec.format,
         node_name=drive.node_name or spec.name,
         read_only=drive.read_only or spec.read_only,
         options={},
@@ -139,6 +142,9 @@ def with_image(drive: DriveOptions, spec: ImageSpec) -> DriveOptions:
         detect_zeroes=drive.detect_zeroes if spec.detect_zeroes == "off" else spec.detect_zeroes,
         file_driver=spec.file_driver,
         qcow2=spec.qcow2,
+        caching=drive.caching
+        if spec.caching is None
+        else replace(spec.caching, writeback=drive.caching.writeback),
     )
 
 
@@ -199,8 +205,9 @@ def read_drive(keys: Mapping[str, str], interface: str) -> DriveOptions:
         options=options,
         is_temporary=is_temporary,
         detect_zeroes=keys.get("detect-zeroes", "off"),
+        caching=read_caching(keys, MODES[keys.get("cache", "writeback")]),
     )
-    if format is None or format in FORMATS:
+    if format is None or format in (*FORMATS, NBD):
         _check_options(drive)
     return drive
 
@@ -210,12 +217,16 @@ def node_options(drive: DriveOptions) -> dict[str, Any]:
     own: dict[str, Any] = {} if drive.format is None else {"driver": drive.format}
     if drive.read_only:
         own["read-only"] = True
+    if drive.caching.direct:
+        own["cache.direct"] = True
+    if drive.caching.no_flush:
+        own["cache.no-flush"] = True
     return {**drive.options, **own}
 
 
 def _check_options(drive: DriveOptions) -> list[str]:
     """Check the options of a drive's nodes; return those without effect. Raises UsageError."""
-    if not drive.has_image or not (drive.options or is_json(drive.file)):
+    if not drive.has_image or not (drive.options or drive.format == NBD or is_json(drive.file)):
         return []
     reader = NodeReader(lambda name: ImageSpec(name))  # the machine knows which nodes there are
     reader.read(node_options(drive), drive.file)
@@ -239,7 +250,7 @@ class DriveList:
             raise UsageError(f"Duplicate ID '{drive.id}' for drive")
         if drive.id:
             self._given_ids.add(drive.id)
-        if drive.format not in (None, *FORMATS):
+        if drive.format not in (None, *FORMATS, NBD):
             raise UsageError(f"Unknown driver '{drive.format}': use {' or '.join(FORMATS)}")
         bus, unit = self._take_place(drive)
         self.ignored += without_effect(keys)

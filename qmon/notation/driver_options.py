@@ -14,14 +14,14 @@ from qmon.notation.keyval import parse_number, parse_size_option, parse_switch
 Flat = Mapping[str, Any]
 """Options of a node and of those below it: ``{"driver": "qcow2", "file.filename": "a.qcow2"}``."""
 
-FILE_DRIVERS = ("file", "host_device")
+FILE_DRIVERS = ("file", "host_device", "nbd")
 FORMAT_DRIVERS = ("raw", "qcow2")
 THROTTLE = "throttle"
 
 OTHER_DRIVERS = frozenset(
     """
     blkdebug blklogwrites blkreplay blkverify bochs cloop compress copy-before-write copy-on-read dmg
-    snapshot-access ftp ftps gluster host_cdrom http https io_uring iscsi luks nbd nfs null-aio null-co nvme
+    snapshot-access ftp ftps gluster host_cdrom http https io_uring iscsi luks nfs null-aio null-co nvme
     nvme-io_uring parallels preallocate qcow qed quorum rbd replication ssh sheepdog vdi vhdx
     virtio-blk-vfio-pci virtio-blk-vhost-user virtio-blk-vhost-vdpa vmdk vpc vvfat
     """.split()
@@ -44,9 +44,9 @@ _CHOICES = {
 
 SHARE = "force-share"
 
+CACHE = ("cache.direct", "cache.no-flush")
+
 COMMON = {
-    "cache.direct": "switch",
-    "cache.no-flush": "switch",
     "auto-read-only": "switch",
     "discard": "choice",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from qmon.errors import CommandError
+from qmon.notation.nbd_names import is_export, read_name
 
 
 def split_protocol(name: str) -> tuple[str | None, str]:
@@ -26,8 +27,15 @@ def without_protocol(name: str) -> str:
     return rest if split_protocol(rest)[0] is None else f"./{rest}"
 
 
+def image_name(name: str) -> str:
+    """Return the path of an image's file, or the name of an NBD export. Raises CommandError, UsageError."""
+    return read_name(name).text if is_export(name) else without_protocol(name)
+
+
 def is_same_file(one: str, other: str) -> bool:
     """Whether two paths lead to the same file; False if one of them leads nowhere."""
+    if is_export(one) or is_export(other):
+        return one == other
     try:
         return os.path.samefile(one, other)
     except OSError:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from qmon.notation.caching import Caching
+
 
 class FromHeader(enum.Enum):
     """The only member says that the image itself names its backing image, if it has one."""
@@ -45,6 +47,8 @@ class ImageSpec:
     """The name of that filter's node."""
     qcow2: tuple[tuple[str, Any], ...] = ()
     """qcow2's options and their values, to be checked against the image."""
+    caching: Caching | None = None
+    """None: as of the image above, and WRITEBACK for the topmost one."""
 
     @property
     def top_name(self) -> str | None:

@@ -1,14 +1,19 @@
 """Puts into words what a migration does not copy: an entry of query-migrate's ``x-qmon-stays-behind``.
 
 An entry is about one image: ``drive``, the numbers of internal ``snapshots`` and dirty ``bitmaps``, and
-``backing-image``, its file, if the image is one of the drive's backing images. About a QEMU's disk it is a
-sentence.
+``backing-image``, its file, if the image is one of the drive's backing images. ``bitmaps-need`` is the
+setting by which bitmaps go along, if one does. About a QEMU's disk it is a sentence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+_SETTINGS = {
+    "dirty-bitmaps": " (the capability dirty-bitmaps is off)",
+    "block-bitmap-mapping": " (block-bitmap-mapping does not name them)",
+}
 
 
 def sentence(entry: Mapping[str, Any] | str, *, is_over: bool = False) -> str:
@@ -22,5 +27,6 @@ def sentence(entry: Mapping[str, Any] | str, *, is_over: bool = False) -> str:
     ]
     of = f" of its backing image '{entry['backing-image']}'" if "backing-image" in entry else ""
     is_one = entry["snapshots"] + entry["bitmaps"] == 1
+    by = "" if is_over else _SETTINGS.get(entry.get("bitmaps-need", ""), "")
     verb = ("was" if is_one else "were") if is_over else ("is" if is_one else "are")
-    return f"drive '{entry['drive']}': {' and '.join(counts)}{of} {verb} not copied"
+    return f"drive '{entry['drive']}': {' and '.join(counts)}{of} {verb} not copied{by}"

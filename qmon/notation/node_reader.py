@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from qmon.errors import CommandError, UsageError
+from qmon.notation.caching import read_caching
 from qmon.notation.driver_options import (
+    CACHE,
     COMMON,
     DETECT_ZEROES,
     FILE,
@@ -32,6 +34,7 @@ from qmon.notation.file_names import split_protocol, without_protocol
 from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
 from qmon.notation.json_text import parse_json
 from qmon.notation.keyval import parse_switch
+from qmon.notation.nbd_names import NBD, is_export, read_options
 from qmon.notation.visit import MAX_DEPTH
 
 JSON = "json:"
@@ -119,9 +122,16 @@ class NodeReader:
         read_only = parse_switch("read-only", as_text(left.pop("read-only", "off")))
         check_common(left, read_only=read_only or "backing." in place)
         self._take(left, COMMON, place)
+        own = {key: check(key, left.pop(key), "switch") for key in CACHE if key in left}
+        has_file = filename or any(key.startswith("file.") for key in left)
+        if has_file and driver not in FILE_DRIVERS:  # the file's node inherits them
+            for key, value in own.items():
+                left.setdefault(f"file.{key}", value)
         is_shared = parse_switch(SHARE, as_text(left.pop(SHARE, "off")))
         detect_zeroes = _text(left, DETECT_ZEROES) or "off"
         spec = self._read(left, driver, name, filename, place, read_only=read_only)
+        if own or spec.caching is not None:
+            spec = replace(spec, caching=replace(read_caching(own), file=spec.caching))
         return replace(spec, is_shared=is_shared or spec.is_shared, detect_zeroes=detect_zeroes)
 
     def _read(
@@ -187,6 +197,10 @@ class NodeReader:
 
     def _file(self, left: dict[str, Any], driver: str, filename: str, place: str) -> ImageSpec:
         """Read a file's node; take its options."""
+        if driver == NBD:
+            options = dict(left)
+            left.clear()
+            return ImageSpec(read_options(options, filename).text)
         given = _text(left, "filename")
         name = given if given is not None else filename
         self._take(left, FILE, place)
@@ -219,7 +233,7 @@ class NodeReader:
             raise UsageError("Can't specify 'file' and 'filename' options at the same time")
         is_found_by_name = "driver" not in inner
         if is_found_by_name:
-            inner["driver"] = "file"
+            inner["driver"] = NBD if is_export(filename) else "file"
         spec = _one_file(self._node(inner, filename, f"{place}file."))
         return replace(spec, file_driver=None) if is_found_by_name else spec
 
@@ -282,6 +296,7 @@ def _one_file(spec: ImageSpec) -> ImageSpec:
         file_driver=spec.file_driver,
         read_only=spec.read_only,
         is_shared=spec.is_shared,
+        caching=spec.caching,
     )
 
 

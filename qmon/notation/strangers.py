@@ -7,13 +7,16 @@ from qmon.notation.plain_text import one_line
 FIRST_BYTES = 64
 """How many of the first bytes are looked at, and how many are shown at most."""
 
+CLIENT_HELLO = b"\x16\x03"
+"""How a client's TLS begins (RFC 8446, 5.1)."""
+
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"SSH-", "an SSH"),
     (b"HTTP/", "an HTTP"),
     *((method, "an HTTP") for method in (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS ", b"CONNECT ")),
     (b"PRI * HTTP", "an HTTP"),
     (b"\x15\x03", "a TLS"),
-    (b"\x16\x03", "a TLS"),
+    (CLIENT_HELLO, "a TLS"),
     (b"RFB ", "a VNC"),
     (b"NBDMAGIC", "an NBD"),
     (b"QEVM", "a migration"),
