@@ -7,15 +7,26 @@ import errno
 from qmon.errors import UsageError, reason
 from qmon.notation.file_names import split_protocol
 from qmon.notation.image_spec import ImageSpec
+from qmon.notation.nbd_names import is_export, read_name
 from qmon.notation.node_reader import is_json, read_json_name
 
 
 def backing_image(overlay: str, name: str, format: str | None) -> ImageSpec:
     """Return the backing image that an overlay names, with the format that it gives. Raises OSError."""
+    if is_export(name):
+        return ImageSpec(_checked(name), format)
     if not is_json(name):
         return ImageSpec(backing_path(overlay, name), format)
     try:
         return read_json_name(name, format)
+    except UsageError as error:
+        raise OSError(errno.EINVAL, reason(error)) from error
+
+
+def _checked(name: str) -> str:
+    """Return the name of an export as the nodes use it. Raises OSError."""
+    try:
+        return read_name(name).text
     except UsageError as error:
         raise OSError(errno.EINVAL, reason(error)) from error
 

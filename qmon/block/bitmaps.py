@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from qmon.block.flags import SEGMENT, Flags
-from qmon.block.node import Buffer, Filter, Node
+from qmon.block.node import Node, NotingFilter
 
 DEFAULT_GRANULARITY = 65536
 MIN_GRANULARITY = 512
@@ -26,7 +26,8 @@ _STEP = 1 << 18
 class DirtyBitmap:
     """One flag per ``granularity`` bytes of an image of ``size`` bytes.
 
-    ``mark`` and ``runs`` are for any thread. All other changes are made while the drive's gate is closed.
+    ``mark``, ``runs`` and what follows new marks are for any thread. All other changes are made while the
+    drive's gate is closed.
     """
 
     def __init__(
@@ -55,6 +56,9 @@ class DirtyBitmap:
         self._flags = Flags(self._chunks(size))
         self._segments = self._flags.segments
         self._dirty = 0
+        self._new: Flags | None = None
+        """The marks that were made since ``follow`` or ``new_marks``."""
+        self._news = 0
         self._lock = threading.Lock()
 
     def _chunks(self, size: int) -> int:
@@ -71,12 +75,60 @@ class DirtyBitmap:
         if first == last < self._flags.count:
             if not self._segments[first // SEGMENT][first % SEGMENT] and length:
                 with self._lock:
-                    self._dirty += self._flags.raise_one(first)
+                    if self._flags.raise_one(first):
+                        self._dirty += 1
+                        if self._new is not None:
+                            self._news += self._new.raise_one(first)
             return
         stop = min(last + 1, self._flags.count)
         for start in range(first, stop, _STEP):
             with self._lock:
-                self._dirty += self._flags.fill(start, min(start + _STEP, stop), 1)
+                self._dirty += (changed := self._flags.fill(start, min(start + _STEP, stop), 1))
+                if changed and self._new is not None:
+                    self._news += self._new.fill(start, min(start + _STEP, stop), 1)
+
+    def mark_packed(self, first: int, bits: bytes) -> None:
+        """Mark chunks from number ``first`` on, a multiple of SEGMENT, by their bits (``Flags.packed``)."""
+        with self._lock:
+            self._dirty += self._flags.put_packed(first, bits)
+            self._all_is_new()
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the image has."""
+        return self._flags.count
+
+    def part(self, first: int, stop: int) -> bytes:
+        """Return the flags of whole segments of chunks, one byte each; empty if none is marked."""
+        with self._lock:
+            return self._flags.part(first, stop)
+
+    def follow(self) -> None:
+        """Note new marks apart from now on, until ``unfollow``."""
+        with self._lock:
+            self._new, self._news = Flags(self._flags.count), 0
+
+    def unfollow(self) -> None:
+        """Do not note new marks any more."""
+        with self._lock:
+            self._new, self._news = None, 0
+
+    @property
+    def news(self) -> int:
+        """How many new marks there are, in chunks."""
+        return self._news
+
+    def new_marks(self) -> Flags:
+        """Return the marks that were made since ``follow`` or since the last call."""
+        with self._lock:
+            assert self._new is not None
+            found, self._new, self._news = self._new, Flags(self._flags.count), 0
+        return found
+
+    def _all_is_new(self) -> None:
+        """Everything was replaced: count all marks as new."""
+        if self._new is not None:
+            self._new, self._news = self._flags.copy(), self._dirty
 
     def clear(self) -> None:
         """Clear all marks."""
@@ -97,6 +149,7 @@ class DirtyBitmap:
         with self._lock:
             self.size = size
             self._dirty -= self._flags.resize(self._chunks(size))
+            self._all_is_new()
 
     def flags(self) -> Flags:
         """Return a copy of the flags."""
@@ -108,6 +161,7 @@ class DirtyBitmap:
         with self._lock:
             self._flags, self._segments = flags, flags.segments
             self._dirty = flags.raised()
+            self._all_is_new()
 
     def become(self, other: DirtyBitmap) -> None:
         """Take everything over from another bitmap of the same name, which is not used any more."""
@@ -119,6 +173,7 @@ class DirtyBitmap:
         )
         with self._lock:
             self._flags, self._segments, self._dirty = other._flags, other._segments, other._dirty
+            self._all_is_new()
 
     def runs(self, offset: int, length: int) -> Iterator[tuple[int, int, bool]]:
         """Yield (offset, length, whether it is dirty) of a range, in order and without gaps."""
@@ -205,32 +260,15 @@ class Bitmaps:
             bitmap.resize(size)
 
 
-class BitmapFilter(Filter):
+class BitmapFilter(NotingFilter):
     """Marks every range that is changed in the bitmaps: after the change, also if it failed."""
 
     def __init__(self, child: Node, bitmaps: Bitmaps) -> None:
         super().__init__(child)
         self._bitmaps = bitmaps
 
-    def write(self, offset: int, data: Buffer) -> None:
-        try:
-            self.child.write(offset, data)
-        finally:
-            length = len(data)
-            for mark in self._bitmaps.marks:
-                mark(offset, length)
-
-    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
-        try:
-            self.child.zero(offset, length, unmap=unmap)
-        finally:
-            self._bitmaps.mark(offset, length)
-
-    def discard(self, offset: int, length: int) -> None:
-        try:
-            self.child.discard(offset, length)
-        finally:
-            self._bitmaps.mark(offset, length)
+    def note(self, offset: int, length: int, *, is_data: bool) -> None:
+        self._bitmaps.mark(offset, length)
 
     def resize(self, size: int) -> None:
         self._bitmaps.check_resizable()

@@ -29,7 +29,10 @@ from qmon.block.node import Kind, Node
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS, Qcow2Node
 from qmon.errors import reason
+from qmon.notation.caching import WRITEBACK, Caching
+from qmon.notation.file_names import is_same_file
 from qmon.notation.image_spec import FROM_HEADER, Backing
+from qmon.notation.nbd_names import is_export
 
 log = logging.getLogger("qmon.chain")
 
@@ -43,7 +46,13 @@ _PIECE = 1 << 20
 
 
 def put_overlay(
-    image: ImageNode, layers: Sequence[Layer], file: str, *, create: bool, backing: Backing = FROM_HEADER
+    image: ImageNode,
+    layers: Sequence[Layer],
+    file: str,
+    *,
+    create: bool,
+    backing: Backing = FROM_HEADER,
+    caching: Caching = WRITEBACK,
 ) -> tuple[Qcow2Node, list[Layer]]:
     """Put an overlay on an open image; return the open overlay and the layers of the chain that it names.
 
@@ -58,7 +67,7 @@ def put_overlay(
     try:
         found = look_at_image(file, "qcow2", backing=backing, read_only=image.read_only)
         locks = BACKING_LOCKS if image.read_only else LOCKS
-        overlay = Qcow2Node(file, read_only=image.read_only, locks=locks)
+        overlay = Qcow2Node(file, read_only=image.read_only, locks=locks, caching=caching)
         try:
             _check_overlay(overlay, found, below, image.size)
             _put_on_top(overlay, image, below)
@@ -77,7 +86,7 @@ def _check_overlay(overlay: Qcow2Node, layers: Sequence[Layer], image: Layer, si
 
     ``layers`` are those of the overlay's chain. Raises OSError that says what differs.
     """
-    if len(layers) < 2 or not os.path.samefile(layers[1].file, image.file):
+    if len(layers) < 2 or not is_same_file(layers[1].file, image.file):
         raise OSError(errno.EINVAL, f"its backing file is not '{image.file}'")
     if layers[1].format != image.format:
         raise OSError(errno.EINVAL, f"its backing format is {layers[1].format}, not {image.format}")
@@ -95,13 +104,18 @@ def _backing_name(overlay: str, layers: Sequence[Layer]) -> str:
     """
     name, file = shown_name(layers), layers[0].file
     if name != file:
-        return shown_name([replace(layer, name=os.path.abspath(layer.file)) for layer in layers])
+        return shown_name([replace(layer, name=_from_anywhere(layer)) for layer in layers])
     try:
-        if os.path.samefile(backing_image(overlay, file, None).file, file):
+        if is_same_file(backing_image(overlay, file, None).file, file):
             return file
     except OSError:
         pass  # the name leads nowhere from the overlay's folder, or is not a plain file name
     return os.path.abspath(file)
+
+
+def _from_anywhere(layer: Layer) -> str:
+    """Return a name of an image's file that works from every folder."""
+    return layer.name or layer.file if is_export(layer.file) else os.path.abspath(layer.file)
 
 
 def _put_on_top(overlay: Qcow2Node, old: ImageNode, layer: Layer) -> None:
@@ -128,6 +142,7 @@ def reopened(
     backing: Backing = FROM_HEADER,
     read_only: bool,
     is_shared: bool = False,
+    caching: Caching = WRITEBACK,
 ) -> ImageNode:
     """Open an image again, read-only or not; return it and close ``old``. On OSError ``old`` stays open.
 
@@ -139,7 +154,9 @@ def reopened(
     held = old.locks
     old.change_locks(_JUST_READ)
     try:
-        new = open_image(file, format, backing=backing, read_only=read_only, is_shared=is_shared)
+        new = open_image(
+            file, format, backing=backing, read_only=read_only, is_shared=is_shared, caching=caching
+        )
     except BaseException:
         old.change_locks(held)
         old.resume_bitmaps()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qmon.block.node import Buffer, Filter, Node
+from qmon.block.node import Buffer, Node, WriteFilter
 
 
-class DetectZeroesFilter(Filter):
+class DetectZeroesFilter(WriteFilter):
     """Passes a write of zeros on as ``zero``; with ``unmap`` its storage may be freed."""
 
     def __init__(self, child: Node, *, unmap: bool) -> None:

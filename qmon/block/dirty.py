@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from qmon.block.flags import Flags
-from qmon.block.node import Buffer, Filter, Node
+from qmon.block.node import Node, NotingFilter
 
 MIN_GRANULARITY = 4096
 MAX_CHUNKS = 1 << 24
@@ -54,6 +54,22 @@ class DirtyMap:
                 self._dirty += self._flags.fill(start, stop, 1)
                 self._written += (stop - start) * is_data
 
+    def is_marked(self, offset: int, length: int) -> bool:
+        """Whether all chunks that a range touches are marked."""
+        first, end = offset // self.granularity, -(-(offset + length) // self.granularity)
+        with self._lock:
+            return self._flags.find(0, first, end) < 0
+
+    def count_written(self, offset: int, length: int) -> None:
+        """Count data that was written in ``written_bytes``, without marking it."""
+        with self._lock:
+            self._written += self.span(offset, length) // self.granularity
+
+    def span(self, offset: int, length: int) -> int:
+        """Return the bytes of the chunks that a range touches."""
+        first, end = offset // self.granularity, -(-(offset + length) // self.granularity)
+        return (end - first) * self.granularity
+
     def take(self, start: int, limit: int) -> tuple[int, int] | None:
         """Find the first dirty run at or after byte ``start`` and clear the marks of at most ``limit`` bytes.
 
@@ -94,6 +110,11 @@ class DirtyMap:
         return min(self._dirty * self.granularity, self.size)
 
     @property
+    def marked_bytes(self) -> int:
+        """The chunks that were marked so far, each as often as it was and had not been, in bytes."""
+        return (self._dirty + self._taken) * self.granularity
+
+    @property
     def written_bytes(self) -> int:
         """The chunks of all data that was written so far, each as often as it was written, in bytes."""
         return self._written * self.granularity
@@ -104,27 +125,12 @@ class DirtyMap:
         return self._taken * self.granularity
 
 
-class DirtyFilter(Filter):
+class DirtyFilter(NotingFilter):
     """Marks in ``dirty`` every range that is changed: after the change, also if it failed."""
 
     def __init__(self, child: Node, dirty: DirtyMap) -> None:
         super().__init__(child)
         self.dirty = dirty
 
-    def write(self, offset: int, data: Buffer) -> None:
-        try:
-            self.child.write(offset, data)
-        finally:
-            self.dirty.mark(offset, len(data), is_data=True)
-
-    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
-        try:
-            self.child.zero(offset, length, unmap=unmap)
-        finally:
-            self.dirty.mark(offset, length)
-
-    def discard(self, offset: int, length: int) -> None:
-        try:
-            self.child.discard(offset, length)
-        finally:
-            self.dirty.mark(offset, length)
+    def note(self, offset: int, length: int, *, is_data: bool) -> None:
+        self.dirty.mark(offset, length, is_data=is_data)

@@ -7,7 +7,8 @@ import os
 import threading
 from dataclasses import dataclass, field
 
-from qmon.block.node import Buffer, Filter, Node
+from qmon.block.node import Buffer, Filter, Node, ReadNow, WriteNow
+from qmon.block.transfers import Start, starter
 
 
 class Operation(enum.Enum):
@@ -109,6 +110,18 @@ class FaultFilter(Filter):
     def __init__(self, child: Node, faults: Faults) -> None:
         super().__init__(child)
         self._faults = faults
+
+    @property
+    def read_now(self) -> ReadNow | None:
+        return None if self._faults else self.child.read_now
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        return None if self._faults else self.child.write_now
+
+    @property
+    def start(self) -> Start | None:
+        return None if self._faults else starter(self.child)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._faults.meet(Operation.READ, offset, len(buffer))

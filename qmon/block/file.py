@@ -13,6 +13,7 @@ from functools import cache
 
 from qmon.block.locks import NO_LOCKS, ImageLock, LockSet
 from qmon.block.node import Buffer, Extent, Kind
+from qmon.block.page_cache import PassingReads, is_in_memory
 from qmon.block.write_threshold import WriteThreshold
 from qmon.host.fdsets import open_file, real_name
 
@@ -21,6 +22,7 @@ FALLOC_FL_KEEP_SIZE = 0x01
 FALLOC_FL_PUNCH_HOLE = 0x02
 
 ZEROS = memoryview(bytes(1 << 20))
+_NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL)
 _CANNOT_PUNCH = (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL)
 
 
@@ -69,16 +71,23 @@ class Discards:
 class FileNode:
     """A file of any length. Reads past its end return zeros, writes there extend it.
 
-    ``locks`` are taken when it is opened; None takes none. Raises OSError with the file's name.
+    ``locks`` are taken when it is opened; None takes none. Without ``flushes``, ``flush`` does nothing.
+    Raises OSError with the file's name.
     """
 
-    def __init__(self, path: str, *, read_only: bool, locks: LockSet | None) -> None:
+    def __init__(self, path: str, *, read_only: bool, locks: LockSet | None, flushes: bool = True) -> None:
         self.path = path
+        self._flushes = flushes
         self.discards = Discards()
         self.threshold: WriteThreshold | None = None
+        self._passing: PassingReads | None = None
         self._data = (0, 0)
         """Start and end of the last run of data found. It may contain holes by now, but it is not larger."""
+        self._cached_only = os.RWF_NOWAIT
+        """The flag of a read that must not wait; 0 if the file system has none, as tmpfs, in memory."""
         self._read_only = read_only
+        self._can_punch: bool | None = None
+        """Whether the file system can punch holes; None until it was asked."""
         # O_NONBLOCK has no effect on a disk. Without it the open would wait for a FIFO's other end.
         access = os.O_RDONLY if read_only else os.O_RDWR
         self._fd, self._is_duplicate = open_file(path, access | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -128,15 +137,52 @@ class FileNode:
         if not is_same:
             raise OSError(errno.ESTALE, f"'{self.path}' was removed or replaced while it was open")
 
+    def spare_page_cache(self) -> None:
+        """From now on, reads of this thread leave the page cache as they found it, until it is undone."""
+        self._passing = None if is_in_memory(self._fd) else PassingReads(self._fd)
+
+    def use_page_cache(self) -> None:
+        """Undo ``spare_page_cache``."""
+        self._passing = None
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
+        passing = self._passing
+        if passing is not None and passing.thread == threading.get_ident():
+            passing.before(offset, len(buffer))
+            self._read_into(offset, buffer)
+            passing.after(offset, len(buffer))
+        else:
+            self._read_into(offset, buffer)
+
+    def _read_into(self, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            count = os.preadv(self._fd, (buffer[done:] if done else buffer,), offset + done)
             if count == 0:  # past the end
                 left = len(buffer) - done
                 buffer[done:] = ZEROS[:left] if left <= len(ZEROS) else bytes(left)
                 return
             done += count
+
+    def read_now(self, offset: int, buffer: memoryview) -> bool:
+        """Fill the buffer if it is cached, and return whether it is filled."""
+        try:
+            return os.preadv(self._fd, (buffer,), offset, self._cached_only) == len(buffer)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if self._cached_only and error.errno in _NOT_SUPPORTED:
+                self._cached_only = 0
+            return False
+
+    def write_now(self, offset: int, data: Buffer) -> bool:
+        """Write into the cache and return True; return False if something has to be done besides."""
+        if self.threshold is not None:
+            return False
+        try:
+            return os.pwrite(self._fd, data, offset) == len(data)
+        except OSError:
+            return False  # ``write`` meets it again, and tells it
 
     def write(self, offset: int, data: Buffer) -> None:
         if self.threshold is not None:
@@ -164,6 +210,30 @@ class FileNode:
             self.write(offset, ZEROS[:count])
             offset += count
 
+    def zeroes_fast(self, offset: int, length: int, *, unmap: bool) -> bool:
+        """Whether ``zero`` punches a hole. Of a device this is not known before it is tried."""
+        if not unmap or self._is_device or self._read_only:
+            return False
+        if self._can_punch is None:
+            try:
+                punch_hole(self._fd, self.size, 1)  # behind the end, so that nothing changes
+                self._can_punch = True
+            except OSError as error:
+                if error.errno not in _CANNOT_PUNCH:
+                    raise
+                self._can_punch = False
+        return self._can_punch
+
+    @property
+    def knows_holes(self) -> bool:
+        return True
+
+    def prefetch(self, offset: int, length: int) -> None:
+        """Begin to read a range into the page cache; do not wait for it. Raises OSError."""
+        if self._passing is not None:
+            self._passing.before(offset, length)
+        os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_WILLNEED)
+
     def discard(self, offset: int, length: int) -> None:
         with self.discards.counting(length):
             self._zero(offset, length, unmap=True)
@@ -189,7 +259,8 @@ class FileNode:
         os.posix_fallocate(self._fd, offset, length)
 
     def flush(self) -> None:
-        os.fdatasync(self._fd)
+        if self._flushes:
+            os.fdatasync(self._fd)
 
     def forget_cached(self) -> None:
         """Drop this host's page cache of the file, so that other hosts' writes are read."""

@@ -108,40 +108,53 @@ class Flags:
         }
         return values.pop() if len(values) == 1 else None
 
+    def part(self, first: int, stop: int) -> bytes:
+        """Return the flags of whole segments, one byte each; empty if none of them is 1."""
+        if self.find(1, first, min(stop, self.count)) < 0:
+            return b""
+        return b"".join(self.segments[first // SEGMENT : -(-stop // SEGMENT)])
+
     def packed(self, first: int, stop: int) -> bytes:
         """Return flags as bits, of each byte the least significant first; ``first`` is a multiple of SEGMENT.
 
         The bits after those of ``stop - 1`` in its segment are the flags there, 0 behind the last flag.
         """
-        return b"".join(_pack(each) for each in self.segments[first // SEGMENT : -(-stop // SEGMENT)])
+        segments = self.segments[first // SEGMENT : -(-stop // SEGMENT)]
+        return b"".join(_NO_BITS if each is _ALL[0] else pack(each) for each in segments)
 
-    def put_packed(self, first: int, data: bytes) -> None:
-        """Set flags from bits, as ``packed`` returns them. Bits after the last flag are ignored."""
-        here = first // SEGMENT
-        for number in range(min(-(-len(data) // _PACKED), len(self.segments) - here)):
-            piece = data[number * _PACKED : (number + 1) * _PACKED]
-            self.segments[here + number] = _unpack(piece.ljust(_PACKED, b"\0"))
-        used = self.count % SEGMENT
-        if used and self.segments[-1] is not _ALL[0]:
-            self.segments[-1] = bytearray(self.segments[-1][:used].ljust(SEGMENT, b"\0"))
+    def put_packed(self, first: int, data: bytes) -> int:
+        """Set the flags to 1 whose bits are (as ``packed`` returns them); return how many were 0.
+
+        Bits after the last flag are ignored.
+        """
+        changed, here = 0, first // SEGMENT
+        for number in range(here, min(here + -(-len(data) // _PACKED), len(self.segments))):
+            start = (number - here) * _PACKED
+            bits = int.from_bytes(data[start : start + _PACKED], "little")
+            if not bits:
+                continue
+            before = self.segments[number]
+            if before is not _ALL[0]:
+                bits |= int.from_bytes(pack(before), "little")
+            segment = _unpack(bits)[: self.count - number * SEGMENT].ljust(SEGMENT, b"\0")
+            changed += segment.count(1) - before.count(1)
+            self.segments[number] = _ALL[1] if segment == _ALL[1] else segment
+        return changed
 
 
 _PACKED = SEGMENT // 8
+_NO_BITS = bytes(_PACKED)
 _ONES = int.from_bytes(b"\1" * _PACKED, "little")
 
 
-def _pack(segment: bytes | bytearray) -> bytes:
-    if segment is _ALL[0]:
-        return bytes(_PACKED)
-    bits = sum(int.from_bytes(segment[place::8], "little") << place for place in range(8))
-    return bits.to_bytes(_PACKED, "little")
+def pack(flags: bytes | bytearray) -> bytes:
+    """Return flags, one byte each, as bits: of each byte the least significant first."""
+    bits = sum(int.from_bytes(flags[place::8], "little") << place for place in range(8))
+    return bits.to_bytes(-(-len(flags) // 8), "little")
 
 
-def _unpack(data: bytes) -> bytes | bytearray:
-    bits = int.from_bytes(data, "little")
-    if not bits:
-        return _ALL[0]
+def _unpack(bits: int) -> bytearray:
     segment = bytearray(SEGMENT)
     for place in range(8):
         segment[place::8] = (bits >> place & _ONES).to_bytes(_PACKED, "little")
-    return _ALL[1] if segment == _ALL[1] else segment
+    return segment

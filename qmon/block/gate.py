@@ -2,7 +2,8 @@
 
 Requests enter and leave. The gate is closed while there is at least one reason for it. Closing drains it:
 new requests wait outside, those inside finish. A gate that is shut, because the disk has moved, refuses all
-waiting and new requests with ESHUTDOWN.
+waiting and new requests with ESHUTDOWN. One that forwards, also because the disk has moved, lets them in: the
+disk's node sends them to where the disk is.
 """
 
 from __future__ import annotations
@@ -42,6 +43,14 @@ class Gate:
         self._draining = 0
         self._reasons: set[str] = set()
         self._shut = False
+        self._forwards = False
+        self._sleeping: set[threading.Event] = set()
+        """What throttled requests wait for inside."""
+        self._watchers: list[Callable[[], None]] = []
+        self._holding_since = 0
+        """When the first request began to wait, by ``time.monotonic_ns``; 0 while none waits."""
+        self._held_ns = 0
+        """The longest wait that has ended since ``take_longest_ns``."""
 
     def __enter__(self) -> None:
         self.enter()
@@ -58,30 +67,94 @@ class Gate:
         WaiterGoneError once ``gone`` returns True.
         """
         with self._lock:  # entering the condition would cost more time than all the rest here
-            while self._reasons and not self._shut:
+            while self._is_held():
+                self._hold()
                 self._changed.wait(None if gone is None else GONE_CHECK_SECONDS)
-                if gone is not None and self._reasons and not self._shut and gone():
+                if gone is not None and self._is_held() and gone():
                     raise WaiterGoneError
             if self._shut:
                 raise GateShutError
             self._inside += 1
 
+    def enter_now(self) -> bool:
+        """Enter unless the gate is closed, and return whether ``leave`` must follow. Raises GateShutError."""
+        with self._lock:
+            if self._shut:
+                raise GateShutError
+            if self._is_held():
+                self._hold()
+                return False
+            self._inside += 1
+            return True
+
+    def _is_held(self) -> bool:
+        return bool(self._reasons) and not (self._shut or self._forwards)
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have ``watcher``, which must not block, called by any thread when the gate opens or is shut."""
+        with self._lock:
+            self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Undo ``watch``; ``watcher`` is not called any more."""
+        with self._lock:
+            self._watchers.remove(watcher)
+
+    def _hold(self) -> None:
+        self._holding_since = self._holding_since or time.monotonic_ns()
+
+    def take_longest_ns(self) -> int:
+        """Return how long a request has waited at most since the last call, in nanoseconds; for one caller.
+
+        A request that still waits counts, too.
+        """
+        with self._lock:
+            longest, self._held_ns = self._held_ns, 0
+            if self._holding_since:
+                longest = max(longest, time.monotonic_ns() - self._holding_since)
+            return longest
+
+    def _tell(self) -> None:
+        if self._holding_since and not self._is_held():
+            self._held_ns = max(self._held_ns, time.monotonic_ns() - self._holding_since)
+            self._holding_since = 0
+        self._changed.notify_all()
+        for watcher in self._watchers:
+            watcher()
+
     def enter_despite(self, why: str, timeout: float) -> None:
         """Enter even if the gate is closed for the reason ``why``; ``leave`` must follow.
 
-        Raises GateShutError, or TimeoutError if it stays closed for another reason for ``timeout`` seconds.
+        Raises GateShutError if the disk has moved, or TimeoutError if it stays closed for another reason for
+        ``timeout`` seconds.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._shut or not self._reasons - {why}, timeout):
+            if not self._changed.wait_for(lambda: self.has_moved or not self._reasons - {why}, timeout):
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            if self._shut:
+            if self.has_moved:
                 raise GateShutError
             self._inside += 1
 
-    def wait_closing(self, timeout: float) -> bool:
-        """From inside: wait at most ``timeout`` seconds; return True at once if it is to be closed."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self._reasons) or self._shut, timeout)
+    def wait_closing(self, timeout: float, woken: threading.Event | None = None) -> bool:
+        """From inside: wait at most ``timeout`` seconds, or until ``woken`` is set.
+
+        If the gate is to be closed, it returns True at once.
+        """
+        woken = woken or threading.Event()
+        with self._lock:
+            if self._reasons or self._shut:
+                return True
+            self._sleeping.add(woken)
+        begun = time.monotonic_ns()
+        woken.wait(timeout)
+        with self._lock:
+            self._held_ns = max(self._held_ns, time.monotonic_ns() - begun)
+            self._sleeping.discard(woken)
+            return bool(self._reasons) or self._shut
+
+    def _hurry(self) -> None:
+        for woken in self._sleeping:
+            woken.set()
 
     def leave(self) -> None:
         """Leave after ``enter``."""
@@ -100,13 +173,13 @@ class Gate:
             self._reasons.add(why)
             self._draining += 1
             if self._inside:
-                self._changed.notify_all()  # wake requests that are throttled inside
+                self._hurry()
             try:
                 while self._inside:
                     left = None if deadline is None else deadline - time.monotonic()
                     if left is not None and left <= 0:
                         self._reasons.discard(why)
-                        self._changed.notify_all()
+                        self._tell()
                         return False
                     self._changed.wait(left)
             finally:
@@ -117,19 +190,26 @@ class Gate:
         """Remove the reason ``why``; the gate opens if it was the last one."""
         with self._changed:
             self._reasons.discard(why)
-            self._changed.notify_all()
+            self._tell()
 
     def shut(self) -> None:
         """Refuse all waiting and new requests from now on."""
         with self._changed:
             self._shut = True
-            self._changed.notify_all()
+            self._hurry()
+            self._tell()
+
+    def forward(self) -> None:
+        """Admit requests, whatever the reasons: the disk's node sends them on. ``shut`` ends it."""
+        with self._changed:
+            self._forwards = True
+            self._tell()
 
     def reopen(self) -> None:
-        """Undo ``shut``: the disk is served here again."""
+        """Undo ``shut`` and ``forward``: the disk is served here again."""
         with self._changed:
-            self._shut = False
-            self._changed.notify_all()
+            self._shut = self._forwards = False
+            self._tell()
 
     @property
     def is_shut(self) -> bool:
@@ -137,6 +217,16 @@ class Gate:
         return self._shut
 
     @property
+    def has_moved(self) -> bool:
+        """Whether the disk is elsewhere: requests are refused or forwarded."""
+        return self._shut or self._forwards
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests must wait."""
+        return self._is_held()
+
+    @property
     def is_open(self) -> bool:
         """Whether a request can enter without waiting."""
-        return not self._reasons and not self._shut
+        return not self._shut and not self._is_held()

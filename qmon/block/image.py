@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from qmon.block.backing_names import backing_image
 from qmon.block.bitmaps import Bitmaps, DirtyBitmap
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile, open_image_file
 from qmon.block.layers import Layer, wrong_driver
 from qmon.block.locks import DISK, READ_ONLY_DISK, SHARED_READ, LockSet, Permission
 from qmon.block.node import Node
@@ -27,7 +27,9 @@ from qmon.block.qcow2.snapshots import Snapshot, read_snapshots
 from qmon.block.raw import SECTOR, RawNode
 from qmon.errors import reason
 from qmon.host.fdsets import real_name
+from qmon.notation.caching import WRITEBACK, Caching
 from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
+from qmon.notation.nbd_names import is_export, read_name
 
 FORMATS = ("raw", "qcow2")
 
@@ -69,7 +71,7 @@ class ImageNode(Node, Protocol):
         """Whether it was not closed properly and must be repaired before it is changed."""
 
     @property
-    def files(self) -> Sequence[FileNode]:
+    def files(self) -> Sequence[ImageFile]:
         """The image's own file, then its external data file if it has one."""
 
     @property
@@ -119,20 +121,31 @@ def open_image(
     read_only: bool = False,
     lock: bool = True,
     is_shared: bool = False,
-    direct: bool = False,
+    caching: Caching = WRITEBACK,
+    from_storage: bool = False,
     limits: Limits = LIMITS,
 ) -> ImageNode:
     """Open an image and its backing chain; with ``lock`` it is locked as a running guest's disk.
 
-    ``backing`` is what backs it. With ``is_shared`` others may write the images meanwhile. With ``direct``
-    reads bypass this host's page cache; ``limits`` are those of qcow2 tables. Raises OSError; ENOTSUP for an
-    unsupported format.
+    ``backing`` is what backs it. With ``is_shared`` others may write the images meanwhile. ``caching`` is
+    also that of backing images of which nothing else was said; ``from_storage`` is that of
+    ``open_image_file``; ``limits`` are those of qcow2 tables. Raises OSError; ENOTSUP for an unsupported
+    format.
     """
     chain = _Chain()
     file = os.fspath(path)
     chain.enter(file)
     locks = _locks_of(image_format, read_only=read_only, is_shared=is_shared) if lock else None
-    top = node = _open_one(file, image_format, read_only=read_only, locks=locks, direct=direct, limits=limits)
+    top = node = open_one(
+        file,
+        image_format,
+        read_only=read_only,
+        locks=locks,
+        caching=caching,
+        from_storage=from_storage,
+        is_backing=False,
+        limits=limits,
+    )
     try:
         while True:
             with _telling_of_backing():
@@ -142,7 +155,8 @@ def open_image(
                 file, backing = below.file, below.backing
                 if lock:
                     locks = SHARED_READ if is_shared else BACKING_LOCKS
-                above, node = node, _open_below(below, locks, direct=direct)
+                caching = below.caching or caching
+                above, node = node, _open_below(below, locks, caching, from_storage=from_storage)
                 above.backing = node
     except BaseException:
         top.close()
@@ -150,19 +164,44 @@ def open_image(
     return top
 
 
-def _open_below(spec: ImageSpec, locks: LockSet | None, *, direct: bool) -> ImageNode:
+def _open_below(spec: ImageSpec, locks: LockSet | None, caching: Caching, *, from_storage: bool) -> ImageNode:
     assert spec.format is not None  # the chain has probed it
-    return open_one(spec.file, spec.format, read_only=True, locks=locks, direct=direct)
+    return open_one(
+        spec.file, spec.format, read_only=True, locks=locks, caching=caching, from_storage=from_storage
+    )
 
 
 def open_one(
-    file: str, name: str, *, read_only: bool, locks: LockSet | None, direct: bool = False
+    file: str,
+    name: str,
+    *,
+    read_only: bool,
+    locks: LockSet | None,
+    caching: Caching = WRITEBACK,
+    from_storage: bool = False,
+    is_backing: bool = True,
+    limits: Limits = LIMITS,
 ) -> ImageNode:
-    """Open an image that backs another, without what backs it. Raises OSError."""
+    """Open an image, by default one that backs another, without what backs it. Raises OSError."""
     _check_format(name)
     if name == "qcow2":
-        return Qcow2Node(file, read_only=read_only, locks=locks, is_backing=True, direct=direct)
-    return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks, direct=direct)
+        return Qcow2Node(
+            file,
+            read_only=read_only,
+            locks=locks,
+            is_backing=is_backing,
+            caching=caching,
+            from_storage=from_storage,
+            limits=limits,
+        )
+    return RawNode(
+        file,
+        read_only=read_only,
+        lock=locks is not None,
+        locks=locks,
+        caching=caching,
+        from_storage=from_storage,
+    )
 
 
 def images_of(top: ImageNode) -> Iterator[ImageNode]:
@@ -212,12 +251,11 @@ class _Chain:
     """Walks down a backing chain, and refuses an image that occurs twice."""
 
     def __init__(self) -> None:
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[tuple[int, int] | str] = set()
 
     def enter(self, file: str) -> None:
         """Note an image of the chain. Raises OSError if it was noted before."""
-        status = os.stat(real_name(file))
-        identity = (status.st_dev, status.st_ino)
+        identity = _place_of(file)
         if identity in self._seen:
             raise OSError(errno.ELOOP, f"Backing file '{file}' creates an infinite loop.")
         if len(self._seen) == MAX_CHAIN:
@@ -246,6 +284,14 @@ class _Chain:
             if error.filename is None:
                 raise
             raise OSError(error.errno, f"Could not open '{spec.file}': {error.strerror}") from error
+
+
+def _place_of(file: str) -> tuple[int, int] | str:
+    """Return what distinguishes a file from others. Raises OSError."""
+    if is_export(file):
+        return file
+    status = os.stat(real_name(file))
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -290,26 +336,19 @@ def _locks_of(format: str, *, read_only: bool, is_shared: bool) -> LockSet:
     return READ_ONLY_DISK if read_only else DISK
 
 
-def _open_one(
-    file: str, name: str, *, read_only: bool, locks: LockSet | None, direct: bool, limits: Limits
-) -> ImageNode:
-    _check_format(name)
-    if name == "qcow2":
-        return Qcow2Node(file, read_only=read_only, locks=locks, direct=direct, limits=limits)
-    return RawNode(file, read_only=read_only, lock=locks is not None, locks=locks, direct=direct)
-
-
 def _look_at_one(file: str, name: str, *, read_only: bool) -> Layer:
     _check_format(name)
-    node = FileNode(file, read_only=read_only, locks=None)
+    node = open_image_file(file, read_only=read_only, locks=None)
     try:
-        device_size = node.size if node.is_device else 0
+        device_size = node.size if node.is_device or is_export(file) else 0
         if name == "qcow2":
             header = read_header(node, for_writing=not read_only)
             snapshots = tuple(read_snapshots(node, header, node.size))
             bitmaps = read_listed(node, header)
-            return Layer(file, name, header.size, header, snapshots, bitmaps, device_size=device_size)
-        return Layer(file, "raw", -(-node.size // SECTOR) * SECTOR, device_size=device_size)
+            layer = Layer(file, name, header.size, header, snapshots, bitmaps, device_size=device_size)
+        else:
+            layer = Layer(file, "raw", -(-node.size // SECTOR) * SECTOR, device_size=device_size)
+        return replace(layer, name=read_name(file).shown) if is_export(file) else layer
     finally:
         node.close()
 

@@ -26,6 +26,9 @@ class InactiveNode:
         self.backing = None
         self._failure = failure or not_open()
 
+    read_now = None
+    write_now = None
+
     def _refuse(self) -> NoReturn:
         raise self._failure
 

@@ -12,6 +12,7 @@ from qmon.block.qcow2.header import Header
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.notation.file_names import is_same_file
 from qmon.notation.image_spec import FROM_HEADER, Backing, ImageSpec
+from qmon.notation.nbd_names import NBD, is_export, read_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +31,22 @@ class Layer:
     given: ImageSpec | None = None
     """What was said about the image, if the options of a drive say it and not the overlay's header."""
     device_size: int = 0
-    """The bytes of a block device; 0 for a file."""
+    """The bytes of a block device or an export; 0 for a file."""
     is_cut_off: bool = False
     """Whether the header's backing image is left out."""
 
     @property
     def file_driver(self) -> str:
         """QEMU's name of the driver for the image's file."""
+        if is_export(self.file):
+            return NBD
         return "host_device" if self.device_size else "file"
 
     @property
     def file_options(self) -> dict[str, Any]:
         """The options that lead to the image's file."""
+        if is_export(self.file):
+            return read_name(self.file).options
         return {"driver": self.file_driver, "filename": self.name or self.file}
 
     @property

@@ -7,11 +7,22 @@ Failures are OSError with the errno that a guest should see.
 
 from __future__ import annotations
 
+import abc
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from qmon.block.transfers import Start, Transfer, starter
+
 Buffer = bytes | bytearray | memoryview
+
+ReadNow = Callable[[int, memoryview], bool]
+"""``read_into`` for a loop that must not wait: returns whether the whole buffer was filled.
+
+If not, call ``read_into``, which also tells a failure.
+"""
+WriteNow = Callable[[int, Buffer], bool]
+"""``write`` in the same way. After False a part of the data may be written."""
 
 
 class Kind(enum.Enum):
@@ -51,6 +62,14 @@ class Node(Protocol):
     def backing(self) -> Node | None:
         """The node that has the bytes of BACKING extents; beyond its end they are zeros."""
 
+    @property
+    def read_now(self) -> ReadNow | None:
+        """The way to read small pieces without waiting, if there is one now. For one batch of requests."""
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        """The way to write small pieces without waiting, if there is one now. For one batch of requests."""
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill the whole buffer from ``offset``."""
 
@@ -77,7 +96,11 @@ class Node(Protocol):
 
 
 class Filter:
-    """A node that passes every call to ``child``; filters derive from it and change one thing."""
+    """A node that passes every call to ``child``; filters derive from it and change one thing.
+
+    ``read_now``, ``write_now`` and ``start`` pass nothing: a filter that changes the slow way must change
+    these, too.
+    """
 
     def __init__(self, child: Node) -> None:
         self.child = child
@@ -93,6 +116,18 @@ class Filter:
     @property
     def backing(self) -> Node | None:
         return self.child.backing
+
+    @property
+    def read_now(self) -> ReadNow | None:
+        return None
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        return None
+
+    @property
+    def start(self) -> Start | None:
+        return None
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self.child.read_into(offset, buffer)
@@ -117,3 +152,65 @@ class Filter:
 
     def close(self) -> None:
         self.child.close()
+
+
+class WriteFilter(Filter):
+    """A filter that does not change how its child is read."""
+
+    @property
+    def read_now(self) -> ReadNow | None:
+        return self.child.read_now
+
+
+class NotingFilter(WriteFilter, abc.ABC):
+    """A filter that notes every range that is changed: after the change, also if it failed."""
+
+    @abc.abstractmethod
+    def note(self, offset: int, length: int, *, is_data: bool) -> None:
+        """Note a range; ``is_data`` if it was written, and not made to read as zeros or discarded."""
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        return self._write_now if self.child.write_now else None
+
+    @property
+    def start(self) -> Start | None:
+        return self._start if starter(self.child) else None
+
+    def _start(self, transfers: Sequence[Transfer]) -> bool:
+        start = starter(self.child)
+        if start is None:
+            return False
+        writes = [each for each in transfers if each.is_write]
+        for each in writes:
+            each.notes = (self.note, *each.notes)
+        if start(transfers):
+            return True
+        for each in writes:
+            each.notes = each.notes[1:]
+        return False
+
+    def _write_now(self, offset: int, data: Buffer) -> bool:
+        write = self.child.write_now
+        try:
+            return write is not None and write(offset, data)
+        finally:
+            self.note(offset, len(data), is_data=True)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        try:
+            self.child.write(offset, data)
+        finally:
+            self.note(offset, len(data), is_data=True)
+
+    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
+        try:
+            self.child.zero(offset, length, unmap=unmap)
+        finally:
+            self.note(offset, length, is_data=False)
+
+    def discard(self, offset: int, length: int) -> None:
+        try:
+            self.child.discard(offset, length)
+        finally:
+            self.note(offset, length, is_data=False)

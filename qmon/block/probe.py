@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+from qmon.block.image_file import open_image_file
 from qmon.host.fdsets import open_file
+from qmon.notation.nbd_names import is_export
 
 HEAD_BYTES = 512
 
@@ -38,6 +40,8 @@ def format_of(head: bytes) -> str:
 
 def probe_format(path: str) -> str:
     """Return the format of an image file. Raises OSError."""
+    if is_export(path):
+        return _probe_export(path)
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # don't wait for a FIFO's writer
     descriptor, is_duplicate = open_file(path, flags)
     try:
@@ -45,3 +49,13 @@ def probe_format(path: str) -> str:
         return format_of(head)
     finally:
         os.close(descriptor)
+
+
+def _probe_export(name: str) -> str:
+    file = open_image_file(name, read_only=True, locks=None)
+    try:
+        head = bytearray(min(HEAD_BYTES, file.size))
+        file.read_into(0, memoryview(head))
+        return format_of(bytes(head))
+    finally:
+        file.close()

@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from qmon.block import hints
 from qmon.block.bitmaps import Bitmaps, DirtyBitmap
-from qmon.block.direct import DirectFileNode
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile, open_image_file
 from qmon.block.locks import DISK, READ_ONLY_DISK, LockSet, Permission
-from qmon.block.node import Buffer, Extent, Node
+from qmon.block.node import Buffer, Extent, Node, ReadNow, WriteNow
 from qmon.block.qcow2.bitmaps import Bitmap as StoredBitmap
 from qmon.block.qcow2.snapshots import Snapshot
+from qmon.block.transfers import Start, starter
+from qmon.notation.caching import WRITEBACK, Caching
 
 SECTOR = 512
 
@@ -21,7 +23,7 @@ SECTOR = 512
 class RawNode:
     """A raw image. With ``lock`` it holds ``locks``, by default those of a running guest's disk.
 
-    With ``direct`` reads bypass this host's page cache. Raises OSError.
+    ``caching`` and ``from_storage`` are those of ``open_image_file``. Raises OSError.
     """
 
     format = "raw"
@@ -39,11 +41,14 @@ class RawNode:
         read_only: bool = False,
         lock: bool = True,
         locks: LockSet | None = None,
-        direct: bool = False,
+        caching: Caching = WRITEBACK,
+        from_storage: bool = False,
     ) -> None:
         self._locks = locks or (READ_ONLY_DISK if read_only else DISK)
-        kind = DirectFileNode if direct else FileNode
-        self._file = kind(path, read_only=read_only, locks=self._locks if lock else None)
+        held = self._locks if lock else None
+        self._file = open_image_file(
+            path, read_only=read_only, locks=held, caching=caching, from_storage=from_storage
+        )
         self._size = -(-self._file.size // SECTOR) * SECTOR
         self.bitmaps = Bitmaps()
 
@@ -55,6 +60,18 @@ class RawNode:
     def read_only(self) -> bool:
         return self._file.read_only
 
+    @property
+    def read_now(self) -> ReadNow | None:
+        return self._file.read_now
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        return self._file.write_now
+
+    @property
+    def start(self) -> Start | None:
+        return starter(self._file)
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._file.read_into(offset, buffer)
 
@@ -63,6 +80,16 @@ class RawNode:
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
         self._file.zero(offset, length, unmap=unmap)
+
+    def zeroes_fast(self, offset: int, length: int, *, unmap: bool) -> bool:
+        return hints.zeroes_fast(self._file, offset, length, unmap=unmap)
+
+    @property
+    def knows_holes(self) -> bool:
+        return hints.knows_holes(self._file)
+
+    def prefetch(self, offset: int, length: int) -> None:
+        hints.prefetch(self._file, offset, length)
 
     def discard(self, offset: int, length: int) -> None:
         self._file.discard(offset, length)
@@ -83,7 +110,7 @@ class RawNode:
             self._file.change_locks(self._locks)
 
     @property
-    def files(self) -> tuple[FileNode, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         return (self._file,)
 
     @property

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import NoReturn
 
-from qmon.block.file import FileNode
-from qmon.block.node import Buffer, Extent, Node
+from qmon.block.image_file import ImageFile
+from qmon.block.node import Buffer, Extent, Node, ReadNow
 
 _SECTOR = 512
 
@@ -18,13 +18,18 @@ class ReadOnlyFile:
 
     read_only = True
     backing: Node | None = None
+    write_now = None
 
-    def __init__(self, file: FileNode) -> None:
+    def __init__(self, file: ImageFile) -> None:
         self._file = file
 
     @property
     def size(self) -> int:
         return -(-self._file.size // _SECTOR) * _SECTOR
+
+    @property
+    def read_now(self) -> ReadNow | None:
+        return self._file.read_now
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._file.read_into(offset, buffer)

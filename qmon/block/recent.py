@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 from qmon.block.dirty import DirtyMap
-from qmon.block.node import Buffer, Filter, Node
+from qmon.block.node import Node, NotingFilter
 
 KEPT = 2048
 """The least number of ranges to remember. At most twice as many are kept, which take about 0.5 MB."""
@@ -80,27 +80,12 @@ def _ends(offset: int, end: int, size: int) -> Iterator[tuple[int, int]]:
             yield last, stop - last
 
 
-class RecentFilter(Filter):
+class RecentFilter(NotingFilter):
     """Notes every range that is changed: after the change, also if it failed."""
 
     def __init__(self, child: Node, recent: RecentWrites) -> None:
         super().__init__(child)
         self._recent = recent
 
-    def write(self, offset: int, data: Buffer) -> None:
-        try:
-            self.child.write(offset, data)
-        finally:
-            self._recent.note(offset, len(data))
-
-    def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
-        try:
-            self.child.zero(offset, length, unmap=unmap)
-        finally:
-            self._recent.note(offset, length)
-
-    def discard(self, offset: int, length: int) -> None:
-        try:
-            self.child.discard(offset, length)
-        finally:
-            self._recent.note(offset, length)
+    def note(self, offset: int, length: int, *, is_data: bool) -> None:
+        self._recent.note(offset, length)

@@ -1,12 +1,14 @@
 """Throttling: a filter that delays requests to keep to limits of bytes and requests per second.
 
-The limits belong to a group, whose disks share them.
+The limits belong to a group, whose disks share them: those that wait take turns, so that a disk with many
+requests leaves the others their part.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -55,7 +57,7 @@ class Limits:
 
     def __bool__(self) -> bool:
         """Whether there is any limit."""
-        return any(getattr(self, name) for name in RATES)
+        return bool(self.bps or self.bps_rd or self.bps_wr or self.iops or self.iops_rd or self.iops_wr)
 
 
 NO_LIMITS = Limits()
@@ -103,6 +105,50 @@ class _Bucket:
             level.fill(amount)
 
 
+class _Waiting:
+    """A request that waits; ``woken`` is set when it may pass, or is the next to pass."""
+
+    __slots__ = ("length", "may_pass", "woken")
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.may_pass = False
+        self.woken = threading.Event()
+
+
+class _Queue:
+    """The waiting requests of one direction. The disks take turns; a disk's own requests stay in order."""
+
+    def __init__(self) -> None:
+        self._of: dict[Throttled, deque[_Waiting]] = {}
+        """By disk: the first one has the next turn."""
+
+    @property
+    def first(self) -> _Waiting | None:
+        """The next request to pass."""
+        return next(iter(self._of.values()))[0] if self._of else None
+
+    def add(self, disk: Throttled, request: _Waiting) -> None:
+        self._of.setdefault(disk, deque()).append(request)
+
+    def pop(self) -> _Waiting:
+        """Remove and return the next request; then it is another disk's turn."""
+        disk = next(iter(self._of))
+        requests = self._of.pop(disk)
+        request = requests.popleft()
+        if requests:
+            self._of[disk] = requests
+        return request
+
+    def remove(self, disk: Throttled, request: _Waiting) -> None:
+        """Remove a request that waits no longer, if it is still there."""
+        requests = self._of.get(disk, deque())
+        if request in requests:
+            requests.remove(request)
+            if not requests:
+                del self._of[disk]
+
+
 class Throttle:
     """The limits of a group of disks and their current use. Thread-safe."""
 
@@ -113,6 +159,9 @@ class Throttle:
         self._lock = threading.Lock()
         self._limits = NO_LIMITS
         self._buckets: dict[str, _Bucket] = {}
+        self._queues = {"rd": _Queue(), "wr": _Queue()}
+        self._last = "wr"
+        """The direction of the waiting request that has passed last."""
 
     @property
     def limits(self) -> Limits:
@@ -130,27 +179,74 @@ class Throttle:
                 for name in RATES
                 if (rate := getattr(limits, name))
             }
+            self._wake_first()
 
-    def enter(self, direction: str, length: int) -> float:
-        """Let a request pass and return 0, or return after how many seconds to try again.
+    def enter(self, disk: Throttled, direction: str, length: int) -> _Waiting | None:
+        """Let a request pass, or return it, as one that waits: call ``try_again`` until it may pass.
 
         ``direction`` is ``rd`` or ``wr``, ``length`` is in bytes.
         """
         with self._lock:
-            met = {
-                name: self._buckets[name]
-                for name in ("bps", f"bps_{direction}", "iops", f"iops_{direction}")
-                if name in self._buckets
-            }
-            now = self._clock()
-            seconds = max((bucket.wait_seconds(now) for bucket in met.values()), default=0.0)
-            if seconds > 0:
-                return seconds
-            size = self._limits.iops_size
-            requests = max(1.0, length / size) if size else 1.0
-            for name, bucket in met.items():
-                bucket.fill(length if name.startswith("bps") else requests)
-        return 0
+            queue = self._queues[direction]
+            if queue.first is None and self._wait_seconds(direction) <= 0:
+                self._fill(direction, length)
+                return None
+            request = _Waiting(length)
+            queue.add(disk, request)
+            return request
+
+    def try_again(self, request: _Waiting, direction: str) -> float:
+        """Let waiting requests pass; return how long this one should sleep, 0 if it may pass."""
+        with self._lock:
+            while self._let_one_pass():
+                pass
+            if request.may_pass:
+                return 0.0
+            is_next = request is self._queues[direction].first
+            return self._wait_seconds(direction) if is_next else LONGEST_NAP_SECONDS
+
+    def give_up(self, disk: Throttled, request: _Waiting, direction: str) -> None:
+        """The request waits no longer, whether it may pass or not."""
+        with self._lock:
+            self._queues[direction].remove(disk, request)
+            self._wake_first()
+
+    def _let_one_pass(self) -> bool:
+        """Let the next request pass if it may; reads and writes take turns if both wait."""
+        for direction in (_OTHER[self._last], self._last):
+            queue = self._queues[direction]
+            if queue.first is not None and self._wait_seconds(direction) <= 0:
+                request = queue.pop()
+                self._fill(direction, request.length)
+                request.may_pass = True
+                request.woken.set()
+                self._last = direction
+                self._wake_first()  # they have to look when they may pass
+                return True
+        return False
+
+    def _wake_first(self) -> None:
+        for queue in self._queues.values():
+            if queue.first is not None:
+                queue.first.woken.set()
+
+    def _met(self, direction: str) -> dict[str, _Bucket]:
+        """The buckets that a request goes into, by their names."""
+        names = ("bps", f"bps_{direction}", "iops", f"iops_{direction}")
+        return {name: self._buckets[name] for name in names if name in self._buckets}
+
+    def _wait_seconds(self, direction: str) -> float:
+        now = self._clock()
+        return max((bucket.wait_seconds(now) for bucket in self._met(direction).values()), default=0.0)
+
+    def _fill(self, direction: str, length: int) -> None:
+        size = self._limits.iops_size
+        requests = max(1.0, length / size) if size else 1.0
+        for name, bucket in self._met(direction).items():
+            bucket.fill(length if name.startswith("bps") else requests)
+
+
+_OTHER = {"rd": "wr", "wr": "rd"}
 
 
 class Throttled(Protocol):
@@ -161,14 +257,27 @@ class Throttled(Protocol):
         """The limits of its group. The disk may change the group while requests wait."""
 
 
-def wait(disk: Throttled, direction: str, length: int, hurried: Callable[[float], bool]) -> None:
+def wait(
+    disk: Throttled, direction: str, length: int, hurried: Callable[[float, threading.Event], bool]
+) -> None:
     """Wait until a request of ``length`` bytes may pass; ``direction`` is ``rd`` or ``wr``.
 
-    ``hurried(seconds)`` sleeps that long and returns False, or returns True at once to end the wait.
+    ``hurried(seconds, woken)`` sleeps that long, or until the event is set. After True, the wait ends.
     """
-    while (seconds := disk.throttle.enter(direction, length)) > 0:
-        if hurried(min(seconds, LONGEST_NAP_SECONDS)):
+    throttle = disk.throttle
+    request = throttle.enter(disk, direction, length)
+    while request is not None:
+        request.woken.clear()
+        seconds = throttle.try_again(request, direction)
+        if seconds <= 0:
             return
+        if hurried(min(seconds, LONGEST_NAP_SECONDS), request.woken):
+            throttle.give_up(disk, request, direction)
+            return
+        if disk.throttle is not throttle:
+            throttle.give_up(disk, request, direction)
+            throttle = disk.throttle
+            request = None if request.may_pass else throttle.enter(disk, direction, length)
 
 
 class ThrottleFilter(Filter):

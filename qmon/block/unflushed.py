@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from qmon.block.node import Filter
+from qmon.block.node import WriteFilter, WriteNow
+from qmon.block.transfers import Start, starter
 
 
-class UnflushedFilter(Filter):
+class UnflushedFilter(WriteFilter):
     """Passes on all requests but flushes."""
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        return self.child.write_now
+
+    @property
+    def start(self) -> Start | None:
+        return starter(self.child)
 
     def flush(self) -> None:
         """Do nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qmon.block.node import Buffer, Filter, Node
+from qmon.block.node import Buffer, Node, WriteFilter
 
 
 class WriteThreshold:
@@ -23,7 +23,7 @@ class WriteThreshold:
             self._told(offset, end - offset)
 
 
-class ThresholdFilter(Filter):
+class ThresholdFilter(WriteFilter):
     """Checks what is written to a format's node."""
 
     def __init__(self, child: Node, threshold: WriteThreshold) -> None:

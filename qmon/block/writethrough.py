@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qmon.block.node import Buffer, Filter
+from qmon.block.node import Buffer, WriteFilter
 
 
-class WritethroughFilter(Filter):
+class WritethroughFilter(WriteFilter):
     """Writes, zeros and discards are followed by a flush."""
 
     def write(self, offset: int, data: Buffer) -> None:

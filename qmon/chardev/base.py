@@ -11,9 +11,12 @@ import stat
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
+from qmon.chardev.secure import FindSecurity, no_objects
 from qmon.chardev.stream import Stream
 from qmon.errors import CommandError, reason
 from qmon.host.descriptors import TAKE_RECEIVED
+from qmon.host.exposure import Exposure
+from qmon.host.secure_line import SecurityLostError
 
 Create = Callable[[str], int]
 """Opens a file for writing, creates it if missing; returns its descriptor. Raises OSError or ValueError."""
@@ -43,6 +46,8 @@ class Chardev:
         self.data = data
         self.create: Create = create_file
         self.take_descriptor: TakeDescriptor = no_descriptor
+        self.exposure = Exposure()
+        self.find_security: FindSecurity = no_objects
         self.serve: Serve | None = None
         self.users = 0
         """How many front ends and other devices use it."""
@@ -82,6 +87,11 @@ class Chardev:
 
     async def _open(self) -> None:
         """Open what a device of this kind needs. Raises CommandError."""
+
+    @property
+    def shown(self) -> str:
+        """What it is called in an error or a warning."""
+        return f"character device '{self.label}'"
 
     def attach(self, serve: Serve) -> None:
         """Let a front end serve each present and future peer. Raises CommandError if the device is in use."""
@@ -169,6 +179,8 @@ class Chardev:
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
                     await stream.drain(0)
             raise
+        except SecurityLostError as error:
+            _logger.warning("%s: %s", self.shown, error)
         except OSError as error:
             _logger.debug("chardev '%s': a client has disconnected: %s", self.label, error)
         except MemoryError as error:

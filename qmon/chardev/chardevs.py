@@ -9,7 +9,9 @@ from importlib import import_module
 from typing import Any
 
 from qmon.chardev.base import Chardev, Create, TakeDescriptor, create_file, no_descriptor
+from qmon.chardev.secure import FindSecurity, no_objects
 from qmon.errors import CommandError, reason
+from qmon.host.exposure import Exposure
 from qmon.notation.chardev_options import ChardevOptions
 
 KINDS = {
@@ -32,10 +34,18 @@ class Chardevs:
     QMP client has passed.
     """
 
-    def __init__(self, create: Create = create_file, named: TakeDescriptor = no_descriptor) -> None:
+    def __init__(
+        self,
+        create: Create = create_file,
+        named: TakeDescriptor = no_descriptor,
+        exposure: Exposure | None = None,
+        find_security: FindSecurity = no_objects,
+    ) -> None:
         self._by_label: dict[str, Chardev] = {}
         self._create = create
         self._named = named
+        self._exposure = exposure or Exposure()
+        self._find_security = find_security
         self._being_made: set[str] = set()
 
     def __iter__(self) -> Iterator[Chardev]:
@@ -143,6 +153,8 @@ class Chardevs:
             chardev = found(label, data)
         chardev.create = self._create
         chardev.take_descriptor = self._named
+        chardev.exposure = self._exposure
+        chardev.find_security = self._find_security
         return chardev
 
     def _unmake(self, chardev: Chardev) -> None:

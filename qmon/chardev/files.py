@@ -151,7 +151,7 @@ class PtyChardev(Chardev):
 
     async def _watch(self, master: int) -> None:
         while True:
-            while has_hung_up(master):  # noqa: ASYNC110 - the kernel reports no opening
+            while has_hung_up(master):  # noqa: ASYNC110 - no event: poll(2) does not tell of an opening
                 await asyncio.sleep(PTY_CHECK_SECONDS)
             self._gone.clear()
             descriptor = os.dup(master)
@@ -175,6 +175,8 @@ class UdpChardev(Chardev):
 
     async def _open(self) -> None:
         remote, local = self.data["remote"]["data"], self.data.get("local", {}).get("data")
+        there = InetAddress(remote["host"], remote["port"])
+        await asyncio.to_thread(self.exposure.check_connecting, there, self.shown)
         sock = await asyncio.to_thread(_udp_socket, remote, local)
         self.accept(_DatagramStream(sock, tee=self.log))
 

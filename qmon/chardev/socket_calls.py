@@ -1,12 +1,9 @@
-"""Calls on sockets for the loop: accepting a client, listening at an address, naming both ends."""
+"""Calls on sockets for the loop: accepting a client, naming both ends."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-
-from qmon.host.sockets import BACKLOG, listen
-from qmon.notation.address import Address, UnixAddress
 
 
 async def accept(listener: socket.socket) -> socket.socket:
@@ -22,20 +19,6 @@ async def accept(listener: socket.socket) -> socket.socket:
                 await ready.wait()
             finally:
                 loop.remove_reader(listener)
-
-
-def listen_at(address: Address) -> socket.socket:
-    """Return a listening socket. Raises OSError or UsageError."""
-    if not (isinstance(address, UnixAddress) and address.path.startswith("\0")):
-        return listen(address)
-    sock = socket.socket(socket.AF_UNIX)  # in the abstract name space, so there is no old socket file
-    try:
-        sock.bind(address.path)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def ends(sock: socket.socket) -> str:

@@ -13,17 +13,21 @@ from typing import Any
 
 from qmon.chardev.base import Chardev
 from qmon.chardev.passed import passed_socket
-from qmon.chardev.socket_calls import accept, ends, listen_at
+from qmon.chardev.secure import SecureEnd, Security, secure
+from qmon.chardev.socket_calls import accept, ends
+from qmon.chardev.socket_rules import check_address_options, check_side_options, reconnect_seconds
 from qmon.chardev.stream import SocketStream, Stream
 from qmon.errors import CommandError, QmonError, reason
-from qmon.host.sockets import BACKLOG, bind_failure, resolve
+from qmon.host.sockets import BACKLOG, NUL, bind_failure, resolve
 from qmon.host.threads import Shortage
-from qmon.notation.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress
+from qmon.host.tls import TlsError
+from qmon.notation.address import UNIX_PATH_MAX, Address, InetAddress, UnixAddress, from_qapi
 
 ACCEPT_RETRY_SECONDS = 0.5
 """How long to wait after a client could not be accepted, mostly for lack of descriptors."""
 HANGUP_CHECK_SECONDS = 0.2
-NUL = "\0"
+HANDSHAKES_MAX = 64
+"""Clients that may be in the handshake of TLS at a time."""
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ class SocketChardev(Chardev):
         self._telnet = bool(data.get("telnet"))
         self._is_unix = data["addr"]["type"] == "unix"
         self._listener: socket.socket | None = None
+        self._security: Security | None = None
+        self._greeting = asyncio.Semaphore(HANDSHAKES_MAX)
         self._local = ""
         self._path: str | None = None
         self._peers: dict[Stream, str] = {}
@@ -75,6 +81,7 @@ class SocketChardev(Chardev):
                 self._take(sock)
                 return
             self._listener = sock
+            self.exposure.note(sock, self.shown, has_tls=self._has_tls)
         else:
             address = self._address()
             if not self.is_server:
@@ -90,14 +97,10 @@ class SocketChardev(Chardev):
     async def _reach(self, address: Address) -> None:
         """Connect, and again after the connection has ended if the options say so. Raises CommandError."""
         self._local = str(address) if isinstance(address, InetAddress) else address.path
-        if pause_seconds := self._reconnect_seconds:
+        if pause_seconds := reconnect_seconds(self.data):
             self.spawn(self._keep_connected(address, pause_seconds), "connecting")
         else:
             await self._connect(address)
-
-    @property
-    def _reconnect_seconds(self) -> float:
-        return float(self.data.get("reconnect", 0)) or self.data.get("reconnect-ms", 0) / 1000
 
     @property
     def _is_passed(self) -> bool:
@@ -113,20 +116,15 @@ class SocketChardev(Chardev):
         return sock
 
     def _check(self) -> None:
-        """Raises CommandError for options that exclude each other or are not supported."""
-        if "reconnect" in self.data and "reconnect-ms" in self.data:
-            raise CommandError("'reconnect' and 'reconnect-ms' are mutually exclusive")
-        if self.is_server and self._reconnect_seconds:
-            raise CommandError("'reconnect' option is incompatible with socket in server listen mode")
-        if self._is_passed and self._reconnect_seconds:
-            raise CommandError("'reconnect' option is incompatible with 'fd' address type")
-        if not self.is_server and "wait" in self.data:
-            raise CommandError("'wait' option is incompatible with socket in client connect mode")
-        if "tls-creds" in self.data:
-            raise CommandError(f"No TLS credentials with id '{self.data['tls-creds']}'")
-        for name in ("websocket", "tn3270"):
-            if self.data.get(name):
-                raise CommandError(f"'{name}' is not supported: use a plain socket or telnet")
+        """Check the options, and find the objects of TLS. Raises CommandError."""
+        check_address_options(self.data, is_server=self.is_server)
+        if (creds := self.data.get("tls-creds")) is not None:
+            self._security = self.find_security(creds, self.data.get("tls-authz"), self.is_server)
+        check_side_options(self.data, is_server=self.is_server)
+
+    @property
+    def _has_tls(self) -> bool:
+        return self._security is not None
 
     def _address(self) -> Address:
         fields = self.data["addr"]["data"]
@@ -141,16 +139,17 @@ class SocketChardev(Chardev):
                     raise CommandError(f"UNIX socket path '{path}' is too long")
                 return UnixAddress(path)
             case _:
-                return InetAddress(fields["host"], fields["port"])
+                return from_qapi(self.data["addr"])
 
     async def _listen(self, address: Address) -> socket.socket:
         try:
-            listener = await asyncio.to_thread(listen_at, self._with_family(address))
+            listener = await asyncio.to_thread(
+                self.exposure.listen, address, self.shown, has_tls=self._has_tls
+            )
         except (QmonError, ValueError) as error:
             raise CommandError(reason(error)) from error
         except OSError as error:
-            listener = await self._listen_above(address, error)
-        listener.listen(BACKLOG)
+            raise CommandError(bind_failure(address, error)) from error
         if isinstance(address, UnixAddress) and not address.path.startswith("\0"):
             self._path = os.path.join(os.getcwd(), address.path)  # the working folder may change
         return listener
@@ -171,37 +170,38 @@ class SocketChardev(Chardev):
         else:
             self._local = name
 
-    async def _listen_above(self, address: Address, error: OSError) -> socket.socket:
-        """Listen on the first free port up to ``to``. Raises CommandError."""
-        if isinstance(address, InetAddress) and "to" in self.data["addr"]["data"]:
-            for port in range(int(address.port) + 1, int(self.data["addr"]["data"]["to"]) + 1):
-                try:
-                    return await asyncio.to_thread(
-                        listen_at, self._with_family(InetAddress(address.host, str(port)))
-                    )
-                except OSError as another:
-                    error = another
-        raise CommandError(bind_failure(address, error)) from error
-
-    def _with_family(self, address: Address) -> Address:
-        """Return the address, with ``::`` as host if it has none and only IPv6 is allowed."""
-        fields = self.data["addr"]["data"]
-        only_ipv6 = fields.get("ipv6") is True and fields.get("ipv4") is not True
-        if isinstance(address, InetAddress) and not address.host and only_ipv6:
-            return InetAddress("::", address.port)
-        return address
-
     async def _accept_all(self, listener: socket.socket) -> None:
         shortage = Shortage(_logger, f"can't accept a client on {self._local}")
         while True:
             await self._until_there_is_room()
             try:
                 sock = await accept(listener)
-                self._take(sock)
+                await self._admit(sock)
                 shortage.over()
             except (OSError, MemoryError) as error:
                 shortage.tell(error)
                 await asyncio.sleep(ACCEPT_RETRY_SECONDS)
+
+    async def _admit(self, sock: socket.socket) -> None:
+        """Serve a client, after the handshake of TLS. Raises OSError, MemoryError."""
+        if self._security is None:
+            self._take(sock)
+            return
+        await self._greeting.acquire()
+        if self.serve is None:  # it is the only client
+            await self._secure_client(sock, self._security)
+        else:
+            self.spawn(self._secure_client(sock, self._security), "handshake")
+
+    async def _secure_client(self, sock: socket.socket, security: Security) -> None:
+        who = ends(sock)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._serve_peer(await secure(sock, security), who)
+        except TlsError as error:
+            _logger.warning("%s: a client was refused (%s): %s", self.shown, who, error)
+        finally:
+            self._greeting.release()
 
     async def _until_there_is_room(self) -> None:
         """Without a front end, wait until there is no client: others wait for their turn, as in QEMU."""
@@ -217,7 +217,9 @@ class SocketChardev(Chardev):
     def _take(self, sock: socket.socket) -> None:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        both_ends = ends(sock)
+        self._serve_peer(sock, ends(sock))
+
+    def _serve_peer(self, sock: socket.socket | SecureEnd, both_ends: str) -> None:
         stream = SocketStream(sock, telnet=self._telnet, tee=self.log)
         if self.is_server:
             stream.greet()
@@ -246,6 +248,9 @@ class SocketChardev(Chardev):
             if isinstance(address, UnixAddress):
                 sock, target = socket.socket(socket.AF_UNIX), address.path
             else:
+                await asyncio.to_thread(
+                    self.exposure.check_connecting, address, self.shown, has_tls=self._has_tls
+                )
                 family, target = await asyncio.to_thread(resolve, address, passive=False)
                 sock = socket.socket(family)
             sock.setblocking(False)
@@ -257,7 +262,20 @@ class SocketChardev(Chardev):
                 why = os.strerror(error.errno) if error.errno else reason(error)  # not asyncio's text
                 raise CommandError(f"Failed to connect to '{self._local}': {why}") from error
             raise
-        self._take(sock)
+        await self._begin_conversation(sock, address)
+
+    async def _begin_conversation(self, sock: socket.socket, address: Address) -> None:
+        """Serve a connection that was made here, after the handshake of TLS. Raises CommandError."""
+        if self._security is None or isinstance(address, UnixAddress):
+            self._take(sock)
+            return
+        both_ends = ends(sock)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            end = await secure(sock, self._security, address.host)
+        except TlsError as error:
+            raise CommandError(f"Failed to connect to '{self._local}': {error}") from error
+        self._serve_peer(end, both_ends)
 
     async def _keep_connected(self, address: Address, pause_seconds: float) -> None:
         told = False

@@ -10,6 +10,7 @@ import select
 import socket
 from collections.abc import Callable
 
+from qmon.chardev.secure import SecureEnd
 from qmon.host.descriptors import DescriptorSocket
 from qmon.notation.telnet import GREETING, TelnetDecoder, encode
 
@@ -194,15 +195,25 @@ def has_hung_up(descriptor: int) -> bool:
 
 
 class SocketStream(Stream):
-    """A socket connection. With ``telnet`` the peer is a telnet client, and gets QEMU's greeting of one."""
+    """A socket connection, perhaps with TLS on it.
+
+    With ``telnet`` the peer is a telnet client, and gets QEMU's greeting of one.
+    """
 
     def __init__(
-        self, sock: socket.socket, *, telnet: bool = False, tee: Callable[[bytes], None] | None = None
+        self,
+        sock: socket.socket | SecureEnd,
+        *,
+        telnet: bool = False,
+        tee: Callable[[bytes], None] | None = None,
     ) -> None:
-        sock.setblocking(False)
         super().__init__(sock.fileno(), sock.fileno(), tee)
-        self._socket = DescriptorSocket(sock)
-        self.take_descriptor = self._socket.received.take
+        if isinstance(sock, SecureEnd):
+            self._socket: DescriptorSocket | SecureEnd = sock
+        else:
+            sock.setblocking(False)
+            self._socket = DescriptorSocket(sock)
+            self.take_descriptor = self._socket.received.take
         self._telnet = TelnetDecoder() if telnet else None
 
     def greet(self) -> None:
@@ -227,6 +238,7 @@ class SocketStream(Stream):
         return encode(data) if self._telnet is not None else data
 
     def _close_descriptors(self) -> None:
-        with contextlib.suppress(OSError):  # already disconnected
-            self._socket.shutdown(socket.SHUT_RDWR)
+        if isinstance(self._socket, DescriptorSocket):
+            with contextlib.suppress(OSError):  # already disconnected
+                self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

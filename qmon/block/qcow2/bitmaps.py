@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.header import Autoclear, Header, Qcow2Error
 
 _EXTENSION = struct.Struct(">IIQQ")
@@ -69,7 +69,7 @@ class Directory:
     bitmaps: tuple[Bitmap, ...]
 
 
-def read_directory(file: FileNode, header: Header) -> Directory | None:
+def read_directory(file: ImageFile, header: Header) -> Directory | None:
     """Read the directory; return None if the image has none, or if the bitmaps are not up to date.
 
     Raises Qcow2Error if it is damaged, OSError.
@@ -89,7 +89,7 @@ def read_directory(file: FileNode, header: Header) -> Directory | None:
     return Directory(offset, length, _parse(data, number))
 
 
-def read_listed(file: FileNode, header: Header) -> tuple[Bitmap, ...]:
+def read_listed(file: ImageFile, header: Header) -> tuple[Bitmap, ...]:
     """Return the bitmaps to list: none if the directory is damaged. Raises OSError."""
     try:
         directory = read_directory(file, header)

@@ -11,7 +11,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.header import Compression, Header, Qcow2Error
 
 _SECTOR = 512
@@ -36,7 +36,7 @@ def clusters(entry: int, cluster_bits: int) -> range:
 class Decompressor:
     """Reads compressed clusters and keeps the last few. Thread-safe."""
 
-    def __init__(self, file: FileNode, header: Header) -> None:
+    def __init__(self, file: ImageFile, header: Header) -> None:
         self._file = file
         self._bits = header.cluster_bits
         self._unpack = _unpack_zlib if header.compression is Compression.ZLIB else _zstd_unpacker()

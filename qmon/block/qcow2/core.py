@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
-from qmon.block.file import FileNode
+from qmon.block import hints
+from qmon.block.image_file import ImageFile
 from qmon.block.node import Extent, Kind, Node
 from qmon.block.qcow2.cluster_set import ClusterSet
 from qmon.block.qcow2.compressed import Decompressor
@@ -37,7 +38,7 @@ _KINDS = {
 }
 
 
-def read_header(file: FileNode, *, for_writing: bool) -> Header:
+def read_header(file: ImageFile, *, for_writing: bool) -> Header:
     """Read the header of an open file. Raises Qcow2Error, OSError."""
     size = file.size
     data = bytearray(min(MAX_HEADER_BYTES, size))
@@ -61,8 +62,8 @@ class Core:
 
     def __init__(
         self,
-        file: FileNode,
-        data: FileNode | None = None,
+        file: ImageFile,
+        data: ImageFile | None = None,
         *,
         is_backing: bool = False,
         limits: Limits = LIMITS,
@@ -129,6 +130,16 @@ class Core:
             found.add_sorted(tables)
         return found
 
+    def read_now(self, offset: int, buffer: memoryview) -> bool:
+        """Fill the buffer from one plain cluster, which the lock keeps in use, if it is cached."""
+        if not self.lock.acquire(blocking=False):
+            return False
+        try:
+            place = self.mapping.place(offset, len(buffer), 0)
+            return place >= 0 and self.data.read_now(place, buffer)
+        finally:
+            self.lock.release()
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer from ``offset``. Raises OSError."""
         if not len(buffer):
@@ -161,6 +172,18 @@ class Core:
             clear(buffer[covered:])
         else:
             clear(buffer)
+
+    def prefetch(self, offset: int, length: int) -> None:
+        """Begin to read the data of a range, also the backing node's, into the page cache. Raises OSError."""
+        with self.lock:
+            runs = self.mapping.runs(offset, length)
+        for run in runs:
+            if run.state == State.DATA:
+                hints.prefetch(self.data, run.host, run.length)
+            elif run.state == State.UNALLOCATED and self.backing is not None:
+                covered = min(self.backing.size - run.offset, run.length)
+                if covered > 0:
+                    hints.prefetch(self.backing, run.offset, covered)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Yield the extents of a range; each step looks up one L2 table."""

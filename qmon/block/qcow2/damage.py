@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.header import FEATURES, INCOMPATIBLE_OFFSET, Header, Incompatible
 
 log = logging.getLogger("qmon.qcow2")
@@ -14,7 +14,7 @@ log = logging.getLogger("qmon.qcow2")
 class Damage:
     """Logs an image's damage once, sets its corrupt bit, and stops writes to it."""
 
-    def __init__(self, file: FileNode, header: Header, *, mark: bool) -> None:
+    def __init__(self, file: ImageFile, header: Header, *, mark: bool) -> None:
         """``mark``: set the corrupt bit, if the image's version has one (version 2 has none)."""
         self._file = file
         self.incompatible = header.incompatible

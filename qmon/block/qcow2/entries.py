@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 
 _TYPECODES = {0: "B", 1: "B", 2: "B", 3: "B", 4: "H", 5: "I", 6: "Q"}
 _SWAPPED = sys.byteorder == "little"
@@ -109,7 +109,7 @@ class Write:
 class TableCache:
     """A cache of tables of one kind by offset. It drops the least used clean ones first. Not thread-safe."""
 
-    def __init__(self, file: FileNode, codec: Codec, table_bytes: int, max_bytes: int) -> None:
+    def __init__(self, file: ImageFile, codec: Codec, table_bytes: int, max_bytes: int) -> None:
         self._file = file
         self._codec = codec
         self._max_tables = max(4, max_bytes // table_bytes)

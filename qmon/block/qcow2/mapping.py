@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.cluster_set import ClusterSet, sorted_array
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Entries, Table, TableCache
@@ -61,7 +61,7 @@ class Mapping:
 
     def __init__(
         self,
-        file: FileNode,
+        file: ImageFile,
         header: Header,
         damage: Damage,
         metadata: ClusterSet,
@@ -287,7 +287,7 @@ def table_rows(entries: Entries, step: int) -> Iterator[tuple[int, int]]:
         index += count
 
 
-def read_l1(file: FileNode, offset: int, count: int) -> Entries:
+def read_l1(file: ImageFile, offset: int, count: int) -> Entries:
     """Read an L1 table without checking its entries."""
     data = bytearray(count * 8)
     file.read_into(offset, memoryview(data))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from qmon.block import hints
 from qmon.block.bitmaps import Bitmaps, DirtyBitmap
-from qmon.block.direct import DirectFileNode
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile, open_image_file
 from qmon.block.locks import DISK, ImageLockedError, LockSet, Permission
-from qmon.block.node import Buffer, Extent, Node
+from qmon.block.node import Buffer, Extent, Node, ReadNow, WriteNow
 from qmon.block.qcow2.backing_name import change_backing_name
 from qmon.block.qcow2.bitmaps import Bitmap as StoredBitmap
 from qmon.block.qcow2.core import Core, read_header
@@ -24,6 +25,7 @@ from qmon.block.qcow2.stored_bitmaps import StoredBitmaps
 from qmon.block.qcow2.writeout import WriteOut
 from qmon.block.qcow2.writer import Writer
 from qmon.errors import reason
+from qmon.notation.caching import WRITEBACK, Caching
 from qmon.notation.file_names import split_protocol
 
 log = logging.getLogger("qmon.qcow2")
@@ -49,16 +51,19 @@ class Qcow2Node:
         read_only: bool = False,
         locks: LockSet | None = None,
         is_backing: bool = False,
-        direct: bool = False,
+        caching: Caching = WRITEBACK,
+        from_storage: bool = False,
         limits: Limits = LIMITS,
     ) -> None:
-        kind = DirectFileNode if direct else FileNode
-        self._file = kind(path, read_only=read_only, locks=locks)
-        self._data: FileNode | None = None
+        open_file = functools.partial(
+            open_image_file, read_only=read_only, locks=locks, caching=caching, from_storage=from_storage
+        )
+        self._file = open_file(path)
+        self._data: ImageFile | None = None
         try:
             name = read_header(self._file, for_writing=not read_only).data_file
             if name is not None:
-                self._data = _open_data_file(name, kind, read_only=read_only, locks=locks)
+                self._data = _open_data_file(name, open_file)
             self._core = core = Core(self._file, self._data, is_backing=is_backing, limits=limits)
             self._writer: Writer | None = None
             self.bitmaps = Bitmaps()
@@ -107,6 +112,14 @@ class Qcow2Node:
     def read_only(self) -> bool:
         return self._file.read_only
 
+    @property
+    def read_now(self) -> ReadNow | None:
+        return self._core.read_now
+
+    @property
+    def write_now(self) -> WriteNow | None:
+        return None if self._writer is None else self._writer.write_now
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._core.read_into(offset, buffer)
 
@@ -115,6 +128,16 @@ class Qcow2Node:
 
     def zero(self, offset: int, length: int, *, unmap: bool = True) -> None:
         self._writable().zero(offset, length, unmap=unmap)
+
+    def zeroes_fast(self, offset: int, length: int, *, unmap: bool) -> bool:
+        return self._writer is not None and self._writer.zeroes_fast(offset, length, unmap=unmap)
+
+    @property
+    def knows_holes(self) -> bool:
+        return self.backing is None or hints.knows_holes(self.backing)
+
+    def prefetch(self, offset: int, length: int) -> None:
+        self._core.prefetch(offset, length)
 
     def discard(self, offset: int, length: int) -> None:
         self._writable().discard(offset, length)
@@ -166,7 +189,7 @@ class Qcow2Node:
             self._stored.begin(self._core.refcounts, self._out)
 
     @property
-    def files(self) -> tuple[FileNode, ...]:
+    def files(self) -> tuple[ImageFile, ...]:
         return (self._file,) if self._data is None else (self._file, self._data)
 
     @property
@@ -211,7 +234,7 @@ class Qcow2Node:
         return self._writer
 
 
-def _open_data_file(name: str, kind: type[FileNode], *, read_only: bool, locks: LockSet | None) -> FileNode:
+def _open_data_file(name: str, open_file: Callable[[str], ImageFile]) -> ImageFile:
     """Open the data file that an image names. As in QEMU a relative name starts at the current folder.
 
     The file gets the image's locks. Raises OSError.
@@ -220,7 +243,7 @@ def _open_data_file(name: str, kind: type[FileNode], *, read_only: bool, locks: 
     if split_protocol(path)[0] is not None:
         raise OSError(errno.ENOTSUP, f"the data file '{name}' is not a file's name; only files are supported")
     try:
-        return kind(path, read_only=read_only, locks=locks)
+        return open_file(path)
     except ImageLockedError:
         raise
     except OSError as error:

@@ -11,7 +11,7 @@ import operator
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.cluster_set import ClusterSet
 from qmon.block.qcow2.damage import Damage
 from qmon.block.qcow2.entries import CODEC_64, Codec, Entries, Table, TableCache
@@ -60,7 +60,7 @@ class Refcounts:
 
     def __init__(
         self,
-        file: FileNode,
+        file: ImageFile,
         header: Header,
         damage: Damage,
         metadata: ClusterSet,
@@ -89,7 +89,7 @@ class Refcounts:
         self._fresh_from = -(-file_size >> self._bits) if not file.is_device else sys.maxsize
         """The first cluster that was never written: from here on all are holes."""
 
-    def _read_table(self, file: FileNode, file_size: int) -> Entries:
+    def _read_table(self, file: ImageFile, file_size: int) -> Entries:
         length = self.table_clusters << self._bits
         data = bytearray(length)
         file.read_into(self.table_offset, memoryview(data))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.header import MAX_L1_BYTES, Header, Qcow2Error
 
 _FIXED = struct.Struct(">QIHHIIQII")
@@ -30,7 +30,7 @@ class Snapshot:
     length: int
 
 
-def read_snapshots(file: FileNode, header: Header, file_size: int) -> list[Snapshot]:
+def read_snapshots(file: ImageFile, header: Header, file_size: int) -> list[Snapshot]:
     """Read the snapshots, in the table's order. Raises Qcow2Error, OSError."""
     if not header.snapshots:
         return []

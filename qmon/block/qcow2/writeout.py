@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.qcow2.core import Core
 from qmon.block.qcow2.entries import CODEC_64, Write
 from qmon.block.qcow2.header import REFCOUNT_TABLE_FIELDS, REFCOUNT_TABLE_OFFSET, Qcow2Error
@@ -90,6 +90,11 @@ class WriteOut:
             or waiting > MAX_GIVEN_UP
             or waiting << self._bits > MAX_GIVEN_UP_BYTES
         )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a write in place needs neither a check nor a flush before it."""
+        return self._failed is None and not (self._core.damage.found or self._is_unchanged or self.is_due)
 
     def flush(self) -> None:
         """Return when all earlier writes, and the tables that refer to them, are on stable storage.
@@ -252,7 +257,7 @@ class WriteOut:
             raise
         self.sync()
 
-    def sync(self, file: FileNode | None = None) -> None:
+    def sync(self, file: ImageFile | None = None) -> None:
         """Flush a file. After an OSError it is not known which writes were lost, so ``check`` fails."""
         try:
             (file or self._file).flush()

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from qmon.block import hints
 from qmon.block.node import Buffer
 from qmon.block.qcow2.compressed import clusters as compressed_clusters
 from qmon.block.qcow2.core import Core, clear
@@ -70,6 +71,17 @@ class Writer:
                 self._out.flush()
             done += self._write_some(offset + done, view[done:])
 
+    def write_now(self, offset: int, data: Buffer) -> bool:
+        """Write in place, into one plain cluster, if nothing else has to be done."""
+        core = self._core
+        if self._is_first_change or not self._out.is_plain or not core.lock.acquire(blocking=False):
+            return False
+        try:
+            place = core.mapping.place(offset, len(data), COPIED)
+            return place >= 0 and core.data.write_now(place, data)
+        finally:
+            core.lock.release()
+
     def zero(self, offset: int, length: int, *, unmap: bool) -> None:
         """Make a range read as zeros; without ``unmap`` its allocated clusters are kept."""
         if self._kept:
@@ -89,6 +101,16 @@ class Writer:
         self._change_clusters(first, stop, unmap=unmap)
         if end > stop << self._bits:
             self._zero_part(stop << self._bits, end - (stop << self._bits))
+
+    def zeroes_fast(self, offset: int, length: int, *, unmap: bool) -> bool:
+        """Whether ``zero`` changes tables only, or a raw data file fast."""
+        if self._kept:
+            return hints.zeroes_fast(self._core.data, offset, length, unmap=unmap)
+        if not self._has_zero_clusters and (self._core.backing is not None or not unmap):
+            return False
+        first, stop = self._whole_clusters(offset, offset + length)
+        at_end = offset + length == self._core.size
+        return first << self._bits == offset and (at_end or stop << self._bits == offset + length)
 
     def discard(self, offset: int, length: int) -> None:
         """Free the whole clusters of a range; they then read as zeros, or as before if that is impossible."""
