@@ -1,16 +1,17 @@
 """A blocking NBD client that reads: data and block status. It checks and bounds all that the server sends.
 
-doc/proto.md, "Transmission" and "Structured reply chunk message". One request is on its way at a time.
+doc/proto.md, "Transmission" and "Structured reply chunk message". One request is on its way at a time. An
+old server that has neither structured replies nor GO can be read, too.
 """
 
 from __future__ import annotations
 
-import bisect
 import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+from qmon.host.tls import Tls
 from qmon.nbd.client_handshake import agree
 from qmon.nbd.client_socket import ClientSocket, NbdError, NbdRequestError
 from qmon.nbd.constants import (
@@ -19,11 +20,14 @@ from qmon.nbd.constants import (
     REPLY_FLAG_DONE,
     REQUEST,
     REQUEST_MAGIC,
+    SIMPLE_REPLY,
+    SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
     Command,
     ReplyType,
     TransmissionFlag,
 )
+from qmon.nbd.filled import Filled
 
 __all__ = ["ALLOCATION_DEPTH", "NbdClient", "NbdError", "NbdRequestError"]
 
@@ -42,6 +46,11 @@ MAX_EXTENTS = 128 << 10
 MAX_ERRORS = 16
 """Error chunks in one reply."""
 
+MAX_ERROR_BYTES = MAX_STRING + 64
+"""The longest error chunk: a text, and some fields."""
+
+_ERROR_TYPE = 1 << 15
+_ERROR_TAILS = {int(ReplyType.ERROR): 0, int(ReplyType.ERROR_OFFSET): 8}
 _OFFSET = struct.Struct(">Q")
 _HOLE = struct.Struct(">QI")
 _ERROR = struct.Struct(">IH")
@@ -59,12 +68,20 @@ class NbdClient:
         export: str,
         contexts: Sequence[str] = (),
         patience: float = PATIENCE_SECONDS,
+        tls: Tls | None = None,
+        hostname: str | None = None,
     ) -> None:
-        """Do the handshake on a connected socket, which belongs to the client from now. Raises NbdError."""
+        """Do the handshake on a connected socket, which belongs to the client from now. Raises NbdError.
+
+        With ``tls`` all goes under TLS, to a server with a certificate for ``hostname``.
+        """
         self._wire = ClientSocket(sock, patience)
         self._cookie = 0
         try:
-            self._agreed = agree(self._wire, export, contexts)
+            needs_structured = bool(contexts)
+            self._agreed = agree(
+                self._wire, export, contexts, tls, hostname, needs_structured=needs_structured
+            )
         except BaseException:
             self._wire.close()
             raise
@@ -141,15 +158,19 @@ class NbdClient:
     def _chunk(self) -> tuple[bool, int, int]:
         """Receive the head of a chunk; return whether it is the last one, its type, its length in bytes."""
         magic, flags, kind, cookie, length = CHUNK.unpack(self._wire.receive(CHUNK.size))
-        if magic != STRUCTURED_REPLY_MAGIC or cookie != self._cookie or flags & ~REPLY_FLAG_DONE:
+        if magic != STRUCTURED_REPLY_MAGIC or cookie != self._cookie:
             raise _wrong("a chunk that answers no request")
-        if kind == ReplyType.NONE and (length or not flags):
+        is_last = bool(flags & REPLY_FLAG_DONE)  # unknown flags are to be ignored
+        if kind == ReplyType.NONE and (length or not is_last):
             raise _wrong("a chunk of type NONE that is not the empty end of a reply")
-        return bool(flags), kind, length
+        return is_last, kind, length
 
     def _read_once(self, offset: int, view: memoryview) -> None:
         self._request(Command.READ, offset, len(view))
-        filled = _Filled(offset, view)
+        if not self._agreed.structured:
+            self._read_simply(offset, view)
+            return
+        filled = Filled(offset, view)
         errors: list[str] = []
         is_last = False
         while not is_last:
@@ -167,6 +188,13 @@ class NbdClient:
                     self._note_error(errors, kind, length)
         _raise_first(errors, f"{len(view)} bytes at {offset} can't be read")
         filled.check()
+
+    def _read_simply(self, offset: int, view: memoryview) -> None:
+        magic, error, cookie = SIMPLE_REPLY.unpack(self._wire.receive(SIMPLE_REPLY.size))
+        if magic != SIMPLE_REPLY_MAGIC or cookie != self._cookie:
+            raise _wrong("a reply to no request")
+        _raise_first([os.strerror(error)] if error else [], f"{len(view)} bytes at {offset} can't be read")
+        self._wire.receive_into(view)
 
     def _status_once(self, number: int, offset: int, length: int) -> list[Extent]:
         """Return the extents of the context with this number. Raises NbdError."""
@@ -202,46 +230,20 @@ class NbdClient:
         return int.from_bytes(payload[:4], "big"), extents
 
     def _note_error(self, errors: list[str], kind: int, length: int) -> None:
-        """Receive an error chunk and note its text; raises NbdError for any other chunk."""
-        tail = _OFFSET.size if kind == ReplyType.ERROR_OFFSET else 0
-        is_error = kind in (ReplyType.ERROR, ReplyType.ERROR_OFFSET)
-        if not is_error or not _ERROR.size + tail <= length <= _ERROR.size + MAX_STRING + tail:
+        """Receive an error chunk and note its text; raises NbdError for any other chunk.
+
+        A type of error that is not known may have any fields behind its text.
+        """
+        if not kind & _ERROR_TYPE or not _ERROR.size <= length <= MAX_ERROR_BYTES:
             raise _wrong(f"a chunk of type {kind} and {length} bytes")
         error, text_length = _ERROR.unpack(self._wire.receive(_ERROR.size))
-        if not error or _ERROR.size + text_length + tail != length or len(errors) == MAX_ERRORS:
+        tail = length - _ERROR.size - text_length
+        wanted = _ERROR_TAILS.get(kind, tail)
+        if not error or tail < 0 or tail != wanted or len(errors) == MAX_ERRORS:
             raise _wrong("an error without a number, of another length, or too many of them")
         text = self._wire.receive_text(text_length)
         self._wire.receive(tail)
         errors.append(text or os.strerror(error))
-
-
-class _Filled:
-    """Which parts of a read's memory the server has filled: each byte exactly once."""
-
-    def __init__(self, offset: int, view: memoryview) -> None:
-        self._offset = offset
-        self._view = view
-        self._parts: list[tuple[int, int]] = []
-
-    def part(self, start: int, length: int) -> memoryview:
-        """Return the memory of a chunk. Raises NbdError if it was filled before or not asked for."""
-        start -= self._offset
-        end = start + length
-        at = bisect.bisect(self._parts, (start, end))
-        before = self._parts[at - 1][1] if at else 0
-        after = self._parts[at][0] if at < len(self._parts) else len(self._view)
-        if not length or start < before or end > after:
-            raise _wrong("data that was not asked for, or data twice")
-        if at and before == start:
-            self._parts[at - 1] = (self._parts[at - 1][0], end)
-        else:
-            self._parts.insert(at, (start, end))
-        return self._view[start:end]
-
-    def check(self) -> None:
-        """Raises NbdError unless all is filled."""
-        if sum(end - start for start, end in self._parts) != len(self._view):
-            raise _wrong("less data than was asked for")
 
 
 def _raise_first(errors: list[str], what: str) -> None:

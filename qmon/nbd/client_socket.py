@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 
-from qmon.errors import QmonError, reason
+from qmon.errors import QmonError
+from qmon.host import tls as host_tls
+from qmon.host.tls import Tls, TlsError
 from qmon.notation.plain_text import one_line
 
 
@@ -22,14 +25,31 @@ class ClientSocket:
     """Sends and receives whole messages. ``begin`` starts the time limit of what follows."""
 
     def __init__(self, sock: socket.socket, patience: float) -> None:
+        self._raw = sock
         self._sock = sock
+        """The raw socket, or TLS on it."""
         self._patience = patience
+        self._is_untried = False
+        """Whether the server has said nothing since TLS has begun."""
         self._deadline = 0.0
         self.begin()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, socket.socket]:
+        """The socket that sends and receives, which may be TLS on the second one."""
+        return self._sock, self._raw
 
     def begin(self) -> None:
         """From now, ``patience`` seconds are left for all messages until the next call."""
         self._deadline = time.monotonic() + self._patience
+
+    def start_tls(self, tls: Tls, hostname: str | None) -> None:
+        """Send and receive under TLS from now. Raises NbdError if the server does not prove who it is."""
+        try:
+            self._sock = tls.wrap_blocking(self._raw, hostname=hostname, seconds=self._patience)
+        except TlsError as error:
+            raise NbdError(str(error)) from error
+        self._is_untried = True
 
     def send(self, data: bytes) -> None:
         """Raises NbdError."""
@@ -55,7 +75,9 @@ class ClientSocket:
             except OSError as error:
                 raise self._failure(error) from error
             if not count:
-                raise NbdError("the NBD server closed the connection")
+                may_be = " after TLS: it may have refused our certificate" if self._is_untried else ""
+                raise NbdError(f"the NBD server closed the connection{may_be}")
+            self._is_untried = False
             filled += count
 
     def receive_text(self, length: int) -> str:
@@ -65,14 +87,16 @@ class ClientSocket:
     def interrupt(self) -> None:
         """End the connection. Another thread may call this: what waits here fails at once."""
         with contextlib.suppress(OSError):  # it has ended before
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._raw.shutdown(socket.SHUT_RDWR)
 
     def close(self, last: bytes = b"") -> None:
         """Send the last bytes, if that is still possible, and close."""
         with contextlib.suppress(OSError):
             self._sock.setblocking(False)
             self._sock.send(last)
-        self._sock.close()
+        if isinstance(self._sock, ssl.SSLSocket):
+            host_tls.close(self._sock)
+        self._raw.close()
 
     def _limit(self) -> None:
         left = self._deadline - time.monotonic()
@@ -83,4 +107,6 @@ class ClientSocket:
     def _failure(self, error: OSError) -> NbdError:
         if isinstance(error, TimeoutError):
             return NbdError(f"the NBD server has not answered within {self._patience:g} s")
-        return NbdError(f"the connection to the NBD server failed: {reason(error)}")
+        return NbdError(
+            f"the connection to the NBD server failed: {host_tls.why_lost(self._sock, error, 'server')}"
+        )

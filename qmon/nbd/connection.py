@@ -1,48 +1,54 @@
 """The transmission phase of one connection: requests from a socket, served from a disk.
 
 doc/proto.md, "Transmission". A thread reads what the socket has, enters the disk's gate once, serves all
-complete requests, and sends all replies at once before it waits again.
+complete requests, and sends all replies at once before it waits again. The thread is either the connection's
+own (``run``), or the disk's loop (``disk_loop``), which hands it to a worker (``work``) when it has to wait.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import select
 import socket
+import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from time import monotonic_ns
 
+from qmon.block import hints
 from qmon.block.accounts import Counters
 from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Node
+from qmon.block.together import begin
+from qmon.block.transfers import starter
 from qmon.host.budget import Budget
 from qmon.host.trace import NBD_RECEIVE_REQUEST
-from qmon.nbd.constants import (
-    REQUEST,
-    REQUEST_MAGIC,
-    Error,
-)
+from qmon.nbd.constants import Error
 from qmon.nbd.failures import Failures
+from qmon.nbd.flights import Flights
+from qmon.nbd.forms import COMPACT_FORM, EXTENDED_FORM
 from qmon.nbd.handshake import Agreement, ProtocolError
-from qmon.nbd.replies import STATUS_HEAD, Replies, allocate
+from qmon.nbd.long_requests import serve_long_read, take_long_payload
+from qmon.nbd.plain import PLAIN_BYTES, Next
+from qmon.nbd.replies import Replies, allocate
 from qmon.nbd.rules import (
     BLOCK_STATUS,
+    CACHE,
     DF,
     DISC,
+    FAST_ZERO,
     FLUSH,
     FUA,
     NO_HOLE,
+    PAYLOAD_LEN,
     READ,
-    REQ_ONE,
     TRIM,
     WRITE,
     WRITE_ZEROES,
     Rules,
 )
+from qmon.nbd.sparse import read_parts
+from qmon.nbd.status import serve_status
 
 log = logging.getLogger("qmon.nbd")
 
@@ -74,20 +80,22 @@ class Limits:
 
 LIMITS = Limits()
 
-_HEADER = REQUEST.size
-_ESHUTDOWN = int(Error.ESHUTDOWN)
+_DONT_WAIT = int(socket.MSG_DONTWAIT)
 
+_PATIENCE = struct.pack("@ll", 0, 20_000)
+"""How long a worker waits for the next request: seconds and microseconds, as SO_RCVTIMEO takes them."""
 
-def serve(sock: socket.socket, agreement: Agreement, counters: Counters, limits: Limits) -> None:
-    """Serve a client from the end of its handshake until it disconnects. Raises as ``Connection.run``."""
-    with LARGE_BUFFERS.borrow(2 * (LARGE_PIECE + limits.slack)) as is_large:
-        Connection(sock, agreement, counters, LARGE_PIECE if is_large else SMALL_PIECE, limits).run()
+MAX_DISCARDED = 64 << 20
+"""The most data of a refused request that is received. A client that announces more is disconnected."""
+
+_ENOTSUP, _ESHUTDOWN = int(Error.ENOTSUP), int(Error.ESHUTDOWN)
 
 
 class Connection:
-    """Serves one client; its thread calls ``run``. ``piece``: bytes of a request's data held at once.
+    """Serves one client. ``piece``: bytes of a request's data held at once, None: what the budget allows.
 
-    ``counters`` are of the disk's accounts; only this thread writes them.
+    ``counters`` are of the disk's accounts; only the thread that serves the client at the time writes them.
+    Call ``close`` at the end.
     """
 
     def __init__(
@@ -95,311 +103,337 @@ class Connection:
         sock: socket.socket,
         agreement: Agreement,
         counters: Counters,
-        piece: int,
+        piece: int | None = None,
         limits: Limits = LIMITS,
     ) -> None:
         export = agreement.export
-        self._name = export.name
-        self._socket = sock
-        self._disk = export.disk
-        self._gate = export.disk.gate
-        self._counters = counters
-        self._failures = Failures(export, self._counters)
-        self._contexts = agreement.contexts
-        self._refusal = Rules(agreement).refusal
-        self._piece = piece
+        self._borrowed = 0
+        if piece is None:
+            wanted = 2 * (LARGE_PIECE + limits.slack)
+            is_large = LARGE_BUFFERS.take(wanted)
+            self._borrowed = wanted if is_large else 0
+            piece = LARGE_PIECE if is_large else SMALL_PIECE
+        self.name = export.name
+        self.socket = sock
+        self._receive_into, self._send = sock.recv_into, sock.send
+        self.number = sock.fileno()
+        self.disk = export.disk
+        self.gate = export.disk.gate
+        self.counters = counters
+        self.writable = export.writable
+        self.failures = Failures(export, self.counters)
+        self.contexts = agreement.contexts
+        self.form = EXTENDED_FORM if agreement.extended else COMPACT_FORM
+        self._rules = Rules(agreement)
+        self.refusal = self._rules.refusal
+        self.piece = piece
         self._limits = limits
-        self._requests = allocate(piece + limits.slack)
-        self._start, self._end = 0, len(agreement.rest)
-        self._requests[: self._end] = agreement.rest
-        self._replies = Replies(piece + limits.slack, structured=agreement.structured)
+        self.most_extents = limits.extents
+        self.requests = allocate(piece + limits.slack)
+        self.start, self.end = 0, len(agreement.rest)
+        self.requests[: self.end] = agreement.rest
+        self.replies = Replies(
+            piece + limits.slack, structured=agreement.structured, extended=agreement.extended
+        )
         self._unflushed: list[int] = []
         self._linger_until: float | None = None
+        self.wait_all = socket.MSG_WAITALL if type(sock) is socket.socket else 0  # TLS knows no flags
         self._poll = select.poll()
         self._poll.register(sock, select.POLLRDHUP)
+        self._unsent: memoryview | None = None
+        self._flights: Flights | None = None
+        self.polls_client = type(sock) is socket.socket
+        self.is_busy = False
+        """Whether the loop waits for something else than requests."""
+        self.after_sending = Next.MORE
+        """What the connection needs when its client has taken the replies."""
+        self._has_own_thread = False
+        self._is_patient = False
+        self._has_waited = False
+        """Whether a request of the last batch had to wait, or took long."""
 
     def run(self) -> None:
         """Serve until the client disconnects, its socket is shut down, or the disk has moved.
 
         Raises ProtocolError when the client breaks the protocol, OSError when the socket fails.
         """
+        self._has_own_thread = True
+        self.work()
+
+    def close(self) -> None:
+        """Give the buffers back."""
+        if self._flights is not None:
+            self._flights.close()
+            self._flights = None
+        LARGE_BUFFERS.give(self._borrowed)
+        self._borrowed = 0
+
+    def work(self) -> bool:
+        """Serve until all requests are plain again, and return True; False when the connection is at its end.
+
+        This may wait for the disk and the client. Raises as ``run``.
+        """
+        if not (self._is_patient or self._has_own_thread):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+            self._is_patient = True
+        self._has_waited = True
         try:
             while True:
-                request = self._next_request()
-                if request is None:
-                    if not self._receive():
-                        return
+                if self._flights is not None and self._flights.count:
+                    self._flights.go_on()
                     continue
-                flags, command, cookie, offset, length = request
-                if command == DISC:
-                    return
-                if command == WRITE and length > len(self._requests) - _HEADER:
-                    self._serve_long_write(flags, cookie, offset, length)
-                elif command == READ and length > self._replies.room:
-                    self._serve_long_read(flags, cookie, offset, length)
-                else:
-                    self._serve_batch()
-                self._socket.sendall(self._replies.take())
+                if self._unsent is not None or self.replies.filled:
+                    self._send_rest()
+                request = self.next_request()
+                if request is None:
+                    if not self._has_waited:
+                        return True
+                    try:
+                        if not self._receive():
+                            return False
+                    except BlockingIOError:
+                        return True
+                    continue
+                if request[1] == DISC:
+                    return False
+                self._has_waited = True
+                self._serve_next(*request)
+                self.socket.sendall(self.replies.take())
         except WaiterGoneError:
-            log.debug("export '%s': a client disconnected while its requests waited", self._name)
+            log.debug("export '%s': a client disconnected while its requests waited", self.name)
+            return False
+        finally:
+            if self._flights is not None:
+                self._flights.wait()
 
-    def _next_request(self) -> tuple[int, int, int, int, int] | None:
+    def _send_rest(self) -> None:
+        """Wait until the client has taken its replies."""
+        unsent, self._unsent = self._unsent, None
+        self.socket.sendall(self.replies.take() if unsent is None else unsent)
+
+    def _serve_next(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
+        """Serve the next request, and with it those that can share its visit to the disk."""
+        if self.form.payload(flags, command, length) > len(self.requests) - self.form.size:
+            take_long_payload(self, command, flags, cookie, offset, length)
+        elif command == READ and length > self.replies.room and not flags & PAYLOAD_LEN:
+            serve_long_read(self, flags, cookie, offset, length)
+        else:
+            self._serve_batch()
+
+    def receive_now(self) -> bool:
+        """Receive what the socket has; return False if the client has closed it."""
+        room = self.requests
+        start, end = self.start, self.end
+        if start != end:
+            start, end = self._make_room()
+            room = room[end:]
+        else:
+            start = end = 0
+        try:
+            received = self._receive_into(room, 0, _DONT_WAIT)
+        except BlockingIOError:
+            return True
+        self.start, self.end = start, end + received
+        return received > 0
+
+    def send_now(self) -> bool:
+        """Send the replies as far as the socket takes them; return whether it has taken all."""
+        unsent = self._unsent
+        if unsent is None:
+            if not self.replies.filled:
+                return True
+            unsent = self.replies.take()
+        try:
+            sent = self._send(unsent, _DONT_WAIT)
+        except BlockingIOError:
+            sent = 0
+        self._unsent = None if sent == len(unsent) else unsent[sent:]
+        return self._unsent is None
+
+    def next_request(self) -> tuple[int, int, int, int, int] | None:
         """Return (flags, command, cookie, offset, length) of the next request, None if it is incomplete."""
-        have = self._end - self._start
-        if have < _HEADER:
+        form = self.form
+        have = self.end - self.start - form.size
+        if have < 0:
             return None
-        magic, flags, command, cookie, offset, length = REQUEST.unpack_from(self._requests, self._start)
-        if magic != REQUEST_MAGIC:
-            raise ProtocolError(f"a request begins with {magic:#x} instead of {REQUEST_MAGIC:#x}")
-        if command == WRITE and have - _HEADER < length <= len(self._requests) - _HEADER:
+        magic, flags, command, cookie, offset, length = form.unpack_from(self.requests, self.start)
+        if magic != form.magic:
+            raise ProtocolError(f"a request begins with {magic:#x} instead of {form.magic:#x}")
+        payload = form.payload(flags, command, length)
+        if payload > MAX_DISCARDED:
+            raise ProtocolError(f"a request with {payload} bytes of data is too long")
+        if have < payload <= len(self.requests) - form.size:
             return None
         return flags, command, cookie, offset, length
 
+    def _make_room(self) -> tuple[int, int]:
+        """Return the start and end of what was received, moved to the front if the next request needs it."""
+        start, end = self.start, self.end
+        if start == end:
+            self.start = self.end = 0
+        elif start and end > self.piece:
+            self.requests[: end - start] = self.requests[start:end]
+            self.start, self.end = 0, end - start
+        return self.start, self.end
+
     def _receive(self) -> bool:
         """Wait for more bytes; return whether any came."""
-        start, end = self._start, self._end
-        if start == end:
-            start = end = 0
-        elif start and end > self._piece:
-            # Move the beginning of the next request to the front, so that all of it fits.
-            self._requests[: end - start] = self._requests[start:end]
-            start, end = 0, end - start
+        start, end = self._make_room()
         if self._linger_until is not None:
             left = self._linger_until - time.monotonic()
             if left <= 0:
                 return False
-            self._socket.settimeout(min(left, self._limits.linger_seconds))
+            self.socket.settimeout(min(left, self._limits.linger_seconds))
         try:
-            received = self._socket.recv_into(self._requests[end:])
+            received = self.socket.recv_into(self.requests[end:])
         except TimeoutError:
             received = 0
-        self._start, self._end = start, end + received
+        self.start, self.end = start, end + received
         return received > 0
 
     def _gone(self) -> bool:
         return bool(self._poll.poll(0))
 
-    def _enter(self) -> Node | None:
+    def enter(self) -> Node | None:
         """Enter the gate and return the node. If the disk has moved, return None without entering."""
         if self._linger_until is not None:
             return None
         try:
-            self._gate.enter(self._gone)
+            self.gate.enter(self._gone)
         except GateShutError:
             self._linger_until = time.monotonic() + self._limits.linger_total_seconds
             return None
         try:
-            return self._disk.node
+            return self.disk.node
         except BaseException:
-            self._gate.leave()
+            self.gate.leave()
             raise
 
     def _serve_batch(self) -> None:
         """Serve the complete requests in the buffer, as long as their replies fit."""
-        node = self._enter()
+        node = self.enter()
+        batch = begin()
         try:
+            if node is not None and self._begin_flights(node):
+                node = None  # they leave the gate
+                return
+            is_far = node is not None and starter(node) is not None
             size = 0 if node is None else node.size
-            requests, position, end = self._requests, self._start, self._end
-            while end - position >= _HEADER:
-                magic, flags, command, cookie, offset, length = REQUEST.unpack_from(requests, position)
-                data = position + _HEADER
-                after = data + length if command == WRITE else data
-                if after > end or magic != REQUEST_MAGIC or command == DISC or not self._replies.has_room(0):
+            self._has_waited = self._has_own_thread or node is None or NBD_RECEIVE_REQUEST.enabled
+            requests, position, end = self.requests, self.start, self.end
+            form, replies = self.form, self.replies
+            while end - position >= form.size:
+                magic, flags, command, cookie, offset, length = form.unpack_from(requests, position)
+                data = position + form.size
+                after = data + form.payload(flags, command, length)
+                if after > end or magic != form.magic or command == DISC or not replies.has_room(0):
+                    break
+                if is_far and position != self.start and command in (READ, WRITE) and not flags:
                     break
                 if NBD_RECEIVE_REQUEST.enabled:
-                    self._trace(flags, command, cookie, offset, length)
+                    self.trace(flags, command, cookie, offset, length)
                 if node is None:
-                    self._replies.add_error(cookie, command, _ESHUTDOWN)
-                else:
-                    error = self._refusal(command, flags, offset, length, size)
-                    if error:
-                        self._replies.add_error(cookie, command, error)
-                    elif not self._serve(
-                        node, command, flags, cookie, offset, length, self._requests[data:after]
-                    ):
+                    replies.add_error(cookie, command, _ESHUTDOWN, offset)
+                elif command == BLOCK_STATUS:
+                    if not serve_status(self, node, flags, cookie, offset, length, requests[data:after]):
                         break
+                elif self.refusal(command, flags, offset, length, size):
+                    self.refuse(command, flags, cookie, offset, length, size)
+                elif not self._serve(node, command, flags, cookie, offset, length, requests[data:after]):
+                    break
                 position = after
-            self._start = position
+            self.start = position
             if self._unflushed and node is not None:
                 self._flush(node)
         finally:
+            batch.end()
             if node is not None:
-                self._gate.leave()
+                self.gate.leave()
 
-    def _trace(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
+    def _begin_flights(self, node: Node) -> bool:
+        """Begin requests that go on by themselves, if the node has such; return whether there are any."""
+        start = starter(node)
+        if start is None:
+            return False
+        if self._flights is None:
+            self._flights = Flights(self)
+        return self._flights.begin(node, start)
+
+    def trace(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
         """Trace a request. One whose reply does not fit is traced again when it is served."""
         text = "export=%s cookie=%#x type=%d flags=%#x offset=%#x len=%d"
-        NBD_RECEIVE_REQUEST(text, self._name, cookie, command, flags, offset, length)
+        NBD_RECEIVE_REQUEST(text, self.name, cookie, command, flags, offset, length)
+
+    def refuse(self, command: int, flags: int, cookie: int, offset: int, length: int, size: int) -> None:
+        """Add the reply to a request that the rules do not allow."""
+        error = self.refusal(command, flags, offset, length, size)
+        text = self._rules.reason(command, flags, offset, length, size) if self.replies.structured else ""
+        self.replies.add_error(cookie, command, error, offset, text=text)
 
     def _serve(
         self, node: Node, command: int, flags: int, cookie: int, offset: int, length: int, data: memoryview
     ) -> bool:
         """Serve one request and add its reply; or do nothing and return False if the reply does not fit."""
-        replies, counters = self._replies, self._counters
+        replies, counters = self.replies, self.counters
         started = monotonic_ns()
         try:
             if command == READ and length:
                 if not replies.has_room(length):
                     return False
-                node.read_into(offset, replies.space(length))
+                if length > PLAIN_BYTES and replies.structured and not flags & DF:
+                    self._has_waited = True
+                    read_parts(node, replies, cookie, offset, length, offset)
+                    counters.count_read(length, started)
+                    return True
+                space = replies.space(length)
+                if flags or length > PLAIN_BYTES or not ((now := node.read_now) and now(offset, space)):
+                    self._has_waited = True
+                    node.read_into(offset, space)
                 replies.add_data(cookie, offset, length)
                 counters.count_read(length, started)
                 return True
-            if command == BLOCK_STATUS:
-                status = self._status(node, flags, offset, length)
-                if not replies.has_room(sum(STATUS_HEAD + 8 * len(extents) for _, extents in status)):
-                    return False
-                replies.add_extents(cookie, status)
-                return True
+            self._has_waited |= command != WRITE
             if length:
                 if command == WRITE:
-                    node.write(offset, data)
+                    self._write(node, flags, offset, data)
                     counters.count_write(length, started)
                 elif command == WRITE_ZEROES:
-                    node.zero(offset, length, unmap=not flags & NO_HOLE)
+                    unmap = not flags & NO_HOLE
+                    if flags & FAST_ZERO and not hints.zeroes_fast(node, offset, length, unmap=unmap):
+                        replies.add_error(cookie, command, _ENOTSUP, offset)
+                        return True
+                    node.zero(offset, length, unmap=unmap)
                     counters.count_write(length, started)
                 elif command == TRIM:
                     node.discard(offset, length)
                     counters.count_discard(length, started)
+                elif command == CACHE:
+                    hints.prefetch(node, offset, length)
         except (OSError, MemoryError) as failure:
-            replies.add_error(cookie, command, self._failures.tell(failure, command, offset, length))
+            error = self.failures.tell(failure, command, offset, length)
+            replies.add_error(cookie, command, error, offset)
             return True
-        place = replies.add_done(cookie, command)
-        if command == FLUSH or (flags & FUA and command != READ):
+        place = replies.add_done(cookie, command, offset)
+        if command == FLUSH or (flags & FUA and command not in (READ, CACHE)):
             self._unflushed.append(place)
+            replies.reserve()
         return True
+
+    def _write(self, node: Node, flags: int, offset: int, data: memoryview) -> None:
+        is_plain = not flags & ~self.form.payload_flag and len(data) <= PLAIN_BYTES
+        if not (is_plain and (now := node.write_now) and now(offset, data)):
+            self._has_waited = True
+            node.write(offset, data)
 
     def _flush(self, node: Node) -> None:
         """Flush once for all requests of this batch that ask for it, before they are answered."""
         started = monotonic_ns()
         try:
             node.flush()
-            self._counters.count_flush(started)
+            self.counters.count_flush(started)
         except (OSError, MemoryError) as failure:
-            error = self._failures.tell(failure, FLUSH, 0, 0)
-            for place in self._unflushed:
-                self._replies.fail(place, error)
+            error = self.failures.tell(failure, FLUSH, 0, 0)
+            self.replies.fail(self._unflushed, error)
         finally:
             self._unflushed.clear()
-
-    def _status(
-        self, node: Node, flags: int, offset: int, length: int
-    ) -> list[tuple[int, list[tuple[int, int]]]]:
-        """Return for each context its id, and pairs (length, status) from ``offset`` on. Raises OSError."""
-        room = self._replies.room // len(self._contexts) - STATUS_HEAD
-        most = min(self._limits.extents, room // 8)
-        only_one = bool(flags & REQ_ONE)
-        return [
-            (id, _extents(context.runs(node, offset, length), most, only_one=only_one))
-            for id, context in self._contexts
-        ]
-
-    def _serve_long_write(self, flags: int, cookie: int, offset: int, length: int) -> None:
-        """Serve a write that is larger than the buffer. Pieces are received outside the gate.
-
-        All data is received even after an error: the next request begins only after it.
-        """
-        self._trace(flags, WRITE, cookie, offset, length)
-        view = self._requests
-        started = monotonic_ns()
-        have = self._end - self._start - _HEADER
-        view[:have] = view[self._start + _HEADER : self._end]
-        self._start = self._end = 0
-        error = 0
-        done = 0
-        while done < length:
-            piece = min(length - done, self._piece)
-            while have < piece:
-                received = self._socket.recv_into(view[have:piece], 0, socket.MSG_WAITALL)
-                if not received:
-                    raise ConnectionResetError(errno.ECONNRESET, "the client disconnected within a request")
-                have += received
-            if not error:
-                error = self._serve_piece(WRITE, flags, offset, length, done, view[:piece])
-            done += piece
-            have -= piece
-            view[:have] = view[piece : piece + have]
-        if error:
-            self._replies.add_error(cookie, WRITE, error)
-        else:
-            self._replies.add_done(cookie, WRITE)
-            self._counters.count_write(length, started)
-
-    def _serve_long_read(self, flags: int, cookie: int, offset: int, length: int) -> None:
-        """Serve a read that is larger than the buffer. Pieces are sent outside the gate."""
-        self._trace(flags, READ, cookie, offset, length)
-        self._start += _HEADER
-        started = monotonic_ns()
-        if self._replies.structured and not flags & DF:
-            error = self._send_in_chunks(flags, cookie, offset, length)
-        else:
-            error = self._send_as_a_whole(flags, cookie, offset, length)
-        if error:
-            self._replies.add_error(cookie, READ, error)
-        else:
-            self._counters.count_read(length, started)
-
-    def _send_in_chunks(self, flags: int, cookie: int, offset: int, length: int) -> int:
-        """Answer with one chunk for each piece; return the error to report in a last chunk, or 0."""
-        for done, size in self._pieces(length):
-            space = self._replies.space(size)
-            if error := self._serve_piece(READ, flags, offset, length, done, space):
-                return error
-            self._replies.add_data(cookie, offset + done, size, is_last=done + size == length)
-            self._socket.sendall(self._replies.take())
-        return 0
-
-    def _send_as_a_whole(self, flags: int, cookie: int, offset: int, length: int) -> int:
-        """Answer with a single reply and return 0, or return the error to reply with.
-
-        After the header is sent, a failure can only close the connection (ConnectionAbortedError). So data
-        that does not fit the buffer is read twice: first to its end as a check, then to be sent.
-        """
-        for done, size in self._pieces(length):
-            if error := self._serve_piece(READ, flags, offset, length, done, self._replies.rest(size)):
-                return error
-        self._replies.begin_data(cookie, offset, length)
-        for done, size in self._pieces(length):
-            if self._serve_piece(READ, flags, offset, length, done, self._replies.rest(size)):
-                raise ConnectionAbortedError(errno.ECONNABORTED, "a read failed after its reply had begun")
-            self._replies.filled += size
-            self._socket.sendall(self._replies.take())
-        return 0
-
-    def _pieces(self, length: int) -> Iterator[tuple[int, int]]:
-        """Yield (position, length) of each piece of a long request."""
-        return ((done, min(self._piece, length - done)) for done in range(0, length, self._piece))
-
-    def _serve_piece(
-        self, command: int, flags: int, offset: int, length: int, done: int, piece: memoryview
-    ) -> int:
-        """Enter the gate and read or write one piece of a long request; return an NBD error value or 0."""
-        node = self._enter()
-        if node is None:
-            return _ESHUTDOWN
-        try:
-            error = self._refusal(command, flags, offset, length, node.size)
-            if not error and command == READ:
-                node.read_into(offset + done, piece)
-            elif not error:
-                node.write(offset + done, piece)
-                if flags & FUA and done + len(piece) == length:
-                    node.flush()
-        except (OSError, MemoryError) as failure:
-            error = self._failures.tell(failure, command, offset, length)
-        finally:
-            self._gate.leave()
-        return error
-
-
-def _extents(runs: Iterator[tuple[int, int]], most: int, *, only_one: bool) -> list[tuple[int, int]]:
-    """Join neighbours of one status, of at most so many runs."""
-    found: list[tuple[int, int]] = []
-    for length, status in islice(runs, most):
-        if found and found[-1][1] == status:
-            found[-1] = (found[-1][0] + length, status)
-        elif found and only_one:
-            break
-        else:
-            found.append((length, status))
-    return found
+            self.replies.unreserve()

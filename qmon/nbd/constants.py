@@ -1,6 +1,7 @@
 """The numbers of the NBD protocol, named as in its document (doc/proto.md) without the prefixes.
 
-The document: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
+The document: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md. Extended headers are in the
+document's branch extension-ext-header.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ OPTION_REPLY_MAGIC = 0x3E889045565A9
 REQUEST_MAGIC = 0x25609513
 SIMPLE_REPLY_MAGIC = 0x67446698
 STRUCTURED_REPLY_MAGIC = 0x668E33EF
+EXTENDED_REQUEST_MAGIC = 0x21E41C71
+EXTENDED_REPLY_MAGIC = 0x6E8A278C
 
 GREETING = struct.Struct(">QQH")
 CLIENT_FLAGS = struct.Struct(">I")
@@ -23,12 +26,18 @@ OPTION_REPLY = struct.Struct(">QIII")
 EXPORT_NAME_REPLY = struct.Struct(">QH")
 REQUEST = struct.Struct(">IHHQQI")
 """magic, command flags, type, cookie, offset, length"""
+EXTENDED_REQUEST = struct.Struct(">IHHQQQ")
+"""The same fields as REQUEST, with a length of 64 bits."""
 SIMPLE_REPLY = struct.Struct(">IIQ")
 """magic, error, cookie"""
 CHUNK = struct.Struct(">IHHQI")
 """magic, flags, type, cookie, length of the payload"""
 DATA_CHUNK = struct.Struct(">IHHQIQ")
 """The head of a chunk of type OFFSET_DATA: the fields of CHUNK and the offset."""
+EXTENDED_CHUNK = struct.Struct(">IHHQQQ")
+"""magic, flags, type, cookie, offset of the request, length of the payload"""
+EXTENDED_DATA_CHUNK = struct.Struct(">IHHQQQQ")
+"""The head of a chunk of type OFFSET_DATA: the fields of EXTENDED_CHUNK and the offset of the data."""
 
 MAX_STRING = 4096
 """The longest name or message in bytes ("Conventions")."""
@@ -60,6 +69,7 @@ class TransmissionFlag(enum.IntFlag):
     SEND_RESIZE = 1 << 9
     SEND_CACHE = 1 << 10
     SEND_FAST_ZERO = 1 << 11
+    BLOCK_STATUS_PAYLOAD = 1 << 12
 
 
 class Option(enum.IntEnum):
@@ -74,6 +84,7 @@ class Option(enum.IntEnum):
     STRUCTURED_REPLY = 8
     LIST_META_CONTEXT = 9
     SET_META_CONTEXT = 10
+    EXTENDED_HEADERS = 11
 
 
 class OptionReply(enum.IntEnum):
@@ -92,6 +103,7 @@ class OptionReply(enum.IntEnum):
     ERR_SHUTDOWN = (1 << 31) + 7
     ERR_BLOCK_SIZE_REQD = (1 << 31) + 8
     ERR_TOO_BIG = (1 << 31) + 9
+    ERR_EXT_HEADER_REQD = (1 << 31) + 10
 
 
 class Info(enum.IntEnum):
@@ -124,6 +136,7 @@ class CommandFlag(enum.IntFlag):
     DF = 1 << 2
     REQ_ONE = 1 << 3
     FAST_ZERO = 1 << 4
+    PAYLOAD_LEN = 1 << 5
 
 
 class ReplyType(enum.IntEnum):
@@ -133,6 +146,7 @@ class ReplyType(enum.IntEnum):
     OFFSET_DATA = 1
     OFFSET_HOLE = 2
     BLOCK_STATUS = 5
+    BLOCK_STATUS_EXT = 6
     ERROR = (1 << 15) + 1
     ERROR_OFFSET = (1 << 15) + 2
 

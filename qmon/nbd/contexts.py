@@ -5,7 +5,8 @@ doc/proto.md, "Metadata querying"; the contexts of the namespace ``qemu:`` are Q
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from qmon.block.bitmaps import DirtyBitmap
@@ -15,6 +16,9 @@ from qmon.nbd.constants import ALLOCATION_CONTEXT, State
 
 _WILDCARDS = frozenset(("base:", "qemu:", "qemu:dirty-bitmap:"))
 """Queries that list all contexts of which they are the beginning."""
+
+_LENGTH = struct.Struct(">Q")
+_ID = struct.Struct(">I")
 
 _STATUS: Mapping[Kind, int] = {
     Kind.DATA: 0,
@@ -87,3 +91,19 @@ def listed(contexts: Iterable[Context], queries: Iterable[str]) -> Iterator[tupl
     for each in contexts:
         if not asked or each.name in asked or each.name.startswith(beginnings):
             yield 0, each
+
+
+def chosen(
+    contexts: Sequence[tuple[int, Context]], payload: memoryview
+) -> tuple[int, tuple[tuple[int, Context], ...]] | None:
+    """Return the effect length and the contexts that the payload of a BLOCK_STATUS request names.
+
+    None if it is not a length and one or more ids, each that of another selected context.
+    """
+    count, rest = divmod(len(payload) - _LENGTH.size, _ID.size)
+    if rest or not 0 < count <= len(contexts):
+        return None
+    (length,) = _LENGTH.unpack_from(payload)
+    ids = {id for (id,) in _ID.iter_unpack(payload[_LENGTH.size :])}
+    found = tuple((id, each) for id, each in contexts if id in ids)
+    return (length, found) if len(found) == count else None

@@ -48,18 +48,29 @@ class Export:
     contexts: tuple[Context, ...] = (ALLOCATION,)
     """The metadata contexts that clients can ask for."""
 
-    def flags(self, *, structured: bool) -> TransmissionFlag:
-        """Return the transmission flags; ``structured``: the client has negotiated structured replies."""
+    def flags(self, *, structured: bool, status_payload: bool = False) -> TransmissionFlag:
+        """Return the transmission flags.
+
+        ``structured``: the client has negotiated structured replies. ``status_payload``: it has also
+        negotiated extended headers, and has selected metadata contexts.
+        """
         flags = (
             TransmissionFlag.HAS_FLAGS
             | TransmissionFlag.SEND_FLUSH
             | TransmissionFlag.SEND_FUA
             | TransmissionFlag.CAN_MULTI_CONN
+            | TransmissionFlag.SEND_CACHE
         )
         if self.writable and not self.disk.node.read_only:
-            flags |= TransmissionFlag.SEND_TRIM | TransmissionFlag.SEND_WRITE_ZEROES
+            flags |= (
+                TransmissionFlag.SEND_TRIM
+                | TransmissionFlag.SEND_WRITE_ZEROES
+                | TransmissionFlag.SEND_FAST_ZERO
+            )
         else:
             flags |= TransmissionFlag.READ_ONLY
         if structured:
             flags |= TransmissionFlag.SEND_DF
+        if status_payload:
+            flags |= TransmissionFlag.BLOCK_STATUS_PAYLOAD
         return flags

@@ -8,7 +8,7 @@ from qmon.nbd.constants import MAX_PAYLOAD, Command, CommandFlag, Error
 from qmon.nbd.handshake import Agreement
 
 # Plain integers: an enum's operators cost more than serving a small read does.
-READ, WRITE, DISC, FLUSH, TRIM, WRITE_ZEROES, BLOCK_STATUS = map(
+READ, WRITE, DISC, FLUSH, TRIM, CACHE, WRITE_ZEROES, BLOCK_STATUS = map(
     int,
     (
         Command.READ,
@@ -16,12 +16,21 @@ READ, WRITE, DISC, FLUSH, TRIM, WRITE_ZEROES, BLOCK_STATUS = map(
         Command.DISC,
         Command.FLUSH,
         Command.TRIM,
+        Command.CACHE,
         Command.WRITE_ZEROES,
         Command.BLOCK_STATUS,
     ),
 )
-FUA, NO_HOLE, DF, REQ_ONE = map(
-    int, (CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE)
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN = map(
+    int,
+    (
+        CommandFlag.FUA,
+        CommandFlag.NO_HOLE,
+        CommandFlag.DF,
+        CommandFlag.REQ_ONE,
+        CommandFlag.FAST_ZERO,
+        CommandFlag.PAYLOAD_LEN,
+    ),
 )
 
 # Some clients set FUA on every command ("Command flags").
@@ -30,12 +39,12 @@ _FLAGS: Mapping[int, int] = {
     WRITE: FUA,
     FLUSH: FUA,
     TRIM: FUA,
-    WRITE_ZEROES: FUA | NO_HOLE,
+    CACHE: FUA,
+    WRITE_ZEROES: FUA | NO_HOLE | FAST_ZERO,
 }
-_STRUCTURED_FLAGS: Mapping[int, int] = {**_FLAGS, READ: FUA | DF}
-_ALLOCATION_FLAGS: Mapping[int, int] = {**_STRUCTURED_FLAGS, BLOCK_STATUS: FUA | REQ_ONE}
 _CHANGING = frozenset((WRITE, TRIM, WRITE_ZEROES))
 _ENOSPC_PAST_END = frozenset((WRITE, WRITE_ZEROES))
+_LIMITED = frozenset((READ, WRITE, CACHE))
 
 
 class Rules:
@@ -43,13 +52,21 @@ class Rules:
 
     def __init__(self, agreement: Agreement) -> None:
         self._writable = agreement.export.writable
+        self._known = known = dict(_FLAGS)
+        if agreement.structured:
+            known[READ] |= DF
         if agreement.contexts:
-            self._known = _ALLOCATION_FLAGS
-        else:
-            self._known = _STRUCTURED_FLAGS if agreement.structured else _FLAGS
+            known[BLOCK_STATUS] = FUA | REQ_ONE
+        if agreement.extended:
+            known[WRITE] |= PAYLOAD_LEN
+            if agreement.contexts:
+                known[BLOCK_STATUS] |= PAYLOAD_LEN
 
     def refusal(self, command: int, flags: int, offset: int, length: int, size: int) -> int:
-        """Return the error value with which a request is refused, 0 if it is valid."""
+        """Return the error value with which a request is refused, 0 if it is valid.
+
+        ``length`` is the effect length: the bytes of the disk that the request is about.
+        """
         known_flags = self._known.get(command)
         if known_flags is None or flags & ~known_flags:
             return Error.EINVAL
@@ -57,8 +74,24 @@ class Rules:
             return Error.EPERM
         if offset + length > size:
             return Error.ENOSPC if command in _ENOSPC_PAST_END else Error.EINVAL
-        if length > MAX_PAYLOAD and command in (READ, WRITE):
+        if length > MAX_PAYLOAD and command in _LIMITED:
             return Error.EINVAL
         if not length and command == BLOCK_STATUS:
             return Error.EINVAL
         return 0
+
+    def reason(self, command: int, flags: int, offset: int, length: int, size: int) -> str:
+        """Return in a few words why a request is refused, for people."""
+        known_flags = self._known.get(command)
+        name = Command(command).name if command in Command.__members__.values() else f"request {command}"
+        if known_flags is None:
+            return f"{name} is not offered here"
+        if flags & ~known_flags:
+            return f"{name} takes no flags {flags & ~known_flags:#x} here"
+        if command in _CHANGING and not self._writable:
+            return "the export is read-only"
+        if offset + length > size:
+            return f"{length} bytes at {offset} go beyond the export, which has {size} bytes"
+        if length > MAX_PAYLOAD:
+            return f"{name} of {length} bytes is too long: at most {MAX_PAYLOAD} bytes"
+        return f"{name} of no bytes"

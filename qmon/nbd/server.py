@@ -1,88 +1,44 @@
-"""The NBD server: exports under names, a listener, and one blocking thread for each client."""
+"""The NBD server: exports under names, a listener, and the clients.
+
+One thread does all handshakes (``negotiation``). Then a client belongs to the loop of its disk
+(``disk_loop``), or with TLS to a thread of its own, since OpenSSL's sockets have no way not to wait.
+"""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import select
 import socket
-import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
-from qmon.block.accounts import Counters
-from qmon.errors import CommandError, reason
-from qmon.host.threads import Shortage, start_thread
+from qmon.block.gate import Gate
+from qmon.errors import CommandError
+from qmon.host import tls
+from qmon.host.threads import start_thread
+from qmon.host.tls_failures import explain
 from qmon.host.trace import NBD_NEGOTIATE_SUCCESS
-from qmon.nbd import connection
+from qmon.nbd.clients import Client, ClientInfo
+from qmon.nbd.connection import LIMITS, Connection, Limits
 from qmon.nbd.constants import MAX_STRING
+from qmon.nbd.disk_loop import DiskLoop
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
+from qmon.nbd.negotiation import Negotiation, tell_refusal
+from qmon.nbd.security import Security, secure
 
 __all__ = ["ClientInfo", "Disk", "Export", "NbdServer"]
 
 log = logging.getLogger("qmon.nbd")
 
-UNIX_SEND_BUFFER = 1 << 20
-"""1 MiB reads were up to twice as fast as with Linux's default of 208 KiB. TCP adapts its buffers itself."""
 _HANDSHAKE_PIECE = 4096
-_CREDENTIALS = struct.Struct("3i")
-"""unix(7), SO_PEERCRED: process, user and group."""
-_ACCEPT_RETRY_SECONDS = 0.5
-"""How long to wait after a client could not be accepted, mostly for lack of descriptors."""
 _GOODBYE_SECONDS = 0.25
 """How long to wait for clients that are just disconnecting before they count as users."""
 _LEAVE_SECONDS = 5.0
-"""How long to wait for a client that has closed its end while its last requests are served."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientInfo:
-    """A client that uses an export: its number on this server, its address, and what it has done.
-
-    ``address`` is ``HOST:PORT``, or such as ``process 4711`` for a client on a Unix socket. ``connected`` is
-    when it connected, by ``time.monotonic``. ``counters`` are its own; its thread goes on writing them.
-    """
-
-    number: int
-    export: str
-    address: str
-    connected: float
-    counters: Counters
-
-
-class _Client:
-    """A connected socket, the thread that serves it, the export it chose, and its counters there."""
-
-    def __init__(self, sock: socket.socket, peer: str, number: int) -> None:
-        self.socket = sock
-        self.peer = peer
-        self.number = number
-        self.address = _address(sock)
-        self.connected = time.monotonic()
-        self.thread: threading.Thread | None = None
-        self.export: Export | None = None
-        self.counters = Counters()
-
-    def describe(self, export: Export) -> ClientInfo:
-        return ClientInfo(self.number, export.name, self.address, self.connected, self.counters)
-
-    def shutdown(self, how: int = socket.SHUT_RDWR) -> None:
-        """Wake the thread from any wait on the socket. Call it with the server's lock held."""
-        try:
-            self.socket.shutdown(how)
-        except OSError as error:
-            log.debug("client %s had already disconnected: %s", self.peer, reason(error))
-
-    def has_closed(self) -> bool:
-        """Whether the client has closed its end. Call it with the server's lock held."""
-        poll = select.poll()
-        poll.register(self.socket, select.POLLRDHUP)
-        return bool(poll.poll(0))
+"""How long to wait for a client that has closed its end, or has said goodbye, and has not been looked at."""
 
 
 class NbdServer:
@@ -96,22 +52,32 @@ class NbdServer:
         listener: socket.socket,
         max_connections: int = 0,
         on_change: Callable[[], None] | None = None,
-        limits: connection.Limits = connection.LIMITS,
+        limits: Limits = LIMITS,
+        security: Security | None = None,
     ) -> None:
         """``max_connections`` 0 means no limit; clients above it wait until one disconnects, as in QEMU.
 
         ``on_change`` is called, from any thread, when an export or a client is added or removed.
+        With ``security`` clients can do nothing before they have started TLS.
         """
         self._listener = listener
         self._max_connections = max_connections
         self._on_change = on_change or (lambda: None)
         self._limits = limits
+        self._security = security
         self._changed = threading.Condition()
         self._exports: Mapping[str, Export] = MappingProxyType({})
-        self._clients: set[_Client] = set()
+        self._clients: set[Client] = set()
+        self._loops: dict[Gate, DiskLoop] = {}
         self._count = 0
         self._stopping = False
-        self._acceptor = threading.Thread(target=self._accept, name="nbd accept", daemon=True)
+        self._negotiation = Negotiation(
+            listener,
+            self,
+            lambda: Handshake(self.exports, needs_tls=security is not None),
+            limits.handshake_seconds,
+        )
+        self._acceptor = threading.Thread(target=self._negotiation.run, name="nbd accept", daemon=True)
 
     def start(self) -> None:
         """Begin to accept clients. Raises OSError if no thread can be started."""
@@ -153,7 +119,7 @@ class NbdServer:
             )
             for client in users:
                 client.shutdown()
-        _join(users)
+        self._wait_for(users)
         self._on_change()
 
     def drop(self, name: str) -> None:
@@ -165,6 +131,17 @@ class NbdServer:
         with self._changed:
             for client in self._users(self._get(name)):
                 client.shutdown(socket.SHUT_RD)
+
+    def cut_off(self, name: str) -> None:
+        """Disconnect the clients of an export at once, and wait until their threads have ended.
+
+        Raises CommandError if there is no such export.
+        """
+        with self._changed:
+            users = self._users(self._get(name))
+            for client in users:
+                client.shutdown()
+        self._wait_for(users)
 
     def clients(self, name: str) -> int:
         """Return how many clients use an export. Raises CommandError if there is no such export."""
@@ -180,19 +157,29 @@ class NbdServer:
     def stop(self) -> None:
         """Close the listener and all connections; wait until all threads have ended."""
         with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+            is_first, self._stopping = not self._stopping, True
             clients = list(self._clients)
             for client in clients:
                 client.shutdown()
-        try:
-            self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError as error:
-            log.debug("the listener was already closed: %s", reason(error))
-        if self._acceptor.ident is not None:
-            self._acceptor.join()
-        _join(clients)
+        if is_first:
+            self._negotiation.end()
+            if self._acceptor.ident is not None:
+                self._acceptor.join()
+            self._negotiation.close()
+        self._wait_for([*clients, *self._clients])
         self._close_listener()
+
+    def _wait_for(self, clients: Iterable[Client]) -> None:
+        """Wait until these clients have gone, and the threads that served them have ended."""
+        leaving = set(clients)
+        with self._changed:
+            self._changed.wait_for(lambda: leaving.isdisjoint(self._clients))
+            loops = list(self._loops.values())
+        for loop in loops:
+            loop.settle()
+        for client in leaving:
+            if client.thread is not None:
+                client.thread.join()
 
     def _get(self, name: str) -> Export:
         try:
@@ -200,15 +187,15 @@ class NbdServer:
         except KeyError:
             raise CommandError(f"Export '{name}' is not found") from None
 
-    def _users(self, export: Export) -> list[_Client]:
+    def _users(self, export: Export) -> list[Client]:
         return [client for client in self._clients if client.export is export]
 
     def _see_off(self, export: Export) -> None:
         """Wait for the threads of clients that have just disconnected: they must not count as users."""
         began = time.monotonic()
         while users := self._users(export):
-            all_closed = all(client.has_closed() for client in users)
-            left = began + (_LEAVE_SECONDS if all_closed else _GOODBYE_SECONDS) - time.monotonic()
+            all_leave = all(client.is_leaving() for client in users)
+            left = began + (_LEAVE_SECONDS if all_leave else _GOODBYE_SECONDS) - time.monotonic()
             if left <= 0:
                 return
             self._changed.wait(min(left, _GOODBYE_SECONDS))
@@ -224,102 +211,24 @@ class NbdServer:
             except FileNotFoundError:
                 log.debug("%s was already removed", path)
 
-    def _accept(self) -> None:
-        shortage = Shortage(log, "can't accept an NBD client")
-        while True:
-            with self._changed:
-                while self._max_connections and len(self._clients) >= self._max_connections:
-                    if self._stopping:
-                        return
-                    self._changed.wait()
-            try:
-                sock, address = self._listener.accept()
-            except (OSError, MemoryError) as error:
-                with self._changed:
-                    if self._stopping:
-                        return
-                    shortage.tell(error)
-                    self._changed.wait(_ACCEPT_RETRY_SECONDS)
-                continue
-            try:
-                self._add_client(sock, str(address))
-                shortage.over()
-            except (OSError, MemoryError) as error:
-                shortage.tell(error)
-                sock.close()
+    # What the negotiation calls
 
-    def _add_client(self, sock: socket.socket, address: str) -> None:
+    @property
+    def is_full(self) -> bool:
+        return 0 < self._max_connections <= len(self._clients)
+
+    def accepted(self, sock: socket.socket, peer: str) -> Client:
         with self._changed:
-            if self._stopping:
-                sock.close()
-                return
+            client = Client(sock, peer, self._count + 1)
             self._count += 1
-            client = _Client(sock, address or f"number {self._count}", self._count)
-            thread = threading.Thread(
-                target=self._run, args=(client,), name=f"nbd client {self._count}", daemon=True
-            )
-            client.thread = thread
-            # Inside the lock, so that the thread of every listed client can be joined.
-            start_thread(thread)
             self._clients.add(client)
+            if self._stopping:
+                client.shutdown()
+        return client
 
-    def _run(self, client: _Client) -> None:
-        try:
-            _tune(client.socket)
-            agreement = self._shake_hands(client)
-            if agreement is not None:
-                connection.serve(client.socket, agreement, client.counters, self._limits)
-        except ProtocolError as error:
-            log.warning("NBD client %s was disconnected: %s", client.peer, error)
-        except (OSError, MemoryError) as error:
-            log.info("the connection of NBD client %s was lost: %s", client.peer, reason(error))
-        except Exception:
-            log.exception("NBD client %s was disconnected by an internal error", client.peer)
-        finally:
-            self._remove_client(client)
-
-    def _remove_client(self, client: _Client) -> None:
-        with self._changed:
-            self._clients.discard(client)
-            if client.export is not None:
-                client.export.disk.accounts.close(client.counters)
-            self._changed.notify_all()
-            client.socket.close()
-        if client.export is not None:
-            self._on_change()
-
-    def _shake_hands(self, client: _Client) -> Agreement | None:
-        """Do the handshake; return None if the client disconnected. Raises TimeoutError or ProtocolError."""
-        handshake = Handshake(self.exports)
-        seconds = self._limits.handshake_seconds
-        deadline = time.monotonic() + seconds
-        reply = handshake.greeting()
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(errno.ETIMEDOUT, f"no export chosen within {seconds:.0f} s")
-            client.socket.settimeout(left)
-            client.socket.sendall(reply)
-            if handshake.finished:
-                return None
-            data = b""
-            if not reply:
-                data = client.socket.recv(_HANDSHAKE_PIECE)
-                if not data:
-                    return None
-            reply = handshake.feed(data)
-            agreement = handshake.agreement
-            if agreement is not None:
-                break
-        if not self._attach(client, agreement.export):
-            return None
-        client.socket.sendall(reply)
-        client.socket.settimeout(None)
-        NBD_NEGOTIATE_SUCCESS("client=%s export=%s", client.peer, agreement.export.name)
-        return agreement
-
-    def _attach(self, client: _Client, export: Export) -> bool:
+    def chosen(self, client: Client, agreement: Agreement) -> bool:
         """Count the client as a user of its export; return False if the export has been removed."""
+        export = agreement.export
         with self._changed:
             if self._exports.get(export.name) is not export or self._stopping:
                 return False
@@ -328,29 +237,100 @@ class NbdServer:
         self._on_change()
         return True
 
+    def agreed(self, client: Client, agreement: Agreement) -> None:
+        """Give a client to the loop of its disk."""
+        NBD_NEGOTIATE_SUCCESS("client=%s export=%s", client.peer, agreement.export.name)
+        connection = Connection(client.socket, agreement, client.counters, limits=self._limits)
+        gate = agreement.export.disk.gate
 
-def _tune(sock: socket.socket) -> None:
-    if sock.family == socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_SEND_BUFFER)
-    else:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        def ended(error: BaseException | None) -> None:
+            connection.close()
+            self.left(client, error)
 
+        with self._changed:
+            loop = self._loops.get(gate)
+            if loop is not None and loop.add(connection, ended):
+                return
+            self._loops = {known: other for known, other in self._loops.items() if not other.is_over}
+            loop = self._loops[gate] = DiskLoop(gate)
+            loop.add(connection, ended)
+            try:
+                loop.start()
+            except BaseException:
+                del self._loops[gate]
+                connection.close()
+                raise
 
-def _address(sock: socket.socket) -> str:
-    """Return the address of a client, "" if it has already disconnected."""
-    try:
-        if sock.family == socket.AF_UNIX:
-            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            return f"process {_CREDENTIALS.unpack(credentials)[0]}"
-        host, port, *_ = sock.getpeername()
-    except OSError as error:
-        log.debug("the address of a client is not known: %s", reason(error))
-        return ""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def starts_tls(self, client: Client, handshake: Handshake, seconds: float) -> None:
+        """Serve a client in a thread of its own from its handshake of TLS on."""
+        name = f"nbd client {client.number}"
+        deadline = time.monotonic() + seconds
+        client.thread = threading.Thread(
+            target=self._serve_secured, args=(client, handshake, deadline), name=name, daemon=True
+        )
+        start_thread(client.thread)
 
+    def left(self, client: Client, error: BaseException | None) -> None:
+        """Log why a client was disconnected, if it was, and forget it. For any thread of the server."""
+        if isinstance(error, ProtocolError):
+            log.warning("NBD client %s was disconnected: %s", client.peer, error)
+        elif isinstance(error, OSError | MemoryError):
+            log.info("the connection of NBD client %s was lost: %s", client.peer, explain(error, "client"))
+        elif error is not None:
+            log.error("NBD client %s was disconnected by an internal error", client.peer, exc_info=error)
+        if client.secured is not None:
+            tls.close(client.secured)
+        with self._changed:
+            self._clients.discard(client)
+            if client.export is not None:
+                client.export.disk.accounts.close(client.counters)
+            self._changed.notify_all()
+            client.socket.close()
+            if self._max_connections and not self._stopping:
+                self._negotiation.wake()
+        if client.export is not None:
+            self._on_change()
 
-def _join(clients: list[_Client]) -> None:
-    for client in clients:
-        if client.thread is not None:
-            client.thread.join()
+    def _serve_secured(self, client: Client, handshake: Handshake, deadline: float) -> None:
+        try:
+            agreement = self._shake_hands(client, handshake, deadline)
+            if agreement is not None:
+                connection = Connection(client.wire, agreement, client.counters, limits=self._limits)
+                try:
+                    connection.run()
+                finally:
+                    connection.close()
+        except Exception as error:  # noqa: BLE001 - it ends this client alone, and is logged
+            self.left(client, error)
+        else:
+            self.left(client, None)
+
+    def _shake_hands(self, client: Client, handshake: Handshake, deadline: float) -> Agreement | None:
+        """Do the handshakes of TLS and of NBD; return None if the client has left. Raises as ``secure``."""
+        assert self._security is not None
+        client.secured = secure(client.socket, handshake, self._security, deadline - time.monotonic())
+        data = b""
+        while True:
+            reply = handshake.feed(data)
+            agreement = handshake.agreement
+            if agreement is not None and not self.chosen(client, agreement):
+                return None
+            left = deadline - time.monotonic()
+            if left <= 0:
+                seconds = self._limits.handshake_seconds
+                raise TimeoutError(errno.ETIMEDOUT, f"no export chosen within {seconds:.0f} s")
+            client.wire.settimeout(left)
+            client.wire.sendall(reply)
+            if agreement is not None:
+                client.wire.settimeout(None)
+                NBD_NEGOTIATE_SUCCESS("client=%s export=%s", client.peer, agreement.export.name)
+                return agreement
+            if handshake.finished:
+                break
+            data = b""
+            if not reply:
+                data = client.wire.recv(_HANDSHAKE_PIECE)
+                if not data:
+                    break
+        tell_refusal(client, handshake)
+        return None
