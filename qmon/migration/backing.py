@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from qmon.host.fdsets import real_name
 from qmon.migration.compare import places
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.wire.offer import BackingOffer, Sample
+from qmon.notation.nbd_names import is_export
 
 BLOCK = 64 << 10
 SAMPLE_BLOCKS = 64
@@ -79,10 +81,10 @@ def first_difference(node: Node, offered: BackingOffer, pulse: Pulse) -> Sample 
     return None
 
 
-def reads_as_zeros(node: Node, pulse: Pulse) -> bool:
-    """Whether all of a node reads as zeros. Stops at the first other byte. Raises OSError."""
+def reads_as_zeros(node: Node, pulse: Pulse, offset: int = 0, length: int | None = None) -> bool:
+    """Whether all of a node, or a range, reads as zeros. Stops at the first other byte. Raises OSError."""
     buffer = memoryview(bytearray(_READ))
-    for extent in visible_extents(node, 0, node.size):
+    for extent in visible_extents(node, offset, node.size - offset if length is None else length):
         if extent.kind is not Kind.ZERO:
             for start in range(extent.offset, extent.end, _READ):
                 piece = buffer[: min(_READ, extent.end - start)]
@@ -191,5 +193,7 @@ class Leftovers:
 
 
 def _identity(image: str) -> tuple[int, ...]:
+    if is_export(image):  # nothing says who has written to it: it is never as it was
+        return (time.monotonic_ns(),)
     status = os.stat(real_name(image))
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -18,7 +18,7 @@ class Capability:
 
     While a capability is on that qmon can't provide, migrations are refused: outgoing ones with the reason
     ``refuses_out``, incoming ones with ``refuses_in``, unless these are empty. ``later``: QEMU 10 has it and
-    7.2 does not; it is shown only while it is on.
+    7.2 does not, or it is qmon's own; it is shown only if it differs from its default.
     """
 
     name: str
@@ -26,11 +26,18 @@ class Capability:
     refuses_out: str = ""
     refuses_in: str = ""
     later: bool = False
+    default: bool = False
 
+
+RECOVER = "x-qmon-recover"
+"""The capability by which a broken line pauses a migration instead of ending it."""
+FORWARD = "x-qmon-forward"
+"""The capability by which the requests of clients that stay are forwarded after a migration."""
+BITMAPS = "dirty-bitmaps"
+"""The capability by which dirty bitmaps go along."""
 
 _COLO = "COLO is not supported: turn x-colo off"
 _SNAPSHOT = "background-snapshot is not supported, as this machine has no RAM: turn background-snapshot off"
-_BITMAPS = "Migrating dirty bitmaps is not supported yet: turn dirty-bitmaps off to migrate without them"
 _LATE = (
     "late-block-activate is not supported, as images are locked when the migration begins:"
     " turn late-block-activate off"
@@ -40,7 +47,7 @@ _SEEKABLE = "Migration requires seekable transport (e.g. file)"
 CAPABILITIES = (
     Capability("xbzrle", NO_MEMORY),
     Capability("rdma-pin-all", NO_MEMORY),
-    Capability("auto-converge", NO_PROCESSORS),
+    Capability("auto-converge", "Slow the guests' writes step by step if they write faster than is sent"),
     Capability("zero-blocks", "No effect: zeros are never sent as data"),
     Capability("compress", NO_MEMORY),
     Capability("events", "Send a MIGRATION event at each change of state"),
@@ -50,13 +57,14 @@ CAPABILITIES = (
     ),
     Capability("release-ram", NO_MEMORY),
     Capability("block", "Copy the disks, as migrate -b does; with block-incremental, as migrate -i"),
-    Capability("return-path", "No effect: the destination always answers"),
-    Capability("pause-before-switchover", "Pause before the switchover until migrate_continue"),
-    Capability("multifd", NO_MEMORY),
     Capability(
-        "dirty-bitmaps",
-        "Send the disks' dirty bitmaps. Not possible yet: while this is on, migrations are refused",
-        refuses_out=_BITMAPS,
+        "return-path", "Wait for answers over exec and fd, too. Over others the destination always answers"
+    ),
+    Capability("pause-before-switchover", "Pause before the switchover until migrate_continue"),
+    Capability("multifd", "Send data on several connections (multifd-channels)"),
+    Capability(
+        BITMAPS,
+        "Take the disks' dirty bitmaps along; the destination needs it, too",
     ),
     Capability("postcopy-blocktime", NO_MEMORY),
     Capability(
@@ -85,8 +93,20 @@ CAPABILITIES = (
         refuses_in=_SEEKABLE,
         later=True,
     ),
+    Capability(
+        FORWARD,
+        "Work on for the clients that are connected at the end: their requests go to the destination."
+        " Both sides need it",
+        later=True,
+        default=True,
+    ),
+    Capability(
+        RECOVER,
+        "Pause when the line breaks, and let migrate -r continue; must be on at both sides",
+        later=True,
+    ),
 )
-"""In the order in which QEMU lists them."""
+"""In the order in which QEMU lists them, then qmon's own."""
 
 _NOT_WITH_SNAPSHOT = tuple(
     """
@@ -133,7 +153,7 @@ class Capabilities:
     """Which capabilities are on. For the loop's thread."""
 
     def __init__(self) -> None:
-        self._states = {row.name: False for row in CAPABILITIES}
+        self._states = {row.name: row.default for row in CAPABILITIES}
 
     def set(self, changes: States, *, plain: bool = True) -> None:
         """Turn capabilities on and off, all of them or none; ``plain`` is ``Parameters.is_plain``.
@@ -151,12 +171,17 @@ class Capabilities:
         return self._states[name]
 
     def shown(self) -> dict[str, bool]:
-        """Return QEMU 7.2's capabilities, in its order, and those of QEMU 10 that are on."""
+        """Return QEMU 7.2's capabilities, in its order, and later ones that differ from their default."""
         return {
             row.name: self._states[row.name]
             for row in CAPABILITIES
-            if self._states[row.name] or not row.later
+            if self._states[row.name] != row.default or not row.later
         }
+
+    def in_words(self) -> list[str]:
+        """Return the names of those that are on, and ``NAME off`` for one that is on by default."""
+        on = [row.name for row in CAPABILITIES if self._states[row.name] and not row.default]
+        return on + [f"{row.name} off" for row in CAPABILITIES if row.default and not self._states[row.name]]
 
     def refusal(self, *, incoming: bool = False) -> str:
         """Return why no migration is possible with the capabilities that are on, or ""."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.image import FileIdentity, ImageNode
 from qmon.block.node import Node
@@ -13,6 +14,20 @@ from qmon.block.stack import NodeStack
 from qmon.errors import QmonError, naming
 
 GATE_REASON = "migration"
+
+
+class GuestSide(Protocol):
+    """What the requests of a drive's guests pass."""
+
+    @property
+    def gate(self) -> Gate: ...
+
+    @property
+    def node(self) -> Node:
+        """The drive's nodes, with the limits of its guests."""
+
+    @property
+    def accounts(self) -> Accounts: ...
 
 
 class MigratingDrive(Protocol):
@@ -40,6 +55,10 @@ class MigratingDrive(Protocol):
     def gate(self) -> Gate: ...
 
     @property
+    def guest(self) -> GuestSide:
+        """The drive as its guests' requests meet it."""
+
+    @property
     def node(self) -> Node:
         """The top of ``stack``."""
 
@@ -60,6 +79,12 @@ class MigratingDrive(Protocol):
 
         If the file system can, it is read from storage, not from this host's cache.
         """
+
+    def sparing_page_cache(self) -> AbstractContextManager[None]:
+        """Inside, reads of this thread leave this host's page cache as they found it."""
+
+    def forget_cached(self) -> None:
+        """Drop what the page cache has of the open image; what is not flushed stays. Raises OSError."""
 
     def identify(self) -> tuple[FileIdentity, ...]:
         """Return the identities of the open image's files. Raises OSError."""

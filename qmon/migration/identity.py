@@ -19,6 +19,7 @@ from pathlib import Path
 import xxhash
 
 from qmon.host.fdsets import open_file, real_name
+from qmon.notation.nbd_names import is_export
 
 SAMPLE_SIZE = 64 << 10
 SAMPLES = 8
@@ -57,6 +58,8 @@ class Image:
 
 def identify(path: str) -> Image:
     """Return the identity of the image at a path; if there is none, it has the path alone."""
+    if is_export(path):
+        return Image(path)
     try:
         path = real_name(path)
     except OSError:

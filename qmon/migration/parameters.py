@@ -14,6 +14,13 @@ Values = Mapping[str, Any]
 """Parameters by their QMP names."""
 
 
+class CopyMode(enum.Enum):
+    """The values of x-qmon-copy-mode (QAPI: MirrorCopyMode)."""
+
+    BACKGROUND = "background"
+    WRITE_BLOCKING = "write-blocking"
+
+
 class Kind(enum.Enum):
     """The type of a parameter's value."""
 
@@ -64,6 +71,7 @@ UINT64_MAX = (1 << 64) - 1
 NO_CARDS = "No effect: the machine has no network cards"
 NO_PROCESSORS = "No effect: the machine has no CPU"
 NO_MEMORY = "No effect: the machine has no RAM"
+NOT_PAUSABLE = "migrate-pause is currently only supported during postcopy-active state"
 _THOUSANDS = "a value between 0 and 100000"
 _LEVEL = "a value between 0 and 9"
 _COUNT = "a value between 1 and 255"
@@ -86,19 +94,40 @@ PARAMETERS = (
         "throttle-trigger-threshold",
         Kind.UINT8,
         50,
-        NO_PROCESSORS,
+        "auto-converge: hold back more when guests write more than this share of what is copied",
         "%",
         "an integer in the range of 1 to 100",
         _between(1, 100),
     ),
-    Parameter("cpu-throttle-initial", Kind.UINT8, 20, NO_PROCESSORS, "%", _PERCENT, _between(1, 99)),
-    Parameter("cpu-throttle-increment", Kind.UINT8, 10, NO_PROCESSORS, "%", _PERCENT, _between(1, 99)),
-    Parameter("cpu-throttle-tailslow", Kind.SWITCH, False, NO_PROCESSORS),
+    Parameter(
+        "cpu-throttle-initial",
+        Kind.UINT8,
+        20,
+        "auto-converge: share of the guests' writes to hold back at first",
+        "%",
+        _PERCENT,
+        _between(1, 99),
+    ),
+    Parameter(
+        "cpu-throttle-increment",
+        Kind.UINT8,
+        10,
+        "auto-converge: how much more to hold back at each step",
+        "%",
+        _PERCENT,
+        _between(1, 99),
+    ),
+    Parameter(
+        "cpu-throttle-tailslow",
+        Kind.SWITCH,
+        False,
+        "auto-converge: take smaller steps when little is missing",
+    ),
     Parameter(
         "tls-creds",
         Kind.TEXT,
         "",
-        "TLS credentials of migrations. There is no TLS yet: while this is set, migrations are refused",
+        "TLS credentials of migrations, an object's id; empty: no TLS",
     ),
     Parameter("tls-hostname", Kind.TEXT, "", "Host name that the destination's certificate must contain"),
     Parameter("tls-authz", Kind.TEXT, "", "Authorization object that accepts or refuses certificates"),
@@ -137,7 +166,15 @@ PARAMETERS = (
         False,
         "With the capability block: copy the disks, but not their backing images, as migrate -i does",
     ),
-    Parameter("multifd-channels", Kind.UINT8, 2, NO_MEMORY, "", _COUNT, _between(1, 255)),
+    Parameter(
+        "multifd-channels",
+        Kind.UINT8,
+        2,
+        "multifd: how many connections for data",
+        "",
+        _COUNT,
+        _between(1, 255),
+    ),
     Parameter(
         "xbzrle-cache-size",
         Kind.UINT64,
@@ -152,14 +189,20 @@ PARAMETERS = (
         "max-cpu-throttle",
         Kind.UINT8,
         99,
-        NO_PROCESSORS,
+        "auto-converge: most of the guests' writes to hold back",
         "%",
         "an integer in the range of cpu_throttle_initial to 99",
         _is_greatest_throttle,
     ),
-    Parameter("multifd-compression", Kind.CHOICE, "none", NO_MEMORY, choices=("none", "zlib", "zstd")),
-    Parameter("multifd-zlib-level", Kind.UINT8, 1, NO_MEMORY),
-    Parameter("multifd-zstd-level", Kind.UINT8, 1, NO_MEMORY),
+    Parameter(
+        "multifd-compression",
+        Kind.CHOICE,
+        "none",
+        "multifd: compress data by this method",
+        choices=("none", "zlib", "zstd"),
+    ),
+    Parameter("multifd-zlib-level", Kind.UINT8, 1, "multifd: effort of zlib, at most 9"),
+    Parameter("multifd-zstd-level", Kind.UINT8, 1, "multifd: effort of zstd, at most 19"),
     Parameter(
         "multifd-qatzip-level",
         Kind.UINT8,
@@ -174,7 +217,7 @@ PARAMETERS = (
         "block-bitmap-mapping",
         Kind.MAPPING,
         None,
-        "Aliases of dirty bitmaps, for the capability dirty-bitmaps, which is not possible yet",
+        "Aliases of dirty bitmaps, for the capability dirty-bitmaps; unset: all, by their own names",
     ),
     Parameter(
         "x-vcpu-dirty-limit-period",
@@ -220,6 +263,15 @@ PARAMETERS = (
         "How to compare data that is not copied (backing images, read-only drives): by samples (sample),"
         " completely (full) or by size only (off)",
         choices=("off", "sample", "full"),
+        later=True,
+    ),
+    Parameter(
+        "x-qmon-copy-mode",
+        Kind.CHOICE,
+        CopyMode.BACKGROUND.value,
+        "How guests write during a copy: at their own pace (background), or each write waits until it is on"
+        " both sides (write-blocking)",
+        choices=tuple(mode.value for mode in CopyMode),
         later=True,
     ),
 )
@@ -290,6 +342,10 @@ class Parameters:
     def verify_backing(self) -> str:
         """How to compare data that is not copied: ``off``, ``sample`` or ``full``."""
         return str(self._values["x-qmon-verify-backing"])
+
+    @property
+    def copy_mode(self) -> CopyMode:
+        return CopyMode(self._values["x-qmon-copy-mode"])
 
     @property
     def downtime_limit_ms(self) -> int:

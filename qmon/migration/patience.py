@@ -19,6 +19,8 @@ class Patience:
     """A destination must agree within this time; ``source/agreement.py`` adds to it for large disks."""
     gain: float = 15
     """A copy that has no gain on its guests' writes for so long is said not to converge."""
+    answer: float = 5
+    """Without an answer to its offer for so long, a source on a command or descriptor sends on unheard."""
     probe: float = 3
     """How long a trial measures the line and the guests' writes."""
     margin: float = 5

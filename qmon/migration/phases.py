@@ -16,6 +16,11 @@ class Phase(enum.Enum):
     pause-before-switchover)."""
     SWITCHOVER = "switchover"
     """Source only: the gates are closed, and the rest is sent."""
+    PAUSED = "postcopy-paused"
+    """The line is broken, or an operator has paused it. Both sides keep what they have, and wait for an
+    operator to resume the migration (the capability x-qmon-recover). The source's guests run."""
+    RECOVER = "postcopy-recover"
+    """A paused migration is being resumed: both sides agree on what is missing."""
     PREPARED = "prepared"
     """The destination holds every byte. It runs only when GO arrives; the source may still go back."""
     GONE = "gone"
@@ -26,6 +31,16 @@ class Phase(enum.Enum):
     SETTLED = "settled"
     """Destination only: it runs, and the source knows it."""
     FAILED = "failed"
+    WRITTEN = "written"
+    """Source only: as PREPARED, for something that can't answer: all was sent but GO."""
+    ORDERED = "ordered"
+    """Source only: as GONE, for something that can't answer."""
+    UNCONFIRMED = "unconfirmed"
+    """Source only: all was sent to something that can't answer. It stays stopped, with its disks."""
+    CONTINUED = "continued"
+    """Source only: it was UNCONFIRMED, and the operator has continued the machine here."""
+    ABANDONED = "abandoned"
+    """Source only: as UNCONFIRMED, but the command or the connection has failed when all was sent."""
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
 
@@ -40,14 +55,30 @@ class Phase(enum.Enum):
         return _STATUS.get(self, self.value)
 
 
-_ENDED = frozenset({Phase.NONE, Phase.COMPLETED, Phase.SETTLED, Phase.FAILED, Phase.CANCELLED})
+_ENDED = frozenset(
+    {
+        Phase.NONE,
+        Phase.COMPLETED,
+        Phase.SETTLED,
+        Phase.UNCONFIRMED,
+        Phase.CONTINUED,
+        Phase.ABANDONED,
+        Phase.FAILED,
+        Phase.CANCELLED,
+    }
+)
 
 _STATUS = {
     Phase.SWITCHOVER: "device",
     Phase.PREPARED: "device",
     Phase.GONE: "device",
+    Phase.WRITTEN: "device",
+    Phase.ORDERED: "device",
     Phase.DOUBT: "device",
     Phase.SETTLED: "completed",
+    Phase.UNCONFIRMED: "completed",
+    Phase.CONTINUED: "completed",
+    Phase.ABANDONED: "failed",
 }
 """The status of phases whose own name is not one."""
 
@@ -62,12 +93,18 @@ class Role(enum.Enum):
 class Stand(enum.Enum):
     """What the journal records about an image: which side may use it."""
 
+    COPYING = "copying"
+    """Source: it runs, and its disks are copied. After a restart the migration can be resumed."""
     GONE = "gone"
     """Source: it sent GO, or was about to, and does not know whether the destination runs."""
     MOVED = "moved"
     """Source: the destination runs. The image here is out of date."""
+    UNCONFIRMED = "unconfirmed"
+    """Source: it has sent everything to something that can't answer. The machine stays stopped."""
     KEPT = "kept"
     """Source: it has taken the image back, whatever another host has recorded."""
+    PARTIAL = "partial"
+    """Destination: the image is incomplete. After a restart the migration is paused and can be resumed."""
     PREPARED = "prepared"
     """Destination: the image is complete. The destination may run when GO arrives."""
     RUNNING = "running"
@@ -82,7 +119,7 @@ class Stand(enum.Enum):
     @property
     def role(self) -> Role:
         """The side that records this."""
-        is_source = self in (Stand.GONE, Stand.MOVED, Stand.KEPT)
+        is_source = self in (Stand.COPYING, Stand.GONE, Stand.MOVED, Stand.UNCONFIRMED, Stand.KEPT)
         return Role.SOURCE if is_source else Role.DESTINATION
 
     @property
@@ -91,9 +128,14 @@ class Stand(enum.Enum):
         return self in (Stand.GONE, Stand.PREPARED)
 
     @property
+    def can_resume(self) -> bool:
+        """Whether the migration is paused after a restart, and can be resumed."""
+        return self in (Stand.COPYING, Stand.PARTIAL)
+
+    @property
     def runs_again(self) -> bool:
-        """Whether the destination was running when its process ended: after a restart it runs again."""
-        return self in (Stand.RUNNING, Stand.SETTLED)
+        """Whether this side was running when its process ended: after a restart it runs again."""
+        return self in (Stand.RUNNING, Stand.SETTLED, Stand.COPYING)
 
     @property
     def is_over(self) -> bool:
@@ -103,7 +145,7 @@ class Stand(enum.Enum):
     @property
     def ends_others(self) -> bool:
         """Whether this makes the records of the image's other migrations obsolete."""
-        return self in (Stand.GONE, Stand.MOVED, Stand.RUNNING)
+        return self in (Stand.GONE, Stand.MOVED, Stand.UNCONFIRMED, Stand.RUNNING)
 
     @property
     def phase(self) -> Phase:
@@ -114,8 +156,11 @@ class Stand(enum.Enum):
 RAN = frozenset({Stand.RUNNING, Stand.SETTLED, Stand.ENDED})
 
 _AFTER_RESTART = {
+    Stand.COPYING: Phase.PAUSED,
     Stand.GONE: Phase.DOUBT,
     Stand.MOVED: Phase.COMPLETED,
+    Stand.PARTIAL: Phase.PAUSED,
+    Stand.UNCONFIRMED: Phase.UNCONFIRMED,
     Stand.PREPARED: Phase.PREPARED,
     Stand.RUNNING: Phase.COMPLETED,
     Stand.SETTLED: Phase.SETTLED,

@@ -6,6 +6,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from qmon.migration.timeline import Timeline
+
 
 @dataclass(frozen=True, slots=True)
 class DriveFigures:
@@ -39,6 +41,8 @@ class Progress:
     expected_downtime: float | None = None
     transferred: int = 0
     """Bytes of records sent, or applied at a destination."""
+    channel_bytes: int = 0
+    """Bytes that were sent through channels (multifd)."""
     remaining: int = 0
     total: int = 0
     """The sum of the virtual sizes of all drives that are copied."""
@@ -48,12 +52,17 @@ class Progress:
     rate: float = 0.0
     """Bytes per second, measured over the last seconds."""
     error: str | None = None
+    throttle: int = 0
+    """Source: by how many per cent guests' writes are slowed down."""
     is_kept: bool = False
     """Source: the operator has decided that the disks stay on this side."""
     verified: str | None = None
     """How the result was compared; None before the end."""
+    compared: tuple[int, int] | None = None
+    """Bytes and chunks whose checksums were compared, as sent and as applied; None before that."""
     arrived: dict[str, int] = field(default_factory=dict)
     """Destination: by id of each drive that is copied, the bytes of its data that were applied."""
+    timeline: Timeline = field(default_factory=Timeline)
 
     @classmethod
     def from_record(cls, written: float, *, is_over: bool) -> Progress:

@@ -9,15 +9,19 @@ is PREPARED runs only when GO arrives. Each side records what a restart must kno
 
 A switchover that takes too long is abandoned before GO: the source's guests continue, and so does the copy.
 A PREPARED destination is told so (BACK); it changes its record before it touches the disks again.
+
+If both sides have agreed on it, a broken line before GO pauses the migration instead of ending it (BREAK):
+the source's guests run, both sides keep what they have, and an operator resumes it. Both record before the
+first byte that it can be resumed, so that a killed process waits after its restart, too.
 """
 
 from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from qmon import transitions
 from qmon.migration.phases import Phase
 
 
@@ -27,6 +31,8 @@ class Event(enum.Enum):
     START = enum.auto()
     """Source: the migrate command. Destination: it has received a HELLO that fits."""
     AGREED = enum.auto()
+    ACCEPTED = enum.auto()
+    """Destination: the images are ready for the source's data."""
     CONVERGED = enum.auto()
     PAUSE = enum.auto()
     """As CONVERGED, but the switchover then waits for CONTINUE."""
@@ -34,6 +40,14 @@ class Event(enum.Enum):
     FINISHED = enum.auto()
     """The destination has received everything, and its digest equals the source's."""
     PREPARED = enum.auto()
+    WRITTEN = enum.auto()
+    """Everything was sent, FINISH included, to something that can't answer."""
+    ORDER = enum.auto()
+    """GO goes there."""
+    UNCONFIRMED = enum.auto()
+    """GO has gone there, and nothing has failed."""
+    UNSURE = enum.auto()
+    """GO may have gone there, but it has failed."""
     OVERDUE = enum.auto()
     """The guests were paused for too long: the source goes back to copying."""
     BACK = enum.auto()
@@ -44,6 +58,10 @@ class Event(enum.Enum):
     """The source has recorded that the destination runs."""
     REFUSED = enum.auto()
     LOST = enum.auto()
+    BREAK = enum.auto()
+    """The line is lost or closed by an operator, and both sides agreed to keep what they have."""
+    RESUME = enum.auto()
+    """Source: the operator's migrate -r. Destination: the source is connected again, and is the right one."""
     RECONNECTED = enum.auto()
     FAIL = enum.auto()
     CANCEL = enum.auto()
@@ -66,12 +84,21 @@ class Action(enum.Enum):
     """Admit the guests' requests again; the images are still open, and the dirty maps mark writes."""
     LET_GO = enum.auto()
     """Close the images and release their locks."""
+    LET_GO_SHARED = enum.auto()
+    """As LET_GO, for shared images only: others stay with this side."""
     RECORD_GONE = enum.auto()
+    RECORD_UNCONFIRMED = enum.auto()
     SEND_GO = enum.auto()
     TAKE_BACK = enum.auto()
     """Open the images and admit requests: the machine continues here."""
+    RECORD_COPYING = enum.auto()
+    """Record that the migration can be resumed, if both sides agreed on it."""
+    RETAKE = enum.auto()
+    """As TAKE_BACK, but the dirty maps go on marking writes."""
     TURN_AWAY = enum.auto()
-    """Answer requests with ESHUTDOWN from now on."""
+    """Answer requests with ESHUTDOWN from now on, unless they are to be forwarded."""
+    FORWARD = enum.auto()
+    """Send the requests of the connected clients to the destination, if both sides want that."""
     RECORD_MOVED = enum.auto()
     SEND_HEARD = enum.auto()
     FORGET = enum.auto()
@@ -82,6 +109,12 @@ class Action(enum.Enum):
     GIVE_UP = enum.auto()
     """Close the images: they are incomplete, or must not be used here."""
     FLUSH = enum.auto()
+    RECORD_PARTIAL = enum.auto()
+    """Record that the migration can be resumed, if both sides agreed on it."""
+    RECORD_BACK = enum.auto()
+    """Record that the images are not complete any more: as RECORD_PARTIAL, else as RECORD_REFUSED."""
+    FORGET_PARTIAL = enum.auto()
+    """Remove the record that the migration can be resumed."""
     RECORD_PREPARED = enum.auto()
     SEND_PREPARED = enum.auto()
     SEND_BACK = enum.auto()
@@ -95,15 +128,9 @@ class Action(enum.Enum):
     SEND_REFUSED = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A transition: the next phase, and the actions in order."""
-
-    to: Phase
-    actions: tuple[Action, ...] = ()
-
-
-Table = Mapping[Phase, Mapping[Event, Row]]
+Row = transitions.Row[Phase, Action]
+"""A transition: the next phase, and the actions in order."""
+Table = transitions.Table[Phase, Event, Action]
 
 _START = {Event.START: Row(Phase.SETUP)}
 # FORGET comes first: a restart that found the record would let the other side run, after writes made here.
@@ -112,11 +139,15 @@ _CANCELLED = Row(Phase.CANCELLED, (Action.FORGET, Action.TAKE_BACK))
 _BEFORE_GO = {Event.FAIL: _HERE_AGAIN, Event.LOST: _HERE_AGAIN, Event.CANCEL: Row(Phase.CANCELLING)}
 _MOVED = (Action.TURN_AWAY, Action.RECORD_MOVED)
 _COPY_ON = Row(Phase.ACTIVE, (Action.OPEN_GATES,))
+_STANDS_STILL = Row(Phase.PAUSED, (Action.OPEN_GATES,))
 
 SOURCE: Table = {
     Phase.NONE: _START,
-    Phase.SETUP: {Event.AGREED: Row(Phase.ACTIVE), **_BEFORE_GO},
+    Phase.SETUP: {Event.AGREED: Row(Phase.ACTIVE, (Action.RECORD_COPYING,)), **_BEFORE_GO},
+    Phase.PAUSED: {Event.RESUME: Row(Phase.RECOVER), **_BEFORE_GO},
+    Phase.RECOVER: {Event.AGREED: Row(Phase.ACTIVE), Event.BREAK: Row(Phase.PAUSED), **_BEFORE_GO},
     Phase.ACTIVE: {
+        Event.BREAK: Row(Phase.PAUSED),
         Event.CONVERGED: Row(Phase.SWITCHOVER, (Action.CLOSE_GATES,)),
         Event.PAUSE: Row(Phase.PRE_SWITCHOVER, (Action.CLOSE_GATES,)),
         **_BEFORE_GO,
@@ -125,21 +156,42 @@ SOURCE: Table = {
     Phase.PRE_SWITCHOVER: {
         Event.CONTINUE: Row(Phase.SWITCHOVER),
         Event.OVERDUE: _COPY_ON,
+        Event.BREAK: _STANDS_STILL,
         **_BEFORE_GO,
     },
     # The record precedes GO, so that a restart knows that GO may have been sent.
     Phase.SWITCHOVER: {
         Event.PREPARED: Row(Phase.PREPARED, (Action.LET_GO, Action.RECORD_GONE)),
+        Event.WRITTEN: Row(Phase.WRITTEN, (Action.LET_GO_SHARED, Action.RECORD_UNCONFIRMED)),
         Event.OVERDUE: _COPY_ON,
+        Event.BREAK: _STANDS_STILL,
         **_BEFORE_GO,
     },
     # The point of no return.
-    Phase.PREPARED: {Event.GO: Row(Phase.GONE, (Action.SEND_GO,)), **_BEFORE_GO},
+    Phase.PREPARED: {
+        Event.GO: Row(Phase.GONE, (Action.SEND_GO,)),
+        # The record of GO is replaced first, as by FORGET: the guests will write.
+        Event.BREAK: Row(Phase.PAUSED, (Action.RECORD_COPYING, Action.RETAKE)),
+        **_BEFORE_GO,
+    },
     Phase.GONE: {
-        Event.RUNNING: Row(Phase.COMPLETED, (*_MOVED, Action.SEND_HEARD)),
+        Event.RUNNING: Row(Phase.COMPLETED, (*_MOVED, Action.SEND_HEARD, Action.FORWARD)),
         Event.REFUSED: _HERE_AGAIN,
         Event.LOST: Row(Phase.DOUBT),
     },
+    # The same with something that can't answer. REFUSED is that GO has reached nobody for certain.
+    Phase.WRITTEN: {Event.ORDER: Row(Phase.ORDERED, (Action.SEND_GO,)), **_BEFORE_GO},
+    Phase.ORDERED: {
+        Event.UNCONFIRMED: Row(Phase.UNCONFIRMED),
+        Event.UNSURE: Row(Phase.ABANDONED),
+        Event.REFUSED: _HERE_AGAIN,
+    },
+    # Nobody can be asked: the machine stays stopped with its disks until the operator decides.
+    Phase.UNCONFIRMED: {
+        Event.KEEP: Row(Phase.CONTINUED, (Action.FORGET, Action.TAKE_BACK)),
+        Event.RELEASE: Row(Phase.COMPLETED, (Action.LET_GO, *_MOVED)),
+    },
+    Phase.ABANDONED: {Event.KEEP: _HERE_AGAIN, Event.RELEASE: Row(Phase.COMPLETED, (Action.LET_GO, *_MOVED))},
     Phase.DOUBT: {
         Event.RECONNECTED: Row(Phase.GONE, (Action.SEND_GO,)),
         Event.KEEP: _HERE_AGAIN,
@@ -147,11 +199,12 @@ SOURCE: Table = {
     },
     Phase.CANCELLING: {Event.STOPPED: _CANCELLED, Event.FAIL: _CANCELLED, Event.LOST: _CANCELLED},
     Phase.COMPLETED: {Event.KEEP: _HERE_AGAIN},
+    Phase.CONTINUED: _START,
     Phase.FAILED: _START,
     Phase.CANCELLED: _START,
 }
 
-_PARTIAL = Row(Phase.FAILED, (Action.GIVE_UP,))
+_PARTIAL = Row(Phase.FAILED, (Action.GIVE_UP, Action.FORGET_PARTIAL))
 _NEVER = Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.GIVE_UP))
 _TAKE_OVER = Row(Phase.GONE, (Action.LOCK, Action.RECORD_RUNNING))
 _BEFORE_PREPARED = {Event.FAIL: _PARTIAL, Event.LOST: _PARTIAL}
@@ -160,13 +213,20 @@ DESTINATION: Table = {
     Phase.NONE: _START,
     Phase.SETUP: {Event.AGREED: Row(Phase.ACTIVE, (Action.LOCK,)), **_BEFORE_PREPARED},
     Phase.ACTIVE: {
+        Event.ACCEPTED: Row(Phase.ACTIVE, (Action.RECORD_PARTIAL,)),
+        Event.BREAK: Row(Phase.PAUSED),
         Event.FINISHED: Row(Phase.PREPARED, (Action.FLUSH, Action.RECORD_PREPARED, Action.SEND_PREPARED)),
         **_BEFORE_PREPARED,
     },
+    # The number of the line is in the record.
+    Phase.PAUSED: {Event.RESUME: Row(Phase.RECOVER, (Action.RECORD_PARTIAL,)), **_BEFORE_PREPARED},
+    Phase.RECOVER: {Event.AGREED: Row(Phase.ACTIVE), Event.BREAK: Row(Phase.PAUSED), **_BEFORE_PREPARED},
     Phase.PREPARED: {
         Event.GO: _TAKE_OVER,
         # The next data make the disks incomplete: a restart must not find them recorded as PREPARED.
-        Event.BACK: Row(Phase.ACTIVE, (Action.RECORD_REFUSED, Action.SEND_BACK)),
+        Event.BACK: Row(Phase.ACTIVE, (Action.RECORD_BACK, Action.SEND_BACK)),
+        # The source has not sent GO: it was before that when the line broke.
+        Event.RESUME: Row(Phase.RECOVER, (Action.RECORD_PARTIAL,)),
         # The source may have died, or may reconnect and send GO: this side waits in both cases.
         Event.LOST: Row(Phase.PREPARED),
         # Another migration replaces this one, which is refused from now on.
@@ -197,15 +257,6 @@ DESTINATION: Table = {
         Event.GO: Row(Phase.FAILED, (Action.RECORD_REFUSED, Action.SEND_REFUSED)),
     },
 }
-
-
-class InvalidTransitionError(Exception):
-    """The table has no transition for this event in this phase."""
-
-    def __init__(self, phase: Phase, event: Event) -> None:
-        super().__init__(f"{event.name} is not possible in phase '{phase.value}'")
-        self.phase = phase
-        self.event = event
 
 
 class StateMachine:
@@ -239,9 +290,7 @@ class StateMachine:
         Raises InvalidTransitionError, and stays in the phase, or the exception of an action.
         """
         with self._lock:
-            row = self._table[self._phase].get(event)
-            if row is None:
-                raise InvalidTransitionError(self._phase, event)
+            row = transitions.row(self._table, self._phase, event)
             self._phase = row.to
         try:
             for action in row.actions:
@@ -257,6 +306,6 @@ class StateMachine:
         """As ``step``, but return False if the event has no transition in this phase."""
         try:
             self.step(event)
-        except InvalidTransitionError:
+        except transitions.InvalidTransitionError:
             return False
         return True

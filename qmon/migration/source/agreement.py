@@ -1,4 +1,4 @@
-"""The source's setup: waits for the destination's answers to the offer until it agrees.
+"""The offer, and the destination's answers to it until it agrees.
 
 Before that the destination may report ranges that read as zeros, and that it is still checking. To compare
 whole backing images can take hours, but a broken destination must not delay the migration for ever. So the
@@ -8,12 +8,17 @@ time limit depends on the size of the images.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from qmon.migration.source.copy import DriveCopy
-from qmon.migration.source.link import Link, LinkError, out_of_turn
+from qmon.migration.source.disks import Disks
+from qmon.migration.source.errors import LinkError, out_of_turn
+from qmon.migration.source.link import Link
+from qmon.migration.source.sender import Sender
 from qmon.migration.wire.answers import MIN_ZERO_RANGE, Answer, Type
-from qmon.migration.wire.offer import Offer
+from qmon.migration.wire.offer import Answers, Offer
+from qmon.migration.wire.stream import PREAMBLE, section_part, section_start
 
 ANSWERS = (Type.ZEROS, Type.BUSY, Type.NEEDED, Type.AGREED)
 
@@ -27,32 +32,65 @@ BUSY_AT_ONCE = 100
 """How many BUSY answers may arrive at once; then one per second. A real destination sends fewer."""
 
 
-def hear(
-    link: Link, offer: Offer, copies: Sequence[DriveCopy], need: Callable[[int], DriveCopy], seconds: int
-) -> None:
+def greet(sender: Sender, offer: Offer, answers: Sequence[Type]) -> None:
+    """Send an offer as the first part of the stream, and allow these answers. Raises as ``hear``."""
+    sender.writer.raw(PREAMBLE + section_start())
+    sender.writer.hello(offer.encode())
+    sender.expect(*answers)
+    sender.end_part()
+
+
+def is_heard(link: Link, offer: Offer, sender: Sender, seconds: float) -> bool:
+    """Find out whether the destination answers the offer that was sent, and tell it. Raises as ``hear``."""
+    heard = link.hears(seconds)
+    if offer.answers is Answers.ASKED:
+        sender.writer.raw(section_part())
+        sender.writer.answers(heard=heard)
+        sender.end_part()
+    return heard
+
+
+def hear(link: Link, offer: Offer, disks: Disks, seconds: int) -> dict[str, Any]:
     """Wait until the destination agrees; note in the copies which of its ranges are zeros.
 
-    It must agree within ``seconds``, plus time for large disks. ``need(index)`` makes the copy of a further
-    drive that it asks for. Raises LinkError if it does not agree in time or breaks the protocol,
-    PeerRefusedError if it refuses.
+    Return what the destination agrees to of what the offer has named.
+
+    It must agree within ``seconds``, plus time for large disks, and may ask for further drives. Raises
+    LinkError if it does not agree in time or breaks the protocol, PeerRefusedError if it refuses.
     """
     sizes = sum(drive.size + (drive.backing.size if drive.backing else 0) for drive in offer.drives)
     patience = seconds + sizes // AGREE_RATE
-    begun = time.monotonic()
-    zeros = _Zeros(copies)
-    busy = 0
+    signs = Signs()
+    zeros = _Zeros(disks.copies)
     while (answer := link.wait_for(*ANSWERS)).type is not Type.AGREED:
-        passed = time.monotonic() - begun
-        if passed > patience:
+        if signs.seconds > patience:
             raise LinkError(f"the destination has not accepted the migration's drives within {patience} s")
         if answer.type is Type.ZEROS:
             zeros.note(answer)
             continue
         if answer.type is Type.NEEDED:
-            zeros.add(need(answer.needed))
+            zeros.add(disks.needed(offer, answer.needed))
             continue
-        busy += 1
-        if busy > BUSY_AT_ONCE + passed:
+        signs.note_busy()
+    return answer.agreed
+
+
+class Signs:
+    """The BUSY answers to one request, by which a destination shows that it is at work."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._count = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long the answer takes so far."""
+        return time.monotonic() - self._begun
+
+    def note_busy(self) -> None:
+        """Note one. Raises LinkError if there are too many."""
+        self._count += 1
+        if self._count > BUSY_AT_ONCE + self.seconds:
             raise out_of_turn(Type.BUSY)
 
 

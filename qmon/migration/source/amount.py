@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from qmon.block.node import Extent, Kind, Node
+from qmon.migration.source.copy import ZERO_PIECE
 from qmon.migration.wire.offer import Amount
 
-PIECE = 64 << 10
-"""The unit in which a copy detects zeros (``copy.ZERO_PIECE``), and of a sample."""
+PIECE = ZERO_PIECE
+"""A sample's bytes: what a copy sends, or leaves out as zeros, as a whole."""
 
 BLOCK = 4 << 10
 """The least that a file system stores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -9,10 +10,10 @@ from typing import Protocol
 from qmon.block.dirty import MIN_GRANULARITY, DirtyFilter, DirtyMap
 from qmon.block.extents import visible_extents
 from qmon.block.flags import Flags
-from qmon.block.node import Kind, Node
-from qmon.errors import naming
+from qmon.block.node import Filter, Kind, Node
+from qmon.errors import QmonError, naming, reason
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.wire.stream import MAX_ZERO_LENGTH
+from qmon.migration.wire.stream import MAX_ZERO_LENGTH, REGION
 from qmon.migration.wire.writer import RecordWriter
 
 RUN_LIMIT = 16 << 20
@@ -23,6 +24,9 @@ HOLE_LIMIT = 64 << 30
 
 ZERO_PIECE = 64 << 10
 """The unit in which zeros are detected. Zeros are sent as a length."""
+
+GRANT_SECONDS = 0.05
+"""How long data is sent without asking the outlet again."""
 
 _ZEROS = bytes(1 << 20)
 
@@ -81,11 +85,21 @@ class Outlet(Protocol):
     @property
     def writer(self) -> RecordWriter: ...
 
-    def slice_size(self) -> int:
-        """Bytes to collect before they are sent."""
+    @property
+    def is_wanted(self) -> bool:
+        """Whether ``allowance`` should be called at once: another thread waits for it."""
+
+    def allowance(self) -> int:
+        """Wait until data may be sent; return how many bytes, before the next call.
+
+        Raises the error that ends the migration.
+        """
 
     def send(self) -> None:
         """Send the writer's records and empty it. Raises the error that ends the migration."""
+
+    def push(self) -> None:
+        """Do ``send`` when the limit allows it."""
 
     def pulse(self) -> None:
         """Send a sign of life if none was sent for some time; call it often when there is nothing to send.
@@ -111,8 +125,13 @@ class DriveCopy:
         """The chunks that are known to read as zeros at the destination."""
         self.sent = 0
         """Bytes of the drive's data in records so far."""
-        self._filter: DirtyFilter | None = None
+        self._filter: Filter | None = None
         self._taken = 0
+        self.under_way = (0, 0)
+        """Start and end in bytes of the range whose marks were taken last; it may be read and not yet sent.
+
+        So other data that is sent for it meanwhile may be overwritten by older data.
+        """
         self._data = (0, -1)
         """Start and end in bytes of the last data extent that this round has found; it may contain zeros."""
 
@@ -134,9 +153,51 @@ class DriveCopy:
         """Return the bytes that the copy has dealt with so far: sent, or left out because they are zeros."""
         return self.dirty.taken_bytes - self._taken
 
+    def start_clean(self) -> None:
+        """Before ``install``: mark nothing yet, because the destination has most of it."""
+        self.dirty = DirtyMap(self.drive.size)
+
+    def note_compared(self, offset: int, length: int) -> None:
+        """A range was compared, and both sides hold the same."""
+
     def install(self) -> None:
         """Put the filter on the drive's stack. The gate must be closed and drained."""
         self._filter = self.drive.stack.push(lambda node: DirtyFilter(node, self.dirty))
+
+    def has_filter(self, kind: type[Filter]) -> bool:
+        """Whether the filter on the stack is of this kind."""
+        return isinstance(self._filter, kind)
+
+    def exchange(self, make: Callable[[Node], Filter]) -> None:
+        """Put another filter in the place of the present one. The gate must be closed and drained."""
+        assert self._filter is not None
+        self.drive.stack.pop(self._filter)
+        self._filter = self.drive.stack.push(make)
+
+    def mark_only(self) -> None:
+        """Put the filter on the stack that only marks. The gate must be closed and drained."""
+        self.exchange(lambda node: DirtyFilter(node, self.dirty))
+
+    def may_send_apart(self, offset: int, length: int) -> bool:
+        """Whether a guest's change may be sent now by itself. For the migration's thread."""
+        return True
+
+    def send_change(self, offset: int, data: memoryview, outlet: Outlet) -> None:
+        """Write the records of what a guest has written."""
+        writer = outlet.writer
+        self.known_zeros.forget(offset, len(data))
+        start = 0
+        while start < len(data):
+            count = min(len(data) - start, REGION - (offset + start) % REGION)
+            if writer.is_full:
+                outlet.send()
+            writer.data(self.index, offset + start, data[start : start + count])
+            start += count
+        self.sent += len(data)
+
+    def send_zeros(self, offset: int, length: int, outlet: Outlet) -> None:
+        """Write the records of zeros that the destination may not have yet."""
+        self._zeros(offset, length, outlet)
 
     def survey(self, pulse: Callable[[], None]) -> None:
         """Mark what must be sent, if the kind of copy does so before it starts; calls ``pulse`` regularly.
@@ -151,7 +212,7 @@ class DriveCopy:
             self._filter = None
 
     @property
-    def _below(self) -> Node:
+    def below(self) -> Node:
         """The node below the filter, which must be installed."""
         assert self._filter is not None
         return self._filter.child
@@ -162,50 +223,90 @@ class DriveCopy:
         self._data = (0, -1)
         while run := self.dirty.take(position, limit):
             position = run[0] + run[1]
-            self._taken = run[1]
-            limit = max(RUN_LIMIT, self._send_taken(*run, outlet) - position)
+            self._taken, self.under_way = run[1], (run[0], position)
+            try:
+                limit = max(RUN_LIMIT, self._send_taken(*run, outlet) - position)
+            except BaseException:
+                self._mark_unsent(*run)
+                raise
+        self.under_way = (0, 0)
+
+    def _mark_unsent(self, offset: int, length: int) -> None:
+        """Mark again what is in no record of a range that was taken from the map."""
+        left, self._taken = self._taken, 0
+        self.under_way = (0, 0)
+        self.dirty.mark(offset + length - left, left)
 
     def _send_taken(self, offset: int, length: int, outlet: Outlet) -> int:
         """Send a range taken from the map; return the end of the last hole found, 0 without one."""
         return self._send_run(offset, length, outlet)
 
-    def _naming(self, what: str, offset: int) -> AbstractContextManager[None]:
+    def naming(self, what: str, offset: int) -> AbstractContextManager[None]:
         return naming(f"drive '{self.drive.id}': {what} at {offset} failed")
 
     def _send_run(self, offset: int, run_length: int, outlet: Outlet) -> int:
         """Send a range; return the end of the last hole found, 0 without one."""
         hole_end = 0
-        node, writer = self._below, outlet.writer
         end = offset + run_length
         while offset < end:
-            if writer.free() < min(ZERO_PIECE, end - offset) or writer.size >= outlet.slice_size():
-                outlet.send()
-            count = min(end - offset, writer.free(), outlet.slice_size())
+            granted = outlet.allowance()
             data, zeros = self._data_ahead(offset), 0
             # A range too long for one read may be a hole. Ask before reading: afterwards a file system may
             # report cached pages as data. Don't ask at every step: tmpfs checks each page up to the end of
             # the data, so the time would grow with the square of the length of stored zeros.
-            if not data and offset + count < end:
-                with self._naming("looking for holes", offset):
-                    zeros = self._zeros_ahead(node, offset)
+            if not data and offset + min(granted, REGION) < end:
+                with self.naming("looking for holes", offset):
+                    zeros = self._zeros_ahead(self.below, offset)
                 data = self._data_ahead(offset)
             if zeros:
                 hole_end = offset + zeros
                 count = min(zeros, end - offset)
+                outlet.pulse()
                 self._zeros(offset, count, outlet)
+                offset += count
+                self._taken -= count
             else:
-                count = min(count, data or count)  # stop before the next hole
-                buffer = writer.room(count)
-                with self._naming(f"read of {count} bytes", offset):
-                    node.read_into(offset, buffer)
-                if _ZEROS.startswith(buffer):
-                    writer.take_back(count)
-                    self._zeros(offset, count, outlet)
-                else:
-                    self._pieces(offset, buffer, writer)
+                data = data or min(granted, REGION)  # stop before the next hole
+                offset = self._send_data(offset, min(end, offset + min(granted, data)), granted, outlet)
+        return hole_end
+
+    def _send_data(self, offset: int, end: int, granted: int, outlet: Outlet) -> int:
+        """Read and send a range until ``end`` or GRANT_SECONDS have passed; return where it has stopped.
+
+        Small ranges are sent together, as far as ``granted``. Most of a copy's time goes into this loop: it
+        does nothing that can be done less often.
+        """
+        writer, send, read_into = outlet.writer, outlet.send, self.below.read_into
+        until = time.monotonic() + GRANT_SECONDS
+        while True:  # at least one record, however often others want the outlet
+            count = min(end - offset, REGION - offset % REGION)
+            if writer.used + count > REGION or writer.is_full:
+                send()
+                writer.used = 0  # also where the data went elsewhere
+            buffer = writer.payload[writer.used : writer.used + count]
+            try:
+                read_into(offset, buffer)
+            except OSError as error:
+                raise self._read_error(offset, count, error) from error
+            if b"\0" in bytes(buffer[::ZERO_PIECE]):  # else no piece is all zeros
+                self._pieces(offset, buffer, outlet)
+            else:
+                self.known_zeros.forget(offset, count)
+                writer.data(self.index, offset, buffer)
+                self.sent += count
+            writer.used += count
+            if writer.used == REGION or writer.size >= granted:
+                send()
+                writer.used = 0
             offset += count
             self._taken -= count
-        return hole_end
+            if offset >= end or time.monotonic() >= until or outlet.is_wanted:
+                return offset
+
+    def _read_error(self, offset: int, length: int, error: OSError) -> QmonError:
+        return QmonError(
+            f"drive '{self.drive.id}': read of {length} bytes at {offset} failed: {reason(error)}"
+        )
 
     def _data_ahead(self, offset: int) -> int:
         """Return how many bytes from ``offset`` on are known to be data."""
@@ -214,12 +315,11 @@ class DriveCopy:
 
     def _zeros(self, offset: int, length: int, outlet: Outlet) -> None:
         """Write a record for those zeros of a range that the destination may not have yet."""
-        outlet.pulse()
         writer = outlet.writer
         for start, count in self.known_zeros.unknown(offset, length):
             for piece in range(start, start + count, MAX_ZERO_LENGTH):
-                if not writer.free():
-                    outlet.send()
+                if writer.is_full:
+                    outlet.push()
                 writer.zero(self.index, piece, min(MAX_ZERO_LENGTH, start + count - piece))
 
     def _zeros_ahead(self, node: Node, offset: int) -> int:
@@ -245,11 +345,12 @@ class DriveCopy:
         self._data = (data, -(-data_end // MIN_GRANULARITY) * MIN_GRANULARITY)
         return offset - start
 
-    def _pieces(self, offset: int, buffer: memoryview, writer: RecordWriter) -> None:
+    def _pieces(self, offset: int, buffer: memoryview, outlet: Outlet) -> None:
+        """Write the records of a buffer that may contain zeros."""
+        writer = outlet.writer
         for start, count, is_zero in pieces(buffer):
             if is_zero:
-                for zero_start, zero_count in self.known_zeros.unknown(offset + start, count):
-                    writer.zero(self.index, zero_start, zero_count)
+                self._zeros(offset + start, count, outlet)
             else:
                 self.known_zeros.forget(offset + start, count)
                 writer.data(self.index, offset + start, buffer[start : start + count])

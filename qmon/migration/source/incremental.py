@@ -42,9 +42,22 @@ class IncrementalCopy(DriveCopy):
             pulse()
         self.total = self.dirty.dirty_bytes
 
+    def note_compared(self, offset: int, length: int) -> None:
+        self._allocated.touch(offset, length)
+
+    def _mark_unsent(self, offset: int, length: int) -> None:
+        self._taken = 0
+        self.dirty.mark(offset, length)
+
+    def may_send_apart(self, offset: int, length: int) -> bool:
+        """The rest of a new cluster goes with it; and zeros that were found are sent last."""
+        start, end = self.under_way
+        is_new = next(self._allocated.unknown(offset, length), None) is not None
+        return not is_new and (offset + length <= start or offset >= end)
+
     def _extents(self, offset: int, length: int) -> Iterator[Extent]:
-        with self._naming(f"reading the tables for {length} bytes", offset):
-            yield from self._below.extents(offset, length)
+        with self.naming(f"reading the tables for {length} bytes", offset):
+            yield from self.below.extents(offset, length)
 
     def _held(self, offset: int, length: int) -> Iterator[Extent]:
         """Yield the extents of a range that the overlay itself holds: data and zeros."""
@@ -56,6 +69,7 @@ class IncrementalCopy(DriveCopy):
         if next(self._allocated.unknown(offset, length), None) is not None:
             start = offset // CLUSTER_MAX * CLUSTER_MAX
             stop = min(-(-end // CLUSTER_MAX) * CLUSTER_MAX, self.drive.size)
+            self.under_way = start, stop
         for extent in self._held(start, stop - start):
             inside = max(extent.offset, offset), min(extent.end, end)
             if inside[0] < inside[1]:

@@ -20,6 +20,8 @@ class Observer:
 
     ``copies`` returns the drives that are copied, ``in_flight`` the bytes that are not yet confirmed.
     ``is_copying`` says whether guests write meanwhile. ``tell`` is called with each new report.
+    ``regulate`` is called now and then while they do, and returns whether it has more to try before a
+    person is told.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Observer:
         is_copying: Callable[[], bool],
         tell: Callable[[Stuck], None],
         seconds: float,
+        regulate: Callable[[], bool] = lambda: False,
     ) -> None:
         self._stuck: Stuck | None = None
         self._parameters = parameters
@@ -40,6 +43,7 @@ class Observer:
         self._in_flight = in_flight
         self._is_copying = is_copying
         self._tell = tell
+        self._regulate = regulate
         self._seconds = seconds
         self._course = Course(self._look, seconds)
         self._since = 0.0
@@ -65,6 +69,11 @@ class Observer:
             DriveFigures(copy.drive.id, copy.sent, copy.remaining, copy.total)
             for copy in list(self._copies())
         ]
+
+    @property
+    def written(self) -> int:
+        """Bytes that guests have written since the copy began, in chunks."""
+        return sum(copy.dirty.written_bytes for copy in list(self._copies()))
 
     def note(self) -> None:
         """Note the figures, and judge them. Call it often; mostly it only looks at the clock."""
@@ -95,7 +104,7 @@ class Observer:
             self._limits, self._told = limits, -float(TELL_AGAIN_SECONDS)
             self._was_changed |= self._stuck is not None
             self.begin_again()
-        if not self._is_copying():
+        if not self._is_copying() or self._regulate():
             self.begin_again()
         samples = self._course.since(self._since)
         seconds = min(RATE_SECONDS, self._seconds) if self._was_changed else self._seconds

@@ -77,7 +77,8 @@ def plan(
                     pulse=pulse,
                 )
         amount = estimates[index].amount if index in estimates else None
-        offers.append(DriveOffer(drive.id, drive.size, drive.read_only, offered, content, amount))
+        image = drive.image if content is not None else ""
+        offers.append(DriveOffer(drive.id, drive.size, drive.read_only, offered, content, amount, image))
     return tuple(offers), copies, estimates
 
 

@@ -18,10 +18,10 @@ from qmon.block.dirty import DirtyMap
 from qmon.errors import QmonError, naming
 from qmon.migration.compare import Question, Range, all_of, checksums, in_sectors, places, token
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.source.link import Link, LinkError
+from qmon.migration.source.errors import LinkError
+from qmon.migration.source.link import Link
 from qmon.migration.source.sender import Sender
 from qmon.migration.wire.answers import Type
-from qmon.migration.wire.stream import section_part
 
 log = logging.getLogger("qmon.migration")
 
@@ -67,6 +67,8 @@ class SharedDisks:
 
     def prove(self, flush: Callable[[], None]) -> None:
         """Compare the disks while guests write. ``flush`` flushes all drives."""
+        if self._link.is_one_way:
+            return  # nobody says what differs
         written: dict[int, DirtyMap] = {}
 
         def choose(index: int) -> list[Range]:
@@ -86,6 +88,10 @@ class SharedDisks:
 
     def prove_again(self, flush: Callable[[], None]) -> None:
         """Compare the disks while guests are paused; this takes little time."""
+        if self._link.is_one_way:
+            flush()
+            self._describe()
+            return
 
         def choose(index: int) -> list[Range]:
             drive = self._drives[index]
@@ -94,6 +100,19 @@ class SharedDisks:
             return self._late[index] + drive.recent.newest(drive.size, LATE_WRITES, LATE_WRITES_BYTES)
 
         self._settle(choose, flush, LATE_TIMEOUT, lambda index, place: True)
+
+    def _describe(self) -> None:
+        """Send what the reader of the stream compares by itself."""
+        for index, drive in enumerate(self._drives):
+            with _reading(drive):
+                ranges = (
+                    all_of(drive.size) if drive.size <= WHOLE else places(drive.node, PLACES, self._chance)
+                )
+                sums = tuple(checksums(drive.node, ranges, self._sender.show_life))
+                question = Question(token(drive.identify()), tuple(ranges), sums)
+            self._sender.begin_part()
+            self._sender.writer.compare(index, question.encode())
+            self._sender.end_part()
 
     def _settle(
         self,
@@ -144,7 +163,7 @@ class SharedDisks:
             with _reading(drive):
                 sums = tuple(checksums(drive.node, ranges, self._sender.show_life))
                 question = Question(token(drive.identify()), tuple(ranges), sums)
-            writer.raw(section_part())
+            self._sender.begin_part()
             writer.compare(index, question.encode())
             self._sender.expect(Type.COMPARED, Type.BUSY)
             self._sender.end_part()
@@ -175,7 +194,7 @@ class SharedDisks:
         )
         writer = self._sender.writer
         try:
-            writer.raw(section_part())
+            self._sender.begin_part()
             writer.withdraw(why)
             self._sender.end_part()
         except QmonError as error:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 
-from qmon.errors import QmonError
-from qmon.migration.drive import GATE_REASON, MigratingDrive
-from qmon.migration.parameters import Parameters
 from qmon.migration.phases import Phase
-from qmon.migration.progress import Progress
+from qmon.migration.source.context import Context
 from qmon.migration.source.convergence import Convergence
-from qmon.migration.source.link import LateAnswerError, Link, LinkError
-from qmon.migration.source.sender import Sender
+from qmon.migration.source.disks import UndrainedError
+from qmon.migration.source.errors import LateAnswerError, LinkError
+from qmon.migration.source.link import Link
 from qmon.migration.source.shared import SharedDisks
-from qmon.migration.states import Event, StateMachine
+from qmon.migration.source.time_limit import TimeLimit
+from qmon.migration.states import Event
+from qmon.migration.timeline import Mark
 from qmon.migration.wire.answers import Type
-from qmon.migration.wire.stream import section_end
 
 log = logging.getLogger("qmon.migration")
 
@@ -28,48 +26,6 @@ MAX_ATTEMPTS = 3
 """The migration fails after this many switchovers that took too long."""
 
 PAUSE_CHECK_SECONDS = 0.1
-
-
-class UndrainedError(QmonError):
-    """A request inside a gate did not finish in time."""
-
-
-def close_gate(drive: MigratingDrive, seconds: float) -> None:
-    """Close the drive's gate and wait until the requests inside finish. Raises UndrainedError."""
-    if not drive.gate.close(GATE_REASON, seconds):
-        raise UndrainedError(f"drive '{drive.id}': a request did not finish within {seconds:.0f} s")
-
-
-class TimeLimit:
-    """A time limit for a block: ``with TimeLimit(seconds, overdue) as limit:``.
-
-    ``overdue`` is called on a thread of its own when the time is over, even if the block hangs. After the
-    block it has returned, or it is never called. Raises QmonError if no thread can be started.
-    """
-
-    def __init__(self, seconds: float, overdue: Callable[[], None]) -> None:
-        self._deadline = time.monotonic() + seconds
-        self._timer = threading.Timer(seconds, overdue)
-        self._timer.daemon = True
-        self._timer.name = "migration-limit"
-
-    def __enter__(self) -> TimeLimit:
-        try:
-            self._timer.start()
-        except RuntimeError as error:
-            raise QmonError("can't start the thread that limits how long guests are paused") from error
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        self._timer.join()
-
-    @property
-    def left(self) -> float:
-        """Return the remaining seconds, at least 0."""
-        return max(0.0, self._deadline - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,63 +40,29 @@ class Prepared:
 class Switchover:
     """The switchover attempts of one migration. For its thread; ``go_on`` may be called from any thread.
 
-    ``step`` makes a transition; ``check`` and ``step`` raise the error that ends the migration.
-    ``is_running`` says whether the machine ran when the gates closed. With ``pause`` an attempt waits for
-    ``go_on``.
+    ``is_running`` says whether the machine ran when the gates closed.
     """
 
-    def __init__(
-        self,
-        drives: Sequence[MigratingDrive],
-        states: StateMachine,
-        parameters: Parameters,
-        sender: Sender,
-        progress: Progress,
-        *,
-        step: Callable[[Event], None],
-        check: Callable[[], None],
-        is_running: Callable[[], bool],
-        pause: bool,
-        margin_seconds: float,
-    ) -> None:
-        self._drives = drives
-        self._states = states
-        self._parameters = parameters
-        self._margin_seconds = margin_seconds
-        self._sender = sender
-        self._progress = progress
-        self._step = step
-        self._check = check
+    def __init__(self, context: Context, is_running: Callable[[], bool]) -> None:
+        self._disks = context.disks
+        self._steps = context.steps
+        self._parameters = context.parameters
+        self._margin_seconds = context.patience.margin
+        self._pause = context.options.pause_before_switchover
+        self._sender = context.sender
+        self._progress = context.progress
         self._is_running = is_running
-        self._pause = pause
         self._told_to_go_on = threading.Event()
         self._seconds = 0.0
         """How long guests may be paused in this attempt, without the wait for ``go_on``."""
 
-    @property
-    def failure(self) -> str | None:
-        """Return why the migration must end after too many attempts, else None."""
-        if self._progress.overdue < MAX_ATTEMPTS:
-            return None
-        return (
-            f"the switchover took more than {self._seconds:g} s, {MAX_ATTEMPTS} times: the network or the"
-            " destination is too slow for what the guests write, or downtime-limit is too low"
-        )
-
     def go_on(self) -> None:
-        """End the wait of ``pause``."""
+        """End the pause before the switchover."""
         self._told_to_go_on.set()
 
     def close_gates(self) -> None:
         """Close all gates. Raises UndrainedError."""
-        deadline = time.monotonic() + self._seconds
-        for drive in self._drives:
-            close_gate(drive, max(0.0, deadline - time.monotonic()))
-
-    def open_gates(self) -> None:
-        """Open all gates."""
-        for drive in self._drives:
-            drive.gate.open(GATE_REASON)
+        self._disks.close_gates(self._seconds)
 
     def attempt(
         self, link: Link, convergence: Convergence, shared: SharedDisks | None = None
@@ -151,6 +73,7 @@ class Switchover:
         """
         self._seconds = self._margin_seconds + 2 * self._parameters.downtime_limit_ms / 1000
         self._progress.gates_closed = time.monotonic()
+        self._progress.timeline.mark(Mark.SWITCHOVER, f"at most {self._seconds:g} s")
         prepared = None
         finished = False
         if self._stand_still(link):
@@ -159,14 +82,14 @@ class Switchover:
                 convergence.round()
                 if shared is not None:
                     shared.prove_again(convergence.flush_drives)
-                if self._states.phase is Phase.SWITCHOVER:
+                if self._steps.phase is Phase.SWITCHOVER:
                     finished = True
                     prepared = self._finish(link, convergence, running, limit)
         # From here on only this thread can continue the guests.
         if prepared is None:
             self._let_guests_on()
-        self._check()
-        if self._states.phase is Phase.SWITCHOVER:
+        self._steps.check()
+        if self._steps.phase is Phase.SWITCHOVER:
             return prepared
         if finished:
             convergence.go_back(link)
@@ -177,7 +100,7 @@ class Switchover:
         """Close the gates, and wait for ``go_on``; return whether all requests have finished."""
         self._told_to_go_on.clear()
         try:
-            self._step(Event.PAUSE if self._pause else Event.CONVERGED)
+            self._steps.advance(Event.PAUSE if self._pause else Event.CONVERGED)
         except UndrainedError as error:
             log.warning("migration: %s", error)
             return False
@@ -185,38 +108,49 @@ class Switchover:
             while not self._told_to_go_on.wait(PAUSE_CHECK_SECONDS):
                 link.check()
                 self._sender.show_life()
-            self._step(Event.CONTINUE)
+            self._steps.advance(Event.CONTINUE)
         return True
 
     def _finish(
         self, link: Link, convergence: Convergence, running: bool, limit: TimeLimit
     ) -> Prepared | None:
         """Send the rest and FINISH; return the destination's PREPARED, or None if it is late."""
-        self._sender.writer.raw(section_end())
+        self._sender.settle()
+        self._sender.begin_last_part()
         expected = self._sender.writer.finish(running)
         self._sender.expect(Type.PREPARED)
         self._sender.end_part()
         convergence.flush_drives()  # while the destination flushes, so that the release is fast
+        if link.is_one_way:
+            return Prepared(expected[1], running)
         try:
             answer = link.wait_for(Type.PREPARED, timeout=limit.left)
         except LateAnswerError:
             return None
         if answer.prepared != expected:
             raise LinkError("the digest of the data received by the destination differs from the source's")
+        self._progress.timeline.mark(Mark.COMPARED, f"the digests of {expected[0]} records are equal")
         return Prepared(expected[1], running)
 
     def _let_guests_on(self) -> None:
         """Continue the guests, which were paused too long. TimeLimit calls it on its own thread."""
-        if not self._states.try_step(Event.OVERDUE):
+        if not self._steps.try_step(Event.OVERDUE):
             return
         progress = self._progress
         progress.gates_closed = None
         progress.overdue += 1
+        progress.timeline.mark(
+            Mark.OVERDUE, f"guests continue (attempt {progress.overdue} of {MAX_ATTEMPTS})"
+        )
         log.warning(
             "migration: the switchover took longer than %g s: guests continue (attempt %d of %d)",
             self._seconds,
             progress.overdue,
             MAX_ATTEMPTS,
         )
-        if self.failure is not None and self._sender.link is not None:
-            self._sender.link.abort()
+        if progress.overdue >= MAX_ATTEMPTS:
+            self._steps.failure = (
+                f"the switchover took more than {self._seconds:g} s, {MAX_ATTEMPTS} times: the network or the"
+                " destination is too slow for what the guests write, or downtime-limit is too low"
+            )
+            self._sender.abort()

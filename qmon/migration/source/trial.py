@@ -11,35 +11,37 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from qmon.errors import QmonError
 from qmon.migration.drive import MigratingDrive, flushing
 from qmon.migration.parameters import Parameters
 from qmon.migration.patience import Patience
 from qmon.migration.progress import Progress
+from qmon.migration.source.agreement import Signs
 from qmon.migration.source.amount import Estimate
-from qmon.migration.source.link import STALL_TIMEOUT, Link, LinkError, open_link, out_of_turn
+from qmon.migration.source.errors import LinkError
+from qmon.migration.source.link import STALL_TIMEOUT, Link
+from qmon.migration.source.opening import Route
+from qmon.migration.source.options import Options
 from qmon.migration.source.plan import THOROUGH, plan
 from qmon.migration.source.sender import Sender
 from qmon.migration.source.shared import SharedDisks
-from qmon.migration.wire.answers import Answer, Type
+from qmon.migration.wire.answers import Type
 from qmon.migration.wire.offer import Mode, Offer
 from qmon.migration.wire.report import Report
-from qmon.migration.wire.stream import DATA_PAYLOAD, PREAMBLE, section_part, section_start
-from qmon.migration.wire.transport import Transport
+from qmon.migration.wire.stream import PREAMBLE, section_start
 
 REPORT_SECONDS = 90
 """Within this time the destination must report; it compares contents for a minute at most."""
-
-BUSY_AT_ONCE = 100
-"""How many BUSY answers may arrive at once; then one per second."""
 
 LEAST_WINDOW = 128 << 10
 WINDOW_SECONDS = 0.5
 """So much may be unconfirmed while the line is measured: a slow line must not be full for long after it."""
 
-LEAST_PIECE, LARGEST_PIECE = 16 << 10, DATA_PAYLOAD
+LEAST_PIECE, LARGEST_PIECE = 16 << 10, 512 << 10
+
+_ANSWERS = (Type.REPORT, Type.BUSY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +65,19 @@ class Trial:
 
     def __init__(
         self,
-        transport: Transport,
-        mode: Mode,
+        route: Route,
+        options: Options,
         drives: Sequence[MigratingDrive],
         parameters: Parameters,
         written: Callable[[], dict[str, int]],
-        *,
-        uuid: UUID | None,
-        empty: Sequence[str],
         patience: Patience,
     ) -> None:
         self._id = uuid4()
-        self._transport = transport
-        self._mode = mode
+        self._route = route
+        self._options = options
         self._drives = list(drives)
         self._parameters = parameters
         self._written = written
-        self._uuid = uuid
-        self._empty = tuple(empty)
         self._probe_seconds = patience.probe
         self._cancelled = threading.Event()
         self._progress = Progress()
@@ -97,65 +94,49 @@ class Trial:
     def cancel(self) -> None:
         """Make ``run`` end with an error."""
         self._cancelled.set()
-        if (link := self._sender.link) is not None:
-            link.abort()
+        self._sender.abort()
 
     def run(self) -> Result:
         """Ask, and measure if nothing would be refused. Raises QmonError, OSError if there is no thread."""
         verify = self._parameters.verify_backing
         verify = "sample" if verify == "full" else verify  # a trial is short
-        offers, _, estimates = plan(self._drives, self._mode, verify, self._id, self._check, THOROUGH)
-        link = self._connect()
+        offers, _, estimates = plan(self._drives, self._options.mode, verify, self._id, self._check, THOROUGH)
         try:
-            report = self._ask(link, Offer(self._id, self._mode, offers, self._uuid, self._empty))
+            link = self._sender.connect(self._route, self._check)
+            report = self._ask(link, self._options.offer(self._id, offers))
             to_send = self._to_send(estimates, report)
             if report.mismatches:
-                return Result(report, self._mode, to_send)
-            if self._mode is Mode.SHARED:
+                return Result(report, self._options.mode, to_send)
+            if self._options.mode is Mode.SHARED:
                 return self._compare(link, report)
             return self._measure(link, report, to_send)
         except QmonError:
             self._check()
             raise
         finally:
-            link.close()
+            self._sender.close()
 
     def _check(self) -> None:
         if self._cancelled.is_set():
             raise QmonError("the trial was cancelled")
 
-    def _connect(self) -> Link:
-        link = self._sender.link = open_link(self._transport, self._progress, self._check)
-        try:
-            self._check()
-        except QmonError:
-            link.close()
-            raise
-        return link
-
     def _ask(self, link: Link, offer: Offer) -> Report:
         writer = self._sender.writer
         writer.raw(PREAMBLE + section_start())
         writer.trial(offer.encode())
-        self._sender.expect(Type.REPORT, Type.BUSY)
+        self._sender.expect(*_ANSWERS)
         self._sender.end_part()
-        begun, busy = time.monotonic(), 0
-        while (answer := self._next(link)).type is not Type.REPORT:
-            busy += 1
-            passed = time.monotonic() - begun
-            if busy > BUSY_AT_ONCE + passed:
-                raise out_of_turn(Type.BUSY)
-            if passed > REPORT_SECONDS:
+        link.need_answers(STALL_TIMEOUT)
+        signs = Signs()
+        while (answer := link.wait_for(*_ANSWERS)).type is not Type.REPORT:
+            signs.note_busy()
+            if signs.seconds > REPORT_SECONDS:
                 raise LinkError(f"the destination has not answered the trial within {REPORT_SECONDS} s")
         report = Report.decode(answer.body)
         lacking = [offer.drives[index] for index in report.needed if index < len(offer.drives)]
         if len(lacking) < len(report.needed) or any(drive.content is None for drive in lacking):
             raise LinkError("the destination asked for a drive that was not offered for a copy")
         return report
-
-    @staticmethod
-    def _next(link: Link) -> Answer:
-        return link.wait_for(Type.REPORT, Type.BUSY, timeout=STALL_TIMEOUT)
 
     def _to_send(self, estimates: dict[int, Estimate], report: Report) -> dict[str, int]:
         return {
@@ -173,7 +154,7 @@ class Trial:
             raise
         except QmonError as error:
             report = Report((str(error),), report.warnings)
-        return Result(report, self._mode, {})
+        return Result(report, self._options.mode, {})
 
     def _flush(self) -> None:
         for drive in self._drives:
@@ -192,7 +173,7 @@ class Trial:
                 self._check()
                 continue
             piece = max(LEAST_PIECE, min(LARGEST_PIECE, window // 4, self._sender.slice_size()))
-            self._sender.writer.raw(section_part())
+            self._sender.begin_part()
             self._sender.writer.probe(noise[:piece])
             self._sender.end_part()
         rates = {
@@ -200,4 +181,4 @@ class Trial:
             for name, after in self._written().items()
             if name in to_send
         }
-        return Result(report, self._mode, to_send, self._progress.rate, rates)
+        return Result(report, self._options.mode, to_send, self._progress.rate, rates)

@@ -7,10 +7,12 @@ with a checksum: XXH3 64 over the message up to there. All integers are big-endi
 from __future__ import annotations
 
 import enum
+import json
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import xxhash
 
@@ -23,6 +25,8 @@ _PREPARED = struct.Struct(">QQ")
 _ZEROS = struct.Struct(">H")
 _NEEDED = struct.Struct(">H")
 _RANGE = struct.Struct(">QQ")
+_SUMS = struct.Struct(">HQ")
+_SUM = struct.Struct(">16s")
 _IS_SAME = struct.Struct(">B")
 _PLACE = struct.Struct(">H")
 MAX_BODY = 0xFFFF - _CHECKSUM.size
@@ -35,7 +39,10 @@ class Type(enum.IntEnum):
     """Message types; QEMU's own are below 0x100."""
 
     AGREED = 0x7101
-    """The drives fit, and their locks are taken: the source may send blocks."""
+    """The drives fit, and their locks are taken: the source may send blocks.
+
+    Body: in JSON, what the destination agrees to of what the offer has named; empty if that is nothing.
+    """
     ZEROS = 0x7102
     """Ranges of a drive that are known to read as zeros, ordered, drive by drive. Sent before AGREED."""
     APPLIED = 0x7103
@@ -45,7 +52,7 @@ class Type(enum.IntEnum):
     PREPARED = 0x7105
     """Everything has arrived, is compared and flushed. Body: the number and the digest of the records."""
     RUNNING = 0x7106
-    """This side runs: the answer to GO."""
+    """This side runs: the answer to GO. Body: empty, or one byte if it takes forwarded requests."""
     REFUSED = 0x7107
     """The migration is refused, and this side will never run with it. Body: the reason in UTF-8.
 
@@ -69,6 +76,9 @@ class Type(enum.IntEnum):
     It says nothing about a migration that another connection has brought.
     """
 
+    SUMS = 0x710F
+    """Checksums of regions of a drive (``qmon.migration.regions``), ordered. Sent at a resume only."""
+
 
 class AnswerError(QmonError):
     """The destination has sent an invalid message."""
@@ -80,6 +90,21 @@ class Answer:
 
     type: Type
     body: bytes
+
+    def check_agreed(self) -> None:
+        """Raises AnswerError if what AGREED says can't be read."""
+        _ = self.agreed
+
+    @property
+    def agreed(self) -> dict[str, Any]:
+        """What AGREED says in JSON. Raises AnswerError."""
+        try:
+            fields = json.loads(self.body) if self.body else {}
+        except (ValueError, RecursionError) as error:
+            raise AnswerError("the destination's answer is not valid: AGREED can't be read") from error
+        if not isinstance(fields, dict):
+            raise AnswerError("the destination's answer is not valid: AGREED can't be read")
+        return fields
 
     @property
     def number(self) -> int:
@@ -99,6 +124,12 @@ class Answer:
         return drive, [(offset, length) for offset, length in _RANGE.iter_unpack(self.body[_ZEROS.size :])]
 
     @property
+    def sums(self) -> tuple[int, int, list[bytes]]:
+        """SUMS' drive number, the number of the first region, and the checksums."""
+        drive, first = _SUMS.unpack_from(self.body)
+        return drive, first, [each for (each,) in _SUM.iter_unpack(self.body[_SUMS.size :])]
+
+    @property
     def compared(self) -> tuple[bool, list[int]]:
         """COMPARED: whether the files are the same, and the numbers of the ranges that differ, sorted."""
         numbers = [number for (number,) in _PLACE.iter_unpack(self.body[_IS_SAME.size :])]
@@ -110,17 +141,20 @@ class Answer:
         return int(_NEEDED.unpack(self.body)[0])
 
     @property
+    def takes_requests(self) -> bool:
+        """RUNNING: whether the destination takes forwarded requests."""
+        return self.type is Type.RUNNING and bool(self.body)
+
+    @property
     def text(self) -> str:
         """The reason of REFUSED or DISMISSED."""
         return self.body.decode(errors="replace")
 
 
 _SIZES = {
-    Type.AGREED: 0,
     Type.APPLIED: _NUMBER.size,
     Type.FLUSHED: _NUMBER.size,
     Type.PREPARED: _PREPARED.size,
-    Type.RUNNING: 0,
     Type.UNKNOWN: 0,
     Type.BUSY: 0,
     Type.BACK: 0,
@@ -128,7 +162,14 @@ _SIZES = {
 }
 
 
-_LISTS = {Type.ZEROS: (_ZEROS.size, _RANGE.size), Type.COMPARED: (_IS_SAME.size, _PLACE.size)}
+_MOST = {Type.RUNNING: 1, Type.AGREED: 4096}
+"""The most bytes of messages whose bodies differ in length."""
+
+_LISTS = {
+    Type.ZEROS: (_ZEROS.size, _RANGE.size),
+    Type.COMPARED: (_IS_SAME.size, _PLACE.size),
+    Type.SUMS: (_SUMS.size, _SUM.size),
+}
 """Messages that end with a list: the size of the part before it, and of each item."""
 
 
@@ -136,6 +177,11 @@ def encode(kind: Type, body: bytes = b"") -> bytes:
     """Return a whole message; ``body`` has at most MAX_BODY bytes."""
     head = _HEAD.pack(kind, len(body) + _CHECKSUM.size) + body
     return head + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(head))
+
+
+def agreed(fields: dict[str, Any]) -> bytes:
+    """Return an AGREED message."""
+    return encode(Type.AGREED, json.dumps(fields).encode() if fields else b"")
 
 
 def applied(sequence: int) -> bytes:
@@ -151,6 +197,11 @@ def flushed(sequence: int) -> bytes:
 def prepared(records: int, digest: int) -> bytes:
     """Return a PREPARED message."""
     return encode(Type.PREPARED, _PREPARED.pack(records, digest))
+
+
+def running(*, takes_requests: bool) -> bytes:
+    """Return a RUNNING message."""
+    return encode(Type.RUNNING, b"\1" if takes_requests else b"")
 
 
 def refused(why: str) -> bytes:
@@ -170,6 +221,11 @@ def _text(why: str) -> bytes:
 def compared(is_same: bool, differing: list[int]) -> bytes:
     """Return a COMPARED message; ``differing`` has at most some thousand numbers of ranges."""
     return encode(Type.COMPARED, _IS_SAME.pack(is_same) + b"".join(_PLACE.pack(each) for each in differing))
+
+
+def sums(drive: int, first: int, checksums: list[bytes]) -> bytes:
+    """Return a SUMS message of at most some thousand checksums."""
+    return encode(Type.SUMS, _SUMS.pack(drive, first) + b"".join(checksums))
 
 
 def needed(drive: int) -> bytes:
@@ -212,7 +268,7 @@ class AnswerReader:
         if number not in Type.__members__.values() or length < 0:
             raise AnswerError(f"the destination's answer is not valid: unknown type {number:#06x}")
         kind = Type(number)
-        right = True
+        right = length <= _MOST.get(kind, MAX_BODY)
         if kind in _LISTS:
             head, each = _LISTS[kind]
             right = length >= head and (length - head) % each == 0
@@ -224,4 +280,7 @@ class AnswerReader:
         signed, checksum = message[: -_CHECKSUM.size], message[-_CHECKSUM.size :]
         if _CHECKSUM.pack(xxhash.xxh3_64_intdigest(signed)) != checksum:
             raise AnswerError("the destination's answer is not valid: checksum mismatch")
-        return Answer(kind, signed[_HEAD.size :])
+        answer = Answer(kind, signed[_HEAD.size :])
+        if kind is Type.AGREED:
+            answer.check_agreed()
+        return answer

@@ -11,9 +11,9 @@ from qmon.migration.wire.strangers import not_a_source
 from qmon.migration.wire.stream import (
     CHECKSUM,
     COMMAND,
+    COMMAND_FORWARD,
     COMMAND_GO,
     COMMAND_HEARD,
-    DATA_PAYLOAD,
     FINISH,
     HEADER,
     MAGIC,
@@ -22,6 +22,7 @@ from qmon.migration.wire.stream import (
     SECTION_NAME,
     SECTION_VERSION,
     WITHOUT_PAYLOAD,
+    DamagedError,
     Digest,
     Go,
     Heard,
@@ -29,6 +30,7 @@ from qmon.migration.wire.stream import (
     Mark,
     Record,
     StreamError,
+    checksum_of,
     section_end,
     section_footer,
     section_part,
@@ -36,8 +38,15 @@ from qmon.migration.wire.stream import (
 )
 from qmon.notation.strangers import FIRST_BYTES
 
-BUFFER_SIZE = MAX_PAYLOAD + DATA_PAYLOAD
+ALIGNMENT = 4096
+BUFFER_SIZE = ALIGNMENT + MAX_PAYLOAD
 """Bytes of a reader's buffer: it holds the largest record, and a processor's cache holds little more."""
+
+ORIGIN = ALIGNMENT - HEADER.size
+"""Where a record begins in the buffer, so that its payload is aligned."""
+
+LARGE = 256 << 10
+"""A record of at least this size is received to its end and no further. Nothing needs to be moved then."""
 
 Item = Record | Go | Heard | Mark
 
@@ -53,7 +62,9 @@ class StreamReader:
     def __init__(self) -> None:
         # mmap: pages take no memory until their first use, and are freed at once.
         self._buffer = memoryview(mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        self._start = self._end = 0
+        self._start = self._end = ORIGIN
+        self._wanted = 0
+        """The size of the incomplete record at ``_start``, 0 if it is not known."""
         self._position = 0
         # Not a bound method: a reader that refers to itself would keep its buffer until garbage collection.
         self._parse: Callable[[StreamReader], Item | None] = StreamReader._parse_preamble
@@ -66,12 +77,13 @@ class StreamReader:
         self.digest = Digest()
 
     def room(self) -> memoryview:
-        """Return where to put the next bytes; never empty. Moves an incomplete item to the buffer's start."""
-        if self._start:
+        """Return where to put the next bytes; never empty. Moves an incomplete item to ORIGIN."""
+        if self._start != ORIGIN:
             left = self._end - self._start
-            self._buffer[:left] = self._buffer[self._start : self._end]
-            self._start, self._end = 0, left
-        return self._buffer[self._end :]
+            self._buffer[ORIGIN : ORIGIN + left] = self._buffer[self._start : self._end]
+            self._start, self._end = ORIGIN, ORIGIN + left
+        stop = ORIGIN + self._wanted if self._wanted >= LARGE else BUFFER_SIZE
+        return self._buffer[self._end : stop]
 
     def filled(self, count: int) -> None:
         """Report that ``count`` bytes were put into the room."""
@@ -101,8 +113,8 @@ class StreamReader:
         self._start += count
         self._position += count
 
-    def _error(self, what: str) -> StreamError:
-        return StreamError(f"not a valid migration stream at byte {self._position}: {what}")
+    def _error(self, what: str) -> DamagedError:
+        return DamagedError(f"not a valid migration stream at byte {self._position}: {what}")
 
     def _parse_preamble(self) -> Item | None:
         have = bytes(self._buffer[self._start : min(self._end, self._start + len(PREAMBLE))])
@@ -172,8 +184,11 @@ class StreamReader:
             raise self._error(f"a FINISH of {size} bytes, expected {FINISH.size}")
         whole = self._peek(HEADER.size + size)
         if whole is None:
+            self._wanted = HEADER.size + size
             return None
-        if xxhash.xxh3_64_intdigest(whole[8:]) != checksum:
+        self._wanted = 0
+        payload = whole[HEADER.size :]
+        if checksum_of(whole[8 : HEADER.size], payload) != checksum:
             raise self._error(f"checksum mismatch in record {self._expected}")
         if sequence != self._expected:
             raise self._error(f"record {sequence} instead of record {self._expected}")
@@ -187,7 +202,6 @@ class StreamReader:
         self._goes_back = False
         if flags:
             raise self._error(f"unknown flags {flags:#04x} in record {sequence}")
-        payload = whole[HEADER.size :]
         if kind is Kind.FINISH:
             self._check_finish(payload)
         self.digest.add(whole[:8])
@@ -195,10 +209,10 @@ class StreamReader:
         self._skip(len(whole))
         if kind is Kind.END:
             self._parse = StreamReader._parse_footer
-        return Record(kind, drive, offset, length, sequence, payload)
+        return Record(kind, drive, offset, length, sequence, payload, checksum)
 
     def _check_finish(self, payload: memoryview) -> None:
-        if bytes(payload[:16]) != FINISH.pack(self.digest.records, self.digest.value, 0)[:16]:
+        if bytes(payload[:16]) != FINISH.pack(self.digest.records, self.digest.value, 0, 0)[:16]:
             raise self._error("the digest in FINISH differs from that of the received records")
 
     def _parse_footer(self) -> Item | None:
@@ -217,7 +231,8 @@ class StreamReader:
         if have is None:
             return None
         mark, command, length, migration_id, digest = COMMAND.unpack(have[: COMMAND.size])
-        if mark != Mark.COMMAND or command != self._awaited or length != 32:
+        is_forward = command == COMMAND_FORWARD and self._awaited == COMMAND_HEARD
+        if mark != Mark.COMMAND or not (command == self._awaited or is_forward) or length != 32:
             raise self._error(f"unknown command {command:#06x}")
         if CHECKSUM.unpack(have[COMMAND.size :])[0] != xxhash.xxh3_64_intdigest(have[: COMMAND.size]):
             raise self._error("checksum mismatch in a command")
@@ -225,6 +240,9 @@ class StreamReader:
         if command == COMMAND_HEARD:
             self._parse = StreamReader._parse_eof
             return Heard(migration_id)
+        if is_forward:
+            self._parse = StreamReader._leave
+            return Heard(migration_id, forwards=True)
         self._awaited = COMMAND_HEARD
         self._parse = StreamReader._parse_command
         return Go(migration_id, digest)
@@ -236,6 +254,13 @@ class StreamReader:
         self._skip(1)
         self._parse = StreamReader._parse_nothing
         return Mark.EOF
+
+    def _leave(self) -> Item | None:
+        return None  # what follows is not this reader's
+
+    def rest(self) -> bytes:
+        """Return the bytes behind FORWARD."""
+        return bytes(self._buffer[self._start : self._end])
 
     def _parse_nothing(self) -> Item | None:
         raise self._error("more bytes after the end")

@@ -6,6 +6,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 
+from qmon.host.secure_line import SecureLine
 from qmon.migration.wire.reader import Item, StreamReader
 
 LOW_WATER = 512 << 10
@@ -16,10 +17,11 @@ PAUSE_MS = 1
 
 
 class Receiver:
-    """Reads items from a blocking socket. For one thread."""
+    """Reads items from a blocking socket, or from TLS on it. For one thread."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, secured: SecureLine | None = None) -> None:
         self._socket = sock
+        self._secured = secured
         self._reader = StreamReader()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, LOW_WATER)
         self._poll = select.poll()
@@ -49,8 +51,15 @@ class Receiver:
         self._reader.filled(count)
         return self._reader.items()
 
+    def rest(self) -> bytes:
+        """Return what was received behind FORWARD. From now on the socket is readable at once."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        return self._reader.rest()
+
     def _receive(self, room: memoryview) -> int | None:
         """Return how many bytes were received, 0 at the end, None if there are none yet."""
+        if self._secured is not None:
+            return self._secured.recv_now(room)
         try:
             return self._socket.recv_into(room, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:

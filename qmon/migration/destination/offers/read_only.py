@@ -10,10 +10,11 @@ import enum
 import logging
 
 from qmon.block.node import Node
-from qmon.errors import reason
+from qmon.errors import QmonError, reason
 from qmon.migration.backing import Leftovers, Pulse, first_difference, reads_as_zeros
 from qmon.migration.drive import MigratingDrive
-from qmon.migration.wire.offer import BackingOffer, OfferError
+from qmon.migration.wire.offer import BackingOffer, DriveOffer, OfferError
+from qmon.migration.wire.stream import Kind, Record
 
 log = logging.getLogger("qmon.migration")
 
@@ -66,7 +67,31 @@ def not_fillable(drive: MigratingDrive, why: str) -> OfferError:
     )
 
 
-def must_travel(
+def not_in_stream(offered: DriveOffer) -> OfferError:
+    """Return the error of an image that has to be filled, where the stream does not hold the source's."""
+    named = f" '{offered.image}'" if offered.image else ""
+    return OfferError(
+        f"read-only drive '{offered.id}' would have to be filled here, and a stream of blk inc has only its"
+        f" checksums: copy the source's image{named} here first, and open it read-only"
+    )
+
+
+def prove(drive: MigratingDrive, record: Record, pulse: Pulse) -> None:
+    """Compare a read-only drive with DATA or ZERO of it. Raises QmonError if they differ, OSError."""
+    if record.kind is Kind.ZERO:
+        is_equal = reads_as_zeros(drive.node, pulse, record.offset, record.length)
+    else:
+        buffer = memoryview(bytearray(record.length))
+        drive.node.read_into(record.offset, buffer)
+        is_equal = buffer == record.payload
+    if not is_equal:
+        raise QmonError(
+            f"read-only drive '{drive.id}' differs from the one in the stream, in the {record.length} bytes"
+            f" at {record.offset}: give it an empty image of this size, which is filled"
+        )
+
+
+def must_be_copied(
     drive: MigratingDrive, content: BackingOffer | None, leftovers: Leftovers, pulse: Pulse
 ) -> bool:
     """Return whether a drive that is read-only at the source must be copied to the destination's ``drive``.

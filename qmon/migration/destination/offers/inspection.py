@@ -10,18 +10,24 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from uuid import UUID
+from collections.abc import Iterator
 
+from qmon.block.extents import visible_extents
 from qmon.block.image import ImageNode, check_locks
-from qmon.errors import QmonError, reason
-from qmon.migration.backing import Leftovers, backing_mismatch, overlay_mismatch
-from qmon.migration.destination.read_only import Finding, find, not_fillable
-from qmon.migration.destination.space import Space
+from qmon.block.node import Kind
+from qmon.errors import QmonError
+from qmon.migration.backing import Pulse, backing_mismatch, overlay_mismatch
+from qmon.migration.destination.images import opening, reading
+from qmon.migration.destination.inventory import Inventory
+from qmon.migration.destination.offers.read_only import Finding, find, not_fillable
+from qmon.migration.destination.offers.settings import refusals
+from qmon.migration.destination.offers.space import Space
+from qmon.migration.destination.options import Options
 from qmon.migration.drive import MigratingDrive
 from qmon.migration.wire.fit import differences, misfits
-from qmon.migration.wire.offer import BackingOffer, DriveOffer, Mode, Offer, OfferError
+from qmon.migration.wire.offer import Answers, BackingOffer, DriveOffer, Mode, Offer, OfferError
 from qmon.migration.wire.report import Report
+from qmon.notation.nbd_names import is_export
 
 
 class _TooLongError(QmonError):
@@ -29,27 +35,19 @@ class _TooLongError(QmonError):
 
 
 class Inspection:
-    """Compares one offer with the ``drives``; ``empty`` are the ids of those without a medium.
+    """Compares one offer with the drives here.
 
-    ``pulse`` is called at least once per MiB read; what it raises is passed on. Contents are compared for
-    ``seconds`` at most.
+    ``options`` are those of this side. ``pulse`` is called at least once per MiB read; what it raises is
+    passed on. Contents are compared for ``seconds`` at most.
     """
 
-    def __init__(
-        self,
-        offer: Offer,
-        drives: Sequence[MigratingDrive],
-        empty: Collection[str],
-        uuid: UUID | None,
-        leftovers: Leftovers,
-        pulse: Callable[[], None],
-        seconds: float,
-    ) -> None:
+    def __init__(self, here: Inventory, options: Options, offer: Offer, pulse: Pulse, seconds: float) -> None:
+        self._options = options
         self._offer = offer
-        self._drives = {drive.id: drive for drive in drives}
-        self._empty = empty
-        self._uuid = uuid
-        self._leftovers = leftovers
+        self._drives = {drive.id: drive for drive in here.drives}
+        self._empty = here.empty
+        self._uuid = here.uuid
+        self._leftovers = here.leftovers
         self._pulse = pulse
         self._seconds = seconds
         self._until = 0.0
@@ -62,6 +60,7 @@ class Inspection:
         """Return what was found. Without ``contents`` backing images and read-only drives are not read."""
         self._mismatches, self._warnings, self._needed, self._space = [], [], [], Space()
         self._until = time.monotonic() + self._seconds
+        self._mismatches += refusals(self._offer, self._options)
         with contextlib.ExitStack() as stack:
             nodes = dict(self._open_all(stack))
             here = [self._describe(drive, nodes.get(drive.id)) for drive in self._drives.values()]
@@ -78,9 +77,10 @@ class Inspection:
     def _open_all(self, stack: contextlib.ExitStack) -> Iterator[tuple[str, ImageNode]]:
         for drive in self._drives.values():
             try:
-                node = drive.open_to_compare()
-            except OSError as error:
-                self._mismatches.append(_not_open(drive, error))
+                with opening(drive, OfferError):
+                    node = drive.open_to_compare()
+            except OfferError as error:
+                self._mismatches.append(str(error))
                 continue
             stack.callback(node.close)
             yield drive.id, node
@@ -99,32 +99,28 @@ class Inspection:
         """Check a drive whose size and kind match."""
         if self._offer.mode is Mode.SHARED:
             return  # the source has the image until the end, and compares the contents
-        if not drive.identify():  # it is not open here
-            try:
-                _check_open(drive, node)
-            except OSError as error:
-                self._mismatches.append(_not_open(drive, error))
-                return
         try:
-            is_copied = self._examine_contents(index, offered, drive, node, contents=contents)
-            if is_copied:
-                self._space.add(drive.id, node, offered.amount)
-        except OfferError as error:
-            self._mismatches.append(str(error))
+            with opening(drive, OfferError):
+                if not drive.identify():  # it is not open here
+                    _check_open(drive, node)
+            with reading(drive, OfferError):
+                is_copied = self._examine_contents(index, offered, drive, node, contents=contents)
+                if is_copied:
+                    self._space.add(drive.id, node, offered.amount)
         except _TooLongError:
             self._warnings.append(
                 f"drive '{drive.id}': not all that the migration compares was compared: it takes longer than"
                 f" {self._seconds:g} s"
             )
-        except OSError as error:
-            self._mismatches.append(f"drive '{drive.id}' can't be read at the destination: {reason(error)}")
+        except OfferError as error:
+            self._mismatches.append(str(error))
 
     def _examine_contents(
         self, index: int, offered: DriveOffer, drive: MigratingDrive, node: ImageNode, *, contents: bool
     ) -> bool:
         """Return whether the drive would be copied. Raises OfferError, OSError, _TooLongError."""
         if offered.read_only:
-            return contents and self._would_travel(index, offered, drive, node)
+            return contents and self._would_be_copied(index, offered, drive, node)
         if offered.backing is not None:
             if contents and (wrong := backing_mismatch(drive.id, node.backing, offered.backing, self._tick)):
                 self._mismatches.append(wrong)
@@ -132,9 +128,13 @@ class Inspection:
                 wrong := overlay_mismatch(drive.id, node)
             ):
                 self._mismatches.append(wrong)
+        elif (contents or self._offer.answers is Answers.UNHEARD) and _holds_data(node):
+            self._warnings.append(f"drive '{drive.id}': its image is not empty, and is overwritten")
         return True
 
-    def _would_travel(self, index: int, offered: DriveOffer, drive: MigratingDrive, node: ImageNode) -> bool:
+    def _would_be_copied(
+        self, index: int, offered: DriveOffer, drive: MigratingDrive, node: ImageNode
+    ) -> bool:
         """Return whether a drive that is read-only at the source would be copied. Raises as above."""
         is_leftover = self._leftovers.would_be_emptied(drive.image)
         finding = find(drive, node, offered.content, is_leftover=is_leftover, pulse=self._tick)
@@ -153,8 +153,8 @@ class Inspection:
             raise _TooLongError
 
 
-def _not_open(drive: MigratingDrive, error: OSError) -> str:
-    return f"drive '{drive.id}' can't be opened at the destination: {reason(error)}"
+def _holds_data(node: ImageNode) -> bool:
+    return any(extent.kind is Kind.DATA for extent in visible_extents(node, 0, node.size))
 
 
 def _check_open(drive: MigratingDrive, node: ImageNode) -> None:
@@ -166,4 +166,4 @@ def _check_open(drive: MigratingDrive, node: ImageNode) -> None:
 
 def _is_writable(path: str) -> bool:
     # Not by opening it: closing a block device that was open for writing makes the system look at it anew.
-    return os.access(path, os.W_OK, effective_ids=True)
+    return is_export(path) or os.access(path, os.W_OK, effective_ids=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from qmon.block.image import ImageNode
 from qmon.migration.wire.offer import Amount
+from qmon.notation.nbd_names import is_export
 from qmon.notation.units import human_size
 
 _PLAIN = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "vfat", "exfat"})
@@ -52,6 +53,8 @@ class Space:
         """Add a drive that is copied into the open image ``node``. Raises OSError."""
         amount = amount or Amount(0, node.size)
         file = node.files[-1]  # the external data file, if there is one
+        if is_export(file.path):
+            return  # the server's space is unknown
         found = os.stat(file.path)
         if stat.S_ISBLK(found.st_mode):
             if node.format == "raw":
