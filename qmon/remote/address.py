@@ -64,6 +64,10 @@ class RemoteAddress:
 
     kind: Kind
     place: Place
+    tls_creds: str | None = None
+    """The id of the credentials, if the connection is to be under TLS."""
+    tls_hostname: str | None = None
+    """The name in the server's certificate, if that is not the host."""
 
     def __str__(self) -> str:
         is_plain = self.kind in (Kind.QMP, Kind.QMON)
@@ -101,12 +105,23 @@ def parse_remote(text: str) -> RemoteAddress:
     scheme, _, rest = text.partition(":")
     match scheme:
         case "hmp":
-            return RemoteAddress(Kind.HMP, _socket(rest))
+            return _by_socket(Kind.HMP, rest)
         case "libvirt":
             return RemoteAddress(Kind.LIBVIRT, _domain(rest))
     if text and not {":", "/"} & set(text):
         return RemoteAddress(Kind.QMON, Qmon(text))
-    return RemoteAddress(Kind.QMP, _socket(text))
+    return _by_socket(Kind.QMP, text)
+
+
+def _by_socket(kind: Kind, text: str) -> RemoteAddress:
+    place = _socket(text)
+    options = dict(each.partition("=")[::2] for each in text.split(",")[1:])
+    creds, hostname = options.get("tls-creds"), options.get("tls-hostname")
+    if creds is not None and not isinstance(place, InetAddress):
+        raise UsageError("tls-creds is for HOST:PORT: a Unix socket has no TLS")
+    if hostname is not None and creds is None:
+        raise UsageError("tls-hostname is used with tls-creds only")
+    return RemoteAddress(kind, place, creds, hostname)
 
 
 def _domain(text: str) -> Domain:

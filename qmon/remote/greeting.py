@@ -14,6 +14,8 @@ from qmon.host.sockets import connect
 from qmon.notation.address import InetAddress, UnixAddress
 from qmon.notation.strangers import FIRST_BYTES
 from qmon.remote.address import Descriptor, Socket
+from qmon.remote.secured import Secure, Secured
+from qmon.remote.wrong_peer import is_event
 
 T = TypeVar("T")
 
@@ -23,6 +25,12 @@ GIVE_UP_SECONDS = 10.0
 """After this time without a greeting a script fails."""
 
 _LOOKS, _LOOK_SECONDS = 10, 0.02
+
+_LONGEST_EVENT = 64 << 10
+"""Bytes of an event that is passed over."""
+
+_MOST_EVENTS = 100
+"""The most events that are passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +43,35 @@ class Patience:
     """None: for ever; a monitor greets when the program that holds it leaves."""
 
 
-async def greeted(place: Socket, patience: Patience, option: str) -> tuple[socket.socket, bytes]:
+async def greeted(
+    place: Socket, patience: Patience, option: str, secure: Secure | None = None
+) -> tuple[socket.socket, bytes]:
     """Return a connected socket and a copy of the first bytes in it. Raises QmonError in one line.
 
-    ``option`` is QEMU's option that opens another such monitor, ``-qmp``.
+    Events before the greeting are passed over: a QEMU still sends those of the client before. ``option`` is
+    QEMU's option that opens another such monitor, ``-qmp``. With ``secure`` the connection is
+    under TLS, and the socket is the plain end of it.
     """
     sock: socket.socket | None = None
+    secured: Secured | None = None
     try:
         if isinstance(place, UnixAddress):  # connecting waits, too, while many wait for a held monitor
             sock = await _patiently(place, _connected(place), patience, option)
         else:
             sock = await _connected(place)
+        if secure is not None:
+            raw, sock = sock, None  # it is closed if there is no TLS
+            secured = await asyncio.to_thread(secure, raw)
+            sock = secured.local
         first = await _patiently(place, _first_bytes(sock), patience, option)
+        for _ in range(_MOST_EVENTS):
+            if not is_event(first):
+                break
+            await _patiently(place, _skip_line(sock), patience, option)
+            first = await _patiently(place, _first_bytes(sock), patience, option)
         if not first:
-            raise QmonError("the other end closed the connection at once")
+            why = "" if secured is None else secured.why
+            raise QmonError(why or "the other end closed the connection at once")
     except OSError as error:
         if sock is not None:
             sock.close()
@@ -71,6 +94,8 @@ def held(option: str) -> str:
 
 async def _patiently(place: Socket, waiting: Awaitable[T], patience: Patience, option: str) -> T:
     why = held(option)
+    if isinstance(place, InetAddress):
+        why += ". A server that wants TLS is silent, too: then add ,tls-creds=ID to the address"
     task = asyncio.ensure_future(waiting)
     limit = patience.seconds
     try:
@@ -108,6 +133,15 @@ async def _connected(place: Socket) -> socket.socket:
     except asyncio.CancelledError:
         given_up.set()
         raise
+
+
+async def _skip_line(sock: socket.socket) -> None:
+    """Read a line. Raises QmonError if it is longer than an event."""
+    loop = asyncio.get_running_loop()
+    for _ in range(_LONGEST_EVENT):
+        if await loop.sock_recv(sock, 1) in (b"\n", b""):
+            return
+    raise QmonError(f"an event before the greeting has more than {_LONGEST_EVENT} bytes")
 
 
 async def _first_bytes(sock: socket.socket) -> bytes:

@@ -16,6 +16,7 @@ from qmon.remote.address import RemoteAddress
 from qmon.remote.greeting import Patience, greeted
 from qmon.remote.hmp_text import PROMPT, Exchange, as_text, without_control
 from qmon.remote.link import Hear, NoDescriptors, lost, no_out_of_band
+from qmon.remote.secured import Secure
 from qmon.remote.wrong_peer import is_human_monitor, not_human
 
 _logger = logging.getLogger(__name__)
@@ -164,9 +165,11 @@ class HmpLink(NoDescriptors):
             answered.exception()  # nobody may wait for it any more
 
 
-async def open_hmp(address: RemoteAddress, hear: Hear, patience: Patience) -> HmpLink:
+async def open_hmp(
+    address: RemoteAddress, hear: Hear, patience: Patience, secure: Secure | None = None
+) -> HmpLink:
     """Connect and wait for the prompt. A human monitor tells no events. Raises QmonError."""
-    sock, first = await greeted(address.socket, patience, "-monitor")
+    sock, first = await greeted(address.socket, patience, "-monitor", secure)
     try:
         link = HmpLink(address, *await asyncio.open_connection(sock=sock))
     except BaseException:

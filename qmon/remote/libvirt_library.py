@@ -8,6 +8,7 @@ import importlib
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from qmon.errors import QmonError
@@ -56,26 +57,19 @@ class Caller:
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run a function; return what it returns, or raise what it raises."""
-        done: asyncio.Future[T] = self._loop.create_future()
-
-        def settle(result: T | None, error: Exception | None) -> None:
-            if done.cancelled():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(result)  # type: ignore[arg-type]  # None only if T has it
+        outcome, ended = Future[T](), asyncio.Event()
 
         def call() -> None:
             try:
-                result, failure = function(), None
-            except Exception as error:  # noqa: BLE001 - raised where it is awaited
-                result, failure = None, error
+                outcome.set_result(function())
+            except Exception as error:  # noqa: BLE001 - it is raised where the outcome is awaited
+                outcome.set_exception(error)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                self._loop.call_soon_threadsafe(settle, result, failure)
+                self._loop.call_soon_threadsafe(ended.set)
 
         self._calls.put(call)
-        return await done
+        await ended.wait()
+        return outcome.result()
 
     def end(self) -> None:
         """End the thread after the calls that are waiting."""

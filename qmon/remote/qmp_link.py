@@ -29,6 +29,7 @@ from qmon.remote.address import RemoteAddress
 from qmon.remote.client import check_sendable, make_client
 from qmon.remote.greeting import Patience, greeted
 from qmon.remote.link import Hear, lost, no_descriptors, no_out_of_band
+from qmon.remote.secured import Secure
 from qmon.remote.wrong_peer import is_qmp, not_qmp
 
 _GETFD = "getfd"
@@ -41,8 +42,11 @@ class QmpLink:
         self, address: RemoteAddress, client: QMPClient, sock: socket.socket, commands: frozenset[str]
     ) -> None:
         self.commands = commands
-        self.peer = peer_process(sock)
-        self.can_pass_descriptors = sock.family == socket.AF_UNIX and _GETFD in commands
+        self._is_direct = address.tls_creds is None
+        """Whether the socket is the server's, and not our own end of TLS."""
+        self.peer = peer_process(sock) if self._is_direct else None
+        is_local = self._is_direct and sock.family == socket.AF_UNIX
+        self.can_pass_descriptors = is_local and _GETFD in commands
         greeting = client.greeting
         self.version: Mapping[str, Any] = {} if greeting is None else dict(greeting.QMP.version)
         self.takes_out_of_band = greeting is not None and "oob" in greeting.QMP.capabilities
@@ -80,7 +84,7 @@ class QmpLink:
         await self.execute(_GETFD, {"fdname": name})
 
     def duplicate(self) -> socket.socket | None:
-        return None if self._sock.fileno() < 0 else self._sock.dup()
+        return self._sock.dup() if self._is_direct and self._sock.fileno() >= 0 else None
 
     async def wait_ended(self) -> str:
         while self._client.runstate is Runstate.RUNNING:
@@ -98,10 +102,14 @@ class QmpLink:
 
 
 async def open_qmp(
-    address: RemoteAddress, hear: Hear, patience: Patience, commands: frozenset[str] = frozenset()
+    address: RemoteAddress,
+    hear: Hear,
+    patience: Patience,
+    commands: frozenset[str] = frozenset(),
+    secure: Secure | None = None,
 ) -> QmpLink:
     """Connect, negotiate, and learn the commands, unless they are given. Raises QmonError."""
-    sock, first = await greeted(address.socket, patience, "-qmp")
+    sock, first = await greeted(address.socket, patience, "-qmp", secure)
     if not is_qmp(first):
         sock.close()
         raise QmonError(not_qmp(str(address), first))

@@ -7,6 +7,7 @@ import re
 from qmon.notation.strangers import excerpt, protocol_of
 
 _HUMAN_MONITOR = re.compile(rb"\A(?:QEMU|qmon) \S+ monitor - ")
+_EVENT = re.compile(rb"""\A\s*\{\s*["'](?:timestamp|event)["']""")
 _QMP = re.compile(rb"""\A\s*\{\s*["']QMP["']""")
 
 
@@ -18,6 +19,11 @@ def is_human_monitor(first: bytes) -> bool:
 def is_qmp(first: bytes) -> bool:
     """Whether a peer that begins with these bytes is a QMP monitor."""
     return _QMP.match(first) is not None
+
+
+def is_event(first: bytes) -> bool:
+    """Whether these are the first bytes of an event of QMP."""
+    return _EVENT.match(first) is not None
 
 
 def not_qmp(address: str, first: bytes) -> str:

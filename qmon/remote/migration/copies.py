@@ -90,5 +90,5 @@ async def complete_copies(qemu: Qemu, copies: Sequence[Copy]) -> list[Copy]:
 
 
 def _failed(copy: Copy, job: Mapping[str, Any] | None) -> CommandError:
-    why = (job or {}).get("error", "it has ended")
+    why = (job or {}).get("error", "its job has ended")
     return CommandError(f"the copy of drive '{copy.disk.name}' failed: {one_line(str(why))}")

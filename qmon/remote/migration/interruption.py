@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 from qmon.errors import CommandError
 from qmon.remote.migration.states import Event
 
+STANDING_SECONDS = 20.0
+"""For each step in which the guest stands still; then the migration is called off, and it runs again."""
+
 T = TypeVar("T")
 
 
-class Interruption(Exception):  # noqa: N818 - it is no error
+class Interruption(Exception):  # noqa: N818 - like StopIteration it steers, and is no error
     """The event that has ended some work."""
 
     def __init__(self, event: Event) -> None:
@@ -71,9 +75,14 @@ class Interruptible:
 
 @contextlib.asynccontextmanager
 async def within(seconds: float, why: str) -> AsyncIterator[None]:
-    """Bound what is done. Raises CommandError, which says why, when it takes longer."""
+    """Bound what is done. Raises CommandError with ``why`` when it takes longer."""
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise CommandError(f"{why} in {seconds:g} s") from error
+        raise CommandError(why) from error
+
+
+def standing_still(why: str) -> AbstractAsyncContextManager[None]:
+    """Bound a step in which the guest stands still, and the time for which it does. Raises CommandError."""
+    return within(STANDING_SECONDS, f"the guest has stood still for {STANDING_SECONDS:g} s, and {why}")

@@ -16,6 +16,9 @@ POLL_SECONDS = 0.02
 UNANSWERED_SECONDS = 2.0
 """After this time without an answer a QEMU counts as stuck on its line, which is then yanked."""
 
+ENDED_THERE = "the QEMU at the destination has ended"
+"""What both consoles say of it."""
+
 OVER = ("none", "completed", "failed", "cancelled")
 """The statuses of a migration that does not run."""
 

@@ -80,7 +80,7 @@ def read_figures(data: Fields) -> dict[str, Any]:
     for part, names in (("disk", _SIZES), ("ram", _RAM)):
         if (numbers := _numbers(data.get(part), names)) is not None:
             found[part] = numbers
-    found |= _numbers(data, _NUMBERS, ()) or {}
+    found |= {name: int(value) for name, value in (_numbers(data, _NUMBERS, ()) or {}).items()}
     found |= {name: _text(data[name]) for name in _TEXTS if isinstance(data.get(name), str)}
     if (disks := _disks(data.get("x-qmon-disks"))) is not None:
         found["x-qmon-disks"] = disks

@@ -16,6 +16,7 @@ from qmon.remote.migration.recovery.record import (
     this_console,
     write_record,
 )
+from qmon.remote.migration.security import TLS_CREDS
 
 NOTICE = "X_QMON_MIGRATION_NOTICE"
 """The private event of a line for the person: ``message``."""
@@ -36,6 +37,8 @@ class Side:
         self._side = side
         self._told = ""
         self.record: Record | None = None
+        self._is_recorded = False
+        """Whether the record is known to be in the QEMU."""
 
     def notice(self, message: str) -> None:
         """Tell the person."""
@@ -58,18 +61,19 @@ class Side:
         if self.record is None:
             self.record = Record(id_, self._side, peer, phase, runs, console=this_console())
         self.record.phase, self.record.runs = phase, runs
-        await write_record(self.qemu.remote, self.record)
+        await self.keep_record()
 
     async def keep_record(self) -> None:
         """Keep the record as it is now in the QEMU. Raises CommandError."""
         if self.record is not None:
-            await write_record(self.qemu.remote, self.record)
+            await write_record(self.qemu.remote, self.record, is_there=self._is_recorded)
+            self._is_recorded = True
 
     async def hold(self) -> None:
         """Have a QEMU that waits for a guest not run it by itself. Raises CommandError."""
         assert self.record is not None
         self.record.is_held = not _starts_stopped(self.qemu.remote.peer_pid)
-        await write_record(self.qemu.remote, self.record)
+        await self.keep_record()
         await self.qemu("stop")
 
     async def let_go(self) -> None:
@@ -81,7 +85,12 @@ class Side:
         """Set capabilities; those that differed are recorded first. Raises CommandError."""
         assert self.record is not None
         self.record.capabilities = await self.qemu.differing(wanted)
-        await write_record(self.qemu.remote, self.record)
+        parameters = await self.qemu("query-migrate-parameters")
+        if creds := parameters.get(TLS_CREDS):
+            self.record.parameters[TLS_CREDS] = creds
+        await self.keep_record()
+        if creds:  # the TLS is the consoles'
+            await self.qemu.set_parameters({TLS_CREDS: ""})
         await self.qemu.set_capabilities({name: wanted[name] for name in self.record.capabilities})
 
     async def note_server(self) -> None:
@@ -89,6 +98,11 @@ class Side:
         if self.record is not None:
             self.record.server = True
             await self.keep_record()
+
+    def forget(self) -> None:
+        """Keep nothing of a QEMU that has ended."""
+        self.record = None
+        self._is_recorded = False
 
     async def restore(self) -> None:
         """Set capabilities and parameters as they were, and remove the record. Raises CommandError."""
@@ -98,7 +112,7 @@ class Side:
             await self.qemu.set_capabilities(self.record.capabilities)
             await self.qemu.set_parameters(self.record.parameters)
             await remove_record(self.qemu.remote)
-            self.record = None
+            self.forget()
 
 
 def _starts_stopped(pid: int | None) -> bool:

@@ -16,9 +16,9 @@ was not sent, so the destination stands still.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
+from qmon import transitions
 from qmon.remote.migration.phases import Phase
 
 
@@ -127,15 +127,26 @@ class Action(enum.Enum):
     """Tell the person what is not known, and who decides, unless the other side is there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A transition: the next phase, and the actions in order."""
+NOT_INTERRUPTED = frozenset(
+    {
+        Action.GUARD,
+        Action.UNGUARD,
+        Action.TAKE_BACK,
+        Action.SEND_RUN,
+        Action.RECORD_RAN,
+        Action.SEND_HEARD,
+        Action.SEND_CALL_OFF,
+        Action.RUN_HERE,
+        Action.UNDO,
+        Action.TELL,
+    }
+)
+"""Actions of the source that no further event may end: what they do settles the matter."""
 
-    to: Phase
-    actions: tuple[Action, ...] = ()
 
-
-Table = Mapping[Phase, Mapping[Event, Row]]
+Row = transitions.Row[Phase, Action]
+"""A transition: the next phase, and the actions in order."""
+Table = transitions.Table[Phase, Event, Action]
 
 _UNDO = (Action.TAKE_BACK, Action.SEND_CALL_OFF, Action.UNDO, Action.UNGUARD)
 _CALLED_OFF = {
@@ -265,15 +276,6 @@ DESTINATION: Table = {
 }
 
 
-class InvalidTransitionError(Exception):
-    """The table has no transition for this event in this phase."""
-
-    def __init__(self, phase: Phase, event: Event) -> None:
-        super().__init__(f"{event.name} is not possible in phase '{phase.value}'")
-        self.phase = phase
-        self.event = event
-
-
 class StateMachine:
     """One side's phase.
 
@@ -295,16 +297,14 @@ class StateMachine:
 
     def takes(self, event: Event) -> bool:
         """Whether the table has a transition for an event in this phase."""
-        return event in self._table.get(self.phase, {})
+        return transitions.takes(self._table, self.phase, event)
 
     async def step(self, event: Event) -> Phase:
         """Make the transition for an event, do its actions, and return the new phase.
 
         Raises InvalidTransitionError, and stays in the phase, or the exception of an action.
         """
-        row = self._table.get(self.phase, {}).get(event)
-        if row is None:
-            raise InvalidTransitionError(self.phase, event)
+        row = transitions.row(self._table, self.phase, event)
         changed, self.phase = row.to is not self.phase, row.to
         if changed:
             self._on_change(row.to)

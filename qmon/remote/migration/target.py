@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qmon.errors import CommandError, ProblemsError, QmonError, reason
+from qmon.host.exposure import Exposure
 from qmon.notation.address import Address, parse_address
 from qmon.notation.plain_text import one_line
 from qmon.qmp.events import EventBus
@@ -16,36 +17,52 @@ from qmon.qmp.target import Arguments, Event, Listener
 from qmon.remote.address import RemoteAddress
 from qmon.remote.migration.agreement.inventory import take_inventory
 from qmon.remote.migration.agreement.sides import wrong_here
-from qmon.remote.migration.destination import Destination
+from qmon.remote.migration.destination.destination import Destination
 from qmon.remote.migration.phases import Phase
 from qmon.remote.migration.qemu import Qemu
 from qmon.remote.migration.rates.settings import Settings, described
 from qmon.remote.migration.recovery.holding import BUSY, FORBIDDEN, why_not_run
 from qmon.remote.migration.recovery.leftovers import remove_leftovers
 from qmon.remote.migration.recovery.record import lives, read_record
-from qmon.remote.migration.source import Source
-from qmon.remote.remote import Remote
+from qmon.remote.migration.security import Credentials, make_secure
+from qmon.remote.migration.side import NOTICE
+from qmon.remote.migration.source.source import Source
+from qmon.remote.remote import BACK, Remote
+from qmon.remote.secured import Secure
 
 MOVE = "x-qmon-migrate-disks"
 LISTEN = "x-qmon-migrate-incoming"
 RESOLVE = "x-qmon-migrate-resolve"
 CLOSE_SECONDS = 0.1
+"""How often a console that leaves looks how far its migration is."""
+ENDING_SECONDS = 1.0
+"""How long a QEMU that has closed the connection may take to end."""
 _OURS = frozenset({MOVE, RESOLVE, "x-qmon-query-migrate-settings"})
 
 
 class MigratingTarget:
     """A Remote (``qmon.remote.remote``): a connection, and this console's side of a migration."""
 
-    def __init__(self, connection: Remote, *, is_destination: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Remote,
+        exposure: Exposure | None = None,
+        credentials: Credentials | None = None,
+        *,
+        is_destination: bool = False,
+    ) -> None:
         """``is_destination``: whether this console may listen; else migrate_incoming is the QEMU's own."""
         self._ours = _OURS | {LISTEN} if is_destination else _OURS
         self._connection = connection
+        self._exposure = exposure or Exposure()
+        self._credentials = credentials
         self._bus = EventBus()
         self._source: Source | None = None
         self._destination: Destination | None = None
         self.has_record = False
         """Whether ``take_up`` has found that a migration is under way here, or perhaps is."""
         self._moving: asyncio.Task[None] | None = None
+        self._meeting: asyncio.Task[None] | None = None
         self._settings = Settings()
         connection.subscribe(self._hear)
 
@@ -85,6 +102,8 @@ class MigratingTarget:
         return self._bus.subscribe(listener)
 
     def _hear(self, event: Event) -> None:
+        if event.name == BACK:
+            self._meeting = asyncio.create_task(self._meet_again())
         if event.name == "MIGRATION" and self._side is not None:
             return  # ours tells of the whole
         self._bus.pass_on(event)
@@ -92,19 +111,53 @@ class MigratingTarget:
     def _emit(self, name: str, data: dict[str, Any]) -> None:
         self._bus.emit(name, data, private=True)
 
+    async def _meet_again(self) -> None:
+        """Begin anew if another QEMU has been started at the address."""
+        try:
+            has_record = await read_record(self._connection) is not None
+            state = await Qemu(self._connection).run_state()
+            if has_record or (self._side is not None and self._side.phase is Phase.NONE):
+                return
+            if self._source is not None and not self._is_busy and state != "postmigrate":
+                self._source = None
+            if self._destination is not None and state == "inmigrate":
+                await self._listen_again(self._destination)
+        except CommandError as error:
+            self._notice(f"This console waits for no guest any more: {reason(error)}")
+
+    async def _listen_again(self, former: Destination) -> None:
+        """Raises CommandError."""
+        uri, self._destination = former.where, None
+        await former.leave_ended_qemu()
+        await self._listen(uri)
+        self._notice(f"A new QEMU: waits again at {uri}")
+
+    def _notice(self, message: str) -> None:
+        self._emit(NOTICE, {"message": message})
+
     async def close(self) -> None:
         """Call off what can be called off, and leave."""
         if self._source is not None and self._moving is not None:
-            with contextlib.suppress(CommandError):
-                self._source.cancel()
-            while not self._moving.done():
-                # Whoever is asked in doubt may never answer: a later console goes on by the record.
-                if self._source.phase is Phase.DOUBT or self._connection.ended.is_set():
-                    self._moving.cancel()
-                await asyncio.wait([self._moving], timeout=CLOSE_SECONDS)
+            await self._leave(self._source, self._moving)
+        if self._meeting is not None:
+            await asyncio.wait([self._meeting])
         if self._destination is not None:
             await self._destination.close()
         await self._connection.close()
+
+    async def _leave(self, source: Source, moving: asyncio.Task[None]) -> None:
+        with contextlib.suppress(CommandError):
+            source.cancel()
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while not moving.done():
+            # Whoever is asked in doubt may never answer: a later console goes on by the record.
+            is_lost = self._connection.ended.is_set() and not self._connection.peer_has_ended
+            if source.phase is Phase.DOUBT or (is_lost and loop.time() > since + ENDING_SECONDS):
+                break
+            await asyncio.wait([moving], timeout=CLOSE_SECONDS)
+        moving.cancel()  # once: what it has made on this host is removed then
+        await asyncio.wait([moving])
 
     @property
     def _side(self) -> Source | Destination | None:
@@ -195,23 +248,42 @@ class MigratingTarget:
             return f"Removed what a migration had left in this QEMU: {found}" if found else ""
         if lives(record.console):
             return (
-                f"Another qmon (process {record.console.get('pid')}) moves this machine, as its"
-                f" {record.side}: leave that to it"
+                f"Another qmon (process {record.console.get('pid')}) is moving this guest: leave that to it"
             )
+        address = _address(record.peer)
         if record.side == "source":
-            source = Source(self._connection, record.peer, _address(record.peer), self._emit, inc=False)
+            secure = await self._secure(address, is_server=False, before=record.parameters)
+            source = Source(self._connection, record.peer, address, self._emit, inc=False, secure=secure)
             event = await source.take_up(record)
             self._source = source
             self._moving = asyncio.create_task(source.run(event))
         else:
-            destination = Destination(self._connection, _address(record.peer), self._emit)
+            secure = await self._secure(address, is_server=True, before=record.parameters)
+            destination = Destination(self._connection, address, self._emit, self._exposure, secure)
             try:
                 destination.open()
             except QmonError as error:
                 raise CommandError(f"{record.peer}: {reason(error)}") from error
             self._destination = destination
             await destination.take_up(record)
-        return f"A console that has ended left a migration here, with this machine as its {record.side}"
+        return f"An earlier console left a migration here: this machine is its {record.side}"
+
+    async def _secure(
+        self, address: Address, *, is_server: bool, before: Mapping[str, Any] | None = None
+    ) -> Secure | None:
+        """Return the TLS of the connections between the consoles. Raises CommandError.
+
+        ``before`` are parameters as they were before a migration that is under way.
+        """
+        parameters = await self._connection.execute("query-migrate-parameters")
+        try:
+            return make_secure(
+                self._credentials, {**parameters, **(before or {})}, address, is_server=is_server
+            )
+        except CommandError:
+            raise
+        except QmonError as error:
+            raise CommandError(reason(error)) from error
 
     async def _set_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Set QEMU's parameters and ours; a migration that runs follows them."""
@@ -232,13 +304,16 @@ class MigratingTarget:
         uri = str(given["uri"])
         inc = bool(given.get("inc"))
         address = _address(uri)
+        secure = await self._secure(address, is_server=False)
+        has_tls = secure is not None
+        await asyncio.to_thread(self._exposure.check_connecting, address, "the migration", has_tls=has_tls)
         begun: list[Source] = []
 
         def emit(name: str, data: dict[str, Any]) -> None:
             if begun:  # a trial or a refusal is the answer to the person's line, and no event
                 self._emit(name, data)
 
-        source = Source(self._connection, uri, address, emit, inc=inc, settings=self._settings)
+        source = Source(self._connection, uri, address, emit, inc=inc, settings=self._settings, secure=secure)
         try:
             plan = await source.agree()
         except asyncio.CancelledError:
@@ -264,19 +339,22 @@ class MigratingTarget:
                 "warnings": list(plan.warnings),
                 "x-qmon-disks": disks,
                 "left": list(plan.left_behind),
+                "empty": list(plan.empty),
             }
         self._source = source
         begun.append(source)
         self._emit("MIGRATION", {"status": "setup", "x-qmon-waits": False})
         self._moving = asyncio.create_task(source.run())
-        return {"warnings": list(plan.warnings)}
+        return {"warnings": list(plan.warnings), "empty": list(plan.empty)}
 
     async def _listen(self, uri: str) -> dict[str, Any]:
         if self._destination is not None:
             raise CommandError(f"This console listens at {self._destination.where} already")
         if wrong := list(wrong_here(await take_inventory(self._connection))):
             raise CommandError("\n".join(map(one_line, wrong)))
-        destination = Destination(self._connection, _address(uri), self._emit)
+        address = _address(uri)
+        secure = await self._secure(address, is_server=True)
+        destination = Destination(self._connection, address, self._emit, self._exposure, secure)
         try:
             destination.open()
         except QmonError as error:

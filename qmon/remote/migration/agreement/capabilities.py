@@ -45,11 +45,6 @@ def refusals(capabilities: Mapping[str, bool], parameters: Mapping[str, str | in
     for name, why in _REFUSED.items():
         if capabilities.get(name):
             yield f"migration capability {name} is on: {why}: 'migrate_set_capability {name} off'"
-    if credentials := parameters.get("tls-creds"):
-        yield (
-            f"migration parameter tls-creds is '{credentials}', but the disks would go without encryption:"
-            " use a tunnel, and clear the parameter with 'migrate_set_parameter tls-creds \"\"'"
-        )
     mode = parameters.get("mode", "normal")
     if mode != "normal":
         yield f"migration parameter mode is '{mode}': 'migrate_set_parameter mode normal'"

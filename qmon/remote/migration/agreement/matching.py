@@ -11,6 +11,7 @@ from qmon.remote.migration.agreement.capabilities import switched_off
 from qmon.remote.migration.agreement.inventory import Disk, Inventory
 from qmon.remote.migration.agreement.overlay_files import create_line
 from qmon.remote.migration.agreement.sides import wrong_with_destination, wrong_with_source
+from qmon.remote.migration.security import TLS_CREDS
 
 BY_DEVICE, BY_DRIVE, BY_ORDER = "device id", "drive id", "order"
 
@@ -34,6 +35,8 @@ class Plan:
     """The drives that are not copied, and why."""
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    empty: tuple[str, ...] = ()
+    """The names of the drives that have no medium on either side."""
     read_only: tuple[Pair, ...] = ()
     """Read-only drives with a medium of the same size on both sides: they must hold the same."""
 
@@ -41,6 +44,7 @@ class Plan:
 def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     """Compare both sides; ``inc`` for an incremental copy. What a side has told may contain anything."""
     refusals = [*wrong_with_source(source), *wrong_with_destination(destination)]
+    refusals += _without_tls(source, destination)
     pairs, left, right = _pair(
         [each for each in source.disks if travels(each)],
         [each for each in destination.disks if travels(each)],
@@ -54,7 +58,9 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
     refusals += _without_counterpart(left, right, stays, waits)
     refusals += _fixed(sitting, lonely)
     refusals += _machines(source, destination)
-    behind = [*(_stays(pair.source, pair.destination) for pair in sitting), *map(_stays, lonely)]
+    empty = [pair for pair in sitting if _is_empty(pair)]
+    holding = [pair for pair in sitting if not _is_empty(pair)]
+    behind = [*(_stays(pair.source, pair.destination) for pair in holding), *map(_stays, lonely)]
     behind += [_only_there(each) for each in spare]
     behind += [
         f"device {each} has its disk outside QEMU: it is not copied, and must be there with the same contents"
@@ -67,11 +73,12 @@ def match(source: Inventory, destination: Inventory, *, inc: bool) -> Plan:
         for pair in pairs
         if pair.by == BY_ORDER and len(pairs) > 1
     ]
-    warnings += [f"source: {line}" for line in switched_off(source.capabilities)]
+    warnings += switched_off(source.capabilities)
     warnings += [f"destination: {line}" for line in switched_off(destination.capabilities)]
     left_behind, refused, warned = (tuple(map(one_line, each)) for each in (behind, refusals, warnings))
     read_only = tuple(pair for pair in sitting if _must_be_same(pair.source, pair.destination))
-    return Plan(tuple(pairs), left_behind, refused, warned, read_only)
+    names = tuple(one_line(pair.source.name) for pair in empty)
+    return Plan(tuple(pairs), left_behind, refused, warned, names, read_only)
 
 
 def travels(disk: Disk) -> bool:
@@ -80,6 +87,16 @@ def travels(disk: Disk) -> bool:
 
 
 # Matching
+
+
+def _without_tls(source: Inventory, destination: Inventory) -> Iterator[str]:
+    """The source's console has connected by its own parameter, and after that both QEMUs lose theirs."""
+    creds = destination.parameters.get(TLS_CREDS)
+    if creds and not source.parameters.get(TLS_CREDS):
+        yield (
+            f"destination: migration parameter tls-creds is '{creds}', and the source has none: set it at"
+            " both sides before the destination waits, or clear it: 'migrate_set_parameter tls-creds \"\"'"
+        )
 
 
 def _pair(ours: Sequence[Disk], theirs: Sequence[Disk]) -> tuple[list[Pair], list[Disk], list[Disk]]:
@@ -242,6 +259,10 @@ def _machines(source: Inventory, destination: Inventory) -> Iterator[str]:
 # What stays behind
 
 
+def _is_empty(pair: Pair) -> bool:
+    return not pair.source.has_medium and not pair.destination.has_medium
+
+
 def _stays(ours: Disk, theirs: Disk | None = None) -> str:
     """Say why a drive of the source is not copied, and what the destination has in its place."""
     why = f"drive '{ours.name}' {_state(ours)}"
@@ -249,8 +270,6 @@ def _stays(ours: Disk, theirs: Disk | None = None) -> str:
         return f"{why}: it is not copied"
     if theirs is None:
         return f"{why}: it is not copied, and the destination has no such drive"
-    if not ours.has_medium and not theirs.has_medium:
-        return f"{why} on both sides"
     if _must_be_same(ours, theirs):
         return f"{why}: it is not copied; the destination has one of the same size, which must hold the same"
     has = f"holds {_size(theirs)}" if theirs.has_medium else "is empty"

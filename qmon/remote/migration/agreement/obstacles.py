@@ -28,8 +28,8 @@ async def _other_console(remote: Remote) -> str:
     if record is None or record.console == this_console():
         return ""
     if lives(record.console):
-        return f"another qmon (process {record.console.get('pid')}) moves this machine: leave that to it"
-    return "a qmon that has ended has left a migration here: connect with qmon anew, which takes it up"
+        return f"another qmon (process {record.console.get('pid')}) is moving this guest: leave that to it"
+    return "an earlier qmon has left a migration here: start qmon on this QEMU again, which takes it up"
 
 
 def _why_not_reached(address: RemoteAddress) -> str:
@@ -37,7 +37,7 @@ def _why_not_reached(address: RemoteAddress) -> str:
     if isinstance(place, Domain):
         return libvirt(place.name)
     if isinstance(place, InetAddress) and not _is_own(place.host):
-        return f"its QEMU runs on another host, {place.host}: run qmon there, with -connect unix:PATH"
+        return f"the QEMU runs on another host, {place.host}: run qmon there, with -connect unix:PATH"
     return ""
 
 

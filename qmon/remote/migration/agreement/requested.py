@@ -8,7 +8,7 @@ from typing import Any
 from qmon.errors import CommandError
 from qmon.remote.migration.agreement.inventory import DISKS_MAX, Inventory
 from qmon.remote.migration.agreement.matching import travels
-from qmon.remote.migration.agreement.sides import wrong_here
+from qmon.remote.migration.agreement.sides import wrong_with_destination
 from qmon.remote.migration.qemu import OURS
 from qmon.remote.migration.wire.message import Members
 
@@ -18,7 +18,7 @@ def requested_exports(arguments: Mapping[str, Any], here: Inventory) -> list[tup
 
     ``here`` is what the destination has now: each drive that would be written to must be one that can move.
     """
-    if wrong := list(wrong_here(here)):
+    if wrong := list(wrong_with_destination(here)):
         raise CommandError("; ".join(wrong))
     found = Members(arguments, "the request").each("exports", DISKS_MAX, _read)
     names = {name for _, name in found}

@@ -33,7 +33,7 @@ PASSED_THROUGH = frozenset(("scsi-block", "scsi-generic"))
 _NOT_RUNNING = {
     "paused": "the guest is paused: resume it with 'cont'",
     "prelaunch": "the guest has not been started: start it with 'cont'",
-    "postmigrate": "the guest has moved away by a migration: the other side of it has the guest",
+    "postmigrate": "the guest has moved away: it is at the other side of that migration",
     "finish-migrate": "a migration is under way, which has stopped the guest: end it with 'migrate_cancel'",
     "inmigrate": "this QEMU waits for a guest to come: a migration starts where the guest runs",
     "io-error": "the guest stands because of an I/O error: mend the cause, then 'cont'",
@@ -50,21 +50,12 @@ _AT_REST = frozenset(("", "none", "completed", "cancelled", "failed"))
 
 
 def wrong_with_source(side: Inventory) -> Iterator[str]:
-    """Yield a line for each thing that the source must be rid of before a migration."""
-    yield from (f"source: {line}" for line in _wrong_with_source(side))
-
-
-def wrong_with_destination(side: Inventory) -> Iterator[str]:
-    """Yield a line for each thing that the destination must be rid of before a migration."""
-    yield from (f"destination: {line}" for line in wrong_here(side))
-
-
-def _wrong_with_source(side: Inventory) -> Iterator[str]:
+    """Yield a line for each thing that the source, whose console tells it, must be rid of."""
     yield from side.obstacles
     if not side.status:
         yield "a qemu-storage-daemon has no guest: connect to the QEMU that runs the guest"
         return
-    yield from _lacking(side, BOTH | SOURCE, ON + ON_AT_SOURCE)
+    yield from _lacking(side, "this QEMU", BOTH | SOURCE, ON + ON_AT_SOURCE)
     if side.migration not in _AT_REST and side.status != "inmigrate":
         yield (
             f"a migration is under way ({side.migration}): wait for its end, or end it with 'migrate_cancel'"
@@ -84,51 +75,63 @@ def _wrong_with_source(side: Inventory) -> Iterator[str]:
             yield (f"drive '{disk.name}' has had an I/O error ({disk.io_status}): mend the cause, and 'cont'")
 
 
+def wrong_with_destination(side: Inventory) -> Iterator[str]:
+    """Yield a line for each thing that the destination must be rid of, for the source's console."""
+    yield from (f"destination: {line}" for line in _wrong_with_destination(side, "its QEMU"))
+
+
 def wrong_here(side: Inventory) -> Iterator[str]:
     """As ``wrong_with_destination``, for the destination's own console."""
+    yield from _wrong_with_destination(side, "this QEMU")
+
+
+def _wrong_with_destination(side: Inventory, qemu: str) -> Iterator[str]:
+    """``qemu`` is what the one who reads it calls the destination's QEMU."""
     yield from side.obstacles
     if not side.status:
         yield "a qemu-storage-daemon takes no guest: start a QEMU with -incoming defer"
         return
-    yield from _lacking(side, BOTH | DESTINATION, ON)
+    yield from _lacking(side, qemu, BOTH | DESTINATION, ON)
     if side.status != "inmigrate":
         yield (
-            f"its QEMU does not wait for a migration (its state is '{side.status}'): start it with"
+            f"{qemu} does not wait for a migration (its state is '{side.status}'): start it with"
             " -incoming defer"
         )
     elif side.is_listening or side.migration not in ("", "none"):
-        yield _listening(side)
+        yield _listening(side, qemu)
     yield from _in_use(side)
     yield from refusals(side.capabilities, side.parameters)
 
 
-def _listening(side: Inventory) -> str:
+def _listening(side: Inventory, qemu: str) -> str:
     if side.migration in ("", "none", "setup"):
         return (
-            "its QEMU itself waits for a migration at an address: start it with -incoming defer, and qmon"
+            f"{qemu} itself waits for a migration at an address: start it with -incoming defer, and qmon"
             " with -incoming tcp:HOST:PORT"
         )
     return (
-        f"its QEMU has begun to take a migration ({side.migration}), and takes one only: start it again with"
+        f"{qemu} has begun to take a migration ({side.migration}), and takes one only: start it again with"
         " -incoming defer"
     )
 
 
-def _lacking(side: Inventory, commands: frozenset[str], capabilities: Sequence[str]) -> Iterator[str]:
+def _lacking(
+    side: Inventory, qemu: str, commands: frozenset[str], capabilities: Sequence[str]
+) -> Iterator[str]:
     lacks = [f"command {name}" for name in sorted(commands - side.commands)]
     if not lacks:
         lacks = [f"migration capability {name}" for name in capabilities if name not in side.capabilities]
     if lacks:
         shown = ", ".join(lacks[:3]) + (f" and {len(lacks) - 3} more" if len(lacks) > 3 else "")
         version = ".".join(map(str, side.version))
-        yield f"its QEMU ({version}) has no {shown}: QEMU {QEMU_OLDEST} or later is needed"
+        yield f"{qemu} ({version}) has no {shown}: QEMU {QEMU_OLDEST} or later is needed"
 
 
 def _in_use(side: Inventory) -> Iterator[str]:
     for job in side.jobs:
         if not job.startswith(OURS):
             name = job.partition(" (")[0]
-            yield f"job {job} is there: wait for its end, or end it with 'block_job_cancel {name}'"
+            yield f"job {job} has not ended: wait for its end, or end it with 'block_job_cancel {name}'"
     for export in side.exports:
         if not export.startswith(OURS):
             name = export.partition(" of ")[0]

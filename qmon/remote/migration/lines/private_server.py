@@ -25,6 +25,7 @@ class PrivateServer:
         self._remote = remote
         self._folder: PrivateFolder | None = None
         self._was_passed = False
+        self._starting: asyncio.Future[Any] | None = None
         self.is_serving = False
         self.exports: list[str] = []
 
@@ -33,10 +34,16 @@ class PrivateServer:
         with naming("a folder for sockets can't be made", CommandError):
             self._folder = PrivateFolder()
         try:
-            await self._remote.execute("nbd-server-start", {"addr": await self._address()})
+            address = {"addr": await self._address()}
+            self._starting = asyncio.ensure_future(self._remote.execute("nbd-server-start", address))
+            await asyncio.shield(self._starting)
+        except asyncio.CancelledError:  # the answer may come yet
+            raise
         except BaseException:
+            self._starting = None
             self._remove_folder()
             raise
+        self._starting = None
         self.is_serving = True
 
     async def _address(self) -> dict[str, Any]:
@@ -78,6 +85,7 @@ class PrivateServer:
     async def stop(self) -> None:
         """Stop the server with all exports; idempotent. Raises CommandError."""
         try:
+            await self._until_started()
             if self.is_serving:
                 self.is_serving = False
                 self.exports.clear()
@@ -88,6 +96,14 @@ class PrivateServer:
             self._was_passed = False
         finally:
             self._remove_folder()
+
+    async def _until_started(self) -> None:
+        """Know whether the server runs whose start was interrupted: another's must not be stopped."""
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            with contextlib.suppress(CommandError):
+                await starting
+                self.is_serving = True
 
     def forget(self) -> None:
         """Remove the socket of a server whose QEMU has ended."""

@@ -15,6 +15,10 @@ PIPE_BYTES = 1 << 20
 """The most that a pipe holds without privileges (/proc/sys/fs/pipe-max-size)."""
 
 
+UNIX_BUFFER_BYTES = 4 << 20
+"""The send buffer of a Unix socket, as far as the system allows it (/proc/sys/net/core/wmem_max)."""
+
+
 class Relay:
     """Two threads, one for each direction. The sockets are the relay's own from now on.
 
@@ -104,6 +108,9 @@ class _Way:
     def open(self) -> None:
         """Raises OSError."""
         self._source.setblocking(True)
+        if self._target.family == socket.AF_UNIX:
+            # It takes 208 KiB by default, and a mirror waits for the relay. TCP's fits itself to the line.
+            self._target.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_BUFFER_BYTES)
         self._pipe = os.pipe()
         _widen(self._pipe[1])
 

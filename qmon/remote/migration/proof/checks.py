@@ -6,15 +6,21 @@ import random
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from qmon.errors import Problems
+from qmon.errors import Problems, ProblemsError
 from qmon.remote.migration.agreement.matching import Plan
 from qmon.remote.migration.copies import Copy
 from qmon.remote.migration.proof.comparison import Ask
+from qmon.remote.migration.proof.fragile import has_fragile_server
 from qmon.remote.migration.proof.overlays import prove_overlays
 from qmon.remote.migration.proof.read_only import compare_read_only
 from qmon.remote.migration.proof.verification import DiskCheck, Verification
 from qmon.remote.remote import Remote
 
+FULL_IS_TOO_LONG = (
+    "x-qmon-verify-copy is full, but disks of this QEMU are in an iothread: before 9.0 its NBD server may"
+    " fail while they are compared in full, and the guest with it:"
+    " 'migrate_set_parameter x-qmon-verify-copy sample'"
+)
 NOTHING = "the copies of the disks ended without an error"
 
 
@@ -38,6 +44,8 @@ class Checks:
 
         Raises ProblemsError, QmonError.
         """
+        if verify == "full" and await has_fragile_server(self._remote):
+            raise ProblemsError([FULL_IS_TOO_LONG])
         how = (self._mark, self._ask, verify, self._seed)
         problems = Problems()
         with problems.noting():
@@ -60,12 +68,20 @@ class Checks:
         return True
 
     async def open(self) -> None:
-        """Make ready what a check needs, and compare what can be while the guest runs. Raises QmonError."""
+        """Make the connections that a check needs. Raises QmonError."""
         if self._verification is not None:
             await self._verification.open()
-            if self._verification.is_full:
-                self._tell("The disks are copied. All of them are compared now; the memory follows then")
-                await self._verification.look()
+
+    async def look(self) -> None:
+        """Compare what can be while the guest runs, before the memory is sent. Raises QmonError."""
+        if self._verification is not None and self._verification.is_full:
+            self._tell("The disks are copied. All of them are compared now; the memory follows then")
+            await self._verification.look()
+
+    def warm(self) -> None:
+        """Begin to bring into memory what ``check`` reads, while the guest still runs; idempotent."""
+        if self._verification is not None:
+            self._verification.warm()
 
     async def check(self, downtime_limit: float) -> None:
         """Compare the disks, to which nobody writes any more; the limit is in seconds. Raises QmonError."""

@@ -106,8 +106,8 @@ async def exports_before(
         await start_server(views.server, "source")
         yield views
     finally:
+        await stop_server(remote, views.server)  # first: else an older QEMU may fail
         await views.close()
-        await stop_server(remote, views.server)
         with contextlib.suppress(ConnectionLostError):  # then its console ends them by itself
             await ask(SHOWN, {})
 

@@ -156,6 +156,10 @@ class Pacing:
         size = self._buffers.size(copy.job)
         await start_anew(self._qemu, copy, inc=self._inc, mode=mode, buffer=size)
 
+    def seconds_behind(self) -> float:
+        """Return the seconds that what is left on the disks takes, at the rate that was seen."""
+        return self._convergence.seconds_behind(time.monotonic())
+
     def note_memory(self, migration: Fields) -> None:
         """Note ``query-migrate`` after the guest's pause."""
         self._pace.note(time.monotonic(), [], migration)

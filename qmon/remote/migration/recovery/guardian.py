@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qmon.errors import QmonError, reason
+from qmon.errors import QmonError, naming
 from qmon.notation.plain_text import one_line
 from qmon.remote.migration.recovery import guarding
 from qmon.remote.remote import Remote
@@ -21,31 +21,40 @@ START_SECONDS = 10.0
 END_SECONDS = 10.0
 
 
+_CANNOT = "the guardian can't be started"
+
+
 class Guardian:
     """Guards one migration, from ``start`` to ``stop``. Without ``stop`` it acts when this process ends."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._takes_oob = False
 
-    async def start(self, remote: Remote, migration: str, descriptors: Sequence[str] = ()) -> None:
-        """Start it. It reads what to restore from the migration's record in the QEMU.
+    async def launch(self, remote: Remote) -> None:
+        """Start its process, if it can guard the connection. Raises QmonError."""
+        sock = remote.duplicate()
+        if sock is None:
+            return
+        self._takes_oob = remote.takes_out_of_band
+        with naming(_CANNOT):
+            await asyncio.to_thread(self._launch, sock, one_line(str(remote.address)))
+
+    async def start(self, migration: str, descriptors: Sequence[str] = ()) -> None:
+        """Have it guard a migration. It reads what to restore from the migration's record in the QEMU.
 
         ``descriptors`` are the names under which descriptors may be passed to the QEMU. Raises QmonError.
         """
-        sock = remote.duplicate()
-        if sock is None:
+        if self._process is None:
             raise QmonError("there is no connection that a guardian could keep")
-        told = {"id": migration, "descriptors": list(descriptors), "oob": remote.takes_out_of_band}
-        line = json.dumps(told).encode() + b"\n"
-        try:
-            await asyncio.to_thread(self._start, sock, one_line(str(remote.address)), line)
-        except OSError as error:
-            raise QmonError(f"the guardian can't be started: {reason(error)}") from error
+        told = {"id": migration, "descriptors": list(descriptors), "oob": self._takes_oob}
+        with naming(_CANNOT):
+            await asyncio.to_thread(self._start, json.dumps(told).encode() + b"\n")
 
-    def _start(self, sock: socket.socket, address: str, line: bytes) -> None:
+    def _launch(self, sock: socket.socket, address: str) -> None:
         """Raises OSError. Not asyncio's subprocess: that kills its child when this program fails."""
         with sock:
-            self._process = process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(guarding.__file__)), str(sock.fileno()), address],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -53,6 +62,11 @@ class Guardian:
                 start_new_session=True,
                 bufsize=0,
             )
+
+    def _start(self, line: bytes) -> None:
+        """Raises OSError."""
+        process = self._process
+        assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
         try:

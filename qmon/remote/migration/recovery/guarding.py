@@ -166,7 +166,7 @@ def bring_back(qmp: Qmp, migration: str, descriptors: list[str]) -> str:
     if not call_off(qmp, was_continued=record.get("phase") == "switching"):
         return (
             "the guest may be at the destination: nothing was taken back."
-            " 'qmon -connect' on either side says what it finds, and finishes it or asks"
+            " start 'qmon -connect' on either side's QEMU: it finishes the migration, or says what to decide"
         )
     clean(qmp, descriptors, has_server=record.get("server") is True)
     restore(qmp, record)
@@ -259,7 +259,10 @@ def restore(qmp: Qmp, record: dict[str, object]) -> None:
 
 
 def has_died(pipe: int, qmp: socket.socket) -> bool:
-    """Wait until the console has died, True, or has said that it needs no guardian, or the QEMU has ended."""
+    """Wait until the console has died, True, or has said that it needs no guardian, or the QEMU has ended.
+
+    A console may end because its QEMU has: then there is no guest to bring back.
+    """
     watch = select.poll()
     watch.register(pipe, select.POLLIN)
     watch.register(qmp, select.POLLRDHUP)
@@ -271,7 +274,14 @@ def has_died(pipe: int, qmp: socket.socket) -> bool:
         data = os.read(pipe, 4096)
         heard += data
         if not data:
-            return not heard.endswith(DONE)
+            return not heard.endswith(DONE) and not has_ended(qmp)
+
+
+def has_ended(qmp: socket.socket) -> bool:
+    """Whether the QEMU has ended, or has closed the connection."""
+    watch = select.poll()
+    watch.register(qmp, select.POLLRDHUP)
+    return bool(watch.poll(0))
 
 
 def main() -> None:
@@ -285,6 +295,8 @@ def main() -> None:
         if not data:
             return
         line += data
+    if line == DONE:  # nothing was to be guarded: the sides have not agreed
+        return
     given = json.loads(line)
     with contextlib.suppress(BrokenPipeError):  # the console has died already
         os.write(1, READY)
@@ -293,7 +305,7 @@ def main() -> None:
     try:
         said = bring_back(Qmp(sock, takes_oob=given["oob"]), given["id"], given["descriptors"])
     except (GoneError, RefusedError) as error:
-        said = f"the guest could not be brought back: {error}"
+        said = "its QEMU has ended" if has_ended(sock) else f"the guest could not be brought back: {error}"
     if said:
         with contextlib.suppress(OSError):  # the terminal has gone
             os.write(2, f"qmon: the console of {sys.argv[2]} has died: {said}\n".encode())

@@ -116,10 +116,13 @@ def _read(value: object) -> Record:
     )
 
 
-async def write_record(target: Target, record: Record) -> None:
-    """Keep a record, in the place of an earlier one. Raises CommandError."""
+async def write_record(target: Target, record: Record, *, is_there: bool = False) -> None:
+    """Keep a record, in the place of an earlier one. Raises CommandError.
+
+    ``is_there`` says that there is an earlier one for certain.
+    """
     text = json.dumps(asdict(record))
-    if NAME in await object_names(target):
+    if is_there or NAME in await object_names(target):
         await target.execute("qom-set", {"path": _PATH, "property": _TEXT, "value": text})
     else:
         await target.execute("object-add", {"qom-type": "authz-simple", "id": NAME, _TEXT: text})

@@ -11,29 +11,43 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from qmon.errors import QmonError, reason
-from qmon.host.sockets import bind_failure, listen
+from qmon.host.exposure import Exposure
+from qmon.host.sockets import bind_failure
 from qmon.notation.address import Address, UnixAddress
 from qmon.remote.migration.wire.first_line import answer, read_first_line
+from qmon.remote.secured import Secure
 
 _logger = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 64
 """Connections that may stand at the door at a time, their first lines unread."""
 
-Take = Callable[[socket.socket, dict[str, Any]], Awaitable[None]]
-"""Takes a connection and its first line; answers it, or raises QmonError, which is then its answer."""
+Take = Callable[[socket.socket, dict[str, Any], str], Awaitable[None]]
+"""Takes a connection, its first line, and who is at its other end, for a person.
+
+Answers the line, or raises QmonError, which is then its answer.
+"""
 
 
 class Door:
     """A listening socket, from ``open`` to ``close``."""
 
-    def __init__(self, address: Address, take: Take, tell: Callable[[str], None]) -> None:
-        """``tell`` is told of who comes and is none of ours."""
+    def __init__(
+        self,
+        address: Address,
+        take: Take,
+        tell: Callable[[str], None],
+        exposure: Exposure,
+        secure: Secure | None = None,
+    ) -> None:
+        """``tell`` is told of who comes and is none of ours. ``secure`` begins TLS on each connection."""
         self.address = address
         self.where = ""
         """The address that was bound, with the port that the kernel has chosen for 0."""
         self._take = take
         self._tell = tell
+        self._exposure = exposure
+        self._secure = secure
         self._listener: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._guests: set[asyncio.Task[None]] = set()
@@ -41,12 +55,14 @@ class Door:
     def open(self) -> None:
         """Listen. Raises QmonError."""
         try:
-            self._listener = listen(self.address)
+            self._listener = self._exposure.listen(
+                self.address, "this console", has_tls=self._secure is not None
+            )
         except OSError as error:
             raise QmonError(bind_failure(self.address, error)) from error
         self._listener.setblocking(False)
         name = self._listener.getsockname()
-        self.where = f"tcp:{name[0]}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
+        self.where = f"tcp:{_host(name[0])}:{name[1]}" if isinstance(name, tuple) else f"unix:{name}"
         self._task = asyncio.create_task(self._accept(self._listener))
 
     @property
@@ -95,6 +111,10 @@ class Door:
     async def _greet(self, sock: socket.socket) -> None:
         who = peer_name(sock)
         try:
+            make_lasting(sock)
+            if self._secure is not None:
+                sock.setblocking(True)
+                sock = (await asyncio.to_thread(self._secure, sock)).local
             line = await read_first_line(sock)
         except (QmonError, OSError, TimeoutError) as error:
             sock.close()
@@ -104,7 +124,7 @@ class Door:
             sock.close()
             raise
         try:
-            await self._take(sock, line)
+            await self._take(sock, line, who)
         except (QmonError, OSError, TimeoutError) as error:
             with contextlib.suppress(OSError, TimeoutError):
                 await answer(sock, reason(error))
@@ -112,6 +132,10 @@ class Door:
         except BaseException:
             sock.close()
             raise
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def peer_name(sock: socket.socket) -> str:

@@ -14,6 +14,7 @@ from qmon.notation.plain_text import one_line
 from qmon.remote.migration.wire.channel import Channel, open_channel
 from qmon.remote.migration.wire.door import make_lasting
 from qmon.remote.migration.wire.first_line import CONTROL, open_connection
+from qmon.remote.secured import Secure
 
 CONNECT_SECONDS = 10.0
 
@@ -30,19 +31,29 @@ class Peer:
         migration: str,
         hear: Callable[[str, Data], None],
         on_loss: Callable[[str], None],
+        secure: Secure | None = None,
     ) -> None:
-        """``on_loss`` is called with the reason when the connection between the consoles is lost."""
+        """``on_loss`` is called with the reason when the connection between the consoles is lost.
+
+        ``secure`` begins TLS on each connection.
+        """
         self.uri = uri
         self.migration = migration
         self._address = address
         self._hear = hear
         self._on_loss = on_loss
+        self._secure = secure
         self._channel: Channel | None = None
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def is_connected(self) -> bool:
         return self._channel is not None and not self._channel.lost.is_set()
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether all that goes to the destination's console is under TLS."""
+        return self._secure is not None
 
     async def connect(self) -> None:
         """Open the connection between the consoles, in the place of a lost one. Raises QmonError."""
@@ -58,6 +69,8 @@ class Peer:
             raise QmonError(f"Failed to connect to '{self._address}': {reason(error)}") from error
         try:
             make_lasting(sock)
+            if self._secure is not None:
+                sock = (await asyncio.to_thread(self._secure, sock)).local
             await open_connection(sock, kind, self.migration, export)
         except TimeoutError as error:
             sock.close()

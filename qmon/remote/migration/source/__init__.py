@@ -1,0 +1,1 @@
+"""The source's side of a migration: it drives the sequence."""
