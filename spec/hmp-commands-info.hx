@@ -335,15 +335,16 @@ DEFHEADING(Migration)
 
     {
         .name       = "migrate",
-        .args_type  = "all:-a",
-        .params     = "[-a]",
+        .args_type  = "all:-a,timeline:-t",
+        .params     = "[-a] [-t]",
         .help       = "show the progress or the result of a migration",
         .cmd        = hmp_info_migrate,
         .also       = "migration|progress",
+        .answers    = "t",
     },
 
 SRST
-``info migrate`` [``-a``]
+``info migrate`` [``-a``] [``-t``]
   Show the state of the migration: what is done and left of each drive, the rates, the rounds, the
   downtime, and the settings that matter. The figures stay when it has ended. On a destination, show
   the address it listens on and what has arrived. ``watch info migrate`` shows them as they change.
@@ -351,6 +352,10 @@ SRST
   In scripts and on sockets, and with ``-a``, the answer is laid out as QEMU's. The figures of RAM
   are printed as in QEMU. Only the throughput and the number of passes (``dirty sync count``) are
   measured, because the machine has no RAM. QEMU has ``-a`` since version 10.1.
+
+  ``-t`` draws how it went over time: what was sent per second and left, what guests wrote, how long
+  a request of a guest took at most, and below it the changes of state and what else happened. A
+  script gets a line for each interval and event.
 
   ::
 

@@ -3,11 +3,12 @@ HXCOMM manual all read this table. The format is QEMU's, with two additions: a f
 HXCOMM word that means the same (blk:-b|blk), and seconds (T?) are left out if no number is there.
 HXCOMM Text between SRST and ERST is the manual entry of the command above it.
 HXCOMM DEFHEADING starts a section of the manual.
-HXCOMM Four fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
+HXCOMM Five fields are not QEMU's. .also: words that people type who mean the command. .forms: how its
 HXCOMM arguments are written, which help shows at a terminal. .needs: a part of a machine without which
 HXCOMM the command has no effect. .side = "console": no QEMU has it, and qmon runs it itself, also when it is
 HXCOMM connected to a QEMU. .ours_with: a QMP command of qmon's; on a QEMU behind a console that has it, the command is
-HXCOMM written as here, and qmon decides which lines the QEMU gets.
+HXCOMM written as here, and qmon decides which lines the QEMU gets. .answers: letters of flags that qmon answers
+HXCOMM on a QEMU, too.
 
 DEFHEADING(General)
 
@@ -653,8 +654,9 @@ SRST
   Limit how many bytes (*bps*) and requests (*iops*) per second the guests of *device* can transfer:
   in total, by reads (``_rd``) or by writes (``_wr``). 0 sets no limit. A total can't be combined
   with a limit on reads or writes. A burst may use the allowance of a tenth of a second at once. The
-  limits apply to NBD clients and ``qemu-io``. They do not slow down the reads of a migration, nor
-  requests that must finish before the machine stops or a disk is handed over.
+  limits are those of the throttle group that *device* is in. The limits apply to NBD clients and
+  ``qemu-io``. They do not slow down the reads of a migration, nor requests that must finish before
+  the machine stops or a disk is handed over.
 
   ::
 
@@ -1034,22 +1036,27 @@ DEFHEADING(NBD exports)
 
     {
         .name       = "nbd_server_start",
-        .args_type  = "all:-a,writable:-w,uri:s",
-        .params     = "nbd_server_start [-a] [-w] host:port",
-        .help       = "start the NBD server (-a: export every drive; -w: writable)",
+        .args_type  = "all:-a,writable:-w,tls-creds:-ts,tls-authz:-zs,uri:s",
+        .params     = "nbd_server_start [-a] [-w] [-t tls-creds] [-z tls-authz] host:port",
+        .help       = "start the NBD server (-a: export every drive; -w: writable; -t, -z: with TLS)",
         .cmd        = hmp_nbd_server_start,
         .forms      = "host:port is the address to listen at:\n"
                       "  0.0.0.0:10809  on all addresses of this host\n"
                       "  :10809         on loopback only: for guests on this host\n"
-                      "  unix:PATH      on a Unix socket",
+                      "  unix:PATH      on a Unix socket\n"
+                      "  fd:NAME        on a socket passed by getfd",
         .flags      = "p",
     },
 
 SRST
-``nbd_server_start`` [``-a``] [``-w``] *host*:*port*
+``nbd_server_start`` [``-a``] [``-w``] [``-t`` *tls-creds*] [``-z`` *tls-authz*] *host*:*port*
   Listen for NBD clients on *host*:*port* or ``unix:``\ *path*. ``-a`` also exports every drive that
   has an image, under its own name; ``-a -w`` makes these exports writable. If *host* is empty, the
-  server listens on 127.0.0.1; QEMU listens on all addresses.
+  server listens on 127.0.0.1; QEMU listens on all addresses. ``fd:``\ *name* is a listening socket that a
+  QMP client has passed by ``getfd``.
+
+  With ``-t`` clients must use TLS; it names a ``tls-creds-x509`` or ``tls-creds-psk`` object whose endpoint is ``server``.
+  ``-z`` names an ``authz-*`` object that decides by the name in the client's certificate. QEMU has both in QMP only.
 
   ::
 
@@ -1142,12 +1149,15 @@ DEFHEADING(Migration)
         .forms      = "uri is the destination's address:\n"
                       "  tcp:HOST:PORT  as in tcp:192.0.2.10:4444 or tcp:[2001:db8::1]:4444\n"
                       "  unix:PATH      a Unix socket: a qmon on this host, or forwarded by ssh\n"
-                      "exec:, fd:, file: and rdma: are not supported.",
+                      "  exec:COMMAND   standard input and output of a command, run by /bin/sh\n"
+                      "  fd:NAME        a descriptor of getfd; fd:N is an inherited one\n"
+                      "  file:PATH[,offset=N]  a file, from a byte on",
     },
 
 SRST
 ``migrate`` [``-d``] [``-b``] [``-i``] [``-r``] [``-n``] *uri*
-  Move the machine to the host at *uri*: ``tcp:``\ *host*:*port* or ``unix:``\ *path*. ``migrate``
+  Move the machine to the host at *uri*: ``tcp:``\ *host*:*port*, ``unix:``\ *path*, ``exec:``\ *command*,
+  ``fd:``\ *name* or ``file:``\ *path*\ [``,offset=``\ *n*]. ``migrate``
   waits for the end and shows the progress. At a terminal, Ctrl-C returns to the prompt and the
   migration continues. ``-d`` starts the migration and returns to the prompt. If guests write as fast
   as the disks are sent, a line says so, and which parameter would help. At the end lines say what was
@@ -1158,12 +1168,27 @@ SRST
   destination then needs an empty overlay on the same backing image, and refuses anything else
   before data is sent. A disk without a backing image is copied in full. Read-only drives are
   compared with the destination's, and copied only if its image holds no data. Without ``-b`` and
-  ``-i`` both hosts must use the same disks on shared storage; other disks are refused. Addresses
-  with ``exec:``, ``fd:``, ``file:`` or ``rdma:`` are not supported.
+  ``-i`` both hosts must use the same disks on shared storage; other disks are refused. ``rdma:`` is not
+  supported.
 
-  Internal snapshots of qcow2 images and dirty bitmaps are not copied. Their number is printed
-  at the beginning and the end, and by ``info migrate``. ``-r`` resumes a paused migration of QEMU;
-  a migration here can't be paused, so ``-r`` is refused.
+  ``exec:`` runs the command by ``/bin/sh -c``, without a terminal; its standard input and output are the other
+  side. If it leads to a waiting qmon, as ``ssh root@there socat - unix:/run/in`` does, the migration is like any
+  other. If it does not answer, the migration goes one way: nobody can confirm it, so this machine stays paused
+  with its disks, and ``cont`` continues here with a warning. So a migration into a command or a file is a
+  backup, and ``-incoming`` with the same data is its restore. Everything is verified before that machine runs.
+  At a terminal a question comes before an existing file is overwritten; scripts and QMP overwrite it, as QEMU
+  does. A disk image in use is refused. A command with spaces needs double quotes:
+  ``migrate blk "exec:gzip > disk.qmon"``.
+  A qmon does not wait for answers longer than 5 seconds, unless the capability ``return-path`` is on.
+  ``fd:`` serves one connection; a pipe or a file goes one way. ``file:`` cuts the file off at *n*, as
+  QEMU does, and flushes it at the end. TLS is for ``tcp:``, ``unix:`` and sockets of ``fd:``.
+
+  Internal snapshots of qcow2 images are not copied, dirty bitmaps only with the capability ``dirty-bitmaps``.
+  The number of those that are not copied is printed at the beginning and the end, and by ``info migrate``.
+
+  ``-r`` continues a paused migration, at the same *uri* or another one (the capability
+  ``x-qmon-recover``). Only what the destination lacks is sent. If it can't continue, it stays paused,
+  and a line says why. A source that is in doubt (``migrate_resolve``) asks at *uri* from then on.
 
   ``-n`` is a trial: nothing is moved. The destination checks all that it checks for a migration, and
   everything that does not match is listed. Then the rates of the line and of the guests' writes are
@@ -1173,7 +1198,9 @@ SRST
   On the console of a QEMU (``-connect``) ``-b``, ``-i`` or ``-n`` move its guest, memory and disks, to another
   QEMU. That one was started with ``-incoming defer``, and its console with ``-incoming`` and the address.
   The trial measures no rates there. QEMU's own ``-b`` and ``-i`` are not used: QEMU 9.1 has dropped them,
-  and those of QEMU 7.2 can lose what the guest writes. A line without them is QEMU's own ``migrate``.
+  and those of QEMU 7.2 can lose what the guest writes. A line without them is QEMU's own ``migrate``: no
+  disk is copied, and QEMU does not check that the destination uses the same ones. If the guest has a disk,
+  the console asks first; a script gets a warning.
 
   ::
 
@@ -1196,6 +1223,9 @@ SRST
 ``migrate_cancel``
   Cancel the migration that is under way. The source keeps running. The command is refused once the
   destination has been told to take over.
+
+  The source of a paused migration also tells the destination, if it reaches it. At the destination
+  of a paused migration the command gives up the images, which are partial.
 
   The guest of a QEMU runs on at the source. If its memory was being sent already, the destination's QEMU has
   ended or must be started again for the next attempt.
@@ -1239,13 +1269,20 @@ ERST
                       "  tcp:0:PORT     on all addresses of this host, as in tcp:0:4444\n"
                       "  tcp:HOST:PORT  on one of them\n"
                       "  unix:PATH      on a Unix socket\n"
-                      "exec:, fd:, file: and rdma: are not supported.",
+                      "or what to read it from:\n"
+                      "  exec:COMMAND   a command's output, as in \"exec:gunzip < disk.qmon\"\n"
+                      "  fd:NAME        a descriptor of getfd; fd:N is an inherited one\n"
+                      "  file:PATH[,offset=N]  a file, from a byte on",
     },
 
 SRST
 ``migrate_incoming`` *uri*
   Listen at *uri* for a migration. qmon must have been started with ``-incoming defer``. After an
   incoming migration has failed, the command can be given again.
+
+  With ``exec:``, ``fd:`` or ``file:`` a migration is read at once from a command, a descriptor or a file; a
+  command can also lead to a source. A stored migration runs only after all of it has been verified. One that is
+  cut off, changed or something else is refused, and the images here may then be partial.
 
   On the console of a QEMU the line is QEMU's own. If the console was started with ``-incoming defer``, it
   listens itself, for another console that moves a guest here with its disks.
@@ -1266,9 +1303,9 @@ ERST
 
 SRST
 ``migrate_recover`` *uri*
-  Listen at *uri* for a postcopy migration that has lost its connection. Postcopy is for guest RAM,
-  which this machine does not have, so the command is always refused. Disks do not need it: if a
-  source loses the connection at the end of a migration, it reconnects automatically.
+  Listen at *uri* for the source of a paused migration (the capability ``x-qmon-recover``), instead of the
+  address before. The source then continues it with ``migrate -r``. The destination goes on listening at
+  its old address without this command.
 
   ::
 
@@ -1280,14 +1317,16 @@ ERST
         .name       = "migrate_pause",
         .args_type  = "",
         .params     = "",
-        .help       = "pause a postcopy migration",
+        .help       = "pause the migration",
         .cmd        = hmp_migrate_pause,
     },
 
 SRST
 ``migrate_pause``
-  Pause a migration of guest RAM in its postcopy phase. This machine has no RAM, so the command is
-  always refused.
+  Close the line of a migration. Both sides keep what they have and show ``postcopy-paused``; guests run on at
+  the source. ``migrate -r`` at the source continues it, ``migrate_cancel`` ends it. The command works on
+  either side, also to end a line that is broken and that this side still waits for. It needs the
+  capability ``x-qmon-recover`` on both sides.
 
   ::
 
@@ -1315,16 +1354,32 @@ SRST
   ``migrate_continue``. ``validate-uuid`` makes the destination refuse a machine with a different
   UUID. Unlike in QEMU, a destination that was started without ``-uuid`` refuses too.
 
-  Some capabilities promise what qmon can't do. While ``x-colo``, ``background-snapshot``,
-  ``dirty-bitmaps`` or QEMU 10's ``mapped-ram`` is on, outgoing migrations are refused. While
+  ``auto-converge`` slows guests that write faster than their disks are sent: see ``migrate_set_parameter``.
+
+  ``x-qmon-forward`` is on from the start, and works if it is on at both sides. At the end of a
+  migration the source then keeps its NBD clients, and sends their requests to the destination. It
+  is listed only while it is off.
+
+  ``multifd`` sends the data of disks on ``multifd-channels`` further connections, compressed by the method of
+  ``multifd-compression``. It must be on at both sides, and needs ``tcp:`` or ``unix:``.
+
+  ``x-qmon-recover`` pauses a migration whose line breaks, if it is on at both sides: ``migrate_recover``
+  and ``migrate -r`` continue it.
+
+  ``dirty-bitmaps`` takes the dirty bitmaps of the disks along. If there are any, it must be on at the
+  destination, too.
+
+  Some capabilities promise what qmon can't do. While ``x-colo``, ``background-snapshot``
+  or QEMU 10's ``mapped-ram`` is on, outgoing migrations are refused. While
   ``late-block-activate`` or ``mapped-ram`` is on, incoming migrations are refused. QEMU 10's
   ``dirty-limit`` can't be turned on.
 
   Capabilities about guest RAM and CPUs are stored and have no effect: ``xbzrle``, ``rdma-pin-all``,
-  ``auto-converge``, ``compress``, ``postcopy-ram``, ``release-ram``, ``multifd``,
-  ``postcopy-blocktime``, ``x-ignore-shared``, ``zero-copy-send``, ``postcopy-preempt``.
-  ``zero-blocks``, ``return-path`` and QEMU 10's ``switchover-ack`` have no effect either, because
-  qmon always does what they ask for.
+  ``compress``, ``postcopy-ram``, ``release-ram``, ``postcopy-blocktime``, ``x-ignore-shared``,
+  ``zero-copy-send``, ``postcopy-preempt``.
+  ``zero-blocks`` and QEMU 10's ``switchover-ack`` have no effect either, because qmon always does what
+  they ask for. ``return-path`` makes a migration over ``exec:`` or ``fd:`` wait for the destination's answers;
+  over others it always does.
 
   ::
 
@@ -1350,22 +1405,33 @@ SRST
   ``block-incremental`` is for the capability ``block``. ``x-qmon-verify-backing``, which is qmon's
   own, sets how the two hosts compare data that is not copied (read-only drives, and the backing
   images of incremental copies): by samples (``sample``), completely (``full``) or by size only
-  (``off``).
+  (``off``). With ``x-qmon-copy-mode`` ``write-blocking`` each write of a guest waits until both sides have it, so
+  that a migration ends however fast guests write; ``background`` is the default.
 
   On a console that is connected to a QEMU, ``max-bandwidth`` and ``downtime-limit`` are for its disks and
   memory together. ``x-qmon-verify-copy`` sets how ``migrate blk`` compares the disks of both QEMUs: 64 blocks
   of each disk while the guest stands still (``sample``), everything that no longer changes (``full``), or
-  nothing (``off``). For an incremental copy it sets the same for the backing images. ``x-qmon-copy-mode`` is
-  ``background``, which copies behind the guest, ``write-blocking``, which has each write of the guest wait
-  for the line, or ``auto`` (the default): the second only when the first does not end.
+  nothing (``off``). For an incremental copy it sets the same for the backing images. ``x-qmon-copy-mode`` may
+  be ``auto`` there, which is the default: write-blocking only when a copy in the background does not end.
 
-  There is no TLS yet. While ``tls-creds`` is set, migrations are refused rather than sent
-  unencrypted. ``tls-hostname`` and ``tls-authz`` have no effect. ``block-bitmap-mapping`` can be
-  set by QMP only.
+  ``tls-creds`` is the id of an object ``tls-creds-x509`` or ``tls-creds-psk``: migrations go over TLS. Set it on
+  both sides, with ``endpoint=server`` at the destination, before ``migrate_incoming``. The source compares the
+  destination's certificate with the host in the URI, or with ``tls-hostname``. ``tls-authz`` is the id of an
+  object ``authz-*`` that says whose certificates the destination accepts. ``block-bitmap-mapping`` can be set by
+  QMP only.
 
-  Parameters about guest RAM, CPUs, COLO and network cards are stored and have no effect: all that
-  begin with ``announce``, ``compress``, ``decompress``, ``cpu-throttle``, ``multifd``, ``throttle``
-  and ``xbzrle``, and ``max-cpu-throttle``, ``max-postcopy-bandwidth``, ``x-checkpoint-delay``.
+  With the capability ``auto-converge`` guests' writes are held back: by ``cpu-throttle-initial`` per cent at
+  first, by ``cpu-throttle-increment`` more at each step, by ``max-cpu-throttle`` at most. A step is due when
+  guests write more than ``throttle-trigger-threshold`` per cent of what is copied in the same time. With
+  ``cpu-throttle-tailslow`` steps are smaller when little is missing.
+
+  With the capability ``multifd``, ``multifd-channels`` is the number of further connections, and
+  ``multifd-compression`` how their data is packed: ``none``, ``zlib`` or ``zstd``, with
+  ``multifd-zlib-level`` and ``multifd-zstd-level``. ``multifd-qatzip-level`` has no effect.
+
+  Parameters about guest RAM, COLO and network cards are stored and have no effect: all that begin with
+  ``announce``, ``compress``, ``decompress`` and ``xbzrle``, and ``max-postcopy-bandwidth``,
+  ``x-checkpoint-delay``.
 
   QEMU 10's parameters are accepted too, and listed once they are set.
   ``avail-switchover-bandwidth`` is the rate assumed for the switchover. ``mode`` must be
@@ -1398,6 +1464,27 @@ SRST
 
     (qemu) migrate_start_postcopy
     Error: Enable postcopy with migrate_set_capability before the start of migration
+ERST
+
+    {
+        .name       = "migrate_report",
+        .args_type  = "filename:F",
+        .params     = "filename",
+        .help       = "write a page about the migration, with plots",
+        .cmd        = hmp_migrate_report,
+    },
+
+SRST
+``migrate_report`` *filename*
+  Write a page about the current or last migration, for a browser: plots of the rate, of what is left
+  and of how long guests waited, what was verified, the figures and the settings. It is one HTML file
+  that needs nothing else. Each side has its own record. A file of this name is replaced only if it is
+  such a report. QEMU has no such command.
+
+  ::
+
+    (qemu) migrate blk unix:there.sock
+    (qemu) migrate_report moved.html
 ERST
 
     {

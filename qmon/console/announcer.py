@@ -13,6 +13,7 @@ from qmon.hmp.migration_state import is_under_way
 from qmon.notation.plain_text import one_line
 from qmon.qmp.target import Event, Target, well_formed
 
+NO_TLS = "X_QMON_NO_TLS"
 _PARTS_OF_IT = ("STOP", "RESUME")
 """Events that are parts of a guest's move: its end says where the guest runs."""
 
@@ -68,6 +69,8 @@ class Announcer:
             self._notify(said)
         if (said := news(event)) is not None:
             self._notify(said)
+        if self._is_connected and event.name == NO_TLS:  # a process of its own prints it
+            self._notify(one_line(str(event.data.get("message", ""))))
         if self._attention is not None:
             self._attention.hear(event)
         if (status := migration_news(event)) is not None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.jobs import is_hidden
-from qmon.hmp.migration_words import end, not_converging, where_guest_stays
+from qmon.hmp.migration_state import TO_GO_ON
+from qmon.hmp.migration_words import end, not_converging, where_disks_stay, where_guest_stays
 from qmon.notation.plain_text import in_one_line, one_line
 from qmon.qmp.target import Event, Target, ask
 
@@ -21,7 +22,7 @@ _ON_THE_WAY = {
     "pre-switchover": (
         "The migration waits before the switchover: 'migrate_continue pre-switchover' continues it"
     ),
-    "postcopy-paused": "The migration is paused: 'migrate -r URI' continues it",
+    "postcopy-paused": f"The migration is paused: {TO_GO_ON}",
 }
 """Notices of statuses in which a migration waits for the operator."""
 
@@ -65,6 +66,8 @@ async def _announce_failure(status: str, target: Target, notify: Callable[[str],
             return
     said = f"{_WITH_REASON[status]}: {one_line(why)}" if why else _WITH_REASON[status]
     stays = await where_guest_stays(target, info)
+    if status == "failed":
+        stays = stays or await where_disks_stay(target, info)
     notify("\n".join(filter(None, (said, stays))))
 
 
@@ -107,6 +110,12 @@ def _job(what: str) -> Callable[[Mapping[str, Any]], str]:
     return say
 
 
+def _forwarding(data: Mapping[str, Any]) -> str | None:
+    if data.get("active"):
+        return None  # the end of the migration says it
+    return f"No requests are forwarded to the destination any more: {data.get('reason', '')}"
+
+
 _NEWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "BLOCK_IO_ERROR": _io_error,
     "BLOCK_JOB_CANCELLED": _job("was cancelled"),
@@ -114,6 +123,7 @@ _NEWS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "BLOCK_JOB_ERROR": lambda data: f"Block job '{data.get('device', '')}' had an I/O error",
     "BLOCK_JOB_READY": _job("is ready: 'block_job_complete' ends it"),
     "MIGRATION": _migration,
+    "X_QMON_MIGRATION_FORWARDING": _forwarding,
     "X_QMON_MIGRATION_NOTICE": lambda data: str(data["message"]),
     "X_QMON_MIGRATION_NOT_CONVERGING": not_converging,
     "X_QMON_NBD_CLIENT_CONNECTED": _client("connected to"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from prompt_toolkit.enums import EditingMode
 
@@ -11,6 +12,7 @@ from qmon.console.display import Display
 from qmon.console.painter import Painter
 from qmon.console.picture import wrapped
 from qmon.console.progress import Bar
+from qmon.console.terminal import shows_utf8
 from qmon.notation.plain_text import plain
 
 
@@ -115,6 +117,10 @@ class TerminalPerson:
         if bar in self._status.bars:
             self._status.bars.remove(bar)
             self._refresh()
+
+    @property
+    def draws(self) -> bool:
+        return shows_utf8(os.environ)
 
     @property
     def columns(self) -> int:

@@ -57,9 +57,10 @@ class Runner:
             self._history.note_result(reading.text, failed=error is not None, is_secret=secret)
             if error:
                 person.tell(error)
-            for hint in person.take_hints():
+            for hint in (hints := person.take_hints()):
                 person.tell(hint)
-            if error is not None and (way_on := await advice(self._monitor, reading)) is not None:
+            way_on = None if error is None else await advice(self._monitor, reading)
+            if way_on is not None and way_on not in hints:
                 person.tell(way_on)
             if pager is not None:
                 await self._page(answer, pager)

@@ -19,7 +19,7 @@ from qmon.console.person import TerminalPerson
 from qmon.console.programs import Programs, pager_command
 from qmon.console.prompt import Prompt
 from qmon.console.runner import Runner
-from qmon.console.settings import Settings
+from qmon.console.settings import DEFAULTS, Settings
 from qmon.console.streams import stray_text_to
 from qmon.console.suspension import Shell, Suspension
 from qmon.console.terminal import is_dumb
@@ -46,7 +46,7 @@ class Console:
         greeting: str = "",
         quiet: bool = False,
         assume_yes: bool = False,
-        settings: Settings = Settings(),  # noqa: B008 - it is frozen
+        settings: Settings = DEFAULTS,
         shell: Shell | None = None,
         leave: Callable[[], None] | None = None,
         prompt: str = PROMPT,

@@ -39,6 +39,8 @@ class Settings:
     """Lines to run by the keys that run them, in prompt_toolkit's names."""
 
 
+DEFAULTS = Settings()
+
 _SWITCHES = tuple(each.name for each in fields(Settings) if each.type == "bool")
 
 

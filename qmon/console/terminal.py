@@ -6,7 +6,7 @@ import errno
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -31,6 +31,12 @@ _ENTER = (Keys.ControlM, Keys.ControlJ)
 def is_dumb(term: str | None) -> bool:
     """Whether a terminal of this type can't move its cursor."""
     return term in (None, "", "dumb", "unknown")
+
+
+def shows_utf8(environ: Mapping[str, str]) -> bool:
+    """Whether the locale's characters are UTF-8. Python's own answer is always yes."""
+    names = (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    return "utf8" in next(filter(None, names), "").lower().replace("-", "")
 
 
 def plain_text(keys: list[KeyPress]) -> str | None:

@@ -102,6 +102,8 @@ class Toolbar:
             fields += [_job(job) for job in jobs if not is_hidden(job["device"])]
         if clients := await count_clients(self._target):
             fields.append(f"{clients} client{'s' * (clients != 1)}")
+        if clients := migration.get("x-qmon-forwarded-here", {}).get("clients"):
+            fields.append(f"{clients} client{'s' * (clients != 1)} by way of the source")
         return fields
 
 

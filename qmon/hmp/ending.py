@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from qmon.hmp.clients import query_exports, users
+from qmon.hmp.clients import Export, query_exports, users
 from qmon.hmp.migration_state import Info, is_in_doubt, is_ours, is_under_way
 from qmon.qmp.target import MIGRATE_DISKS, Target, ask
 
@@ -23,16 +24,13 @@ class CutOff:
 
 async def cut_off(target: Target) -> list[CutOff]:
     """Return what would be interrupted, as far as the target reports it. Raises CommandError."""
-    found = []
-    clients = {
-        str(export.get("x-qmon-name", export["id"])): export["x-qmon-clients"]
-        for export in await query_exports(target)
-        if export.get("x-qmon-clients")
-    }
-    if clients:
-        what = f"export '{next(iter(clients))}'" if len(clients) == 1 else f"{len(clients)} exports"
-        found.append(CutOff(users(sum(clients.values()), what)))
+    used = [export for export in await query_exports(target) if export.get("x-qmon-clients")]
     info = await ask(target, "query-migrate", {})
+    through = [export for export in used if "x-qmon-forwarded" in info and export.get("x-qmon-moved")]
+    found = []
+    if here := [export for export in used if export not in through]:
+        found.append(CutOff(users(sum(export["x-qmon-clients"] for export in here), _named(here))))
+    found += _forwarded(info, through)
     if not is_under_way(info):
         return found
     if MIGRATE_DISKS in target.commands() and is_ours(info):
@@ -44,10 +42,38 @@ async def cut_off(target: Target) -> list[CutOff]:
         )
     elif info["status"] == "device":
         there_is, outcome = "the switchover is under way", ": restart qmon to see its result"
+    elif info.get("x-qmon-can-resume"):
+        there_is = "a migration is under way"
+        outcome = " and will be paused: start qmon again, then 'migrate -r URI' at the source continues it"
     else:
         there_is = "a migration is under way"
         outcome = " and will be cancelled: 'wait migrate' waits until it ends"
     return [*found, CutOff(there_is, outcome, is_migration=True)]
+
+
+def _named(exports: Sequence[Export]) -> str:
+    if len(exports) != 1:
+        return f"{len(exports)} exports"
+    return f"export '{exports[0].get('x-qmon-name', exports[0]['id'])}'"
+
+
+def _forwarded(info: Info, exports: Sequence[Export]) -> Iterator[CutOff]:
+    """Yield the clients that would lose a disk on another host, or that use one here from there.
+
+    ``exports`` are those whose clients' requests are forwarded.
+    """
+    if (forwarded := info.get("x-qmon-forwarded")) and forwarded["clients"]:
+        moved = "which has moved" if len(exports) == 1 else "which have moved"
+        what = f"{_named(exports)}, {moved}," if exports else "a disk that has moved"
+        yield CutOff(f"{users(forwarded['clients'], what)} through this qmon", " and will get I/O errors")
+    if (forwarded := info.get("x-qmon-forwarded-here")) and forwarded["clients"]:
+        yield CutOff(
+            f"{_clients(forwarded['clients'])} the disks here from the source", " and will get I/O errors"
+        )
+
+
+def _clients(count: int) -> str:
+    return f"{count} client{'s' * (count != 1)} use{'s' * (count == 1)}"
 
 
 def _of_guest(info: Info) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from qmon.hmp.jobs import EndedJobs
 from qmon.hmp.line.reading import Reading
 from qmon.hmp.line.secrets import MASK
 from qmon.hmp.origin import Origin
-from qmon.hmp.person import LineError, Person, TakesHints
+from qmon.hmp.person import LineError, Person, TakesHints, TakesWarnings
 from qmon.hmp.record import Transcript
 from qmon.hmp.tables.signature import Values
 from qmon.hmp.tables.table import Tables
@@ -123,6 +123,13 @@ class Call:
         """Show a line below this line's error, where there is room for it; None shows nothing."""
         if text and isinstance(self.person, TakesHints):
             self.person.hint(text)
+
+    def warn(self, text: str) -> None:
+        """Show a warning about this line, which goes on; it is no part of a script's answer."""
+        if isinstance(self.person, TakesWarnings):
+            self.person.warn(text)
+        else:
+            self.print(f"warning: {text}")
 
     def print(self, text: str) -> None:
         self.person.print(text)

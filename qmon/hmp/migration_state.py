@@ -10,6 +10,12 @@ from qmon.errors import CommandError
 POLL_SECONDS = 0.1
 """The interval of ``query-migrate`` while a line waits for a migration."""
 
+TO_GO_ON = (
+    "'migrate -r URI' at the source continues it, after 'migrate_recover URI' at the destination if it is to"
+    " listen elsewhere"
+)
+"""What to do about a paused migration; an event does not say on which side this is."""
+
 Info = Mapping[str, Any]
 
 _UNDER_WAY = frozenset(
@@ -35,6 +41,11 @@ def moves_guest(info: Info) -> bool:
     return is_ours(info) and "x-qmon-waits" in info
 
 
+def moves_guest_away(info: Info) -> bool:
+    """Whether it does so from here. A script is told of its end by its own line, of an arrival at its end."""
+    return moves_guest(info) and info["x-qmon-side"] == "source"
+
+
 def is_in_doubt(info: Info) -> bool:
     """Whether this side does not know if the other side runs."""
     return info.get("status") == "device" and "error-desc" in info
@@ -46,8 +57,8 @@ def is_over(info: Info) -> bool:
 
 
 def is_awaited(info: Info) -> bool:
-    """Whether the machine listens for an incoming migration; it may have begun."""
-    return "socket-address" in info
+    """Whether the machine listens for an incoming migration, or reads one; it may have begun."""
+    return "socket-address" in info or "x-qmon-reads" in info
 
 
 def check_end(info: Info) -> None:
@@ -60,6 +71,8 @@ def check_end(info: Info) -> None:
         case "cancelled":
             raise CommandError(info.get("error-desc") or "the migration was cancelled")
         case "postcopy-paused":
-            raise CommandError(
-                info.get("error-desc") or "the migration is paused: 'migrate -r URI' continues it"
-            )
+            why = info.get("error-desc", "")
+            if "migrate" in why:  # it says what to do
+                raise CommandError(why)
+            because = f" ({why})" if why else ""
+            raise CommandError(f"the migration is paused{because}: {TO_GO_ON}")

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qmon.errors import QmonError
-from qmon.hmp.migration_state import Info, moves_guest
+from qmon.hmp.migration_state import Info, is_ours, moves_guest
 from qmon.notation.left_behind import sentence
 from qmon.notation.units import KIB, MIB, duration, human_size
+from qmon.notation.way_back import WAITING, unconfirmed
 from qmon.qmp.target import Target, ask
 
 
@@ -68,7 +69,19 @@ def not_converging(advice: Mapping[str, Any]) -> str:
 
     ``advice`` is ``x-qmon-not-converging`` of query-migrate, or the data of the event.
     """
-    return f"The migration does not converge: {advice['reason']}\n'{advised_line(advice)}' would help"
+    return f"The migration does not converge: {advice['reason']}\n{what_helps(advice)}"
+
+
+def what_helps(advice: Mapping[str, Any], *, has_begun: bool = True) -> str:
+    """Return what helps against guests that write faster than the line takes: the advice first."""
+    line = f"'{advised_line(advice)}' would help"
+    if advice["parameter"] == "x-qmon-copy-mode":
+        return line
+    when = " before it is begun again" if has_begun else ""
+    return (
+        f"{line}; so would 'migrate_set_parameter x-qmon-copy-mode write-blocking', or"
+        f" 'migrate_set_capability auto-converge on'{when}"
+    )
 
 
 def advised_line(advice: Mapping[str, Any]) -> str:
@@ -104,8 +117,9 @@ def summary(info: Info) -> str:
 
     For example ``8 MiB in 0.2 s, downtime 5 ms``.
     """
-    if "total-time" not in info:
-        return ""
+    if "total-time" not in info:  # of one that a restart has interrupted, only the rest is known
+        sent = info.get("disk", {}).get("transferred")
+        return f"{human_size(sent)} since this machine was restarted" if sent else ""
     took = f"in {info['total-time'] / 1000:.1f} s"
     if "downtime" in info:
         took += f", downtime {info['downtime']} ms"
@@ -133,6 +147,14 @@ def where_guest_runs(info: Info) -> Iterator[str]:
         )
 
 
+async def where_disks_stay(target: Target, info: Info) -> str:
+    """Return that the disks stay here behind a migration that has failed, "" if there is more to say."""
+    if not is_ours(info) or moves_guest(info) or info["x-qmon-side"] != "source":
+        return ""
+    state = await ask(target, "query-status", {"running": False})
+    return f"The disks stay here, and this machine {'runs on' if state['running'] else 'is paused'}"
+
+
 async def where_guest_stays(target: Target, info: Info) -> str:
     """Return where the guest of a QEMU is behind a migration that has failed, "" if that is not known."""
     if not moves_guest(info) or info.get("status") not in ("failed", "cancelled"):
@@ -156,18 +178,57 @@ def matched_lines(disks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"Drives matched by {how}: {', '.join(drives)}"
 
 
+def compared_line(info: Info) -> str | None:
+    """Return what was compared by checksums, None if nothing was sent."""
+    compared = info.get("x-qmon-compared")
+    if not compared or not compared["chunks"]:
+        return None
+    what = f"{human_size(compared['bytes'])} in {compared['chunks']} chunks"
+    return f"Compared: {what}, as sent and as written"
+
+
 def details(info: Info) -> Iterator[str]:
     """Yield what else there is to say about a completed migration, line by line."""
     yield from where_guest_runs(info)
     if "x-qmon-verified" in info:
         yield f"Verified: {info['x-qmon-verified']}"
+    if info.get("x-qmon-unconfirmed"):
+        yield unconfirmed_line(info)
     if away := info.get("x-qmon-turned-away"):
         yield turned_away(away, info.get("x-qmon-peer", ""))
+    if forwarded := info.get("x-qmon-forwarded"):
+        yield forwarded_clients(forwarded, info.get("x-qmon-peer", ""))
     for entry in info.get("x-qmon-stays-behind", ()):
         yield sentence(entry, is_over=True)
     if "x-qmon-unreachable" in info:
         unreachable = info["x-qmon-unreachable"]
         yield not_served(unreachable["drives"], unreachable["nbd-server"])
+
+
+def unconfirmed_line(info: Info) -> str:
+    """Return what to do after a migration whose end nobody has confirmed."""
+    text = unconfirmed(is_over="x-qmon-resolved" in info, clients=info.get(WAITING, 0))
+    return f"Unconfirmed: {text}"
+
+
+def forwarded_clients(forwarded: Mapping[str, Any], peer: str) -> str:
+    """Return how many clients stay connected here, although their disk is at the destination."""
+    clients = forwarded["clients"]
+    stays, its, has = ("stays", "its", "it has") if clients == 1 else ("stay", "their", "they have")
+    where = _host(peer) or "the destination"
+    return (
+        f"{clients} client{'s' * (clients != 1)} {stays} connected here: {its} requests go to {where}."
+        f" Keep qmon running until {has} left"
+    )
+
+
+def forwarded_figures(forwarded: Mapping[str, Any]) -> str:
+    """Return a row's figures, for example ``2 clients, 4711 requests, 3 in flight``."""
+    clients, requests = forwarded["clients"], forwarded["requests"]
+    return (
+        f"{clients} client{'s' * (clients != 1)}, {requests} request{'s' * (requests != 1)},"
+        f" {forwarded['in-flight']} in flight"
+    )
 
 
 def turned_away(away: Sequence[Mapping[str, Any]], peer: str) -> str:

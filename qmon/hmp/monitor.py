@@ -12,6 +12,7 @@ from qmon.hmp.commands.refusals import refusal
 from qmon.hmp.handlers import MULTI_LINE, Call
 from qmon.hmp.jobs import EndedJobs
 from qmon.hmp.line.arguments import NUL, FormatDefaults
+from qmon.hmp.line.misplaced import qmp_hint, word_hint
 from qmon.hmp.line.reading import Reading, read_line
 from qmon.hmp.line.secrets import without_secrets
 from qmon.hmp.origin import Origin
@@ -147,6 +148,7 @@ class Monitor:
             await (more or pass_on)(call)
             return
         if command is None:
+            Call(self, person, reading, {}, origin).hint(qmp_hint(reading, self.target.commands()))
             raise LineError(reading.error or "")
         if not command.available:
             raise LineError(f'Command "{reading.text[: reading.start]}" is not available.')
@@ -159,6 +161,8 @@ class Monitor:
             if arguments.bad is None and arguments.awaited is not None and isinstance(person, TakesHints):
                 for line in usage(" ".join(name.text for name in reading.names[:-1]), command):
                     person.hint(line)
+            if isinstance(person, TakesHints) and (meant := word_hint(reading)) is not None:
+                person.hint(meant)
             raise LineError(f'{said}Try "help {typed}" for more information')
         call = Call(self, person, reading, values, origin, hides_answer)
         query = command.qmp_command if command.entry.handler is None else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from qmon.hmp.handlers import Call
+from qmon.hmp.line.misplaced import qmp_hint, word_hint
 from qmon.hmp.person import LineError
 from qmon.hmp.tables.usage import usage
 from qmon.qmp.target import MIGRATE_DISKS
@@ -93,6 +94,8 @@ def check(call: Call, answer: str) -> None:
     if command is not None and arguments.error and arguments.bad is None and arguments.awaited is not None:
         for line in usage(" ".join(name.text for name in call.reading.names[:-1]), command):
             call.hint(line)
+    call.hint(word_hint(call.reading))
+    call.hint(qmp_hint(call.reading, call.monitor.target.commands()))
     if _WITH_DISKS.match(call.reading.line) and not call.has(MIGRATE_DISKS):
         call.hint("To move the disks, too, connect to the QEMU's -qmp monitor, without -brief and hmp:")
     raise LineError(answer)

@@ -77,6 +77,14 @@ class TakesHints(Protocol):
 
 
 @runtime_checkable
+class TakesWarnings(Protocol):
+    """A Person with a place for warnings that is not the answer: a script's stderr."""
+
+    def warn(self, text: str) -> None:
+        """Show a warning about the running line, which goes on."""
+
+
+@runtime_checkable
 class Detaches(Protocol):
     """A Person who gets the whole answer of a line at its end, and so does not wait for a migration."""
 
@@ -96,6 +104,10 @@ class AtTerminal(Protocol):
     def columns(self) -> int:
         """The width of the terminal."""
 
+    @property
+    def draws(self) -> bool:
+        """Whether the terminal shows characters beyond ASCII."""
+
     def picture(self) -> AbstractContextManager[Picture] | None:
         """Begin a picture; at its end the last one stays. None if the terminal can't be redrawn."""
 
@@ -103,3 +115,8 @@ class AtTerminal(Protocol):
 def columns_of(person: Person) -> int:
     """Return how wide a line for this person may be."""
     return person.columns if isinstance(person, AtTerminal) else COLUMNS
+
+
+def draws(person: Person) -> bool:
+    """Return whether what this person reads may have characters beyond ASCII."""
+    return isinstance(person, AtTerminal) and person.draws

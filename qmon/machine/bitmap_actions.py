@@ -39,10 +39,10 @@ class Place:
 
 def find_place(machine: Machine, node: str) -> Place:
     """Return the place of a drive's id or a node's name. Raises CommandError with QEMU's message."""
-    drive, name = machine.find_node(node, node)
-    number = drive.layer_of(name)
+    drive, name = machine.disks.find_node(node, node)
+    number = drive.names.layer_of(name)
     if number is None:
-        above = next(format_name for format_name, file_name in drive.node_names if file_name == name)
+        above = next(format_name for format_name, file_name in drive.names.pairs if file_name == name)
         raise CommandError(f"Node '{node}' is of a file: use the node above it, '{above}'")
     return Place(drive, number)
 
@@ -50,7 +50,7 @@ def find_place(machine: Machine, node: str) -> Place:
 def find_bitmap(machine: Machine, node: str, name: str) -> tuple[Place, DirtyBitmap]:
     """Return a bitmap that must be there, and its place. Raises CommandError with QEMU's message."""
     try:
-        machine.find_node(node, node)
+        machine.disks.find_node(node, node)
     except CommandError:
         raise CommandError(f"Node '{node}' not found") from None
     place = find_place(machine, node)
@@ -95,7 +95,7 @@ def drives_of(machine: Machine, nodes: Sequence[str]) -> list[Drive]:
     found = []
     for node in nodes:
         try:
-            found.append(machine.find_node(node, node)[0])
+            found.append(machine.disks.find_node(node, node)[0])
         except CommandError:
             continue  # the action itself says so, in its turn
     return found
@@ -143,7 +143,7 @@ class AddBitmap(BitmapAction):
 
     def _check_storable(self, place: Place) -> None:
         drive, number = place.drive, place.number
-        node = drive.node_names[number][0] if number else drive.id
+        node = drive.names.pairs[number][0] if number else drive.id
         try:
             drive.check_new_bitmap(number, self._name, self._granularity)
         except OSError as error:

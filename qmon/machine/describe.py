@@ -13,7 +13,8 @@ from qmon.block.layers import filter_name, shown_name
 from qmon.block.throttle import RATES
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
-from qmon.machine.images import backing_fields, file_sizes, image_info
+from qmon.machine.images import allocated_size, backing_fields, file_sizes, image_info
+from qmon.notation.nbd_names import NBD
 
 NO_BACKING: Mapping[str, Any] = {"backing_file_depth": 0}
 
@@ -56,36 +57,36 @@ def node_info(drive: Drive, *, throttled: bool = False) -> dict[str, Any]:
 def nodes_of(drive: Drive, number: int) -> list[dict[str, Any]]:
     """Return a BlockDeviceInfo of each node of a layer: the format node and the file node of the image."""
     file = _file_node(drive, number)
-    nodes = [file] if drive.is_bare(number) else [_format_node(drive, number), file]
+    nodes = [file] if drive.names.is_bare(number) else [_format_node(drive, number), file]
     if bitmaps := [_bitmap_info(each) for each in drive.bitmaps(number)]:
         nodes[0]["dirty-bitmaps"] = bitmaps
-    return [_filter_node(drive, nodes[0]), *nodes] if drive.has_filter and not number else nodes
+    return [_filter_node(drive, nodes[0]), *nodes] if drive.chain.has_filter and not number else nodes
 
 
 def _format_node(drive: Drive, number: int) -> dict[str, Any]:
     layers = drive.layers[number:]
     image = image_info(layers, None if number else drive.size)
     info = _node(
-        shown_name(layers), drive.node_names[number][0], layers[0].format, image, backing_fields(layers)
+        shown_name(layers), drive.names.pairs[number][0], layers[0].format, image, backing_fields(layers)
     )
     detects = drive.settings.detect_zeroes if number == 0 else "off"
-    threshold = drive.threshold(info["node-name"])
+    threshold = drive.stack.threshold(info["node-name"])
     return {**info, **_access(drive, number), "detect_zeroes": detects, "write_threshold": threshold}
 
 
 def _filter_node(drive: Drive, below: dict[str, Any]) -> dict[str, Any]:
     """Return the throttle filter's node on top of the node ``below``."""
-    name = filter_name(drive.layers, drive.settings.group or "", is_bare=drive.is_bare(0))
+    name = filter_name(drive.layers, drive.settings.group or "", is_bare=drive.names.is_bare(0))
     image = {
         "filename": name,
         "format": "throttle",
         "virtual-size": drive.size,
-        "actual-size": below["image"]["actual-size"],
         "dirty-flag": below["image"]["dirty-flag"],
         "backing-image": below["image"],
     }
-    if "cluster-size" in below["image"]:
-        image["cluster-size"] = below["image"]["cluster-size"]
+    for field in ("actual-size", "cluster-size"):
+        if field in below["image"]:
+            image[field] = below["image"][field]
     info = _node(name, drive.id, "throttle", image)
     return {**info, "ro": drive.read_only, "backing_file_depth": below["backing_file_depth"] + 1}
 
@@ -106,21 +107,26 @@ def _bitmap_info(bitmap: DirtyBitmap) -> dict[str, Any]:
 def _file_node(drive: Drive, number: int) -> dict[str, Any]:
     layer = drive.layers[number]
     file = layer.name or layer.file
-    size, actual = file_sizes(layer.file)
+    size, _ = file_sizes(layer.file)
     image = {
         "filename": file,
         "format": layer.file_driver,
         "virtual-size": layer.device_size or -(-size // 512) * 512,
-        "actual-size": actual,
+        **allocated_size(layer.file),
         "dirty-flag": False,
     }
-    info = _node(file, drive.node_names[number][1], layer.file_driver, image)
-    return {**info, **_access(drive, number), "write_threshold": drive.threshold(info["node-name"])}
+    info = _node(file, drive.names.pairs[number][1], layer.file_driver, image)
+    access = _access(drive, number, is_file=True)
+    return {**info, **access, "write_threshold": drive.stack.threshold(info["node-name"])}
 
 
-def _access(drive: Drive, number: int) -> dict[str, Any]:
-    """Return how a layer's nodes are used. A temporary overlay is not flushed."""
-    cache = {"writeback": True, "direct": False, "no-flush": drive.is_temporary and number == 0}
+def _access(drive: Drive, number: int, *, is_file: bool = False) -> dict[str, Any]:
+    """Return how a layer's node is used, that of the format or the one below it."""
+    caching = drive.chain.caching(number)
+    if is_file:
+        caching = caching.of_file
+    writeback = number > 0 or drive.settings.caching.writeback
+    cache = {"writeback": writeback, "direct": caching.direct, "no-flush": caching.no_flush}
     return {"ro": drive.read_only or number > 0, "cache": cache}
 
 
@@ -150,14 +156,14 @@ def device_stats(device: Device, drive: Drive | None) -> dict[str, Any]:
 def node_stats(drive: Drive, number: int) -> list[dict[str, Any]]:
     """Return the BlockStats of each node of a layer, in the order of ``nodes_of``."""
     file = _file_stats(drive, number)
-    stats = [file] if drive.is_bare(number) else [_layer_stats(drive, number, with_backing=False), file]
+    stats = [file] if drive.names.is_bare(number) else [_layer_stats(drive, number, with_backing=False), file]
     top = {"node-name": drive.id, "stats": _stats()}
-    return [top, *stats] if drive.has_filter and not number else stats
+    return [top, *stats] if drive.chain.has_filter and not number else stats
 
 
 def _layer_stats(drive: Drive, number: int, *, with_backing: bool) -> dict[str, Any]:
     entry = {
-        "node-name": drive.node_names[number][0],
+        "node-name": drive.names.pairs[number][0],
         "stats": _stats(),
         "parent": _file_stats(drive, number),
     }
@@ -168,9 +174,11 @@ def _layer_stats(drive: Drive, number: int, *, with_backing: bool) -> dict[str, 
 
 def _file_stats(drive: Drive, number: int) -> dict[str, Any]:
     discards = drive.discards(number)
+    entry = {"node-name": drive.names.pairs[number][1], "stats": _stats()}
+    if drive.layers[number].file_driver == NBD:
+        return entry
     return {
-        "node-name": drive.node_names[number][1],
-        "stats": _stats(),
+        **entry,
         "driver-specific": {
             "driver": drive.layers[number].file_driver,
             "discard-nb-ok": discards.done,

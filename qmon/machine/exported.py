@@ -32,21 +32,23 @@ class Exported:
     @property
     def node_name(self) -> str:
         """The name of the exported node now."""
-        return self.drive.shown_node_name if self.node is None else self.node
+        return self.drive.names.shown if self.node is None else self.node
 
 
 def disk_of(drive: Drive, node: str | None, *, writethrough: bool) -> Disk:
     """Return the disk of an export of a drive's topmost node, or of the node named ``node`` below it.
 
-    With ``writethrough`` each write is on stable storage before its reply.
+    With ``writethrough``, or if the drive's cache is not writeback, each write is on stable storage before
+    its reply.
     """
+    writethrough = writethrough or not drive.settings.caching.writeback
     disk = drive.guest if node is None else _Below(drive, node)
     return _Writethrough(disk) if writethrough else disk
 
 
 def check_export(drive: Drive, node: str | None, *, writable: bool) -> None:
     """Check that a node can be exported while the drive uses it. Raises CommandError with QEMU's message."""
-    format_name, file_name = drive.node_names[0]
+    format_name, file_name = drive.names.pairs[0]
     if node == file_name != format_name and drive.format != "raw" and not drive.read_only:
         export, user = used_by_export(file_name), used_by_node(format_name, file_name, "file")
         if writable:

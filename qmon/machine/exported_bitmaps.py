@@ -30,14 +30,14 @@ def exported_bitmaps(
         else:
             _, bitmap = find_bitmap(machine, each["node"], each["name"])
         check_usable(bitmap)
-        if bitmap.size != drive.layer_size(drive.layer_of(node) or 0):
+        if bitmap.size != drive.layer_size(drive.names.layer_of(node) or 0):
             raise CommandError(f"Bitmap '{bitmap.name}' is of a disk of another size, {bitmap.size} bytes")
         found.append(bitmap)
     return found
 
 
 def _in_chain(drive: Drive, node: str | None, name: str, *, writable: bool) -> DirtyBitmap:
-    first = drive.layer_of(node)
+    first = drive.names.layer_of(node)
     for number in range(len(drive.layers) if first is None else first, len(drive.layers)):
         bitmap = drive.bitmaps(number).find(name)
         if bitmap is not None:

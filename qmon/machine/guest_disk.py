@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
+from qmon.block.hints import is_elsewhere
 from qmon.block.node import Node
 from qmon.block.stack import NodeStack
 from qmon.block.throttle import ThrottleFilter
@@ -23,7 +24,8 @@ class GuestDisk:
     def node(self) -> Node:
         """The throttled node. A migration uses the drive's own node, which is not throttled, as in QEMU."""
         top, device = self._stack.top, self.device
-        return ThrottleFilter(top, device, self.gate) if device.throttle.limits else top
+        is_throttled = device.throttle.limits and not is_elsewhere(top)  # or the other host does it
+        return ThrottleFilter(top, device, self.gate) if is_throttled else top
 
     @property
     def accounts(self) -> Accounts:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from qmon.errors import CommandError
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
+from qmon.machine.media import wake
 
 DRAIN_SECONDS = 10.0
 
@@ -20,8 +21,8 @@ async def holding(machine: Machine, drives: Sequence[Drive], what: str) -> Async
     """
     with contextlib.ExitStack() as undo:
         for drive in drives:
-            await machine.wake(drive)
-            undo.enter_context(machine.changing(drive, what))
+            await wake(machine, drive)
+            undo.enter_context(machine.use.changing(drive, what))
             if not drive.is_active:
                 raise CommandError(
                     f"drive '{drive.id}': its image is not open here (the machine is '{machine.state.value}')"

@@ -12,6 +12,7 @@ from qmon.block.qcow2.bitmaps import Bitmap, Flag
 from qmon.block.qcow2.header import Compatible, Header, Incompatible
 from qmon.block.qcow2.snapshots import Snapshot
 from qmon.host.fdsets import real_name
+from qmon.notation.nbd_names import is_export
 
 
 def file_sizes(path: str) -> tuple[int, int]:
@@ -23,6 +24,11 @@ def file_sizes(path: str) -> tuple[int, int]:
     return found.st_size, found.st_blocks * 512
 
 
+def allocated_size(path: str) -> dict[str, int]:
+    """Return the field of an ImageInfo about a file's allocated size; none for an export."""
+    return {} if is_export(path) else {"actual-size": file_sizes(path)[1]}
+
+
 def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, Any]:
     """Return an ImageInfo of the first layer and its backing images; ``size`` is its size now, in bytes."""
     top = layers[0]
@@ -30,7 +36,7 @@ def image_info(layers: Sequence[Layer], size: int | None = None) -> dict[str, An
         "filename": shown_name(layers),
         "format": top.file_driver if top.is_bare else top.format,
         "virtual-size": top.size if size is None else size,
-        "actual-size": file_sizes(top.file)[1],
+        **allocated_size(top.file),
         "dirty-flag": False,
     }
     if top.header is not None:

@@ -26,12 +26,12 @@ class InternalSnapshot(Action):
 
     def drives(self) -> list[Drive]:
         try:
-            return [self._machine.root(self._device)]
+            return [self._machine.disks.root(self._device)]
         except CommandError:
             return []  # ``prepare`` says so, in its turn
 
     async def prepare(self) -> None:
-        drive, device, name = self._machine.root(self._device), self._device, self._name
+        drive, device, name = self._machine.disks.root(self._device), self._device, self._name
         if drive.read_only:
             raise CommandError(f"Device '{device}' is read only")
         if not can_have_snapshots(drive):

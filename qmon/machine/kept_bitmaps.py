@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from qmon.block.bitmaps import Bitmaps
 from qmon.block.image import ImageNode
 from qmon.host.fdsets import real_name
+from qmon.notation.nbd_names import is_export
 
 log = logging.getLogger("qmon.drive")
 
@@ -67,6 +68,9 @@ class KeptBitmaps:
     def _look(self) -> list[_Stamp]:
         found: list[_Stamp] = []
         for file in self._files:
+            if is_export(file):
+                found.append(None)
+                continue
             status = os.stat(real_name(file))
             is_device = stat.S_ISBLK(status.st_mode)
             found.append(None if is_device else (status.st_size, status.st_mtime_ns))

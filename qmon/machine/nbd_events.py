@@ -31,6 +31,8 @@ class NbdEvents:
 
     def __init__(self, machine: Machine, server: Callable[[], NbdServer | None]) -> None:
         """``server`` returns the current server, or None."""
+        self.after_look: Callable[[], None] = lambda: None
+        """Called when clients may have come or gone."""
         self._machine = machine
         self._server = server
         self._known: dict[tuple[NbdServer, int], ClientInfo] = {}
@@ -53,6 +55,7 @@ class NbdEvents:
         for key in now.keys() - self._known.keys():
             self._emit(CONNECTED, now[key], len(now))
         self._known = now
+        self.after_look()
 
     def _emit(self, name: str, client: ClientInfo, clients: int) -> None:
         data = {"export": client.export, "address": client.address, "clients": clients}
@@ -77,7 +80,7 @@ class NbdEvents:
             self._look()
         data: dict[str, Any] = {
             "device": drive.id,
-            "node-name": drive.node_name,
+            "node-name": drive.names.top,
             "operation": "read" if is_read else "write",
             "action": "report",
             "nospace": why == _ENOSPC,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import ImageFile
 from qmon.block.new_file import Storage, create_file, write_zeros
 from qmon.block.qcow2.create import Place, write_image
 from qmon.block.qcow2.header import (
@@ -126,7 +126,7 @@ def check_image(image: NewImage) -> None:
         ) from error
 
 
-def fill_place(place: Place, file: FileNode, options: Options, image: NewImage, check: Check) -> None:
+def fill_place(place: Place, file: ImageFile, options: Options, image: NewImage, check: Check) -> None:
     """Write an image to a place whose bytes are in ``file``, at the same offsets. Blocks.
 
     Raises CommandError, and what ``check`` raises.

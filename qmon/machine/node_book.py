@@ -27,14 +27,14 @@ class NodeBook:
 
     def note(self, drive: Drive) -> None:
         """Note the nodes of a drive that was added or changed."""
-        pairs = drive.node_names
-        if drive.is_temporary:  # QEMU opens the image first
+        pairs = drive.names.pairs
+        if drive.chain.is_temporary:  # QEMU opens the image first
             pairs = [*pairs[1:], pairs[0]]
         for name, file_name in pairs:  # and each file before the format
             self._number(file_name)
             self._number(name)
-        self._number(drive.shown_node_name)
-        for number, (name, _) in enumerate(drive.node_names):
+        self._number(drive.names.shown)
+        for number, (name, _) in enumerate(drive.names.pairs):
             bitmaps = self._bitmaps.pop(name, None)
             if bitmaps is not None and drive.is_active:
                 drive.bitmaps(number).take_over(bitmaps, drive.layer_size(number))
@@ -42,7 +42,7 @@ class NodeBook:
 
     def put_away(self, drive: Drive) -> None:
         """Keep the bitmaps of a drive whose nodes another one is to use."""
-        for number, (name, _) in enumerate(drive.node_names):
+        for number, (name, _) in enumerate(drive.names.pairs):
             if drive.bitmaps(number):
                 self._bitmaps[name] = drive.bitmaps(number)
 
@@ -71,7 +71,7 @@ class NodeBook:
 
     def wake(self, drives: Iterable[Drive]) -> Iterator[DriveOptions]:
         """Take out the topmost nodes that rest although none of ``drives`` has them."""
-        used = {name for drive in drives for pair in drive.node_names for name in pair}
+        used = {name for drive in drives for pair in drive.names.pairs for name in pair}
         idle = {name: each for name, each in self.resting.items() if name not in used}
         for name, settings in idle.items():
             if not any(name in names_below(other) for other in idle.values()):
@@ -80,8 +80,8 @@ class NodeBook:
 
     def forget(self, drives: Iterable[Drive]) -> None:
         """Forget the nodes that are gone."""
-        kept = {name for drive in drives for pair in drive.node_names for name in pair}
-        kept |= {drive.shown_node_name for drive in drives} | set(self.resting)
+        kept = {name for drive in drives for pair in drive.names.pairs for name in pair}
+        kept |= {drive.names.shown for drive in drives} | set(self.resting)
         self._numbers = {name: number for name, number in self._numbers.items() if name in kept}
         self._bitmaps = {name: each for name, each in self._bitmaps.items() if name in self.resting}
         self.read_only = {name: value for name, value in self.read_only.items() if name in kept}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 
 from qmon.block.locks import is_image_in_use
@@ -34,6 +35,50 @@ def open_output_file(path: str, images: Iterable[str], flags: int = 0) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def write_own_file(path: str, content: bytes, sign: bytes, images: Iterable[str]) -> None:
+    """Write a whole file or nothing; replace no file but a regular one that begins with ``sign``.
+
+    Only its owner can read it. Raises OSError; FileExistsError for any other file.
+    """
+    path = os.path.realpath(path)
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE))
+        is_new = True
+    except FileExistsError:
+        _check_own(path, sign, images)
+        is_new = False
+    try:
+        _replace(path, content)
+    except BaseException:
+        if is_new:
+            os.unlink(path)
+        raise
+
+
+def _check_own(path: str, sign: bytes, images: Iterable[str]) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        is_own = stat.S_ISREG(status.st_mode) and os.pread(descriptor, len(sign), 0) == sign
+        if not is_own or any(_is_same(status, image) for image in images) or is_image_in_use(descriptor):
+            raise FileExistsError(errno.EEXIST, "it exists, and is no such report: give another name", path)
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: str, content: bytes) -> None:
+    descriptor, new = tempfile.mkstemp(prefix=".qmon-", dir=os.path.dirname(path))  # only for its owner
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
 
 
 def _is_same(status: os.stat_result, image: str) -> bool:

@@ -14,6 +14,7 @@ from qmon.errors import CommandError, reason
 from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
 from qmon.machine.machine import Machine
+from qmon.machine.media import add_drive, put_away
 from qmon.machine.transaction import Action
 from qmon.notation.drive_options import DriveOptions
 from qmon.notation.file_names import is_same_file, without_protocol
@@ -46,16 +47,16 @@ class OverlayAction(Action):
     def _topmost(self) -> Drive:
         """Return a drive by its id or its topmost node. Raises CommandError if the node is below another."""
         try:
-            return self._machine.find_drive(self._device, self._node_name)
+            return self._machine.disks.find_drive(self._device, self._node_name)
         except CommandError:
             for drive in self._machine.drives.values():
-                for (above, _), (below, _) in itertools.pairwise(drive.node_names):
+                for (above, _), (below, _) in itertools.pairwise(drive.names.pairs):
                     if self._node_name == below:
                         raise backing_of(below, above) from None
             raise
 
     def _check_lasts(self, drive: Drive) -> None:
-        if drive.is_temporary:
+        if drive.chain.is_temporary:
             raise CommandError(
                 f"drive '{drive.id}' writes to a temporary overlay (snapshot=on), on which no other can rest:"
                 " start without snapshot"
@@ -66,10 +67,10 @@ class OverlayAction(Action):
     ) -> None:
         """Put the overlay on top. Raises OSError; then nothing has changed."""
         machine = self._machine
-        self._below = drive.shown_node_name
-        self._resting = machine.nodes.resting.get(self._below)
+        self._below = drive.names.shown
+        self._resting = machine.disks.nodes.resting.get(self._below)
         self._take_off = await machine.blocking(drive.put_overlay, file, create=create, name=name, node=node)
-        machine.nodes.note(drive)
+        machine.disks.nodes.note(drive)
 
     async def abort(self) -> None:
         await self._undo()
@@ -82,7 +83,7 @@ class OverlayAction(Action):
             log.error("the overlay on node '%s' can't be taken off again: %s", self._below, reason(error))
             return False
         if self._resting is not None:
-            self._machine.nodes.resting[self._below] = self._resting
+            self._machine.disks.nodes.resting[self._below] = self._resting
         return True
 
 
@@ -104,13 +105,13 @@ class SnapshotToFile(OverlayAction):
         mode: str | None = None,
     ) -> None:
         super().__init__(machine, device, node_name)
-        self._file = without_protocol(snapshot_file)
+        self._file = snapshot_file
         self._name = snapshot_node_name
         self._format = format or "qcow2"
         self._existing = mode == "existing"
 
     async def prepare(self) -> None:
-        machine, file = self._machine, self._file
+        machine = self._machine
         drive = self._topmost()
         if self._node_name is not None and self._name is None:
             raise CommandError("New overlay node-name missing")
@@ -118,6 +119,7 @@ class SnapshotToFile(OverlayAction):
         self._check_lasts(drive)
         if self._name is not None:
             self._check_node_name(self._name, drive)
+        file = without_protocol(self._file)
         verb = "open" if self._existing else "create"
         try:
             if await machine.blocking(is_same_file, file, drive.image):
@@ -133,7 +135,7 @@ class SnapshotToFile(OverlayAction):
             raise CommandError(reason(error)) from error
         except (OSError, ValueError) as error:
             raise CommandError(f"Could not {verb} '{file}': {reason(error)}") from error
-        machine.nodes.freeze(self._below)
+        machine.disks.nodes.freeze(self._below)
 
     def _check_format(self) -> None:
         if self._format not in FORMATS:
@@ -148,9 +150,9 @@ class SnapshotToFile(OverlayAction):
 
     def _check_node_name(self, name: str, drive: Drive) -> None:
         machine = self._machine
-        if name in machine.node_names or name in machine.drives:
+        if name in machine.disks.node_names or name in machine.drives:
             raise CommandError("New overlay node-name already in use")
-        refused = refusal(name, drive.id, machine.node_names, machine.devices)
+        refused = refusal(name, drive.id, machine.disks.node_names, machine.disks.devices)
         if refused is not None:
             raise CommandError(refused)
 
@@ -172,32 +174,33 @@ class SnapshotToNode(OverlayAction):
     async def prepare(self) -> None:
         machine, overlay = self._machine, self._overlay
         drive = self._topmost()
-        top, lower = machine.find_node(overlay, overlay)
+        top, lower = machine.disks.find_node(overlay, overlay)
         if top is drive or lower is not None or not top.settings.is_node or self._is_exported(top):
             raise CommandError("The overlay is already in use")
         if len(top.layers) > 1:
             raise CommandError("The overlay already has a backing image")
-        if top.format != "qcow2" or top.has_filter:
+        if top.format != "qcow2" or top.chain.has_filter:
             raise CommandError("The overlay does not support backing images")
         self._check_lasts(drive)
-        self._drive, self._settings, self._former = drive, top.settings_to_keep, drive.settings_to_keep
-        del machine.devices[top.id]
-        await machine.put_away(top)
+        self._drive, self._settings = drive, top.names.settings_to_keep
+        self._former = drive.names.settings_to_keep
+        del machine.disks.devices[top.id]
+        await put_away(machine, top)
         try:
             await self._put(drive, self._settings.file, overlay, create=False, node=self._settings)
         except OSError as error:
-            await machine.add_drive(self._settings)
+            await add_drive(machine, self._settings)
             raise CommandError(f"Could not use '{overlay}' as overlay: {reason(error)}") from error
 
     async def abort(self) -> None:
         if await self._undo():
-            await self._machine.add_drive(self._settings)
+            await add_drive(self._machine, self._settings)
 
     async def finish(self) -> None:
         machine, drive = self._machine, self._drive
         if self._former.is_node and self._former.id == self._below:
-            machine.rename(drive, self._overlay)
-            machine.nodes.rest(self._former)
+            machine.disks.rename(drive, self._overlay)
+            machine.disks.nodes.rest(self._former)
         else:
-            machine.nodes.rest(replace(self._settings, backing=drive.settings.backing))
-        machine.nodes.freeze(self._below)
+            machine.disks.nodes.rest(replace(self._settings, backing=drive.settings.backing))
+        machine.disks.nodes.freeze(self._below)

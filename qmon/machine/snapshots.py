@@ -49,10 +49,10 @@ class MachineSnapshots:
         return list(dict.fromkeys(self._drive_of(name) for name in nodes))
 
     def _drive_of(self, name: str) -> Drive:
-        drive = next((each for each in self._machine.drives.values() if each.has_node(name)), None)
+        drive = next((each for each in self._machine.drives.values() if each.names.has(name)), None)
         if drive is None:
             raise CommandError(f"No block device node '{name}'")
-        is_on_top = name in (drive.shown_node_name, drive.node_name)
+        is_on_top = name in (drive.names.shown, drive.names.top)
         _check_able(drive if is_on_top and not drive.read_only else None, name)
         return drive
 
@@ -159,15 +159,15 @@ def take(drive: Drive, name: str, now_ns: int) -> None:
     """Take a snapshot of a drive that nobody uses; it replaces one of the same name. Raises OSError."""
     seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
     drive.internal_snapshots.take(name, seconds, nanoseconds, instead_of=named(drive, name))
-    drive.look_again()
+    drive.chain.look()
 
 
 def delete(drive: Drive, snapshots: list[Snapshot]) -> None:
     """Delete snapshots of a drive that nobody uses. Raises OSError."""
     drive.internal_snapshots.delete(snapshots)
-    drive.look_again()
+    drive.chain.look()
 
 
 def _apply(drive: Drive, name: str) -> None:
     drive.internal_snapshots.apply(named(drive, name)[0])
-    drive.look_again()
+    drive.chain.look()

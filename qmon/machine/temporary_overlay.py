@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 
 from qmon.block.qcow2.create import write_temporary
+from qmon.notation.caching import Caching
 from qmon.notation.drive_options import DriveOptions
 from qmon.notation.image_spec import ImageSpec
 
@@ -51,6 +52,7 @@ def on_top(settings: DriveOptions, format: str, overlay: TemporaryOverlay) -> Dr
         file_name=settings.file_node_name,
         file_driver=settings.file_driver,
         is_bare=settings.is_bare,
+        caching=settings.caching,
     )
     return replace(
         settings,
@@ -61,4 +63,5 @@ def on_top(settings: DriveOptions, format: str, overlay: TemporaryOverlay) -> Dr
         file_node_name=None,
         file_driver=None,
         is_bare=False,
+        caching=Caching(no_flush=True),
     )

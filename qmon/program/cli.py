@@ -38,9 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except MemoryError:
         return _complain("out of memory")
-    except Exception as error:  # noqa: BLE001 - every error is reported in one line
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, no traceback reaches a user
+        from qmon.errors import reason
         from qmon.host.logs import internal_error
+        from qmon.host.threads import no_thread
 
+        if (shortage := no_thread(error)) is not None:
+            return _complain(reason(shortage))
         return _complain(internal_error("the program failed", error))
 
 
@@ -75,6 +79,14 @@ def _show(options: Options) -> int:
             from qmon.program.completions import SHELLS
 
             text = SHELLS[options.shell]()
+        case Show.CERTIFICATES:
+            from qmon.errors import QmonError
+            from qmon.program.make_certs import make_certificates
+
+            try:
+                text = make_certificates(options.folder, options.hosts)
+            except QmonError as error:
+                return _complain(str(error))
         case _:
             from qmon.notation.object_options import help_lines
 

@@ -25,7 +25,7 @@ def kind(option: Option) -> Kind:
     argument = option.argument
     if not argument:
         return Kind.NOTHING
-    if argument == "DIR":
+    if argument.partition(" ")[0] == "DIR":
         return Kind.FOLDER
     words = _words(option)
     has_words = len(words) > 1 and all(word.isalpha() and word.islower() for word in words)

@@ -18,7 +18,9 @@ from qmon.host.logs import Log
 from qmon.host.paths import state_folder
 from qmon.host.threads import Workers
 from qmon.migration.wire.transport import DEFER
+from qmon.notation.address import InetAddress
 from qmon.notation.plain_text import one_line
+from qmon.program.exposed import make_exposure
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import is_heard
 from qmon.program.moving import Stay, listen, listening_lines, take_up, tell_notices
@@ -58,8 +60,18 @@ class ConnectedProgram:
         self._is_on_terminal = options.stdin_monitor and sys.stdin.isatty() and sys.stdout.isatty()
         patience = Patience(_tell, None) if self._is_on_terminal else Patience()
         self._neighbour = Neighbour(Path(options.statedir).absolute() if options.statedir else state_folder())
-        self._remote: Remote = make_remote(address, patience, self._neighbour.find, is_brief=options.brief)
+        secure, self._credentials = None, None
+        if options.objects or address.tls_creds is not None:
+            from qmon.program.credentials import OwnCredentials, make_secure
+
+            self._credentials = OwnCredentials(options)
+            if address.tls_creds is not None:
+                secure = make_secure(self._credentials, address)
+        self._remote: Remote = make_remote(
+            address, patience, self._neighbour.find, is_brief=options.brief, secure=secure
+        )
         self._front = front
+        self._exposure = make_exposure(options)
         self._leaving = asyncio.Event()
         self._found: list[str] = []
         """What is to be said of a migration that an earlier console has left."""
@@ -98,6 +110,14 @@ class ConnectedProgram:
 
     async def _open(self) -> bool:
         """Connect; return whether the person has waited for it. Raises QmonError."""
+        place = self._remote.address.place
+        if isinstance(place, InetAddress):
+            await asyncio.to_thread(
+                self._exposure.check_connecting,
+                place,
+                "-connect: the connection",
+                has_tls=self._remote.address.tls_creds is not None,
+            )
         opening = asyncio.create_task(self._remote.open())
         leaving = asyncio.create_task(self._leaving.wait())
         await asyncio.wait([opening, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +138,9 @@ class ConnectedProgram:
             return
         from qmon.remote.migration.target import MigratingTarget
 
-        self._remote = target = MigratingTarget(self._remote, is_destination=incoming is not None)
+        self._remote = target = MigratingTarget(
+            self._remote, self._exposure, self._credentials, is_destination=incoming is not None
+        )
         self._found = await take_up(target)
         if incoming is not None and not target.has_record:
             await listen(target, incoming)

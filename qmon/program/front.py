@@ -157,7 +157,7 @@ class Front:
 
 async def _join_in_foreground(group: int) -> None:
     """Join a process group when it has the terminal. Raises OSError if one of them has gone."""
-    while os.tcgetpgrp(0) != group:  # noqa: ASYNC110 - after "bg", "fg" sends no signal
+    while os.tcgetpgrp(0) != group:  # noqa: ASYNC110 - no event: "fg" sends no signal to a job that runs
         await asyncio.sleep(_LOOK_SECONDS)
     os.setpgid(0, group)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qmon.errors import CommandError, ConnectionLostError, ProblemsError, QmonError, reason
 from qmon.hmp.commands.migrate_disks import LISTEN
 from qmon.hmp.commands.migration_info import address_text
-from qmon.hmp.migration_state import POLL_SECONDS, Info, check_end, is_in_doubt, is_ours, is_under_way
+from qmon.hmp.migration_state import (
+    POLL_SECONDS,
+    Info,
+    check_end,
+    is_in_doubt,
+    is_ours,
+    is_under_way,
+    moves_guest,
+)
 from qmon.hmp.migration_words import end, not_converging, where_guest_stays
 from qmon.migration.wire.transport import DEFER
 from qmon.notation.plain_text import in_one_line, one_line
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from qmon.remote.migration.target import MigratingTarget
 
 NOTICE = "X_QMON_MIGRATION_NOTICE"
+NO_TLS = "X_QMON_NO_TLS"
 NOT_CONVERGING = "X_QMON_MIGRATION_NOT_CONVERGING"
 
 
@@ -63,16 +71,18 @@ async def listening_lines(target: Target) -> list[str]:
     with well_formed():
         info = in_one_line(await ask(target, "query-migrate", {}))
         if is_ours(info) and not is_under_way(info):
-            return [line for each in info.get("socket-address", ()) for line in _waits_at(each)]
+            return [_waits_at(each, info) for each in info.get("socket-address", ())]
     return []
 
 
-def _waits_at(address: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what to type where the guest runs, and a warning if strangers can come."""
+def _waits_at(address: Mapping[str, Any], info: Info) -> str:
+    """Return what to type where the guest runs, or at a source of disks."""
     where = address_text(address)
-    yield f"Waits at {where} for a guest: type 'migrate blk {_there(where)}' at its console"
-    if address["type"] == "inet" and not ipaddress.ip_address(address["host"].partition("%")[0]).is_loopback:
-        yield "warning: no TLS: others on the network can read and replace the guest on its way"
+    if moves_guest(info):
+        return f"Waits at {where} for a guest: type 'migrate blk {_there(where)}' at its console"
+    if info.get("status") == "postcopy-paused":
+        return f"Waits at {where} for the source to continue: type 'migrate -r {_there(where)}' there"
+    return f"Waits at {where} for disks: type 'migrate blk {_there(where)}' at the source"
 
 
 def _there(address: str) -> str:
@@ -86,7 +96,7 @@ def tell_notices(target: Target) -> None:
     """Print what a migration has to say on stderr, for a script."""
 
     def hear(event: Event) -> None:
-        if event.name == NOTICE:
+        if event.name in (NOTICE, NO_TLS):
             say(one_line(str(event.data.get("message", ""))))
         elif event.name == NOT_CONVERGING:
             for line in not_converging(in_one_line(dict(event.data))).splitlines():
@@ -111,7 +121,7 @@ class Stay:
         try:
             return await self._wait()
         except ConnectionLostError as error:
-            say(reason(error))
+            say(self._life.why_broken_off or reason(error))
             return 1
         except QmonError as error:
             say(f"the migration's state is not known: {reason(error)}")
@@ -127,6 +137,9 @@ class Stay:
             await asyncio.sleep(POLL_SECONDS)
             info = await self._look()
         if self._holds(info):
+            if why := self._life.why_broken_off:
+                say(why)
+                return 1
             if not is_under_way(info):
                 return 0  # nobody has come
             say("the console leaves before the migration has ended: the guest stays at the source")

@@ -73,7 +73,8 @@ _OURS = (
         "incoming",
         Treatment.OURS,
         "URI|defer",
-        "Listen for a migration; defer: only once migrate_incoming is given. With -connect: for the QEMU "
+        "Listen for a migration, or read one (exec:COMMAND, file:PATH, fd:N); defer: only once "
+        "migrate_incoming is given. With -connect: for the QEMU "
         "there, which was started with -incoming defer.",
     ),
     Option("S", Treatment.OURS, "", "Start paused: guests' requests wait until cont."),
@@ -113,7 +114,7 @@ _OURS = (
         Treatment.OURS,
         "NAME|unix:PATH|HOST:PORT|fd:N|hmp:ADDRESS|libvirt:[URI/]DOMAIN",
         "Be the console of a running qmon (by -name or process id), of a QEMU or storage daemon (by its "
-        "-qmp monitor; hmp: by its -monitor), or of a libvirt domain.",
+        "-qmp monitor; hmp: by its -monitor), or of a libvirt domain. HOST:PORT,tls-creds=ID: over TLS.",
     ),
     Option(
         "brief",
@@ -121,6 +122,7 @@ _OURS = (
         "",
         "With -connect: connect for each line and let go, for a monitor that a manager needs.",
     ),
+    Option("require-tls", Treatment.OURS, "", "Refuse network addresses without TLS."),
     Option(
         "c",
         Treatment.OURS,
@@ -180,6 +182,12 @@ _OURS = (
     Option("daemonize", Treatment.OURS, "", "Continue in the background once everything is set up."),
     Option("pidfile", Treatment.OURS, "FILE", "Write the process id to FILE."),
     Option("D", Treatment.OURS, "LOGFILE", "Write the log to LOGFILE instead of standard error."),
+    Option(
+        "make-certs",
+        Treatment.OURS,
+        "DIR HOST...",
+        "Make an authority for TLS and the certificates of a server HOST and a client in DIR, then quit.",
+    ),
     Option(
         "completion",
         Treatment.OURS,

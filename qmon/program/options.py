@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmon.errors import ProblemsError, QmonError, UsageError
 from qmon.migration.wire.transport import DEFER, parse_uri
-from qmon.notation.address import address_hint, check_port
+from qmon.notation.address import InetAddress, UnixAddress, address_hint, check_port
 from qmon.notation.device_options import (
     DeviceReader,
     MadeChardev,
@@ -38,8 +38,8 @@ STDIN = "-"
 
 _WITH_CONNECT = frozenset(
     """
-    connect brief incoming c script keep-going json y q plain trace-qmp hx name statedir no-user-config D
-    readconfig set
+    connect brief incoming require-tls c script keep-going json y q plain trace-qmp hx name statedir
+    no-user-config D readconfig set
     """.split()
 )
 """The options that mean something to a console that is connected to another program."""
@@ -65,6 +65,8 @@ class Show(enum.Enum):
     VERSION = "version"
     COMPLETION = "completion"
     """The completion of ``shell``."""
+    CERTIFICATES = "certificates"
+    """What is to be done with the certificates that were made in ``folder`` for ``hosts``."""
     OBJECTS = "objects"
     """The help of -object: the options of ``object_type``, or a list of types."""
 
@@ -85,6 +87,8 @@ class Options:
     """When set, all other fields are ignored."""
     object_type: str | None = None
     shell: str = ""
+    folder: str = ""
+    hosts: tuple[str, ...] = ()
     connect: RemoteAddress | None = None
     """The running program whose console this is; None for a machine of qmon's own."""
     brief: bool = False
@@ -94,6 +98,8 @@ class Options:
     drives: tuple[DriveOptions, ...] = ()
     incoming: str | None = None
     """A URI, or ``defer``."""
+    require_tls: bool = False
+    """Whether addresses are refused that are not loopback and have no TLS."""
     paused: bool = False
     name: str | None = None
     uuid: str | None = None
@@ -167,6 +173,10 @@ def parse(argv: Sequence[str]) -> Options:
             problems.append(f"{given.shown}: {error}")
         if reader.show is not None and is_known and not problems:
             return Options(show=reader.show, object_type=reader.object_type, shell=reader.shell)
+    if reader.folder is not None:
+        problems += _certificate_conflicts(found, reader.hosts)
+        if not problems:
+            return Options(show=Show.CERTIFICATES, folder=reader.folder, hosts=tuple(reader.hosts))
     options = reader.options()
     problems += reader.conflicts(options)
     if problems:
@@ -181,6 +191,8 @@ class _Reader:
         self.show: Show | None = None
         self.object_type: str | None = None
         self.shell = ""
+        self.folder: str | None = None
+        self.hosts: list[str] = []
         self._objects: dict[str, dict[str, Any]] = {}
         self._drives = DriveList()
         self._nodes: NodeList | None = None
@@ -202,6 +214,9 @@ class _Reader:
             self._of_a_machine.append(given.shown)
         if given.problem is not None:
             raise UsageError(given.problem)
+        if option is None and self.folder is not None:
+            self.hosts.append(argument)
+            return
         if option is None:
             self._drives.add({"file": argument, **_SHORT_DRIVES["hda"]})
             return
@@ -220,6 +235,8 @@ class _Reader:
                 self.show = Show.VERSION
             case "completion":
                 self._take_shell(argument)
+            case "make-certs":
+                self.folder = argument
             case "drive":
                 self._drives.add(parse_keyval(argument))
             case "blockdev":
@@ -322,6 +339,7 @@ class _Reader:
             objects=tuple(self._objects.values()),
             drives=self._all_drives(),
             incoming=self._texts.get("incoming"),
+            require_tls="require-tls" in self._switches,
             paused="S" in self._switches,
             name=self._texts.get("name"),
             uuid=self._texts.get("uuid"),
@@ -351,6 +369,7 @@ class _Reader:
             problems += [
                 f"{typed}: not possible with -connect: the machine runs already"
                 for typed in self._of_a_machine
+                if not _is_for_tls(typed)
             ]
             if options.incoming is not None:
                 problems += _incoming_conflicts(options)
@@ -361,6 +380,12 @@ class _Reader:
         return problems
 
 
+def _is_for_tls(typed: str) -> bool:
+    """Whether it is an object that a console's own TLS needs."""
+    option, _, value = typed.lstrip("-").partition(" ")
+    return option == "object" and ("tls-creds" in value or "authz" in value or "secret" in value)
+
+
 def _brief_conflicts(address: RemoteAddress | None) -> list[str]:
     if address is None:
         return ["-brief: works with -connect only"]
@@ -369,6 +394,14 @@ def _brief_conflicts(address: RemoteAddress | None) -> list[str]:
     if isinstance(address.place, Descriptor):
         return ["-brief: not possible with a connected socket: there is no address to connect to again"]
     return []
+
+
+def _certificate_conflicts(found: Sequence[Given], hosts: Sequence[str]) -> list[str]:
+    others = [each for each in found if each.option is not None and each.option.name != "make-certs"]
+    problems = [f"{each.shown}: not possible with -make-certs, which starts no machine" for each in others]
+    if not hosts:
+        problems.append("-make-certs: name the server: -make-certs DIR HOST...")
+    return problems
 
 
 def _incoming_conflicts(options: Options) -> list[str]:
@@ -391,7 +424,9 @@ def _check_incoming(uri: str) -> None:
     if uri == DEFER:
         return
     try:
-        check_port(parse_uri(uri).address)
+        place = parse_uri(uri).place
+        if isinstance(place, InetAddress | UnixAddress):
+            check_port(place)
     except QmonError as error:
         hint = address_hint(uri)
         raise UsageError(f"{error}: {hint}" if hint else str(error)) from error

@@ -23,6 +23,7 @@ from qmon.machine.output_file import open_output_file
 from qmon.notation.device_options import MonitorMode
 from qmon.program.consoles import Consoles
 from qmon.program.daemon import PidFile
+from qmon.program.exposed import make_exposure
 from qmon.program.files import read_console_settings, read_tables, read_user_config
 from qmon.program.hangup import Hangup, is_heard
 from qmon.program.options import Options
@@ -62,6 +63,7 @@ class Program:
             paused=options.paused,
             state_folder=folder,
             log=log,
+            exposure=make_exposure(options),
         )
         # After a system call a data thread waits at most this long for the loop's thread.
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -78,15 +80,15 @@ class Program:
             stack.push_async_callback(machine.close)
             machine.add_descriptors(options.descriptors)
             problems = Problems()
+            for arguments in options.objects:
+                with problems.noting():
+                    await machine.registry.execute("object-add", arguments)
             if options.chardevs:
                 making = asyncio.create_task(self._make_chardevs(machine.chardevs, problems))
                 if not await _unless(machine, making):
                     return 0
             with problems.noting():
                 await config.set_parameters(machine.registry)
-            for arguments in options.objects:
-                with problems.noting():
-                    await machine.registry.execute("object-add", arguments)
             with problems.noting():
                 await machine.start(options.drives, may_run=lambda: not problems.found)
             problems.check()

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from qmon.errors import QmonError, reason
 from qmon.hmp.ending import cut_off
@@ -67,7 +67,7 @@ class ScriptRun:
         end.cancel()
         if not running.done() and not self._monitor.quitting:
             self._break_off()
-        if not running.done():
+        if not running.done() and not self._machine.why_broken_off:
             await asyncio.wait([running], timeout=_LAST_LINE_SECONDS)
         if not running.done():
             running.cancel()
@@ -104,7 +104,8 @@ class ScriptRun:
     async def waits(self) -> bool:
         """Return whether qmon keeps running after the last line: a destination that exports its disks does.
 
-        A destination without exports waits here until a migration that has started is over.
+        A destination without exports waits here until a migration that has started is over; a source
+        waits until the clients have left whose requests it forwards.
         """
         if self._monitor.quitting:
             return False
@@ -114,9 +115,16 @@ class ScriptRun:
         if is_destination and await target.execute("query-block-exports"):
             _logger.warning("the script has ended: qmon serves the disks until a signal ends it")
             return True
-        if is_awaited(info) and is_under_way(info):
+        if _goes_on(info):
             _logger.warning("the script has ended: qmon waits for the incoming migration, then ends")
-        while is_awaited(info) and is_under_way(info) and not self._machine.is_quitting:
+        while _goes_on(info) and not self._machine.is_quitting:
+            await asyncio.sleep(POLL_SECONDS)
+            info = await target.execute("query-migrate")
+        if forwarded := info.get("x-qmon-forwarded"):
+            clients = forwarded["clients"]
+            text = "the script has ended: qmon forwards the requests of %d client%s, then ends"
+            _logger.warning(text, clients, "s" * (clients != 1))
+        while "x-qmon-forwarded" in info and not self._machine.is_quitting:
             await asyncio.sleep(POLL_SECONDS)
             info = await target.execute("query-migrate")
         return False
@@ -133,7 +141,11 @@ class ScriptRun:
             return 1
         if self.status or self._machine.is_quitting:
             return self.status
-        if is_awaited(await self._monitor.target.execute("query-migrate")):
+        info = await self._monitor.target.execute("query-migrate")
+        if not is_awaited(info) and info.get("x-qmon-side") == "destination" and info["status"] == "failed":
+            self._say(f"the incoming migration has failed: {info.get('error-desc')}")
+            return 1
+        if is_awaited(info):
             self._say(
                 "the script ends before the incoming migration has completed:"
                 " add -daemonize, a -monitor socket, or 'wait migrate'"
@@ -143,6 +155,11 @@ class ScriptRun:
 
     def _say(self, text: str) -> None:
         print(f"qmon: {text}", file=sys.stderr, flush=True)
+
+
+def _goes_on(info: Mapping[str, Any]) -> bool:
+    """Whether an incoming migration has begun, and will end by itself."""
+    return is_awaited(info) and (is_under_way(info) or "x-qmon-reads" in info)
 
 
 def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
@@ -157,16 +174,15 @@ def open_scripts(options: Sequence[ScriptOption]) -> list[Script]:
             scripts.append(Script("stdin", sys.stdin))
         else:
             try:
-                opened = _open_without_waiting
-                file = open(option.text, "rb", opener=opened)  # noqa: SIM115 - read until the process ends
+                file = os.fdopen(_open_without_waiting(option.text), "rb")
             except (OSError, ValueError) as error:
                 raise QmonError(f"-script {option.text}: {reason(error)}") from error
             scripts.append(Script(option.text, file, (os.path.realpath(option.text),)))
     return scripts
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def _open_without_waiting(path: str) -> int:
     """Open a FIFO without waiting for a writer; reading waits for one (``qmon.hmp.scripts``)."""
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(descriptor, True)
     return descriptor

@@ -72,7 +72,6 @@ _NO_SPICE = "SPICE is not in use"
 _NO_FORWARDING = "user mode network stack not in use"
 _NO_DIRTY_LIMIT = "dirty page limit feature requires KVM with accelerator property 'dirty-ring-size' set'"
 _SEE_DIRTY_LIMIT = "[Please use 'info vcpu_dirty_limit' to query dirty limit for virtual CPU]"
-_OUT_OF_BAND = "a client that may send commands out of band looks for this one before it migrates"
 _NOT_FOUND = "DeviceNotFound"
 _NOT_ACTIVE = "DeviceNotActive"
 
@@ -228,18 +227,6 @@ _MIGRATION = (
     ),
     Row("query-colo-status", answer={"last-mode": "none", "mode": "none", "reason": "none"}),
     Row("x-colo-lost-heartbeat", "hmp_x_colo_lost_heartbeat", fails="The feature 'colo' is not enabled"),
-    Row(
-        "migrate-pause",
-        "hmp_migrate_pause",
-        fails="migrate-pause is currently only supported during postcopy-active state",
-        offered=_OUT_OF_BAND,
-    ),
-    Row(
-        "migrate-recover",
-        "hmp_migrate_recover",
-        fails="Migrate recover can only be run when postcopy is paused.",
-        offered=_OUT_OF_BAND,
-    ),
     Row(hmp="hmp_migrationmode", fails="migration_mode: this machine has no storage attributes device"),
 )
 

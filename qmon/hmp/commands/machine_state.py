@@ -6,6 +6,7 @@ from qmon.errors import CommandError
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.migration_state import is_in_doubt, moves_guest
+from qmon.notation.way_back import CONTINUED_HERE
 from qmon.qmp.target import Kind, ask, kind_of
 
 _MOVED = (
@@ -23,7 +24,8 @@ async def stop(call: Call) -> None:
 @handler("hmp_cont", "cont")
 async def cont(call: Call) -> None:
     force = call.flag("force")
-    if force and call.person.interactive:
+    is_unconfirmed = await _is_unconfirmed(call)
+    if force and call.person.interactive and not is_unconfirmed:
         state = await call.execute("query-status")
         if state["status"] == "postmigrate":
             question = _MOVED[kind_of(call.monitor.target) is Kind.QEMU]
@@ -38,6 +40,17 @@ async def cont(call: Call) -> None:
                 " migrate_resolve keep runs this machine"
             )
         raise
+    if is_unconfirmed:
+        call.print(CONTINUED_HERE)
+
+
+async def _is_unconfirmed(call: Call) -> bool:
+    """Whether the machine stands still after a migration that nobody could confirm."""
+    target = call.monitor.line_target
+    info = await ask(target, "query-migrate", {})
+    if not info.get("x-qmon-unconfirmed"):
+        return False
+    return bool((await ask(target, "query-status", {})).get("status") == "postmigrate")
 
 
 @handler("hmp_info_status", "query-status")

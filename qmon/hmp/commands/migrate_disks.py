@@ -13,7 +13,7 @@ from typing import Any
 
 from qmon.errors import CommandError
 from qmon.hmp.commands import machine_state, migration, migration_settings
-from qmon.hmp.commands.address_hints import is_nobody, with_address_hint
+from qmon.hmp.commands.address_hints import is_no_console, is_nobody, there, with_address_hint
 from qmon.hmp.commands.columns import paragraph
 from qmon.hmp.commands.info_migrate import info_migrate
 from qmon.hmp.commands.migration_info import left_behind_lines
@@ -30,13 +30,21 @@ from qmon.qmp.target import MIGRATE_DISKS, ask
 LISTEN = "x-qmon-migrate-incoming"
 """The command of a console that was started with ``-incoming``: it listens for another console."""
 
-_NOBODY = "There a console must listen, at a QEMU with -incoming defer: qmon -connect unix:PATH -incoming URI"
+_NOBODY = (
+    "There a console must wait: 'qmon -connect unix:QMP -incoming {uri}' on a QEMU"
+    " started with -incoming defer"
+)
+_MEMORY_ONLY = (
+    "This waits for memory only, not for disks. For a guest with its disks start the QEMU again with"
+    " -incoming defer, then 'qmon -connect {target} -incoming {uri}'"
+)
 
 _EXPLANATION = (
     "With blk or inc this console moves the guest, its memory and its disks, to a QEMU there that was started"
     " with -incoming defer, and whose console listens: qmon -connect unix:PATH -incoming tcp:0:PORT.",
     "QEMU's own -b and -i are not used. QEMU 9.1 has dropped them, and in QEMU 7.2 they can lose what the"
-    " guest writes. Without blk and inc the line is QEMU's own, and the disks must be on shared storage.",
+    " guest writes. Without blk and inc the line is QEMU's own: no disk is copied, and nothing checks that"
+    " the destination uses the same ones, on shared storage.",
 )
 
 BUSY = "There's a migration process in progress"
@@ -61,6 +69,8 @@ async def migrate_disks(call: Call) -> None:
     result = await execute_listed(call, MIGRATE_DISKS, arguments)
     for warning in result.get("warnings", ()):
         call.print(f"warning: {warning}")
+    for line in _empty_line(result):
+        call.print(line)
     info = await call.execute("query-migrate")
     for line in matched_lines(info.get("x-qmon-disks", ())):
         call.print(line)
@@ -93,6 +103,13 @@ def _trial_lines(result: Mapping[str, Any]) -> Iterator[str]:
     for warning in result["warnings"]:
         yield f"warning: {warning}"
     yield from left_behind_lines({"x-qmon-stays-behind": result["left"]})
+    yield from _empty_line(result)
+
+
+def _empty_line(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which drives have no medium on either side: nothing is lost, so it is said once."""
+    if names := result.get("empty"):
+        yield f"Empty drives: {', '.join(names)}"
 
 
 async def execute_listed(call: Call, command: str, arguments: Mapping[str, Any]) -> Any:
@@ -107,8 +124,8 @@ async def execute_listed(call: Call, command: str, arguments: Mapping[str, Any])
         if len(reasons) > 1:
             raise LineError(refusal(reasons, "is")) from error
         text = "".join(reasons)
-        if is_nobody(text):
-            call.hint(_NOBODY)
+        if is_nobody(text) or is_no_console(text):
+            call.hint(_NOBODY.format(uri=there(str(arguments["uri"]))))
         raise CommandError(text, error.error_class) from error
 
 
@@ -178,6 +195,9 @@ async def migrate_incoming(call: Call) -> None:
         raise CommandError("This console listens for a migration already: 'info migrate' shows where")
     if not call.has(LISTEN):
         await _pass_unless_moving(call)
+        if call.text("uri").startswith(("tcp:", "unix:")):
+            target = call.monitor.connected_to or "unix:QMP"
+            call.warn(_MEMORY_ONLY.format(target=target, uri=call.text("uri")))
         return
     await execute_listed(call, LISTEN, {"uri": call.text("uri")})
 
@@ -205,6 +225,8 @@ async def info_migrate_parameters(call: Call) -> None:
 
 @on_qemu("hmp_info_migrate")
 async def info_migrate_here(call: Call) -> None:
+    if call.flag("timeline"):
+        raise LineError("A QEMU keeps no time line of its migrations: 'info migrate' shows what it knows")
     info = await ask(call.monitor.line_target, "query-migrate", {}) if call.has(MIGRATE_DISKS) else {}
     await (info_migrate if is_ours(info) else pass_on)(call)
 

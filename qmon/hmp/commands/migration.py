@@ -12,10 +12,11 @@ from qmon.hmp.commands.address_hints import nobody_there, with_address_hint
 from qmon.hmp.commands.choices import execute_choice
 from qmon.hmp.commands.migration_end import told_end
 from qmon.hmp.commands.migration_info import left_behind_lines
+from qmon.hmp.commands.migration_one_way import confirm_overwriting, tell_who_waits
 from qmon.hmp.commands.migration_trial import try_out
 from qmon.hmp.handlers import Call, handler
-from qmon.hmp.migration_state import POLL_SECONDS, is_over
-from qmon.hmp.migration_words import amount, details, pace, summary
+from qmon.hmp.migration_state import POLL_SECONDS, is_over, moves_guest, moves_guest_away
+from qmon.hmp.migration_words import amount, details, pace, summary, unconfirmed_line
 from qmon.hmp.person import Detaches
 from qmon.notation.way_back import moved
 from qmon.qmp.target import ask
@@ -39,10 +40,16 @@ async def migrate(call: Call) -> None:
 
 
 async def _where_the_disks_are(call: Call) -> str | None:
-    """Return where the disks are and the way back, if an earlier migration has moved them from here."""
+    """Return where the disks are and the way back, if an earlier migration has moved them from here.
+
+    Of one that is paused, return how it goes on.
+    """
     target = call.monitor.line_target
     state = await ask(target, "query-status", {})
     info = await ask(target, "query-migrate", {})
+    if info.get("status") == "postcopy-paused" and info.get("x-qmon-side") == "source":
+        peer = info.get("x-qmon-peer", "the destination")
+        return f"The migration to {peer} is paused: 'migrate -r URI' continues it, migrate_cancel ends it"
     is_gone = state.get("status") == "postmigrate" and info.get("x-qmon-side") == "source"
     return moved(info.get("x-qmon-peer")) if is_gone else None
 
@@ -57,8 +64,11 @@ async def _migrate(call: Call) -> None:
         return
     if call.flag("resume"):
         arguments["resume"] = True
+    await confirm_overwriting(call)
     await call.execute("migrate", arguments)
-    await follow(call, await call.execute("query-migrate"))
+    info = await call.execute("query-migrate")
+    tell_who_waits(call, info)
+    await follow(call, info)
 
 
 async def follow(call: Call, info: Mapping[str, Any]) -> None:
@@ -90,13 +100,22 @@ async def wait_for_end(call: Call, info: Mapping[str, Any]) -> None:
     try:
         info = await _show_progress(call, info)
     except asyncio.CancelledError:
-        call.print("The migration continues in the background: 'migrate_cancel' cancels it")
+        if _goes_on_without(call, info):
+            call.print("The migration continues in the background: 'migrate_cancel' cancels it")
         raise
     await told_end(call, info)
-    if call.person.interactive and info.get("status") == "completed":
+    tells_all = call.person.interactive or moves_guest_away(info)
+    if tells_all and info.get("status") == "completed":
         call.print(f"Migrated {summary(info)}".rstrip())
-    for line in details(info) if call.person.interactive else left_behind_lines(info):
+    for line in details(info) if tells_all else left_behind_lines(info):
         call.print(line)
+    if not tells_all and info.get("x-qmon-unconfirmed"):
+        call.print(unconfirmed_line(info))
+
+
+def _goes_on_without(call: Call, info: Mapping[str, Any]) -> bool:
+    """Whether a migration goes on when its line is left: a script's end would end one that needs qmon."""
+    return call.person.interactive or (call.monitor.connected_to != "" and not moves_guest(info))
 
 
 async def _show_progress(call: Call, info: Mapping[str, Any]) -> Mapping[str, Any]:

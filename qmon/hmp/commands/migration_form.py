@@ -12,8 +12,17 @@ from typing import Any
 
 from qmon.hmp.commands.migration_info import address_text, left_behind_lines
 from qmon.hmp.layout import labelled, shortened, table
-from qmon.hmp.migration_state import is_in_doubt, is_ours, is_under_way, moves_guest
-from qmon.hmp.migration_words import advised_line, matched_lines, not_served, turned_away, write_rate
+from qmon.hmp.migration_state import is_awaited, is_in_doubt, is_ours, is_under_way, moves_guest
+from qmon.hmp.migration_words import (
+    compared_line,
+    forwarded_figures,
+    matched_lines,
+    not_served,
+    turned_away,
+    unconfirmed_line,
+    what_helps,
+    write_rate,
+)
 from qmon.notation.units import duration, human_size
 
 _Fields = Mapping[str, Any]
@@ -33,6 +42,11 @@ _WORDS_AT = {
     ("source", "completed"): "moved: the destination has the disks",
     ("source", "failed"): "failed: the disks stay here",
     ("source", "cancelled"): "cancelled: the disks stay here",
+    ("source", "postcopy-paused"): "paused: the guests run here; 'migrate -r URI' continues it",
+    ("destination", "postcopy-paused"): (
+        "paused, the images are partial: 'migrate -r URI' at the source continues it;"
+        " 'migrate_recover URI' listens at another address"
+    ),
     ("destination", "active"): "receiving",
     ("destination", "device"): "received: waiting until the source releases the disks",
     ("destination", "completed"): "arrived: this side has the disks",
@@ -72,11 +86,13 @@ class Facts:
     run_state: str = ""
     pauses: bool = False
     """Whether the capability pause-before-switchover is on."""
+    has_channels: bool = False
+    """Whether the capability multifd is on."""
 
     @property
     def side(self) -> str:
         """``source``, ``destination``, or "" if it is not known."""
-        found = "destination" if "socket-address" in self.info else ""
+        found = "destination" if is_awaited(self.info) else ""
         return str(self.info.get("x-qmon-side", found))
 
     @property
@@ -107,6 +123,8 @@ def _head(facts: Facts) -> _Rows:
         yield ("From" if facts.side == "destination" else "To"), info["x-qmon-peer"]
     if listening := info.get("socket-address"):
         yield "Listens on", ", ".join(map(address_text, listening))
+    if reads := info.get("x-qmon-reads"):
+        yield "Reads from", reads
     if how := info.get("x-qmon-line"):
         yield "Travels by", how
 
@@ -117,6 +135,8 @@ def _state(facts: Facts) -> str:
         return _nothing_yet(facts)
     if is_in_doubt(facts.info) and facts.side != "destination":
         words = "in doubt"
+    elif facts.info.get("x-qmon-unconfirmed") and status == "completed":
+        words = "sent, unconfirmed"
     elif (facts.side, status, facts.run_state) == ("source", "completed", "running"):
         words = "moved: 'cont -f' has made this machine run too"
     elif is_ours(facts.info) and status == "pre-switchover" and facts.info.get("x-qmon-waits") is False:
@@ -134,6 +154,8 @@ def _state(facts: Facts) -> str:
 def _nothing_yet(facts: Facts) -> str:
     if "socket-address" in facts.info:
         return "waiting for a source to connect"
+    if "x-qmon-reads" in facts.info:
+        return "waiting for the first data"
     if facts.run_state == "inmigrate":
         return "none yet: 'migrate_incoming URI' makes this side listen"
     return "none so far"
@@ -209,8 +231,10 @@ def _figures(facts: Facts) -> _Rows:
         yield "Rounds", str(rounds)
     if going and "x-qmon-remaining-time" in info:
         yield "Time left", duration(info["x-qmon-remaining-time"] / 1000)
-    if downtime := _downtime(info):
+    if downtime := _downtime(facts):
         yield "Downtime", downtime
+    if going and (percent := info.get("cpu-throttle-percentage")):
+        yield "Throttle", f"{percent}% less is written by guests (auto-converge)"
     matters = going or facts.status not in ("completed", "device")
     if facts.side != "destination" and matters and (settings := _settings(facts)):
         yield "Settings", settings
@@ -222,6 +246,8 @@ def _rates(facts: Facts) -> str:
     if sending is None and (megabits := max(info.get(part, {}).get("mbps", 0) for part in _PARTS)):
         sending = megabits * 1e6 / 8
     verb = "received" if facts.side == "destination" else "sent"
+    if facts.has_channels and facts.parameters.get("multifd-compression", "none") != "none":
+        verb += " compressed"
     rates = [] if sending is None else [f"{human_size(sending)}/s {verb}"]
     if "x-qmon-guest-write-rate" in info:
         who = "the guest" if moves_guest(info) else "guests"
@@ -233,15 +259,20 @@ def _rounds(info: _Fields) -> int:
     return max(int(info.get(part, {}).get("dirty-sync-count", 0)) for part in _PARTS)
 
 
-def _downtime(info: _Fields) -> str:
-    parts = []
+def _downtime(facts: Facts) -> str:
+    info, parts = facts.info, []
     if "downtime" in info:
         parts.append(f"{info['downtime']} ms")
     elif "expected-downtime" in info:
-        parts.append(f"{info['expected-downtime']} ms expected")
+        expected, limit = info["expected-downtime"], facts.parameters.get("downtime-limit")
+        is_long = limit is not None and expected > limit and info.get("status") == "active"
+        parts.append(f"{expected} ms if guests waited now" if is_long else f"{expected} ms expected")
     if overdue := info.get("x-qmon-overdue-switchovers"):
         parts.append(f"{overdue} switchover{'s' * (overdue != 1)} took too long")
     return ", ".join(parts)
+
+
+_WITHOUT_CHANNELS = ("x-qmon-copy-mode", "write-blocking")
 
 
 def _settings(facts: Facts) -> str:
@@ -252,7 +283,14 @@ def _settings(facts: Facts) -> str:
     if "downtime-limit" in parameters:
         parts.append(f"downtime-limit {parameters['downtime-limit']} ms")
     told = ("x-qmon-verify-backing", "x-qmon-verify-copy", "x-qmon-copy-mode", "tls-creds")
-    parts += [f"{name} {parameters[name]}" for name in told if parameters.get(name)]
+    for name in told:
+        if parameters.get(name):
+            is_lost = facts.has_channels and (name, parameters[name]) == _WITHOUT_CHANNELS
+            parts.append(f"{name} {parameters[name]}{' (no effect with multifd)' * is_lost}")
+    if facts.has_channels:
+        packing = parameters.get("multifd-compression", "none")
+        packed = "" if packing == "none" else f" with {packing}"
+        parts.append(f"{parameters.get('multifd-channels')} channels{packed}")
     if facts.pauses:
         parts.append("pause-before-switchover on")
     return ", ".join(parts)
@@ -265,15 +303,23 @@ def _outcome(facts: Facts) -> _Rows:
     info = facts.info
     if stuck := info.get("x-qmon-not-converging"):
         yield "Cause", stuck["reason"]
-        yield "Advice", f"'{advised_line(stuck)}' would help"
+        yield "Advice", what_helps(stuck)
     for sentence in left_behind_lines(info):
         yield "Not copied", sentence
     if "x-qmon-verified" in info:
         yield "Verified", info["x-qmon-verified"]
+    if compared := compared_line(info):
+        yield "Compared", compared.removeprefix("Compared: ")
+    if info.get("x-qmon-unconfirmed"):
+        yield "Unconfirmed", unconfirmed_line(info).removeprefix("Unconfirmed: ")
     for line in matched_lines(info.get("x-qmon-disks", ())):
         yield "Drives", line.removeprefix("Drives ")
     if away := info.get("x-qmon-turned-away"):
         yield "Guests", turned_away(away, info.get("x-qmon-peer", ""))
+    if forwarded := info.get("x-qmon-forwarded"):
+        yield "Forwarded", f"{forwarded_figures(forwarded)}: to the destination"
+    if forwarded := info.get("x-qmon-forwarded-here"):
+        yield "Forwarded", f"{forwarded_figures(forwarded)}: of the source's exports"
     if cut_off := info.get("x-qmon-unreachable"):
         yield "Guests", not_served(cut_off["drives"], cut_off["nbd-server"])
     for why in info.get("blocked-reasons", ()):

@@ -39,9 +39,7 @@ async def parameters(call: Call, everything: bool) -> list[str]:
 @explains("hmp_migrate_set_capability")
 async def capabilities(call: Call, everything: bool) -> list[str]:
     rows = await _told(call, "capabilities")
-    known = await call.execute("query-migrate-capabilities") if rows else []
-    on = {each["capability"] for each in known if each["state"]}
-    texts = {row["name"]: ("on" if row["name"] in on else "off", f"{row['meaning']}.") for row in rows}
+    texts = {row["name"]: ("on" if row["state"] else "off", f"{row['meaning']}.") for row in rows}
     return _lines(call, rows, texts, everything)
 
 

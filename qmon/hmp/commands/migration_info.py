@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from qmon.hmp.migration_state import is_in_doubt
+from qmon.hmp.migration_state import is_in_doubt, is_ours
 from qmon.notation.left_behind import sentence
 from qmon.notation.units import KIB
+from qmon.notation.way_back import WAITING, unconfirmed
 
 _GLOBALS = (
     "globals:",
@@ -96,6 +97,10 @@ def migration_lines(info: Mapping[str, Any]) -> Iterator[str]:
     if len(disks) > 1:
         yield from map(_disk_line, disks)
     yield from left_behind_lines(info)
+    if info.get("x-qmon-unconfirmed"):
+        yield f"unconfirmed: {unconfirmed(is_over='x-qmon-resolved' in info, clients=info.get(WAITING, 0))}"
+    if "x-qmon-reads" in info:
+        yield f"reading from: {info['x-qmon-reads']}"
     if "xbzrle-cache" in info:
         yield from _lines(_XBZRLE, info["xbzrle-cache"])
     if "compression" in info:
@@ -122,7 +127,8 @@ def left_behind_lines(info: Mapping[str, Any]) -> Iterator[str]:
 
 def _state_line(info: Mapping[str, Any]) -> str:
     state = f"Migration status: {info['status']}"
-    if "error-desc" in info and (info["status"] == "failed" or is_in_doubt(info)):
+    is_paused = is_ours(info) and info["status"] == "postcopy-paused"
+    if "error-desc" in info and (info["status"] == "failed" or is_in_doubt(info) or is_paused):
         state += f" ({info['error-desc']})"
     return state
 

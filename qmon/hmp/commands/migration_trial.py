@@ -8,7 +8,7 @@ from typing import Any
 
 from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call
-from qmon.hmp.migration_words import advised_line
+from qmon.hmp.migration_words import what_helps
 from qmon.hmp.person import LineError
 from qmon.notation.units import duration, human_size
 
@@ -86,7 +86,7 @@ def _without_end(advice: Mapping[str, Any] | None) -> Iterator[str]:
         yield "  would take:   for ever: the destination takes no data"
         return
     yield f"  would take:   for ever: {advice['reason']}"
-    yield f"'{advised_line(advice)}' would help"
+    yield what_helps(advice, has_begun=False)
 
 
 def took(seconds: float) -> str:

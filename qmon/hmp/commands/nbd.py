@@ -9,7 +9,10 @@ from qmon.hmp.clients import count_clients, query_exports, users
 from qmon.hmp.commands.caution import confirm
 from qmon.hmp.disks import query_disks
 from qmon.hmp.handlers import Call, handler
-from qmon.notation.address import Address, listening_hint, parse_address
+from qmon.notation.address import listening_hint, parse_address
+
+_IN_USE = "still in use"
+"""The end of a refusal, QEMU's and ours."""
 
 
 @handler("hmp_nbd_server_start", "nbd-server-start")
@@ -18,9 +21,11 @@ async def nbd_server_start(call: Call) -> None:
     every_drive = call.flag("all")
     if writable and not every_drive:
         raise CommandError("-w only valid together with -a")
-    address = _address(call).to_qapi()
-    kind = address.pop("type")
-    await call.execute("nbd-server-start", {"addr": {"type": kind, "data": address}})
+    arguments: dict[str, Any] = {"addr": _address(call)}
+    for name in ("tls-creds", "tls-authz"):
+        if name in call.values:
+            arguments[name] = call.text(name)
+    await call.execute("nbd-server-start", arguments)
     if not every_drive:
         return
     try:
@@ -32,15 +37,19 @@ async def nbd_server_start(call: Call) -> None:
         raise
 
 
-def _address(call: Call) -> Address:
-    """Return where the server is to listen. Raises UsageError, with a hint below it."""
+def _address(call: Call) -> dict[str, Any]:
+    """Return where the server is to listen, as SocketAddressLegacy. Raises UsageError with a hint."""
     uri = call.text("uri")
+    if uri.startswith("fd:"):
+        return {"type": "fd", "data": {"str": uri.removeprefix("fd:")}}
     try:
-        return parse_address(uri)
+        address = parse_address(uri).to_qapi()
     except UsageError:
         hint = listening_hint(uri)
         call.hint(hint[0].upper() + hint[1:])
         raise
+    kind = address.pop("type")
+    return {"type": kind, "data": address}
 
 
 @handler("hmp_nbd_server_add", "nbd-server-add")
@@ -62,7 +71,12 @@ async def nbd_server_remove(call: Call) -> None:
             what = f"export '{name}'"
             await confirm(call, f"{users(clients, what)}: remove it anyway?", f"{what} was not removed")
     arguments = {"name": await _id_of(call, name), "mode": "hard" if force else "safe"}
-    await call.execute("nbd-server-remove", arguments)
+    try:
+        await call.execute("nbd-server-remove", arguments)
+    except CommandError as error:
+        if not force and str(error).endswith(_IN_USE):
+            call.hint(f"Use nbd_server_remove -f {name} to disconnect its clients")
+        raise
 
 
 async def _id_of(call: Call, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from qmon.hmp.commands.migration_info import address_text
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.layout import shortened, table
+from qmon.hmp.migration_words import forwarded_figures
 from qmon.hmp.person import columns_of
 from qmon.notation.units import duration, human_size
 
@@ -31,6 +32,9 @@ async def info_nbd(call: Call) -> None:
     for export in exports:
         for line in export_lines(export, drives, columns_of(call.person)):
             call.print(line)
+    info = await call.execute("query-migrate") if call.has("query-migrate") else {}
+    if forwarded := info.get("x-qmon-forwarded-here"):
+        call.print(f"Forwarded by the migration's source: {forwarded_figures(forwarded)}")
 
 
 def _server(server: Mapping[str, Any]) -> str:
@@ -46,6 +50,8 @@ def export_lines(export: Mapping[str, Any], drives: Mapping[str, str], columns: 
     is_moved = export.get("x-qmon-moved", False)
     if is_moved:
         facts.append("the disk has moved to another host, clients are refused")
+        if stay := export.get("x-qmon-clients", 0):
+            facts.append(f"{stay} that {'stays is' if stay == 1 else 'stay are'} forwarded there")
     elif "x-qmon-writable" in export:
         facts.append("writable" if export["x-qmon-writable"] else "read-only")
     if "x-qmon-clients" in export and not is_moved:

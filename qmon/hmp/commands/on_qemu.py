@@ -5,10 +5,12 @@ from __future__ import annotations
 from qmon.errors import CommandError
 from qmon.hmp.commands import general
 from qmon.hmp.commands import help as help_commands
+from qmon.hmp.commands.address_hints import hint_of
 from qmon.hmp.commands.general import confirm_quit
 from qmon.hmp.commands.guide import PAGES
 from qmon.hmp.commands.migrate_disks import migrate_disks, moves_disks, refuse_while_moving
 from qmon.hmp.commands.migration import look_for_early_end, wait_for_end
+from qmon.hmp.commands.without_disks import warn_of_disks
 from qmon.hmp.handlers import Call, on_qemu
 from qmon.hmp.passing import ask_target, check, pass_on
 from qmon.hmp.person import LineError
@@ -23,10 +25,15 @@ async def migrate(call: Call) -> None:
         await migrate_disks(call)
         return
     await refuse_while_moving(call)
+    await warn_of_disks(call)
     answer = await ask_target(call)
     if call.has("query-migrate"):
         answer = "\n".join(line for line in answer.split("\n") if line.strip() != _NOT_HERE)
-    check(call, answer)
+    try:
+        check(call, answer)
+    except LineError:
+        call.hint(hint_of(call))
+        raise
     if answer:
         call.print(answer)
     if not call.has("query-migrate"):

@@ -13,7 +13,7 @@ from qmon.hmp.commands.migration_end import told_end
 from qmon.hmp.commands.migration_info import left_behind_lines
 from qmon.hmp.handlers import Call, handler
 from qmon.hmp.jobs import READY
-from qmon.hmp.migration_state import is_over
+from qmon.hmp.migration_state import is_over, moves_guest_away
 from qmon.hmp.migration_words import amount, end, pace
 from qmon.hmp.person import LineError, Progress
 from qmon.qmp.target import Event
@@ -116,7 +116,8 @@ async def _look_at_migration(call: Call, progress: Progress) -> str | None:
         return "awaited"
     if is_over(info):
         await told_end(call, info)
-        for line in end(info) if call.person.interactive else left_behind_lines(info):
+        tells_all = call.person.interactive or moves_guest_away(info)
+        for line in end(info) if tells_all else left_behind_lines(info):
             call.print(line)
         return None
     if (moved := amount(info)) is not None:

@@ -15,7 +15,6 @@ from qmon.hmp.editing.word_lists import (
     ADDRESSES,
     ARGUMENTS,
     DRIVE_OPTIONS,
-    QEMU_ADDRESSES,
     RESOLUTIONS,
     SWITCH,
     Words,
@@ -195,7 +194,7 @@ async def _resolutions(place: Place) -> list[Choice]:
 
 
 async def _addresses(place: Place) -> list[Choice]:
-    return _sorted(ADDRESSES | QEMU_ADDRESSES if place.is_on_qemu else ADDRESSES)
+    return _sorted(ADDRESSES)
 
 
 async def _snapshots(place: Place) -> list[Choice]:

@@ -33,7 +33,7 @@ FLAGS: Mapping[str, Words] = {
     "eject": {"f": "open the tray even if it is locked"},
     "expire_password": {"d": "choose the display"},
     "info block": {"n": "list nodes, not drives", "v": "show details of the images"},
-    "info migrate": {"a": "as QEMU shows it, with all figures"},
+    "info migrate": {"a": "as QEMU shows it, with all figures", "t": "the time line, drawn"},
     "info mtree": {
         "f": "show flat views",
         "d": "show dispatch trees",
@@ -52,7 +52,12 @@ FLAGS: Mapping[str, Words] = {
     },
     "nbd_server_add": {"w": "let clients write"},
     "nbd_server_remove": {"f": "disconnect its clients"},
-    "nbd_server_start": {"a": "export every drive", "w": "let clients write"},
+    "nbd_server_start": {
+        "a": "export every drive",
+        "w": "let clients write",
+        "t": "require TLS, with these credentials",
+        "z": "let this object decide who may connect",
+    },
     "pcie_aer_inject_error": {"a": "report an advisory error", "c": "report a correctable error"},
     "qemu-io": {"d": "name a guest's device by its id"},
     "qom-set": {"j": "read the value as JSON"},
@@ -67,15 +72,14 @@ SWITCH = {"off": "", "on": ""}
 
 _FORMATS = {"qcow2": "may have a backing image", "raw": "plain bytes"}
 _PROTOCOLS = {"spice": "SPICE clients", "vnc": "VNC clients"}
-ADDRESSES = {"tcp:": "HOST:PORT", "unix:": "a Unix socket's path"}
-"""The addresses of migrations, of which the text after the colon is missing."""
-
-QEMU_ADDRESSES = {
+ADDRESSES = {
     "exec:": "standard input and output of a command",
     "fd:": "a descriptor stored by getfd",
     "file:": "a file",
+    "tcp:": "HOST:PORT",
+    "unix:": "a Unix socket's path",
 }
-"""More of them that a QEMU has."""
+"""The addresses of migrations, of which the text after the colon is missing."""
 
 _SINGLE = {"off": "", "on": "one instruction at a time"}
 

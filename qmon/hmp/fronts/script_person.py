@@ -66,6 +66,9 @@ class ScriptPerson:
     def hint(self, text: str) -> None:
         self._hints.append(text)
 
+    def warn(self, text: str) -> None:
+        print(f"{self.origin}: warning: {plain(text)}", file=sys.stderr, flush=True)
+
     def begin(self, origin: Origin) -> None:
         self._origins.append(origin)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import logging
 from collections.abc import Callable
@@ -39,8 +40,15 @@ class _Session:
         self._stream = stream
         self._readline = Readline(PROMPT)
         self._person = SocketPerson(self._readline, self._write)
+        self._unsent: list[str] = []
 
     async def run(self) -> None:
+        try:
+            await self._talk()
+        finally:
+            self._send()
+
+    async def _talk(self) -> None:
         self._write(f"{BANNER}\r\n")
         self._write(self._readline.show_prompt())
         decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
@@ -55,7 +63,7 @@ class _Session:
                 elif self._readline.is_short:
                     self._write(self._readline.update())
             self._write(self._readline.update())
-            await self._stream.drain()
+            await self._drain()
 
     async def _act(self, key: Key) -> None:
         match key:
@@ -65,7 +73,7 @@ class _Session:
                 await self._monitor.run_line(line, self._person)
                 if not self._monitor.quitting:
                     self._write(self._readline.show_prompt())
-                await self._stream.drain()
+                await self._drain()
             case Key.TAB:
                 await self._complete()
             case Key.CLEAR:
@@ -100,7 +108,20 @@ class _Session:
         self._write("\r\n" + self._readline.show_prompt())
 
     def _write(self, text: str) -> None:
-        self._stream.write(text.encode("utf-8", "surrogateescape"))
+        """Write text; what is written without a wait between goes out in one piece."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(text)
+
+    def _send(self) -> None:
+        text = "".join(self._unsent)
+        self._unsent.clear()
+        if text:
+            self._stream.write(text.encode("utf-8", "surrogateescape"))
+
+    async def _drain(self) -> None:
+        self._send()
+        await self._stream.drain()
 
 
 class SocketPerson:

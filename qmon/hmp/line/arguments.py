@@ -25,6 +25,7 @@ _EXPECTED = {"F": "filename", "B": "block device name", "s": "string"}
 _FORMAT = re.compile(r"/(?P<count>[0-9]*)(?P<letters>[oduxicbhwgL]*)")
 _SIZE_BYTES = {"b": 1, "h": 2, "w": 4, "g": 8, "L": 8}
 _NUMBER_BEGINS = "0123456789.+-"
+EXTRANEOUS = "extraneous characters at the end of line"
 NUL = "\0"
 """The character at the end of QEMU's line. QEMU's messages end where they would show it."""
 
@@ -154,7 +155,7 @@ class _Reader:
         self._skip_space()
         self._started = self._position
         if self._position < len(self._text):
-            raise self._error("extraneous characters at the end of line")
+            raise self._error(EXTRANEOUS)
 
     def _argument(self, parameter: Parameter) -> None:
         self._skip_space()

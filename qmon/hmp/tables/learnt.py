@@ -119,10 +119,11 @@ _ON_TARGET = {"side": "target"}
 
 
 def _dropped(own: Command, usage: Usage) -> set[str]:
-    """Return the letters of the flags that only the program's own command has."""
+    """Return the letters of flags that only the program's own command has, but for those that it answers."""
     shown_here, shown_there = (set(_FLAG.findall(text)) for text in (own.entry.params, usage.params))
     letters = {each.letter for each in own.parameters if each.is_flag}
-    return letters - shown_there if shown_there else letters & shown_here
+    dropped = letters - shown_there if shown_there else letters & shown_here
+    return dropped - set(own.entry.others.get("answers", ""))
 
 
 def _without(letters: set[str], sentence: str) -> str:

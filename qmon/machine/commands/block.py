@@ -8,9 +8,11 @@ from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError
 from qmon.machine import describe
-from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.drive import Drive
-from qmon.machine.machine import Machine, check_format
+from qmon.machine.exports import Exports
+from qmon.machine.machine import Machine
+from qmon.machine.media import add_device, add_drive, look_at, remove_device
+from qmon.machine.opening import check_format
 from qmon.machine.throttle_limits import read_limits
 from qmon.notation.drive_options import DriveOptions
 from qmon.notation.keyval import is_identifier
@@ -25,21 +27,21 @@ DEL_DRIVE = "drive_del"
 class BlockCommands:
     """Commands about drives. Removing a drive removes its exports."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+    def __init__(self, machine: Machine, exports: Exports) -> None:
         self._machine = machine
         self._exports = exports
 
     @command("query-block")
     async def query_block(self) -> list[dict[str, Any]]:
-        machine = self._machine
-        return [describe.block_info(each, machine.drives.get(each.id)) for each in machine.devices.values()]
+        disks = self._machine.disks
+        return [describe.block_info(each, disks.drives.get(each.id)) for each in disks.devices.values()]
 
     @command("query-named-block-nodes")
     async def query_nodes(self, flat: bool | None = None) -> list[dict[str, Any]]:
         """Return all nodes, newest first; ``flat`` leaves out the backing images and their number."""
         nodes = self._of_all_nodes(describe.nodes_of)[::-1]
         for node in nodes:
-            book, name = self._machine.nodes, node["node-name"]
+            book, name = self._machine.disks.nodes, node["node-name"]
             if name in book.resting and name not in self._machine.drives:
                 node["ro"] = book.resting[name].read_only
                 node["detect_zeroes"] = book.resting[name].detect_zeroes
@@ -58,15 +60,15 @@ class BlockCommands:
             for number in range(len(drive.layers))
             for node in describe(drive, number)
         }
-        return [found[name] for name in sorted(found, key=machine.nodes.age)]
+        return [found[name] for name in sorted(found, key=machine.disks.nodes.age)]
 
     @command("query-blockstats")
     async def query_stats(self, query_nodes: bool | None = None) -> list[dict[str, Any]]:
         """Return the statistics of guests' requests, by NBD or qemu-io; nodes count only discards."""
-        machine = self._machine
         if query_nodes:
             return self._of_all_nodes(describe.node_stats)
-        return [describe.device_stats(each, machine.drives.get(each.id)) for each in machine.devices.values()]
+        disks = self._machine.disks
+        return [describe.device_stats(each, disks.drives.get(each.id)) for each in disks.devices.values()]
 
     @command("x-qmon-drive-add")
     async def drive_add(
@@ -108,44 +110,44 @@ class BlockCommands:
         if interface != "none":
             raise CommandError(f"unsupported bus type '{interface}'")
         if id is not None:
-            machine.check_id_free(id)
+            machine.disks.check_id_free(id)
         place = unit if index is None else index
-        if place is not None and any(device.unit == place for device in machine.devices.values()):
+        if place is not None and any(device.unit == place for device in machine.disks.devices.values()):
             told = -1 if index is None else index
             raise CommandError(f"drive with bus=0, unit={place} (index={told}) exists")
         if id is not None and not is_identifier(id):
             raise CommandError("Parameter 'id' expects an identifier")
-        place = machine.free_unit() if place is None else place
+        place = machine.disks.free_unit() if place is None else place
         name = f"none{place}" if id is None else id
         if file is None and not image.has_image:
             read_limits(image.limits)
             if format is not None:
                 check_format(format)
                 raise CommandError('A block device must be specified for "file"')
-            machine.add_device(name, interface, read_only=bool(readonly), unit=place)
+            add_device(machine, name, interface, read_only=bool(readonly), unit=place)
         else:
-            await machine.add_drive(replace(image, id=name), place)
+            await add_drive(machine, replace(image, id=name), place)
         return {"id": name}
 
     async def _refuse_bus(self, image: DriveOptions) -> None:
         """Refuse a drive on a bus, because the machine has none. Like QEMU, check the image first."""
         if image.has_image:
-            await self._machine.look_at(replace(image, read_only=True, is_temporary=False))
+            await look_at(self._machine, replace(image, read_only=True, is_temporary=False))
         raise CommandError(f"Can't hot-add drive to type {BUS_NUMBERS[image.interface]}")
 
     @command("x-qmon-drive-del")
     async def drive_del(self, id: str) -> dict[str, Any]:
         """Remove a drive with its exports, even if clients use them, and close its image."""
         machine = self._machine
-        if id in machine.node_names and id not in machine.devices:
+        if id in machine.disks.node_names and id not in machine.disks.devices:
             raise CommandError(f"Node {id} is in use")
-        if id not in machine.devices:
+        if id not in machine.disks.devices:
             raise DeviceNotFoundError(id)
         drive = machine.drives.get(id)
         if drive is None:
-            await machine.remove_device(id)
+            await remove_device(machine, id)
             return {}
-        with machine.changing(drive, DEL_DRIVE):
+        with machine.use.changing(drive, DEL_DRIVE):
             await self._exports.remove_drive(id)
-            await machine.remove_device(id)
+            await remove_device(machine, id)
         return {}

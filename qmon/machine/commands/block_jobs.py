@@ -51,7 +51,7 @@ class BlockJobCommands:
         auto_dismiss: bool | None = None,
     ) -> dict[str, Any]:
         """Start a stream. Only an image without a backing file is supported: there is nothing to copy."""
-        drive = self._machine.drive(device)
+        drive = self._machine.disks.drive(device)
         if base is not None and base_node is not None:
             raise CommandError("'base' and 'base-node' cannot be specified at the same time")
         if base is not None:
@@ -60,7 +60,7 @@ class BlockJobCommands:
             raise CommandError(f"Cannot find device='' nor node-name='{base_node}'")
         name = job_id if job_id is not None else "" if drive.settings.is_node else drive.id
         with contextlib.ExitStack() as holds:
-            holds.enter_context(self._machine.changing(drive, f"block job: {_Stream.kind}"))
+            holds.enter_context(self._machine.use.changing(drive, f"block job: {_Stream.kind}"))
             if len(drive.layers) > 1:
                 check_id(name)
                 _check_speed(speed)
@@ -90,7 +90,7 @@ class BlockJobCommands:
         compress: bool | None = None,
     ) -> dict[str, Any]:
         """Check what QEMU checks before it copies a drive to ``target``. Nothing is created or copied."""
-        drive = self._machine.drive(device)
+        drive = self._machine.disks.drive(device)
         if mode != "existing" and format is not None and format not in FORMATS:
             raise CommandError(f"Unknown file format '{format}'")
         if mode == "existing" and format is not None and format not in FORMATS:
@@ -102,7 +102,7 @@ class BlockJobCommands:
         except (OSError, ValueError) as error:
             raise CommandError(f"Could not {verb} '{target}': {reason(error)}") from error
         check_id(drive.id)
-        self._machine.check_not_busy(drive)
+        self._machine.use.check_not_busy(drive)
         if compress and (format or drive.format) == "raw":
             raise CommandError("Compression is not supported for this drive ")
         return {}

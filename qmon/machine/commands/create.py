@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from qmon.block.file import FileNode
+from qmon.block.image_file import open_image_file
 from qmon.block.locks import ImageLockedError
 from qmon.block.new_file import FILLING
 from qmon.errors import CommandError, UsageError, reason
-from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import conflict, used_by_export, used_by_node
 from qmon.machine.drive import Drive
+from qmon.machine.exports import Exports
 from qmon.machine.holding import holding
 from qmon.machine.jobs.job import Job, Work
 from qmon.machine.jobs.table import Jobs
@@ -44,7 +44,7 @@ class _Creation(Work):
 class CreateCommands:
     """As in QEMU, what a file had before is lost; a file that something uses is left as it is."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands, jobs: Jobs) -> None:
+    def __init__(self, machine: Machine, exports: Exports, jobs: Jobs) -> None:
         self._machine = machine
         self._exports = exports
         self._jobs = jobs
@@ -67,19 +67,19 @@ class CreateCommands:
 
     async def _fill_node(self, name: str, options: Options, check: Check) -> None:
         """Make a qcow2 image in a node that nothing uses."""
-        drive, below = self._machine.find_node(name, name)
+        drive, below = self._machine.disks.find_node(name, name)
         image = qcow2_image(options)
         self._check_free(drive, name, below)
         async with holding(self._machine, [drive], CREATE):
             try:
                 await asyncio.to_thread(fill_place, drive.node, drive.file, options, image, check)
             finally:
-                await self._machine.blocking(drive.look_again)
+                await self._machine.blocking(drive.chain.look)
 
     def _check_free(self, drive: Drive, name: str, below: str | None) -> None:
         """Raises CommandError if the node can't be filled; ``below`` is its name if it is not on top."""
         if below is not None:
-            user = next((above for above, file in drive.node_names if file == below), drive.shown_node_name)
+            user = next((above for above, file in drive.names.pairs if file == below), drive.names.shown)
             raise conflict(name, "write, resize", used_by_export(name), used_by_node(user, name, "file"))
         if drive.read_only:
             raise CommandError("Block node is read-only")
@@ -100,7 +100,7 @@ class CreateCommands:
 
     def _fill_file(self, name: str, options: Options, check: Check) -> None:
         try:
-            file = FileNode(name, read_only=False, locks=None)
+            file = open_image_file(name, read_only=False, locks=None)
         except (OSError, ValueError) as error:
             raise CommandError(f"Could not open '{name}': {reason(error)}") from error
         try:

@@ -66,7 +66,7 @@ class DebugCommands:
         return {}
 
     def _open_log(self, path: str) -> int:
-        return open_output_file(path, self._machine.image_files(), os.O_APPEND)
+        return open_output_file(path, self._machine.disks.image_files(), os.O_APPEND)
 
 
 def _told(function: Callable[[], None]) -> None:

@@ -31,7 +31,7 @@ class FaultCommands:
         """At the machine's end, release delayed requests: their threads are joined then."""
         if event.name == "SHUTDOWN":
             for drive in self._machine.drives.values():
-                drive.faults.clear()
+                drive.stack.faults.clear()
 
     @command("x-qmon-fault-add")
     async def add(
@@ -49,7 +49,7 @@ class FaultCommands:
 
         Returns the rule's id.
         """
-        target = self._machine.drive(drive)
+        target = self._machine.disks.drive(drive)
         numbers = {"offset": offset, "length": length, "delay": delay, "count": count, "after": after}
         for parameter, value in numbers.items():
             if value is not None and value < 0:
@@ -67,20 +67,20 @@ class FaultCommands:
         )
         await self._install(target)
         name = f"fault{next(self._numbers)}"
-        target.faults.add(name, rule)
+        target.stack.faults.add(name, rule)
         return {"id": name}
 
     async def _install(self, drive: Drive) -> None:
         """Insert the filter. Raises CommandError if a migration uses the drive."""
-        if not drive.lacks_fault_filter:
+        if not drive.stack.lacks_fault_filter:
             return
-        self._machine.check_not_busy(drive)
+        self._machine.use.check_not_busy(drive)
         if not await self._machine.blocking(drive.gate.close, INSTALLING, DRAIN_SECONDS):
             raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")
         try:
             # Migrations start on the loop too, so none can start between this check and the change.
-            self._machine.check_not_busy(drive)
-            drive.install_fault_filter()
+            self._machine.use.check_not_busy(drive)
+            drive.stack.install_fault_filter()
         finally:
             drive.gate.open(INSTALLING)
 
@@ -88,8 +88,8 @@ class FaultCommands:
     async def remove(self, id: str) -> dict[str, Any]:
         """Delete a rule; requests that it delays continue."""
         for drive in self._machine.drives.values():
-            if id in drive.faults.hits():
-                drive.faults.remove(id)
+            if id in drive.stack.faults.hits():
+                drive.stack.faults.remove(id)
                 return {}
         raise CommandError(f"Fault '{id}' not found")
 
@@ -99,7 +99,7 @@ class FaultCommands:
         return [
             _describe(name, drive, rule, hits)
             for drive in self._machine.drives.values()
-            for name, (rule, hits) in drive.faults.hits().items()
+            for name, (rule, hits) in drive.stack.faults.hits().items()
         ]
 
 

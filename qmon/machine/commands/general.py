@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.host.logs import TOLD_BY_MONITOR
 from qmon.machine.machine import Machine
 from qmon.machine.runstate import RunState
-from qmon.notation.way_back import WAY_BACK
+from qmon.notation.way_back import CONTINUED_HERE, WAY_BACK
 from qmon.qmp.registry import command
 from qmon.version import version_info
+
+log = logging.getLogger("qmon.machine")
 
 
 class GeneralCommands:
@@ -59,6 +63,11 @@ class GeneralCommands:
                 self._machine.autostart = True
             case RunState.FINISH_MIGRATE:
                 raise CommandError("Migration is not finalized yet")
+            case RunState.POSTMIGRATE if await self._is_unconfirmed():
+                await self._machine.registry.execute("x-qmon-migrate-resolve", {"action": "keep"})
+                log.warning("%s", CONTINUED_HERE, extra=TOLD_BY_MONITOR)
+                if self._machine.state in (RunState.PRELAUNCH, RunState.PAUSED):
+                    await self._machine.run()
             case RunState.POSTMIGRATE if x_qmon_force:
                 await self._machine.registry.execute("x-qmon-migrate-resolve", {"action": "keep"})
             case RunState.POSTMIGRATE:
@@ -69,6 +78,10 @@ class GeneralCommands:
             case RunState.PRELAUNCH | RunState.PAUSED:
                 await self._machine.run()
         return {}
+
+    async def _is_unconfirmed(self) -> bool:
+        """Whether the disks are still here, because nobody could answer the migration."""
+        return bool((await self._machine.registry.execute("query-migrate")).get("x-qmon-unconfirmed"))
 
     @command("quit")
     async def quit(self) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from typing import Any
 
 from qmon.block.throttle import Limits
 from qmon.errors import CommandError, DeviceNotFoundError, reason
-from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import conflict, used_by_export
 from qmon.machine.device import Device
 from qmon.machine.drive import Drive
+from qmon.machine.exports import Exports
 from qmon.machine.machine import Machine
+from qmon.machine.media import insert, look_at, remove_drive, wake
 from qmon.machine.new_images import MAX_SIZE
+from qmon.machine.opening import lock
 from qmon.machine.runstate import RunState
 from qmon.machine.throttle_limits import UNLIMITED, check_limits, named
 from qmon.notation.drive_options import DriveOptions
@@ -32,7 +34,7 @@ _ELSEWHERE = frozenset({RunState.INMIGRATE, RunState.FINISH_MIGRATE, RunState.PO
 class MediaCommands:
     """Commands about media. Every device is removable, and no guest locks its tray."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+    def __init__(self, machine: Machine, exports: Exports) -> None:
         self._machine = machine
         self._exports = exports
 
@@ -41,7 +43,7 @@ class MediaCommands:
         if (device is None) == (id is None):
             raise CommandError("Need exactly one of 'device' and 'id'")
         name = id if device is None else device
-        found = self._machine.devices.get(device or "")
+        found = self._machine.disks.devices.get(device or "")
         if found is None or found.is_node:
             raise DeviceNotFoundError(str(name))
         return found
@@ -57,7 +59,7 @@ class MediaCommands:
     ) -> dict[str, Any]:
         """Change a drive's size; requests wait. Fails while it is exported: NBD clients rely on the size."""
         machine = self._machine
-        drive = machine.find_drive(device, node_name)
+        drive = machine.disks.find_drive(device, node_name)
         if size < 0:
             raise CommandError("Parameter 'size' expects a >0 size")
         if size > MAX_SIZE:
@@ -66,10 +68,10 @@ class MediaCommands:
             raise CommandError("Image is read-only")
         self._check_here()
         if self._exports.exports_of(drive.id):
-            name = drive.node_name
+            name = drive.names.top
             raise conflict(name, "resize", used_by_export(name), used_by_export(name))
-        await machine.wake(drive)
-        with machine.changing(drive, RESIZE):
+        await wake(machine, drive)
+        with machine.use.changing(drive, RESIZE):
             if not await machine.blocking(drive.gate.close, RESIZE, DRAIN_SECONDS):
                 raise CommandError(f"drive '{drive.id}': a request did not finish within {DRAIN_SECONDS:g} s")
             try:
@@ -90,13 +92,13 @@ class MediaCommands:
         found = self._device(device, id)
         drive = self._machine.drives.get(found.id)
         if drive is not None:
-            with self._machine.changing(drive, "eject"):
+            with self._machine.use.changing(drive, "eject"):
                 await self._remove(drive)
         return {}
 
     async def _remove(self, drive: Drive) -> None:
         await self._exports.remove_drive(drive.id)
-        await self._machine.remove_drive(drive)
+        await remove_drive(self._machine, drive)
 
     @command("blockdev-open-tray")
     async def open_tray(
@@ -128,13 +130,13 @@ class MediaCommands:
         old = machine.drives.get(place.id)
         if machine.state in (RunState.FINISH_MIGRATE, RunState.POSTMIGRATE):
             self._check_here()
-        new = await machine.look_at(DriveOptions(place.id, filename, format, "none", read_only))
+        new = await look_at(machine, DriveOptions(place.id, filename, format, "none", read_only))
         if old is None:
             await self._insert(new, place)
             return {}
         if machine.drives.get(place.id) is not old:
             raise CommandError(f"Device '{place.id}' was changed by another command")
-        with machine.changing(old, "change"):
+        with machine.use.changing(old, "change"):
             if not await machine.blocking(is_same_file, old.image, new.image):
                 await self._lock(new)
             try:
@@ -147,15 +149,15 @@ class MediaCommands:
 
     async def _lock(self, drive: Drive) -> None:
         if self._machine.state is not RunState.INMIGRATE:
-            await self._machine.lock(drive)
+            await self._machine.blocking(lock, drive)
 
     async def _insert(self, drive: Drive, place: Device) -> None:
         machine = self._machine
         await self._lock(drive)
-        if place.id in machine.drives or machine.devices.get(place.id) is not place:
+        if place.id in machine.drives or machine.disks.devices.get(place.id) is not place:
             await machine.blocking(drive.close)
             raise CommandError(f"Device '{place.id}' was changed by another command")
-        machine.insert(drive, place)
+        insert(machine, drive, place)
 
     @command("block_set_io_throttle")
     async def throttle(
@@ -209,5 +211,5 @@ class MediaCommands:
             iops_size,
         )
         check_limits({**UNLIMITED, **named(limits)})
-        self._machine.limit(place, limits, group)
+        self._machine.throttle_groups.limit(place, limits, group)
         return {}

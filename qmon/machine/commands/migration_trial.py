@@ -7,17 +7,17 @@ from typing import Any
 
 from qmon.errors import CommandError, QmonError, reason
 from qmon.host.threads import Workers
-from qmon.machine.commands.migration import MigrationCommands
 from qmon.machine.machine import Machine
-from qmon.machine.migration_info import not_converging
-from qmon.machine.stays_behind import stays_behind
+from qmon.machine.migration.info import not_converging
+from qmon.machine.migration.migrations import Migrations
 from qmon.migration.parameters import Parameters
 from qmon.migration.patience import Patience
 from qmon.migration.source.forecast import cure, forecast
 from qmon.migration.source.gain import Limits
+from qmon.migration.source.opening import Route
 from qmon.migration.source.trial import Result, Trial
 from qmon.migration.wire.offer import Mode
-from qmon.migration.wire.transport import parse_uri
+from qmon.migration.wire.transport import FdPlace, FilePlace, parse_uri
 from qmon.qmp.registry import command
 
 LIMITING = 0.9
@@ -27,9 +27,9 @@ LIMITING = 0.9
 class TrialCommands:
     """The command of trials; one at a time."""
 
-    def __init__(self, machine: Machine, migration: MigrationCommands, patience: Patience) -> None:
+    def __init__(self, machine: Machine, migrations: Migrations, patience: Patience) -> None:
         self._machine = machine
-        self._migration = migration
+        self._migrations = migrations
         self._patience = patience
 
     @command("x-qmon-migrate-trial")
@@ -41,24 +41,28 @@ class TrialCommands:
         per second), ``converges``, and ``duration`` and ``expected-downtime`` (milliseconds) or
         ``x-qmon-not-converging``.
         """
-        self._migration.check_may_start()
+        outgoing = self._migrations.outgoing
+        outgoing.check_may_start()
         transport = parse_uri(uri)
-        settings = self._migration.settings
+        if isinstance(transport.place, FdPlace | FilePlace):
+            raise CommandError(f"A trial needs answers, and {uri} can be used only once: use another address")
+        await self._migrations.places.check_destination(transport.place)
+        outgoing.check_may_start()  # again, because other commands may have run in between
+        settings = self._migrations.settings
         mode = settings.begin(bool(blk), bool(inc))
         settings.end()
         drives = list(self._machine.drives.values())
+        options = outgoing.options(mode, transport.place)
+        left = outgoing.left_behind(options)
         trial = Trial(
-            transport,
-            mode,
+            Route(transport, lambda: self._migrations.security.of_source(transport.place)),
+            options,
             drives,
             settings.parameters,
             lambda: {drive.id: drive.guest.device.accounts.total().wr_bytes for drive in drives},
-            uuid=self._migration.required_uuid,
-            empty=self._machine.empty_devices(),
-            patience=self._patience,
+            self._patience,
         )
-        found = await self._migration.try_out(trial.cancel, lambda: _run(trial))
-        left = stays_behind(drives, mode)
+        found = await outgoing.trial.run(trial.cancel, lambda: _run(trial))
         result: dict[str, Any] = {
             "x-qmon-peer": uri,
             "mode": mode.value,

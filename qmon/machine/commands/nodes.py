@@ -9,11 +9,12 @@ from typing import Any
 
 from qmon.block.write_threshold import WriteThreshold
 from qmon.errors import CommandError, UsageError
-from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
+from qmon.machine.exports import Exports
 from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
+from qmon.machine.media import add_drive, put_away, remove_device
 from qmon.notation.blockdev import check_blockdev
 from qmon.notation.drive_options import DriveOptions, of_node
 from qmon.notation.driver_options import Flat
@@ -28,7 +29,7 @@ ADD, DELETE = "blockdev-add", "blockdev-del"
 class NodeCommands:
     """A new node can refer to nodes that are drives: they stop being drives."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+    def __init__(self, machine: Machine, exports: Exports) -> None:
         self._machine = machine
         self._exports = exports
 
@@ -46,14 +47,14 @@ class NodeCommands:
         return {}
 
     async def _add(self, options: Flat) -> None:
-        machine = self._machine
+        machine, disks = self._machine, self._machine.disks
         name = options["node-name"]
 
         def find(other: str) -> ImageSpec:
             try:
-                return machine.find_image(other)
+                return disks.find_image(other)
             except UsageError:
-                if other in machine.node_names and name in machine.node_names:  # QEMU tells of this first
+                if {other, name} <= disks.node_names:  # QEMU tells of this first
                     raise CommandError(f"Duplicate nodes with node-name='{name}'") from None
                 raise
 
@@ -63,7 +64,7 @@ class NodeCommands:
         drives = [drive for drive in below if drive is not None]
         with contextlib.ExitStack() as stack:
             for drive in drives:
-                stack.enter_context(machine.changing(drive, ADD))
+                stack.enter_context(machine.use.changing(drive, ADD))
             await self._replace(drives, settings)
 
     def _below(self, name: str, use: str) -> Drive | None:
@@ -79,18 +80,18 @@ class NodeCommands:
 
     async def _replace(self, drives: Sequence[Drive], settings: DriveOptions) -> None:
         """Add a drive in the place of others, whose nodes then rest. If it can't be opened, they stay."""
-        machine, before = self._machine, [drive.settings_to_keep for drive in drives]
+        machine, before = self._machine, [drive.names.settings_to_keep for drive in drives]
         for drive in drives:
-            del machine.devices[drive.id]
-            await machine.put_away(drive)
+            del machine.disks.devices[drive.id]
+            await put_away(machine, drive)
         try:
-            await machine.add_drive(settings)
+            await add_drive(machine, settings)
         except BaseException:
             for each in before:
-                await machine.add_drive(each)
+                await add_drive(machine, each)
             raise
         for each in before:
-            machine.nodes.rest(each)
+            machine.disks.nodes.rest(each)
 
     @command("blockdev-del")
     async def delete(self, node_name: str) -> dict[str, Any]:
@@ -100,8 +101,8 @@ class NodeCommands:
             raise self._why_kept(node_name)
         if self._exports.exports_of(drive.id):
             raise CommandError(f"Node {node_name} is in use")
-        with machine.changing(drive, DELETE):
-            await machine.remove_device(drive.id)
+        with machine.use.changing(drive, DELETE):
+            await remove_device(machine, drive.id)
         return {}
 
     @command("block-set-write-threshold")
@@ -109,10 +110,10 @@ class NodeCommands:
         """Tell once when a node is written beyond an offset; 0 ends that."""
         machine = self._machine
         try:
-            drive, _ = machine.find_node(None, node_name)
+            drive, _ = machine.disks.find_node(None, node_name)
         except CommandError as error:
             raise CommandError(f"Device '{node_name}' not found") from error
-        names = {name for name, _ in drive.node_names}
+        names = {name for name, _ in drive.names.pairs}
 
         def told(threshold: int, exceeded: int) -> None:
             data = {"node-name": node_name, "amount-exceeded": exceeded, "write-threshold": threshold}
@@ -121,23 +122,23 @@ class NodeCommands:
         threshold = WriteThreshold(write_threshold % (1 << 64), told)
         if node_name in names and drive.is_active:
             async with holding(machine, [drive], "block-set-write-threshold"):
-                drive.set_threshold(node_name, threshold)
+                drive.stack.set_threshold(node_name, threshold)
         else:
-            drive.set_threshold(node_name, threshold)
+            drive.stack.set_threshold(node_name, threshold)
         return {}
 
     def _why_kept(self, name: str) -> CommandError:
         """The error about a node that can't be deleted, or is not there."""
         machine = self._machine
         for drive in machine.drives.values():
-            if name == drive.shown_node_name or self._exports.exports_of_node(name):
+            if name == drive.names.shown or self._exports.exports_of_node(name):
                 return CommandError(f"Node {name} is in use")
-            names = drive.node_names
+            names = drive.names.pairs
             for (above, _), (below, _) in itertools.pairwise(names):
                 if name == below:
                     return backing_of(name, above)
-            if drive.has_node(name):
-                is_mine = name in machine.nodes.resting
+            if drive.names.has(name):
+                is_mine = name in machine.disks.nodes.resting
                 return CommandError(
                     f"Block device {name} is in use"
                     if is_mine

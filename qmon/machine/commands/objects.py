@@ -7,6 +7,7 @@ from typing import Any
 from qmon.errors import CommandError
 from qmon.machine.machine import Machine
 from qmon.machine.object_types import CLASSES
+from qmon.machine.throttle_group import ThrottleGroup
 from qmon.notation.keyval import is_identifier
 from qmon.notation.object_options import read_object
 from qmon.notation.visit import Form
@@ -32,6 +33,8 @@ class ObjectCommands:
         made = objects[id] = CLASSES[type_name](type_name, arguments)
         try:
             made.check(objects)
+            if isinstance(made, ThrottleGroup):
+                self._machine.throttle_groups.found(id, made)
             await self._machine.blocking(made.complete)
         except BaseException:
             del objects[id]
@@ -44,7 +47,7 @@ class ObjectCommands:
         objects = self._machine.objects
         if id not in objects:
             raise CommandError(f"object '{id}' not found")
-        if not objects[id].completed or self._machine.uses_group(id):
+        if not objects[id].completed or self._machine.disks.uses_group(id):
             raise CommandError(f"object '{id}' is in use, can not be deleted")
         del objects[id]
         return {}

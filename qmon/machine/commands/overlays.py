@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from qmon.errors import CommandError, DeviceNotFoundError, reason
-from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
+from qmon.machine.exports import Exports
 from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
 from qmon.machine.overlay_actions import SNAPSHOT, SnapshotToFile, SnapshotToNode
@@ -20,7 +20,7 @@ COMMIT = "commit"
 class OverlayCommands:
     """Commands about overlays. ``x-qmon-commit`` is HMP's commit, which QMP does not have."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+    def __init__(self, machine: Machine, exports: Exports) -> None:
         self._machine = machine
         self._exports = exports
 
@@ -35,18 +35,18 @@ class OverlayCommands:
     ) -> dict[str, Any]:
         """Write another name of its backing image into a drive's topmost image. The format's name stays."""
         machine = self._machine
-        drive = machine.root(device)
-        owner, node = machine.find_node(None, image_node_name)
-        number = owner.layer_of(node)
+        drive = machine.disks.root(device)
+        owner, node = machine.disks.find_node(None, image_node_name)
+        number = owner.names.layer_of(node)
         if number is None or number + 1 >= len(owner.layers):
             raise CommandError("not allowing backing file change on an image without a backing file")
         if owner is not drive:
             raise CommandError(f"'{device}' and image file are not in the same chain")
         if number > 0:
-            raise backing_of(image_node_name, drive.node_names[number - 1][0])
+            raise backing_of(image_node_name, drive.names.pairs[number - 1][0])
         try:
             async with holding(machine, [drive], "change-backing-file"):
-                await machine.blocking(drive.change_backing_name, backing_file)
+                await machine.blocking(drive.overlays.change_backing_name, backing_file)
         except OSError as error:
             why = f"Could not change backing file to '{backing_file}': {reason(error)}"
             raise CommandError(why) from error
@@ -82,10 +82,10 @@ class OverlayCommands:
         machine = self._machine
         if device == "all":
             drives = [drive for drive in machine.drives.values() if len(drive.layers) > 1]
-        elif device not in machine.devices:
+        elif device not in machine.disks.devices:
             raise DeviceNotFoundError(device)
         else:
-            drives = [machine.medium_of(device)]
+            drives = [machine.disks.medium_of(device)]
         for drive in drives:
             await self._commit(drive, device)
         return {}

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qmon.errors import CommandError, reason
-from qmon.machine.commands.exports import ExportCommands
 from qmon.machine.conflicts import backing_of
 from qmon.machine.drive import Drive
+from qmon.machine.exports import Exports
 from qmon.machine.holding import holding
 from qmon.machine.machine import Machine
+from qmon.machine.media import add_drive, put_away, wake_nodes
 from qmon.notation.drive_options import DriveOptions
 from qmon.notation.driver_options import THROTTLE, Flat, check_image
 from qmon.notation.image_spec import Backing, ImageSpec
@@ -61,7 +62,7 @@ class _Change:
 class ReopenCommands:
     """All nodes of one command are reopened, or none."""
 
-    def __init__(self, machine: Machine, exports: ExportCommands) -> None:
+    def __init__(self, machine: Machine, exports: Exports) -> None:
         self._machine = machine
         self._exports = exports
 
@@ -77,7 +78,7 @@ class ReopenCommands:
                 )
         async with holding(self._machine, drives, REOPEN):
             await self._apply_all(changes)
-        await self._machine.wake_nodes()
+        await wake_nodes(self._machine)
         return {}
 
     def _plan(self, options: dict[str, Any]) -> _Change:
@@ -89,7 +90,7 @@ class ReopenCommands:
         if place.is_filter:
             return self._plan_filter(place, options)
         layer = place.drive.layers[place.number]
-        is_bare = place.is_file or place.drive.is_bare(place.number)
+        is_bare = place.is_file or place.drive.names.is_bare(place.number)
         if driver != (layer.file_driver if is_bare else layer.format):
             raise _unchangeable("driver")
         if is_bare:
@@ -106,9 +107,9 @@ class ReopenCommands:
 
     def _find(self, name: str) -> _Place:
         for drive in self._machine.drives.values():
-            if drive.has_filter and name == drive.id:
+            if drive.chain.has_filter and name == drive.id:
                 return _Place(name, drive, 0, is_filter=True)
-            for number, (format_name, file_name) in enumerate(drive.node_names):
+            for number, (format_name, file_name) in enumerate(drive.names.pairs):
                 if name in (format_name, file_name):
                     return _Place(name, drive, number, is_file=name != format_name)
         raise CommandError(f"Failed to find node with node-name='{name}'")
@@ -126,9 +127,9 @@ class ReopenCommands:
         """Check that a node keeps the one below it. Raises CommandError."""
         if "file" not in options:
             raise _unchangeable("file.driver")
-        format_name, file_name = place.drive.node_names[place.number]
+        format_name, file_name = place.drive.names.pairs[place.number]
         if options["file"] != (format_name if place.is_filter else file_name):
-            self._machine.find_node(None, options["file"])
+            self._machine.disks.find_node(None, options["file"])
             raise _unchangeable("file")
 
     def _backing(self, place: _Place, options: Flat) -> _Backing:
@@ -136,7 +137,7 @@ class ReopenCommands:
         if any(name.startswith("backing.") for name in options):
             raise _unchangeable("backing.driver")
         drive = place.drive
-        below = [name for name, _ in drive.node_names[place.number + 1 :][:1]]
+        below = [name for name, _ in drive.names.pairs[place.number + 1 :][:1]]
         if "backing" not in options:
             if below:
                 raise CommandError(f"backing is missing for '{place.name}'")
@@ -145,14 +146,14 @@ class ReopenCommands:
         if [name] == below:
             return _Backing(drive.settings.backing)
         if place.number > 0 and (name is not None or below):
-            raise backing_of(place.name, drive.node_names[place.number - 1][0])
+            raise backing_of(place.name, drive.names.pairs[place.number - 1][0])
         return _Backing(None) if name is None else self._attached(place, name)
 
     def _attached(self, place: _Place, name: str) -> _Backing:
         if name == place.name:
             raise CommandError(f"Making '{name}' a backing child of '{name}' would create a cycle")
-        other, node = self._machine.find_node(None, name)
-        spec = self._machine.find_image(name)
+        other, node = self._machine.disks.find_node(None, name)
+        spec = self._machine.disks.find_image(name)
         if node is not None or not other.settings.is_node:
             return _Backing(spec)
         if self._exports.exports_of(other.id):
@@ -163,7 +164,7 @@ class ReopenCommands:
         drive = place.drive
         if not place.is_top:
             return _Change(place, spec.read_only)
-        if drive.is_temporary:
+        if drive.chain.is_temporary:
             raise CommandError(f"drive '{drive.id}' writes to a temporary overlay (snapshot=on)")
         if spec.is_shared != drive.settings.is_shared:
             raise _unchangeable("force-share")
@@ -179,7 +180,6 @@ class ReopenCommands:
         return _Change(place, spec.read_only, settings, backing.attached)
 
     async def _apply_all(self, changes: Sequence[_Change]) -> None:
-        machine = self._machine
         done: list[tuple[Drive, DriveOptions, DriveOptions | None]] = []
         try:
             for change in changes:
@@ -190,30 +190,31 @@ class ReopenCommands:
             for drive, before, resting in reversed(done):
                 await self._undo(drive, before, resting)
             raise
+        nodes = self._machine.disks.nodes
         for change in changes:
             name = change.place.name
-            if name in machine.nodes.resting:
-                machine.nodes.resting[name] = replace(machine.nodes.resting[name], read_only=change.read_only)
+            if name in nodes.resting:
+                nodes.resting[name] = replace(nodes.resting[name], read_only=change.read_only)
             elif change.settings is None and not change.place.is_filter:
-                machine.nodes.read_only[name] = change.read_only
-            machine.nodes.note(change.place.drive)
+                nodes.read_only[name] = change.read_only
+            nodes.note(change.place.drive)
         for _, _, resting in done:
             if resting is not None:
-                machine.nodes.rest(resting)
+                nodes.rest(resting)
 
     async def _apply(self, change: _Change, settings: DriveOptions) -> DriveOptions | None:
         """Reopen a topmost node; return what opens the drive that backs it now and was none before."""
         machine, resting = self._machine, None
         if change.attached is not None:
-            with machine.changing(change.attached, REOPEN):
-                resting = change.attached.settings_to_keep
-                del machine.devices[change.attached.id]
-                await machine.put_away(change.attached)
+            with machine.use.changing(change.attached, REOPEN):
+                resting = change.attached.names.settings_to_keep
+                del machine.disks.devices[change.attached.id]
+                await put_away(machine, change.attached)
         try:
             await machine.blocking(change.place.drive.reopen, settings)
         except OSError as error:
             if resting is not None:
-                await machine.add_drive(resting)
+                await add_drive(machine, resting)
             raise CommandError(f"Could not reopen '{change.place.name}': {reason(error)}") from error
         return resting
 
@@ -224,7 +225,7 @@ class ReopenCommands:
         except OSError as error:
             log.error("drive '%s' can't be reopened as it was: %s", drive.id, reason(error))
         if resting is not None:
-            await machine.add_drive(resting)
+            await add_drive(machine, resting)
 
 
 def _unchangeable(option: str) -> CommandError:

@@ -42,7 +42,7 @@ class SnapshotCommands:
         self, device: str, id: str | None = None, name: str | None = None
     ) -> dict[str, Any]:
         """Delete a snapshot. Returns its SnapshotInfo."""
-        drive = self._machine.root(device)
+        drive = self._machine.disks.root(device)
         if id is None and name is None:
             raise CommandError("Name or id must be provided")
         if not can_have_snapshots(drive):

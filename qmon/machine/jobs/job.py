@@ -48,7 +48,7 @@ class Work(abc.ABC):
     async def run(self, job: Job) -> None:
         """Do the work. It calls ``job.pause_point`` regularly, or ``job.check`` in a thread."""
 
-    async def prepare(self) -> None:  # noqa: B027 - most work has nothing left to do
+    async def prepare(self) -> None:  # noqa: B027 - optional: most work takes effect as it runs
         """Let the result take effect, when the job is finalized."""
 
 

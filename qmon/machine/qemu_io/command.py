@@ -15,6 +15,7 @@ from qmon.machine.drive import Drive
 from qmon.machine.guest_disk import GuestDisk
 from qmon.machine.images import image_info
 from qmon.machine.machine import STOPPED, Machine
+from qmon.machine.media import wake
 from qmon.machine.qemu_io.language import Medium, Outcome, run
 from qmon.machine.runstate import RunState
 from qmon.qmp.registry import command
@@ -45,13 +46,13 @@ class QemuIoCommands:
         machine = self._machine
         if qdev:
             raise DeviceNotFoundError(device)
-        if device in machine.devices and device not in machine.drives:
+        if device in machine.disks.devices and device not in machine.drives:
             nothing = OSError(errno.ENOMEDIUM, os.strerror(errno.ENOMEDIUM))
             medium = Medium(InactiveNode(ENDLESS, False, nothing), Accounts().open(), {})
             outcome = await machine.blocking(run, command, medium)
         else:
-            drive = machine.drives.get(device) or machine.find_drive(None, device)
-            await machine.wake(drive)
+            drive = machine.drives.get(device) or machine.disks.find_drive(None, device)
+            await wake(machine, drive)
             incoming = machine.state is RunState.INMIGRATE
             outcome = await machine.blocking(_run_inside, command, drive.guest, drive, read_only=incoming)
         return {

@@ -12,7 +12,7 @@ from qmon.block.accounts import Counters
 from qmon.machine.qemu_io import requests as io
 from qmon.machine.qemu_io.requests import Given, Medium, Outcome
 from qmon.machine.qemu_io.text import (
-    Refused,
+    RequestError,
     read_number,
     read_pattern,
     scan,
@@ -56,7 +56,7 @@ def run(line: str, medium: Medium) -> Outcome:
         return outcome
     try:
         _run(command, words[1:], medium, outcome)
-    except Refused as refused:
+    except RequestError as refused:
         outcome.lines.append(str(refused))
         outcome.failed = True
     return outcome
@@ -64,12 +64,12 @@ def run(line: str, medium: Medium) -> Outcome:
 
 def _run(command: _Command, words: list[str], medium: Medium, outcome: Outcome) -> None:
     if command.writes and medium.node.read_only:
-        raise Refused("Block node is read-only")
+        raise RequestError("Block node is read-only")
     given = Given(command.name, _one_line(command), {}, [])
     for letter, value in scan(words, command.letters) if command.letters else (("", word) for word in words):
         if letter == "?":
             outcome.complaints.append(f"{command.name}: unknown option, or option without value -- '{value}'")
-            raise Refused(given.usage)
+            raise RequestError(given.usage)
         if letter == "":
             given.words.append(value)
             continue
@@ -79,7 +79,7 @@ def _run(command: _Command, words: list[str], medium: Medium, outcome: Outcome) 
 
 
 def _check_option(command: _Command, letter: str, value: str) -> None:
-    """Check an option's value; ``-s`` of a write is a file name. Raises Refused."""
+    """Check an option's value; ``-s`` of a write is a file name. Raises RequestError."""
     if letter == "P":
         read_pattern(value)
     elif letter in "ls" and not command.writes:
@@ -113,7 +113,7 @@ def _help(given: Given, medium: Medium, outcome: Outcome) -> None:
         return
     command = _find(given.words[0])
     if command is None:
-        raise Refused(f"command {given.words[0]} not found")
+        raise RequestError(f"command {given.words[0]} not found")
     outcome.lines.append(_one_line(command))
 
 
@@ -121,7 +121,7 @@ def _undebugged(problem: str) -> Callable[[Given, Medium, Outcome], None]:
     """Return the function of a breakpoint command: it always fails, because breakpoints are not supported."""
 
     def fail(given: Given, medium: Medium, outcome: Outcome) -> None:
-        raise Refused(f"{problem.format(given.words[-1])}: Operation not supported")
+        raise RequestError(f"{problem.format(given.words[-1])}: Operation not supported")
 
     return fail
 

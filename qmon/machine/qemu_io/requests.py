@@ -14,7 +14,7 @@ from qmon.block.accounts import Counters
 from qmon.block.node import Buffer, Kind, Node
 from qmon.errors import reason
 from qmon.machine.qemu_io.text import (
-    Refused,
+    RequestError,
     dump,
     read_number,
     read_pattern,
@@ -87,11 +87,11 @@ def _report(given: Given, outcome: Outcome, verb: str, offset: int, count: int, 
 
 def _check_range(medium: Medium, offset: int, count: int, what: str) -> None:
     if offset + count > medium.node.size:
-        raise Refused(f"{what} failed: {os.strerror(errno.EIO)}")
+        raise RequestError(f"{what} failed: {os.strerror(errno.EIO)}")
 
 
-def _failed(what: str, error: OSError) -> Refused:
-    return Refused(f"{what} failed: {reason(error)}")
+def _failed(what: str, error: OSError) -> RequestError:
+    return RequestError(f"{what} failed: {reason(error)}")
 
 
 def _flush(medium: Medium) -> None:
@@ -102,28 +102,28 @@ def _flush(medium: Medium) -> None:
 
 def read(given: Given, medium: Medium, outcome: Outcome) -> None:
     if len(given.words) != 2:
-        raise Refused(given.usage)
+        raise RequestError(given.usage)
     part_start = read_number(given.options["s"]) if given.has("s") else 0
     part_length = read_number(given.options["l"]) if given.has("l") else None
     offset, count = (read_number(word) for word in given.words)
     if count > MAX_REQUEST:
-        raise Refused(f"length cannot exceed {MAX_REQUEST}, given {given.words[1]}")
+        raise RequestError(f"length cannot exceed {MAX_REQUEST}, given {given.words[1]}")
     if not given.has("P") and (given.has("l") or given.has("s")):
-        raise Refused(given.usage)
+        raise RequestError(given.usage)
     if part_length is None:
         part_length = count - part_start
     if part_length < 0 or part_start + part_length > count:
-        raise Refused("pattern verification range exceeds end of read data")
+        raise RequestError("pattern verification range exceeds end of read data")
     if given.has("b"):
         _check_aligned(offset, count)
-        raise Refused(f"read failed: {os.strerror(errno.EOPNOTSUPP)}")
+        raise RequestError(f"read failed: {os.strerror(errno.EOPNOTSUPP)}")
     _read_data(given, medium, outcome, offset, count, (part_start, part_length), "read")
 
 
 def _check_aligned(offset: int, count: int) -> None:
     for name, value in (("offset", offset), ("count", count)):
         if value % SECTOR:
-            raise Refused(f"{value} is not a sector-aligned value for '{name}'")
+            raise RequestError(f"{value} is not a sector-aligned value for '{name}'")
 
 
 def read_vector(given: Given, medium: Medium, outcome: Outcome) -> None:
@@ -135,18 +135,18 @@ def read_vector(given: Given, medium: Medium, outcome: Outcome) -> None:
 
 
 def _vector(given: Given) -> tuple[int, int]:
-    """Return the offset, and the sum of the lengths. Raises Refused."""
+    """Return the offset, and the sum of the lengths. Raises RequestError."""
     if len(given.words) < 2:
-        raise Refused(given.usage)
+        raise RequestError(given.usage)
     offset = read_number(given.words[0])
     count = 0
     for word in given.words[1:]:
         length = read_number(word)
         if length > MAX_REQUEST:
-            raise Refused(f"Argument '{word}' exceeds maximum size {MAX_REQUEST}")
+            raise RequestError(f"Argument '{word}' exceeds maximum size {MAX_REQUEST}")
         count += length
     if count > MAX_REQUEST:
-        raise Refused(f"The total number of bytes exceed the maximum size {MAX_REQUEST}")
+        raise RequestError(f"The total number of bytes exceed the maximum size {MAX_REQUEST}")
     return offset, count
 
 
@@ -161,7 +161,7 @@ def _read_data(
 ) -> None:
     """Read; compare ``part`` with the pattern if one is given; show the data with ``-v``."""
     if given.has("v") and count > MAX_SHOWN:
-        raise Refused(f"{given.name}: -v shows at most {MAX_SHOWN} bytes, given {count}")
+        raise RequestError(f"{given.name}: -v shows at most {MAX_SHOWN} bytes, given {count}")
     _check_range(medium, offset, count, what)
     started, started_ns = time.monotonic(), time.monotonic_ns()
     shown: list[bytes] = []
@@ -196,13 +196,13 @@ def write(given: Given, medium: Medium, outcome: Outcome) -> None:
     _check_write(given)
     offset, count = (read_number(word) for word in given.words)
     if count > MAX_REQUEST and not given.has("n"):
-        raise Refused(f"length cannot exceed {MAX_REQUEST} without -n, given {given.words[1]}")
+        raise RequestError(f"length cannot exceed {MAX_REQUEST} without -n, given {given.words[1]}")
     if given.has("b") or given.has("c"):
         _check_aligned(offset, count)
     if given.has("b") or (given.has("c") and not given.has("z")):
         if not given.has("b"):
             _check_range(medium, offset, count, "write")
-        raise Refused(f"write failed: {os.strerror(errno.EOPNOTSUPP)}")
+        raise RequestError(f"write failed: {os.strerror(errno.EOPNOTSUPP)}")
     data: Buffer
     if given.has("s"):
         source = _source(given.options["s"], outcome)
@@ -217,16 +217,16 @@ def write(given: Given, medium: Medium, outcome: Outcome) -> None:
 
 def _check_write(given: Given) -> None:
     if len(given.words) != 2:
-        raise Refused(given.usage)
+        raise RequestError(given.usage)
     if given.has("b") and given.has("z"):
-        raise Refused("-b and -z cannot be specified at the same time")
+        raise RequestError("-b and -z cannot be specified at the same time")
     if given.has("f") and (given.has("b") or given.has("c")):
-        raise Refused("-f and -b or -c cannot be specified at the same time")
+        raise RequestError("-f and -b or -c cannot be specified at the same time")
     for letter in "nu":
         if given.has(letter) and not given.has("z"):
-            raise Refused(f"-{letter} requires -z to be specified")
+            raise RequestError(f"-{letter} requires -z to be specified")
     if sum(given.has(letter) for letter in "zPs") > 1:
-        raise Refused("Only one of -z, -P, and -s can be specified at the same time")
+        raise RequestError("Only one of -z, -P, and -s can be specified at the same time")
 
 
 def _source(path: str, outcome: Outcome) -> bytes | None:
@@ -247,12 +247,12 @@ def _source(path: str, outcome: Outcome) -> bytes | None:
 
 def write_vector(given: Given, medium: Medium, outcome: Outcome) -> None:
     if given.has("u") and not given.has("z"):
-        raise Refused("-u requires -z to be specified")
+        raise RequestError("-u requires -z to be specified")
     if given.has("i"):
         outcome.lines.append("injecting invalid write request")
         return
     if given.has("z") and len(given.words) != 2:
-        raise Refused("-z supports only a single length parameter")
+        raise RequestError("-z supports only a single length parameter")
     offset, count = _vector(given)
     what = "aio_write" if given.name == "aio_write" else "writev"
     _write_data(given, medium, outcome, offset, count, bytes([given.pattern]), what)
@@ -261,7 +261,7 @@ def write_vector(given: Given, medium: Medium, outcome: Outcome) -> None:
 def _write_data(
     given: Given, medium: Medium, outcome: Outcome, offset: int, count: int, data: bytes, what: str
 ) -> None:
-    """Write zeros, or ``data`` repeatedly. Raises Refused."""
+    """Write zeros, or ``data`` repeatedly. Raises RequestError."""
     _check_range(medium, offset, count, what)
     started, started_ns = time.monotonic(), time.monotonic_ns()
     try:
@@ -283,10 +283,10 @@ def _write_data(
 
 def discard(given: Given, medium: Medium, outcome: Outcome) -> None:
     if len(given.words) != 2:
-        raise Refused(given.usage)
+        raise RequestError(given.usage)
     offset, count = (read_number(word) for word in given.words)
     if count > MAX_REQUEST:
-        raise Refused(f"length cannot exceed {MAX_REQUEST}, given {given.words[1]}")
+        raise RequestError(f"length cannot exceed {MAX_REQUEST}, given {given.words[1]}")
     _check_range(medium, offset, count, "discard")
     started, started_ns = time.monotonic(), time.monotonic_ns()
     try:
@@ -311,7 +311,7 @@ def length(given: Given, medium: Medium, outcome: Outcome) -> None:
     try:
         medium.node.extents(0, 0)
     except OSError as error:
-        raise Refused(f"getlength: {reason(error)}") from error
+        raise RequestError(f"getlength: {reason(error)}") from error
     outcome.lines.append(size_text(medium.node.size))
 
 
@@ -368,7 +368,7 @@ def map_(given: Given, medium: Medium, outcome: Outcome) -> None:
             )
             offset += length
     except OSError as error:
-        raise Refused(f"failed to get allocation status: {reason(error)}") from error
+        raise RequestError(f"failed to get allocation status: {reason(error)}") from error
 
 
 def wait_for_all(given: Given, medium: Medium, outcome: Outcome) -> None:

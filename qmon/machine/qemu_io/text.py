@@ -10,7 +10,7 @@ DUMP_WIDTH = 16
 _UNITS = ((60, "EiB"), (50, "PiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB"))
 
 
-class Refused(Exception):  # noqa: N818 - it ends a command and is not an error of the program
+class RequestError(Exception):
     """The command is invalid or has failed; the text goes to its output."""
 
 
@@ -45,27 +45,27 @@ def scan(words: Sequence[str], letters: str) -> Iterator[tuple[str, str]]:
 
 
 def read_number(text: str) -> int:
-    """Read a size as QEMU's ``qemu_strtosz`` does; return bytes. Raises Refused."""
+    """Read a size as QEMU's ``qemu_strtosz`` does; return bytes. Raises RequestError."""
     try:
         value = parse_size(text)
     except RangeError:
         value = INT64_MAX + 1
     except ValueError as error:
         what = "non-numeric argument, or extraneous/unrecognized suffix"
-        raise Refused(f"Parsing error: {what} -- {text}") from error
+        raise RequestError(f"Parsing error: {what} -- {text}") from error
     if value > INT64_MAX:
-        raise Refused(f"Parsing error: argument too large -- {text}")
+        raise RequestError(f"Parsing error: argument too large -- {text}")
     return value
 
 
 def read_pattern(text: str) -> int:
-    """Read a byte in C's notation. Raises Refused."""
+    """Read a byte in C's notation. Raises RequestError."""
     try:
         value, end = read_integer(text)
     except ValueError:
         value, end = -1, -1
     if end != len(text) or not 0 <= value <= 255:
-        raise Refused(f"{text} is not a valid pattern byte")
+        raise RequestError(f"{text} is not a valid pattern byte")
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from qmon.migration.destination.incoming import Incoming
@@ -57,8 +56,12 @@ def describe(phase: Phase, progress: Progress) -> dict[str, Any]:
             "mbps": _megabits(progress),
             "dirty-sync-count": progress.rounds,
         }
+    if progress.throttle:
+        info["cpu-throttle-percentage"] = progress.throttle
     if progress.overdue:
         info["x-qmon-overdue-switchovers"] = progress.overdue
+    if progress.compared is not None:
+        info["x-qmon-compared"] = dict(zip(("bytes", "chunks"), progress.compared, strict=True))
     if progress.verified is not None:
         info["x-qmon-verified"] = progress.verified
     if progress.error is not None:
@@ -72,6 +75,8 @@ def describe_source(phase: Phase, source: Source) -> dict[str, Any]:
     info["x-qmon-side"] = "source"
     info["x-qmon-id"] = str(source.id)
     info["x-qmon-peer"] = source.peer
+    if source.can_resume:
+        info["x-qmon-can-resume"] = True
     if figures := source.observer.drive_figures:
         info["x-qmon-disks"] = [_disk(each) for each in figures]
     if (found := source.observer.rates()) is not None:
@@ -79,6 +84,8 @@ def describe_source(phase: Phase, source: Source) -> dict[str, Any]:
         info["x-qmon-guest-write-rate"] = found.write
         if found.remaining_ms is not None:
             info["x-qmon-remaining-time"] = found.remaining_ms
+    if phase in (Phase.UNCONFIRMED, Phase.ABANDONED, Phase.CONTINUED):
+        info["x-qmon-unconfirmed"] = True
     if source.progress.is_kept:
         info["x-qmon-resolved"] = "keep"
     if (stuck := source.observer.stuck) is not None:
@@ -92,6 +99,8 @@ def describe_incoming(phase: Phase, incoming: Incoming) -> dict[str, Any]:
     """Return the MigrationInfo of an incoming migration."""
     info = describe(phase, incoming.progress)
     info["x-qmon-side"] = "destination"
+    if incoming.can_resume:
+        info["x-qmon-can-resume"] = True
     if figures := incoming.drive_figures:
         info["x-qmon-disks"] = [_disk(each) for each in figures]
     if phase is Phase.ACTIVE:
@@ -111,19 +120,10 @@ def _disk(figures: DriveFigures) -> dict[str, Any]:
     return {"drive": figures.id, "transferred": figures.transferred, **known}
 
 
-def qapi_address(listener: socket.socket) -> dict[str, Any]:
-    """Return the address on which a socket listens, as QAPI's SocketAddress."""
-    name = listener.getsockname()
-    if isinstance(name, tuple):
-        family = "ipv6" if listener.family == socket.AF_INET6 else "ipv4"
-        return {"type": "inet", "host": name[0], "port": str(name[1]), family: True}
-    return {"type": "unix", "path": name}
-
-
 def no_ram(progress: Progress) -> dict[str, Any]:
     """Return ``ram`` of MigrationInfo. There is no RAM, but figures of the whole migration are in it."""
     figures = {"mbps": _megabits(progress), "dirty-sync-count": progress.rounds, "page-size": PAGE_SIZE}
-    return {**_STATS, **figures}
+    return {**_STATS, **figures, "multifd-bytes": progress.channel_bytes}
 
 
 def _megabits(progress: Progress) -> float:
