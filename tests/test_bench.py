@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def run(module: str, *options: str, **environment: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("name", ["nbd", "downtime", "incremental"])
+@pytest.mark.parametrize("name", ["nbd", "hanging", "beside", "forward", "downtime", "incremental"])
 def test_what_can_not_be_measured_without_a_peer_names_it(name: str, tmp_path: Path) -> None:
     done = run(f"bench.{name}", PATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
@@ -30,7 +31,7 @@ def test_what_can_not_be_measured_without_a_peer_names_it(name: str, tmp_path: P
 @pytest.mark.parametrize(
     ("module", "peer"),
     [
-        ("tests.torture.campaign", "qemu-img"),
+        ("tests.torture.campaign", "qemu-img, socat"),
         ("tests.fuzz.qcow2", "qemu-img, qemu-io"),
         ("tests.fuzz.power_loss", "qemu-img, qemu-io"),
         ("tests.console.scenes", "tmux"),
@@ -47,8 +48,8 @@ def test_what_can_not_be_checked_without_a_peer_fails_and_names_it(
 def test_without_qemu_the_migration_is_measured_all_the_same(tmp_path: Path) -> None:
     done = run("bench.migrate", "--size-mib", "8", "--runs", "1", PATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "without QEMU: qemu-system-x86_64 not installed" in done.stdout
-    assert "qmon  median " in done.stdout
+    assert "without QEMU 7.2, migrate -d -b: qemu-system-x86_64 not installed" in done.stdout
+    assert re.search(r"^qmon, migrate -d blk +median, s \d", done.stdout, re.MULTILINE)
 
 
 def test_images_for_which_there_is_no_room_are_refused_before_they_are_made() -> None:

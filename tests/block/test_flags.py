@@ -39,6 +39,23 @@ def test_flags_are_what_was_set_last(
         assert flags.find(wanted, start, min(stop, count)) == model.find(wanted, start, min(stop, count))
 
 
+@given(places, steps, steps)
+def test_bits_add_to_what_is_set(
+    count: int, before: list[tuple[str, int, int, int]], added: list[tuple[str, int, int, int]]
+) -> None:
+    row, other = Flags(count), Flags(count)
+    for flags, todo in ((row, before), (other, added)):
+        for _, first, second, _ in todo:
+            begin, end = sorted((min(first, count), min(second, count)))
+            flags.fill(begin, end, 1)
+    bits = other.packed(0, count)[: -(-count // 8)]
+    union = bytes(row.find(1, at, at + 1) == at or other.find(1, at, at + 1) == at for at in range(count))
+    raised = row.raised()
+    assert row.put_packed(0, bits + b"\xff" * 600) == union.count(1) - raised
+    assert row.part(0, count)[:count] == (union if 1 in union else b"")
+    assert row.put_packed(0, bits) == 0
+
+
 def test_two_rows_share_nothing_that_changes() -> None:
     one, other = Flags(SEGMENT), Flags(SEGMENT)
     one.raise_one(5)

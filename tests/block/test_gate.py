@@ -222,3 +222,11 @@ def test_nobody_is_inside_a_drained_gate_however_many_try() -> None:
         gate.open("check")
         for thread in threads:
             thread.join(PATIENCE)
+
+
+def test_a_wait_inside_is_one_of_a_guests_request() -> None:
+    gate = Gate()
+    with gate:
+        assert not gate.wait_closing(0.02)
+    assert gate.take_longest_ns() >= 20_000_000
+    assert gate.take_longest_ns() == 0

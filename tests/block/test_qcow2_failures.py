@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from qmon.block import image_file
 from qmon.block.file import FileNode
 from qmon.block.node import Buffer
-from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.node import Qcow2Node
 from tests.support.peers import require
 from tests.support.qcow2_images import check, content, read, run, run_io
@@ -218,7 +218,7 @@ def test_what_fails_half_way_is_done_or_is_not(
     change, chance = CHANGES[name], a_chance()
     good, before = made
     failing = Failing()
-    monkeypatch.setattr(qcow2_node, "FileNode", failing.file_type())
+    monkeypatch.setattr(image_file, "FileNode", failing.file_type())
     image = good.with_name("disk.qcow2")
     shutil.copy(good, image)
     node = opened(image)

@@ -13,6 +13,7 @@ from qmon.block.qcow2.limits import Limits
 from tests.support.peers import require
 from tests.support.qcow2_images import Recipe
 from tests.support.qcow2_model import CALLS, SNAPSHOT_CALLS, Disk, Step, steps
+from tests.support.thoroughness import examples
 
 SIZE = (3 << 20) + 512
 """Of clusters of 512 bytes: 97 tables."""
@@ -27,7 +28,7 @@ def qemu() -> None:
     require("qemu-img", "qemu-io")
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     st.sampled_from(["none", "data", "zeros", "metadata"]),
     st.sampled_from([None, "raw", "qcow2"]),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support.peers import require
 from tests.support.qcow2_images import Recipe, check, recipes, run, run_io
 from tests.support.qcow2_model import CALLS, Step, opened, put_through, steps
+from tests.support.thoroughness import examples
 
 CLUSTER = 65536
 COPIED, ZERO = 1 << 63, 1
@@ -24,7 +25,7 @@ def qemu() -> None:
     require("qemu-img", "qemu-io")
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     recipes().filter(lambda recipe: recipe.refcount_bits > 2),
     st.lists(steps(CALLS | {"take": 4, "apply": 3, "delete": 2}), min_size=4, max_size=25),

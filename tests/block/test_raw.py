@@ -22,6 +22,7 @@ from qmon.block.image import open_image
 from qmon.block.node import Extent, Kind
 from qmon.block.probe import probe_format
 from qmon.block.raw import SECTOR, RawNode
+from tests.support.thoroughness import examples
 
 LARGEST = 256 << 10
 FOLDERS = [None, *([Path("/dev/shm")] if os.access("/dev/shm", os.W_OK) else [])]
@@ -80,7 +81,7 @@ steps = st.builds(
 
 
 class TestModel:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(
         st.one_of(st.integers(0, LARGEST), st.sampled_from([0, 1, 511, 513, 4097])),
         st.lists(steps, max_size=12),

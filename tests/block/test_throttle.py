@@ -17,7 +17,7 @@ HOUR_LONG = Limits(bps_wr=1)
 """With these a write behind one of 4 KiB waits for more than an hour."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Disk:
     """A member of a throttle group."""
 
@@ -30,7 +30,7 @@ class Naps:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def __call__(self, seconds: float) -> bool:
+    def __call__(self, seconds: float, woken: threading.Event) -> bool:
         self.seconds.append(seconds)
         return True
 
@@ -130,6 +130,67 @@ def test_the_disks_of_a_group_share_its_limits() -> None:
     assert naps.seconds == [LONGEST_NAP_SECONDS]
 
 
+def served(throttle: Throttle, clock: Clock, waiting: dict[int, int], limit: int) -> list[int]:
+    """The disks of the first ``limit`` requests to pass; ``waiting``: how many each disk has."""
+    disks = {number: Disk(throttle) for number in waiting}
+    requests = [
+        (number, request)
+        for number, count in waiting.items()
+        for _ in range(count)
+        if (request := throttle.enter(disks[number], "wr", 1)) is not None
+    ]
+    passed: list[int] = []
+    while len(passed) < limit:
+        naps = [throttle.try_again(request, "wr") for _, request in requests]
+        passed += [number for (number, _), nap in zip(requests, naps, strict=True) if nap == 0]
+        requests = [each for each, nap in zip(requests, naps, strict=True) if nap > 0]
+        clock.now += min(naps, default=0.0) + 1e-9
+    return passed
+
+
+@given(st.dictionaries(st.integers(0, 9), st.integers(1, 20), min_size=1), st.integers(1, 20))
+def test_the_disks_of_a_group_take_turns(waiting: dict[int, int], rounds: int) -> None:
+    clock = Clock()
+    throttle = Throttle(clock=clock)
+    throttle.set(Limits(iops=1))
+    assert throttle.enter(Disk(throttle), "wr", 1) is None  # the bucket is full then
+    rounds = min(rounds, min(waiting.values()))
+    passed = served(throttle, clock, waiting, rounds * len(waiting))
+    assert {number: passed.count(number) for number in waiting} == dict.fromkeys(waiting, rounds)
+
+
+def test_reads_and_writes_take_turns_if_they_share_a_limit() -> None:
+    clock = Clock()
+    disk = Disk(Throttle(clock=clock))
+    disk.throttle.set(Limits(iops=1))
+    assert disk.throttle.enter(disk, "wr", 1) is None
+    requests = [(way, disk.throttle.enter(disk, way, 1)) for way in ("wr", "wr", "wr", "rd", "rd", "rd")]
+    order = []
+    for _ in range(len(requests)):
+        clock.now += 1.0001
+        for way, request in list(requests):
+            assert request is not None
+            if disk.throttle.try_again(request, way) == 0:
+                order.append(way)
+                requests.remove((way, request))
+    assert order in (["rd", "wr"] * 3, ["wr", "rd"] * 3)
+
+
+def test_a_request_that_gives_up_holds_nobody_up() -> None:
+    clock = Clock()
+    disk, other = Disk(Throttle(clock=clock)), Disk()
+    other.throttle = disk.throttle
+    disk.throttle.set(Limits(iops=1))
+    assert disk.throttle.enter(disk, "wr", 1) is None
+    first, second = disk.throttle.enter(disk, "wr", 1), disk.throttle.enter(other, "wr", 1)
+    assert first is not None
+    assert second is not None
+    disk.throttle.give_up(disk, first, "wr")
+    assert second.woken.is_set()
+    clock.now += 1
+    assert disk.throttle.try_again(second, "wr") == 0
+
+
 class Clock:
     """A clock that stands still until it is moved."""
 
@@ -143,16 +204,19 @@ class Clock:
 def passed(limits: Limits, seconds: int, request: int, direction: str = "wr") -> list[int]:
     """How much passes in each second, of requests of one size that come one after the other."""
     clock = Clock()
-    throttle = Throttle(clock=clock)
-    throttle.set(limits)
+    disk = Disk(Throttle(clock=clock))
+    disk.throttle.set(limits)
     amounts = [0] * seconds
-    while (second := int(clock.now - 1000)) < seconds:
-        nap = throttle.enter(direction, request)
-        if nap > 0:
-            clock.now += nap + 1e-9
-        else:
-            amounts[second] += request
-    return amounts
+
+    def sleep(seconds: float, woken: threading.Event) -> bool:
+        clock.now += seconds + 1e-9
+        return False
+
+    while True:
+        wait(disk, direction, request, sleep)
+        if (second := int(clock.now - 1000)) >= seconds:
+            return amounts
+        amounts[second] += request
 
 
 def test_a_burst_goes_at_its_own_rate_for_its_length() -> None:

@@ -57,7 +57,9 @@ def test_events_are_told_or_not(console: Terminal, tmp_path: Path) -> None:
             "X_QMON_MIGRATION_NOT_CONVERGING",
             {"reason": "guests write 30 MiB/s", "parameter": "max-bandwidth", "value": 45 << 20},
             "The migration does not converge: guests write 30 MiB/s\n"
-            "'migrate_set_parameter max-bandwidth 45M' would help",
+            "'migrate_set_parameter max-bandwidth 45M' would help; so would 'migrate_set_parameter"
+            " x-qmon-copy-mode write-blocking', or 'migrate_set_capability auto-converge on' before it is"
+            " begun again",
         ),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "type": "mirror"}, "Block job 'd0' completed"),
         ("BLOCK_JOB_COMPLETED", {"device": "d0", "error": "No space"}, "Block job 'd0' failed: No space"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmon.hmp.migration_words import advised_line, details, pace, summary
+from qmon.hmp.migration_words import advised_line, details, not_converging, pace, summary
 from qmon.hmp.monitor import Monitor
 from qmon.notation.units import MIB
 from tests.support.fake_target import FakeMachine, FakePerson
@@ -117,3 +117,18 @@ def test_the_advised_line_sets_the_advised_value(parameter: str, value: int) -> 
 def test_a_guest_is_throttled_by_its_writes() -> None:
     line = advised_line({"parameter": "bps_wr", "value": 5 * MIB, "device": "d1"})
     assert line == "block_set_io_throttle d1 0 0 5242880 0 0 0"
+
+
+def test_what_helps_against_a_guest_that_outruns_its_line_is_named() -> None:
+    told = not_converging({"reason": "guests write much", "parameter": "bps_wr", "value": MIB})
+    assert "'migrate_set_parameter x-qmon-copy-mode write-blocking'" in told
+    assert "'migrate_set_capability auto-converge on'" in told
+    held = not_converging({"reason": "guests write much", "parameter": "max-bandwidth", "value": MIB})
+    assert "auto-converge" in held
+    mode = {"reason": "guests write much", "parameter": "x-qmon-copy-mode", "value": "write-blocking"}
+    assert "auto-converge" not in not_converging(mode)
+
+
+def test_of_one_that_a_restart_has_interrupted_only_the_rest_is_told() -> None:
+    assert summary({"disk": {"transferred": 3 * MIB}}) == "3 MiB since this machine was restarted"
+    assert summary({}) == ""

@@ -297,6 +297,14 @@ def test_a_missing_argument_is_followed_by_the_usage() -> None:
         assert hints_of(line) == []
 
 
+def test_a_command_that_only_qmp_has_is_told_so_below_the_error() -> None:
+    assert Desk().run("query-status") == (False, "unknown command: 'query-status'")
+    assert hints_of("query-status") == ["a QMP command: 'qmp query-status {...}'"]
+    mapping = """by QMP: 'qmp migrate-set-parameters {"block-bitmap-mapping": [...]}'"""
+    assert hints_of("migrate_set_parameter block-bitmap-mapping x") == [mapping]
+    assert hints_of("query-nosuch") == hints_of("info query-status") == []
+
+
 def test_an_image_without_its_key_is_told_the_key() -> None:
     def hints(options: str) -> list[str]:
         return hints_of(f"drive_add 0 {options}")

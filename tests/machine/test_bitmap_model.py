@@ -17,6 +17,7 @@ from qmon.notation.drive_options import DriveOptions
 from tests.support.bitmaps import dirty, stored
 from tests.support.peers import require
 from tests.support.qcow2_images import check, run
+from tests.support.thoroughness import examples
 
 KIB = 1 << 10
 SIZE = 3 * 1024 * KIB
@@ -150,7 +151,7 @@ class Model:
 
 
 @pytest.mark.parametrize("image_format", ["raw", *CLUSTER_SIZES])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(todo=steps)
 def test_bitmaps_mark_what_was_written(image_format: str | int, todo: list[Step]) -> None:
     with tempfile.TemporaryDirectory(prefix="qmon-test-") as folder:

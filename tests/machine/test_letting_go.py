@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from qmon.block import image_file
 from qmon.block.file import FileNode
 from qmon.block.node import Buffer
-from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.create import create_overlay
 from qmon.block.qcow2.node import LOCKS
 from qmon.machine.drive import Drive
@@ -33,7 +33,7 @@ class FullFile(FileNode):
 
 @pytest.fixture
 def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drive:
-    monkeypatch.setattr(qcow2_node, "FileNode", FullFile)
+    monkeypatch.setattr(image_file, "FileNode", FullFile)
     monkeypatch.setattr(FullFile, "is_full", False)
     (tmp_path / "base").write_bytes(bytes(SIZE))
     image = tmp_path / "disk.qcow2"

@@ -101,8 +101,8 @@ class TestRequests:
         self, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A request that is under way is finished first, and what was written is on the disk."""
-        slow = Slow(file.FileNode.write)
-        monkeypatch.setattr(file.FileNode, "write", lambda *arguments: slow(*arguments))
+        slow = Slow(file.FileNode.write_now)
+        monkeypatch.setattr(file.FileNode, "write_now", lambda *arguments: slow(*arguments))
         flushes: list[int] = []
         flush = file.FileNode.flush
 
@@ -173,14 +173,15 @@ class TestRequests:
 class Slow:
     """A call that waits, once begun, until it may end."""
 
-    def __init__(self, call: Callable[..., None]) -> None:
+    def __init__(self, call: Callable[..., bool | None]) -> None:
         self._call = call
         self.begun = threading.Event()
         self.may_end = threading.Event()
         self.finished = 0
 
-    def __call__(self, *arguments: object) -> None:
+    def __call__(self, *arguments: object) -> bool | None:
         self.begun.set()
         self.may_end.wait(10)
-        self._call(*arguments)
+        done = self._call(*arguments)
         self.finished += 1
+        return done

@@ -19,6 +19,7 @@ from qmon.migration.capabilities import CAPABILITIES
 from qmon.migration.parameters import PARAMETERS, Kind
 from qmon.notation import chardev_options
 from qmon.notation.driver_options import (
+    CACHE,
     COMMON,
     FILE,
     FILE_DRIVERS,
@@ -217,7 +218,7 @@ def flat(type_: Any) -> set[str]:
 def test_options_of_drivers_are_those_of_their_tables() -> None:
     read_elsewhere = {"driver", "node-name", "read-only", "force-share", "filename", "detect-zeroes"}
     read_elsewhere |= {"file", "backing", "encrypt", "data-file"}
-    assert flat("BlockdevOptions") - read_elsewhere == COMMON.keys()
+    assert flat("BlockdevOptions") - read_elsewhere == COMMON.keys() | set(CACHE)
     assert flat("BlockdevOptionsFile") - read_elsewhere == FILE.keys()
     assert flat("BlockdevOptionsQcow2") - read_elsewhere == QCOW2.keys()
 

@@ -37,6 +37,11 @@ AFTER_FAILURE: Mapping[Action, tuple[Event, ...]] = {
     Action.LET_GO: (Event.FAIL,),
     Action.RECORD_GONE: (Event.FAIL,),
     Action.RECORD_MOVED: (),
+    Action.RECORD_COPYING: (Event.FAIL,),
+    Action.RETAKE: (Event.FAIL,),
+    Action.RECORD_PARTIAL: (Event.FAIL,),
+    Action.RECORD_BACK: (Event.FAIL,),
+    Action.FORGET_PARTIAL: (),
     Action.LOCK: (Event.REFUSED, Event.FAIL),
     Action.FLUSH: (Event.FAIL,),
     Action.RECORD_PREPARED: (Event.FAIL,),
@@ -61,6 +66,7 @@ RECORDS = {
     Action.RECORD_ENDED: Stand.ENDED,
 }
 RAN = (Stand.RUNNING, Stand.SETTLED, Stand.ENDED)
+RESUMABLE = frozenset({Phase.PAUSED, Phase.RECOVER})
 BEFORE_GO = frozenset({Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED})
 STRANGER = -1
 """The connection, and the migration, of a source that is none of ours and never gets to its end."""
@@ -89,6 +95,8 @@ class Kind(enum.Enum):
 class Message(NamedTuple):
     name: str
     value: int = 0
+    line: int = 0
+    """The number of the resume that it belongs to."""
 
 
 class Connection(NamedTuple):
@@ -122,6 +130,8 @@ class Source(NamedTuple):
     finished: bool = False
     overdue: int = 0
     awaits_back: bool = False
+    line: int = 0
+    """How often it was resumed; its record says so, too."""
 
     @property
     def runs(self) -> bool:
@@ -141,6 +151,8 @@ class Destination(NamedTuple):
     whole: int = PARTIAL
     owner: int | None = None
     reply: int | None = None
+    line: int = 0
+    """The last resume that it has taken up; its record says so, too."""
 
     @property
     def runs(self) -> bool:
@@ -192,6 +204,10 @@ class Model:
     """Whether a side leaves the other's record alone, which lies beside its own."""
     overdue: int = 0
     """How often a switchover takes too long."""
+    resumes: int = 0
+    """How often an operator may resume the migration; with 0 a broken line before GO ends it."""
+    counts_lines: bool = True
+    """Whether the destination refuses a resume that is older than one that it has taken up."""
     in_turn: bool = True
     """Whether the destination finishes a row before it takes up what comes by another connection."""
 
@@ -242,11 +258,13 @@ class Model:
             yield from self._source_acts(state)
             if not s.stuck:
                 return
-        if s.link is not None and s.phase not in BEFORE_GO | {Phase.GONE}:
+        if s.link is not None and s.phase not in BEFORE_GO | RESUMABLE | {Phase.GONE}:
             yield "source hangs up", Kind.SOURCE, _close(state, s.link, "source")
             return
         if s.id < self.attempts and (after := self._fire_source(state, Event.START)):
-            fresh = after.s._replace(id=s.id + 1, sent=PARTIAL, finished=False, overdue=0, awaits_back=False)
+            fresh = after.s._replace(
+                id=s.id + 1, sent=PARTIAL, finished=False, overdue=0, awaits_back=False, line=0
+            )
             slot = _free(state)
             if slot is None or state.d.life is not Life.UP:
                 if failed := self._fire_source(after._replace(s=fresh), Event.FAIL):
@@ -295,6 +313,7 @@ class Model:
             yield "source: OVERDUE", Kind.FAULT, after
         if s.phase is Phase.PREPARED and (after := self._fire_source(state, Event.GO)):
             yield "source: GO", Kind.SOURCE, after
+        yield from self._source_resumes(state)
         if s.phase is Phase.DOUBT:
             slot = _free(state)
             if slot is not None and state.d.life is Life.UP:
@@ -304,6 +323,28 @@ class Model:
                     yield "source: RECONNECTED", Kind.SOURCE, _put(after, slot, Connection())
         yield from self._source_decisions(state)
         yield from self._source_hears(state)
+
+    def _source_resumes(self, state: State) -> Iterator[Step]:
+        slot = _free(state)
+        s = state.s
+        if (
+            slot is None
+            or state.d.life is not Life.UP
+            or s.phase is not Phase.PAUSED
+            or s.line == self.resumes
+        ):
+            return
+        if after := self._fire_source(state, Event.RESUME):
+            again = after.s._replace(
+                link=slot, sent=PARTIAL, finished=False, awaits_back=False, line=s.line + 1
+            )
+            up = (Message("RESUME", again.id, again.line),)
+            yield "source: RESUME", Kind.OPERATOR, _put(after._replace(s=again), slot, Connection(up))
+
+    def _break(self, event: Event, table: Table, phase: Phase) -> Event:
+        """What the loss of a connection is to a side: BREAK, if it may go on."""
+        may_go_on = self.resumes and Event.BREAK in table.get(phase, {})
+        return Event.BREAK if may_go_on else event
 
     def _source_decisions(self, state: State) -> Iterator[Step]:
         """What an operator decides who knows of the other side."""
@@ -364,6 +405,11 @@ class Model:
                 return state._replace(s=s._replace(gate="closed"))
             case Action.OPEN_GATES:
                 return state._replace(s=s._replace(gate="open"))
+            case Action.RECORD_COPYING:
+                record = Record(Stand.COPYING, s.id) if self.resumes else s.record
+                return state._replace(s=s._replace(record=record))
+            case Action.RETAKE:
+                return state._replace(s=s._replace(held=True, gate="open"))
             case Action.LET_GO:
                 return state._replace(s=s._replace(held=False), shared=max(state.shared, s.disk))
             case Action.RECORD_GONE | Action.RECORD_MOVED:
@@ -379,7 +425,7 @@ class Model:
             case Action.TAKE_BACK:
                 disk = max(s.disk, state.shared) if self.shared_storage else s.disk
                 return state._replace(s=s._replace(held=True, gate="open", disk=disk), released=False)
-            case Action.TURN_AWAY:
+            case Action.TURN_AWAY | Action.FORWARD:  # what is forwarded is not served here
                 return state._replace(s=s._replace(gate="away"))
         raise AssertionError(f"{action.name} is not a source's")
 
@@ -404,9 +450,21 @@ class Model:
         if d.phase is Phase.SETUP and (after := self._fire_destination(state, Event.AGREED)):
             owner = d.owner if d.owner is not None else STRANGER
             id_ = _hello_of(state, owner)
+            accepted = self.destination[Phase.ACTIVE][Event.ACCEPTED].actions if id_ > 0 else ()
             fresh = after.d._replace(id=id_, whole=PARTIAL, disk=PARTIAL, flushed=PARTIAL)
+            fresh = fresh._replace(todo=accepted + fresh.todo, line=0)
             yield "destination: AGREED", Kind.DESTINATION, after._replace(d=fresh)
             return
+        if d.phase is Phase.RECOVER and d.owner is not None:
+            if after := self._fire_destination(state, Event.AGREED):
+                yield (
+                    "destination: AGREED again",
+                    Kind.DESTINATION,
+                    _send_down(after, d.owner, Message("AGREED")),
+                )
+            return
+        if d.phase in RESUMABLE and (after := self._fire_destination(state, Event.FAIL)):
+            yield "destination: CANCEL", Kind.OPERATOR, after
         if d.phase is Phase.GONE:
             if after := self._fire_destination(state, Event.RUNNING, d.reply):
                 yield "destination: RUNNING", Kind.DESTINATION, after
@@ -459,6 +517,10 @@ class Model:
                 # It stays first in line until its migration has been agreed on: its id is in it.
                 after = self._fire_destination(state, Event.START)
                 return after._replace(d=after.d._replace(owner=slot)) if after else hang_up
+            case "RESUME" if message.value == d.id and d.owner is None:
+                is_new = message.line > d.line or not self.counts_lines
+                after = self._fire_destination(read, Event.RESUME) if is_new else None
+                return after._replace(d=after.d._replace(owner=slot, line=message.line)) if after else hang_up
             case "DATA" if own:
                 return read._replace(d=d._replace(disk=message.value, flushed=PARTIAL))
             case "BACK" if slot == d.owner:
@@ -518,6 +580,14 @@ class Model:
                 return state._replace(d=state.d._replace(held=False, open=False, owner=None))
             case Action.FLUSH:
                 return state._replace(d=d._replace(flushed=d.disk))
+            case Action.RECORD_PARTIAL if not self.resumes:
+                return state
+            case Action.FORGET_PARTIAL:
+                is_partial = _says(d.record, d.id, Stand.PARTIAL)
+                return state._replace(d=d._replace(record=None)) if is_partial else state
+            case Action.RECORD_BACK | Action.RECORD_PARTIAL:
+                stand = Stand.PARTIAL if self.resumes else Stand.REFUSED
+                return state._replace(d=d._replace(record=Record(stand, d.id))) if d.id > 0 else state
             case action if action in RECORDS:
                 if d.id <= 0:
                     return state
@@ -541,7 +611,8 @@ class Model:
             s, d = state.s, state.d
             if connection.source and s.link == slot and s.life is Life.UP and not s.todo:
                 after = _close(state, slot, "source")
-                after = self._fire_source(after, Event.LOST) or after
+                event = self._break(Event.LOST, self.source, s.phase)
+                after = self._fire_source(after, event) or after
                 # A source that waits for an answer gives up waiting: that is no fault.
                 patience = s.phase is Phase.GONE or not (connection.destination or connection.down)
                 yield "source: LOST", Kind.SOURCE if patience else Kind.FAULT, after
@@ -549,7 +620,8 @@ class Model:
                 after = _close(state, slot, "destination")
                 if d.owner == slot:
                     after = after._replace(d=after.d._replace(owner=None))
-                    after = self._fire_destination(after, Event.LOST) or after
+                    event = self._break(Event.LOST, self.destination, d.phase)
+                    after = self._fire_destination(after, event) or after
                 over = not (connection.source or connection.up)
                 yield "destination: LOST", Kind.DESTINATION if over else Kind.FAULT, after
 
@@ -625,6 +697,8 @@ class Model:
         match s.record:
             case Record(Stand.GONE, id_):
                 return s._replace(phase=Phase.DOUBT, id=id_)
+            case Record(Stand.COPYING, id_):
+                return s._replace(phase=Phase.PAUSED, id=id_, held=True, gate="open")
             case Record(Stand.MOVED, id_):
                 return s._replace(phase=Phase.COMPLETED, id=id_, gate="away")
         disk = max(s.disk, state.shared) if self.shared_storage else s.disk
@@ -649,6 +723,8 @@ def _without_destination(state: State) -> State:
 def _restarted_destination(d: Destination) -> Destination:
     d = d._replace(life=Life.UP)
     match d.record:
+        case Record(Stand.PARTIAL, id_):
+            return d._replace(phase=Phase.PAUSED, id=id_, held=True)
         case Record(Stand.PREPARED, id_):
             return d._replace(phase=Phase.PREPARED, id=id_)
         case Record(Stand.RUNNING | Stand.SETTLED, id_):
@@ -660,7 +736,14 @@ def _restarted_destination(d: Destination) -> Destination:
 
 
 def _may_be_half_done(action: Action) -> bool:
-    return action in RECORDS or action in (Action.FORGET, Action.SEND_PREPARED)
+    return action in RECORDS or action in (
+        Action.FORGET,
+        Action.FORGET_PARTIAL,
+        Action.RECORD_COPYING,
+        Action.RECORD_PARTIAL,
+        Action.RECORD_BACK,
+        Action.SEND_PREPARED,
+    )
 
 
 def _settled(state: State) -> bool:
@@ -800,7 +883,7 @@ class Search:
         both = self._reaching(_settled, _counted_on)
         for number, state in enumerate(self._states):
             s, d = state.s, state.d
-            may_go_back = s.life is Life.UP and s.phase in BEFORE_GO | {Phase.CANCELLING}
+            may_go_back = s.life is Life.UP and s.phase in BEFORE_GO | RESUMABLE | {Phase.CANCELLING}
             if may_go_back and number not in alone:
                 return Finding(RUNS_ON, self._way_to(number))
             # With the source dead for good nobody is left to run with what has not arrived, or was refused.
@@ -857,7 +940,7 @@ def broken_promise(state: State) -> str | None:
             return COMPLETED_MEANS
     if s.phase in (Phase.NONE, Phase.FAILED, Phase.CANCELLED) and not s.runs:
         return RUNS_ON
-    if s.phase is Phase.ACTIVE and not s.runs:
+    if s.phase in RESUMABLE | {Phase.ACTIVE} and not s.runs:
         return SERVED
     if s.phase is Phase.COMPLETED and s.gate != "away":
         return NO_DEAD_END

@@ -16,6 +16,7 @@ from qmon.block.node import Extent, Kind
 from qmon.errors import QmonError
 from qmon.migration.backing import BLOCK, SAMPLE_BLOCKS, Leftovers, backing_mismatch, describe_backing
 from tests.support.memory import MemoryDrive, MemoryNode
+from tests.support.thoroughness import examples
 
 ID = UUID(int=7)
 
@@ -51,7 +52,7 @@ def holding(kind: type[MemoryNode], content: bytes) -> MemoryNode:
     return node
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     sectors=st.integers(1, 600),
     runs=st.lists(st.tuples(st.integers(0, 600), st.integers(1, 200)), max_size=4),

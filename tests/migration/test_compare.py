@@ -43,7 +43,7 @@ class FileDrive(MemoryDrive):
         self.opened: ImageNode | None = None
 
     def open_to_compare(self) -> ImageNode:
-        return open_image(self.image, "raw", read_only=True, lock=False, direct=True)
+        return open_image(self.image, "raw", read_only=True, lock=False, from_storage=True)
 
     def activate(self) -> None:
         self.opened = open_image(self.image, "raw", read_only=True, lock=False)

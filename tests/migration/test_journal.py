@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -47,6 +48,17 @@ def stands(journal: Journal, image: Path) -> list[tuple[str, Stand]]:
 
 def entry(image: Path, stand: Stand, migration: UUID | None = None) -> Entry:
     return Entry(str(image), (migration or uuid4()).hex, stand, PEER, 7, False)
+
+
+def test_a_command_that_another_user_has_recorded_is_not_run(journal: Journal, image: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    journal.write(replace(entry(image, Stand.GONE), peer="exec:ssh there"))
+    assert len(journal.find(str(image))) == 1
+    (record,) = journal.find(str(image))
+    os.chown(record.path, 65534, -1)
+    with pytest.raises(JournalError, match="names a command, and belongs to another user"):
+        journal.find(str(image))
 
 
 def test_what_was_written_is_found(journal: Journal, image: Path) -> None:
@@ -166,6 +178,49 @@ def test_an_image_that_was_written_since_is_noticed(journal: Journal, image: Pat
         file.write(b"more")
     (record,) = journal.find(str(image))
     assert record.has_changed
+
+
+def test_records_of_many_images_at_once_are_those_of_one_after_the_other(tmp_path: Path) -> None:
+    images = [tmp_path / f"disk{number}.img" for number in range(20)]
+    for each in images:
+        each.write_bytes(os.urandom(8192))
+    together, alone = Journal(tmp_path / "together"), Journal(tmp_path / "alone")
+    first, second = uuid4(), uuid4()
+    for stand, migration, some in (
+        (Stand.PREPARED, first, images[:15]),
+        (Stand.RUNNING, first, images[:10]),
+        (Stand.GONE, second, images[5:]),
+        (Stand.MOVED, second, images[8:]),
+    ):
+        entries = [entry(each, stand, migration) for each in some]
+        together.write(*entries)
+        for one in entries:
+            alone.write(one)
+    for each in images:
+        assert stands(together, each) == stands(alone, each)
+        assert [record.number for record in together.find(str(each))] == [
+            record.number for record in alone.find(str(each))
+        ]
+    assert not list(tmp_path.glob("**/*.new"))
+
+
+def test_of_records_that_can_not_be_written_nothing_is_left(
+    journal: Journal, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = image.with_name("other.img")
+    other.write_bytes(os.urandom(8192))
+    before = entry(image, Stand.GONE)
+    journal.write(before)
+    (record,) = journal.find(str(image))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(JournalError, match=r"can't be written to .*\.json: No space left on device"):
+        journal.write(entry(other, Stand.MOVED, before.id), entry(image, Stand.MOVED, before.id))
+    assert os.listdir(record.path.parent) == [record.path.name]
+    assert stands(journal, image) == [(record.host, Stand.GONE)]
 
 
 def fifo(path: Path) -> None:

@@ -51,9 +51,15 @@ WORLDS = {
     "one that takes too long on shared storage": Model(
         overdue=1, shared_storage=True, failures=False, stranger=False
     ),
+    "a line that breaks and is resumed twice": Model(
+        resumes=2, writes=0, failures=False, stranger=False, deaths=False
+    ),
+    "a line that breaks while a guest writes": Model(resumes=1, failures=False, stranger=False, deaths=False),
+    "a line that breaks where sides die": Model(resumes=1, writes=0, failures=False, stranger=False),
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
 def test_the_promises_are_kept_whatever_happens(world: Model) -> None:
     search = Search(world)
@@ -325,11 +331,19 @@ BROKEN = {
 }
 
 
+@pytest.mark.sample(14)
 @pytest.mark.parametrize(("model", "promise"), BROKEN.values(), ids=BROKEN)
 def test_a_table_without_one_of_its_rules_is_found_wrong(model: Model, promise: str) -> None:
     finding = Search(model).run()
     assert finding is not None
     assert finding.promise == promise, str(finding)
+
+
+def test_a_destination_that_takes_up_an_older_resume_is_found_wrong() -> None:
+    model = Model(resumes=2, counts_lines=False, writes=0, failures=False, stranger=False, deaths=False)
+    finding = Search(model).run()
+    assert finding is not None
+    assert finding.promise == NO_DEAD_END
 
 
 def test_a_destination_that_takes_up_two_orders_at_once_is_found_wrong() -> None:

@@ -14,10 +14,10 @@ from qmon.migration.states import (
     SOURCE,
     Action,
     Event,
-    InvalidTransitionError,
     StateMachine,
     Table,
 )
+from qmon.transitions import InvalidTransitionError
 
 QMP_STATUS = set(
     """
@@ -25,7 +25,7 @@ QMP_STATUS = set(
     postcopy-recover completed failed colo pre-switchover device wait-unplug
     """.split()
 )
-BEFORE_GO = (Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED)
+BEFORE_GO = (Phase.SETUP, Phase.ACTIVE, Phase.PRE_SWITCHOVER, Phase.SWITCHOVER, Phase.PREPARED, Phase.WRITTEN)
 TO_PREPARED = (Event.START, Event.AGREED, Event.CONVERGED, Event.PREPARED)
 ENDED = {phase for phase in Phase if not phase.is_under_way}
 TABLES = pytest.mark.parametrize("table", [SOURCE, DESTINATION], ids=["source", "destination"])
@@ -90,6 +90,14 @@ def test_a_source_that_has_said_go_never_runs_by_itself() -> None:
         unrefused = reachable(source, phase, frozenset({Event.REFUSED, Event.KEEP}))
         assert unrefused == {Phase.GONE, Phase.DOUBT, Phase.COMPLETED}
         assert not reachable(source, phase) & {Phase.CANCELLING, Phase.CANCELLED}
+
+
+def test_a_source_that_nobody_answers_never_runs_by_itself_after_go() -> None:
+    source = one_migration(SOURCE)
+    assert [phase for phase, rows in SOURCE.items() if Event.ORDER in rows] == [Phase.WRITTEN]
+    unrefused = reachable(source, Phase.ORDERED, frozenset({Event.REFUSED, Event.KEEP, Event.RELEASE}))
+    assert unrefused == {Phase.UNCONFIRMED, Phase.ABANDONED}
+    assert not {Event.FAIL, Event.CANCEL} & set(source[Phase.ORDERED])
 
 
 def test_a_source_completes_only_when_it_has_heard_that_the_destination_runs() -> None:

@@ -22,6 +22,8 @@ from qmon.nbd.constants import (
     INIT_PASSWD,
     OPTION_REPLY,
     OPTION_REPLY_MAGIC,
+    SIMPLE_REPLY,
+    SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
     HandshakeFlag,
     Info,
@@ -201,6 +203,47 @@ def test_a_read_from_a_server_that_breaks_the_protocol_fails(sent: bytes, said: 
 def test_a_status_from_a_server_that_breaks_the_protocol_fails(sent: bytes, said: str) -> None:
     with pytest.raises(NbdError, match=said):
         ask_status(READY + sent)
+
+
+def test_unknown_flags_and_kinds_of_errors_are_no_reason_to_hang_up() -> None:
+    assert read(READY + data(0, SIZE, flags=DONE | 0x40)) == DATA
+    strange = chunk(0x8077, struct.pack(">IH", 5, 3) + b"bad" + bytes(16), flags=DONE)
+    with pytest.raises(NbdRequestError, match="the NBD server says: bad"):
+        read(READY + strange)
+
+
+UNSUP = answer(Option.STRUCTURED_REPLY, OptionReply.ERR_UNSUP)
+NO_GO = answer(Option.GO, OptionReply.ERR_UNSUP)
+CHOSEN = struct.pack(">QH", SIZE, TransmissionFlag.HAS_FLAGS)
+
+
+def simple(error: int = 0, cookie: int = 1) -> bytes:
+    return SIMPLE_REPLY.pack(SIMPLE_REPLY_MAGIC, error, cookie)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        greeting() + UNSUP + export() + answer(Option.GO),
+        greeting() + UNSUP + NO_GO + CHOSEN,
+        greeting(HandshakeFlag.FIXED_NEWSTYLE) + UNSUP + NO_GO + CHOSEN + bytes(124),
+        greeting(0) + CHOSEN + bytes(124),
+    ],
+    ids=["no structured replies", "no GO", "zeroes", "not fixed"],
+)
+def test_an_old_server_is_read_with_simple_replies(old: bytes) -> None:
+    sent = old + simple(5) + simple(cookie=2) + DATA
+    with Sender(sent) as sock, NbdClient(sock, "d0") as client:
+        with pytest.raises(NbdRequestError, match="can't be read"):
+            client.read(0, 512)
+        assert client.read(0, SIZE) == DATA
+
+
+def test_an_old_server_can_be_refused() -> None:
+    with pytest.raises(NbdError, match="too old"):
+        read(greeting(0))
+    with Sender(greeting() + UNSUP + NO_GO) as sock, pytest.raises(NbdError, match="did not accept the name"):
+        NbdClient(sock, "d0")
 
 
 def test_a_silent_server_is_given_up() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import tracemalloc
 from collections.abc import Iterable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.nbd.constants import (
@@ -22,12 +23,21 @@ from qmon.nbd.constants import (
     TransmissionFlag,
 )
 from qmon.nbd.export import Export
-from qmon.nbd.handshake import MAX_OPTION_DATA, MAX_REPLIES, Handshake, ProtocolError
+from qmon.nbd.handshake import (
+    MAX_OPTION_DATA,
+    MAX_OPTIONS,
+    MAX_REPLIES,
+    MAX_SKIPPED,
+    Handshake,
+    ProtocolError,
+)
 from tests.support.memory import MemoryDisk
 from tests.support.nbd_client import context_data, go_data, option, string
+from tests.support.thoroughness import examples
 
 FLAGS = CLIENT_FLAGS.pack(3)
 SIZE = 3 << 20
+BLOCK_SIZES = struct.pack(">HIII", Info.BLOCK_SIZE, 1, 4096, 32 << 20)
 
 
 def handshake(*names: str, writable: bool = True, description: str = "") -> Handshake:
@@ -62,9 +72,10 @@ def test_the_greeting_is_fixed_newstyle_without_zeroes() -> None:
 def test_go_tells_size_and_flags_and_ends_the_handshake() -> None:
     shake = handshake("d0")
     replies = feed(shake, FLAGS, option(Option.GO, go_data("d0")))
-    flags = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8
+    flags = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
     assert replies == [
         (Option.GO, OptionReply.INFO, struct.pack(">HQH", 0, SIZE, flags)),
+        (Option.GO, OptionReply.INFO, BLOCK_SIZES),
         (Option.GO, OptionReply.ACK, b""),
     ]
     assert shake.agreement is not None
@@ -90,15 +101,23 @@ def test_a_read_only_disk_is_read_only_whatever_its_export_says() -> None:
     assert flags & TransmissionFlag.READ_ONLY
 
 
-def test_infos_are_sent_to_who_asks() -> None:
+def test_infos_that_are_asked_for_are_sent() -> None:
     infos = (Info.NAME, Info.DESCRIPTION, Info.BLOCK_SIZE, 77)
     replies = feed(handshake("d0", description="a disk"), FLAGS, option(Option.INFO, go_data("", *infos)))
     assert [data for _, kind, data in replies if kind == OptionReply.INFO][1:] == [
         b"\x00\x01d0",
         b"\x00\x02a disk",
-        struct.pack(">HIII", 3, 1, 4096, 32 << 20),
+        BLOCK_SIZES,
     ]
     assert replies[-1][1] == OptionReply.ACK
+
+
+def test_description_and_block_sizes_are_sent_to_all_as_qemu_does() -> None:
+    replies = feed(handshake("d0", description="a disk"), FLAGS, option(Option.INFO, go_data("d0")))
+    assert [data for _, kind, data in replies if kind == OptionReply.INFO][1:] == [
+        b"\x00\x02a disk",
+        BLOCK_SIZES,
+    ]
 
 
 def test_info_leaves_the_handshake_going_on() -> None:
@@ -172,11 +191,17 @@ def test_an_export_whose_disk_has_moved_is_refused_as_shut_down() -> None:
     assert (kind, text) == (OptionReply.ERR_SHUTDOWN, "the disk of export 'd0' has moved to another host")
 
 
-@pytest.mark.parametrize("number", [Option.STARTTLS, 11, 4, 99])
-def test_what_is_not_offered_is_unsupported_and_the_client_goes_on(number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "reply"),
+    [
+        (Option.STARTTLS, OptionReply.ERR_POLICY),
+        *((number, OptionReply.ERR_UNSUP) for number in (12, 4, 99)),
+    ],
+)
+def test_what_is_not_offered_is_refused_and_the_client_goes_on(number: int, reply: int) -> None:
     shake = handshake("d0")
     kind, _ = error_of(feed(shake, FLAGS, option(number)))
-    assert kind == OptionReply.ERR_UNSUP
+    assert kind == reply
     feed(shake, option(Option.GO, go_data("d0")))
     assert shake.agreement is not None
 
@@ -204,6 +229,81 @@ def test_options_with_wrong_data_are_invalid_and_the_client_goes_on(number: int,
     assert shake.agreement is not None
 
 
+def test_extended_headers_are_negotiated_once_and_take_precedence() -> None:
+    shake = handshake("d0")
+    shake.feed(FLAGS)
+    options = [
+        option(Option.EXTENDED_HEADERS, b"x"),
+        option(Option.EXTENDED_HEADERS),
+        option(Option.EXTENDED_HEADERS),
+        option(Option.STRUCTURED_REPLY),
+    ]
+    kinds = [feed(shake, each)[0][1] for each in options]
+    assert kinds == [
+        OptionReply.ERR_INVALID,
+        OptionReply.ACK,
+        OptionReply.ERR_INVALID,
+        OptionReply.ERR_EXT_HEADER_REQD,
+    ]
+    feed(shake, option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+    assert shake.agreement.extended
+    assert shake.agreement.structured
+
+
+def test_extended_headers_need_go() -> None:
+    with pytest.raises(ProtocolError, match="which need GO"):
+        handshake("d0").feed(FLAGS + option(Option.EXTENDED_HEADERS) + option(Option.EXPORT_NAME, b"d0"))
+
+
+@pytest.mark.parametrize(("contexts", "is_offered"), [(["base:allocation"], True), ([], False)])
+def test_a_choice_of_contexts_is_offered_to_who_has_selected_some(
+    contexts: list[str], is_offered: bool
+) -> None:
+    shake = handshake("d0")
+    feed(shake, FLAGS, option(Option.EXTENDED_HEADERS))
+    feed(shake, option(Option.SET_META_CONTEXT, context_data("d0", *contexts)))
+    replies = feed(shake, option(Option.GO, go_data("d0")))
+    (flags,) = struct.unpack_from(">H", replies[0][2], 10)
+    assert bool(flags & TransmissionFlag.BLOCK_STATUS_PAYLOAD) == is_offered
+    assert flags & TransmissionFlag.SEND_DF
+
+
+def test_structured_replies_are_negotiated_once() -> None:
+    shake = handshake("d0")
+    _, again = feed(shake, FLAGS, option(Option.STRUCTURED_REPLY), option(Option.STRUCTURED_REPLY))
+    assert again[1] == OptionReply.ERR_INVALID
+    feed(shake, option(Option.GO, go_data("d0")))
+    assert shake.agreement is not None
+    assert shake.agreement.structured
+
+
+@pytest.mark.parametrize("number", [Option.LIST, Option.GO, 99])
+def test_only_an_export_name_is_taken_without_fixed_newstyle(number: int) -> None:
+    with pytest.raises(ProtocolError, match="needs the fixed newstyle negotiation"):
+        handshake("d0").feed(CLIENT_FLAGS.pack(0) + option(number))
+
+
+def test_option_data_longer_than_any_request_is_hung_up_on() -> None:
+    with pytest.raises(ProtocolError, match="an option with 33554433 bytes of data is too long"):
+        handshake("d0").feed(FLAGS + OPTION.pack(IHAVEOPT, 99, MAX_SKIPPED + 1))
+
+
+def test_a_client_that_never_chooses_is_hung_up_on() -> None:
+    shake = handshake("d0")
+    shake.feed(FLAGS)
+    for _ in range(MAX_OPTIONS):
+        assert shake.feed(option(99))
+    with pytest.raises(ProtocolError, match="more than 4096 options"):
+        shake.feed(option(99))
+
+
+def test_an_error_text_is_cut_between_two_characters() -> None:
+    name = "x" + "ä" * 2047
+    _, text = error_of(feed(handshake("d0"), FLAGS, option(Option.GO, go_data(name))))
+    assert MAX_STRING - 2 < len(text.encode()) <= MAX_STRING
+
+
 def test_an_option_that_is_too_long_is_skipped_to_its_end_and_refused() -> None:
     shake = handshake("d0")
     replies = feed(shake, FLAGS, OPTION.pack(IHAVEOPT, Option.LIST, MAX_OPTION_DATA + 10))
@@ -224,10 +324,21 @@ def test_structured_replies_bring_reads_that_are_not_fragmented() -> None:
 CONTEXT = b"base:allocation"
 
 
+def test_contexts_are_listed_before_structured_replies_but_not_selected() -> None:
+    wanted = context_data("d0", "base:allocation")
+    shake = handshake("d0")
+    listed = feed(shake, FLAGS, option(Option.LIST_META_CONTEXT, wanted))
+    assert [kind for _, kind, _ in listed] == [OptionReply.META_CONTEXT, OptionReply.ACK]
+    assert error_of(feed(shake, option(Option.SET_META_CONTEXT, wanted)))[0] == OptionReply.ERR_INVALID
+
+
 @pytest.mark.parametrize(
     ("number", "queries", "found"),
     [
         (Option.LIST_META_CONTEXT, [], [struct.pack(">I", 0) + CONTEXT]),
+        (Option.LIST_META_CONTEXT, ["base"], []),
+        (Option.LIST_META_CONTEXT, [""], []),
+        (Option.SET_META_CONTEXT, ["base:allocation"] * 2, [struct.pack(">I", 1) + CONTEXT]),
         (Option.LIST_META_CONTEXT, ["base:"], [struct.pack(">I", 0) + CONTEXT]),
         (Option.LIST_META_CONTEXT, ["x-other:thing"], []),
         (Option.SET_META_CONTEXT, [], []),
@@ -340,3 +451,45 @@ def test_garbage_is_answered_or_hung_up_on(greeted: bool, parts: list[bytes]) ->
     with contextlib.suppress(ProtocolError):
         for part in [FLAGS] * greeted + parts:
             shake.feed(part)
+
+
+RECORDINGS = [
+    FLAGS + b"".join(options) + option(Option.GO, go_data("d0", Info.BLOCK_SIZE))
+    for options in (
+        # as libnbd 1.14, QEMU 10 and nbd-client send them
+        [
+            option(Option.STRUCTURED_REPLY),
+            option(Option.SET_META_CONTEXT, context_data("d0", "base:allocation", "qemu:allocation-depth")),
+        ],
+        [
+            option(Option.EXTENDED_HEADERS),
+            option(Option.SET_META_CONTEXT, context_data("d0", "base:allocation")),
+        ],
+        [option(Option.LIST), option(Option.INFO, go_data("d0", Info.NAME, Info.DESCRIPTION))],
+        [option(Option.STARTTLS), option(Option.LIST_META_CONTEXT, context_data("d0", "base:"))],
+    )
+]
+
+
+@given(
+    st.sampled_from(RECORDINGS),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), st.binary(max_size=6)), max_size=4),
+)
+@settings(max_examples=examples(300), deadline=None)
+def test_a_mutated_recording_is_answered_or_hung_up_on_and_takes_little_memory(
+    recording: bytes, changes: list[tuple[int, int, bytes]]
+) -> None:
+    sent = bytearray(recording)
+    for at, removed, put in changes:
+        sent[at : at + removed] = put
+    sent += bytes(200 << 10)  # whatever an option announces comes
+    shake = handshake("d0", "d1")
+    tracemalloc.start()
+    with contextlib.suppress(ProtocolError):
+        for start in range(0, len(sent), 1000):
+            assert len(shake.feed(bytes(sent[start : start + 1000]))) <= MAX_REPLIES
+            if shake.agreement is not None:
+                break
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5 * MAX_OPTION_DATA  # the received data, and copies of it while it is read

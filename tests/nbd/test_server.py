@@ -22,9 +22,14 @@ from qmon.nbd.server import Export, NbdServer
 from qmon.notation.address import InetAddress, UnixAddress
 from tests.support.memory import MemoryDisk, data_threads
 from tests.support.nbd_client import NbdClient, Reply, go_data, option, request
+from tests.support.thoroughness import examples
 
 SOON = 5.0
 """Seconds in which what should happen at once has happened on a busy machine."""
+
+
+GOODBYE = 0.25
+"""Seconds that the server waits for the clients of an export that is to be removed."""
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -140,6 +145,23 @@ def test_a_client_that_has_left_keeps_no_export(serving: Serving, last: str) -> 
             if "close" in last:
                 client.socket.close()
             serving.server.remove("d0", force=False)
+
+
+def test_a_goodbye_that_nobody_has_read_yet_counts(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = serving.add("d0")
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def flush() -> None:
+        reached.set()
+        goes_on.wait(SOON)
+
+    monkeypatch.setattr(disk.memory, "flush", flush)
+    with serving.connect().go("d0") as client:
+        client.send(request(Command.FLUSH))
+        assert reached.wait(SOON)
+        client.send(request(Command.DISC))
+        threading.Timer(3 * GOODBYE, goes_on.set).start()
+        serving.server.remove("d0", force=False)
 
 
 def test_a_client_that_leaves_frees_its_export(serving: Serving) -> None:
@@ -327,7 +349,7 @@ def test_stopping_ends_clients_in_every_phase(serving: Serving) -> None:
     ):
         greeted.greet()
         deaf.send(*[request(Command.READ, 0, 1 << 20)] * 20)
-        wait_for(lambda: len(data_threads()) == 5)
+        wait_for(lambda: serving.server.clients("d0") == 2 and "nbd worker 1" in data_threads())
         started = time.monotonic()
         serving.server.stop()
         assert time.monotonic() - started < SOON
@@ -383,7 +405,9 @@ PARTS = st.one_of(
 
 
 @given(started=st.booleans(), parts=st.lists(PARTS, max_size=8))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_is_sent_the_server_serves_the_next_client(
     serving: Serving, started: bool, parts: list[bytes]
 ) -> None:

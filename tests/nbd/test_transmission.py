@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.nbd.connection import LARGE_PIECE, LIMITS, SMALL_PIECE, Connection, Limits
+from qmon.block.node import Buffer
+from qmon.nbd.connection import LARGE_PIECE, MAX_DISCARDED, SMALL_PIECE, Limits
 from qmon.nbd.constants import (
     DATA_CHUNK,
     MAX_PAYLOAD,
@@ -27,47 +26,14 @@ from qmon.nbd.constants import (
     Error,
     ReplyType,
 )
-from qmon.nbd.contexts import ALLOCATION
-from qmon.nbd.export import Export
-from qmon.nbd.handshake import Agreement, ProtocolError
+from qmon.nbd.contexts import ALLOCATION, Depth
 from tests.support.memory import MemoryDisk, MemoryNode
-from tests.support.nbd_client import NbdClient, Reply, request
+from tests.support.nbd_client import Reply, request
+from tests.support.nbd_transmission import connected
+from tests.support.thoroughness import examples
 
 FUA, NO_HOLE, DF, REQ_ONE = CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE
-
-
-@contextmanager
-def connected(
-    disk: MemoryDisk,
-    *,
-    structured: bool = False,
-    allocation: bool = False,
-    writable: bool = True,
-    rest: bytes = b"",
-    piece: int = LARGE_PIECE,
-    limits: Limits = LIMITS,
-) -> Iterator[NbdClient]:
-    """A client in the transmission phase; at the end the server's thread must have come to its end."""
-    ours, theirs = socket.socketpair()
-    contexts = tuple(enumerate((ALLOCATION,), 1)) if allocation else ()
-    agreement = Agreement(Export("d0", disk, writable), structured, contexts, rest)
-    problems: list[Exception] = []
-
-    def run() -> None:
-        try:
-            Connection(theirs, agreement, disk.accounts.open(), piece, limits).run()
-        except (ProtocolError, OSError) as error:
-            problems.append(error)
-        finally:
-            theirs.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    with NbdClient(ours) as client:
-        client.structured = structured
-        yield client
-    thread.join(10)
-    assert not thread.is_alive()
+FAST_ZERO = CommandFlag.FAST_ZERO
 
 
 TINY_PIECE = 1024
@@ -92,32 +58,43 @@ class Asked:
 
     def data(self) -> bytes:
         """What a write writes: no part of it looks like another."""
-        return bytes((self.fill + number % 251) % 256 for number in range(self.length))
+        pattern = bytes((self.fill + number) % 256 for number in range(251))
+        return (pattern * (self.length // 251 + 1))[: self.length]
 
-    def encode(self, cookie: int) -> bytes:
-        data = self.data() if self.command == Command.WRITE else b""
+    def encode(self, cookie: int, *, extended: bool) -> bytes:
+        has_data = self.command == Command.WRITE or (extended and self.flags & CommandFlag.PAYLOAD_LEN)
         return request(
-            self.command, self.offset, self.length, cookie=cookie, flags=int(self.flags), data=data
+            self.command,
+            self.offset,
+            self.length,
+            cookie=cookie,
+            flags=int(self.flags),
+            data=self.data() if has_data else b"",
+            extended=extended,
         )
 
 
-def expected_reply(model: bytearray, asked: Asked, cookie: int, *, structured: bool, writable: bool) -> Reply:
+def expected_reply(model: bytearray, asked: Asked, cookie: int, *, mode: str, writable: bool) -> Reply:
     """Change the model as the request should, and say what its reply should be."""
     known = {Command.READ: FUA, Command.WRITE: FUA, Command.FLUSH: FUA, Command.TRIM: FUA}
-    known[Command.WRITE_ZEROES] = FUA | NO_HOLE
-    if structured:
+    known |= {Command.CACHE: FUA, Command.WRITE_ZEROES: FUA | NO_HOLE | CommandFlag.FAST_ZERO}
+    if mode != "simple":
         known[Command.READ] = FUA | DF
+    if mode == "extended":
+        known[Command.WRITE] = FUA | CommandFlag.PAYLOAD_LEN
     end = asked.offset + asked.length
     changes = asked.command in (Command.WRITE, Command.TRIM, Command.WRITE_ZEROES)
     if asked.command not in known or asked.flags & ~int(known[Command(asked.command)]):
         return Reply(cookie, Error.EINVAL)
     if changes and not writable:
         return Reply(cookie, Error.EPERM)
-    if end > SIZE:
+    if end > len(model):
         writes = asked.command in (Command.WRITE, Command.WRITE_ZEROES)
         return Reply(cookie, Error.ENOSPC if writes else Error.EINVAL)
     if asked.command == Command.READ:
         return Reply(cookie, 0, bytes(model[asked.offset : end]))
+    if asked.flags & CommandFlag.FAST_ZERO and asked.length:
+        return Reply(cookie, Error.ENOTSUP)  # a bytearray does not say that it is fast
     if changes:
         model[asked.offset : end] = asked.data() if asked.command == Command.WRITE else bytes(asked.length)
     return Reply(cookie, 0)
@@ -132,30 +109,63 @@ REQUESTS = st.builds(
     ),
     offset=OFFSETS,
     length=st.one_of(st.integers(0, 600), st.integers(0, SIZE + 10)),
-    flags=st.sampled_from([0, 0, 0, 0, 1, 1, 2, 4, 8, 16, 0x8000]),
+    flags=st.sampled_from([0, 0, 0, 0, 0, 1, 1, 2, 4, 8, 16, 32, 0x8000]),
     fill=st.integers(1, 255),
 )
 
 
-@pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
+class _Now(MemoryNode):
+    """A node that serves some of the plain requests at once."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.read_now = self._read_now
+        self.write_now = self._write_now
+
+    def _read_now(self, offset: int, buffer: memoryview) -> bool:
+        if offset % 3 == 1:
+            return False
+        self.read_into(offset, buffer)
+        return True
+
+    def _write_now(self, offset: int, data: Buffer) -> bool:
+        if offset % 5 == 1:
+            return False
+        self.write(offset, data)
+        return True
+
+
+@pytest.mark.parametrize("loop", [False, True], ids=["own thread", "loop"])
+@pytest.mark.parametrize("mode", ["simple", "structured", "extended"])
 @given(data=st.data(), asked=st.lists(REQUESTS, max_size=30), writable=st.sampled_from([True, True, False]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_pipelined_requests_split_anywhere_do_what_the_model_does(
-    data: st.DataObject, asked: list[Asked], writable: bool, structured: bool
+    data: st.DataObject, asked: list[Asked], writable: bool, mode: str, loop: bool
 ) -> None:
-    disk = MemoryDisk(SIZE)
-    disk.memory.data[:] = initial = bytes(range(256)) * (SIZE // 256)
+    scale = 16 if loop else 1  # its buffers are larger
+    asked = [replace(one, offset=one.offset * scale, length=one.length * scale) for one in asked]
+    asked = [one for one in asked if one.offset < 1 << 64]
+    disk = MemoryDisk(SIZE * scale)
+    disk.memory = _Now(SIZE * scale)
+    disk.memory.data[:] = initial = bytes(range(256)) * (SIZE * scale // 256)
     model = bytearray(initial)
-    sent = b"".join(one.encode(cookie) for cookie, one in enumerate(asked))
+    structured, extended = mode == "structured", mode == "extended"
+    sent = b"".join(one.encode(cookie, extended=extended) for cookie, one in enumerate(asked))
     expected = [
-        expected_reply(model, one, cookie, structured=structured, writable=writable)
-        for cookie, one in enumerate(asked)
+        expected_reply(model, one, cookie, mode=mode, writable=writable) for cookie, one in enumerate(asked)
     ]
     cuts = sorted(data.draw(st.sets(st.integers(0, len(sent)), max_size=12)))
     early = data.draw(st.integers(0, min(len(sent), 200)))
     rest = sent[:early]
     with connected(
-        disk, structured=structured, writable=writable, rest=rest, piece=TINY_PIECE, limits=SMALL_SLACK
+        disk,
+        structured=structured,
+        extended=extended,
+        writable=writable,
+        rest=rest,
+        piece=SMALL_PIECE if loop else TINY_PIECE,
+        limits=SMALL_SLACK,
+        loop=loop,
     ) as client:
 
         def send() -> None:
@@ -166,12 +176,14 @@ def test_pipelined_requests_split_anywhere_do_what_the_model_does(
         sender.start()
         got = [client.reply(one.length if one.command == Command.READ else 0) for one in asked]
         sender.join()
-        client.send(request(Command.DISC))
+        client.send(request(Command.DISC, extended=extended))
         assert client.at_end()
     assert got == expected
+    if mode == "extended":
+        assert [reply.asked for reply in got] == [one.offset for one in asked]
     assert disk.memory.data == model
     durable = [
-        one.command == Command.FLUSH or (one.flags & FUA and one.command != Command.READ)
+        one.command == Command.FLUSH or (one.flags & FUA and one.command not in (Command.READ, Command.CACHE))
         for one, reply in zip(asked, expected, strict=True)
         if not reply.error
     ]
@@ -233,15 +245,16 @@ def test_a_failure_of_the_disk_is_told_and_the_next_request_served(
             assert client.reply(512 if call == "read" else 0).error == 0, call
 
 
-def test_a_failed_flush_fails_those_that_waited_for_it_and_no_others() -> None:
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_a_failed_flush_fails_those_that_waited_for_it_and_no_others(extended: bool) -> None:
     disk = MemoryDisk()
     disk.memory.failures = {"flush": errno.EIO}
-    with connected(disk) as client:
+    with connected(disk, extended=extended) as client:
         client.send(
-            request(Command.WRITE, 0, data=b"a" * 512, cookie=1),
-            request(Command.WRITE, 512, data=b"b" * 512, cookie=2, flags=FUA),
-            request(Command.FLUSH, cookie=3),
-            request(Command.WRITE, 1024, data=b"c" * 512, cookie=4),
+            request(Command.WRITE, 0, data=b"a" * 512, cookie=1, extended=extended),
+            request(Command.WRITE, 512, data=b"b" * 512, cookie=2, flags=FUA, extended=extended),
+            request(Command.FLUSH, cookie=3, extended=extended),
+            request(Command.WRITE, 1024, data=b"c" * 512, cookie=4, extended=extended),
         )
         assert [client.reply() for _ in range(4)] == [
             Reply(1, 0),
@@ -318,6 +331,17 @@ def test_a_long_read_holds_no_gate_while_its_client_does_not_read(structured: bo
         assert len(client.reply(disk.memory.size).data) == disk.memory.size
 
 
+def test_a_client_may_stall_within_a_long_write() -> None:
+    disk = MemoryDisk(32 << 20)
+    whole = request(Command.WRITE, data=b"x" * (1 << 20))
+    with connected(disk, piece=SMALL_PIECE, loop=True) as client:
+        for piece in (whole[:100_000], whole[100_000:600_000], whole[600_000:]):
+            client.send(piece)
+            time.sleep(0.1)
+        assert client.reply().error == 0
+    assert disk.memory.data.count(b"x") == 1 << 20
+
+
 def test_a_long_read_of_a_disk_that_moves_meanwhile_is_turned_away() -> None:
     disk = MemoryDisk(32 << 20)
     with connected(disk, structured=True, piece=SMALL_PIECE) as client:
@@ -360,6 +384,68 @@ def test_block_status_joins_extents_and_tells_zeros_from_data() -> None:
         assert client.ask(Command.BLOCK_STATUS, 0, 8192).extents == ((512, 0), (3584, 3), (4096, 0))
         disk.memory.failures = {"extents": errno.EIO}
         assert client.ask(Command.BLOCK_STATUS, 0, 512).error == Error.EIO
+
+
+def test_a_client_with_extended_headers_chooses_contexts_in_each_request() -> None:
+    disk = MemoryDisk(64 << 10)
+    contexts = ((1, ALLOCATION), (5, Depth()))
+    with connected(disk, extended=True, contexts=contexts) as client:
+
+        def ask(*fields: int, flags: int = 0) -> Reply:
+            payload = struct.pack(f">Q{len(fields) - 1}I", *fields)
+            return client.ask(Command.BLOCK_STATUS, 512, data=payload, flags=flags)
+
+        both = client.ask(Command.BLOCK_STATUS, 512, 4096)
+        assert both.extents == ((4096, 3), (4096, 1))
+        assert [chunk.payload[:4] for chunk in both.chunks] == [b"\0\0\0\1", b"\0\0\0\5"]
+        assert ask(4096, 5).extents == ((4096, 1),)
+        assert ask(4096, 5, 1, flags=REQ_ONE).extents == both.extents
+        for wrong in ((4096,), (4096, 5, 5), (4096, 7), (4096, 1, 5, 7), (64 << 10, 1), (0, 1)):
+            assert ask(*wrong).error == Error.EINVAL
+        assert client.ask(Command.BLOCK_STATUS, 512, data=b"odd").error == Error.EINVAL
+        assert client.ask(Command.BLOCK_STATUS, 512, data=bytes(2 << 20)).error == Error.EINVAL
+        assert ask(4096, 1).extents == ((4096, 3),)
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["compact", "extended"])
+def test_a_client_that_announces_more_data_than_any_request_has_is_hung_up_on(extended: bool) -> None:
+    with connected(MemoryDisk(), extended=extended) as client:
+        client.send(request(Command.WRITE, 0, MAX_DISCARDED + 1, extended=extended))
+        assert client.at_end()
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["structured", "extended"])
+def test_errors_say_why_and_where(extended: bool) -> None:
+    disk = MemoryDisk()
+    disk.memory = _BadSector(512 << 10, 300 << 10)
+    with connected(disk, structured=True, extended=extended, piece=SMALL_PIECE) as client:
+        told = client.ask(Command.READ, 512, 400 << 10)
+        assert (told.error, told.at, told.text) == (Error.EIO, 512 + (256 << 10), os.strerror(errno.EIO))
+        told = client.ask(Command.TRIM, 1 << 20, 512)
+        size = disk.memory.size
+        assert told.text == f"512 bytes at 1048576 go beyond the export, which has {size} bytes"
+        assert client.ask(Command.WRITE, 0, data=b"x", flags=NO_HOLE).text == "WRITE takes no flags 0x2 here"
+        assert client.ask(77).text == "request 77 is not offered here"
+
+
+class _Zeroing(MemoryNode):
+    """A node that zeroes whole sectors fast."""
+
+    def zeroes_fast(self, offset: int, length: int, *, unmap: bool) -> bool:
+        return unmap and not (offset | length) % 512
+
+
+def test_a_fast_zero_is_done_at_once_or_not_at_all() -> None:
+    disk = MemoryDisk()
+    disk.memory = _Zeroing(1 << 20)
+    disk.memory.data[:] = initial = b"\x11" * (1 << 20)
+    with connected(disk) as client:
+        assert client.ask(Command.WRITE_ZEROES, 100, 512, flags=FAST_ZERO).error == Error.ENOTSUP
+        assert client.ask(Command.WRITE_ZEROES, 0, 512, flags=FAST_ZERO | NO_HOLE).error == Error.ENOTSUP
+        assert disk.memory.data == initial
+        assert client.ask(Command.WRITE_ZEROES, 512, 512, flags=FAST_ZERO | FUA).error == 0
+    assert disk.memory.data == initial[:512] + bytes(512) + initial[1024:]
+    assert disk.memory.calls == {"zero-unmap": 1, "flush": 1}
 
 
 def test_block_status_of_a_checkered_disk_is_bounded_and_goes_on() -> None:
@@ -411,7 +497,7 @@ def test_a_client_that_leaves_within_a_request_changes_nothing() -> None:
 
 
 @given(garbage=st.binary(min_size=REQUEST.size, max_size=300), before=st.integers(0, 2))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_garbage_is_hung_up_on_behind_the_replies_that_are_due(garbage: bytes, before: int) -> None:
     with connected(MemoryDisk()) as client:
         client.send(*[request(Command.FLUSH)] * before, b"\xff" + garbage)

@@ -29,6 +29,11 @@ ports = st.integers(0, 65535).map(str)
         ("unix:///run/in", "write unix:/run/in"),
         ("/run/in", "write unix:/run/in"),
         ("hostb", "write tcp:HOST:PORT or unix:PATH"),
+        ("tpc:localhost:4444", "write tcp:localhost:4444"),
+        ("tpc:4444", "write tcp:tpc:4444"),
+        ("unx:/run/in", "write unix:/run/in"),
+        ("a:wrong:4444", "write tcp:HOST:PORT or unix:PATH"),
+        ("blk", "the address is missing: write blk tcp:HOST:PORT or blk unix:PATH"),
         ("", "write tcp:HOST:PORT or unix:PATH"),
         ("tcp:hostb:4444", None),
         ("tcp::4444", None),
@@ -44,7 +49,7 @@ def test_what_an_address_lacks_is_named(uri: str, hint: str | None) -> None:
 def test_a_host_and_a_port_get_their_protocol(host: str, port: str) -> None:
     hint = address_hint(f"{host}:{port}")
     assert hint is not None
-    assert parse_uri(hint.removeprefix("write ")).address == InetAddress(host, port)
+    assert parse_uri(hint.removeprefix("write ")).place == InetAddress(host, port)
 
 
 @given(st.text(max_size=20))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from qmon.errors import QmonError, UsageError
 from qmon.notation.blockdev import NodeList
+from qmon.notation.caching import WRITEBACK
 from qmon.notation.driver_options import QCOW2
 from qmon.notation.image_spec import FROM_HEADER, ImageSpec
 from qmon.notation.node_reader import NodeReader, flatten, read_json_name
@@ -131,15 +132,34 @@ def test_options_without_effect_are_named_where_they_stand() -> None:
     listed.add(
         "driver=qcow2,node-name=d0,cache.direct=on,l2-cache-size=4096,file.driver=file,file.filename=a,file.aio=native"
     )
-    assert listed.ignored == ["cache.direct", "file.aio", "l2-cache-size"]
+    assert listed.ignored == ["file.aio", "l2-cache-size"]
+
+
+@pytest.mark.parametrize(
+    ("options", "direct", "no_flush"),
+    [
+        ("", False, False),
+        ("cache.direct=on,", True, False),
+        ("cache.no-flush=on,", False, True),
+        ("file.cache.direct=on,", True, False),
+        ("cache.direct=on,file.cache.direct=off,", False, False),
+        ("cache.no-flush=on,file.cache.no-flush=off,", False, True),
+    ],
+)
+def test_a_files_node_caches_as_the_node_above_it_unless_it_says_otherwise(
+    options: str, direct: bool, no_flush: bool
+) -> None:
+    spec = only(f"driver=qcow2,node-name=d0,{options}file.driver=file,file.filename=a")
+    found = (spec.caching or WRITEBACK).of_file
+    assert (found.direct, found.no_flush) == (direct, no_flush)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (
-            "driver=nbd,node-name=n,host=h",
-            "driver 'nbd' is not supported: use file, host_device, qcow2, raw or throttle",
+            "driver=ssh,node-name=n,host=h",
+            "driver 'ssh' is not supported: use file, host_device, nbd, qcow2, raw or throttle",
         ),
         ("driver=qcow2,node-name=n,file.driver=http,file.url=u", "driver 'http' is not supported"),
         ("driver=qcow2,node-name=n,file.driver=file,file.filename=a,encrypt.format=luks", "qcow2: option"),
@@ -165,7 +185,7 @@ def test_a_file_belongs_to_one_format() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ('json:{"driver":"nbd","host":"h"}', "driver 'nbd' is not supported"),
+        ('json:{"driver":"ssh","host":"h"}', "driver 'ssh' is not supported"),
         ('json:{"driver":"qcow2","file":{"driver":"https","url":"u"}}', "driver 'https' is not supported"),
         ("json:{", "Could not parse the JSON options: JSON parse error"),
         ("json:[]", "Invalid JSON object given"),

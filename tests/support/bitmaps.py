@@ -18,7 +18,12 @@ def nbd_map(context: str, *where: object) -> list[tuple[int, int, int]]:
     command = ["nbdinfo", "--json", f"--map={context}", *map(str, where)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
-    entries: list[dict[str, int]] = json.loads(done.stdout)
+    return map_of(done.stdout)
+
+
+def map_of(printed: str) -> list[tuple[int, int, int]]:
+    """The (offset, length, type) of what nbdinfo prints."""
+    entries: list[dict[str, int]] = json.loads(printed)
     return [(each["offset"], each["length"], each["type"]) for each in entries]
 
 

@@ -128,6 +128,12 @@ class EmbeddedLab:
         target = await self.start(there, incoming=uri, patience=patience, **options)
         return source, target, uri
 
+    async def pair_deferred(self, patience: Patience = ORDINARY) -> tuple[LabMachine, LabMachine, Path]:
+        """The same, but the destination waits for migrate-incoming; and its image."""
+        there, here = self.image("b.img"), self.settings(self.image("a.img", b"data" * 1024))
+        source = await self.start(here, patience=patience)
+        return source, await self.start(self.settings(there), incoming="defer", patience=patience), there
+
     def guest(self, path: Path, drive: str = "d0") -> NbdClient:
         """A client of an export; blocks."""
         return NbdClient(path).go(drive)

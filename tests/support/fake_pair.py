@@ -102,7 +102,10 @@ class FakePair:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refused = ""
         """Why ``migrate blk`` is refused."""
+        self.answers = ""
+        """What the QEMU's own monitor answers to other lines."""
         self.trial: dict[str, Any] = {}
+        """What ``migrate -n blk`` answers, and what is said before a migration."""
         self.status = "running"
         self.migration: list[dict[str, Any]] = [{}]
         """What query-migrate answers, one after another; the last one stays."""
@@ -115,6 +118,7 @@ class FakePair:
             "query-migrate-capabilities": lambda given: [],
             "query-name": lambda given: {},
             "query-block-jobs": lambda given: self.jobs,
+            "query-block": lambda given: self.blocks,
             "migrate-set-parameters": lambda given: self._note("migrate-set-parameters", given),
             "migrate-continue": lambda given: self._note("migrate-continue", given),
             "migrate_cancel": lambda given: self._note("migrate_cancel", given),
@@ -124,6 +128,7 @@ class FakePair:
             "x-qmon-query-migrate-settings": lambda given: described(),
         }
         self.jobs: list[dict[str, Any]] = []
+        self.blocks: list[dict[str, Any]] = []
         self._help = help_text
         if is_destination:
             self._answers["x-qmon-migrate-incoming"] = self._listen
@@ -148,7 +153,7 @@ class FakePair:
         if line in known:
             return known[line]
         self.passed.append(line)
-        return ""
+        return self.answers
 
     def _cont(self, given: dict[str, Any]) -> Any:
         if self.status == "postmigrate" and not given.get("x-qmon-force"):
@@ -159,7 +164,7 @@ class FakePair:
         if self.refused:
             raise CommandError(self.refused)
         self._note("x-qmon-migrate-disks", given)
-        return self.trial if given.get("trial") else {}
+        return self.trial
 
     def _listen(self, given: dict[str, Any]) -> Any:
         if self.refused:

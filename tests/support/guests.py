@@ -91,8 +91,13 @@ class Writer:
         pause: float = 0.001,
         *,
         flush: bool = False,
+        expected: frozenset[int | None] = EXPECTED_ERRORS,
     ) -> None:
-        """With ``flush`` a write counts as acknowledged when it has been flushed, too."""
+        """With ``flush`` a write counts as acknowledged when it has been flushed, too.
+
+        ``expected`` are errors with which a write may end.
+        """
+        self._expected = expected
         self.ledger = Ledger(content)
         self.errors: list[str] = []
         """Answers that no guest should get."""
@@ -150,7 +155,7 @@ class Writer:
                         request = None
                         self._stop.wait(self._pause)
             except OSError as error:
-                if request is not None and error.errno not in EXPECTED_ERRORS | _CONNECTION_ERRORS:
+                if request is not None and error.errno not in self._expected | _CONNECTION_ERRORS:
                     self.errors.append(f"a write at {request[0]} was answered: {error}")
                 side ^= 1
                 self._stop.wait(0.01)

@@ -7,11 +7,12 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.image import FileIdentity, ImageNode
-from qmon.block.node import Buffer, Extent, Kind, Node
+from qmon.block.node import Buffer, Extent, Kind, Node, ReadNow, WriteNow
 from qmon.block.recent import RecentWrites
 from qmon.block.stack import NodeStack
 
@@ -35,6 +36,9 @@ class MemoryNode:
     @property
     def read_only(self) -> bool:
         return self._read_only
+
+    read_now: ReadNow | None = None
+    write_now: WriteNow | None = None
 
     def _enter(self, call: str, offset: int = 0, length: int = 0) -> None:
         self.calls[call] += 1
@@ -106,6 +110,17 @@ class NodeDrive:
         self.gate = Gate()
         self.recent = RecentWrites()
         self.stack = NodeStack(node)
+        self.accounts = Accounts()
+
+    def sparing_page_cache(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def forget_cached(self) -> None:
+        """It has no file."""
+
+    @property
+    def guest(self) -> NodeDrive:
+        return self
 
     @property
     def node(self) -> Node:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from qmon.nbd.constants import (
     CHUNK,
     CLIENT_FLAGS,
+    EXTENDED_CHUNK,
+    EXTENDED_REPLY_MAGIC,
+    EXTENDED_REQUEST,
+    EXTENDED_REQUEST_MAGIC,
     GREETING,
     IHAVEOPT,
     OPTION,
@@ -22,6 +27,7 @@ from qmon.nbd.constants import (
     SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
     Command,
+    CommandFlag,
     HandshakeFlag,
     Option,
     OptionReply,
@@ -51,20 +57,54 @@ def context_data(name: str, *queries: str) -> bytes:
 
 
 def request(
-    command: int, offset: int = 0, length: int = 0, *, cookie: int = 0, flags: int = 0, data: bytes = b""
+    command: int,
+    offset: int = 0,
+    length: int = 0,
+    *,
+    cookie: int = 0,
+    flags: int = 0,
+    data: bytes = b"",
+    extended: bool = False,
 ) -> bytes:
-    """A request; the length of a write is that of its data."""
+    """A request; the length of one with data is that of its data."""
     length = len(data) if data else length
-    return REQUEST.pack(REQUEST_MAGIC, flags, command, cookie, offset, length) + data
+    if not extended:
+        return REQUEST.pack(REQUEST_MAGIC, flags, command, cookie, offset, length) + data
+    if data or command == Command.WRITE:
+        flags |= CommandFlag.PAYLOAD_LEN
+    return EXTENDED_REQUEST.pack(EXTENDED_REQUEST_MAGIC, flags, command, cookie, offset, length) + data
+
+
+class Chunk(NamedTuple):
+    """One chunk; ``asked`` is the request's offset, which only extended ones repeat."""
+
+    flags: int
+    kind: int
+    cookie: int
+    asked: int
+    payload: bytes
 
 
 class Reply(NamedTuple):
-    """A whole reply: the error, the data of a read, the extents of a block status."""
+    """A whole reply: the error, the data of a read, the extents of a block status.
+
+    Two are equal if these are; the rest says how the reply was sent.
+    """
 
     cookie: int
     error: int
     data: bytes = b""
     extents: tuple[tuple[int, int], ...] = ()
+    text: str = ""
+    at: int | None = None
+    asked: int = 0
+    chunks: tuple[Chunk, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reply) and self[:4] == other[:4]
+
+    def __hash__(self) -> int:
+        return hash(self[:4])
 
 
 class NbdClient:
@@ -73,6 +113,7 @@ class NbdClient:
     def __init__(self, to: socket.socket | Path, timeout: float = PATIENCE) -> None:
         self.socket = connected(to) if isinstance(to, Path) else to
         self.structured = False
+        self.extended = False
         self.socket.settimeout(timeout)
 
     def __enter__(self) -> NbdClient:
@@ -117,11 +158,16 @@ class NbdClient:
             if kind == OptionReply.ACK or kind >> 31:
                 return replies
 
-    def go(self, name: str, *, structured: bool = False, allocation: bool = False) -> NbdClient:
+    def go(
+        self, name: str, *, structured: bool = False, extended: bool = False, allocation: bool = False
+    ) -> NbdClient:
         """The whole handshake, up to the transmission phase. Raises OSError when it is refused."""
         self.greet()
-        self.structured = structured
-        if structured:
+        self.structured = structured or extended
+        self.extended = extended
+        if extended:
+            assert self.option(Option.EXTENDED_HEADERS) == [(OptionReply.ACK, b"")]
+        elif structured:
             assert self.option(Option.STRUCTURED_REPLY)[-1][0] == OptionReply.ACK
         if allocation:
             replies = self.option(Option.SET_META_CONTEXT, context_data(name, "base:allocation"))
@@ -139,39 +185,74 @@ class NbdClient:
         self, command: int, offset: int = 0, length: int = 0, *, flags: int = 0, data: bytes = b""
     ) -> Reply:
         """Send one request and wait for its reply."""
-        self.send(request(command, offset, length, flags=flags, data=data))
+        self.send(request(command, offset, length, flags=flags, data=data, extended=self.extended))
         return self.reply(length if command == Command.READ else 0)
 
-    def reply(self, read_length: int = 0) -> Reply:
-        """Take one reply; without structured ones, ``read_length`` says what a read asked for."""
+    def reply(self, read_length: int | Mapping[int, int] = 0) -> Reply:
+        """Take one reply; without structured ones, ``read_length`` says what a read, or each one, asked for.
+
+        Holes are filled in, and the extents of several contexts joined.
+        """
         (magic,) = struct.unpack(">I", self.receive(4))
         if magic == SIMPLE_REPLY_MAGIC:
             _, error, cookie = SIMPLE_REPLY.unpack(struct.pack(">I", magic) + self.receive(12))
+            if not isinstance(read_length, int):
+                read_length = read_length[cookie]
+            assert not self.extended, "a simple reply in spite of extended headers"
             assert not (self.structured and read_length), "a simple reply to a structured read"
             return Reply(cookie, error, b"" if error else self.receive(read_length))
-        assert magic == STRUCTURED_REPLY_MAGIC
-        assert self.structured, "a structured reply that nobody asked for"
-        _, flags, kind, cookie, length = CHUNK.unpack(struct.pack(">I", magic) + self.receive(16))
-        payload = self.receive(length)
-        pieces = []
-        while not flags & REPLY_FLAG_DONE:  # a read's, of which more follows
-            assert (kind, flags) == (ReplyType.OFFSET_DATA, 0)
-            pieces.append(payload[8:])
-            magic, flags, kind, of_cookie, length = CHUNK.unpack(self.receive(CHUNK.size))
-            assert (magic, of_cookie) == (STRUCTURED_REPLY_MAGIC, cookie)
-            payload = self.receive(length)
-        match kind:
-            case ReplyType.NONE:
-                assert not payload
-                return Reply(cookie, 0)
-            case ReplyType.OFFSET_DATA:
-                assert len(payload) > 8
-                return Reply(cookie, 0, b"".join((*pieces, payload[8:])))
-            case ReplyType.BLOCK_STATUS:
-                pairs = [struct.unpack_from(">II", payload, at) for at in range(4, length, 8)]
-                return Reply(cookie, 0, extents=tuple((span, status) for span, status in pairs))
-            case ReplyType.ERROR:
-                error, text_length = struct.unpack_from(">IH", payload)
-                assert len(payload) == 6 + text_length
-                return Reply(cookie, error)
-        raise AssertionError(f"unknown chunk type {kind}")
+        chunks = [self.chunk(magic)]
+        while not chunks[-1].flags & REPLY_FLAG_DONE:
+            chunks.append(self.chunk(*struct.unpack(">I", self.receive(4))))
+        assert len({(chunk.cookie, chunk.asked) for chunk in chunks}) == 1
+        whole = Reply(chunks[0].cookie, 0)
+        for chunk in chunks:
+            whole = _joined(whole, chunk)
+        data = b"" if whole.error else whole.data
+        return whole._replace(data=data, asked=chunks[0].asked, chunks=tuple(chunks))
+
+    def chunk(self, magic: int) -> Chunk:
+        """Take the rest of a chunk whose magic number was received."""
+        assert self.structured, "a chunk that nobody asked for"
+        first = struct.pack(">I", magic)
+        if self.extended:
+            assert magic == EXTENDED_REPLY_MAGIC
+            head = EXTENDED_CHUNK.unpack(first + self.receive(EXTENDED_CHUNK.size - 4))
+            _, flags, kind, cookie, asked, length = head
+        else:
+            assert magic == STRUCTURED_REPLY_MAGIC
+            _, flags, kind, cookie, length = CHUNK.unpack(first + self.receive(CHUNK.size - 4))
+            asked = 0
+        return Chunk(flags, kind, cookie, asked, self.receive(length))
+
+
+def _joined(whole: Reply, chunk: Chunk) -> Reply:
+    """Add what a chunk says."""
+    payload = chunk.payload
+    match chunk.kind:
+        case ReplyType.NONE:
+            assert not payload
+            assert chunk.flags == REPLY_FLAG_DONE
+        case ReplyType.OFFSET_DATA:
+            assert len(payload) > 8
+            return whole._replace(data=whole.data + payload[8:])
+        case ReplyType.OFFSET_HOLE:
+            _, length = struct.unpack(">QI", payload)
+            assert length
+            return whole._replace(data=whole.data + bytes(length))
+        case ReplyType.BLOCK_STATUS:
+            return whole._replace(extents=whole.extents + tuple(struct.iter_unpack(">II", payload[4:])))
+        case ReplyType.BLOCK_STATUS_EXT:
+            found = tuple(struct.iter_unpack(">QQ", payload[8:]))
+            assert struct.unpack_from(">I", payload, 4) == (len(found),)
+            return whole._replace(extents=whole.extents + found)
+        case ReplyType.ERROR | ReplyType.ERROR_OFFSET:
+            error, text_length = struct.unpack_from(">IH", payload)
+            tail = payload[6 + text_length :]
+            assert error
+            assert len(tail) == (8 if chunk.kind == ReplyType.ERROR_OFFSET else 0)
+            text = payload[6 : 6 + text_length].decode()
+            return whole._replace(error=error, text=text, at=int.from_bytes(tail) if tail else None)
+        case _:
+            raise AssertionError(f"unknown chunk type {chunk.kind}")
+    return whole

@@ -26,10 +26,10 @@ class RawDisk:
 class Served:
     """A sparse image behind a running server, and its address as a client takes it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int = 64 * MIB) -> None:
         self.image = folder / "disk.img"
         with self.image.open("wb") as file:
-            file.truncate(64 * MIB)
+            file.truncate(size)
         self.disk = RawDisk(self.image)
         self.socket = folder / "nbd.sock"
         self.server = NbdServer(listen(UnixAddress(str(self.socket))))

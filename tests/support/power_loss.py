@@ -17,17 +17,16 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from qmon.block import raw
+from qmon.block import image_file
 from qmon.block.file import FileNode
 from qmon.block.node import Buffer
 from qmon.block.qcow2 import create
-from qmon.block.qcow2 import node as qcow2_node
 
 SECTOR = 512
 """What lands as one."""
 
 _NEVER = sys.maxsize
-_RECORDED = (raw, create, qcow2_node)
+_RECORDED = (image_file, create)
 """Who opens files to write them."""
 
 Change = Callable[[bytearray], None]

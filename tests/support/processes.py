@@ -15,47 +15,58 @@ from types import TracebackType
 from typing import Any
 
 from qmon.errors import CommandError
+from tests.support.coverage import CONFIGURATION
 from tests.support.guest import Guest
 from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.qmp_client import QmpClient
+from tests.support.starter import Forked, starter
+from tests.support.thoroughness import THOROUGH
 from tests.support.waiting import PATIENCE, eventually
 
 QMON = [sys.executable, "-m", "qmon"]
 CHECKOUT = Path(__file__).parents[2]
 
 
+def may_fork() -> bool:
+    """Whether processes are forked: not where all is to be as it is for a user, or coverage is measured."""
+    return not THOROUGH and CONFIGURATION not in os.environ
+
+
 class Qmon:
     """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``.
 
-    ``within`` is a command that runs another as its own process, on another host for instance.
+    ``within`` is a command that runs another as its own process, on another host for instance; ``program``
+    starts qmon. ``anew``: it is not forked by ``starter``.
     """
 
-    def __init__(self, folder: Path, name: str, options: Sequence[str], within: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        options: Sequence[str],
+        within: Sequence[str] = (),
+        program: Sequence[str] = QMON,
+        *,
+        anew: bool = False,
+    ) -> None:
         self.name = name
         self.folder = folder
         self.nbd = folder / f"{name}.nbd"
         self.qmp_path = folder / f"{name}.qmp"
         self._log = folder / f"{name}.log"
         self._path = folder / f"{name}.sock"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *within,
-                    *QMON,
-                    "-statedir",
-                    str(folder / "state"),
-                    *options,
-                    "-monitor",
-                    f"unix:{self._path},server,nowait",
-                    "-qmp",
-                    f"unix:{self.qmp_path},server,nowait",
-                ],
-                cwd=CHECKOUT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        sockets = ["-monitor", f"unix:{self._path},server,nowait"]
+        sockets += ["-qmp", f"unix:{self.qmp_path},server,nowait"]
+        words = ["-statedir", str(folder / "state"), *options, *sockets]
+        with self._log.open("wb") as log, open(os.devnull, "rb") as nothing:
+            self.process: subprocess.Popen[bytes] | Forked
+            if anew or within or program != QMON or not may_fork():
+                command = [*within, *program, *words]
+                self.process = subprocess.Popen(command, cwd=CHECKOUT, stdin=nothing, stdout=log, stderr=log)
+            else:
+                streams = [nothing.fileno(), log.fileno(), log.fileno()]
+                self.process = starter().start(words, cwd=CHECKOUT, streams=streams)
         self._closed = False
 
     @cached_property
@@ -174,8 +185,9 @@ class Qmon:
 class Lab:
     """A folder with the processes of one test; all have ended when it is left."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Sequence[str] = QMON) -> None:
         self.folder = folder
+        self._program = program
         self.state = folder / "state"
         """Where all of them keep their records."""
         self._started: list[Qmon] = []
@@ -190,15 +202,15 @@ class Lab:
             for each in self._started:
                 stack.callback(each.close)
 
-    def start(self, name: str, *options: str, within: Sequence[str] = ()) -> Qmon:
+    def start(self, name: str, *options: str, within: Sequence[str] = (), anew: bool = False) -> Qmon:
         """Start a qmon; it answers on its monitor when this returns."""
-        qmon = self.launch(name, *options, within=within)
+        qmon = self.launch(name, *options, within=within, anew=anew)
         assert qmon.monitor.greeting
         return qmon
 
-    def launch(self, name: str, *options: str, within: Sequence[str] = ()) -> Qmon:
+    def launch(self, name: str, *options: str, within: Sequence[str] = (), anew: bool = False) -> Qmon:
         """Begin to start a qmon, to be waited for by its ``monitor``."""
-        qmon = Qmon(self.folder, name, options, within)
+        qmon = Qmon(self.folder, name, options, within, self._program, anew=anew)
         self._started.append(qmon)
         return qmon
 

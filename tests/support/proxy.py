@@ -18,7 +18,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from qmon.migration.wire.answers import Type
-from qmon.migration.wire.stream import COMMAND_GO, COMMAND_HEARD, Kind, Mark, section_end, section_footer
+from qmon.migration.wire.stream import (
+    COMMAND_FORWARD,
+    COMMAND_GO,
+    COMMAND_HEARD,
+    FINISH,
+    Kind,
+    Mark,
+    section_end,
+    section_footer,
+)
 
 PIECE = 1 << 16
 PAUSE = 0.01
@@ -42,13 +51,15 @@ class Way(enum.Enum):
 LANDMARKS: dict[str, tuple[Way, bytes]] = {
     "FLUSH": (Way.STREAM, struct.pack(">BBHI", Kind.FLUSH, 0, 0, 0)),
     "last part": (Way.STREAM, section_footer() + section_end()),
-    "FINISH": (Way.STREAM, struct.pack(">BBHI", Kind.FINISH, 0, 0, 17)),
+    "FINISH": (Way.STREAM, struct.pack(">BBHI", Kind.FINISH, 0, 0, FINISH.size)),
     "GO": (Way.STREAM, struct.pack(">BHH", Mark.COMMAND, COMMAND_GO, 32)),
     "HEARD": (Way.STREAM, struct.pack(">BHH", Mark.COMMAND, COMMAND_HEARD, 32)),
+    "FORWARD": (Way.STREAM, struct.pack(">BHH", Mark.COMMAND, COMMAND_FORWARD, 32)),
     "AGREED": (Way.ANSWERS, struct.pack(">HH", Type.AGREED, 8)),
     "FLUSHED": (Way.ANSWERS, struct.pack(">HH", Type.FLUSHED, 16)),
     "PREPARED": (Way.ANSWERS, struct.pack(">HH", Type.PREPARED, 24)),
     "RUNNING": (Way.ANSWERS, struct.pack(">HH", Type.RUNNING, 8)),
+    "TAKES REQUESTS": (Way.ANSWERS, struct.pack(">HHB", Type.RUNNING, 9, 1)),
 }
 """Bytes that a stream of random contents holds in one place only, and the direction in which they travel."""
 

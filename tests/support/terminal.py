@@ -112,7 +112,7 @@ class Terminal:
         while not holds(screen := look()):
             if time.monotonic() > deadline:
                 raise AssertionError(f"never seen: {wanted}\non the screen:\n{screen}")
-            time.sleep(0.02)
+            time.sleep(0.05)  # each look is a process
         return screen
 
     def close(self) -> None:

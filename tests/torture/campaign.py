@@ -1,6 +1,8 @@
 """Many runs in a row, two at a time, and their figures.
 
-    python -m tests.torture.campaign [--kind proxy|kill|slow|qemus] [--seed S] [--runs N]
+    python -m tests.torture.campaign [--kind KIND] [--seed S] [--runs N]
+
+The kinds are proxy, kill, slow, exec, blocking, multifd, recover, forward and qemus.
 
 The kind ``qemus`` moves guests of real QEMUs, and is not among those that are done without ``--kind``.
 Run ``i`` of seed S is run 0 of seed S + i, so that ``--seed S+i --runs 1`` repeats it.
@@ -24,11 +26,21 @@ from tests.support.peer import QEMU_10
 from tests.support.peers import exit_without
 from tests.torture.qemus.scenario import draw as draw_qemus
 from tests.torture.qemus.trial import try_out as try_out_qemus
+from tests.torture.recover import try_out_recover
 from tests.torture.scenario import draw
 from tests.torture.trial import Result, try_out
 
 WORKERS = 2
-RUNS = {"proxy": 500, "kill": 200, "slow": 50}
+RUNS = {
+    "proxy": 500,
+    "kill": 200,
+    "slow": 50,
+    "exec": 100,
+    "multifd": 100,
+    "blocking": 100,
+    "recover": 60,
+    "forward": 150,
+}
 QEMUS = "qemus"
 QEMUS_RUNS = 200
 OK, BROKEN = 0, 1
@@ -44,6 +56,8 @@ def one(kind: str, seed: int, folder: str) -> Result:
         return one_of_qemus(seed, folder)
     scenario = draw(kind, seed)
     try:
+        if kind == "recover":
+            return try_out_recover(scenario, Path(folder) / f"{kind}-{seed}")
         return try_out(scenario, Path(folder) / f"{kind}-{seed}")
     except Exception:  # noqa: BLE001 - a fault of the harness is a failed run, and the others go on
         return Result(seed, str(scenario), "harness", problems=[traceback.format_exc()])
@@ -114,7 +128,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int)
     parser.add_argument("--workers", type=int, default=WORKERS)
     options = parser.parse_args()
-    exit_without("qemu-img", *["qemu-system-x86_64", QEMU_10[0]] * (options.kind == QEMUS))
+    exit_without("qemu-img", "socat", *["qemu-system-x86_64", QEMU_10[0]] * (options.kind == QEMUS))
     seed = fresh_seed() if options.seed is None else options.seed
     kinds = [options.kind] if options.kind else list(RUNS)
     kept = [

@@ -15,7 +15,7 @@ from tests.support.peers import lack, require
 from tests.torture.campaign import fresh_seed
 from tests.torture.shared import RUNS, campaign, summary
 
-COUNT = int(os.environ.get("QMON_SHARED_RUNS", "4"))
+COUNT = int(os.environ.get("QMON_SHARED_RUNS", "2"))
 
 
 @pytest.mark.parametrize("kind", RUNS)

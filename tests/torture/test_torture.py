@@ -11,11 +11,23 @@ from tests.torture.campaign import campaign, failure, fresh_seed, summary
 
 
 @pytest.mark.timeout(300)  # a run on a slow line may take a minute
-@pytest.mark.parametrize(("kind", "runs"), [("proxy", 20), ("kill", 12), ("slow", 2)])
+@pytest.mark.parametrize(
+    ("kind", "runs"),
+    [
+        ("proxy", 8),
+        ("kill", 6),
+        ("slow", 1),
+        ("exec", 2),
+        ("multifd", 2),
+        ("blocking", 2),
+        ("recover", 2),
+        ("forward", 3),
+    ],
+)
 def test_whatever_breaks_at_most_one_side_runs_with_every_acknowledged_write(
     tmp_path: Path, kind: str, runs: int
 ) -> None:
-    require("qemu-img")
+    require("qemu-img", "socat", "nbdinfo")
     seed = fresh_seed()
     print(f"{kind}: seed {seed}")
     results = list(campaign(kind, seed, runs, tmp_path / "runs"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -14,12 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.guests import Probe, Writer, overlap
+from qmon.errors import CommandError
+from tests.support.guests import EXPECTED_ERRORS, Probe, Writer, overlap
 from tests.support.hmp_client import HmpClient
 from tests.support.images import drive
 from tests.support.processes import Qmon
 from tests.support.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
-from tests.torture import disks
+from tests.torture import bitmaps, disks
 from tests.torture.scenario import Scenario
 
 SETTLE_SECONDS = 15.0
@@ -144,7 +146,8 @@ class Side:
         disks = [
             option for name, path in self.images.items() for option in drive(path, name, format=self._format)
         ]
-        return Qmon(self._folder, self.name, [*disks, *self._options], self._inside)
+        words = [*disks, *self._options]
+        return Qmon(self._folder, self.name, words, self._inside, anew=True)  # found by its command line
 
     @property
     def export_path(self) -> Path:
@@ -255,7 +258,7 @@ class Trial:
         self._views = (DEAD, DEAD)
         self._kill_begun = threading.Event()
         self._kill_done = threading.Event()
-        port = quiet_port()
+        self._port = port = quiet_port()
         self._images = self._make_images()
         names = list(self._images[0])
         self._source = self._side("source", self._images[0])
@@ -272,7 +275,13 @@ class Trial:
         contents = {name: disks.content(scenario.disks, path) for name, path in self._images[0].items()}
         self._writers = [
             Writer(
-                self._exports, name, content, self._ready, scenario.seed + index, flush=self._loses_unflushed
+                self._exports,
+                name,
+                content,
+                self._ready,
+                scenario.seed + index,
+                flush=self._loses_unflushed,
+                expected=EXPECTED_ERRORS | ({errno.EIO} if self._forwards else set()),
             )
             for index, (name, content) in enumerate(contents.items())
         ]
@@ -286,7 +295,16 @@ class Trial:
     @property
     def _loses_unflushed(self) -> bool:
         """Whether a kill may lose what was not flushed: where the tables are in the process's memory."""
-        return self._scenario.kill is not None and self._format != disks.RAW
+        return self._may_be_killed and self._format != disks.RAW
+
+    @property
+    def _forwards(self) -> bool:
+        """Whether the source works on for its clients after the end; then EIO is an answer they may get."""
+        return self._scenario.kind == "forward"
+
+    @property
+    def _may_be_killed(self) -> bool:
+        return self._scenario.kill is not None or self._scenario.kind == "recover"
 
     def _side(
         self, name: str, images: dict[str, Path], options: Sequence[str] = (), within: Sequence[str] = ()
@@ -346,11 +364,34 @@ class Trial:
         for side in (self._source, self._target):
             assert side.qmon.monitor.greeting
             side.export()
+        if self._scenario.kind == "multifd":
+            for side in (self._source, self._target):
+                side.qmon.quietly(
+                    "migrate_set_capability multifd on",
+                    "migrate_set_parameter multifd-compression zlib",
+                )
+        if self._scenario.kind == "blocking":
+            self._source.qmon.quietly("migrate_set_parameter x-qmon-copy-mode write-blocking")
+            if self._scenario.seed % 2:
+                self._hold_back()
+        if not self._forwards:  # what the source answers then is not of its own disk
+            self._source.qmon.quietly("migrate_set_capability x-qmon-forward off")
         if self._scenario.bandwidth:
             self._source.qmon.quietly(f"migrate_set_parameter max-bandwidth {self._scenario.bandwidth}M")
+        if self._scenario.bitmaps:
+            stored = self._format != disks.RAW
+            bitmaps.add(self._source.qmon, self._target.qmon, self._images[0], stored=stored)
         for each in self._guests:
             each.start()
         self._wait_writes(5)
+
+    def _hold_back(self) -> None:
+        """Have guests' writes held back soon, and by much."""
+        self._source.qmon.quietly(
+            "migrate_set_capability auto-converge on",
+            "migrate_set_parameter throttle-trigger-threshold 1",
+            "migrate_set_parameter cpu-throttle-initial 99",
+        )
 
     def _wait_writes(self, more: int) -> None:
         wanted = [writer.acknowledged + more for writer in self._writers]
@@ -359,11 +400,16 @@ class Trial:
             assert time.monotonic() < deadline, "guests can't write to the side that runs"
             time.sleep(0.005)
 
+    def _destination(self) -> str:
+        if self._scenario.kind == "exec":
+            return f'"exec:socat - tcp:127.0.0.1:{self._proxy.port}"'
+        return uri_of(self._proxy.port)
+
     def _migrate(self) -> None:
         self._trace.note("migrate")
         kill = self._scenario.kill
         try:
-            self._source.qmon.quietly(f"{self._scenario.command} {uri_of(self._proxy.port)}")
+            self._source.qmon.quietly(f"{self._scenario.command} {self._destination()}")
         except ConnectionError:
             # The command has begun the migration, and a kill may come before its answer.
             if kill is None or self._source.name not in kill.victims or not self._kill_begun.is_set():
@@ -494,9 +540,30 @@ class Trial:
         else:
             result.outcome = "doubt"
             result.problems.append(f"nobody runs: source {source}, target {target}")
+        if self._scenario.bitmaps and (source.runs or target.runs):
+            result.problems += self._check_bitmaps(self._target if target.runs else self._source)
         result.problems += self._check_reasons(source, target)
         result.problems += self._check_flip(target)
         self._observe()
+
+    def _check_bitmaps(self, side: Side) -> list[str]:
+        """What the bitmaps of the side that runs lack. A kill may lose those that were in memory."""
+        kill = self._scenario.kill
+        names = bitmaps.names(stored=self._format != disks.RAW)
+        is_victim = kill is not None and side.name in kill.victims
+        is_lost = is_victim or side.killed or (self._scenario.kind == "recover" and self._source.killed)
+        try:
+            return [
+                problem
+                for writer, name in zip(self._writers, self._images[0], strict=True)
+                for problem in bitmaps.lost(
+                    side.qmon, name, list(writer.ledger.writes), () if is_lost else names
+                )
+            ]
+        except (OSError, AssertionError, CommandError):
+            if not (is_victim and self._kill_begun.is_set()):
+                raise
+            return []  # it was killed just now: some places are reached after it has completed
 
     def _check_reasons(self, source: View, target: View) -> list[str]:
         problems = []
@@ -534,7 +601,7 @@ class Trial:
             result.problems.append(f"a guest's write waited for {longest:.1f} s")
         for writer, (name, path) in zip(self._writers, images.items(), strict=True):
             kind = self._scenario.disks
-            disks.check_image(kind, path, leaks=self._scenario.kill is not None)
+            disks.check_image(kind, path, leaks=self._may_be_killed)
             wrong = writer.ledger.wrong(disks.content(kind, path))
             if wrong:
                 result.problems.append(f"{name} of {path.name}: {len(wrong)} wrong sectors, {wrong[0]}")
@@ -566,7 +633,7 @@ class Trial:
         for each in self._guests:
             each.join()
         both = overlap(*self._probes)
-        if both:
+        if both and not self._forwards:  # the source answers what is read elsewhere
             problems.append(both)
         for side in (self._source, self._target):
             if side.gave_up and not self._scenario.shared:
@@ -604,6 +671,8 @@ class Trial:
 
 def _behind_go(place: Place) -> bool:
     """Whether what lies there may be lost without harm: that the answer was heard, and the stream's end."""
+    if place.landmark in ("FORWARD", "TAKES REQUESTS"):
+        return True
     is_behind = place.landmark == "HEARD" or (place.landmark == "GO" and place.offset >= GO_SIZE)
     return place.way is Way.STREAM and is_behind
 

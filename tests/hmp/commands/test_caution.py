@@ -138,6 +138,13 @@ POSTMIGRATE = "Can't migrate the vm that was paused due to previous migration"
             "Write 0.0.0.0:41900, or 127.0.0.1:41900 for this host alone",
         ),
         ("nbd_server_start host", "error parsing address 'host'", "running", "Write HOST:PORT or unix:PATH"),
+        (
+            "nbd_server_remove d0",
+            "export 'd0' still in use",
+            "running",
+            "Use nbd_server_remove -f d0 to disconnect its clients",
+        ),
+        ("nbd_server_remove -f d0", "export 'd0' still in use", "running", None),
     ],
 )
 def test_below_an_error_is_what_to_do(line: str, error: str, status: str, hint: str | None) -> None:
@@ -152,9 +159,13 @@ def test_below_an_error_is_what_to_do(line: str, error: str, status: str, hint: 
     async def query_migrate() -> dict[str, Any]:
         return {"status": "completed", "x-qmon-side": "source", "x-qmon-peer": "tcp:host2:4444"}
 
+    async def remove(name: str, mode: str) -> None:
+        raise CommandError(error)
+
     machine.registry.add("migrate", migrate)
     machine.registry.add("query-status", query_status)
     machine.registry.add("query-migrate", query_migrate)
+    machine.registry.add("nbd-server-remove", remove)
     assert not asyncio.run(Monitor(machine.registry).run_line(line, person))
     assert person.said() == f"Error: {error}"
     assert person.hints == ([] if hint is None else [hint])

@@ -108,7 +108,7 @@ def test_help_migrate_shows_flags_and_the_forms_of_the_address() -> None:
         "-b or blk",
         "tcp:HOST:PORT",
         "unix:PATH",
-        "not supported",
+        "exec:COMMAND",
         "help moving",
         "help -v migrate",
     ):
@@ -211,13 +211,13 @@ def test_help_migrate_set_parameter_shows_values_and_defaults(tmp_path: Path) ->
     text = asyncio.run(on_a_machine(tmp_path, [change, "help migrate_set_parameter"]))
     assert "  max-bandwidth: 10 MiB/s (default: 128 MiB/s)\n" in text
     assert "  downtime-limit: 300 ms, the default\n" in text
-    assert "multifd-channels" not in text
+    assert "decompress-threads" not in text
     assert "help -a migrate_set_parameter" in text
     assert max(map(len, text.split("\n"))) <= WIDTH
     everything = asyncio.run(on_a_machine(tmp_path, ["help -a migrate_set_parameter"]))
-    assert "  multifd-channels: 2, the default\n" in everything
-    one = asyncio.run(on_a_machine(tmp_path, ["help migrate_set_parameter multifd-channels"]))
-    assert "multifd-channels: 2" in one
+    assert "  decompress-threads: 2, the default\n" in everything
+    one = asyncio.run(on_a_machine(tmp_path, ["help migrate_set_parameter decompress-threads"]))
+    assert "decompress-threads: 2" in one
     assert "max-bandwidth" not in one
 
 

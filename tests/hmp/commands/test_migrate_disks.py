@@ -43,6 +43,33 @@ def test_a_line_that_names_the_disks_is_the_consoles(help_text: str, line: str, 
     assert pair.passed == []
 
 
+QUOTED = 'Put the address in double quotes: migrate blk "exec:gzip -1 > f"'
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        (f"migrate bkl {URI}", "Did you mean 'blk'?"),
+        (f"migrate -d {URI} blk", f"Write it so: 'migrate blk -d {URI}'"),
+        ("migrate blk exec:gzip -1 > f", QUOTED),
+        ("migrate blk 'exec:gzip -1 > f'", QUOTED),
+        ("migrate blk", "The address is missing: write blk tcp:HOST:PORT or blk unix:PATH"),
+        ("migrate blk tpc:there:4444", f"Write {URI}"),
+    ],
+)
+def test_a_slip_is_followed_by_what_was_meant(line: str, hint: str) -> None:
+    pair, person = FakePair(), Hinted()
+    pair.answers = (
+        'migrate: extraneous characters at the end of line\nTry "help migrate" for more information'
+    )
+    if line in ("migrate blk", "migrate blk tpc:there:4444"):
+        pair.answers = pair.refused = "Parameter 'uri' expects a valid migration protocol"
+    good, said = says(pair, line, person)
+    assert not good
+    assert said.endswith(pair.answers)
+    assert person.hints == [hint]
+
+
 @pytest.mark.parametrize("help_text", [HELP_7, HELP_10], ids=["qemu7", "qemu10"])
 def test_any_other_migrate_is_qemus_own(help_text: str) -> None:
     pair = FakePair(help_text)
@@ -50,6 +77,25 @@ def test_any_other_migrate_is_qemus_own(help_text: str) -> None:
     assert says(pair, "migrate -d exec:cat")[0]
     assert pair.passed == [f"migrate -d {URI}", "migrate -d exec:cat"]
     assert pair.calls == []
+
+
+def test_a_plain_migrate_of_a_guest_with_disks_is_asked_about() -> None:
+    pair = FakePair()
+    pair.blocks = [{"qdev": "/machine/cd"}, {"qdev": "/machine/cd1", "inserted": {"ro": True}}]
+    assert says(pair, f"migrate -d {URI}") == (True, "")
+    pair.blocks.append({"qdev": "/machine/d0", "inserted": {"ro": False}})
+    warning = (
+        "warning: No disk is copied: the destination must use the same disks already."
+        f" With images of its own: 'migrate blk {URI}'"
+    )
+    unsure = Deciding(False)
+    assert says(pair, f"migrate -d {URI}", unsure) == (False, f"{warning}\nNothing was migrated")
+    assert unsure.asked == ["Migrate without the disks?"]
+    assert pair.passed == [f"migrate -d {URI}"]
+    assert says(pair, f"migrate -d {URI}", Deciding(True, interactive=False)) == (True, warning)
+    assert pair.passed[1:] == [f"migrate -d {URI}"]
+    for line in ("migrate -d file:state", f"migrate -r {URI}"):
+        assert says(pair, line) == (True, "")
 
 
 def test_a_plain_migrate_is_refused_while_the_guest_moves() -> None:
@@ -79,7 +125,11 @@ def test_where_nothing_listens_the_destinations_line_is_shown() -> None:
     pair, person = FakePair(), Hinted()
     pair.refused = "Failed to connect to 'there:4444': Connection refused"
     assert not says(pair, f"migrate blk {URI}", person)[0]
-    assert "qmon -connect unix:PATH -incoming URI" in person.hints[0]
+    way = "There a console must wait: 'qmon -connect unix:QMP -incoming tcp:0:4444' on a QEMU started with"
+    assert person.hints[0].startswith(way)
+    pair.refused = f"{URI}: it closed the connection"
+    assert not says(pair, f"migrate blk {URI}", person)[0]
+    assert person.hints[1:] == person.hints[:1]
 
 
 def test_a_trial_tells_what_would_be_sent_and_moves_nothing() -> None:
@@ -92,7 +142,8 @@ def test_a_trial_tells_what_would_be_sent_and_moves_nothing() -> None:
             {"drive": "d0", "data": 1 << 30, "matched-by": "device id"},
             {"drive": "d1", "data": 1 << 20, "matched-by": "device id"},
         ],
-        "left": ["drive 'cd0' has no medium on both sides"],
+        "left": ["drive 'cd0' holds 1 MiB"],
+        "empty": ["cd1", "floppy0"],
     }
     good, said = says(pair, f"migrate -n {URI}")
     assert good
@@ -101,7 +152,8 @@ def test_a_trial_tells_what_would_be_sent_and_moves_nothing() -> None:
         "  to send: up to 1 GiB (d0 1 GiB, d1 1 MiB) of disks, and the guest's memory",
         "Drives matched by device id: d0, d1",
         "warning: the line is not encrypted",
-        "drive 'cd0' has no medium on both sides",
+        "drive 'cd0' holds 1 MiB",
+        "Empty drives: cd1, floppy0",
     ]
     assert pair.calls == [("x-qmon-migrate-disks", {"uri": URI, "inc": False, "trial": True})]
     pair.trial["mismatches"] = ["one", "two"]
@@ -111,11 +163,13 @@ def test_a_trial_tells_what_would_be_sent_and_moves_nothing() -> None:
     assert says(pair, f"migrate -n -d {URI}")[1].startswith("migrate: -n can't be used with -d")
 
 
-def test_the_end_is_told_to_a_person() -> None:
-    pair, person = FakePair(), FakePerson()
-    pair.migration = [RUNNING, DONE]
+@pytest.mark.parametrize("interactive", [False, True], ids=["script", "person"])
+def test_the_end_is_told(interactive: bool) -> None:
+    pair, person = FakePair(), FakePerson(interactive)
+    pair.migration, pair.trial = [RUNNING, DONE], {"empty": ["cd1", "floppy0"]}
     assert says(pair, f"migrate blk {URI}", person) == (
         True,
+        "Empty drives: cd1, floppy0\n"
         "Drives matched by device id: d0\n"
         "Drives matched by order: d1\n"
         "warning: drive 'cd0' has no medium on both sides\n"
@@ -210,8 +264,15 @@ def test_without_a_migration_of_the_consoles_lines_are_qemus() -> None:
         "info migrate",
     ]
     for line in lines:
-        assert says(pair, line) == (True, "")
+        assert says(pair, line)[0]
     assert pair.passed == lines
+
+
+def test_a_console_without_incoming_says_that_qemu_waits_for_memory_only() -> None:
+    good, said = says(FakePair(), "migrate_incoming tcp:0:4444")
+    assert good
+    assert said.startswith("warning: This waits for memory only, not for disks.")
+    assert said.endswith("'qmon -connect unix:QMP -incoming tcp:0:4444'")
 
 
 def test_the_switchover_is_the_consoles_unless_the_person_wants_to_decide() -> None:

@@ -63,7 +63,23 @@ def test_one_that_does_not_converge_says_what_would_help() -> None:
     lines = form({**ACTIVE, "x-qmon-not-converging": stuck})
     assert lines[0] == "Migration:   copying (active) for 2 min 5 s, not converging"
     assert flowing(lines, "Cause") == "guests write faster than is sent"
-    assert flowing(lines, "Advice") == "'migrate_set_parameter max-bandwidth 40M' would help"
+    assert flowing(lines, "Advice") == (
+        "'migrate_set_parameter max-bandwidth 40M' would help; so would 'migrate_set_parameter"
+        " x-qmon-copy-mode write-blocking', or 'migrate_set_capability auto-converge on' before it is begun"
+        " again"
+    )
+
+
+def test_what_slows_guests_and_what_the_channels_are_is_told() -> None:
+    more = {"x-qmon-copy-mode": "write-blocking", "multifd-channels": 4, "multifd-compression": "zstd"}
+    info = {**ACTIVE, "cpu-throttle-percentage": 40, "expected-downtime": 11043}
+    lines = list(form_lines(Facts(info, {**PARAMETERS, **more}, "running", has_channels=True), 80))
+    assert flowing(lines, "Rate").startswith("112 MiB/s sent compressed, ")
+    assert flowing(lines, "Throttle") == "40% less is written by guests (auto-converge)"
+    assert flowing(lines, "Downtime") == "11043 ms if guests waited now"
+    assert flowing(lines, "Settings").endswith(
+        "x-qmon-copy-mode write-blocking (no effect with multifd), 4 channels with zstd"
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,10 +145,11 @@ def flowing(lines: list[str], label: str) -> str:
 
 def test_a_migration_that_is_over_has_no_rates_and_keeps_its_figures() -> None:
     over = {**ACTIVE, "status": "completed", "downtime": 4, "x-qmon-verified": "checksums"}
+    over["x-qmon-compared"] = {"bytes": 3 << 20, "chunks": 4}
     lines = form(over, run_state="postmigrate")
     assert [line.partition(":")[0] for line in lines] == [
         *("Migration", "To", *lines[2:6]),
-        *("Rounds", "Downtime", "Verified"),
+        *("Rounds", "Downtime", "Verified", "Compared"),
     ]
     assert "d0" in lines[3]
     assert flowing(lines, "Downtime") == "4 ms"

@@ -119,7 +119,8 @@ def test_a_target_without_trials_is_not_migrated_instead() -> None:
             {"reason": "guests write a lot", "parameter": "max-bandwidth", "value": 5 << 20},
             [
                 "  would take:   for ever: guests write a lot",
-                "'migrate_set_parameter max-bandwidth 5M' would help",
+                "'migrate_set_parameter max-bandwidth 5M' would help; so would 'migrate_set_parameter"
+                " x-qmon-copy-mode write-blocking', or 'migrate_set_capability auto-converge on'",
             ],
         ),
         (None, ["  would take:   for ever: the destination takes no data"]),

@@ -66,6 +66,26 @@ ONE, ALL = "1 NBD client uses export 'a'", "3 NBD clients use 2 exports"
         ((1, 2), {"status": "active"}, [ALL, CANCELLED]),
         ((1, 0), {"status": "device", "error-desc": WHY}, [ONE, IN_DOUBT]),
         ((0, 0), {"status": "completed"}, []),
+        (
+            (1, 0),
+            {"status": "completed", "x-qmon-forwarded": {"clients": 1, "requests": 7, "in-flight": 0}},
+            ["1 NBD client uses export 'a', which has moved, through this qmon and will get I/O errors"],
+        ),
+        (
+            (1, 2),
+            {"status": "completed", "x-qmon-forwarded": {"clients": 3, "requests": 7, "in-flight": 0}},
+            ["3 NBD clients use 2 exports, which have moved, through this qmon and will get I/O errors"],
+        ),
+        (
+            (0, 0),
+            {"status": "completed", "x-qmon-forwarded": {"clients": 0, "requests": 7, "in-flight": 0}},
+            [],
+        ),
+        (
+            (0, 0),
+            {"status": "completed", "x-qmon-forwarded-here": {"clients": 2, "requests": 7, "in-flight": 0}},
+            ["2 clients use the disks here from the source and will get I/O errors"],
+        ),
     ],
 )
 def test_who_quits_reads_what_that_cuts_off(
@@ -75,7 +95,9 @@ def test_who_quits_reads_what_that_cuts_off(
     machine.migration = [info]
 
     async def exports() -> list[dict[str, Any]]:
-        return [{"id": name, "x-qmon-clients": count} for name, count in zip("ab", clients, strict=True)]
+        moved = {"x-qmon-moved": True} if "x-qmon-forwarded" in info else {}
+        counts = zip("ab", clients, strict=True)
+        return [{"id": name, "x-qmon-clients": count, **moved} for name, count in counts]
 
     machine.registry.add("query-block-exports", exports)
     person = Deciding(False)

@@ -24,7 +24,7 @@ def offered(text: str, tables: Tables | None = None) -> list[str]:
     return [text[: suggestion.start] + suggestion.text for suggestion in suggestions]
 
 
-URIS = ("tcp:", "unix:")
+URIS = ("exec:", "fd:", "file:", "tcp:", "unix:")
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,7 @@ def test_what_is_offered_has_its_meaning(tmp_path: Path, monkeypatch: pytest.Mon
             "pause-before-switchover: off: Pause before the switchover until migrate_continue"
         ),
         "migrate_set_capability ": (
-            "background-snapshot: off: Save guest RAM while the machine runs."
-            " While this is on, migrations are refused"
+            "auto-converge: off: Slow the guests' writes step by step if they write faster than is sent"
         ),
         "object_del s": "s0: secret",
         "info trace-events nbd_rec": "nbd_receive_request: disabled",

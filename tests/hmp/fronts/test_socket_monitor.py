@@ -101,6 +101,32 @@ def test_lines_end_with_cr_lf_and_typing_is_echoed(tmp_path: Path) -> None:
     served(tmp_path, use)
 
 
+class OneLine:
+    """A client that sends a line and disconnects; it counts what is sent to it."""
+
+    def __init__(self, line: bytes) -> None:
+        self._line = line
+        self.pieces: list[bytes] = []
+
+    async def read(self, limit: int = 65536) -> bytes:
+        line, self._line = self._line, b""
+        return line
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    async def drain(self) -> None:
+        """Everything is taken at once."""
+
+
+def test_a_long_answer_is_sent_in_one_piece() -> None:
+    client = OneLine(b"help\n")
+    asyncio.run(SocketMonitor(Monitor(FakeMachine().registry)).serve(client))
+    lines = b"".join(client.pieces).count(b"\r\n")
+    assert lines > 100
+    assert len(client.pieces) < 5
+
+
 def test_lines_sent_at_once_run_one_after_another(tmp_path: Path) -> None:
     async def use(path: Path, machine: FakeMachine) -> None:
         client = await Client.connect(path)

@@ -64,6 +64,12 @@ def test_what_no_qemu_has_is_added() -> None:
     assert not {"migrate_resolve", "help|?", "stop|s"} & ours
 
 
+def test_a_flag_that_qmon_answers_itself_stays() -> None:
+    tables = learn(HELP, "info migrate  -- show migration status\r\n", default_tables())
+    assert read_line(tables, "info migrate -t").error is None
+    assert read_line(tables, "info migrate -a").error is not None
+
+
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_any_text_makes_tables(main: str, info: str) -> None:
     tables = learn(main, info, default_tables())

@@ -172,6 +172,7 @@ def test_names_of_files_belong_to_the_running_ones_folder(desk: Desk) -> None:
     )
     console.type("drive_add 0 file=the")
     console.press("Tab")
+    console.wait_until(lambda screen: "file=there.img" in screen.replace("\n", ""), "the name is complete")
     console.type(",format=raw,if=none,id=d0\r")
     console.wait_for("^OK$")
     done = desk.lines("info block d0")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.peer import MORE_NOISE, three_drives
 from tests.support.peers import require
+from tests.support.thoroughness import examples
 from tests.support.two_monitors import TwoMonitors
 
 numbers = st.one_of(
@@ -66,7 +67,7 @@ def monitors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoMonitors]:
         yield monitors
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(250), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(line=lines)
 def test_any_request_is_answered_as_by_qemu(monitors: TwoMonitors, line: str) -> None:
     theirs, ours = monitors.lines(f'qemu-io d0 "{line}"')

@@ -44,7 +44,11 @@ OTHER_BUILD = "in QEMU's tables, but only for other machines or with other optio
 OUR_OWN = "qmon's own"
 
 ONLY_OURS = dict.fromkeys(
-    ["info nbd", *"migrate_resolve events exit include keys qmp time transcript wait watch yank".split()],
+    [
+        "info nbd",
+        "migrate_report",
+        *"migrate_resolve events exit include keys qmp time transcript wait watch yank".split(),
+    ],
     OUR_OWN,
 )
 
@@ -84,13 +88,18 @@ ONLY_OURS_10: dict[str, str] = {
 AS_7 = "written as QEMU 7.2 writes it"
 AS_10_1 = "written as QEMU 10.1 writes it"
 
-OTHER_SYNTAX_7: dict[str, str] = {"cont|c": OWN_FLAG, "info migrate": AS_10_1}
+OTHER_SYNTAX_7: dict[str, str] = {
+    "cont|c": OWN_FLAG,
+    "info migrate": AS_10_1,
+    "nbd_server_start": OWN_FLAG,
+}
 """Commands whose arguments QEMU 7.2 writes otherwise, with the reason."""
 
 OTHER_SYNTAX_10: dict[str, str] = {
     "cont|c": OWN_FLAG,
     "dump-guest-memory": AS_7,
     "migrate": AS_7,
+    "nbd_server_start": OWN_FLAG,
     "watchdog_action": AS_7,
     "info migrate": AS_10_1,
     "info qtree": AS_7,

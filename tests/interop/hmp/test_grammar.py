@@ -91,6 +91,8 @@ FOUND = (
     b"eject -",
     b"eject - x",
     b"snapshot_blkdev -f nosuch",
+    b"snapshot_blkdev @ :",
+    b"snapshot_blkdev -n x a:b",
     "set_link a on\u00e9".encode(),
     "print/\u00e9 1".encode(),
     "print \u00e9".encode(),

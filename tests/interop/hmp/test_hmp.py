@@ -17,6 +17,7 @@ from qmon.qmp.registry import Registry
 from tests.support.peer import Peer
 from tests.support.peers import require
 from tests.support.qemu_target import QmpTarget, compare, named_qemu, ours
+from tests.support.thoroughness import examples
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,6 @@ help q
 help print
 help info block
 help info block x
-help nbd_server_start
 help nbd_server_add
 help nbd_server_remove
 help nbd_server_stop
@@ -296,13 +296,17 @@ def test_arguments_of_every_type_are_refused_in_qemus_words(qemu: Peer) -> None:
     compare(qemu, Monitor(Registry(), Tables.parse(READ_ONLY_TABLE, {})), READ_ONLY)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(text=st.text(st.sampled_from("0123789xabXF+-*/%&|^~()' $"), max_size=12))
 def test_any_expression_has_the_same_answer(qemu: Peer, text: str) -> None:
     compare(qemu, Monitor(Registry()), [f"print/d {text}"])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(text=st.text(st.sampled_from('"\\nrdq z-=,'), max_size=12))
 def test_any_quoting_has_the_same_answer(qemu: Peer, text: str) -> None:
     compare(qemu, Monitor(Registry()), [f"help z{text}", f'help "{text}', f"quit {text}z"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.peers import require
 from tests.support.processes import QMON
+from tests.support.thoroughness import examples
 from tests.support.waiting import PATIENCE, connect_when_there
 
 QEMU_7 = "qemu-system-x86_64"
@@ -143,7 +144,7 @@ def typed(*more: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 in_module = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

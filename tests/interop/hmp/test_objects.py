@@ -17,6 +17,7 @@ from tests.support.peer import CLOSED, Answer, Peer
 from tests.support.peers import require
 from tests.support.processes import CHECKOUT, QMON
 from tests.support.qemu_target import QmpTarget, compare, named_qemu
+from tests.support.thoroughness import examples
 from tests.support.two_monitors import TwoMonitors, told
 
 SESSIONS = Path(__file__).with_name("objects")
@@ -145,7 +146,9 @@ def options(draw: st.DrawFn) -> str:
 
 
 @given(text=options())
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(not re.search(r"(?:^|,)(?:keyid|iv|loaded)\b", text))  # which qmon does not take
     theirs, ours = monitors.lines(f"object_add {text}")
@@ -166,7 +169,9 @@ JSON_TOKENS += [" ", "9" * 20, "-" + "9" * 20]
 
 
 @given(text=st.lists(st.sampled_from(JSON_TOKENS), min_size=1, max_size=7).map("".join))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_json_is_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(text.strip())
     theirs, ours = monitors.lines(f'object_add {{"qom-type":"secret","id":"o","data":{text}')

@@ -80,6 +80,13 @@ def test_a_failing_line_ends_all_that_follows_and_is_named(tmp_path: Path) -> No
     assert said(done) == (1, ["1"], ["-c:2: unknown command: 'nosuch'", "-c:2: failed: nosuch"])
 
 
+def test_a_command_that_only_qmp_has_is_told_so_below_the_error(tmp_path: Path) -> None:
+    name = "block-dirty-bitmap-add"
+    told = [f"unknown command: '{name}'", f"a QMP command: 'qmp {name} {{...}}'", f"failed: {name} d0 b0"]
+    done = run(tmp_path, "-c", f"{name} d0 b0")
+    assert said(done) == (1, [], [f"-c:1: {each}" for each in told])
+
+
 def test_a_script_that_is_not_there_is_told_before_anything_runs(tmp_path: Path) -> None:
     done = run(tmp_path, "-c", "print/d 1", "-script", "nosuch.hmp")
     assert said(done) == (1, [], ["qmon: -script nosuch.hmp: No such file or directory"])

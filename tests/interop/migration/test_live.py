@@ -27,6 +27,7 @@ def under_way(source: Qmon) -> None:
 
 def test_a_guest_writes_through_the_switchover(lab: Lab) -> None:
     source, target, uri = lab.disk_pair(SIZE, bandwidth="12M")
+    source.quietly("migrate_set_capability x-qmon-forward off")
     with WritingGuest([source.nbd, target.nbd], noise(SIZE)) as guest:
         guest.wait_for(20)
         source.quietly(f"migrate -d blk {uri}")

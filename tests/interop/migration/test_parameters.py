@@ -16,6 +16,7 @@ from qmon.migration.parameters import PARAMETERS, Kind
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.peers import require
 from tests.support.processes import Lab, migrated
+from tests.support.thoroughness import examples
 from tests.support.two_monitors import TwoMonitors, differing, told
 
 NAMES = [row.name for row in PARAMETERS if not row.later]
@@ -102,7 +103,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Four]:
 
 
 QUICKLY = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

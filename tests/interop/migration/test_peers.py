@@ -114,7 +114,7 @@ class Destination:
             elif record.kind is Kind.END:
                 self.answer(answers.applied(record.sequence))
             elif record.kind is Kind.FINISH:
-                records, digest, _ = record.finish
+                records, digest = record.finish.records, record.finish.digest
                 self.answer(answers.prepared(records, digest))
                 return
 

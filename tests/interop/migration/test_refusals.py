@@ -139,7 +139,7 @@ def test_a_place_that_is_none(lab: Lab) -> None:
     for uri, why in (
         ("nonsense", "Parameter 'uri' expects a valid migration protocol"),
         ("tcp:nonsense", "error parsing address 'nonsense'"),
-        ("exec:cat", "Migration by 'exec:' is not supported yet: use tcp:HOST:PORT or unix:PATH"),
+        ("rdma:a:1", "Migration by 'rdma:' is not supported: use tcp:HOST:PORT or unix:PATH"),
         ("unix:", "invalid Unix socket address"),
     ):
         assert source.command(f"migrate -d blk {uri}") == f"Error: {why}"

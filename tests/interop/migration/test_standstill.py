@@ -142,6 +142,9 @@ def slow_pair(lab: Lab) -> tuple[Qmon, Qmon, Path, Path]:
     source, target, uri = lab.pair(mine, theirs)
     source.export("d0")
     target.export("d0")
+    source.quietly(
+        "migrate_set_capability x-qmon-forward off"
+    )  # the lines of these tests know no such messages
     source.quietly("migrate_set_parameter downtime-limit 200")
     return source, target, Path(uri.removeprefix("unix:")), image
 

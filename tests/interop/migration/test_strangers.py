@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from qmon.migration.progress import Progress
-from qmon.migration.source.link import LateAnswerError, Link
+from qmon.migration.source.errors import LateAnswerError
+from qmon.migration.source.link import Link
+from qmon.migration.source.work_queue import WorkQueue
 from qmon.migration.wire.answers import Type
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.peer import MACHINE, QEMU_7, QEMU_10
@@ -101,7 +103,7 @@ def test_a_source_says_that_nothing_was_answered(lab: Lab) -> None:
 
 def test_a_source_says_that_nothing_was_sent() -> None:
     ours, theirs = socket.socketpair()
-    link = Link(ours, Progress(), "tcp:b:80")
+    link = Link(ours, Progress(), "tcp:b:80", WorkQueue())
     link.expect(Type.AGREED)
     with pytest.raises(LateAnswerError) as caught:
         link.wait_for(Type.AGREED, timeout=0.01)
@@ -145,7 +147,10 @@ def test_a_source_asks_whether_a_waiting_qemu_is_a_qmon(lab: Lab, version: Seque
     [
         (b"GET / HTTP/1.1\r\n\r\n", "an HTTP client has sent 'GET / HTTP/1.1'"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "an SSH client has sent 'SSH-2.0-OpenSSH_9.2'"),
-        (b"\x16\x03\x01\x02\x00\x01", "a TLS client has sent '\\x16\\x03\\x01\\x02\\x00\\x01'"),
+        (
+            b"\x16\x03\x01\x02\x00\x01",
+            "the source uses TLS, and this destination does not: set the parameter tls-creds here",
+        ),
         (b"QEVM\0\0\0\3\7\0\0\0\2pc", "it is QEMU's own stream, or one of another version of qmon"),
     ],
 )

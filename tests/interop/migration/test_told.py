@@ -85,7 +85,8 @@ def test_a_source_whose_destination_dies_says_it_once(lab: Lab, terminal: Termin
     target.wait_migration("active")
     terminal.wait_for(r"^\(qemu\) $")
     target.kill()
-    screen = terminal.wait_for(r"^Migration failed: .*\n\(qemu\) $")
+    stay = "The disks stay here, and this machine runs on"
+    screen = terminal.wait_for(rf"^Migration failed: .*\n{stay}\n\(qemu\) $")
     assert screen.count("the destination") == 1, screen
 
 
@@ -109,7 +110,8 @@ def test_a_source_says_what_was_moved_and_who_was_turned_away(
 ) -> None:
     uri, socket = f"unix:{lab.folder}/in", lab.folder / "nbd"
     lab.start("target", *drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
-    serve = (f"nbd_server_start unix:{socket}", "nbd_server_add -w d0")
+    off = "migrate_set_capability x-qmon-forward off"
+    serve = (off, f"nbd_server_start unix:{socket}", "nbd_server_add -w d0")
     play(terminal, drive(filled(lab.folder / "a", SIZE)), *serve)
     with Guest(socket, "d0"):
         terminal.wait_for(r"^An NBD client .* connected to export 'd0'\n\(qemu\) $")
@@ -120,3 +122,33 @@ def test_a_source_says_what_was_moved_and_who_was_turned_away(
             r" connect to the export there: export it there if you have not yet"
         )
         terminal.wait_for(rf"^{first} 2 MiB in \d+\.\d s, downtime \d+ ms\n{VERIFIED}\n{away}\n")
+
+
+def test_quit_at_a_source_that_forwards_names_each_client_once(lab: Lab, terminal: Terminal) -> None:
+    uri, socket = f"unix:{lab.folder}/in", lab.folder / "nbd"
+    target = lab.start("target", *drive(blank(lab.folder / "b", SIZE)), "-incoming", uri)
+    play(
+        terminal,
+        drive(filled(lab.folder / "a", SIZE)),
+        f"nbd_server_start unix:{socket}",
+        "nbd_server_add -w d0",
+    )
+    with Guest(socket, "d0") as guest:
+        terminal.wait_for(r"^An NBD client .* connected to export 'd0'\n\(qemu\) $")
+        terminal.type(f"migrate blk {uri}\r")
+        terminal.wait_for(r"^Migrated 2 MiB (.|\n)*\(qemu\) $")
+        terminal.type("quit\r")
+        used = "1 NBD client uses export 'd0', which has moved, through this qmon and will get I/O errors"
+        screen = terminal.wait_for(rf"^\(qemu\) quit\n{used}\nQuit anyway\? \(y/n\)$")
+        assert screen.count("I/O errors") == 1
+        terminal.press("n")
+        terminal.wait_for(r"^qmon keeps running\n\(qemu\) $")
+        guest.write(0, bytes(512))
+        assert "Forwarded by the migration's source: 1 client, 1 request, 0 in flight" in target.command(
+            "info nbd"
+        )
+        terminal.type("info nbd\r")
+        terminal.wait_for(
+            r"the disk has moved to another host, clients are refused, 1 that stays is forwarded"
+        )
+    terminal.wait_for(r"No requests are forwarded to the destination any more: .*\n\(qemu\) $")

@@ -111,6 +111,17 @@ def test_the_status_of_an_export_covers_it_once(serve: tuple[Path, bytes]) -> No
         assert at == SIZE
 
 
+@pytest.mark.parametrize("way", ["--no-sr", "--mask-handshake=0"])
+def test_an_export_of_an_old_server_is_read(tmp_path: Path, way: str) -> None:
+    require("nbdkit")
+    content = image(tmp_path / "d0.img")
+    command = ("nbdkit", "-f", "-U", tmp_path / "nbd", way, "file", tmp_path / "d0.img")
+    with served(tmp_path, *command) as path, NbdClient(connect_when_there(path), "d0") as client:
+        assert client.read(0, SIZE) == content
+        with pytest.raises(NbdError, match="no metadata context"):
+            client.block_status(ALLOCATION, 0, 4096)
+
+
 def test_an_unknown_export_is_refused_in_the_server_s_words(tmp_path: Path) -> None:
     image(tmp_path / "d0.img")
     with (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.peer import Answer
 from tests.support.peers import require
+from tests.support.thoroughness import examples
 from tests.support.two_monitors import TwoMonitors, differing, told
 
 PORTS = [(re.compile(r"(127\.0\.0\.1:)\d+(?=,server)|(?<=/dev/pts/)\d+"), "PORT")]
@@ -138,7 +139,9 @@ words = st.text(letters, min_size=1, max_size=40)
 writes = st.lists(st.tuples(words, st.integers(1, 70)), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(size=st.sampled_from([1, 2, 16, 64]), steps=writes)
 def test_a_ring_buffer_keeps_what_qemu_s_keeps(
     monitors: TwoMonitors, size: int, steps: list[tuple[str, int]]

@@ -154,6 +154,7 @@ class TestKinds:
         assert found is not None
         for _ in range(2):
             terminal = os.open(found[1], os.O_RDWR | os.O_NOCTTY)
+            os.write(terminal, b"\r")  # without a gap after the last one there is no greeting
             data = b""
             while not data.endswith(PROMPT):
                 assert select.select([terminal], [], [], PATIENCE)[0]

@@ -77,13 +77,25 @@ def test_nbd_clients_are_served_afterwards(qmon: Qmon, shortage: type) -> None:
         assert here.read(0, 512) == noise(512)
         short.enter_context(shortage(qmon))
         short.enter_context(callers(qmon.nbd))
-        qmon.wait_log("can't accept an NBD client: ")
         assert here.read(0, 512) == noise(512), "who was there before is served"
     eventually(lambda: served(qmon), "a client is served")
-    assert qmon.log().count("can't accept an NBD client") < 5, "it is told once"
     qmon.quietly("nbd_server_stop")
     qmon.export("d0")
     assert served(qmon)
+
+
+def test_clients_that_get_no_descriptor_are_told_of_once(qmon: Qmon) -> None:
+    with without_descriptors(qmon), callers(qmon.nbd):
+        qmon.wait_log("can't accept an NBD client: ")
+    eventually(lambda: served(qmon), "a client is served")
+    assert qmon.log().count("can't accept an NBD client") < 5
+
+
+def test_silent_clients_need_no_thread(qmon: Qmon) -> None:
+    with qmon.guest() as here:
+        assert here.read(0, 512) == noise(512)
+        with without_memory(qmon, 6 * MIB), callers(qmon.nbd):
+            assert served(qmon)
 
 
 @SHORTAGES

@@ -22,6 +22,7 @@ from tests.support.images import drive
 from tests.support.peers import require
 from tests.support.processes import Lab
 from tests.support.qcow2_images import run, run_io
+from tests.support.thoroughness import examples
 from tests.support.two_monitors import TwoMonitors
 
 CHANGES = {
@@ -130,7 +131,7 @@ def listed(info: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=3))
 def test_a_damaged_directory_keeps_nobody_from_reading_where_qemu_reads(
     damages: list[tuple[bool, float, int]],

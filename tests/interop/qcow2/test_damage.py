@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from qmon.block import image_file
 from qmon.block.file import FileNode
 from qmon.block.image import open_image
 from qmon.block.node import Buffer
-from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.limits import LIMITS, Limits
 from tests.fuzz.qcow2_shapes import SHAPES, make
 from tests.fuzz.qcow2_trial import try_out
@@ -115,7 +115,7 @@ def test_what_is_left_after_a_failed_write_is_sound(tmp_path: Path, monkeypatch:
             left[0] -= len(data)
             super().write(offset, data)
 
-    monkeypatch.setattr(qcow2_node, "FileNode", Full)
+    monkeypatch.setattr(image_file, "FileNode", Full)
     image, held = Recipe(4096, 1 << 20, content="snapshot").make(tmp_path)
     node = open_image(str(image), "qcow2")
     model = bytearray(held)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from qmon.block import image_file
 from qmon.block.file import FileNode
 from qmon.block.image import open_image
 from qmon.block.node import Buffer, Kind
-from qmon.block.qcow2 import node as qcow2_node
 from qmon.block.qcow2.node import Qcow2Node
 from tests.support.images import noise
 from tests.support.locks_probe import locked_bytes
@@ -175,7 +175,7 @@ def test_data_is_on_stable_storage_before_a_table_names_it(
             calls.append(f"flush {Path(self.path).name}")
             super().flush()
 
-    monkeypatch.setattr(qcow2_node, "FileNode", Noted)
+    monkeypatch.setattr(image_file, "FileNode", Noted)
     node = open_image(str(disk.image), "qcow2")
     node.write(1 << 20, b"x" * 65536)
     node.flush()

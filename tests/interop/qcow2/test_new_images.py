@@ -15,6 +15,7 @@ from qmon.block.qcow2.create import write_image
 from qmon.block.qcow2.header import Compression
 from qmon.block.qcow2.layout import NewImage
 from tests.support.peers import require
+from tests.support.thoroughness import examples
 
 SECTOR = 512
 
@@ -40,7 +41,9 @@ def check(path: Path) -> None:
     subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", path], check=True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(image=images(), before=some.integers(0, 300_000), data=some.data())
 def test_no_fault_is_found(tmp_path: Path, image: NewImage, before: int, data: some.DataObject) -> None:
     require("qemu-img", "qemu-io")

@@ -17,15 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qmon.block import image_file
 from qmon.block.bitmaps import BitmapFilter
 from qmon.block.file import FileNode
 from qmon.block.image import open_image
 from qmon.block.node import Buffer, Kind, Node
-from qmon.block.qcow2 import node as qcow2_node
 from tests.support.bitmaps import dirty
 from tests.support.peers import require
 from tests.support.qcow2_images import CLUSTER_SIZES, Recipe, check, content, read, recipes, run, run_io
 from tests.support.qcow2_model import CALLS, CHAIN_CALLS, SNAPSHOT_CALLS, Disk, Step, put_through, steps
+from tests.support.thoroughness import examples
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(recipes(), st.lists(steps(CALLS | SNAPSHOT_CALLS | CHAIN_CALLS), min_size=1, max_size=30))
 def test_a_disk_holds_what_was_last_put_there(recipe: Recipe, todo: list[Step]) -> None:
     put_through(recipe, todo)
@@ -154,7 +155,7 @@ class SlowFile(FileNode):
 
 def test_nobody_reads_what_a_cluster_holds_for_another(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clusters are given up and used for other data while they are read."""
-    monkeypatch.setattr(qcow2_node, "FileNode", SlowFile)
+    monkeypatch.setattr(image_file, "FileNode", SlowFile)
     size = 4096
     image, _ = Recipe(size, 64 * size).make(folder)
     node = open_image(str(image), "qcow2")
@@ -190,7 +191,7 @@ def test_nobody_reads_what_a_cluster_holds_for_another(folder: Path, monkeypatch
 
 def test_a_disk_is_used_by_several_threads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has sectors of its own, one beside the other, so that they meet in every cluster."""
-    monkeypatch.setattr(qcow2_node, "FileNode", SlowFile)
+    monkeypatch.setattr(image_file, "FileNode", SlowFile)
     recipe = Recipe(4096, 1 << 20, backing="raw", backing_size=1 << 20, content="snapshot")
     image, held = recipe.make(folder)
     node = open_image(str(image), "qcow2")

@@ -36,6 +36,7 @@ def settle(qmon: Qmon) -> None:
         time.sleep(SETTLED_SECONDS)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("structured", [False, True], ids=["simple", "structured"])
 @pytest.mark.parametrize("clients", [30, 120])
 def test_clients_that_read_nothing_hold_little_and_keep_nobody_waiting(
@@ -112,6 +113,7 @@ LARGE = 45 * MIB
 NAME = b'{"execute": "query-name", "id": '
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("message", "answer"),
     [

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.qmp_trial import Trial, started
+from tests.support.thoroughness import examples
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,9 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
         yield trial
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.integers(0, 1 << 32))
 def test_whatever_is_sent_is_answered(trial: Trial, seed: int) -> None:
     assert trial.batch(seed) > 0

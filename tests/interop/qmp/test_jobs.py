@@ -14,6 +14,7 @@ from tests.support.images import MIB
 from tests.support.job_sides import JobSides, Side
 from tests.support.peer import options_of
 from tests.support.peers import require
+from tests.support.thoroughness import examples
 
 VERBS = ("pause", "resume", "cancel", "complete", "finalize", "dismiss")
 
@@ -95,7 +96,9 @@ def verbs_of_jobs(id: str) -> some.SearchStrategy[tuple[str, dict[str, Any]]]:
 _KEYS = {f"block-job-{verb}": "device" for verb in ("pause", "resume", "cancel", "complete")}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(asked=some.lists(verbs_of_jobs("j") | verbs_of_jobs("k"), max_size=12))
 def test_whatever_is_asked_of_jobs_is_answered_as_by_qemu(
     sides: JobSides, asked: list[tuple[str, dict[str, Any]]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 
 import pytest
@@ -11,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.qmp_both import Both
-
-EXAMPLES = int(os.environ.get("QMON_JSON_EXAMPLES", "300"))
+from tests.support.thoroughness import examples
 
 ATOMS = [
     *(character.encode() for character in "{}[]:,\"'\\!%N \n\t.-e0190"),
@@ -54,7 +52,9 @@ HUGE = re.compile(rb"\d{30}|[eE][-+]?\d{3}")
 """Numbers that may be infinite: see below."""
 
 alike = settings(
-    deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=examples(300),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -47,6 +47,30 @@ def test_a_migration_completes_before_the_next_line_runs(program: Sequence[str],
         assert done.stdout.splitlines()[-1] == "VM status: paused (postmigrate)"
 
 
+def test_a_script_is_warned_that_no_disk_is_copied(program: Sequence[str], tmp_path: Path) -> None:
+    options = [*SAME, "-device", "virtio-blk,drive=d0"]
+    with Peer(program, tmp_path / "source", two_drives, options=options) as source:
+        done = on(source, "migrate tcp:127.0.0.1:1")
+        warning, failure = done.stderr.splitlines()[:2]
+        assert warning.startswith("-c:1: warning: No disk is copied: ")
+        assert warning.endswith("'migrate blk tcp:127.0.0.1:1'")
+        assert "Connection refused" in failure
+        assert done.stdout == ""
+
+
+def test_a_destination_without_a_console_is_said_to_need_one(program: Sequence[str], tmp_path: Path) -> None:
+    options = [*SAME, "-device", "virtio-blk,drive=d0"]
+    stream = f"unix:{tmp_path / 'stream'}"
+    with (
+        Peer(program, tmp_path / "source", two_drives, options=options) as source,
+        Peer(program, tmp_path / "destination", two_drives, options=[*options, "-incoming", "defer"]) as bare,
+    ):
+        assert "warning: This waits for memory only" in on(bare, f"migrate_incoming {stream}").stderr
+        done = on(source, f"migrate blk {stream}")
+        way = f"-c:1: There a console must wait: 'qmon -connect unix:QMP -incoming {stream}' on a QEMU"
+        assert way in done.stderr
+
+
 def test_the_progress_is_that_of_the_memory(program: Sequence[str], tmp_path: Path) -> None:
     incoming = [*SAME, "-incoming", f"unix:{tmp_path / 'stream'}"]
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support.hmp_client import HmpClient
 from tests.support.peer import QEMU_7, Peer
 from tests.support.peers import require
+from tests.support.pump import pump
 from tests.support.runs import one_line, run
 from tests.support.seat import Seat
 from tests.support.terminal import Terminal
@@ -67,6 +68,10 @@ class Stranger:
                 client.close()
             else:
                 self._accepted.append(client)
+                self._begun(client)
+
+    def _begun(self, client: socket.socket) -> None:
+        """The text was sent, and the connection stays."""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,6 @@ class Stranger:
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "an HTTP server answers: this is not a QMP monitor"),
         (b"\x00\x01\x1b[2J", "the answer begins with '\\x00\\x01\\x1b[2J': this is not a QMP monitor"),
         (b"hello\r\nworld\r\n", "the answer begins with 'hello': this is not a QMP monitor"),
-        (b'{"event": "STOP"}\r\n', 'the answer begins with \'{"event": "STOP"}\': this is not a QMP monitor'),
         (
             b'{"QMP": {"version": {}, "capabilities": []}}\r\n',
             "no answer comes after the greeting: gave up after 10 s",
@@ -107,6 +111,33 @@ def test_what_is_no_human_monitor_is_named_in_one_line(tmp_path: Path, text: byt
     with Stranger(path, text):
         done = run("-connect", f"hmp:unix:{path}", "-c", "info status")
         assert one_line(done) == f"-connect hmp:unix:{path}: {said}"
+
+
+class EventsFirst(Stranger):
+    """A monitor of a QEMU that sends events of the client before, and then greets."""
+
+    def __init__(self, path: Path, qmp: Path) -> None:
+        self._qmp = qmp
+        super().__init__(path, b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}\r\n' * 2)
+
+    def _begun(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self._qmp))
+        self._accepted.append(server)
+        pump(client, server)
+
+
+def test_events_without_end_are_no_monitor(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with Stranger(path, b'{"event": "STOP"}\r\n' * 1000):
+        said = 'the answer begins with \'{"event": "STOP"}\': this is not a QMP monitor'
+        assert one_line(run("-connect", f"unix:{path}", "-c", "info status")).endswith(said)
+
+
+def test_events_before_the_greeting_are_passed_over(qemu: Peer, tmp_path: Path) -> None:
+    with EventsFirst(tmp_path / "late", qemu.qmp_path):
+        done = run("-connect", f"unix:{tmp_path / 'late'}", "-c", "info name")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "web1\n", "")
 
 
 @pytest.mark.parametrize("kind", ["", "hmp:"])

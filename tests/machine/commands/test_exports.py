@@ -214,6 +214,8 @@ def test_an_address_that_is_taken_is_told(play: Play, tmp_path: Path) -> None:
             "Invalid parameter type for 'addr.data.port', expected: string",
         ),
         ({"host": "h", "port": "5"}, "Parameter 'addr.type' is missing"),
+        ({"type": "fd", "data": {}}, "Parameter 'addr.data.str' is missing"),
+        ({"type": "fd", "data": {"str": "s"}}, "File descriptor named 's' has not been found"),
     ],
 )
 def test_an_address_that_makes_no_sense_is_told(play: Play, address: dict[str, Any], said: str) -> None:

@@ -74,7 +74,7 @@ class TestRefusals:
             ("nonsense", "Parameter 'uri' expects a valid migration protocol"),
             ("tcp:host", "error parsing address 'host'"),
             ("unix:", "invalid Unix socket address"),
-            ("exec:cat", "Migration by 'exec:' is not supported yet: use tcp:HOST:PORT or unix:PATH"),
+            ("rdma:a:1", "Migration by 'rdma:' is not supported: use tcp:HOST:PORT or unix:PATH"),
         ],
     )
     def test_to_nowhere(self, play: Play, uri: str, said: str) -> None:
@@ -403,7 +403,7 @@ class TestSettings:
 
     @pytest.mark.parametrize(
         ("setting", "word"),
-        [({"tls_creds": "tls0"}, "TLS"), ({"mode": "cpr-reboot"}, "cpr-reboot")],
+        [({"tls_creds": "tls0"}, "No TLS credentials"), ({"mode": "cpr-reboot"}, "cpr-reboot")],
     )
     def test_a_parameter_that_can_not_be_kept_refuses_it_too(
         self, play: Play, setting: dict[str, str], word: str
@@ -426,7 +426,6 @@ class TestSettings:
             assert "late-block-activate" in await machine.qmp_error("migrate-incoming", uri=uri)
             await turn(machine, "late-block-activate", on=False)
             await machine.qmp("migrate-incoming", uri=uri)
-            assert "TLS" in await machine.qmp_error("migrate-set-parameters", tls_creds="tls0")
             change = [{"capability": "late-block-activate", "state": True}]
             said = await machine.qmp_error("migrate-set-capabilities", capabilities=change)
             assert "late-block-activate" in said

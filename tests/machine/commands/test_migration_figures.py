@@ -131,6 +131,8 @@ def test_the_clients_that_were_turned_away_are_counted(play: Play) -> None:
     async def scene(lab: EmbeddedLab) -> None:
         source, target, uri = await lab.pair()
         await source.export(lab.folder / "nbd", "d0")
+        off = [{"capability": "x-qmon-forward", "state": False}]
+        await source.qmp("migrate-set-capabilities", capabilities=off)
         with await asyncio.to_thread(Guest, lab.folder / "nbd", "d0"):
             await source.qmp("migrate", uri=uri, blk=True)
             await source.wait_migration("completed")

@@ -17,7 +17,7 @@ NO_UNIT_SHOWN = {"max-postcopy-bandwidth": "bytes/second"}
 """QEMU shows it without."""
 
 
-BETWEEN_QEMUS = {"x-qmon-copy-mode", "x-qmon-verify-copy"}
+BETWEEN_QEMUS = {"x-qmon-verify-copy"}
 """A console keeps them for the QEMU that it is connected to."""
 HERE = [row for row in READ if row.name not in BETWEEN_QEMUS]
 

@@ -16,6 +16,7 @@ from qmon.notation.drive_options import DriveOptions
 from tests.support.peers import require
 from tests.support.qcow2_images import Recipe, check, content, read, recipes
 from tests.support.qcow2_model import Step, steps
+from tests.support.thoroughness import examples
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ class Disk:
                 assert shown[: len(held)] == held[: len(shown)]
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     recipes().filter(lambda recipe: recipe.refcount_bits > 2 and recipe.content != "snapshot"),
     st.booleans(),

@@ -51,6 +51,13 @@ class Stranger:
     def go_back(self, *pieces: tuple[int, bytes]) -> None:
         self.writer.raw(section_part())
         self.writer.back()
+        self.add(*pieces)
+
+    def go_on(self, *pieces: tuple[int, bytes]) -> None:
+        self.writer.raw(section_part())
+        self.add(*pieces)
+
+    def add(self, *pieces: tuple[int, bytes]) -> None:
         for offset, piece in pieces:
             self.writer.data(0, offset, memoryview(piece))
         self.end_part()
@@ -130,6 +137,25 @@ def test_a_source_that_goes_back_is_refused_where_somebody_has_decided(play: Pla
         assert await target.status() == ("running" if action == "keep" else "inmigrate")
         await target.close()
         assert (lab.folder / "b.img").read_bytes() == bytes(SIZE)
+
+    play(scene)
+
+
+def test_what_was_sent_and_not_applied_is_found_before_the_destination_is_prepared(play: Play) -> None:
+    async def scene(lab: EmbeddedLab) -> None:
+        target = await lab.start(lab.settings(lab.image("b.img")), incoming=f"unix:{lab.folder}/in")
+        stranger = await asyncio.to_thread(Stranger, lab.folder / "in")
+        await asyncio.to_thread(stranger.hear, Type.AGREED)
+        stranger.go_on((0, b"x" * 512))
+        stranger.writer.chains.add(0, 4096, 512, 1)
+        stranger.finish()
+        await asyncio.to_thread(stranger.hear, Type.REFUSED)
+        stranger.close()
+        assert stranger.why == (
+            "what was written to the drives here differs from what the source has sent: migrate again"
+        )
+        await target.wait_migration("failed")
+        assert await target.status() == "inmigrate"
 
     play(scene)
 

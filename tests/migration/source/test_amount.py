@@ -14,6 +14,7 @@ from qmon.block.node import Extent, Kind
 from qmon.errors import QmonError
 from qmon.migration.source.amount import BLOCK, PIECE, estimate, lower_bound
 from tests.support.memory import MemoryNode
+from tests.support.thoroughness import examples
 
 SIZE = 64 * PIECE
 
@@ -38,7 +39,7 @@ def data(offset: int, length: int) -> Extent:
     return Extent(offset, length, Kind.DATA)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.binary(min_size=1, max_size=64), st.integers(1, 64))
 def test_a_small_disk_is_counted_exactly(blocks: bytes, run: int) -> None:
     """Each byte says whether a block holds data; all of it is called data, as on a block device."""
@@ -105,7 +106,7 @@ def test_the_bound_is_below_the_mean_and_rises_with_the_samples(share: float, co
     assert lower_bound(share, count) <= lower_bound(share, 2 * count) + 1e-9
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.floats(0.05, 1), st.integers(10, 400), st.integers(0, 1 << 30))
 def test_the_bound_is_below_the_truth(share: float, count: int, seed: int) -> None:
     chance = random.Random(seed)

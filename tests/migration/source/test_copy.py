@@ -24,6 +24,7 @@ from qmon.migration.wire.stream import MAX_PAYLOAD, PREAMBLE, Kind, section_star
 from qmon.migration.wire.writer import IOV_LIMIT, RecordWriter
 from tests.support.feeding import Feed
 from tests.support.memory import SECTOR, MemoryDrive, MemoryNode
+from tests.support.thoroughness import examples
 
 CHUNK = 4096
 
@@ -41,11 +42,17 @@ class Line:
         self.data_bytes = self.zero_bytes = self.pulses = 0
         self._feed = Feed()
 
-    def slice_size(self) -> int:
+    is_wanted = False
+
+    def allowance(self) -> int:
+        self.pulses += 1
         return self._slice_size
 
     def pulse(self) -> None:
         self.pulses += 1
+
+    def push(self) -> None:
+        self.send()
 
     def send(self) -> None:
         assert len(self.writer.buffers) < 2 * IOV_LIMIT, "more buffers than sendmsg takes"
@@ -105,7 +112,7 @@ patterns = st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=8)
 
 
 class TestWholeCopy:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     @given(
         sectors=st.integers(0, 600),
         source=patterns,
@@ -263,7 +270,7 @@ class TestFiles:
             node.close()
 
     @pytest.mark.parametrize("form", ["raw", "qcow2", "overlay"])
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=examples(25), deadline=None)
     @given(
         layout=parts,
         there=patterns,

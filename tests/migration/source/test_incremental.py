@@ -24,6 +24,7 @@ from tests.support.feeding import Feed
 from tests.support.images import noise
 from tests.support.memory import NodeDrive
 from tests.support.peers import require
+from tests.support.thoroughness import examples
 
 CLUSTERS = (512, 4096, 65536)
 COMPATS = ("0.10", "1.1")
@@ -82,8 +83,13 @@ class Onto:
     def pulse(self) -> None:
         """Nobody waits."""
 
-    def slice_size(self) -> int:
+    is_wanted = False
+
+    def allowance(self) -> int:
         return 64 << 10
+
+    def push(self) -> None:
+        self.send()
 
     def send(self) -> None:
         seen = len(self._feed.items)
@@ -129,7 +135,9 @@ def held(node: Node) -> set[int]:
     }
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     ours=st.tuples(st.sampled_from(CLUSTERS), st.sampled_from(COMPATS)),
     theirs=st.tuples(st.sampled_from(CLUSTERS), st.sampled_from(COMPATS)),

@@ -141,7 +141,7 @@ def test_random_bytes_are_refused_or_waited_on(noise: bytes) -> None:
         encode(Type.APPLIED, bytes(7)),
         encode(Type.FLUSHED, bytes(9)),
         encode(Type.PREPARED, bytes(15)),
-        encode(Type.RUNNING, bytes(1)),
+        encode(Type.RUNNING, bytes(2)),
         encode(Type.ZEROS, b""),
         encode(Type.ZEROS, bytes(17)),
     ],

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +48,16 @@ def test_what_a_stranger_sends_is_shown_short_and_harmless(first: bytes) -> None
     for text in (excerpt(first), not_a_destination("tcp:b:22", first), not_a_source(first, MAGIC)):
         assert one_line(text) == text
         assert len(text) < 80 + 10 * FIRST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "command"),
+    [(gzip, "gzip", "gunzip"), (lzma, "xz", "xz -d"), (bz2, "bzip2", "bunzip2")],
+)
+def test_a_compressed_stream_is_named_with_what_unpacks_it(module: Any, name: str, command: str) -> None:
+    assert not_a_source(module.compress(PREAMBLE), MAGIC) == (
+        f'it is compressed by {name}: -incoming "exec:{command} < FILE" unpacks it'
+    )
 
 
 def test_what_a_stranger_sends_is_shown_up_to_its_first_line() -> None:

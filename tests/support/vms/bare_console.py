@@ -23,10 +23,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import qmon.remote.migration.target as target_module
+import qmon.remote.migration.source.source as source_module
 from qmon.remote.address import parse_remote
 from qmon.remote.greeting import Patience
-from qmon.remote.migration.source import Source
+from qmon.remote.migration.phases import Phase
+from qmon.remote.migration.source.actions import Actions
 from qmon.remote.migration.states import Action
 from qmon.remote.migration.target import MigratingTarget
 from qmon.remote.opening import make_remote
@@ -49,18 +50,18 @@ def start(side: str, qmp: Path | str, uri: str, *words: object) -> subprocess.Po
 _ENDS = ("completed", "failed", "cancelled")
 
 
-class _Mortal(Source):
-    """Dies at an action."""
+class _Mortal(Actions):
+    """Ends this process at one of them."""
 
     when = ""
     action = ""
     die: Callable[[], None]
 
-    async def _work(self, action: Action) -> None:
+    async def do(self, action: Action, phase: Phase) -> None:
         is_here = action.name == self.action
         if is_here and self.when == "before":
             self.die()
-        await super()._work(action)
+        await super().do(action, phase)
         if is_here and self.when == "after":
             self.die()
 
@@ -99,5 +100,5 @@ async def _run(side: str, qmp: str, uri: str, words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    vars(target_module)["Source"] = _Mortal
+    vars(source_module)["Actions"] = _Mortal
     asyncio.run(_run(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]))

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.ports import free_port
-from tests.support.processes import CHECKOUT, QMON
+from tests.support.processes import CHECKOUT, QMON, may_fork
+from tests.support.starter import Forked, starter
 from tests.support.terminal import Terminal
 from tests.support.vms.machine import Machine
 from tests.support.vms.pair import Pair
@@ -40,16 +41,25 @@ class Script:
         self.machine = machine
         self._log = machine.folder / f"{machine.name}.console"
         given = [word for line in lines or () for word in ("-c", line)]
+        words, environ = ["-connect", machine.address, *options, *given], environment(machine.folder)
         with self._log.open("ab") as log:
             self._from = log.tell()
-            self.process = subprocess.Popen(
-                [*QMON, "-connect", machine.address, *options, *given],
-                cwd=machine.folder,
-                env=environment(machine.folder),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-            )
+            streams = [subprocess.PIPE, log.fileno(), log.fileno()]
+            self.process: subprocess.Popen[bytes] | Forked
+            if may_fork():
+                self.process = starter().start(
+                    words, cwd=machine.folder, streams=streams, environment=environ
+                )
+            else:
+                stdin, stdout, stderr = streams
+                self.process = subprocess.Popen(
+                    [*QMON, *words],
+                    cwd=machine.folder,
+                    env=environ,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                )
 
     def type(self, *lines: str) -> None:
         """Give it more lines."""

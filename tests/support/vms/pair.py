@@ -131,6 +131,13 @@ class Pair:
             ],
         )
 
+    def start_destination_anew(self) -> None:
+        """Kill its QEMU, as a crash would, and start another at the same address with the same images."""
+        former = self.destination
+        former.kill()
+        self.destination = self._start(former.name, former.version, list(former.images))
+        self.before[former.name] = standing(self.destination)
+
     def __enter__(self) -> Pair:
         try:
             self.source.wait_to_count()

@@ -22,6 +22,7 @@ def set_bandwidth(pair: Pair, bandwidth: int) -> None:
     pair.before = {machine.name: standing(machine) for machine in pair.machines}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", Version, ids=lambda version: version.value)
 def test_a_copy_that_was_called_off_can_be_begun_again(version: Version, tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_a_copy_that_was_called_off_can_be_begun_again(version: Version, tmp_pat
         source.type("migrate_cancel", "wait migrate", "info migrate")
         source.wait_for("Migration status: cancelled")
         consoles.destination.type("wait migrate")
-        consoles.destination.wait_for("Error: the source has called it off\n")
+        consoles.destination.wait_for("Error: the source has called the migration off\n")
         for machine in pair.machines:
             assert leftovers(machine, pair.before[machine.name], PATIENCE) == []
         pair.source.wait_to_count()

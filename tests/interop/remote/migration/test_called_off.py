@@ -16,6 +16,7 @@ def names_of_objects(machine: Machine) -> set[str]:
     return {each["name"] for each in machine.look.run("qom-list", path="/objects")}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", [(), ("-S",)], ids=["runs", "stays"])
 def test_a_destination_runs_a_later_guest_by_itself_as_it_would_have(
     kind: tuple[str, ...], tmp_path: Path

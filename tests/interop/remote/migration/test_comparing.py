@@ -16,11 +16,12 @@ from tests.support.vms.consoles import Consoles, Script
 from tests.support.vms.disks import QCOW2, Filling
 from tests.support.vms.judgement import counting_machines, judge
 from tests.support.vms.leftovers import leftovers
-from tests.support.vms.machine import Version
+from tests.support.vms.machine import Style, Version
 from tests.support.vms.pair import Pair, Setup
 from tests.support.waiting import PATIENCE, eventually
 
 VERIFY = "migrate_set_parameter x-qmon-verify-copy"
+SLOW = "migrate_set_parameter max-bandwidth 20m"
 BOTH = pytest.mark.parametrize("version", Version, ids=lambda version: f"qemu{version.value}")
 FILLING = Filling(64 * MIB, 24 * MIB)
 
@@ -63,12 +64,13 @@ def damage_copied_data(pair: Pair) -> None:
         os.close(image)
 
 
+@pytest.mark.sample(3)
 @BOTH
 @pytest.mark.parametrize(
     ("mode", "said"),
     [
         ("off", "the copies of the disks ended without an error"),
-        ("sample", "samples of the disks, 4 MiB, compared while the guest stood still"),
+        ("sample", "samples of the disks, 2 MiB, compared while the guest stood still"),
         ("full", "all 32 MiB of the disks compared"),
     ],
 )
@@ -79,6 +81,46 @@ def test_the_end_says_how_much_was_compared(tmp_path: Path, version: Version, mo
         assert judge(pair, pair.destination) == []
 
 
+def test_a_disk_of_an_iothread_is_not_read_while_an_older_qemu_copies_it(tmp_path: Path) -> None:
+    with Pair(tmp_path, Setup(Version.SEVEN, Version.SEVEN, style=Style.IOTHREAD)) as pair:
+        look = pair.source.look
+        rate = look.run("query-migrate-parameters")["max-bandwidth"]
+
+        def is_read_while_it_is_copied() -> bool:
+            copied = look.run("query-block-jobs")
+            exports = look.run("query-block-exports")
+            return bool(copied and exports and look.run("query-block-jobs"))
+
+        with Consoles(pair) as consoles:
+            consoles.wait_listening()
+            consoles.source.type(
+                "migrate_set_parameter max-bandwidth 20m", consoles.line, "qmp query-migrate"
+            )
+            consoles.source.end_lines()
+            seen = []
+            while consoles.source.is_alive():
+                seen.append(is_read_while_it_is_copied())
+            assert consoles.source.wait() == 0, consoles.source.printed()
+            assert len(seen) > 10
+            assert not any(seen)
+            assert (
+                "samples of the disks, 2 MiB, compared while the guest stood still"
+                in consoles.source.printed()
+            )
+        look.run("migrate-set-parameters", max_bandwidth=rate)
+        assert judge(pair, pair.destination) == []
+
+
+def test_all_of_a_disk_of_an_iothread_is_not_read_from_an_older_qemu(tmp_path: Path) -> None:
+    with Pair(tmp_path, Setup(Version.SEVEN, Version.SEVEN, style=Style.IOTHREAD)) as pair:
+        status, printed = move(pair, "full")
+        assert status == 1, printed
+        assert "disks of this QEMU are in an iothread: before 9.0 its NBD server may fail" in printed
+        assert "'migrate_set_parameter x-qmon-verify-copy sample'" in printed
+        assert judge(pair, pair.source) == []
+
+
+@pytest.mark.sample(2)
 @BOTH
 @pytest.mark.parametrize("mode", ["sample", "full"])
 def test_a_copy_that_was_changed_by_others_is_refused(tmp_path: Path, version: Version, mode: str) -> None:
@@ -92,6 +134,7 @@ def test_a_copy_that_was_changed_by_others_is_refused(tmp_path: Path, version: V
         assert leftovers(pair.source, pair.before["source"], PATIENCE) == []
 
 
+@pytest.mark.sample(1)
 @BOTH
 def test_a_flipped_bit_in_the_backing_image_is_refused(tmp_path: Path, version: Version) -> None:
     setup = Setup(version, version, format=QCOW2, inc=True)
@@ -114,6 +157,7 @@ def test_a_flipped_bit_in_the_backing_image_is_refused(tmp_path: Path, version: 
         assert counting_machines(pair) == [pair.destination]
 
 
+@pytest.mark.sample(1)
 @BOTH
 def test_an_overlay_with_data_of_its_own_is_refused(tmp_path: Path, version: Version) -> None:
     with Pair(tmp_path, Setup(version, version, format=QCOW2, inc=True)) as pair:
@@ -138,6 +182,7 @@ def write_at_destination(pair: Pair, command: str) -> None:
     look.run("nbd-server-stop")
 
 
+@pytest.mark.sample(1)
 @BOTH
 def test_an_incremental_copy_says_that_backing_images_were_compared(tmp_path: Path, version: Version) -> None:
     with Pair(tmp_path, Setup(version, version, format=QCOW2, inc=True, disks=2)) as pair:
@@ -147,6 +192,7 @@ def test_an_incremental_copy_says_that_backing_images_were_compared(tmp_path: Pa
         assert judge(pair, pair.destination) == []
 
 
+@pytest.mark.sample(1)
 @BOTH
 def test_a_read_only_drive_that_holds_something_else_is_refused(tmp_path: Path, version: Version) -> None:
     with Pair(tmp_path, Setup(version, version, cdroms=True)) as pair, Consoles(pair) as consoles:
@@ -166,6 +212,7 @@ def test_a_read_only_drive_that_holds_something_else_is_refused(tmp_path: Path, 
         assert counting_machines(pair) == [pair.destination]
 
 
+@pytest.mark.sample(2)
 @BOTH
 @pytest.mark.parametrize("dies", ["source", "destination"])
 def test_a_console_that_dies_while_backing_images_are_compared_is_cleared_up_after(

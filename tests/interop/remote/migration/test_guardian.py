@@ -52,6 +52,7 @@ def judge_source(pair: Pair) -> list[str]:
     return [each for each in judge(pair, pair.source) if not each.startswith("destination: ")]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("version", "when", "action"),
     [
@@ -80,6 +81,7 @@ def test_the_guest_goes_on_at_the_source_and_nothing_of_ours_is_left(
         assert judge_source(pair) == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("when", "action"), [("after", "START_COPIES"), ("before", "END_COPIES")])
 @BOTH
 def test_so_it_is_where_the_console_relays_because_its_qmp_is_no_unix_socket(
@@ -107,6 +109,7 @@ def test_behind_migrate_continue_nothing_is_done(version: Version, tmp_path: Pat
         assert counting_machines(pair, patience=0.5) == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("action", ["START_COPIES", "START_MEMORY"])
 @BOTH
 def test_a_silent_destination_does_not_hold_the_guest(version: Version, action: str, tmp_path: Path) -> None:

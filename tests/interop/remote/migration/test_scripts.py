@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.vms.consoles import Consoles
+from tests.support.vms.consoles import START_PATIENCE, Consoles
 from tests.support.vms.judgement import judge
 from tests.support.vms.leftovers import standing
 from tests.support.vms.pair import Pair
+from tests.support.waiting import eventually
 
 
 def slowed(pair: Pair) -> Pair:
@@ -23,17 +24,17 @@ def slowed(pair: Pair) -> Pair:
 @pytest.mark.timeout(300)
 def test_two_scripts_move_a_guest_and_it_does_not_run_twice(tmp_path: Path) -> None:
     with Pair(tmp_path / "pair") as pair, Consoles(pair) as consoles:
-        consoles.wait_listening()
-        source = consoles.source
+        destination, source = consoles.destination, consoles.source
+        destination.wait_for(f"type 'migrate blk {consoles.uri}' at its console")
         source.type(f"migrate -d blk {consoles.uri}", "wait migrate", "cont")
         assert source.wait() == 1
         said = source.printed()
         assert "Drives matched by device id: d0\n" in said
         assert f"stdin:3: Error: The guest has moved to {consoles.uri}: it must not run twice." in said
         assert "'cont -f'" in said
-        destination = consoles.destination
+        assert f"\nThe guest runs at {consoles.uri} now;" in said
+        assert "\nVerified: " in said
         assert destination.wait() == 0
-        assert f"type 'migrate blk {consoles.uri}' at its console" in destination.printed()
         assert "qmon: The guest runs here now\n" in destination.printed()
         assert judge(pair, runs=pair.destination) == []
 
@@ -59,10 +60,13 @@ def test_a_migration_that_fails_behind_a_scripts_end_is_its_failure(tmp_path: Pa
         source.type(f"migrate -d blk {consoles.uri}")
         source.end_lines()
         source.wait_for("qmon waits for the migration")
+        look = pair.source.look
+        eventually(lambda: look.run("query-block-jobs"), "the disks are copied", START_PATIENCE)
         consoles.destination.kill()
         assert source.wait() == 1
         assert "qmon: the connection to the destination was lost" in source.printed()
         assert "qmon: The guest runs on here\n" in source.printed()
+        pair.destination.kill()  # what is left in it waits for the next console there
         assert judge(pair, runs=pair.source) == []
 
 
@@ -85,6 +89,22 @@ def test_a_script_that_is_ended_leaves_the_guest_at_the_source(at: str, tmp_path
 
 
 @pytest.mark.timeout(300)
+def test_a_script_that_is_ended_in_its_line_says_where_the_guest_stays(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(slowed(pair)) as consoles:
+        consoles.wait_listening()
+        source = consoles.source
+        source.type(f"migrate blk {consoles.uri}")
+        source.wait_for("Drives matched")
+        source.signal(signal.SIGTERM)
+        assert source.wait() == 1
+        said = source.printed()
+        assert "the console leaves before the migration has ended: the guest stays at the source\n" in said
+        assert "continues in the background" not in said
+        consoles.destination.close()
+        assert judge(pair, runs=pair.source) == []
+
+
+@pytest.mark.timeout(300)
 def test_a_destination_waits_as_long_as_its_line_says(tmp_path: Path) -> None:
     with Pair(tmp_path / "pair") as pair, Consoles(pair) as consoles:
         consoles.wait_listening()
@@ -92,6 +112,19 @@ def test_a_destination_waits_as_long_as_its_line_says(tmp_path: Path) -> None:
         waiting = consoles.start_destination("wait migrate 0.5")
         assert waiting.wait() == 1
         assert "wait: the migration is still awaited after 0.5 s" in waiting.printed()
+
+
+@pytest.mark.timeout(300)
+def test_a_destination_whose_qemu_ends_while_it_waits_fails(tmp_path: Path) -> None:
+    with Pair(tmp_path / "pair") as pair, Consoles(pair) as consoles:
+        consoles.wait_listening()
+        waiting = consoles.destination
+        waiting.end_lines()
+        waiting.wait_for("qmon waits for the migration that comes here, then ends\n")
+        pair.destination.kill()
+        assert waiting.wait() == 1
+        lost = f"qmon: the connection to {pair.destination.address} was lost: the other end closed it\n"
+        assert waiting.printed().endswith(f"then ends\n{lost}")
 
 
 @pytest.mark.timeout(300)

@@ -25,6 +25,7 @@ def switch(machine: Machine, names: str, *, on: bool) -> None:
     machine.look.run("migrate-set-capabilities", capabilities=states)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("side", ["source", "destination"])
 @pytest.mark.parametrize(
     ("version", "names"), SETS, ids=[f"{version.value}-{names.split()[0]}" for version, names in SETS]

@@ -19,6 +19,7 @@ from tests.support.vms.pair import Pair, Setup
 from tests.support.waiting import PATIENCE
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("version", "when", "action"),
     [

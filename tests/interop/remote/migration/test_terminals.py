@@ -76,3 +76,27 @@ def test_nobody_leaves_a_moving_guest_without_being_asked(
         here.press("C-d")
         here.wait_for(r"^\$ $")
         assert judge(pair, pair.source) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_destination_that_was_started_anew_is_waited_at_anew(
+    terminals: Sequence[Terminal], tmp_path: Path
+) -> None:
+    port = free_port()
+    here, there = terminals
+    with Pair(tmp_path / "pair") as pair:
+        open_console(there, pair.destination, "-incoming", f"tcp:{HOST}:{port}")
+        open_console(here, pair.source)
+        here.type("migrate_set_parameter max-bandwidth 1M\r")
+        here.type(f"migrate blk tcp:{HOST}:{port}\r")
+        there.wait_whole(lambda screen: "| migration active " in screen, "the progress below the prompt")
+        pair.start_destination_anew()
+        here.wait_for(r"^Error: the QEMU at the destination has ended$")
+        there.wait_for(rf"^A new QEMU: waits again at tcp:{HOST}:{port}$")
+        here.type("migrate_set_parameter max-bandwidth 128M\r")
+        here.type(f"migrate blk tcp:{HOST}:{port}\r")
+        there.wait_for(r"^Migration completed")
+        for terminal in terminals:
+            terminal.type("exit\r")
+            terminal.wait_for(r"^\$ $")
+        assert judge(pair, pair.destination) == []

@@ -38,6 +38,7 @@ def test_a_destination_that_does_not_answer_holds_the_guest_up_for_a_bounded_tim
             checked = Verification(remote, [disk], ask, "sample", 1)
             await checked.prepare()
             await checked.open()
+            checked.warm()
             hangs.append(True)
             with pytest.raises(QmonError, match=r"could not be compared within .* does not answer"):
                 await checked.check(0.3)
@@ -87,5 +88,35 @@ def test_a_strange_question_is_one_line_and_leaves_nothing(
             assert len(str(refused.value).splitlines()) == 1
             assert await remote.execute("query-block-exports") == []
             await remote.execute("nbd-server-start", {"addr": {"type": "unix", "data": {"path": "free"}}})
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("theirs", [False, True], ids=["free", "theirs"])
+def test_a_server_whose_start_was_interrupted_is_stopped_and_no_other(qemu: Peer, theirs: bool) -> None:
+    start = {"addr": {"type": "unix", "data": {"path": "theirs"}}}
+
+    async def run() -> None:
+        async with connected(f"unix:{qemu.qmp_path}") as remote:
+            if theirs:
+                await remote.execute("nbd-server-start", start)
+            for pauses in range(12):  # at each of its steps
+                server = PrivateServer(remote)
+                starting = asyncio.create_task(server.start())
+                for _ in range(pauses):
+                    await asyncio.sleep(0)
+                starting.cancel()
+                await asyncio.wait([starting])
+                if not starting.cancelled():
+                    starting.exception()
+                await server.stop()
+                if theirs:
+                    with pytest.raises(QmonError, match="NBD server already running"):
+                        await remote.execute("nbd-server-start", start)
+                else:
+                    await remote.execute("nbd-server-start", start)
+                    await remote.execute("nbd-server-stop")
+            if theirs:
+                await remote.execute("nbd-server-stop")
 
     asyncio.run(run())

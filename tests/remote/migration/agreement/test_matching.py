@@ -99,7 +99,14 @@ def test_a_read_only_disk_is_not_matched_with_an_empty_cd_rom_drive_by_order() -
     assert found.refusals[0].startswith(
         "drive 'seed' is read-only and is not copied, and the destination has"
     )
-    assert "drive 'cd' has no medium on both sides" in found.left_behind
+    assert found.empty == ("cd",)
+    assert not any("'cd'" in line for line in found.left_behind)
+
+
+def test_a_drive_that_is_empty_on_both_sides_is_named_alone_also_without_a_device() -> None:
+    slot = replace(empty("sd0"), path="")
+    found = plan([disk("a"), empty("cd"), slot], [disk("a"), empty("cd"), slot])
+    assert (found.empty, found.left_behind) == (("cd", "sd0"), ())
 
 
 def test_a_read_only_disk_must_be_there_with_the_same_size() -> None:
@@ -158,9 +165,16 @@ def test_capabilities_that_are_switched_off_are_told() -> None:
     found = match(side(disk("a"), capabilities=on), side(disk("a"), status="inmigrate"), inc=False)
     assert found.refusals == ()
     assert found.warnings == (
-        "source: migration capability multifd is off while the guest moves: the memory goes through one"
-        " connection",
+        "migration capability multifd is off while the guest moves: the memory goes through one connection",
     )
+
+
+def test_tls_at_the_destination_alone_is_refused() -> None:
+    tls = {"tls-creds": "tls0"}
+    source, destination = side(disk("a")), side(disk("a"), status="inmigrate", parameters=tls)
+    (line,) = refused(source, destination)
+    assert line.startswith("destination: migration parameter tls-creds is 'tls0', and the source has none")
+    assert refused(replace(source, parameters=tls), destination) == ()
 
 
 def test_an_incremental_copy_of_an_overlay_needs_one_at_the_destination() -> None:
@@ -172,37 +186,33 @@ def test_an_incremental_copy_of_an_overlay_needs_one_at_the_destination() -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"status": "paused"}, "source: the guest is paused: resume it with 'cont'"),
-        ({"status": "postmigrate", "migration": "completed"}, "source: the guest has moved away"),
-        ({"migration": "active"}, "source: a migration is under way (active)"),
-        ({"jobs": ("j0 (backup)",)}, "source: job j0 (backup) is there"),
-        ({"exports": ("e0 of n0",)}, "source: export e0 of n0 is in use by others"),
+        ({"status": "paused"}, "the guest is paused: resume it with 'cont'"),
+        ({"status": "postmigrate", "migration": "completed"}, "the guest has moved away"),
+        ({"migration": "active"}, "a migration is under way (active)"),
+        ({"jobs": ("j0 (backup)",)}, "job j0 (backup) has not ended"),
+        ({"exports": ("e0 of n0",)}, "export e0 of n0 is in use by others"),
         (
             {"commands": BOTH | SOURCE - {"blockdev-mirror"}},
-            "source: its QEMU (10.0.2) has no command blockdev",
+            "this QEMU (10.0.2) has no command blockdev",
         ),
-        ({"disks": (disk("a", io_status="nospace"),)}, "source: drive 'a' has had an I/O error (nospace)"),
+        ({"disks": (disk("a", io_status="nospace"),)}, "drive 'a' has had an I/O error (nospace)"),
         ({"machine": "q35"}, "the guest's machine is q35, which the destination's QEMU 10.0.2 does not have"),
         ({"machine": "pc-i440fx-7.2"}, "the guest's machine is pc-i440fx-7.2, and the destination's is pc-"),
         ({"memory": 1 << 31}, "the guest has 2 GiB of memory, and the destination 1 GiB: start the destina"),
-        (
-            {"parameters": {"tls-creds": "tls0"}},
-            "source: migration parameter tls-creds is 'tls0', but the disks",
-        ),
-        ({"parameters": {"mode": "cpr-reboot"}}, "source: migration parameter mode is 'cpr-reboot'"),
-        ({"capabilities": {**ON, "x-colo": True}}, "source: migration capability x-colo is on: it keeps two"),
+        ({"parameters": {"mode": "cpr-reboot"}}, "migration parameter mode is 'cpr-reboot'"),
+        ({"capabilities": {**ON, "x-colo": True}}, "migration capability x-colo is on: it keeps two"),
         (
             {"capabilities": {"return-path": False}},
-            "source: its QEMU (10.0.2) has no migration capability even",
+            "this QEMU (10.0.2) has no migration capability even",
         ),
         (
             {"capabilities": {**ON, "validate-uuid": True}, "uuid": "1-2"},
             "the guest's UUID is 1-2, and the d",
         ),
-        ({"blockers": ("non-migratable device: nvme",)}, "source: QEMU can't move the guest: non-migratable"),
+        ({"blockers": ("non-migratable device: nvme",)}, "QEMU can't move the guest: non-migratable"),
         (
             {"disks": (disk("a", device_type="scsi-block"),)},
-            "source: drive 'a' is a scsi-block: QEMU does not",
+            "drive 'a' is a scsi-block: QEMU does not",
         ),
         ({"cpus": 4}, "the guest has 4 CPUs, and the destination 2: start the destination with -smp 4"),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from qmon.remote.migration.phases import Phase
-from qmon.remote.migration.source import NOT_INTERRUPTED
+from qmon.remote.migration.states import NOT_INTERRUPTED
 from tests.remote.migration.model.pair import Kind, Pair
 from tests.remote.migration.model.world import World
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from qmon.remote.migration.phases import Phase
-from qmon.remote.migration.source import NOT_INTERRUPTED
-from qmon.remote.migration.states import Action, Event, Table
+from qmon.remote.migration.states import NOT_INTERRUPTED, Action, Event, Table
 from tests.remote.migration.model.pair import (
     UNDER_WAY,
     Console,

@@ -233,6 +233,15 @@ def test_a_qemu_that_has_ended_is_left(make: Make) -> None:
         act(qemu)
 
 
+def test_a_console_that_ends_with_its_qemu_leaves_no_guest_to_bring_back(make: Make) -> None:
+    qemu = make()
+    reading, writing = os.pipe()
+    os.close(writing)
+    qemu.socket.shutdown(socket.SHUT_RDWR)
+    assert not guarding.has_died(reading, qemu.ours)
+    os.close(reading)
+
+
 def test_it_acts_for_a_console_that_has_died_before_it_was_ready(make: Make) -> None:
     qemu = make()
     reading, writing = os.pipe()

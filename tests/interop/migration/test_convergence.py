@@ -1,0 +1,88 @@
+"""Guests that write faster than their disk is sent: what makes the migration converge, and its price."""
+
+from __future__ import annotations
+
+from tests.support.guests import WritingGuest
+from tests.support.images import MIB, noise
+from tests.support.processes import Lab, Qmon
+from tests.support.waiting import eventually
+
+SIZE = MIB
+"""So that the first pass, before anything is held back, is short."""
+
+LINE = "2M"
+PATIENCE = 60.0
+
+
+def throttle(source: Qmon) -> int:
+    """By how many per cent guests' writes are held back, 0 if they are not."""
+    return int(source.figures().get("cpu throttle percentage", 0))
+
+
+def held_back(source: Qmon, initial: int) -> None:
+    """Have auto-converge hold back so much at first."""
+    source.quietly(
+        "migrate_set_capability auto-converge on",
+        f"migrate_set_parameter cpu-throttle-initial {initial}",
+        "migrate_set_parameter downtime-limit 50",
+    )
+
+
+def test_auto_converge_slows_a_guest_until_its_disk_arrives(lab: Lab) -> None:
+    source, target, uri = lab.disk_pair(SIZE, bandwidth=LINE)
+    held_back(source, 98)
+    with WritingGuest([source.nbd, target.nbd], noise(SIZE)) as guest:
+        guest.wait_for(20)
+        source.quietly(f"migrate -d blk {uri}")
+        eventually(lambda: throttle(source) >= 98, "writes are held back", PATIENCE)
+        source.wait_migration("completed")
+        guest.wait_for(50)
+    assert guest.error is None
+    assert (lab.folder / "target.img").read_bytes() == guest.content
+    assert throttle(source) == 0
+
+
+def test_a_cancel_lets_guests_write_as_before(lab: Lab) -> None:
+    source, _, uri = lab.disk_pair(SIZE, bandwidth=LINE)
+    held_back(source, 99)
+    with WritingGuest([source.nbd], noise(SIZE)) as guest:
+        guest.wait_for(20)
+        source.quietly(f"migrate -d blk {uri}")
+        eventually(lambda: throttle(source) == 99, "writes are held back", PATIENCE)
+        source.quietly("migrate_cancel")
+        source.wait_migration("cancelled")
+        assert throttle(source) == 0
+        guest.wait_for(1000)
+    assert guest.error is None
+    assert (lab.folder / "source.img").read_bytes() == guest.content
+
+
+def test_write_blocking_moves_a_guest_that_outruns_its_line(lab: Lab) -> None:
+    source, target, uri = lab.disk_pair(SIZE, bandwidth=LINE)
+    source.quietly(
+        "migrate_set_parameter x-qmon-copy-mode write-blocking", "migrate_set_parameter downtime-limit 50"
+    )
+    exports, half = [source.nbd, target.nbd], SIZE // 2
+    guests = [WritingGuest(exports, noise(SIZE)[base : base + half], base) for base in (0, half)]
+    with guests[0], guests[1]:
+        guests[0].wait_for(20)
+        source.quietly(f"migrate -d blk {uri}")
+        source.wait_migration("completed")
+        for guest in guests:
+            guest.wait_for(50)
+    assert [guest.error for guest in guests] == [None, None]
+    expected = b"".join(bytes(guest.content) for guest in guests)
+    assert (lab.folder / "target.img").read_bytes() == expected
+
+
+def test_a_copy_that_never_ends_can_become_write_blocking(lab: Lab) -> None:
+    source, target, uri = lab.disk_pair(SIZE, bandwidth=LINE)
+    source.quietly("migrate_set_parameter downtime-limit 20")
+    with WritingGuest([source.nbd, target.nbd], noise(SIZE)) as guest:
+        source.quietly(f"migrate -d blk {uri}")
+        eventually(lambda: int(source.figures().get("dirty sync count", 0)) > 0, "the first pass", PATIENCE)
+        source.quietly("migrate_set_parameter x-qmon-copy-mode write-blocking")
+        source.wait_migration("completed")
+        guest.wait_for(50)
+    assert guest.error is None
+    assert (lab.folder / "target.img").read_bytes() == guest.content
