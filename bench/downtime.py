@@ -3,9 +3,10 @@
     python -m bench.downtime [--size-mib 1024] [--runs 3] [--seconds 15] [qmon] [QEMU]
 
 fio's nbd engine writes 4 KiB at random, 16 at a time, over a Unix socket: at 10 MB/s, and as fast as it can.
-The disk moves by TCP on loopback, with downtime-limit 50 ms and max-bandwidth out of the way. Beside it
-QEMU 10 mirrors the same disk (blockdev-mirror to an NBD export, completed as soon as it is ready), which is
-what it has for this. All on one machine in memory: what else runs there is seen in every figure.
+The disk moves by TCP on loopback, with downtime-limit 50 ms, or 10 where that is said, and max-bandwidth out
+of the way. Beside it QEMU 10 mirrors the same disk (blockdev-mirror to an NBD export, completed as soon as it
+is ready), which is what it has for this. All on one machine in memory: what else runs there is seen in every
+figure.
 
 The longest wait is told twice. "longest write" is the longest time that a write took which fio got
 acknowledged, during the migration and in the seconds before it. "across" is what a second guest saw, one
@@ -26,8 +27,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import ground, results
@@ -192,8 +195,8 @@ def ended(process: subprocess.Popen[bytes]) -> None:
         process.wait(PATIENCE)
 
 
-def qmon_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
-    """One move by qmon, given up after ``seconds``."""
+def qmon_move(disk: Disk, rate: int | None, seconds: float, settings: Sequence[str] = ()) -> Outcome:
+    """One move by qmon with these lines of settings, given up after ``seconds``."""
     with ExitStack() as stack:
         uri = f"tcp:127.0.0.1:{disk.port}"
         monitors = {}
@@ -209,7 +212,8 @@ def qmon_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
             monitors[side].command("nbd_server_add -w d0")
         source = monitors["source"]
         source.command("migrate_set_parameter max-bandwidth 100G")
-        source.command(f"migrate_set_parameter downtime-limit {DOWNTIME_LIMIT_MS}")
+        for line in (f"migrate_set_parameter downtime-limit {DOWNTIME_LIMIT_MS}", *settings):
+            source.command(line)
         fio = Fio(disk.folder, f"nbd+unix:///d0?socket={disk.nbd('source')}", disk.size, rate)
         follower = Follower([(disk.nbd(side), "d0") for side in ("source", "target")], disk.size)
         time.sleep(BEFORE_SECONDS)
@@ -237,7 +241,7 @@ def qmon_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
         return outcome(fio.stop(), follower, begun, ended, took, downtime)
 
 
-def qemu_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
+def qemu_move(disk: Disk, rate: int | None, seconds: float, copy_mode: str = "background") -> Outcome:
     """The same disk by QEMU's mirror, given up after ``seconds``."""
     with ExitStack() as stack:
         sides: dict[str, QmpClient] = {}
@@ -260,7 +264,9 @@ def qemu_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
         follower = Follower([(disk.nbd("source"), "d0")], disk.size)
         time.sleep(BEFORE_SECONDS)
         begun, clock = time.time(), time.monotonic()
-        source.run("blockdev-mirror", job_id="j", device="d0", target="there", sync="full")
+        source.run(
+            "blockdev-mirror", job_id="j", device="d0", target="there", sync="full", copy_mode=copy_mode
+        )
         took: float | None = None
         ready = 0.0
         while time.monotonic() - clock < seconds:
@@ -278,7 +284,8 @@ def qemu_move(disk: Disk, rate: int | None, seconds: float) -> Outcome:
         follower.stop()
         writes = fio.stop()
         if took is None:
-            source.run("block-job-cancel", device="j", force=True)
+            # It may be gone: without fio the mirror is soon ready, and one that was completed ends by itself.
+            source.ask("block-job-cancel", device="j", force=True)
         return outcome(writes, follower, begun, ended, took, None)
 
 
@@ -325,14 +332,25 @@ def show(name: str, seen: Outcome, seconds: float) -> str:
     across = f"{seen.across:9.1f}" if seen.across is not None else f"{'-':>9}"
     downtime = f"{seen.downtime:9.0f}" if seen.downtime is not None else f"{'-':>9}"
     return (
-        f"{name:24}{moved:>11}{seen.before:10.1f}{seen.during:10.1f}{seen.during / seen.before:7.2f}"
+        f"{name:38}{moved:>11}{seen.before:10.1f}{seen.during:10.1f}{seen.during / seen.before:7.2f}"
         f"{seen.longest_before:10.1f}{seen.longest_during:10.1f}{across}{downtime}"
     )
 
 
+MOVES: dict[str, Callable[[Disk, int | None, float], Outcome]] = {
+    "qmon": qmon_move,
+    "qmon, downtime-limit 10": partial(qmon_move, settings=["migrate_set_parameter downtime-limit 10"]),
+    "qmon, auto-converge": partial(qmon_move, settings=["migrate_set_capability auto-converge on"]),
+    "qmon, write-blocking": partial(
+        qmon_move, settings=["migrate_set_parameter x-qmon-copy-mode write-blocking"]
+    ),
+    "QEMU": qemu_move,
+    "QEMU, write-blocking": partial(qemu_move, copy_mode="write-blocking"),
+}
+
 HEADER = (
-    f"{'':24}{'':>11}{'guest, MB/s':>20}{'kept':>7}{'longest write, ms':>20}{'across':>9}{'downtime':>9}\n"
-    f"{'':24}{'moved in':>11}"
+    f"{'':38}{'':>11}{'guest, MB/s':>20}{'kept':>7}{'longest write, ms':>20}{'across':>9}{'downtime':>9}\n"
+    f"{'':38}{'moved in':>11}"
     f"{'before':>10}{'during':>10}{'':>7}"
     f"{'before':>10}{'during':>10}{'ms':>9}{'ms':>9}"
 )
@@ -375,16 +393,15 @@ def main() -> int:
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--seconds", type=float, default=15, help="after which a move that does not end is given up"
+        "--seconds", type=float, default=30, help="after which a move that does not end is given up"
     )
-    parser.add_argument("ways", nargs="*", help="qmon, QEMU (both)")
+    parser.add_argument("ways", nargs="*", help=f"{', '.join(MOVES)} (all)")
     options = parser.parse_args()
     if ground.lacks(["fio"], "nothing measured"):
         return 0
-    moves = {"qmon": qmon_move, "QEMU": qemu_move}
-    ways = options.ways or [*moves]
-    if "QEMU" in ways and ground.lacks(QEMU[:1], "without QEMU"):
-        ways.remove("QEMU")
+    ways = options.ways or [*MOVES]
+    if any(way.startswith("QEMU") for way in ways) and ground.lacks(QEMU[:1], "without QEMU"):
+        ways = [way for way in ways if not way.startswith("QEMU")]
     seen: dict[str, list[Outcome]] = {}
     print(HEADER)
     with ground.folder(2 * options.size_mib + LOGS_MIB) as folder:
@@ -394,7 +411,7 @@ def main() -> int:
                     disk = Disk(folder, options.size_mib << 20, free_port())
                     disk.prepare()
                     label = f"{way}, {speed}"
-                    one = moves[way](disk, rate, options.seconds)
+                    one = MOVES[way](disk, rate, options.seconds)
                     seen.setdefault(label, []).append(one)
                     print(show(f"run {number + 1}: {label}", one, options.seconds), flush=True)
     print(f"\nmedians of {options.runs}")

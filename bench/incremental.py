@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import ground, results
-from bench.migrate import QEMU, QMON, run_pair
+from bench.movers import QEMU_7, QMON, migrate
 from bench.results import Column
 from tests.support.ports import free_port
 
@@ -81,15 +81,14 @@ def by_qmon(folder: Path, source: Path, target: Path, port: int, flags: str, ima
     """A move by qmon; returns seconds from the command until both sides say that it is there."""
     state = ["-statedir", str(folder / f"state-{port}")]  # a new one: in the old one the disk has moved
     here, there = ([*QMON, *drive(path, image_format), *state] for path in (source, target))
-    return run_pair(folder, here, there, port, f"migrate -d {flags} tcp:127.0.0.1:{port}", [])
+    return migrate(folder, here, there, port, {"blk": True, "inc": flags == "blk inc"}).seconds
 
 
 def by_qemu(folder: Path, source: Path, target: Path, port: int) -> float:
     """An incremental one by QEMU."""
     device = ["-device", "virtio-blk,drive=d0"]
-    here, there = ([*QEMU, *drive(path, "qcow2"), *device] for path in (source, target))
-    line = f"migrate -d -i tcp:127.0.0.1:{port}"
-    return run_pair(folder, here, there, port, line, ["migrate_set_parameter downtime-limit 1"])
+    here, there = ([*QEMU_7, *drive(path, "qcow2"), *device] for path in (source, target))
+    return migrate(folder, here, there, port, {"inc": True}, downtime_limit=1).seconds
 
 
 def compare(one: Path, other: Path, image_format: str) -> str:
@@ -121,7 +120,7 @@ def main() -> int:
     parser.add_argument("--data-mib", type=int, default=100)
     parser.add_argument("--runs", type=int, default=11)
     options = parser.parse_args()
-    if ground.lacks(["qemu-img", QEMU[0]], "nothing measured"):
+    if ground.lacks(["qemu-img", QEMU_7[0]], "nothing measured"):
         return 0
     held = options.data_mib << 20
     cases = [Case("small", GIB, held), Case("large", 1024 * GIB, held), Case("double", GIB, 2 * held)]

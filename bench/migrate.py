@@ -1,164 +1,127 @@
-"""Moves a disk of random data in tmpfs, by qmon and by QEMU 7.2's ``migrate -b``, in turn in one run.
+"""Moves a disk of random data in tmpfs, by qmon and by others, in turn in one run.
 
-    python -m bench.migrate [--size-mib 1024] [--runs 5]
+    python -m bench.migrate [--size-mib 1024] [--runs 5] [--drives N] [--beside FOLDER]
 
 Both sides of each run are processes of their own on this machine, joined by TCP on loopback, with
-``max-bandwidth`` out of the way; QEMU gets ``downtime-limit`` 1, without which it does not send everything.
-After each run the two images are compared. Needs qemu-system-x86_64 with ``-b`` (7.2 to 9.0).
+``max-bandwidth`` out of the way. "CPU" is that of both sides, for each GiB. After each run the images are
+compared. ``--drives`` spreads the data over several disks, ``--beside`` also measures the qmon in a folder:
+then only qmon is measured. Needs QEMU 7.2, QEMU 10, nbdkit, nbdcopy and cc; what is missing is left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import mmap
 import os
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from bench import ground, results
+from bench import ground, movers, results
+from bench.movers import Move, Mover
 from bench.results import Column
-from tests.support.hmp_client import HmpClient
-from tests.support.ports import free_port
 
-QMON = [sys.executable, "-m", "qmon"]
-QEMU = ["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-display", "none", "-S"]
-BANDWIDTH = "100G"
-POLL_SECONDS = 0.01
-
-
-def drive(path: Path) -> list[str]:
-    """The option that names an image as drive d0."""
-    return ["-drive", f"file={path},id=d0,format=raw,if=none"]
+WAYS: dict[str, tuple[Mover, tuple[str, ...]]] = {
+    "qmon, migrate -d blk": (movers.qmon, ()),
+    "QEMU 10, blockdev-mirror": (movers.mirror, (movers.QEMU_10[0],)),
+    "QEMU 7.2, migrate -d -b": (movers.qemu_7, (movers.QEMU_7[0],)),
+    "nbdcopy to nbdkit": (movers.nbdcopy, ("nbdcopy", "nbdkit")),
+    "a loop in C": (movers.c_loop, ("cc",)),
+    "a loop in Python": (movers.python_loop, ()),
+}
 
 
-def qmon_pair(folder: Path, source: Path, target: Path, port: int) -> float:
-    """One move by qmon; returns seconds from the command until both sides say that it is there."""
-    state = ["-statedir", str(folder / f"state-{port}")]  # a new one: in the old one the disk has moved
-    return run_pair(
-        folder,
-        [*QMON, *drive(source), *state],
-        [*QMON, *drive(target), *state],
-        port,
-        f"migrate -d blk tcp:127.0.0.1:{port}",
-        [],
-    )
-
-
-def qemu_pair(folder: Path, source: Path, target: Path, port: int) -> float:
-    """The same by QEMU."""
-    device = ["-device", "virtio-blk,drive=d0"]
-    return run_pair(
-        folder,
-        [*QEMU, *drive(source), *device],
-        [*QEMU, *drive(target), *device],
-        port,
-        f"migrate -d -b tcp:127.0.0.1:{port}",
-        ["migrate_set_parameter downtime-limit 1"],
-    )
-
-
-def run_pair(
-    folder: Path, source: list[str], target: list[str], port: int, migrate: str, settings: list[str]
-) -> float:
-    """Start both sides, give the commands, wait for the end. Raises RuntimeError when it failed."""
-    processes = [
-        subprocess.Popen(
-            [*command, "-monitor", f"unix:{folder / name},server,nowait", *more],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+def ways_for(options: argparse.Namespace) -> dict[str, Mover]:
+    """The ways to measure."""
+    if options.beside is not None:
+        code = (
+            f"import sys; sys.path.insert(0, {str(options.beside)!r}); from qmon.__main__ import main; main()"
         )
-        for command, name, more in (
-            (target, "target.sock", ["-incoming", f"tcp:127.0.0.1:{port}"]),
-            (source, "source.sock", []),
-        )
-    ]
-    try:
-        with HmpClient(folder / "target.sock") as arrived, HmpClient(folder / "source.sock") as monitor:
-            arrived.command("info status")  # a side that has started wholly, not one that is still at it
-            for line in [f"migrate_set_parameter max-bandwidth {BANDWIDTH}", *settings]:
-                monitor.command(line)
-            begun = time.monotonic()
-            monitor.command(migrate)
-            while True:
-                status = monitor.command("info migrate")
-                if "completed" in status:
-                    while "inmigrate" in arrived.command("info status"):
-                        time.sleep(POLL_SECONDS)
-                    return time.monotonic() - begun
-                if "failed" in status or "cancelled" in status:
-                    raise RuntimeError(status)
-                time.sleep(POLL_SECONDS)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(10)
+        return {"qmon": movers.qmon, "beside": partial(movers.qmon, qmon=[sys.executable, "-c", code])}
+    if options.drives > 1:
+        return {f"qmon, {options.drives} drives": movers.qmon}
+    return {
+        name: mover
+        for name, (mover, needs) in WAYS.items()
+        if not needs or not ground.lacks(needs, f"without {name}")
+    }
 
 
-def prepare(target: Path, size_mib: int, *, allocated: bool) -> None:
-    """Make the target image: all of other content, or all of it a hole."""
-    if not allocated:
-        target.unlink(missing_ok=True)
-    with target.open("r+b" if target.exists() else "wb") as file:
-        file.truncate(size_mib << 20)
-        for _ in range(size_mib if allocated else 0):
-            file.write(b"\xa5" * (1 << 20))
+def warm(mib: int) -> None:
+    """Touch memory and free it: the first run is slower on a virtual machine that gave its memory back."""
+    with mmap.mmap(-1, mib << 20) as memory:
+        for place in range(0, len(memory), 4096):
+            memory[place] = 1
 
 
-def keep(size_mib: int, seconds: dict[str, list[float]], ratios: list[float]) -> None:
+def write(path: Path, mib: int) -> Path:
+    with path.open("wb") as file:
+        for _ in range(mib):
+            file.write(os.urandom(1 << 20))
+    return path
+
+
+def empty(path: Path, mib: int) -> Path:
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        file.truncate(mib << 20)
+    return path
+
+
+def keep(size_mib: int, moves: dict[str, list[Move]]) -> None:
     """For the manual."""
-    names = {"qmon": "qmon, migrate -d blk", "QEMU": "QEMU 7.2, migrate -d -b"}
-    rows = [
-        (names[way], [statistics.median(values), min(values), max(values), ratio])
-        for (way, values), ratio in zip(seconds.items(), (statistics.median(ratios), 1), strict=True)
-    ]
+    first = [each.seconds for each in next(iter(moves.values()))]
+    rows = []
+    for name, each in moves.items():
+        seconds = [move.seconds for move in each]
+        cpu = statistics.median(move.cpu for move in each) * 1024 / size_mib
+        ratio = statistics.median(ours / theirs for ours, theirs in zip(first, seconds, strict=True))
+        rows.append((name, [statistics.median(seconds), min(seconds), max(seconds), cpu, ratio]))
     columns = [
         Column("median, s", plotted=True),
         Column("fastest, s"),
         Column("slowest, s"),
-        Column("of QEMU's time"),
+        Column("CPU s a GiB"),
+        Column("qmon's time in this"),
     ]
-    what = f"{size_mib} MiB of random data, moved into an empty image; {len(ratios)} pairs of moves"
+    for name, figures in rows:
+        print(
+            f"{name:26}",
+            *(f"{column.title} {each:.2f} " for column, each in zip(columns, figures, strict=True)),
+        )
+    what = f"{size_mib} MiB of random data, moved into an empty image; {len(first)} rounds of moves in turn"
     results.keep("migrate", what, columns, rows)
 
 
 def main() -> int:
-    """Run it; print each run, the medians and the ratio."""
+    """Run it; print each run, the medians and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--target", choices=("sparse", "allocated"), default="sparse")
+    parser.add_argument("--drives", type=int, default=1)
+    parser.add_argument("--beside", type=Path)
     options = parser.parse_args()
-    ways: dict[str, Callable[[Path, Path, Path, int], float]] = {"qmon": qmon_pair, "QEMU": qemu_pair}
-    if ground.lacks(QEMU[:1], "without QEMU"):
-        del ways["QEMU"]
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    ways = ways_for(options)
+    moves: dict[str, list[Move]] = {name: [] for name in ways}
+    each = options.size_mib // options.drives
     with ground.folder(2 * options.size_mib) as folder:
-        source, target = folder / "source.img", folder / "target.img"
-        with source.open("wb") as file:
-            for _ in range(options.size_mib):
-                file.write(os.urandom(1 << 20))
+        sources = [write(folder / f"source{number}", each) for number in range(options.drives)]
+        warm(options.size_mib)
         for run in range(options.runs):
             for way, move in ways.items():
-                prepare(target, options.size_mib, allocated=options.target == "allocated")
-                took = move(folder, source, target, free_port())
-                same = filecmp.cmp(source, target, shallow=False)
+                targets = [empty(folder / f"target{number}", each) for number in range(options.drives)]
+                load = os.getloadavg()[0]
+                took = move(folder, sources, targets)
+                moves[way].append(took)
+                same = all(filecmp.cmp(*pair, shallow=False) for pair in zip(sources, targets, strict=True))
                 filecmp.clear_cache()
-                seconds[way].append(took)
-                print(f"run {run + 1}: {way:5} {took:6.2f} s  {'equal' if same else 'DIFFERENT'}", flush=True)
+                figures = f"{took.seconds:6.3f} s  CPU {took.cpu:5.2f} s  load {load:.1f}"
+                print(f"run {run + 1}: {way:26} {figures}  {'equal' if same else 'DIFFERENT'}", flush=True)
                 if not same:
                     return 1
-    for way, values in seconds.items():
-        rate = options.size_mib / statistics.median(values)
-        print(f"{way:5} median {statistics.median(values):.2f} s ({rate:.0f} MiB/s)")
-    if "QEMU" in ways:
-        ratios = [ours / theirs for ours, theirs in zip(seconds["qmon"], seconds["QEMU"], strict=True)]
-        print(f"qmon takes {statistics.median(ratios):.2f} of QEMU's time (median of {len(ratios)} pairs)")
-        keep(options.size_mib, seconds, ratios)
+    keep(options.size_mib, moves)
     return 0
 
 
