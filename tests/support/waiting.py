@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-PATIENCE = 20.0
-"""Seconds after which a test gives up."""
+PATIENCE = 60.0
+"""Seconds after which a test gives up: long, since a machine may do much else, and only a failure waits."""
 
 
 def eventually(
@@ -43,6 +43,15 @@ def connect_when_there(path: Path, patience: float = PATIENCE) -> socket.socket:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def is_listened_at(path: Path) -> bool:
+    """Whether somebody listens on a Unix socket; nobody is connected to for that.
+
+    Its file is there a moment earlier (Linux, /proc/net/unix: the fourth field has 0x10000 then).
+    """
+    rows = [row.split() for row in Path("/proc/net/unix").read_text(errors="replace").splitlines()[1:]]
+    return any(row[7:] == [str(path)] and int(row[3], 16) & 0x10000 for row in rows)
 
 
 def send_all(sock: socket.socket, data: bytes, descriptors: Sequence[int] = ()) -> None:
