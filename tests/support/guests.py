@@ -180,6 +180,8 @@ class WritingGuest:
         """What the disk holds, by what was acknowledged."""
         self.acknowledged = self.written = 0
         """Writes and bytes."""
+        self.longest = 0.0
+        """Seconds that a write has waited for its answer, at most."""
         self.moved_with: list[int | None] = []
         """The errno with which each export was left, None for a closed connection."""
         self.error: BaseException | None = None
@@ -207,6 +209,7 @@ class WritingGuest:
             count = self._chance.randint(1, 64)
             start = self._chance.randrange(sectors - count + 1) * 512
             data = self._chance.randbytes(count * 512)
+            begun = time.monotonic()
             try:
                 guest.write(self._base + start, data)
             except OSError as error:
@@ -216,6 +219,7 @@ class WritingGuest:
                 guest.close()
                 guest = Guest(self._exports.pop(0), "d0")
                 guest.write(self._base + start, data)
+            self.longest = max(self.longest, time.monotonic() - begun)
             self.content[start : start + len(data)] = data
             self.acknowledged += 1
             self.written += len(data)

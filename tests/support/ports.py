@@ -4,36 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import random
 import socket
 import time
 from collections.abc import Iterator
+from functools import cache
 
-FIRST_PORT, WORKER_PORTS = 20000, 3000
-"""Below those that the system chooses from (Linux, ip_local_port_range)."""
+FIRST_PORT, BLOCK_PORTS, BLOCKS = 11000, 100, 48
+"""Below those that the system chooses from (ip_local_port_range): from 32768 on, in gVisor from 16000 on."""
 
 ANNOUNCED_PORT = 4444
+ANNOUNCED_PATIENCE = 300.0
+"""Seconds in which all others that want that port have had it."""
 
-_numbers = itertools.count(random.randrange(WORKER_PORTS))
+_claims: list[socket.socket] = []
+"""What shows that a block of ports is this process's; it ends with the process."""
 
 
 def free_port(wanted: int | None = None) -> int:
     """A port on which nobody listens. Raises OSError when the one wanted is taken.
 
-    The system gives out none of these by itself, and each worker of the tests has its own, each once in a
-    long while: nobody takes it between this and its use.
+    The system gives out none of these by itself, and each process of the tests has its own, each once in a
+    while: nobody takes it between this and its use, nor while a listener is away for a moment.
     """
     if wanted is not None:
         _probe(wanted)
         return wanted
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for number in itertools.islice(_numbers, WORKER_PORTS):
-        port = FIRST_PORT + worker * WORKER_PORTS + number % WORKER_PORTS
+    for port in itertools.islice(_own_ports(), BLOCK_PORTS):
         with contextlib.suppress(OSError):
             _probe(port)
             return port
-    raise OSError(f"none of {WORKER_PORTS} ports is free")
+    raise OSError(f"none of {BLOCK_PORTS} ports is free")
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """This process's ports, again and again."""
+    for first in range(FIRST_PORT, FIRST_PORT + BLOCKS * BLOCK_PORTS, BLOCK_PORTS):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0qmon tests hold ports from {first}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return itertools.cycle(range(first, first + BLOCK_PORTS))
+    raise OSError(f"all {BLOCKS} blocks of ports are taken")
 
 
 def _probe(port: int) -> None:
@@ -46,7 +61,7 @@ def _probe(port: int) -> None:
 def announced_port() -> Iterator[int]:
     """The announcement's port, 4444, for one test at a time; another one where a stranger holds it."""
     with socket.socket(socket.AF_UNIX) as lock:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + ANNOUNCED_PATIENCE
         while True:
             try:
                 lock.bind(f"\0qmon tests hold port {ANNOUNCED_PORT}")

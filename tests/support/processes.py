@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import Any
 
 from qmon.errors import CommandError
+from qmon.migration.patience import PATIENCE as TIME_LIMITS
+from qmon.migration.patience import Patience
 from tests.support.coverage import CONFIGURATION
 from tests.support.guest import Guest
 from tests.support.hmp_client import HmpClient
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.qmp_client import QmpClient
-from tests.support.starter import Forked, starter
+from tests.support.starter import Forked, starter, with_patience
 from tests.support.thoroughness import THOROUGH
 from tests.support.waiting import PATIENCE, eventually
 
@@ -37,7 +39,7 @@ class Qmon:
     """A qmon process in ``folder`` with its monitor on ``NAME.sock`` and QMP on ``NAME.qmp``.
 
     ``within`` is a command that runs another as its own process, on another host for instance; ``program``
-    starts qmon. ``anew``: it is not forked by ``starter``.
+    starts qmon. ``anew``: it is not forked by ``starter``. ``patience`` has its migrations' time limits.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Qmon:
         program: Sequence[str] = QMON,
         *,
         anew: bool = False,
+        patience: Patience = TIME_LIMITS,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -62,11 +65,12 @@ class Qmon:
         with self._log.open("wb") as log, open(os.devnull, "rb") as nothing:
             self.process: subprocess.Popen[bytes] | Forked
             if anew or within or program != QMON or not may_fork():
-                command = [*within, *program, *words]
+                own = [*program, *words] if patience == TIME_LIMITS else with_patience(patience, words)
+                command = [*within, *own]
                 self.process = subprocess.Popen(command, cwd=CHECKOUT, stdin=nothing, stdout=log, stderr=log)
             else:
                 streams = [nothing.fileno(), log.fileno(), log.fileno()]
-                self.process = starter().start(words, cwd=CHECKOUT, streams=streams)
+                self.process = starter().start(words, cwd=CHECKOUT, streams=streams, patience=patience)
         self._closed = False
 
     @cached_property
@@ -190,6 +194,8 @@ class Lab:
         self._program = program
         self.state = folder / "state"
         """Where all of them keep their records."""
+        self.patience = TIME_LIMITS
+        """The time limits of their migrations. A test shortens one that it would have to sit out."""
         self._started: list[Qmon] = []
 
     def __enter__(self) -> Lab:
@@ -210,7 +216,7 @@ class Lab:
 
     def launch(self, name: str, *options: str, within: Sequence[str] = (), anew: bool = False) -> Qmon:
         """Begin to start a qmon, to be waited for by its ``monitor``."""
-        qmon = Qmon(self.folder, name, options, within, self._program, anew=anew)
+        qmon = Qmon(self.folder, name, options, within, self._program, anew=anew, patience=self.patience)
         self._started.append(qmon)
         return qmon
 

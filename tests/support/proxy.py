@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import random
 import select
 import socket
 import struct
@@ -28,6 +27,7 @@ from qmon.migration.wire.stream import (
     section_end,
     section_footer,
 )
+from tests.support.ports import free_port
 
 PIECE = 1 << 16
 PAUSE = 0.01
@@ -151,15 +151,6 @@ class Trace:
         self.lines.append(f"{time.monotonic() - self._begun:8.4f} {text}")
 
 
-def quiet_port() -> int:
-    """A free port that the kernel gives to nobody by itself, so that it stays free between two listeners."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
 def _listen(port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -171,8 +162,9 @@ def _listen(port: int) -> socket.socket:
 class Proxy:
     """Carries connections to 127.0.0.1:``target``; each has its rule by its number, the later ones none.
 
-    After a rule has acted, connections are refused for ``refuse`` seconds. ``on_signal`` is called on a
-    thread of the connection. Leave it as a context: all its threads have ended then.
+    After a rule has acted, connections are refused for ``refuse`` seconds, or until ``end_refusal``.
+    ``on_signal`` is called on a thread of the connection. Leave it as a context: all its threads have ended
+    then.
     """
 
     def __init__(
@@ -184,7 +176,7 @@ class Proxy:
         on_signal: Callable[[], None] = lambda: None,
         trace: Trace | None = None,
     ) -> None:
-        self.port = quiet_port()
+        self.port = free_port()
         self._target = target
         self._rules = list(rules)
         self._refuse = refuse
@@ -212,6 +204,15 @@ class Proxy:
             connection.join()
         if self._listener is not None:
             self._listener.close()
+
+    @property
+    def refuses(self) -> bool:
+        """Whether connections are refused now."""
+        return self._listener is None
+
+    def end_refusal(self) -> None:
+        """Take connections again soon."""
+        self._refuse_until = 0.0
 
     def cut(self) -> None:
         """End all connections."""

@@ -5,10 +5,15 @@ imports what every qmon imports, and forks for each that a test wants: a process
 arguments, the environment, the folder and the streams of a new one, which runs the program's entry point.
 
 ``python -m tests.support.starter FD`` is that process; it ends with the socket ``FD``.
+
+``python -m tests.support.starter --patience JSON ARGUMENT...`` is one qmon that is not forked. Its migrations
+have other time limits than a user's: a test shortens one that it would have to sit out.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gc
 import importlib
 import json
@@ -26,6 +31,7 @@ from typing import Any, BinaryIO
 
 from qmon.hmp.commands import load
 from qmon.hmp.tables.table import default_tables
+from qmon.migration.patience import PATIENCE, Patience
 
 MODULES = ("program.cli", "program.options", "program.run", "program.connected", "machine.embedded")
 MESSAGE = 1 << 20
@@ -95,12 +101,18 @@ class Starter:
         cwd: Path,
         streams: Sequence[int],
         environment: Mapping[str, str] = os.environ,
+        patience: Patience = PATIENCE,
     ) -> Forked:
         """Start ``qmon ARGUMENTS``.
 
         ``streams`` are its standard input, output and error output; the first may be ``subprocess.PIPE``.
         """
-        wanted = {"arguments": list(arguments), "cwd": str(cwd), "environment": dict(environment)}
+        wanted = {
+            "arguments": list(arguments),
+            "cwd": str(cwd),
+            "environment": dict(environment),
+            "patience": dataclasses.asdict(patience),
+        }
         if streams[0] != subprocess.PIPE:
             return Forked(self, self._ask(wanted, streams))
         reader, writer = os.pipe()
@@ -127,8 +139,14 @@ def starter() -> Starter:
     return Starter()
 
 
-def serve(sock: socket.socket) -> list[str] | None:
-    """Fork for each message, and return the arguments in the forked process; None at the end."""
+def with_patience(patience: Patience, words: Sequence[str]) -> list[str]:
+    """The command of a qmon that is not forked, and whose migrations have these time limits."""
+    given = json.dumps(dataclasses.asdict(patience))
+    return [sys.executable, "-m", "tests.support.starter", "--patience", given, *words]
+
+
+def serve(sock: socket.socket) -> tuple[list[str], Patience] | None:
+    """Fork for each message; return its arguments and time limits in the forked process, None at the end."""
     for name in MODULES:
         importlib.import_module(f"qmon.{name}")
     load()
@@ -148,7 +166,7 @@ def serve(sock: socket.socket) -> list[str] | None:
         if not pid:
             sock.close()
             become(message, descriptors)
-            return list(message["arguments"])
+            return list(message["arguments"]), Patience(**message["patience"])
         for descriptor in descriptors:
             os.close(descriptor)
         sock.send(str(pid).encode())
@@ -165,13 +183,21 @@ def become(message: Any, streams: Sequence[int]) -> None:
 
 
 def main() -> int:
-    arguments = serve(socket.socket(fileno=int(sys.argv[1])))
-    if arguments is None:
-        return 0
-    sys.argv = ["qmon", *arguments]
-    from qmon.program.cli import main as run
+    if sys.argv[1] == "--patience":
+        return run(sys.argv[3:], Patience(**json.loads(sys.argv[2])))
+    forked = serve(socket.socket(fileno=int(sys.argv[1])))
+    return 0 if forked is None else run(*forked)
 
-    return run()
+
+def run(arguments: Sequence[str], patience: Patience) -> int:
+    """Be a qmon with these arguments; return its exit status."""
+    sys.argv = ["qmon", *arguments]
+    from qmon.program.cli import main as run_qmon
+
+    if patience != PATIENCE:
+        running: Any = importlib.import_module("qmon.program.run")
+        running.EmbeddedMachine = functools.partial(running.EmbeddedMachine, patience=patience)
+    return run_qmon()
 
 
 if __name__ == "__main__":

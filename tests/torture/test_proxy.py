@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.guests import Ledger
-from tests.support.proxy import LANDMARKS, Fault, Finder, Place, Proxy, Rule, Way, quiet_port
+from tests.support.ports import free_port
+from tests.support.proxy import LANDMARKS, Fault, Finder, Place, Proxy, Rule, Way
+from tests.support.waiting import PATIENCE, eventually
 
 DATA = random.Random(1).randbytes(300_000)
 
@@ -23,7 +25,7 @@ DATA = random.Random(1).randbytes(300_000)
 def carried(*rules: Rule, refuse: float = 0.0) -> Iterator[tuple[Proxy, list[bytes]]]:
     """A proxy before a server that answers each connection with all it got, and what the server got."""
     got: list[bytes] = []
-    with socket.create_server(("127.0.0.1", quiet_port())) as server:
+    with socket.create_server(("127.0.0.1", free_port())) as server:
 
         def serve() -> None:
             with contextlib.suppress(OSError):  # the server is closed: the test is over
@@ -58,7 +60,7 @@ def drain(connection: socket.socket) -> tuple[bytes, bool]:
 
 def exchange(proxy: Proxy, data: bytes = DATA) -> tuple[bytes, bool]:
     """Send through the proxy; return what came back, and whether the connection was reset."""
-    with socket.create_connection(("127.0.0.1", proxy.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as connection:
         with contextlib.suppress(OSError):  # the rule may cut it
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
@@ -72,9 +74,7 @@ def test_what_comes_before_the_place_is_delivered_and_nothing_behind_it(fault: F
         answer, _ = exchange(proxy)
         if fault is Fault.RESET:  # a receiver that is reset may miss what it has not read
             assert not answer
-        deadline = time.monotonic() + 5
-        while not got and time.monotonic() < deadline:
-            time.sleep(0.005)
+        eventually(lambda: got, "the server has got it")
         assert DATA[:at].startswith(got[0])
         assert fault is Fault.RESET or got[0] == DATA[:at]
 
@@ -112,12 +112,13 @@ def test_each_connection_has_its_rule_and_the_next_ones_none() -> None:
 
 
 def test_connections_are_refused_for_a_while() -> None:
-    with carried(Rule(Place(Way.STREAM, 5), Fault.CUT), refuse=0.3) as (proxy, _):
+    with carried(Rule(Place(Way.STREAM, 5), Fault.CUT), refuse=1000) as (proxy, _):
         exchange(proxy)
-        time.sleep(0.1)
+        eventually(lambda: proxy.refuses, "connections are refused")
         with pytest.raises(ConnectionRefusedError):
             exchange(proxy)
-        time.sleep(0.4)
+        proxy.end_refusal()
+        eventually(lambda: not proxy.refuses, "connections are taken again")
         assert exchange(proxy) == (DATA, False)
 
 

@@ -19,8 +19,9 @@ from qmon.errors import CommandError
 from tests.support.guests import EXPECTED_ERRORS, Probe, Writer, overlap
 from tests.support.hmp_client import HmpClient
 from tests.support.images import drive
+from tests.support.ports import free_port
 from tests.support.processes import Qmon
-from tests.support.proxy import Fault, Place, Proxy, Rule, Trace, Way, quiet_port
+from tests.support.proxy import Fault, Place, Proxy, Rule, Trace, Way
 from tests.torture import bitmaps, disks
 from tests.torture.scenario import Scenario
 
@@ -258,7 +259,7 @@ class Trial:
         self._views = (DEAD, DEAD)
         self._kill_begun = threading.Event()
         self._kill_done = threading.Event()
-        self._port = port = quiet_port()
+        self._port = port = free_port()
         self._images = self._make_images()
         names = list(self._images[0])
         self._source = self._side("source", self._images[0])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +24,15 @@ from qmon.migration.wire.stream import PREAMBLE, Go, Kind, Record, go
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.support.wire import DOUBT
 
 SIZE = 8 * MIB
-SOON = 10.0
-"""Seconds in which what is heard at once is heard on a busy machine; less than any timeout on the way."""
+SOON = 25.0
+"""Seconds in which what is heard at once is heard on a busy machine; the timeouts on the way are longer."""
+
+FLOOD = 100
+"""So many connections of a flood are open at a time: more than the destination takes."""
 
 ZEROS = answers.encode(Type.ZEROS, struct.pack(">HQQ", 0, 0, 4096))
 BODIES = {
@@ -67,7 +72,7 @@ class Destination:
         self._listener.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
         self._listener.close()
         assert not self._thread.is_alive()
 
@@ -75,9 +80,9 @@ class Destination:
         with contextlib.suppress(OSError):
             self.socket.close()
             self.socket, _ = self._listener.accept()
-            self.socket.settimeout(20)
+            self.socket.settimeout(PATIENCE)
             self._play(self)
-            self._ended.wait(60)
+            self._ended.wait(4 * PATIENCE)
         self.socket.close()
 
     def wait_for(self, holds: Callable[[Item], bool]) -> Item:
@@ -98,6 +103,13 @@ class Destination:
 
     def answer(self, *messages: bytes) -> None:
         self.socket.sendall(b"".join(messages))
+
+    def wait_full(self) -> None:
+        """Read nothing until nothing more comes: the buffers are full, and the source waits."""
+        before = b""
+        while (now := fcntl.ioctl(self.socket, termios.FIONREAD, bytes(4))) != before or not any(now):
+            before = now
+            time.sleep(0.3)
 
     def agree(self) -> None:
         self.wait_record(Kind.HELLO)
@@ -264,7 +276,7 @@ def test_a_source_that_can_not_send_hears_the_end_at_once(lab: Lab, closes: bool
 
     def play(destination: Destination) -> None:
         destination.agree()
-        time.sleep(2)  # by now the buffers are full
+        destination.wait_full()
         if closes:
             destination.socket.shutdown(socket.SHUT_WR)
         else:
@@ -344,7 +356,7 @@ class Place:
         self.source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
 
     def connect(self, said: bytes = b"") -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port), 20)
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
         with contextlib.suppress(OSError):  # sent away already
             sock.sendall(said)
         return sock
@@ -364,23 +376,30 @@ def place(lab: Lab) -> Place:
 
 @contextlib.contextmanager
 def flooding(place: Place, *openings: bytes) -> Iterator[None]:
-    """New connections without end meanwhile, each with the next opening, of which the last 100 stay."""
-    ended = threading.Event()
+    """New connections without end meanwhile, each with the next opening, of which the last ones stay.
+
+    A source has half a second between its connection and its first bytes: a host may be busy.
+    """
+    ended, is_full = threading.Event(), threading.Event()
 
     def flood() -> None:
         held: list[socket.socket] = []
+        number = 0
         while not ended.is_set():
             with contextlib.suppress(OSError):
-                held.append(place.connect(openings[len(held) % len(openings)]))
-            if len(held) > 100:
+                held.append(place.connect(openings[number % len(openings)]))
+                number += 1
+            if len(held) > FLOOD:
                 held.pop(0).close()
-            time.sleep(0.002)
+                is_full.set()
+                time.sleep(0.01)
         for each in held:
             each.close()
 
     flooder = threading.Thread(target=flood)
     flooder.start()
     try:
+        assert is_full.wait(PATIENCE)
         yield
     finally:
         ended.set()
@@ -435,7 +454,7 @@ def test_a_flood_of_connections_keeps_no_source_in_doubt_out(place: Place) -> No
     ended.set()
     wire.shutdown(socket.SHUT_RDWR)
     wire.close()
-    carrier.join(20)
+    carrier.join(PATIENCE)
     assert place.target.status() == "running"
 
 
@@ -484,7 +503,7 @@ def test_a_question_that_arrives_damaged_is_not_answered_by_a_refusal(lab: Lab) 
     for position in range(len(question)):
         damaged = bytearray(question)
         damaged[position] ^= 1 << position % 8
-        with socket.create_connection(("127.0.0.1", port), 20) as asks:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as asks:
             asks.sendall(damaged)
             asks.shutdown(socket.SHUT_WR)
             told = b"".join(iter(lambda: asks.recv(4096), b""))

