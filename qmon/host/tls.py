@@ -136,8 +136,8 @@ class Tls:
             raise TlsError(f"TLS: the {self.peer}'s certificate can't be read: {error}") from error
 
 
-def why_lost(secured: socket.socket, error: OSError, peer: str) -> str:
-    """Return the line for a failure to write under TLS: the peer may have said before why it closed."""
+def said_before(secured: socket.socket, error: OSError, peer: str) -> str | None:
+    """Return the line for why the peer has closed, if writing or reading failed and it has said so before."""
     if isinstance(secured, ssl.SSLSocket) and isinstance(error, ssl.SSLEOFError | ConnectionError):
         try:
             secured.settimeout(_GOODBYE_SECONDS)
@@ -145,7 +145,7 @@ def why_lost(secured: socket.socket, error: OSError, peer: str) -> str:
         except OSError as said:
             if isinstance(said, ssl.SSLError):
                 return explain(said, peer)
-    return explain(error, peer)
+    return None
 
 
 def _let_it_read(secured: ssl.SSLSocket) -> None:

@@ -10,6 +10,7 @@ import time
 from qmon.errors import QmonError
 from qmon.host import tls as host_tls
 from qmon.host.tls import Tls, TlsError
+from qmon.host.tls_failures import explain
 from qmon.notation.plain_text import one_line
 
 
@@ -75,8 +76,7 @@ class ClientSocket:
             except OSError as error:
                 raise self._failure(error) from error
             if not count:
-                may_be = " after TLS: it may have refused our certificate" if self._is_untried else ""
-                raise NbdError(f"the NBD server closed the connection{may_be}")
+                raise self._closed()
             self._is_untried = False
             filled += count
 
@@ -107,6 +107,11 @@ class ClientSocket:
     def _failure(self, error: OSError) -> NbdError:
         if isinstance(error, TimeoutError):
             return NbdError(f"the NBD server has not answered within {self._patience:g} s")
-        return NbdError(
-            f"the connection to the NBD server failed: {host_tls.why_lost(self._sock, error, 'server')}"
-        )
+        why = host_tls.said_before(self._sock, error, "server")
+        if why is None and self._is_untried and isinstance(error, ssl.SSLEOFError | ConnectionError):
+            return self._closed()  # with something of ours unread, so that the system tells of a reset
+        return NbdError(f"the connection to the NBD server failed: {why or explain(error, 'server')}")
+
+    def _closed(self) -> NbdError:
+        may_be = " after TLS: it may have refused our certificate" if self._is_untried else ""
+        return NbdError(f"the NBD server closed the connection{may_be}")

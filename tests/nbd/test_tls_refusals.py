@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
+import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +16,13 @@ import pytest
 from qmon.host.sockets import connect, listen
 from qmon.host.tls import Authorize, Tls
 from qmon.nbd.client import NbdClient, NbdError
+from qmon.nbd.client_socket import ClientSocket
 from qmon.nbd.security import Security
 from qmon.nbd.server import Export, NbdServer
 from qmon.notation.address import InetAddress
 from tests.support.certificates import Authority, tls_of
 from tests.support.memory import MemoryDisk
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 ONLY_1_2 = "NORMAL:-VERS-TLS1.3"
 ONLY_1_3 = "NORMAL:-VERS-TLS1.2"
@@ -59,7 +64,7 @@ class Pair:
         server.start()
         try:
             sock = connect(InetAddress("127.0.0.1", port))
-            with NbdClient(sock, "d0", patience=5, tls=self.client, hostname=self.hostname) as client:
+            with NbdClient(sock, "d0", patience=PATIENCE, tls=self.client, hostname=self.hostname) as client:
                 client.read(0, 512)
             return ""
         except NbdError as error:
@@ -273,3 +278,37 @@ def test_without_verify_peer_neither_end_must_prove_who_it_is(ours: Authority, o
     pair.given("client", other.folder(), **{"verify-peer": False})
     pair.hostname = None
     assert pair.meet() == ""
+
+
+@pytest.mark.parametrize("sends", [False, True])
+def test_a_server_that_resets_the_connection_after_tls_may_have_refused_our_certificate(
+    ours: Authority, sends: bool
+) -> None:
+    """QEMU's servers check it behind the handshake, and say nothing: with bytes unread that is a reset."""
+    server, client = tls_of(ours.folder("server"), "server"), tls_of(ours.folder("client"), "client")
+    is_reset = threading.Event()
+
+    def converse() -> None:
+        if sends:
+            wire.send(b"x" * 100)
+        wire.receive(1)
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        with sock:
+            os.close(server.wrap_blocking(sock).detach())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        is_reset.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        wire = ClientSocket(socket.create_connection(listener.getsockname()), PATIENCE)
+        try:
+            wire.start_tls(client, "localhost")
+            assert is_reset.wait(PATIENCE)
+            with pytest.raises(NbdError, match="after TLS: it may have refused our certificate"):
+                converse()
+        finally:
+            wire.close()
+            thread.join()
