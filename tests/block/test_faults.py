@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from qmon.block.faults import FaultFilter, Faults, Operation, Rule
 from tests.support.memory import MemoryNode
+from tests.support.waiting import PATIENCE
 
 SIZE = 64 << 10
-PATIENCE = 10.0
 
 
 def disk(*rules: Rule) -> FaultFilter:

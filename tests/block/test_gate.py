@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmon.block.gate import Gate, GateShutError, WaiterGoneError
-
-PATIENCE = 10.0
+from tests.support.waiting import PATIENCE
 
 
 class Visitor:

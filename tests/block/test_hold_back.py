@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qmon.block.gate import Gate
 from qmon.block.hold_back import LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Allowance, HoldBackFilter
 from tests.support.memory import MemoryNode
+from tests.support.waiting import PATIENCE, eventually
 
 MIB = 1 << 20
 rates = st.floats(1e3, 1e9)
@@ -78,7 +79,8 @@ def test_what_waits_goes_on_when_the_gate_closes() -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert gate.close("test", 15)
+    eventually(lambda: node.calls["write"], "the first one is done, so that the gate closes behind it")
+    assert gate.close("test", PATIENCE)
     writer.join()
     assert node.data[:512] == b"x" * 512
 

@@ -19,6 +19,7 @@ from qmon.block.mirror import Change, Mirror, MirrorFilter
 from qmon.block.node import Buffer
 from qmon.block.together import begin
 from tests.support.memory import SECTOR, MemoryNode
+from tests.support.waiting import PATIENCE
 
 CHUNK = 4096
 CHUNKS = 6
@@ -312,7 +313,7 @@ def test_guests_that_write_over_each_other_leave_both_places_equal(seed: int) ->
         thread.start()
     for _ in range(5):
         time.sleep(0.01)
-        assert line.gate.close("test", 10)
+        assert line.gate.close("test", PATIENCE)
         line.gate.open("test")
     for thread in guests:
         thread.join()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qmon.block.gate import Gate
 from qmon.block.throttle import LONGEST_NAP_SECONDS, Limits, Throttle, ThrottleFilter, wait
 from tests.support.memory import MemoryNode
+from tests.support.waiting import PATIENCE
 
 HOUR_LONG = Limits(bps_wr=1)
 """With these a write behind one of 4 KiB waits for more than an hour."""
@@ -90,9 +91,9 @@ def test_who_waits_goes_on_when_the_gate_is_to_be_closed() -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert first.wait(20)
-    assert gate.close("test", 20)
-    writer.join(20)
+    assert first.wait(PATIENCE)
+    assert gate.close("test", PATIENCE)
+    writer.join(PATIENCE)
     assert bytes(memory.data[:8192]) == b"a" * 4096 + b"b" * 4096
 
 
@@ -104,7 +105,7 @@ def test_who_waits_goes_on_when_the_limits_are_lifted() -> None:
     writer = threading.Thread(target=node.write, args=(0, b"a" * 4096))
     writer.start()
     disk.throttle.set(Limits())
-    writer.join(20)
+    writer.join(PATIENCE)
     assert bytes(memory.data[:4096]) == b"a" * 4096
 
 
@@ -116,7 +117,7 @@ def test_who_waits_goes_on_when_the_disk_leaves_its_group() -> None:
     writer = threading.Thread(target=node.write, args=(0, b"a" * 4096))
     writer.start()
     disk.throttle = Throttle()
-    writer.join(20)
+    writer.join(PATIENCE)
     assert bytes(memory.data[:4096]) == b"a" * 4096
 
 

@@ -22,6 +22,7 @@ from qmon.nbd.constants import (
     INIT_PASSWD,
     OPTION_REPLY,
     OPTION_REPLY_MAGIC,
+    REQUEST_MAGIC,
     SIMPLE_REPLY,
     SIMPLE_REPLY_MAGIC,
     STRUCTURED_REPLY_MAGIC,
@@ -256,11 +257,18 @@ def test_a_client_that_waits_can_be_interrupted() -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(READY)
     with theirs, NbdClient(ours, "d0", [CONTEXT]) as client:
-        timer = threading.Timer(0.1, client.interrupt)
-        timer.start()
+
+        def interrupt() -> None:
+            received = b""
+            while REQUEST_MAGIC.to_bytes(4, "big") not in received:
+                received += theirs.recv(4096)
+            client.interrupt()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
         with pytest.raises(NbdError, match="closed the connection"):
             client.read(0, 512)
-        timer.join()
+        thread.join()
 
 
 def test_a_range_outside_of_the_export_is_not_asked_for() -> None:

@@ -18,7 +18,7 @@ from tests.support.far_node import FarDisk
 from tests.support.nbd_client import Reply, request
 from tests.support.nbd_transmission import connected
 from tests.support.thoroughness import examples
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 1 << 20
 
@@ -154,9 +154,8 @@ def test_a_failure_is_told_for_the_request_that_failed() -> None:
 
 def test_the_gate_closes_while_a_client_does_not_take_its_replies() -> None:
     with far() as disk, connected(disk, loop=True) as client:
-        client.socket.settimeout(10)
         client.send(*(a_read(cookie, 0, 32 << 10) for cookie in range(200)))
-        assert disk.gate.close("stopped", timeout=5)
+        assert disk.gate.close("stopped", timeout=PATIENCE)
         disk.gate.open("stopped")
         for _ in range(200):
             assert client.reply(32 << 10).error == 0
@@ -165,15 +164,15 @@ def test_the_gate_closes_while_a_client_does_not_take_its_replies() -> None:
 def test_requests_that_wait_at_the_gate_go_on_when_it_opens() -> None:
     with far() as disk, connected(disk, loop=True) as client:
         assert client.ask(Command.READ, 0, 512).error == 0
-        assert disk.gate.close("stopped", timeout=5)
+        assert disk.gate.close("stopped", timeout=PATIENCE)
         client.send(*(a_read(cookie) for cookie in range(4)))
         client.socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
             client.socket.recv(1)
-        client.socket.settimeout(10)
+        client.socket.settimeout(PATIENCE)
         disk.gate.open("stopped")
         assert {client.reply(512).cookie for _ in range(4)} == set(range(4))
-        assert disk.gate.close("stopped", timeout=5)
+        assert disk.gate.close("stopped", timeout=PATIENCE)
         client.send(*(a_read(cookie) for cookie in range(4)))
         disk.gate.shut()
         assert {client.reply(0).error for _ in range(4)} == {Error.ESHUTDOWN}
@@ -198,7 +197,7 @@ def test_a_client_that_leaves_gives_the_gate_back_when_its_requests_have_ended()
             client.close()
             assert not disk.gate.close("stopped", timeout=0.1)
             disk.far.let_go()
-            assert disk.gate.close("stopped", timeout=5)
+            assert disk.gate.close("stopped", timeout=PATIENCE)
         assert disk.memory.data[:512] == b"x" * 512
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from qmon.block import hold_back
 from qmon.block.accounts import Accounts
 from qmon.block.gate import Gate
 from qmon.block.hold_back import Allowance, HoldBackFilter
@@ -15,11 +16,16 @@ from qmon.nbd.constants import Command
 from tests.support.memory import MemoryNode
 from tests.support.nbd_client import NbdClient, Reply, request
 from tests.support.nbd_transmission import connected
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 1 << 20
 WRITES = 8
-"""Of which each one after the first waits for a second."""
+"""Of which each one after the first waits until it is held back no more."""
+
+
+@pytest.fixture(autouse=True)
+def held_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold_back, "LONGEST_PAUSE_SECONDS", 10 * PATIENCE)
 
 
 class HeldDisk:
@@ -69,7 +75,7 @@ def test_a_read_passes_them(loop: bool) -> None:
 def test_a_gate_that_closes_lets_all_of_them_through() -> None:
     with holding() as (disk, client):
         client.send(request(Command.FLUSH, cookie=200))
-        assert disk.gate.close("test", 15)
+        assert disk.gate.close("test", PATIENCE)
         assert disk.memory.data[:512] == bytes([WRITES - 1]) * 512
         disk.gate.open("test")
         assert replies(client, WRITES + 1)[-1].cookie == 200

@@ -31,6 +31,7 @@ from tests.support.memory import MemoryDisk, MemoryNode
 from tests.support.nbd_client import Reply, request
 from tests.support.nbd_transmission import connected
 from tests.support.thoroughness import examples
+from tests.support.waiting import PATIENCE
 
 FUA, NO_HOLE, DF, REQ_ONE = CommandFlag.FUA, CommandFlag.NO_HOLE, CommandFlag.DF, CommandFlag.REQ_ONE
 FAST_ZERO = CommandFlag.FAST_ZERO
@@ -326,7 +327,7 @@ def test_a_long_read_holds_no_gate_while_its_client_does_not_read(structured: bo
     with connected(disk, structured=structured, piece=SMALL_PIECE) as client:
         client.send(request(Command.READ, 0, disk.memory.size))
         time.sleep(0.2)
-        assert disk.gate.close("stopped", timeout=5)
+        assert disk.gate.close("stopped", timeout=PATIENCE)
         disk.gate.open("stopped")
         assert len(client.reply(disk.memory.size).data) == disk.memory.size
 
@@ -347,7 +348,7 @@ def test_a_long_read_of_a_disk_that_moves_meanwhile_is_turned_away() -> None:
     with connected(disk, structured=True, piece=SMALL_PIECE) as client:
         client.send(request(Command.READ, 0, disk.memory.size))
         time.sleep(0.2)
-        assert disk.gate.close("stopped", timeout=5)
+        assert disk.gate.close("stopped", timeout=PATIENCE)
         disk.gate.shut()
         assert client.reply().error == Error.ESHUTDOWN
 

@@ -208,7 +208,7 @@ class NbdClient:
         whole = Reply(chunks[0].cookie, 0)
         for chunk in chunks:
             whole = _joined(whole, chunk)
-        data = b"" if whole.error else whole.data
+        data = b"" if whole.error else b"".join(map(_data, chunks))
         return whole._replace(data=data, asked=chunks[0].asked, chunks=tuple(chunks))
 
     def chunk(self, magic: int) -> Chunk:
@@ -226,8 +226,15 @@ class NbdClient:
         return Chunk(flags, kind, cookie, asked, self.receive(length))
 
 
+def _data(chunk: Chunk) -> bytes:
+    """The data of a chunk, or the zeros of its hole."""
+    if chunk.kind == ReplyType.OFFSET_HOLE:
+        return bytes(struct.unpack(">QI", chunk.payload)[1])
+    return chunk.payload[8:] if chunk.kind == ReplyType.OFFSET_DATA else b""
+
+
 def _joined(whole: Reply, chunk: Chunk) -> Reply:
-    """Add what a chunk says."""
+    """Add what a chunk says, but for its data."""
     payload = chunk.payload
     match chunk.kind:
         case ReplyType.NONE:
@@ -235,11 +242,9 @@ def _joined(whole: Reply, chunk: Chunk) -> Reply:
             assert chunk.flags == REPLY_FLAG_DONE
         case ReplyType.OFFSET_DATA:
             assert len(payload) > 8
-            return whole._replace(data=whole.data + payload[8:])
         case ReplyType.OFFSET_HOLE:
             _, length = struct.unpack(">QI", payload)
             assert length
-            return whole._replace(data=whole.data + bytes(length))
         case ReplyType.BLOCK_STATUS:
             return whole._replace(extents=whole.extents + tuple(struct.iter_unpack(">II", payload[4:])))
         case ReplyType.BLOCK_STATUS_EXT:

@@ -13,6 +13,7 @@ from qmon.nbd.disk_loop import DiskLoop
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, ProtocolError
 from tests.support.nbd_client import NbdClient
+from tests.support.waiting import PATIENCE
 
 
 @contextmanager
@@ -68,6 +69,6 @@ def connected(
         client.structured = structured
         client.extended = extended
         yield client
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert all(isinstance(problem, (ProtocolError, OSError)) for problem in problems)
