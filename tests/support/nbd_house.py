@@ -19,6 +19,7 @@ from tests.support.ports import free_port
 from tests.support.processes import Lab
 from tests.support.qcow2_images import run as run_img
 from tests.support.qmp_client import QmpClient
+from tests.support.waiting import PATIENCE
 
 CLIENTS = Path("/opt/nbd-clients")
 """Clients that are no package of Debian (tools/install-nbd-clients)."""
@@ -191,7 +192,7 @@ def run(
     status: int = 0,
     cwd: Path | None = None,
     environment: dict[str, str] | None = None,
-    patience: float = 60,
+    patience: float = 2 * PATIENCE,
 ) -> str:
     """Run a client to its end and return what it printed. It must end with ``status``."""
     done = subprocess.run(

@@ -14,7 +14,7 @@ from tests.support.peers import require
 from tests.support.processes import Lab, Qmon
 from tests.support.qmp_client import QmpClient
 from tests.support.two_monitors import TwoMonitors, differing, told
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 REFUSALS = """\
 block_resize d0 -1
@@ -77,7 +77,7 @@ def test_a_stopped_machines_disk_can_be_resized(one: Qmon) -> None:
 
 
 def test_while_it_is_moved_a_drive_is_not_changed(lab: Lab) -> None:
-    source, _, uri = lab.disk_pair(bandwidth="1M")
+    source, _, uri = lab.disk_pair(bandwidth="100k")
     source.quietly(f"migrate -d -b {uri}")
     source.wait_migration("active")
     busy = "Error: Node 'd0' is busy: block device is in use by migration"
@@ -93,7 +93,7 @@ def test_while_it_is_moved_a_drive_is_not_changed(lab: Lab) -> None:
 
 
 def test_what_a_monitor_writes_is_moved_too(lab: Lab) -> None:
-    source, target, uri = lab.disk_pair(bandwidth="2M")
+    source, target, uri = lab.disk_pair(bandwidth="100k")
     source.quietly(f"migrate -d -b {uri}")
     source.wait_migration("active")
     for number in range(20):
@@ -111,7 +111,7 @@ def test_what_a_monitor_writes_is_moved_too(lab: Lab) -> None:
 
 def test_what_arrives_is_not_written_to_by_a_monitor(lab: Lab) -> None:
     """Written over, it would be said to have arrived whole."""
-    source, target, uri = lab.disk_pair(bandwidth="1M")
+    source, target, uri = lab.disk_pair(bandwidth="250k")
     refused = "Block node is read-only"
     assert target.command('qemu-io d0 "write 0 512"') == refused  # nor where a migration is waited for
     source.quietly(f"migrate -d blk {uri}")
@@ -198,7 +198,7 @@ def test_what_is_throttled_does_not_keep_the_machine_from_stopping(one: Qmon) ->
         late = threading.Thread(target=guest.write, args=(4096, b"b" * 4096))
         late.start()
         one.quietly("stop", "cont", "block_set_io_throttle d0 0 0 0 0 0 0")
-        late.join(20)
+        late.join(PATIENCE)
         assert not late.is_alive()
         assert guest.read(0, 8192) == b"a" * 4096 + b"b" * 4096
 

@@ -15,6 +15,7 @@ from qmon.block.locks import ImageLockedError
 from qmon.block.raw import RawNode
 from tests.support.locks_probe import locked_bytes
 from tests.support.peers import require
+from tests.support.waiting import PATIENCE
 
 SIZE = 1 << 20
 MACHINE = ("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-nodefaults", "-display", "none")
@@ -30,7 +31,7 @@ def image(tmp_path: Path) -> Path:
 
 def qemu_io(image: Path, *options: str, command: str = "read 0 512") -> subprocess.CompletedProcess[str]:
     line = ["qemu-io", "-f", "raw", *options, "-c", command, str(image)]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=20)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -38,7 +39,7 @@ def running(*command: str, greets: Path) -> Iterator[None]:
     """A peer that holds an image: all is opened once it greets on its socket."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not _is_greeted(greets):
             assert process.poll() is None, f"{command[0]} did not start"
             assert time.monotonic() < deadline
@@ -51,7 +52,7 @@ def running(*command: str, greets: Path) -> Iterator[None]:
 
 def _is_greeted(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         try:
             client.connect(str(path))
         except OSError:
@@ -102,7 +103,7 @@ class TestOursKeepsOutQemu:
             capture_output=True,
             text=True,
             check=False,
-            timeout=20,
+            timeout=PATIENCE,
         )
         assert 'Failed to get shared "write" lock' in refused.stderr
         assert qemu_io(image, "-r").returncode == 0, "who only looks is kept out"

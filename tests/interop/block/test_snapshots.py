@@ -341,7 +341,7 @@ def test_nothing_of_it_is_done_to_a_drive_that_migrates(lab: Lab) -> None:
     source, _, uri = lab.pair(
         drive(lab.folder / "s.qcow2", format="qcow2"),
         drive(lab.folder / "t.qcow2", format="qcow2"),
-        bandwidth="1M",
+        bandwidth="100k",
     )
     source.quietly("snapshot_blkdev_internal d0 s")
     assert source.command(f"migrate -d blk {uri}") == "warning: drive 'd0': 1 internal snapshot is not copied"

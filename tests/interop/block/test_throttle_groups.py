@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 
+from qmon.nbd.constants import Command
 from tests.support.guest import Guest
 from tests.support.images import MIB, blank
+from tests.support.nbd_client import request
 from tests.support.processes import Lab, Qmon
 from tests.support.qmp_client import QmpClient
 from tests.support.waiting import eventually
 
-BUSY_CLIENTS = 8
-REQUESTS = 40
+BUSY_CLIENTS = 16
+REQUESTS = 20
+MOST = 4
+"""Reads that the busy disk may be served for one of the calm one's. Without turns it would be 16."""
 
 
 class Busy(threading.Thread):
@@ -40,10 +44,11 @@ def shares(qmon: Qmon) -> tuple[int, int]:
         for each in busy:
             each.start()
         try:
-            eventually(lambda: sum(each.served for each in busy) > 30, "the group is at its limit")
+            eventually(lambda: sum(each.served for each in busy) > 15, "the group is at its limit")
             before = sum(each.served for each in busy)
+            calm.client.send(*(request(Command.READ, 0, 512) for _ in range(REQUESTS)))
             for _ in range(REQUESTS):
-                calm.read(0, 512)
+                assert not calm.client.reply(512).error
             return sum(each.served for each in busy) - before, REQUESTS
         finally:
             over.set()
@@ -56,12 +61,12 @@ def test_a_disk_with_many_clients_leaves_the_other_its_part(lab: Lab) -> None:
     options = [
         word
         for number, image in enumerate(images)
-        for word in ("-drive", f"file={image},format=raw,if=none,id=d{number},iops=200,group=g")
+        for word in ("-drive", f"file={image},format=raw,if=none,id=d{number},iops=50,group=g")
     ]
     qmon = lab.start("one", *options)
     qmon.export("d0", "d1")
     of_busy, of_calm = shares(qmon)
-    assert of_busy <= 2 * of_calm
+    assert of_busy <= MOST * of_calm
 
 
 def test_a_filter_and_a_drive_share_the_limits_of_an_object(lab: Lab) -> None:
@@ -74,8 +79,8 @@ def test_a_filter_and_a_drive_share_the_limits_of_an_object(lab: Lab) -> None:
         *("-blockdev", "driver=throttle,node-name=d1,throttle-group=g,file=f"),
     )
     qmon.export("d0", "d1")
-    limits = {"device": "d0", "group": "g", "iops": 200, "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops_rd": 0}
+    limits = {"device": "d0", "group": "g", "iops": 50, "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops_rd": 0}
     with QmpClient(qmon.qmp_path) as client:
         client.run("block_set_io_throttle", {**limits, "iops_wr": 0})
     of_busy, of_calm = shares(qmon)
-    assert of_busy <= 2 * of_calm
+    assert of_busy <= MOST * of_calm

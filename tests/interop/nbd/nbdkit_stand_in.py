@@ -48,7 +48,8 @@ def export(qmp: str, image: str) -> None:
         lines.readline()
         for name, arguments in commands:
             connection.sendall(json.dumps({"execute": name, "arguments": arguments}).encode())
-            answer = json.loads(lines.readline())
+            while "event" in (answer := json.loads(lines.readline())):
+                pass  # of what was done before
             assert "return" in answer, answer
 
 

@@ -124,7 +124,8 @@ def test_a_thousand_silent_connections_keep_nobody_out(lab: Lab, way: Way) -> No
             with Crowd(house, disk.name, 5) as late:
                 late.go_round(10)
             for sock in silent[::2]:
-                sock.sendall(CLIENT_FLAGS.pack(3))
+                with contextlib.suppress(ConnectionError):  # it may have been silent for too long by now
+                    sock.sendall(CLIENT_FLAGS.pack(3))
             others.go_round(10)
         assert peak(house.qmon) < MEMORY_MAX
         stack.close()

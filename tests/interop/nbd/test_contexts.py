@@ -13,6 +13,7 @@ import pytest
 from tests.support.bitmaps import add, nbd_map, served
 from tests.support.both_by_qmp import Both, both_in
 from tests.support.images import MIB, drive
+from tests.support.nbd_servers import NbdProgram
 from tests.support.peers import require
 from tests.support.processes import Lab
 from tests.support.qcow2_images import run, run_io
@@ -87,17 +88,11 @@ def test_maps_are_those_of_qemu_nbd(lab: Lab) -> None:
 
 def qemu_map(image: Path, context: str, name: str) -> list[tuple[int, int, bool, bool]]:
     """What qemu-img map says of a context that qemu-nbd serves."""
-    socket = image.parent / "theirs"
     options = ["-A"] if name == "depth" else ["-B", name]
-    words = ["qemu-nbd", "-r", "-f", "qcow2", "-k", socket, "-x", "d0", *options, image]
-    with subprocess.Popen(["sh", "-c", 'exec "$@"', "sh", *map(str, words)]) as server:
-        try:
-            while not socket.exists():
-                assert server.poll() is None
-            nbd = f"driver=nbd,server.type=unix,export=d0,server.path={socket},x-dirty-bitmap={context}"
-            mapped = run("map", "--output=json", "--image-opts", nbd)
-        finally:
-            server.terminate()
+    words = ["qemu-nbd", "--persistent", "-r", "-f", "qcow2", "-k", "{socket}", "-x", "d0", *options]
+    with NbdProgram(image.parent, *words, image, name="theirs") as server:
+        nbd = f"driver=nbd,server.type=unix,export=d0,server.path={server.socket},x-dirty-bitmap={context}"
+        mapped = run("map", "--output=json", "--image-opts", nbd)
     return [(each["start"], each["length"], each["data"], each["zero"]) for each in json.loads(mapped)]
 
 

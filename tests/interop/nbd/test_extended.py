@@ -12,6 +12,7 @@ import pytest
 from tests.support.images import MIB
 from tests.support.nbd_served import Served
 from tests.support.peers import require
+from tests.support.waiting import PATIENCE
 
 NEWER = "/opt/qemu10/run"
 GIB = 1 << 30
@@ -26,7 +27,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def run(*command: str | Path) -> str:
-    done = subprocess.run((NEWER, *command), capture_output=True, text=True, timeout=60)
+    done = subprocess.run((NEWER, *command), capture_output=True, text=True, timeout=2 * PATIENCE)
     assert not done.returncode, done.stdout + done.stderr
     return done.stdout
 

@@ -16,7 +16,7 @@ from tests.support.nbd_client import request
 from tests.support.nbd_crowd import Crowd, client_of
 from tests.support.nbd_house import SYSTEM, House, Way
 from tests.support.peers import lack, require
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, connect_when_there, eventually
 
 SIZE = 8 * MIB
 MINUTES = 600_000
@@ -63,7 +63,7 @@ class Fuse:
         self.file = mount / "disk.img"
         self._mount = mount
         self._server = subprocess.Popen(["nbdkit", "-f", "-U", str(socket), "file", str(self._disk)])
-        eventually(socket.exists, "nbdkit listens")
+        connect_when_there(socket).close()
         self._fuse = subprocess.Popen(
             ["nbdfuse", str(self.file), f"nbd+unix:///?socket={socket}"], env=SYSTEM, stderr=subprocess.PIPE
         )
@@ -80,8 +80,11 @@ class Fuse:
         eventually(self._is_stopped, "nbdkit has stopped")
 
     def _is_stopped(self) -> bool:
-        threads = Path(f"/proc/{self._server.pid}/task").iterdir()
-        return all(" T " in (thread / "stat").read_text() for thread in threads)
+        try:
+            threads = Path(f"/proc/{self._server.pid}/task").iterdir()
+            return all(" T " in (thread / "stat").read_text() for thread in threads)
+        except (FileNotFoundError, ProcessLookupError):  # one has just ended
+            return False
 
     def go_on(self) -> None:
         self._server.send_signal(signal.SIGCONT)
@@ -89,7 +92,7 @@ class Fuse:
     def close(self) -> None:
         self.go_on()
         if self._fuse.poll() is None:  # lazily: after a failure a qmon may have the file open
-            subprocess.run(["umount", "--lazy", str(self._mount)], check=True)
+            subprocess.run(["fusermount3", "-u", "-z", str(self._mount)], check=True)
             self._fuse.terminate()
         self._fuse.communicate()
         self._server.terminate()

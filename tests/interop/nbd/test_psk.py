@@ -6,6 +6,7 @@ The qmons run in Python 3.13, which has such keys.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.support.peers import require
 from tests.support.ports import free_port
 from tests.support.processes import Qmon, migrated
 from tests.support.psk import NO_1_3, credentials, key_folders, lab_with_keys
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 VERSIONS = {"1.3": "", "1.2": NO_1_3}
 
@@ -43,7 +44,7 @@ class Secured:
 
     def logged_since(self, before: str) -> str:
         """The line that it logs next."""
-        eventually(lambda: self.qmon.log() != before and self.qmon.log().endswith("\n"), "a line in the log")
+        eventually(lambda: self.qmon.log().removeprefix(before).endswith("\n"), "a line in the log")
         (line,) = self.qmon.log().removeprefix(before).splitlines()
         return line
 
@@ -95,7 +96,7 @@ def test_a_client_with_the_key_gets_in_and_no_other(secured: Secured, client: st
     def run(keys: str, user: str) -> subprocess.CompletedProcess[str]:
         line = CLIENTS[client](secured, keys, user)
         require(line[0])
-        return subprocess.run(line, capture_output=True, text=True, timeout=60)
+        return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
 
     for keys, user in RIGHT:
         done = run(keys, user)
@@ -116,7 +117,7 @@ def test_a_client_without_tls_is_told_that_it_is_required(secured: Secured) -> N
     require("qemu-img")
     before = secured.qmon.log()
     line = ["qemu-img", "info", f"nbd://127.0.0.1:{secured.port}/d0"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     assert "server reported: this server requires TLS: connect with TLS credentials" in done.stderr
     logged = secured.logged_since(before)
@@ -127,8 +128,8 @@ def test_libnbd_copies_both_ways_with_a_key(secured: Secured, tmp_path: Path) ->
     require("nbdcopy")
     uri = nbdinfo(secured, "ours", "joe")[1]
     content, back = filled(tmp_path / "new.img", 4 * MIB, seed=7), tmp_path / "back.img"
-    subprocess.run(["nbdcopy", "--flush", str(content), uri], check=True, timeout=60)
-    subprocess.run(["nbdcopy", uri, str(back)], check=True, timeout=60)
+    subprocess.run(["nbdcopy", "--flush", str(content), uri], check=True, timeout=PATIENCE)
+    subprocess.run(["nbdcopy", uri, str(back)], check=True, timeout=PATIENCE)
     assert same(back, content)
     assert same(secured.image, content)
 
@@ -179,7 +180,11 @@ def test_a_drive_on_a_server_with_keys(
                 "TLS: the server closed the connection within the handshake: compare the user name and key in"
                 " keys.psk at both ends, or see its log"
             )
-            (logged,) = capfd.readouterr().err.splitlines()
+            logged = ""
+            while not logged.endswith("\n"):  # it may tell us first, and its terminal then
+                time.sleep(0.01)
+                logged += capfd.readouterr().err
+            assert logged.count("\n") == 1
             assert "handshake" in logged
         told = client.command(f"drive_add 0 if=none,id=r,driver=raw,file.driver=nbd,{export},file.export=d0")
         assert told == "the NBD server requires TLS: connect with TLS credentials"

@@ -18,7 +18,7 @@ from tests.support.images import KIB, MIB, blank, drive, filled, noise, same
 from tests.support.peers import require
 from tests.support.ports import free_port
 from tests.support.processes import Lab, Qmon
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 QEMUS: dict[str, list[str]] = {"7.2": [], "10": ["/opt/qemu10/run"]}
 
@@ -51,7 +51,7 @@ class Secured:
         credentials = ["--object", f"tls-creds-x509,id=c,dir={folder},endpoint=client"]
         export = f"driver=nbd,host=localhost,port={self.port},export=d0,tls-creds=c"
         line = [*QEMUS[qemu], "qemu-img", command, *credentials, "--image-opts", *map(str, words), export]
-        return subprocess.run(line, capture_output=True, text=True, timeout=60)
+        return subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +100,13 @@ def test_libnbd_copies_both_ways_over_tls(secured: Secured, ours: Authority, tmp
     require("nbdcopy", "nbdinfo")
     uri = f"nbds://localhost:{secured.port}/d0?tls-certificates={ours.folder('client')}"
     content = filled(tmp_path / "new.img", 8 * MIB, seed=7)
-    subprocess.run(["nbdcopy", "--flush", str(content), uri], check=True, timeout=60)
+    subprocess.run(["nbdcopy", "--flush", str(content), uri], check=True, timeout=PATIENCE)
     back = tmp_path / "back.img"
-    subprocess.run(["nbdcopy", uri, str(back)], check=True, timeout=60)
+    subprocess.run(["nbdcopy", uri, str(back)], check=True, timeout=PATIENCE)
     assert same(back, content)
-    told = subprocess.run(["nbdinfo", uri], capture_output=True, text=True, check=True, timeout=60).stdout
+    told = subprocess.run(
+        ["nbdinfo", uri], capture_output=True, text=True, check=True, timeout=PATIENCE
+    ).stdout
     assert told.startswith("protocol: newstyle-fixed with TLS, using ")
 
 
@@ -112,10 +114,10 @@ def test_a_plain_client_of_libnbd_or_qemu_is_told_that_tls_is_required(secured: 
     require("nbdinfo", "qemu-img")
     export = f"nbd://localhost:{secured.port}/d0"
     for line in (["qemu-img", "info", export], ["nbdinfo", export]):
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 1
     assert "server reported: this server requires TLS: connect with TLS credentials" in subprocess.run(
-        ["qemu-img", "info", export], capture_output=True, text=True, timeout=60
+        ["qemu-img", "info", export], capture_output=True, text=True, timeout=PATIENCE
     ).stderr.replace("\n", " ")
     secured.qmon.wait_log("was refused: it did not start TLS, which this server requires")
 
@@ -130,7 +132,7 @@ def test_a_tls_client_of_libnbd_or_qemu_at_a_plain_server(ours: Authority, tmp_p
         export = f"driver=nbd,host=localhost,port={port},export=d0,tls-creds=c"
         credentials = ["--object", f"tls-creds-x509,id=c,dir={folder},endpoint=client"]
         line = ["qemu-img", "info", *credentials, "--image-opts", export]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE)
         assert "server reported: this server has no TLS: start it with tls-creds, or connect" in done.stderr
         qmon.wait_log("was refused: it wants TLS, and this server was started without tls-creds")
 
@@ -164,7 +166,7 @@ def qemu_nbd(qemu: str, image: Path, folder: Path | None) -> Iterator[int]:
 def read(port: int, folder: Path | None, hostname: str = "localhost") -> bytes:
     tls = None if folder is None else tls_of(folder, "client")
     sock = connect(InetAddress("127.0.0.1", str(port)))
-    with NbdClient(sock, "d0", tls=tls, hostname=hostname, patience=20) as client:
+    with NbdClient(sock, "d0", tls=tls, hostname=hostname, patience=PATIENCE) as client:
         return client.read(64 * KIB, 2 * MIB)
 
 
