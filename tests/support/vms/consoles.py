@@ -115,11 +115,8 @@ class Script:
 
 def listens(port: int) -> bool:
     """Whether somebody on this host listens on a TCP port; nobody is connected to for that."""
-    rows = [
-        row.split()
-        for table in ("tcp", "tcp6")
-        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-    ]
+    tables = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    rows = [row.split() for table in tables for row in table.read_text().splitlines()[1:]]
     return any(row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port for row in rows)
 
 

@@ -18,7 +18,7 @@ SETTLED = 0.3
 def counting_machines(pair: Pair, patience: float = PATIENCE, settled: float = SETTLED) -> list[Machine]:
     """Return the machines on which the guest counts on, as soon as there is one.
 
-    A second one is waited for, too, for ``settled`` seconds.
+    Others are waited for, too, for ``settled`` seconds.
     """
     sizes = {machine.name: machine.said_size() for machine in pair.machines}
 
@@ -28,18 +28,28 @@ def counting_machines(pair: Pair, patience: float = PATIENCE, settled: float = S
     deadline = time.monotonic() + patience
     while not found() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(settled)
+    deadline = time.monotonic() + settled
+    while len(found()) < len(pair.machines) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return found()
 
 
-def judge(pair: Pair, runs: Machine | None = None, patience: float = 5.0) -> list[str]:
+def judge(
+    pair: Pair,
+    runs: Machine | None = None,
+    *,
+    patience: float = PATIENCE,
+    settled: float = SETTLED,
+    used_up: Machine | None = None,
+) -> list[str]:
     """Return a line for all that is wrong; [] is a good end.
 
-    The guest has to count on in one place, on ``runs`` if that is given. It is stopped then, and its disks
-    have to hold every acknowledged number. Nothing of a migration is left in the QEMUs that still run
-    after at most ``patience`` seconds.
+    The guest has to count on in one place, on ``runs`` if that is given, and in no other for ``settled``
+    seconds. It is stopped then, and its disks have to hold every acknowledged number. Nothing of a migration
+    is left in the QEMUs that still run after at most ``patience`` seconds, but for one that is ``used_up``:
+    it has read a guest's memory.
     """
-    counting = counting_machines(pair)
+    counting = counting_machines(pair, settled=settled)
     names = [machine.name for machine in counting]
     if len(counting) != 1 or (runs is not None and runs not in counting):
         wanted = runs.name if runs else "one place"
@@ -48,7 +58,7 @@ def judge(pair: Pair, runs: Machine | None = None, patience: float = 5.0) -> lis
     left = [
         line
         for machine in pair.machines
-        if machine.is_alive()
+        if machine is not used_up and machine.is_alive()
         for line in leftovers(machine, pair.before[machine.name], patience)
     ]
     side.look.run("stop")

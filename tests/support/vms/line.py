@@ -1,4 +1,4 @@
-"""A line between two consoles that can fall silent, be cut, be slow or be far."""
+"""A line between two consoles that can be cut, be slow or be far."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class Line:
     """Passes connections to ``port`` on to another port of this host, in both directions, byte for byte.
 
     ``delay`` are seconds that each byte is on its way, ``rate`` bytes a second in each direction of a
-    connection. All can be set while connections last. While ``is_silent`` is set, nothing passes, and no
-    connection ends.
+    connection. All can be set while connections last.
     """
 
     def __init__(self, target_port: int, port: int, *, delay: float = 0.0, rate: float | None = None) -> None:
@@ -29,7 +28,6 @@ class Line:
         self.port = port
         self.delay = delay
         self.rate = rate
-        self.is_silent = threading.Event()
         self.is_cut = threading.Event()
         self.connections = 0
         """How many have been made so far."""
@@ -87,9 +85,6 @@ class Line:
 
     def _turn(self, ways: tuple[_Way, _Way]) -> None:
         """Wait until something can be passed on, not longer than a turn, and do it."""
-        if self.is_silent.is_set():
-            time.sleep(TURN / 4)
-            return
         now = time.monotonic()
         waiting = TURN
         poll = select.poll()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import os
@@ -213,5 +214,8 @@ class Machine:
 
     def sockets(self) -> int:
         """How many sockets the process has."""
-        links = (os.readlink(entry) for entry in Path(f"/proc/{self.pid}/fd").iterdir())
-        return sum(link.startswith("socket:") for link in links)
+        count = 0
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed just now
+                count += os.readlink(entry).startswith("socket:")
+        return count

@@ -10,7 +10,7 @@ from tests.support.vms.judgement import judge
 from tests.support.vms.pair import Pair
 from tests.support.waiting import PATIENCE
 
-MOVE_PATIENCE = 6 * PATIENCE
+MOVE_PATIENCE = 4 * PATIENCE
 
 
 def move(pair: Pair, *, detached: bool = False) -> list[str]:

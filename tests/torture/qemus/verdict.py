@@ -80,7 +80,7 @@ def wrong_end(stage: Stage) -> list[str]:
         problems += _waits_for_ever(stage)
     is_used_up = stays and is_used(stage)
     kept = _KEPT_WAITING if stage.has_lost_console(SOURCE) else _KEPT
-    lines = [line for line in judge(stage.pair) if not (is_used_up and kept.match(line))]
+    lines = [line for line in judge(stage.pair, patience=5) if not (is_used_up and kept.match(line))]
     if stage.scenario.setup.source is Version.SEVEN:
         lines = [line for line in lines if not _LEAKED.match(line)]
     return problems + lines

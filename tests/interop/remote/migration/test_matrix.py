@@ -29,7 +29,6 @@ SAMPLE = [
 
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("setup", SAMPLE, ids=str)
-@pytest.mark.timeout(300)
 def test_the_guest_counts_on_at_the_destination_and_nothing_is_left(setup: Setup, tmp_path: Path) -> None:
     with Pair(tmp_path / "pair", setup) as pair:
         assert move(pair, detached=setup.disks == 2) == []

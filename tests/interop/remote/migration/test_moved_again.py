@@ -12,7 +12,6 @@ from tests.support.vms.pair import Pair, Setup
 
 
 @pytest.mark.sample(1)
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", Version, ids=lambda version: version.value)
 def test_a_guest_is_moved_on(version: Version, tmp_path: Path) -> None:
     setup = Setup(version, version)
