@@ -146,7 +146,7 @@ def test_a_migration_is_watched_from_every_console(desk: Desk) -> None:
     desk.begin(*drive(desk.folder / "b.img"), "-incoming", f"tcp:127.0.0.1:{port}", name="web2")
     desk.begin(*drive(desk.folder / "a.img"))
     one, other = desk.console(), desk.console()
-    one.type("migrate_set_parameter max-bandwidth 8M\r")
+    one.type("migrate_set_parameter max-bandwidth 256K\r")
     one.type(f"migrate blk tcp:127.0.0.1:{port}\r")
     one.wait_for(r"^migrate .*%")
     other.type("wait migrate\r")
@@ -154,6 +154,7 @@ def test_a_migration_is_watched_from_every_console(desk: Desk) -> None:
     there = desk.console("web2")
     there.type("info migrate\r")
     there.wait_for(r"(?i)^ *(status|state)\b.*active|receiving")
+    assert desk.lines("migrate_set_parameter max-bandwidth 1G").returncode == 0
     one.wait_for("^Migrated 32 MiB")
     other.wait_for("32 MiB")
     there.wait_for(r"(?i)migrat\w+ .*completed|^Migrated|arrived")

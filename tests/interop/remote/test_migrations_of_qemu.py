@@ -77,7 +77,7 @@ def test_the_progress_is_that_of_the_memory(program: Sequence[str], tmp_path: Pa
     async def run_it(source: Peer) -> None:
         async with connected_monitor(f"unix:{source.qmp_path}") as (_, monitor):
             person = FakePerson()
-            assert await monitor.run_line("migrate_set_parameter max-bandwidth 200K", person)
+            assert await monitor.run_line("migrate_set_parameter max-bandwidth 32K", person)
             moving = asyncio.create_task(monitor.run_line(f"migrate unix:{tmp_path / 'stream'}", person))
             await person.shown.updated.wait()
             assert await monitor.run_line("migrate_cancel", person)

@@ -13,6 +13,7 @@ import pytest
 from tests.support.images import MIB, noise
 from tests.support.peers import require
 from tests.support.storage_daemon import DAEMONS, Seat, StorageDaemon
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 4 * MIB
 
@@ -79,6 +80,17 @@ def expected(*writes: tuple[int, int]) -> bytes:
     return bytes(data)
 
 
+def remove_export(seat: Seat, name: str) -> None:
+    """Remove an export once the daemon knows that its client, which has ended, has left it."""
+
+    def is_removed() -> bool:
+        said = seat.says(f"nbd_server_remove {name}")
+        assert not said or "still in use" in said, said
+        return not said
+
+    eventually(is_removed, f"the export {name} is removed")
+
+
 D0 = "drive_add 0 file=d0.qcow2,format=qcow2,if=none,id=d0,discard=on"
 
 
@@ -123,7 +135,7 @@ def test_a_disk_is_resized(seat: Seat) -> None:
 
 def test_a_disk_takes_in_its_backing_images(seat: Seat) -> None:
     assert seat.says(D0) == "OK"
-    seat.quietly("block_stream d0 1M", "block_job_set_speed d0 0", "wait job d0", "drive_del d0")
+    seat.quietly("block_stream d0 256K", "block_job_set_speed d0 0", "wait job d0", "drive_del d0")
     assert "backing-filename" not in chain("d0.qcow2", seat.folder)[0]
     assert contents("d0.qcow2", seat.folder) == expected((MIB, 7))
 
@@ -172,7 +184,8 @@ def test_a_snapshots_overlay_stays_without_an_export(seat: Seat) -> None:
     assert seat.says("info block").startswith("d0-1: snap.qcow2 (qcow2)")
     seat.quietly("nbd_server_start unix:nbd", "nbd_server_add -w d0-1 d0")
     write("nbd+unix:///d0?socket=nbd", 2 * MIB, 9, seat.folder)
-    seat.quietly("nbd_server_remove d0", "nbd_server_add -w d0-1 d0")
+    remove_export(seat, "d0")
+    seat.quietly("nbd_server_add -w d0-1 d0")
     write("nbd+unix:///d0?socket=nbd", 3 * MIB, 10, seat.folder)
     assert seat.says("snapshot_blkdev d0-1 more.qcow2 qcow2") == (
         "'d0-2' is the disk now, and 'd0-1' its backing node"
@@ -234,7 +247,8 @@ def test_exports_are_served_by_name(seat: Seat) -> None:
     assert same("nbd+unix:///d0?socket=nbd", "nbd+unix:///d0?socket=nbd", seat.folder)
     assert contents("nbd+unix:///d0?socket=nbd", seat.folder) == expected((MIB, 7))
     assert seat.offered("nbd_server_remove ") == ["d0", "ro", "-f"]
-    seat.quietly("nbd_server_remove d0", "nbd_server_add -w d0 disk")
+    remove_export(seat, "d0")
+    seat.quietly("nbd_server_add -w d0 disk")
     write("nbd+unix:///disk?socket=nbd", 2 * MIB, 9, seat.folder)
     assert seat.says("info blockstats").startswith("d0: wr_highest_offset=")
     assert seat.says("block_resize d0 8M").startswith("Error: Permission conflict")
@@ -308,4 +322,4 @@ def test_help_lists_what_runs_and_nothing_else(seat: Seat) -> None:
 
 def test_quit_ends_the_daemon(seat: Seat) -> None:
     seat.quietly("quit")
-    assert seat.daemon.process.wait(20) == 0
+    assert seat.daemon.process.wait(PATIENCE) == 0

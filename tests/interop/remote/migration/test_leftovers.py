@@ -151,7 +151,7 @@ def test_new_consoles_undo_what_others_have_left(tmp_path: Path, version: Versio
         Abandoned(pair, step)
         said = visit(pair.source)
         if step.has_moved_memory and version is Version.SEVEN:
-            pair.destination.process.wait(20)
+            pair.destination.process.wait(PATIENCE)
         else:
             visit(pair.destination)
         assert judge(pair, pair.source) == []
@@ -200,9 +200,7 @@ def test_a_migration_of_a_console_that_lives_is_left_alone(tmp_path: Path) -> No
     with Pair(tmp_path) as pair:
         with Consoles(pair) as consoles:
             consoles.wait_listening()
-            consoles.source.type(
-                "migrate_set_parameter max-bandwidth 200k", f"migrate -d {consoles.line[8:]}"
-            )
+            consoles.source.type("migrate_set_parameter max-bandwidth 32k", f"migrate -d {consoles.line[8:]}")
             eventually(lambda: pair.source.look.run("query-jobs"), "a mirror runs")
             said = from_another_socket(pair.source, "migrate blk tcp:127.0.0.1:1")
             assert "is moving this guest" in said
@@ -220,7 +218,7 @@ def from_another_socket(machine: Machine, line: str) -> str:
     words = [*QMON, "-connect", f"unix:{machine.name}.look", "-c", line]
     environ = environment(machine.folder)
     done = subprocess.run(
-        words, cwd=machine.folder, env=environ, capture_output=True, text=True, check=False, timeout=60
+        words, cwd=machine.folder, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 1
     return done.stdout + done.stderr

@@ -35,7 +35,6 @@ def objects(authority: Authority, *, client: Authority | None = None) -> Sequenc
     ]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "setup",
     [
@@ -50,7 +49,8 @@ def test_disks_and_memory_go_under_tls(setup: Setup, tmp_path: Path) -> None:
         both.wait_listening()
         with socket.create_connection((HOST, both.port)) as stranger:
             stranger.sendall(json.dumps({"qmon-migration": 1}).encode() + b"\n")
-            assert stranger.recv(100)[:1] != b"{", "a plain line gets no answer in plain"
+            with contextlib.suppress(ConnectionResetError):
+                assert stranger.recv(100)[:1] != b"{", "a plain line gets no answer in plain"
         both.destination.type("wait migrate")
         both.source.type(both.line)
         for script in (both.source, both.destination):
@@ -103,13 +103,12 @@ def test_a_console_that_is_not_authorized_is_refused(tmp_path: Path) -> None:
             assert pair.source.look.run("query-status")["status"] == "running"
 
 
-@pytest.mark.timeout(300)
 def test_a_console_that_dies_leaves_the_parameter_as_it_was(tmp_path: Path) -> None:
     setup = Setup(options=PARAMETER, filling=Filling(64 * MIB, 32 * MIB))
     with Pair(tmp_path / "pair", setup) as pair, Consoles(pair, options=objects(Authority(tmp_path))) as both:
         both.wait_listening()
         look = pair.source.look
-        both.source.type("migrate_set_parameter max-bandwidth 1M", both.line)
+        both.source.type("migrate_set_parameter max-bandwidth 256k", both.line)
         eventually(lambda: look.run("query-block-jobs"), "the disk is copied", START_PATIENCE)
         assert look.run("query-migrate-parameters")["tls-creds"] == ""
         both.source.kill()
