@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
@@ -16,14 +16,23 @@ from tests.support.vms.consoles import Consoles, Script
 from tests.support.vms.disks import QCOW2, Filling
 from tests.support.vms.judgement import counting_machines, judge
 from tests.support.vms.leftovers import leftovers
-from tests.support.vms.machine import Style, Version
+from tests.support.vms.machine import Machine, Style, Version
 from tests.support.vms.pair import Pair, Setup
 from tests.support.waiting import PATIENCE, eventually
 
 VERIFY = "migrate_set_parameter x-qmon-verify-copy"
-SLOW = "migrate_set_parameter max-bandwidth 20m"
 BOTH = pytest.mark.parametrize("version", Version, ids=lambda version: f"qemu{version.value}")
-FILLING = Filling(64 * MIB, 24 * MIB)
+TIME_TO_COMPARE = "migrate_set_parameter downtime-limit 20000"
+"""With the default limit a busy machine compares a part of the samples."""
+
+
+class Uneven(Setup):
+    """Two disks: the first one is copied long before the second one."""
+
+    __slots__ = ()
+
+    def filling_of(self, disk: int) -> Filling:
+        return Filling(64 * MIB, 40 * MIB if disk else 4 * MIB, seed=disk)
 
 
 def move(pair: Pair, mode: str, *, damage: bool = False) -> tuple[int, str]:
@@ -36,32 +45,44 @@ def move(pair: Pair, mode: str, *, damage: bool = False) -> tuple[int, str]:
 def move_by(consoles: Consoles, console: Script, mode: str, *, damage: bool = False) -> tuple[int, str]:
     """The same by a console at the source; the destination's listens."""
     pair = consoles.pair
-    rate = pair.source.look.run("query-migrate-parameters")["max-bandwidth"]
-    slow = ["migrate_set_parameter max-bandwidth 16M"] if damage else []
-    console.type(f"{VERIFY} {mode}", *slow, consoles.line, "qmp query-migrate")
+    before = limits(pair.source)
+    console.type(TIME_TO_COMPARE, f"{VERIFY} {mode}")
     if damage:
+        console.type("migrate_set_parameter max-bandwidth 4M")
+        console.type(consoles.line.replace("migrate", "migrate -d"))
         damage_copied_data(pair)
+        console.type("migrate_set_parameter max-bandwidth 128M", "wait migrate")
+    else:
+        console.type(consoles.line)
     status = console.wait(3 * PATIENCE)
-    pair.source.look.run("migrate-set-parameters", max_bandwidth=rate)
+    pair.source.look.run("migrate-set-parameters", before)
     return status, console.printed()
 
 
+def limits(machine: Machine) -> dict[str, int]:
+    """The limits of a QEMU that a test's lines change."""
+    parameters = machine.look.run("query-migrate-parameters")
+    return {name: parameters[name] for name in ("max-bandwidth", "downtime-limit")}
+
+
 def damage_copied_data(pair: Pair) -> None:
-    """Flip a bit in each block of the first quarter of the data, once that is in the destination's image."""
-    start = FILLING.size // 2
-    deadline = time.monotonic() + PATIENCE
+    """Flip a bit in each block of the first disk's data, once that is in the destination's image."""
+    filling = pair.setup.filling_of(0)
+    start = (filling.size - filling.noise) // 2
     image = os.open(pair.destination.images[0].path, os.O_RDWR)
     try:
-        for at in range(start, start + FILLING.noise // 4, MIB):
-            wanted = FILLING.piece(at)
-            while os.pread(image, MIB, at) != wanted:
-                assert time.monotonic() < deadline, "the data are not copied"
-                time.sleep(0.01)
-        for at in range(start, start + FILLING.noise // 4, 1 << 16):
+        for at in range(start, start + filling.noise, MIB):
+            wanted = filling.piece(at)
+            eventually(partial(is_there, image, at, wanted), "the data are copied")
+        for at in range(start, start + filling.noise, 1 << 16):
             byte = os.pread(image, 1, at + 77)[0]
             os.pwrite(image, bytes([byte ^ 1]), at + 77)
     finally:
         os.close(image)
+
+
+def is_there(image: int, at: int, wanted: bytes) -> bool:
+    return os.pread(image, len(wanted), at) == wanted
 
 
 @pytest.mark.sample(3)
@@ -84,7 +105,7 @@ def test_the_end_says_how_much_was_compared(tmp_path: Path, version: Version, mo
 def test_a_disk_of_an_iothread_is_not_read_while_an_older_qemu_copies_it(tmp_path: Path) -> None:
     with Pair(tmp_path, Setup(Version.SEVEN, Version.SEVEN, style=Style.IOTHREAD)) as pair:
         look = pair.source.look
-        rate = look.run("query-migrate-parameters")["max-bandwidth"]
+        before = limits(pair.source)
 
         def is_read_while_it_is_copied() -> bool:
             copied = look.run("query-block-jobs")
@@ -93,9 +114,7 @@ def test_a_disk_of_an_iothread_is_not_read_while_an_older_qemu_copies_it(tmp_pat
 
         with Consoles(pair) as consoles:
             consoles.wait_listening()
-            consoles.source.type(
-                "migrate_set_parameter max-bandwidth 20m", consoles.line, "qmp query-migrate"
-            )
+            consoles.source.type(TIME_TO_COMPARE, "migrate_set_parameter max-bandwidth 20m", consoles.line)
             consoles.source.end_lines()
             seen = []
             while consoles.source.is_alive():
@@ -107,7 +126,7 @@ def test_a_disk_of_an_iothread_is_not_read_while_an_older_qemu_copies_it(tmp_pat
                 "samples of the disks, 2 MiB, compared while the guest stood still"
                 in consoles.source.printed()
             )
-        look.run("migrate-set-parameters", max_bandwidth=rate)
+        look.run("migrate-set-parameters", before)
         assert judge(pair, pair.destination) == []
 
 
@@ -124,7 +143,7 @@ def test_all_of_a_disk_of_an_iothread_is_not_read_from_an_older_qemu(tmp_path: P
 @BOTH
 @pytest.mark.parametrize("mode", ["sample", "full"])
 def test_a_copy_that_was_changed_by_others_is_refused(tmp_path: Path, version: Version, mode: str) -> None:
-    with Pair(tmp_path, Setup(version, version, filling=FILLING)) as pair:
+    with Pair(tmp_path, Uneven(version, version, disks=2)) as pair:
         status, printed = move(pair, mode, damage=True)
         assert status == 1, printed
         assert "the copy of drive 'd0' differs from it in the 65536 bytes at " in printed
