@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from bench import ground
+from tests.support.waiting import PATIENCE
 
 
 def run(module: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *options]
     checkout = Path(__file__).parent.parent
     return subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 PYTHON = f"""#!/bin/sh
@@ -65,7 +67,7 @@ class Tree:
             "HERE": str(self.path),
         }
         command = [str(self.path / "tools" / "environment"), ".venv", *extra]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
     @property
     def made(self) -> int:

@@ -23,7 +23,7 @@ SHIPPED = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "README.rst
 TABLES = {"hmp-commands.hx", "hmp-commands-info.hx", "help.rst", "qmp/control.json"}
 HEAVY = {"asyncio", "prompt_toolkit", "pygments", "qemu", "xxhash", "importlib.metadata"}
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1500)  # packages are downloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Installed:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=250,
+            timeout=500,
         )
 
     def pip_install(self, *what: str) -> None:
@@ -70,7 +70,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(tree: Path) -> Path:
     """The folder with the source archive, and the wheel that was built from that archive."""
     command = [sys.executable, "-m", "build", str(tree)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
     return tree / "dist"
 

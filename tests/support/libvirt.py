@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.support.peers import lack, require
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually, is_listened_at
 
 _DAEMONS = ("/usr/sbin/virtlogd", "/usr/sbin/libvirtd")
 _PACKAGES = Path("/usr/lib/python3/dist-packages")
@@ -84,7 +84,7 @@ class Libvirt:
         for daemon in _DAEMONS:
             self._processes[daemon] = self._run(daemon)
             self._stack.callback(self._end, daemon)
-        eventually(self.socket.exists, "libvirtd listens")
+        eventually(lambda: is_listened_at(self.socket), "libvirtd listens")
 
     def _run(self, daemon: str) -> subprocess.Popen[bytes]:
         is_root = os.geteuid() == 0
@@ -111,7 +111,7 @@ class Libvirt:
         self._end(daemon)
         self.socket.unlink(missing_ok=True)
         self._processes[daemon] = self._run(daemon)
-        eventually(self.socket.exists, "libvirtd listens")
+        eventually(lambda: is_listened_at(self.socket), "libvirtd listens")
 
     def give_away(self) -> None:
         if os.geteuid() == 0:

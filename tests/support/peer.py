@@ -150,6 +150,14 @@ class Peer:
 
     def start(self) -> None:
         """Start it, as its constructor does; it has ended before."""
+        self._launch()
+        try:
+            self.monitor = HmpClient(self.folder / "m")
+        except BaseException as error:
+            self._end()
+            raise AssertionError(f"it did not start: {self.log()}") from error
+
+    def _launch(self) -> None:
         self._screen = _Screen()
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -160,17 +168,20 @@ class Peer:
                 stdout=self._screen.descriptor,
                 stderr=log,
             )
-        try:
-            self.monitor = HmpClient(self.folder / "m")
-        except BaseException as error:
-            self._end()
-            raise AssertionError(f"it did not start: {self.log()}") from error
 
     def start_again(self) -> None:
+        self._remove()
+        self.start()
+
+    def start_again_for_others(self) -> None:
+        """Start it again, and leave its monitors to those that wait for them."""
+        self._remove()
+        self._launch()
+
+    def _remove(self) -> None:
         self.close()
         for name in ("m", "qmp"):
             (self.folder / name).unlink(missing_ok=True)
-        self.start()
 
     def log(self) -> str:
         """What it has printed on its standard error so far."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import signal
+import socket
+import struct
 import subprocess
+import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from qmon.qmp.target import Event
 from tests.support.connections import connected_monitor
@@ -75,6 +81,12 @@ def test_a_line_that_runs_then_is_called_unknown_and_no_other_line_runs(qemu: Pe
     assert qmon.returncode == 1
 
 
+def unread(sock: socket.socket) -> int:
+    """How many bytes that were sent the other end has not read (Linux, unix(7), SIOCOUTQ)."""
+    count: int = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
+    return count
+
+
 def events_of(names: list[str]) -> Callable[[Event], None]:
     return lambda event: names.append(event.name)
 
@@ -90,7 +102,8 @@ def test_it_is_taken_up_again_and_nothing_is_sent_twice(qemu: Peer) -> None:
             person = FakePerson()
             os.kill(qemu.process.pid, signal.SIGSTOP)
             pending = asyncio.create_task(monitor.run_line("stop", person))
-            await asyncio.sleep(0.2)
+            with contextlib.closing(cast(socket.socket, remote.duplicate())) as sent:
+                await asyncio.to_thread(eventually, lambda: unread(sent), "the line is on its way")
             die(qemu)
             assert not await pending
             assert "whether the command took effect is not known" in person.said()
@@ -101,7 +114,7 @@ def test_it_is_taken_up_again_and_nothing_is_sent_twice(qemu: Peer) -> None:
             assert await monitor.run_line("info status", person)
             assert person.said() == "VM status: running"
             assert await monitor.run_line("stop", person)
-            await asyncio.sleep(0.1)
+            await asyncio.to_thread(eventually, lambda: len(names) >= 3, "all is told")
             assert names == ["X_QMON_CONNECTION_LOST", "X_QMON_CONNECTION_BACK", "STOP"]
 
     asyncio.run(run())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.peer import Peer, three_drives
 from tests.support.runs import Done, one_line, run
+from tests.support.waiting import PATIENCE
 
 
 def on(qemu: Peer, *options: str, stdin: str | None = None) -> Done:
@@ -57,7 +58,7 @@ def test_leaving_ends_nothing_and_quit_ends_the_qemu(qemu: Peer) -> None:
     assert qemu.process.poll() is None
     done = on(qemu, *lines("quit"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert qemu.process.wait(30) == 0
+    assert qemu.process.wait(PATIENCE) == 0
 
 
 def test_options_of_a_machine_are_refused(qemu: Peer) -> None:

@@ -15,7 +15,7 @@ from tests.support.connections import connected_monitor, words
 from tests.support.fake_target import FakePerson
 from tests.support.peer import Peer, two_drives
 from tests.support.peers import require
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually, is_listened_at
 
 
 def is_stopped(pid: int) -> bool:
@@ -29,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     require("nbdkit")
     socket = tmp_path / "nbd"
     with subprocess.Popen(["nbdkit", "-f", "-U", str(socket), "memory", "1M"]) as process:
-        eventually(socket.exists, "the server listens")
+        eventually(lambda: is_listened_at(socket), "the server listens")
         yield process
         process.kill()
 

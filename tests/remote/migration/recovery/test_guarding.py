@@ -16,6 +16,7 @@ import pytest
 
 from qmon.remote.migration.recovery import guarding
 from qmon.remote.migration.recovery.guarding import GoneError, Qmp, bring_back
+from tests.support.waiting import PATIENCE
 
 ID = "7c7b2f6e-0000-4000-8000-000000000001"
 RECORD = {"id": ID, "phase": "copying", "capabilities": {"events": False}, "parameters": {"max-bandwidth": 5}}
@@ -100,10 +101,11 @@ def _values(value: Any) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarding, "SILENT_SECONDS", 0.2)
-    monkeypatch.setattr(guarding, "CONTINUED_SECONDS", 0.2)
+    """What is sat out takes a moment, and what ends by itself may take long on a busy machine."""
+    monkeypatch.setattr(guarding, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(guarding, "CONTINUED_SECONDS", PATIENCE)
     monkeypatch.setattr(guarding, "DEVICE_SECONDS", 0.3)
-    monkeypatch.setattr(guarding, "GIVE_UP_SECONDS", 1.5)
+    monkeypatch.setattr(guarding, "GIVE_UP_SECONDS", PATIENCE)
 
 
 @pytest.fixture
@@ -167,7 +169,10 @@ def test_behind_migrate_continue_it_does_nothing(make: Make, told: list[dict[str
     assert qemu.did() == []
 
 
-def test_a_migrate_continue_that_was_never_sent_is_called_off(make: Make) -> None:
+def test_a_migrate_continue_that_was_never_sent_is_called_off(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarding, "CONTINUED_SECONDS", 0.2)
     qemu = make(qom_get=CONTINUED, query_migrate={"status": "pre-switchover"})
     act(qemu)
     assert qemu.did() == ["migrate_cancel", *RESTORED]
@@ -216,7 +221,9 @@ def test_a_qemu_that_hangs_is_freed_but_its_memory_s_line_is_not_cut(make: Make)
     assert [each for each in qemu.did() if each.startswith("yank")] == ["yank block-node qmon-t0"]
 
 
-def test_a_qemu_that_stays_silent_is_given_up(make: Make) -> None:
+def test_a_qemu_that_stays_silent_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guarding, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(guarding, "GIVE_UP_SECONDS", 1.5)
     qemu = make()
     qemu.hangs = True
     begun = time.monotonic()
@@ -255,5 +262,5 @@ def test_it_acts_for_a_console_that_has_died_before_it_was_ready(make: Make) -> 
     )
     os.close(writing)
     told = json.dumps({"id": ID, "descriptors": [], "oob": True}).encode() + b"\n"
-    _, said = process.communicate(told, timeout=20)
+    _, said = process.communicate(told, timeout=PATIENCE)
     assert said.endswith(b"the guest is here as before (running)\n"), said
