@@ -150,7 +150,8 @@ class Incoming:
 
     def _let_in(self, sock: socket.socket, peer: str) -> bool:
         """Start a session for a connection; if there is no room, make some and return False."""
-        sessions = [each for each in self._sessions if not each.is_channel]
+        now = list(self._sessions)  # others end on their own threads meanwhile
+        sessions = [each for each in now if not each.is_channel]
         if len(sessions) >= MAX_SESSIONS:
             for session in sessions:
                 if not session.has_spoken:
