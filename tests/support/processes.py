@@ -140,7 +140,7 @@ class Qmon:
         """One of the disk figures of ``info migrate``."""
         return int(self.figures()[what].removesuffix(" kbytes"))
 
-    def wait_migration(self, *wanted: str) -> str:
+    def wait_migration(self, *wanted: str, patience: float = PATIENCE) -> str:
         """Wait for one of the migration's statuses; return what there was, with its reason."""
         seen = ""
 
@@ -149,7 +149,7 @@ class Qmon:
             seen = self.migration()
             return seen.split(" (")[0] in wanted
 
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not reached():
             final = seen.split(" (")[0] in ("completed", "failed", "cancelled")
             if final or time.monotonic() > deadline:
@@ -249,10 +249,10 @@ class Lab:
         return source, target, uri
 
 
-def migrated(source: Qmon, target: Qmon, line: str) -> None:
+def migrated(source: Qmon, target: Qmon, line: str, patience: float = PATIENCE) -> None:
     """Run a ``migrate -d`` line to its good end on both sides."""
     source.quietly(line)
-    source.wait_migration("completed")
+    source.wait_migration("completed", patience=patience)
     target.wait_migration("completed")
     eventually(lambda: target.status() in ("running", "paused"), "the destination has taken over")
 

@@ -84,10 +84,10 @@ def test_a_disk_moves_by_qmp_alone(lab: Lab, mode: dict[str, bool]) -> None:
             await prepare(there, arrives_at, target.nbd)
             assert [await side.status() for side in (here, there)] == ["running", "inmigrate"]
             await there.run("migrate-incoming", uri=uri)
-            limits = {"max_bandwidth": 4 * MIB, "downtime_limit": 500}
+            limits = {"max_bandwidth": MIB // 4, "downtime_limit": 500}
             await here.run("migrate-set-parameters", **limits)
             parameters = await here.run("query-migrate-parameters")
-            assert (parameters["max-bandwidth"], parameters["downtime-limit"]) == (4 * MIB, 500)
+            assert (parameters["max-bandwidth"], parameters["downtime-limit"]) == (MIB // 4, 500)
             assert await here.run("query-migrate") == {}
             address = {"type": "unix", "path": uri.removeprefix("unix:")}
             assert await there.run("query-migrate") == {"socket-address": [address]}
@@ -144,7 +144,7 @@ async def watch(here: Side, there: Side) -> None:
 
 
 def test_a_cancel_and_its_events(lab: Lab) -> None:
-    source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
+    source, target, uri = lab.disk_pair(SIZE, bandwidth="128k")
 
     async def move() -> None:
         async with connected(source) as here, connected(target) as there:

@@ -33,12 +33,13 @@ class Ends:
         self.target = self._start("target", "target")
         for side in (self.source, self.target):
             side.quietly(RECOVER, "migrate_set_parameter tls-creds tls0")
-        self.source.quietly("migrate_set_parameter max-bandwidth 2M")
+        self.source.quietly("migrate_set_parameter max-bandwidth 1M")
         self.target.quietly(f"migrate_incoming {self.uri}")
         self.source.quietly(f"migrate -d blk {self.uri}")
         self.target.wait_migration("active")
         eventually(lambda: "transferred disk" in self.target.figures(), "figures")
         eventually(lambda: self.target.kbytes("transferred disk") > 512, "something has arrived")
+        self.source.quietly("migrate_set_parameter max-bandwidth 64k")
 
     def _start(self, name: str, image: str) -> Qmon:
         more = ["-incoming", "defer"] if image == "target" else []

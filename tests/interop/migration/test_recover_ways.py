@@ -31,7 +31,7 @@ def children(qmon: Qmon) -> list[int]:
 
 def test_a_command_that_dies_pauses_it_and_another_one_goes_on(lab: Lab) -> None:
     require("socat")
-    source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
+    source, target, uri = lab.disk_pair(SIZE, bandwidth="128k")
     for side in (source, target):
         side.quietly(RECOVER)
     line = f'"exec:exec socat - {uri}"'
@@ -58,11 +58,12 @@ def test_a_read_only_drive_that_is_filled_goes_on(lab: Lab, restarted: str) -> N
         "target": (blank(lab.folder / "b.img", MIB), blank(lab.folder / "b.iso", SIZE)),
     }
     options = {name: [*drive(disk), *drive(cd, "cd0", readonly="on")] for name, (disk, cd) in disks.items()}
-    source, target, uri = lab.pair(options["source"], options["target"], bandwidth="2M")
+    source, target, uri = lab.pair(options["source"], options["target"], bandwidth="1M")
     for side in (source, target):
         side.quietly(RECOVER)
     source.quietly(f"migrate -d blk {uri}")
-    eventually(lambda: arrived(target, "cd0") > MIB, "the read-only drive is being filled")
+    eventually(lambda: arrived(target, "cd0") > MIB // 8, "the read-only drive is being filled")
+    source.quietly("migrate_set_parameter max-bandwidth 64k")
     if restarted in ("source", "both"):
         source.kill()
         source = lab.start("source-again", *options["source"])

@@ -190,7 +190,7 @@ def test_strangers_at_the_incoming_port_keep_nobody_out(lab: Lab) -> None:
 
 
 def test_of_two_sources_at_once_one_is_taken(lab: Lab) -> None:
-    source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
+    source, target, uri = lab.disk_pair(SIZE, bandwidth="64k")
     other = lab.start("other", *drive(filled(lab.folder / "other.img", SIZE, 2)))
     other.export("d0")
     source.quietly(f"migrate -d blk {uri}")

@@ -73,7 +73,7 @@ def test_both_sides_tell_of_a_migration_that_has_completed(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("line", "status"), [("", "active"), ("migrate_cancel", "cancelled")])
 def test_it_tells_of_one_that_is_under_way_or_was_cancelled(lab: Lab, line: str, status: str) -> None:
-    source, target, uri = pair(lab, bandwidth="256k")
+    source, target, uri = pair(lab, bandwidth="64k")
     source.quietly(f"migrate -d blk {uri}")
     source.wait_migration("active")
     if line:
@@ -129,12 +129,13 @@ def test_a_doubt_is_told(lab: Lab) -> None:
 
 
 def test_a_browser_shows_its_plots_on_light_and_dark_screens(lab: Lab) -> None:
-    source, _, uri = pair(lab, bandwidth="4M")
+    source, _, uri = pair(lab, bandwidth="512k")
     source.export("d0")
     guest = source.guest()
     source.quietly(f"migrate -d blk {uri}")
     source.wait_migration("active")
     guest.write(0, b"x" * MIB)
+    source.quietly("migrate_set_parameter max-bandwidth 8M")
     source.wait_migration("completed")
     path = lab.folder / "here.html"
     report(source, path)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.images import KIB, MIB, blank, drive, noise
 from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import PATIENCE
 
 SIZE = 64 << 30
 HELD = 64 * MIB
@@ -61,8 +62,9 @@ def test_64_gib_of_which_little_is_held_move_in_little_memory(lab: Lab, piece: i
     else:
         blank(there, SIZE)
     source, target, uri = lab.pair(drive(image), drive(there), bandwidth="100G")
-    migrated(source, target, f"migrate -d blk {uri}")
+    migrated(source, target, f"migrate -d blk {uri}", 5 * PATIENCE)
     assert all(one == other for one, other in zip(data_of(image), data_of(there), strict=True))
-    assert there.stat().st_blocks * 512 < 4 * HELD
+    # What the test has written itself takes as much room on this file system.
+    assert there.stat().st_blocks <= 4 * image.stat().st_blocks
     peaks = {side.name: peak(side) // MIB for side in (source, target)}
     assert max(peaks.values()) * MIB < MOST, peaks

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from qmon.migration.patience import Patience
 from qmon.migration.wire.offer import DriveOffer, Mode, Offer
 from qmon.migration.wire.stream import PREAMBLE, section_footer, section_part, section_start
 from qmon.migration.wire.writer import RecordWriter
@@ -23,10 +24,19 @@ from tests.support.peers import lack, require
 from tests.support.processes import Lab, Qmon, migrated, open_descriptors
 from tests.support.qcow2_images import run, run_io
 from tests.support.visitors import drained, visitor
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 8 * MIB
 WORD = "would accept the migration."
+ENDLESS = Patience(probe=1000)
+"""Of a source whose trial goes on until it is ended."""
+
+
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    """A lab in which a trial measures for a moment only, and not for 3 s."""
+    lab.patience = Patience(probe=0.4)
+    return lab
 
 
 def state_of(path: Path) -> tuple[str, int, int, int]:
@@ -55,12 +65,18 @@ def test_a_trial_says_what_a_migration_would_do_and_changes_nothing(lab: Lab) ->
     source, target, uri = lab.disk_pair(SIZE, bandwidth="4M")
     images = [lab.folder / name for name in ("source.img", "target.img")]
     before = [state_of(path) for path in images]
-    first, *rest = source.command(f"migrate -n blk {uri}").splitlines()
-    assert first == f"{uri} {WORD}"
-    found = figures("\n".join(rest))
-    assert re.fullmatch(r"[34]\.?\d* MiB/s, held back by max-bandwidth", found.pop("line"))
-    assert re.fullmatch(r"[12]\.\d s, downtime about 0 ms", found.pop("would take"))
-    assert found == {"to send": "8 MiB", "guests write": "0 B/s"}
+
+    def uses_the_limit() -> bool:
+        """On a busy machine the line may be slower than its limit, and is measured so."""
+        first, *rest = source.command(f"migrate -n blk {uri}").splitlines()
+        assert first == f"{uri} {WORD}"
+        found = figures("\n".join(rest))
+        rate, took = found.pop("line"), found.pop("would take")
+        assert found == {"to send": "8 MiB", "guests write": "0 B/s"}
+        is_limited = re.fullmatch(r"[34](\.\d*)? MiB/s, held back by max-bandwidth", rate)
+        return bool(is_limited and re.fullmatch(r"[12]\.\d s, downtime about 0 ms", took))
+
+    eventually(uses_the_limit, "the line is measured at its limit")
     assert [state_of(path) for path in images] == before
     assert records(lab) == []
     assert locked_bytes(images[1]) == set()
@@ -158,7 +174,7 @@ def test_disks_that_are_not_shared_are_not_taken_for_it(lab: Lab) -> None:
 @contextlib.contextmanager
 def writing(source: Qmon) -> Iterator[None]:
     """A guest that writes to all of the disk, without a pause."""
-    ended = threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def write() -> None:
         with source.guest() as guest:
@@ -166,10 +182,12 @@ def writing(source: Qmon) -> Iterator[None]:
             while not ended.is_set():
                 for offset in range(0, SIZE, len(piece)):
                     guest.write(offset, piece)
+                begun.set()
 
     thread = threading.Thread(target=write)
     thread.start()
     try:
+        assert begun.wait(PATIENCE)
         yield
     finally:
         ended.set()
@@ -177,19 +195,27 @@ def writing(source: Qmon) -> Iterator[None]:
 
 
 def test_a_line_that_is_slower_than_the_guests_is_said_to_take_for_ever(lab: Lab) -> None:
-    source, _, uri = lab.disk_pair(SIZE, bandwidth="1M")
-    with writing(source):
+    source, _, uri = lab.disk_pair(SIZE, bandwidth="256k")
+    advice = r"'migrate_set_parameter max-bandwidth \d+[KM]' would help; so"
+
+    def is_held_back() -> bool:
+        """On a busy machine it may be slower than its limit: then a higher one would not help."""
         answer = source.command(f"migrate -n blk {uri}")
+        assert figures(answer)["would take"].startswith("for ever: guests write ")
         result = source.qmp("x-qmon-migrate-trial", uri=uri, blk=True)
-    assert figures(answer)["would take"].startswith("for ever: guests write ")
-    assert re.match(r"'migrate_set_parameter max-bandwidth \d+M' would help; so", answer.splitlines()[-1])
-    assert result["converges"] is False
-    assert result["x-qmon-not-converging"]["value"] > result["x-qmon-guest-write-rate"]
-    assert result["x-qmon-guest-write-rate"] > 4 * MIB
-    assert result["rate"] < 2 * MIB
-    assert "duration" not in result
-    (disk,) = result["x-qmon-disks"]
-    assert disk["x-qmon-guest-write-rate"] == result["x-qmon-guest-write-rate"]
+        assert result["converges"] is False
+        assert result["x-qmon-guest-write-rate"] > result["rate"]
+        assert result["rate"] < MIB / 2
+        assert "duration" not in result
+        (disk,) = result["x-qmon-disks"]
+        assert disk["x-qmon-guest-write-rate"] == result["x-qmon-guest-write-rate"]
+        return (
+            re.match(advice, answer.splitlines()[-1]) is not None
+            and result["x-qmon-not-converging"]["value"] > result["x-qmon-guest-write-rate"] > MIB
+        )
+
+    with writing(source):
+        eventually(is_held_back, "a higher limit is advised")
 
 
 def test_what_is_not_copied_is_said(lab: Lab) -> None:
@@ -240,7 +266,7 @@ class Peer:
 
     def _run(self) -> None:
         sock, _ = self._listener.accept()
-        with sock:
+        with sock, contextlib.suppress(OSError):  # it has gone
             self.connected.set()
             sock.sendall(self._said)
             sock.recv(4096)
@@ -285,12 +311,12 @@ def test_a_trial_can_be_cancelled_and_excludes_a_migration(lab: Lab) -> None:
     answers: list[str] = []
     with Peer(lab.folder / "peer", b"", closes=False) as peer:
         trying = tried(source, peer.uri, answers)
-        assert peer.connected.wait(20)
+        assert peer.connected.wait(PATIENCE)
         assert source.qmp_error("migrate", uri=peer.uri).startswith("A trial of a migration is under way")
         assert source.qmp_error("x-qmon-migrate-trial", uri=peer.uri).startswith("A trial of a migration")
         assert "is busy" in source.qmp_error("block_resize", device="d0", size=SIZE * 2)
         source.qmp("migrate_cancel")
-        trying.join(20)
+        trying.join(PATIENCE)
     assert answers == ["Error: the trial was cancelled"]
     assert source.command("block_resize d0 16M") == ""
 
@@ -299,18 +325,20 @@ def test_a_process_that_ends_ends_its_trial(lab: Lab) -> None:
     source = lab.start("source", *drive(filled(lab.folder / "a", SIZE)))
     with Peer(lab.folder / "peer", b"", closes=False) as peer:
         trying = tried(source, peer.uri, [])
-        assert peer.connected.wait(20)
+        assert peer.connected.wait(PATIENCE)
         source.process.terminate()
-        assert source.process.wait(20) == 0
-        trying.join(20)
+        assert source.process.wait(PATIENCE) == 0
+        trying.join(PATIENCE)
 
 
 def test_a_trial_that_was_cut_leaves_room_for_the_next_one_and_for_the_migration(lab: Lab) -> None:
+    lab.patience = ENDLESS
     source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
     trying = tried(source, uri, [])
     eventually(lambda: "trial" in source.qmp_error("migrate", uri="nonsense"), "the trial is under way")
     source.kill()
-    trying.join(20)
+    trying.join(PATIENCE)
+    lab.patience = Patience(probe=0.4)
     other = lab.start("again", *drive(lab.folder / "source.img"))
     other.quietly("migrate_set_parameter max-bandwidth 4M")
     assert WORD in other.command(f"migrate -n blk {uri}")
@@ -319,6 +347,7 @@ def test_a_trial_that_was_cut_leaves_room_for_the_next_one_and_for_the_migration
 
 
 def test_a_migration_that_arrives_during_a_trial_is_taken_and_the_trial_ends(lab: Lab) -> None:
+    lab.patience = ENDLESS
     source, target, uri = lab.disk_pair(SIZE, bandwidth="1M")
     other = lab.start("other", *drive(filled(lab.folder / "other.img", SIZE, 2)))
     answers: list[str] = []
@@ -326,7 +355,7 @@ def test_a_migration_that_arrives_during_a_trial_is_taken_and_the_trial_ends(lab
     trying = tried(source, uri, answers)
     eventually(lambda: len(open_descriptors(target.process.pid)) > before, "the trial has arrived")
     migrated(other, target, f"migrate -d blk {uri}")
-    trying.join(20)
+    trying.join(PATIENCE)
     assert answers == ["Error: a migration has begun at the destination"]
     assert same(lab.folder / "other.img", lab.folder / "target.img")
     assert source.status() == "running"

@@ -14,7 +14,7 @@ import pytest
 from tests.support.guest import Guest
 from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.processes import CHECKOUT, QMON, Lab, Qmon, gone
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually, is_listened_at
 from tests.support.wire import Cut, Wire, doubt
 
 SIZE = 4 * MIB
@@ -55,6 +55,11 @@ def started(*command: str) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+def listens(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until the destination in a folder listens."""
+    eventually(lambda: is_listened_at(folder / "in") or process.poll() is not None, "the destination listens")
+
+
 def partly_there(source: Qmon) -> None:
     def sent() -> bool:
         return source.figures().get("transferred disk", "0 kbytes") != "0 kbytes"
@@ -93,22 +98,27 @@ def test_one_that_is_ended_on_purpose_or_for_a_reason_says_nothing_more(
 
 def test_a_migration_that_has_begun_is_waited_for(lab: Lab) -> None:
     source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
-    source.quietly("migrate_set_parameter max-bandwidth 1M")
+    source.quietly("migrate_set_parameter max-bandwidth 64k")
     with started(*destination(lab.folder)) as there:
-        eventually((lab.folder / "in").exists, "the destination listens")
+        listens(there, lab.folder)
         source.quietly(f"migrate -d blk unix:{lab.folder / 'in'}")
         partly_there(source)
-        _, err = there.communicate(timeout=PATIENCE)
-    assert (there.returncode, err) == (0, WAITS)
+        assert there.stdin is not None
+        assert there.stderr is not None
+        there.stdin.close()
+        assert there.stderr.readline() == WAITS
+        source.quietly("migrate_set_parameter max-bandwidth 0")
+        assert there.stderr.read() == ""
+        assert there.wait(PATIENCE) == 0
     source.wait_migration("completed")
     assert same(lab.folder / "source.img", lab.folder / "target.img")
 
 
 def test_one_that_fails_then_ends_it_with_a_reason(lab: Lab) -> None:
     source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
-    source.quietly("migrate_set_parameter max-bandwidth 200k")
+    source.quietly("migrate_set_parameter max-bandwidth 64k")
     with started(*destination(lab.folder)) as there:
-        eventually((lab.folder / "in").exists, "the destination listens")
+        listens(there, lab.folder)
         source.quietly(f"migrate -d blk unix:{lab.folder / 'in'}")
         partly_there(source)
         assert there.stdin is not None
@@ -128,7 +138,7 @@ def test_a_prepared_destination_waits_for_its_source(lab: Lab) -> None:
 
     source = lab.start("source", *drive(filled(lab.folder / "source.img", SIZE)))
     with started(*destination(lab.folder)) as there:
-        eventually((lab.folder / "in").exists, "the destination listens")
+        listens(there, lab.folder)
         with Wire(lab.folder / "wire", lab.folder / "in", on_go=cut).once():
             source.quietly(f"migrate -d blk unix:{lab.folder / 'wire'}")
             eventually(lambda: "device (" in source.migration(), "the source is in doubt")
