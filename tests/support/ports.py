@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import time
 from collections.abc import Iterator
 from functools import cache
 
@@ -13,8 +12,6 @@ FIRST_PORT, BLOCK_PORTS, BLOCKS = 11000, 100, 48
 """Below those that the system chooses from (ip_local_port_range): from 32768 on, in gVisor from 16000 on."""
 
 ANNOUNCED_PORT = 4444
-ANNOUNCED_PATIENCE = 300.0
-"""Seconds in which all others that want that port have had it."""
 
 _claims: list[socket.socket] = []
 """What shows that a block of ports is this process's; it ends with the process."""
@@ -59,18 +56,11 @@ def _probe(port: int) -> None:
 
 @contextlib.contextmanager
 def announced_port() -> Iterator[int]:
-    """The announcement's port, 4444, for one test at a time; another one where a stranger holds it."""
+    """The announcement's port, 4444; another one where another test or a stranger holds it."""
     with socket.socket(socket.AF_UNIX) as lock:
-        deadline = time.monotonic() + ANNOUNCED_PATIENCE
-        while True:
-            try:
-                lock.bind(f"\0qmon tests hold port {ANNOUNCED_PORT}")
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
         try:
-            yield free_port(ANNOUNCED_PORT)
+            lock.bind(f"\0qmon tests hold port {ANNOUNCED_PORT}")
+            port = free_port(ANNOUNCED_PORT)
         except OSError:
-            yield free_port()
+            port = free_port()
+        yield port
