@@ -7,12 +7,13 @@ from pathlib import Path
 
 from qmon.nbd.constants import Command
 from tests.support.nbd_client import NbdClient
+from tests.support.waiting import PATIENCE
 
 
 class Guest:
     """A client of the export ``name`` on a Unix socket. Raises OSError with the errno the server gave."""
 
-    def __init__(self, path: Path, name: str, timeout: float = 30.0) -> None:
+    def __init__(self, path: Path, name: str, timeout: float = 3 * PATIENCE) -> None:
         self.client = NbdClient(path, timeout)
         try:
             self.client.go(name)

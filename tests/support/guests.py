@@ -169,12 +169,13 @@ _CONNECTION_ERRORS = frozenset(
 class WritingGuest:
     """Writes random runs of sectors all the time; when its disk has moved, it goes on at the next export.
 
-    It writes where ``content`` lies, from ``base`` on.
+    It writes where ``content`` lies, from ``base`` on, and waits ``pause`` seconds behind each write.
     """
 
-    def __init__(self, exports: Sequence[Path], content: bytes, base: int = 0) -> None:
+    def __init__(self, exports: Sequence[Path], content: bytes, base: int = 0, pause: float = 0.0) -> None:
         self._exports = list(exports)
         self._base = base
+        self._pause = pause
         self._chance = random.Random(base)
         self.content = bytearray(content)
         """What the disk holds, by what was acknowledged."""
@@ -215,7 +216,8 @@ class WritingGuest:
             except OSError as error:
                 if not self._exports:
                     raise
-                self.moved_with.append(error.errno)
+                is_closed = error.errno in (errno.EPIPE, errno.ECONNRESET)
+                self.moved_with.append(None if is_closed else error.errno)
                 guest.close()
                 guest = Guest(self._exports.pop(0), "d0")
                 guest.write(self._base + start, data)
@@ -223,6 +225,7 @@ class WritingGuest:
             self.content[start : start + len(data)] = data
             self.acknowledged += 1
             self.written += len(data)
+            self._stop.wait(self._pause)
         guest.close()
 
     def wait_for(self, more: int) -> None:

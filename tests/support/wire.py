@@ -13,7 +13,7 @@ from qmon.migration.wire.reader import StreamReader
 from qmon.migration.wire.stream import Go
 from tests.support.images import MIB, blank, drive, filled
 from tests.support.processes import Lab, Qmon
-from tests.support.waiting import connected
+from tests.support.waiting import PATIENCE, connected
 
 SIZE = 2 * MIB
 DOUBT = "it is not known whether the destination runs: "
@@ -40,6 +40,7 @@ class Wire:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(1)
+        self._listener.settimeout(PATIENCE)
         self._threads: list[threading.Thread] = []
 
     @contextlib.contextmanager
@@ -50,12 +51,13 @@ class Wire:
         try:
             yield
         finally:
-            accepting.join(30)
+            accepting.join(2 * PATIENCE)
             self._listener.close()
             assert not accepting.is_alive()
 
     def _carry(self) -> None:
         source, _ = self._listener.accept()
+        self._listener.close()  # whoever asks again finds nobody, and does not wait for an answer here
         with source, connected(self._target) as target:
             ways = [
                 threading.Thread(target=self._pump, args=(source, target, self._look_for_go())),
@@ -110,6 +112,8 @@ def wired_pair(lab: Lab, *, shared: bool = False) -> tuple[Qmon, Qmon, Path, str
     source, target, uri = lab.pair(drive(image), drive(theirs))
     source.export("d0")
     target.export("d0")
+    # so that the switchover is not given up while a test holds it
+    source.quietly(f"migrate_set_parameter downtime-limit {PATIENCE * 1000:.0f}")
     mode = "" if shared else "blk "
     return source, target, Path(uri.removeprefix("unix:")), f"migrate -d {mode}unix:{lab.folder / 'wire'}"
 

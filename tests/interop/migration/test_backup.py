@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +87,8 @@ Damage = Callable[[bytes], bytes]
 
 
 def _flipped(data: bytes) -> bytes:
-    where = random.Random(5).randrange(len(data) // 2, len(data) - 100)
+    """With one bit of the disk's data changed; the records' heads have other errors."""
+    where = data.index(noise(SIZE)[2 * MIB + 50_000 :][:64])
     return data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
 
 
@@ -158,7 +159,9 @@ def test_a_restore_says_that_it_overwrites_an_image_with_data(lab: Lab) -> None:
 
 def test_a_command_that_fails_to_restore_says_why(lab: Lab) -> None:
     target = restored(lab, f"exec:gunzip < {lab.folder}/none.qmon")
-    assert "the command has ended with status 2: /bin/sh: 1: cannot open" in target.wait_migration("failed")
+    # the status and the words are those of the shell
+    why = target.wait_migration("failed")
+    assert re.search(r"the command has ended with status [12]: .*none\.qmon", why), why
 
 
 def test_what_a_command_writes_counts_only_if_it_ends_well(lab: Lab) -> None:
@@ -203,6 +206,7 @@ def test_a_cancel_ends_the_command_and_its_own_children(lab: Lab) -> None:
     source.quietly("migrate_set_parameter max-bandwidth 64k")
     source.quietly(f"migrate -d blk \"exec:trap '' TERM; echo $$ > {pids}; cat > /dev/null | sleep 1000\"")
     eventually(lambda: source.migration() == "active", "the copy has begun")
+    eventually(lambda: pids.exists() and pids.read_text().endswith("\n"), "the command has begun")
     source.quietly("migrate_cancel")
     source.wait_migration("cancelled")
     assert source.status() == "running"
@@ -258,6 +262,7 @@ def test_what_is_behind_the_offset_is_cut_off_and_what_is_before_it_stays(lab: L
 
 
 def test_an_incremental_backup_needs_the_same_backing_image(lab: Lab) -> None:
+    require("qemu-img")
     base = filled(lab.folder / "base.img", SIZE)
     other = filled(lab.folder / "other.img", SIZE, 2)
     layers = {name: lab.folder / f"{name}.qcow2" for name in ("here", "there", "wrong")}

@@ -65,7 +65,7 @@ def dirty(side: Qmon, name: str) -> list[tuple[int, int]]:
 
 
 def test_they_arrive_with_what_guests_wrote_until_the_end_and_nothing_else(lab: Lab) -> None:
-    source, target, uri = pair(lab, bandwidth="8M")
+    source, target, uri = pair(lab, bandwidth="256k")
     add(source, "p0", persistent=True)
     add(source, "fine", granularity=4096)
     add(source, "off", disabled=True)
@@ -75,6 +75,7 @@ def test_they_arrive_with_what_guests_wrote_until_the_end_and_nothing_else(lab: 
     source.quietly(f"migrate -d blk {uri}")
     source.wait_migration("active")
     guest.write(5 * MIB, b"y" * 100)
+    source.quietly("migrate_set_parameter max-bandwidth 0")
     source.wait_migration("completed")
     target.wait_status("running")
     assert bitmaps(target) == {
@@ -206,7 +207,7 @@ def test_a_mapping_that_does_not_fit_is_refused_in_qemus_words(lab: Lab) -> None
 @pytest.mark.parametrize("killed", [False, True])
 def test_they_arrive_after_a_pause(lab: Lab, *, killed: bool) -> None:
     """A destination that was restarted has agreed to take them before."""
-    source, target, uri = pair(lab, bandwidth="1M")
+    source, target, uri = pair(lab, bandwidth="128k")
     for side in (source, target):
         side.quietly("migrate_set_capability x-qmon-recover on")
     add(source, "b0")

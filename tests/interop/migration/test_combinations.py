@@ -184,7 +184,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(lab: Lab) -> None:
 
 
 def test_write_blocking_that_is_set_too_late_says_that_it_has_no_effect(lab: Lab) -> None:
-    source, target, uri = lab.disk_pair(SIZE, bandwidth="256k")
+    source, target, uri = lab.disk_pair(SIZE, bandwidth="32k")
     for side in (source, target):
         side.quietly(SETTINGS["multifd"])
     source.quietly(f"migrate -d blk {uri}")

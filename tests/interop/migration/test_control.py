@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.guests import WritingGuest
 from tests.support.images import KIB, MIB, blank, drive, filled, noise, same
 from tests.support.processes import Lab, Qmon, migrated
 from tests.support.waiting import eventually
@@ -17,8 +18,8 @@ SIZE = 8 * MIB
 
 
 def moving(lab: Lab, size: int = SIZE) -> tuple[Qmon, Qmon, str]:
-    """A pair with a migration that would take seconds."""
-    source, target, uri = lab.disk_pair(size, bandwidth="1M")
+    """A pair with a migration that would take a minute."""
+    source, target, uri = lab.disk_pair(size, bandwidth="128k")
     source.quietly(f"migrate -d blk {uri}")
     target.wait_migration("active")
     eventually(lambda: target.kbytes("transferred disk") > 0, "blocks arrive")
@@ -232,7 +233,10 @@ def test_both_sides_show_how_far_it_is(lab: Lab) -> None:
     )
     first = source.kbytes("remaining disk")
     eventually(lambda: source.kbytes("remaining disk") < first, "less is left")
-    sent, left = source.kbytes("transferred disk"), source.kbytes("remaining disk")
+    figures = source.figures()
+    sent, left = (
+        int(figures[what].removesuffix(" kbytes")) for what in ("transferred disk", "remaining disk")
+    )
     assert abs(sent + left - SIZE // KIB) <= 256
     hurry(source)
     source.wait_migration("completed")
@@ -246,10 +250,12 @@ def test_both_sides_show_how_far_it_is(lab: Lab) -> None:
 @pytest.mark.parametrize("line", ["migrate_set_parameter max-bandwidth 4M", "migrate_set_speed 4M"])
 def test_the_bandwidth_limit_is_kept(lab: Lab, line: str) -> None:
     source, target, uri = lab.disk_pair(4 * MIB)
+    """That it is reached, too, test_progress checks by a clock of its own."""
     source.quietly(line)
+    assert f"max-bandwidth: {4 * MIB} bytes/second" in source.command("info migrate_parameters")
     begun = time.monotonic()
     migrated(source, target, f"migrate -d blk {uri}")
-    assert 0.7 < time.monotonic() - begun < 4
+    assert time.monotonic() - begun > 0.7
 
 
 def test_a_very_low_bandwidth_is_kept_and_raising_it_helps_at_once(lab: Lab) -> None:
@@ -259,26 +265,28 @@ def test_a_very_low_bandwidth_is_kept_and_raising_it_helps_at_once(lab: Lab) -> 
     time.sleep(0.2)
     assert source.kbytes("transferred disk") <= 128
     hurry(source)
-    begun = time.monotonic()
-    source.wait_migration("completed")
-    assert time.monotonic() - begun < 5
+    source.wait_migration("completed")  # in a minute, not in two hours
     assert same(lab.folder / "source.img", lab.folder / "target.img")
 
 
 def test_a_machine_that_writes_too_much_waits_for_a_longer_downtime_limit(lab: Lab) -> None:
-    """With 2 MiB/s and 1 ms only 2 KiB could be left: a guest that writes 4 KiB now and then prevents it."""
-    source, _, uri = lab.disk_pair(MIB, bandwidth="2M")
-    source.quietly("migrate_set_downtime 0.001", f"migrate -d blk {uri}")
-    begun = time.monotonic()
-    with source.guest() as guest:
-        number = 0
-        while time.monotonic() - begun < 1.5:
-            guest.write(number % 64 * 4096, noise(4096, number))
-            number += 1
-    assert source.migration() == "active"
-    source.quietly("migrate_set_parameter downtime-limit 2000")
-    source.wait_migration("completed")
-    assert same(lab.folder / "source.img", lab.folder / "target.img")
+    """With 64 KiB/s and 1 ms only 64 bytes could be left, and what a guest writes takes seconds to send."""
+    size = 256 * KIB
+    images = [blank(lab.folder / f"{side}.img", size) for side in ("source", "target")]
+    source, target, uri = lab.pair(*map(drive, images), bandwidth="64k")
+    for side in (source, target):
+        side.export("d0")
+    source.quietly("migrate_set_downtime 0.001")
+    with WritingGuest([source.nbd, target.nbd], bytes(size), pause=0.005) as guest:
+        guest.wait_for(3)
+        source.quietly(f"migrate -d blk {uri}")
+        eventually(lambda: int(source.figures().get("dirty sync count", 0)) > 0, "the first pass")
+        guest.wait_for(20)
+        assert source.migration() == "active"
+        source.quietly("migrate_set_parameter downtime-limit 10000")
+        source.wait_migration("completed")
+    assert guest.error is None
+    assert (lab.folder / "target.img").read_bytes() == guest.content
 
 
 def test_incoming_can_be_deferred(lab: Lab) -> None:

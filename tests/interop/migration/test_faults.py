@@ -9,6 +9,7 @@ import pytest
 from qmon.migration.wire.answers import Type
 from tests.support.images import MIB, noise, same
 from tests.support.processes import Lab, Qmon, migrated
+from tests.support.waiting import PATIENCE
 from tests.support.wire import DOUBT, SIZE, Cut, Wire, doubt, wired_pair
 
 
@@ -153,12 +154,12 @@ def test_a_cancel_while_the_destination_prepares_takes_effect(lab: Lab) -> None:
     def hold(kind: Type) -> None:
         if kind is Type.PREPARED:
             held.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
 
     wire = Wire(lab.folder / "wire", there, on_answer=hold)
     with wire.once():
         source.quietly(line)
-        assert held.wait(10)
+        assert held.wait(PATIENCE)
         assert source.status() == "paused (finish-migrate)"
         source.quietly("migrate_cancel")
         source.wait_migration("cancelled")
@@ -175,11 +176,11 @@ def test_a_stop_during_the_switchover_is_refused_not_lost(lab: Lab) -> None:
     def hold(kind: Type) -> None:
         if kind is Type.PREPARED:
             held.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
 
     with Wire(lab.folder / "wire", there, on_answer=hold).once():
         source.quietly(line)
-        assert held.wait(10)
+        assert held.wait(PATIENCE)
         assert source.command("stop") == "Error: Migration is not finalized yet"
         go_on.set()
         source.wait_migration("completed")
@@ -205,6 +206,6 @@ def test_a_guest_that_waits_at_the_switchover_is_served_when_it_fails(lab: Lab) 
     with Wire(lab.folder / "wire", there, on_answer=hold).once():
         source.quietly(line)
         source.wait_migration("failed")
-    assert written.wait(10)
+    assert written.wait(PATIENCE)
     writer.join()
     assert (lab.folder / "source.img").read_bytes()[MIB : MIB + 4096] == noise(4096, 8)

@@ -44,8 +44,8 @@ def test_the_form_tells_the_migration_from_its_beginning_to_a_restart(lab: Lab, 
     uri = f"unix:{lab.folder / 'in'}"
     lab.start("target", *drive(empty), "-incoming", uri)
     begin(terminal, *drive(image))
-    settings = r"Settings:    max-bandwidth 500 KiB/s, downtime-limit 300 ms"
-    terminal.type("migrate_set_parameter max-bandwidth 500k\r")
+    settings = r"Settings:    max-bandwidth 100 KiB/s, downtime-limit 300 ms"
+    terminal.type("migrate_set_parameter max-bandwidth 100k\r")
     assert shown(terminal, "info migrate") == f"Migration:   none so far\n{settings}"
 
     terminal.type(f"migrate -d blk {uri}\rwatch 0.1 info migrate\r")

@@ -32,9 +32,14 @@ OVER = (errno.EIO, errno.ESHUTDOWN, None)
 
 
 def forwarded(side: Qmon, key: str = "x-qmon-forwarded") -> dict[str, int]:
-    """What query-migrate says of the clients that stay."""
+    """What query-migrate says of the clients that stay; nothing where there are none, or none yet."""
     found: dict[str, int] = side.qmp("query-migrate").get(key, {})
     return found
+
+
+def forwarded_here(side: Qmon) -> dict[str, int]:
+    """The same of a destination that serves them."""
+    return forwarded(side, "x-qmon-forwarded-here")
 
 
 def moves(source: Qmon, target: Qmon, uri: str, *, blk: bool = True) -> None:
@@ -84,10 +89,10 @@ def test_clients_that_stay_write_on_through_the_source(lab: Lab, link: str) -> N
             guest.wait_for(100)
         assert forwarded(source)["clients"] == 2
         assert forwarded(source)["requests"] >= 100
-        eventually(lambda: forwarded(target, "x-qmon-forwarded-here")["clients"] == 2, "both sides count")
+        eventually(lambda: forwarded_here(target).get("clients") == 2, "both sides count")
     assert (first.error, second.error) == (None, None)
     eventually(lambda: not forwarded(source), "the last client has left")
-    eventually(lambda: not forwarded(target, "x-qmon-forwarded-here"), "the connection is closed")
+    eventually(lambda: not forwarded_here(target), "the connection is closed")
     assert (lab.folder / "target.img").read_bytes() == bytes(first.content + second.content)
     if link == "unix":
         assert int(target.qmp("query-blockstats")[0]["stats"]["wr_operations"]) >= 100
@@ -173,14 +178,14 @@ def test_a_client_that_takes_no_replies_holds_up_no_other(lab: Lab, pair: Pair) 
     source, target, uri = pair
     with NbdClient(source.nbd).go("d0") as slow, source.guest() as guest:
         moves(source, target, uri)
-        slow.send(*(request(Command.READ, 0, MIB, cookie=cookie) for cookie in range(8)))
+        slow.send(*(request(Command.READ, 0, MIB, cookie=cookie) for cookie in range(16)))
         guest.write(0, noise(4 * KIB, 6))
-        eventually(lambda: forwarded(source)["requests"] >= 4, "the slow one's requests are done")
+        eventually(lambda: forwarded(source).get("requests", 0) >= 4, "the slow one's requests are done")
         for offset in range(0, 64 * KIB, 4 * KIB):
             guest.write(offset, noise(4 * KIB, 6))
             assert guest.read(offset, 4 * KIB) == noise(4 * KIB, 6)
         expected = noise(4 * KIB, 6) * 16 + noise(SIZE)[64 * KIB : MIB]
-        replies = [slow.reply(MIB) for _ in range(8)]
+        replies = [slow.reply(MIB) for _ in range(16)]
         assert not any(reply.error for reply in replies)
         assert replies[-1].data == expected
     assert (lab.folder / "target.img").read_bytes()[:MIB] == expected
@@ -205,7 +210,7 @@ def test_the_destination_stops_and_throttles_as_for_its_own_guests(pair: Pair) -
         moves(source, target, uri)
         target.quietly("stop")
         client.send(request(Command.READ, 0, 512, cookie=7))
-        eventually(lambda: forwarded(target, "x-qmon-forwarded-here")["in-flight"] == 1, "it is held there")
+        eventually(lambda: forwarded_here(target).get("in-flight") == 1, "it is held there")
         target.quietly("cont")
         assert client.reply(512).data == noise(SIZE)[:512]
         target.quietly("block_set_io_throttle d0 0 0 0 1 0 0")
@@ -258,7 +263,7 @@ def test_where_the_disk_moves_on_requests_follow_it(lab: Lab, pair: Pair) -> Non
         moves(target, third, there)
         guest.wait_for(50)
         assert forwarded(target)["clients"] == 1
-        assert forwarded(third, "x-qmon-forwarded-here")["clients"] == 1
+        eventually(lambda: forwarded_here(third).get("clients") == 1, "the third serves it")
     assert guest.error is None
     assert (lab.folder / "third.img").read_bytes() == bytes(guest.content)
     eventually(lambda: not forwarded(source), "the chain ends with its client")
@@ -277,7 +282,7 @@ def test_when_the_destination_ends_requests_fail_and_clients_are_closed(
         if how == "kill":
             target.quietly("stop")
             held.send(request(Command.WRITE, 4096, data=noise(512, 9)))
-            eventually(lambda: forwarded(source)["in-flight"] == 1, "its outcome is not known")
+            eventually(lambda: forwarded(source).get("in-flight") == 1, "its outcome is not known")
             target.kill()
             assert held.reply().error == errno.EIO
         else:
@@ -301,9 +306,9 @@ def test_when_the_source_is_killed_nothing_wrong_is_written(lab: Lab, pair: Pair
         source.kill()
         guest.wait_for(20)
     assert guest.error is None
-    assert guest.moved_with in ([None], [errno.ECONNRESET], [errno.EPIPE])
+    assert guest.moved_with == [None]
     assert (lab.folder / "target.img").read_bytes() == bytes(guest.content)
-    eventually(lambda: not forwarded(target, "x-qmon-forwarded-here"), "the destination has noticed")
+    eventually(lambda: not forwarded_here(target), "the destination has noticed")
 
 
 class Line:
@@ -370,18 +375,21 @@ def test_a_drive_that_is_removed_ends_what_waits_for_the_destination(pair: Pair)
         moves(source, target, uri)
         target.quietly("stop")
         client.send(request(Command.READ, 0, 512))
-        eventually(lambda: forwarded(source)["in-flight"] == 1, "it is on its way")
+        eventually(lambda: forwarded(source).get("in-flight") == 1, "it is on its way")
         source.quietly("drive_del d0")
         target.quietly("cont")
     eventually(lambda: not forwarded(source), "nobody is left")
 
 
 def test_what_fio_writes_over_a_whole_migration_verifies(lab: Lab) -> None:
+    """It is held back so that it outlasts the migration, and then until it was seen at work."""
     require("fio")
     source, target, uri = lab.disk_pair(8 * MIB)
     words = ["--name=guest", "--ioengine=nbd", "--rw=randrw", "--bs=4k", "--iodepth=16", "--size=8m"]
     words += ["--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0", "--verify_backlog=64"]
-    words += ["--loops=2", "--rate=1500k,1500k", "--minimal", "--thread"]
+    words += ["--loops=2", "--minimal", "--thread"]
+    source.quietly("block_set_io_throttle d0 0 0 0 50 0 0")
+    target.quietly("block_set_io_throttle d0 0 0 0 200 0 0")
     fio = subprocess.Popen(
         ["fio", *words, f"--uri=nbd+unix:///d0?socket={source.nbd}"],
         stdout=subprocess.PIPE,
@@ -392,6 +400,7 @@ def test_what_fio_writes_over_a_whole_migration_verifies(lab: Lab) -> None:
     eventually(lambda: source.qmp("query-block-exports")[0]["x-qmon-clients"] == 1, "fio is there")
     moves(source, target, uri)
     eventually(lambda: forwarded(source).get("requests", 0) > 100, "fio works on")
+    target.quietly("block_set_io_throttle d0 0 0 0 0 0 0")
     said, _ = fio.communicate(timeout=3 * PATIENCE)
     assert fio.returncode == 0, said
     eventually(lambda: not forwarded(source), "fio has left")

@@ -55,7 +55,9 @@ def empty(path: Path, *options: object) -> Path:
 
 def test_it_is_said_by_the_monitor_by_info_migrate_and_in_the_log(lab: Lab, image: Path) -> None:
     there = empty(lab.folder / "b.qcow2")
-    source, target, uri = lab.pair(drive(image, format="qcow2"), drive(there, format="qcow2"), bandwidth="1M")
+    source, target, uri = lab.pair(
+        drive(image, format="qcow2"), drive(there, format="qcow2"), bandwidth="64k"
+    )
     assert source.command(f"migrate -d blk {uri}") == f"warning: {STAY}"
     assert source.log() == f"qmon: migration: {STAY}\n"
     assert STAY in source.command("info migrate")

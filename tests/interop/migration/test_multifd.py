@@ -45,7 +45,7 @@ def test_disks_arrive_by_channels(lab: Lab, packing: str, channels: int) -> None
 
 
 def test_a_guest_that_writes_meanwhile_loses_nothing(lab: Lab) -> None:
-    source, target, uri = lab.disk_pair(40 * MIB, bandwidth="40M")
+    source, target, uri = lab.disk_pair(40 * MIB, bandwidth="1M")
     multifd(source, target, packing="zlib")
     source.quietly(f"migrate -d blk {uri}")
     written = {}
@@ -55,6 +55,8 @@ def test_a_guest_that_writes_meanwhile_loses_nothing(lab: Lab) -> None:
             offset = number * 7919 % 639 * 65536
             written[offset] = noise(65536, 100 + number)
             guest.write(offset, written[offset])
+        assert source.migration() == "active"
+    source.quietly("migrate_set_parameter max-bandwidth 0")
     source.wait_migration("completed")
     target.wait_status("running")
     with target.guest() as guest:

@@ -48,6 +48,8 @@ class Far:
             assert count, "the source has closed the connection"
             self._messages.filled(count)
             for message in self._messages.items():
+                if message.kind == Kind.PING:  # the test was slow
+                    continue
                 assert message.kind == Kind.REQUESTS
                 self._read += [Asked(*record) for record in message.records(REQUEST)[0]]
         return self._read.pop(0)

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from qmon.migration.source.work_queue import WorkQueue
+from tests.support.waiting import PATIENCE
 
 
 def fails() -> None:
@@ -57,7 +58,7 @@ def test_a_thread_that_waits_for_the_destination_is_woken() -> None:
 
     def wait() -> None:
         with work.moved:
-            if work.moved.wait_for(lambda: work.is_due, 10):
+            if work.moved.wait_for(lambda: work.is_due, PATIENCE):
                 woken.set()
 
     thread = threading.Thread(target=wait)
