@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +13,23 @@ import pytest
 from qmon.block.file import FileNode
 from qmon.block.page_cache import PAGE, cached_pages, is_in_memory
 from tests.support.images import MIB, noise
+from tests.support.stored import drop_pages, stored_folder
 
 SIZE = 20 * MIB + 700
 
 
+TRIALS = 5
+"""The kernel may need memory, or use a page, at the wrong moment."""
+
+
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Iterator[Path]:
     """A file that is on disk and not in the page cache."""
-    path = tmp_path / "file"
-    with path.open("wb") as out:
-        out.write(noise(SIZE))
-        out.flush()
-        os.fsync(out.fileno())
-        os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return path
+    with stored_folder(tmp_path) as folder:
+        path = folder / "file"
+        path.write_bytes(noise(SIZE))
+        drop_pages(path)
+        yield path
 
 
 def cached(path: Path) -> bytes:
@@ -56,18 +60,25 @@ def in_order(step: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("step", [64 << 10, MIB, SIZE])
 def test_a_pass_through_a_file_leaves_it_as_it_was(file: Path, step: int) -> None:
     chance = random.Random(step)
-    read(file, [(chance.randrange(SIZE // PAGE) * PAGE, PAGE) for _ in range(20)], sparing=False)
-    before = cached(file)
-    assert 0 < sum(before) < len(before)
-    assert read(file, in_order(step), sparing=True) == noise(SIZE)
-    assert cached(file) == before
+
+    def is_left() -> bool:
+        drop_pages(file)
+        read(file, [(chance.randrange(SIZE // PAGE) * PAGE, PAGE) for _ in range(20)], sparing=False)
+        before = cached(file)
+        assert read(file, in_order(step), sparing=True) == noise(SIZE)
+        return 0 < sum(before) < len(before) and cached(file) == before
+
+    assert any(is_left() for _ in range(TRIALS))
 
 
 def test_what_is_all_cached_stays(file: Path) -> None:
-    read(file, in_order(MIB), sparing=False)
-    assert all(cached(file))
-    read(file, in_order(MIB), sparing=True)
-    assert all(cached(file))
+    def stays() -> bool:
+        read(file, in_order(MIB), sparing=False)
+        are_all = all(cached(file))
+        read(file, in_order(MIB), sparing=True)
+        return are_all and all(cached(file))
+
+    assert any(stays() for _ in range(TRIALS))
 
 
 def test_a_file_in_memory_has_no_pages_to_drop(file: Path) -> None:

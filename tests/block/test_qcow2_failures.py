@@ -19,7 +19,8 @@ from qmon.block.node import Buffer
 from qmon.block.qcow2.node import Qcow2Node
 from tests.support.peers import require
 from tests.support.qcow2_images import check, content, read, run, run_io
-from tests.support.qcow2_model import a_chance, opened
+from tests.support.qcow2_model import opened
+from tests.support.thoroughness import a_chance
 
 SIZE = (300 << 10) + 512
 FAILURES = 5
@@ -133,7 +134,7 @@ CHANGES: dict[str, Callable[[Qcow2Node, State], State]] = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
-    chance = a_chance()
+    chance = a_chance("an image with snapshots")
     folder = tmp_path_factory.mktemp("good")
     return make(folder, cluster_size=chance.choice([512, 4096]), backed=chance.random() < 0.5)
 
@@ -215,7 +216,7 @@ def goes_on(node: Qcow2Node) -> Callable[[State], State] | None:
 def test_what_fails_half_way_is_done_or_is_not(
     name: str, kind: str, made: tuple[Path, State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change, chance = CHANGES[name], a_chance()
+    change, chance = CHANGES[name], a_chance(f"{name}: {kind}")
     good, before = made
     failing = Failing()
     monkeypatch.setattr(image_file, "FileNode", failing.file_type())

@@ -188,10 +188,3 @@ def opened(image: Path, *, read_only: bool = False, limits: Limits = LIMITS) -> 
     node = open_image(str(image), "qcow2", read_only=read_only, limits=limits)
     assert isinstance(node, Qcow2Node)
     return node
-
-
-def a_chance() -> random.Random:
-    """Another one each time; a test that fails shows which."""
-    seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)

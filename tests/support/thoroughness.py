@@ -20,6 +20,16 @@ def examples(all_of_them: int) -> int:
     return all_of_them if THOROUGH else max(min(FEWEST, all_of_them), all_of_them // SHARE)
 
 
+def a_chance(name: str) -> random.Random:
+    """Chance, that tries the same each time; in ``make thorough`` another, and a test that fails shows which.
+
+    ``name`` tells one use from another.
+    """
+    seed = f"{name} {random.SystemRandom().randrange(1 << 32)}" if THOROUGH else name
+    print(f"seed {seed!r}")
+    return random.Random(seed)
+
+
 def left_out(items: Sequence[pytest.Item]) -> set[pytest.Item]:
     """The cases that are not tried now, of tests that are marked with ``sample(COUNT)``.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from tests.support.images import MIB, drive, filled, noise
 from tests.support.peers import require
 from tests.support.processes import Lab
 from tests.support.qcow2_images import check, content, run
+from tests.support.stored import drop_pages, stored_folder
+from tests.support.waiting import eventually
 
 SHOWN = {
     "writeback": "writeback",
@@ -33,11 +35,19 @@ def pages(image: Path) -> int:
 
 def not_cached(image: Path) -> Path:
     """Store a file, and drop it from the page cache."""
-    with image.open("r+b") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    assert pages(image) == 0
+
+    def is_dropped() -> bool:
+        drop_pages(image)
+        return pages(image) == 0
+
+    eventually(is_dropped, "no page is in the cache")
     return image
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with stored_folder(tmp_path) as folder, Lab(folder) as lab:
+        yield lab
 
 
 @pytest.mark.parametrize("mode", SHOWN)

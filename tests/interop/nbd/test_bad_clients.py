@@ -102,19 +102,20 @@ def test_a_handshake_byte_by_byte_is_taken_while_others_are_served(fresh: House)
 
 
 @contextlib.contextmanager
-def many_descriptors(count: int) -> Iterator[None]:
-    """Let this process have so many more descriptors, and those that it starts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), max(hard, count)))
+def many_descriptors(process: int, count: int) -> Iterator[None]:
+    """Let a process and this one have so many descriptors."""
+    before = {each: resource.prlimit(each, resource.RLIMIT_NOFILE) for each in (os.getpid(), process)}
+    for each, (soft, hard) in before.items():
+        resource.prlimit(each, resource.RLIMIT_NOFILE, (max(soft, count), max(hard, count)))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE, before[os.getpid()])
 
 
 def test_a_thousand_silent_connections_keep_nobody_out(lab: Lab, way: Way) -> None:
-    with many_descriptors(4000), contextlib.ExitStack() as stack:
-        house = House(lab, way)
+    house = House(lab, way)
+    with many_descriptors(house.qmon.process.pid, 4000), contextlib.ExitStack() as stack:
         disk = house.disk(SIZE)
         before = len(open_descriptors(house.qmon.process.pid))
         with Crowd(house, disk.name, 5) as others:

@@ -17,7 +17,8 @@ from qmon.block.raw import RawNode
 from tests.support.images import noise
 from tests.support.peers import require
 from tests.support.qcow2_images import CLUSTER_SIZES, check, content, read, run, run_io
-from tests.support.qcow2_model import Disk, Step, a_chance, opened
+from tests.support.qcow2_model import Disk, Step, opened
+from tests.support.thoroughness import a_chance
 from tests.support.waiting import PATIENCE
 
 HERE, THERE = b"C" * 1024, b"S" * 1024
@@ -143,7 +144,7 @@ def make_chain(folder: Path, chance: random.Random) -> list[tuple[Path, bytes]]:
 
 
 def test_a_chain_of_unlike_images_is_written_while_qemu_reads_it(tmp_path: Path) -> None:
-    chance = a_chance()
+    chance = a_chance("unlike images")
     chain = make_chain(tmp_path, chance)
     (below, held_below), (top, held) = chain[-2:]
     disk = Disk(top, held)
@@ -181,7 +182,7 @@ def test_a_chain_of_unlike_images_is_written_while_qemu_reads_it(tmp_path: Path)
 )
 def test_a_large_overlay_is_like_a_plain_file(tmp_path: Path, cluster_size: int, size: int) -> None:
     """QEMU compares it with a file with holes that was written alike."""
-    chance = a_chance()
+    chance = a_chance(f"a large overlay with clusters of {cluster_size}")
     base, image, plain = tmp_path / "base", tmp_path / "disk.qcow2", tmp_path / "plain"
     run("create", "-q", "-f", "qcow2", base, size)
     run_io(base, "write -P 1 1M 3M", f"write -P 2 {size - (3 << 20)} 3M")
