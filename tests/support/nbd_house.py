@@ -9,12 +9,13 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from tests.support.certificates import Authority
 from tests.support.images import MIB
+from tests.support.peers import lack
 from tests.support.ports import free_port
 from tests.support.processes import Lab
 from tests.support.qcow2_images import run as run_img
@@ -137,7 +138,11 @@ class House:
     @property
     def as_user(self) -> Sequence[str]:
         """What comes before a client of libnbd: for root it looks for certificates in /etc alone."""
-        return ("unshare", "--user") if self.way is Way.TLS else ()
+        if self.way is not Way.TLS or os.geteuid():
+            return ()
+        if not _has_user_namespaces():
+            lack("user namespaces")
+        return ("unshare", "--user")
 
     def server_options(self) -> str:
         """The address as QEMU's block driver takes it."""
@@ -185,6 +190,11 @@ class House:
         else:
             self.qmon.quietly(f"nbd_server_add {'-w ' if writable else ''}{name}")
         return Disk(name, image, self)
+
+
+@cache
+def _has_user_namespaces() -> bool:
+    return subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode == 0
 
 
 def run(
