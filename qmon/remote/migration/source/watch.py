@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from qmon.errors import CommandError, QmonError
@@ -40,7 +40,8 @@ class Watch:
     async def until_ready(self) -> Event:
         """Wait until the disks are close, and what can be compared while the guest runs has been."""
         out = self._outgoing
-        await out.checks.open()
+        async with self._explained():
+            await out.checks.open()
         looking: asyncio.Task[None] | None = None
         try:
             while True:
@@ -107,9 +108,15 @@ class Watch:
 
     async def _check_copies(self) -> dict[str, dict[str, Any]]:
         """Return the jobs. Raises CommandError if one has ended: a dead QEMU there is an I/O error here."""
-        try:
+        async with self._explained():
             return await check_copies(self._qemu, self._outgoing.copies)
-        except CommandError as error:
+
+    @contextlib.asynccontextmanager
+    async def _explained(self) -> AsyncIterator[None]:
+        """Let what fails say why the destination's QEMU has failed, if it has."""
+        try:
+            yield
+        except QmonError as error:
             if why := await self._why_there():
                 raise CommandError(why) from error
             raise

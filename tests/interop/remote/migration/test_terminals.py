@@ -14,6 +14,7 @@ from tests.support.vms.consoles import HOST, open_console
 from tests.support.vms.judgement import judge
 from tests.support.vms.machine import Version
 from tests.support.vms.pair import Pair, Setup
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -88,6 +89,7 @@ def test_a_destination_that_was_started_anew_is_waited_at_anew(
         here.type("migrate_set_parameter max-bandwidth 64k\r")
         here.type(f"migrate blk tcp:{HOST}:{port}\r")
         there.wait_whole(lambda screen: "| migration active " in screen, "the progress below the prompt")
+        eventually(lambda: pair.source.look.run("query-block-jobs"), "the disk is copied")
         pair.start_destination_anew()
         here.wait_for(r"^Error: the QEMU at the destination has ended$")
         there.wait_for(rf"^A new QEMU: waits again at tcp:{HOST}:{port}$")
