@@ -12,10 +12,12 @@ import pytest
 
 from tests.support.images import MIB
 from tests.support.peers import require
+from tests.support.ports import free_port
 from tests.support.vms.consoles import Consoles, Script
 from tests.support.vms.disks import QCOW2, Filling
 from tests.support.vms.judgement import counting_machines, judge
 from tests.support.vms.leftovers import leftovers
+from tests.support.vms.line import Line
 from tests.support.vms.machine import Machine, Style, Version
 from tests.support.vms.pair import Pair, Setup
 from tests.support.waiting import PATIENCE, eventually
@@ -239,7 +241,9 @@ def test_a_console_that_dies_while_backing_images_are_compared_is_cleared_up_aft
 ) -> None:
     setup = Setup(version, version, format=QCOW2, inc=True, filling=Filling(256 * MIB, 64 * MIB))
     with Pair(tmp_path, setup) as pair:
-        with Consoles(pair) as consoles:
+        told = free_port()
+        # each question and its answer take 0.4 s, so that the console is killed before the last one
+        with Consoles(pair, told_port=told) as consoles, Line(consoles.port, told, delay=0.2):
             consoles.wait_listening()
             consoles.source.type(f"{VERIFY} full", consoles.line)
             look = getattr(pair, dies).look
