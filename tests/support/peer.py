@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import select
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -81,37 +79,36 @@ def three_drives(folder: Path) -> list[str]:
 class _Screen:
     """A terminal that a program prints on: nothing is held back in a buffer, and all is read at once."""
 
+    _MARK, _END = b"\0that was all\0", b"\0the end\0"
+
     def __init__(self) -> None:
         self._reader, self.descriptor = os.openpty()
-        os.set_blocking(self._reader, False)
         self._printed = b""
-        self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
-            select.select([self._reader], [], [], 0.1)
-            self._read()
-
-    def _read(self) -> None:
-        with self._lock, contextlib.suppress(BlockingIOError):  # that was all
-            while piece := os.read(self._reader, 65536):
+        while self._END not in self._printed:
+            piece = os.read(self._reader, 65536)
+            with self._news:
                 self._printed += piece
+                self._news.notify()
 
     def taken(self) -> str:
         """What has been printed since this was asked last."""
-        self._read()
-        with self._lock:
-            printed, self._printed = self._printed, b""
+        # What is written to a terminal comes out of it a moment later, and in order.
+        os.write(self.descriptor, self._MARK)
+        with self._news:
+            assert self._news.wait_for(lambda: self._MARK in self._printed, PATIENCE)
+            printed, _, self._printed = self._printed.partition(self._MARK)
         return printed.decode(errors="replace").replace("\r", "").rstrip("\n")
 
     def close(self) -> None:
-        self._ended.set()
+        os.write(self.descriptor, self._END)
         self._thread.join()
-        os.close(self._reader)
         os.close(self.descriptor)
+        os.close(self._reader)
 
 
 class Peer:
