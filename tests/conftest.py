@@ -29,9 +29,14 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The examples are the same in every run, as in Hypothesis's own profile for continuous integration: a change
-# that it looks at did not cause a rare example's failure. `make thorough` draws others each time.
+# that it looks at did not cause a rare example's failure. `make thorough` draws others each time. How long
+# examples take to be made, and which fixtures they share, is no matter of a test's promise.
 hypothesis.settings.register_profile(
-    "patient", deadline=None, max_examples=examples(100), derandomize=not THOROUGH
+    "patient",
+    deadline=None,
+    max_examples=examples(100),
+    derandomize=not THOROUGH,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("patient")
 

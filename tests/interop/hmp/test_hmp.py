@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.hmp.monitor import Monitor
@@ -18,6 +18,7 @@ from tests.support.peer import Peer
 from tests.support.peers import require
 from tests.support.qemu_target import QmpTarget, compare, named_qemu, ours
 from tests.support.thoroughness import examples
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +277,7 @@ def test_commands_and_the_end_of_their_migration_are_answered_as_by_qemu(
     compare(qemu, monitor, COMMANDS)
 
     def settled(ask: Callable[[], str]) -> list[str]:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while "completed" not in (text := ask()):
             assert time.monotonic() < deadline, text
             time.sleep(0.05)
@@ -296,17 +297,13 @@ def test_arguments_of_every_type_are_refused_in_qemus_words(qemu: Peer) -> None:
     compare(qemu, Monitor(Registry(), Tables.parse(READ_ONLY_TABLE, {})), READ_ONLY)
 
 
-@settings(
-    max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(300))
 @given(text=st.text(st.sampled_from("0123789xabXF+-*/%&|^~()' $"), max_size=12))
 def test_any_expression_has_the_same_answer(qemu: Peer, text: str) -> None:
     compare(qemu, Monitor(Registry()), [f"print/d {text}"])
 
 
-@settings(
-    max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(200))
 @given(text=st.text(st.sampled_from('"\\nrdq z-=,'), max_size=12))
 def test_any_quoting_has_the_same_answer(qemu: Peer, text: str) -> None:
     compare(qemu, Monitor(Registry()), [f"help z{text}", f'help "{text}', f"quit {text}z"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.peers import require
@@ -143,9 +143,7 @@ def typed(*more: list[bytes]) -> st.SearchStrategy[bytes]:
     return st.lists(keys, max_size=30).map(b"".join)
 
 
-in_module = settings(
-    deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+in_module = settings(max_examples=examples(60))
 
 
 @in_module

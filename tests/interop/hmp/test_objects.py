@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qmon.hmp.monitor import Monitor
@@ -19,6 +19,7 @@ from tests.support.processes import CHECKOUT, QMON
 from tests.support.qemu_target import QmpTarget, compare, named_qemu
 from tests.support.thoroughness import examples
 from tests.support.two_monitors import TwoMonitors, told
+from tests.support.waiting import PATIENCE
 
 SESSIONS = Path(__file__).with_name("objects")
 QEMU = ("qemu-system-x86_64", "-M", "none", "-nodefaults", "-display", "none", "-monitor", "none")
@@ -146,9 +147,7 @@ def options(draw: st.DrawFn) -> str:
 
 
 @given(text=options())
-@settings(
-    max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(400))
 def test_options_are_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(not re.search(r"(?:^|,)(?:keyid|iv|loaded)\b", text))  # which qmon does not take
     theirs, ours = monitors.lines(f"object_add {text}")
@@ -169,9 +168,7 @@ JSON_TOKENS += [" ", "9" * 20, "-" + "9" * 20]
 
 
 @given(text=st.lists(st.sampled_from(JSON_TOKENS), min_size=1, max_size=7).map("".join))
-@settings(
-    max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(100))
 def test_json_is_read_as_by_qemu(monitors: TwoMonitors, text: str) -> None:
     assume(text.strip())
     theirs, ours = monitors.lines(f'object_add {{"qom-type":"secret","id":"o","data":{text}')
@@ -209,7 +206,12 @@ def test_the_command_line_is_answered_as_by_qemu(objects: list[str], tmp_path: P
     answers = []
     for command in (QEMU, (*QMON, "-monitor", "none")):
         done = subprocess.run(
-            [*command, *argv], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+            [*command, *argv],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
         )
         answers.append((done.returncode, done.stdout, done.stderr.replace("qemu-system-x86_64: ", "qmon: ")))
     theirs, ours = answers
@@ -221,7 +223,7 @@ def test_an_object_of_the_command_line_is_there_before_the_drives(tmp_path: Path
     drive = ["-drive", "file=/nosuch.img,id=d0,format=raw,if=none"]
     command = [*QMON, *drive, "-object", "secret,id=s0,file=/nosuch", "-monitor", "none"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 1
     first, second = done.stderr.splitlines()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.peer import Answer
@@ -139,9 +139,7 @@ words = st.text(letters, min_size=1, max_size=40)
 writes = st.lists(st.tuples(words, st.integers(1, 70)), min_size=1, max_size=6)
 
 
-@settings(
-    deadline=None, max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(30))
 @given(size=st.sampled_from([1, 2, 16, 64]), steps=writes)
 def test_a_ring_buffer_keeps_what_qemu_s_keeps(
     monitors: TwoMonitors, size: int, steps: list[tuple[str, int]]

@@ -6,7 +6,6 @@ Each message has one member too many. So no command runs, whatever the other mem
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,8 @@ class Puzzle:
 
 
 def part(every: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """All of them, or a sample, another one each time."""
-    return every if THOROUGH else itertools.islice(every, random.randrange(SHARE), None, SHARE)
+    """All of them, or a sample, always the same."""
+    return every if THOROUGH else itertools.islice(every, 0, None, SHARE)
 
 
 def test_arguments_are_refused_as_by_qemu(tmp_path: Path) -> None:

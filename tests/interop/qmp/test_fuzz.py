@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.qmp_trial import Trial, started
@@ -18,9 +18,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
         yield trial
 
 
-@settings(
-    deadline=None, max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(8))
 @given(st.integers(0, 1 << 32))
 def test_whatever_is_sent_is_answered(trial: Trial, seed: int) -> None:
     assert trial.batch(seed) > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tests.support.images import MIB
@@ -96,9 +96,7 @@ def verbs_of_jobs(id: str) -> some.SearchStrategy[tuple[str, dict[str, Any]]]:
 _KEYS = {f"block-job-{verb}": "device" for verb in ("pause", "resume", "cancel", "complete")}
 
 
-@settings(
-    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(40))
 @given(asked=some.lists(verbs_of_jobs("j") | verbs_of_jobs("k"), max_size=12))
 def test_whatever_is_asked_of_jobs_is_answered_as_by_qemu(
     sides: JobSides, asked: list[tuple[str, dict[str, Any]]]

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.qmp_both import Both
@@ -51,11 +51,7 @@ echoed = (garbage | damaged).map(lambda data: b'{"execute": "query-name", "id": 
 HUGE = re.compile(rb"\d{30}|[eE][-+]?\d{3}")
 """Numbers that may be infinite: see below."""
 
-alike = settings(
-    deadline=None,
-    max_examples=examples(300),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+alike = settings(max_examples=examples(300))
 
 
 @alike
