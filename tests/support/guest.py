@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from qmon.nbd.constants import Command
@@ -51,3 +52,15 @@ class Guest:
     def flush(self) -> None:
         """Flush; on return what was acknowledged before is on stable storage."""
         self._request(Command.FLUSH, 0, 0)
+
+
+def guest_when_served(path: Path, name: str) -> Guest:
+    """A guest of an export that is about to be there."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return Guest(path, name)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -109,6 +109,13 @@ class Qmon:
     def fault(self, operation: str, **more: Any) -> str:
         """Inject a fault into d0; return its id."""
         return str(self.qmp("x-qmon-fault-add", drive="d0", operation=operation, **more)["id"])
+
+    @contextlib.contextmanager
+    def held(self, operation: str) -> Iterator[None]:
+        """Within the block no request of a kind to d0 ends, and no migration of it."""
+        fault = self.fault(operation, delay=3600_000)
+        yield
+        self.qmp("x-qmon-fault-del", id=fault)
 
     def quietly(self, *lines: str) -> None:
         """Give lines that print nothing when all is well."""

@@ -19,7 +19,7 @@ from tests.support.runs import Done
 from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 4 * MIB
-SLOWLY = "migrate_set_parameter max-bandwidth 1M"
+SLOWLY = "migrate_set_parameter max-bandwidth 100k"
 
 
 def command(folder: Path, *lines: str, image: str = "source.img") -> list[str]:

@@ -14,7 +14,7 @@ from tests.support.guest import Guest
 from tests.support.images import MIB, blank, drive, filled, noise
 from tests.support.processes import CHECKOUT, Lab, Qmon
 from tests.support.terminal import Terminal
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 SIZE = 4 * MIB
 
@@ -31,13 +31,13 @@ def test_at_a_terminal_it_is_asked_first_and_the_destination_waits_for_the_next(
     uri = f"unix:{tmp_path / 'migrate.sock'}"
     target = lab.start("target", *drive(blank(tmp_path / "target.img", SIZE)), "-incoming", uri)
     image = filled(tmp_path / "source.img", SIZE)
-    terminal = Terminal(tmp_path / "tmux", 120, XDG_STATE_HOME=str(tmp_path))
+    terminal = Terminal(tmp_path / "tmux", 200, XDG_STATE_HOME=str(tmp_path))
     try:
         pid = tmp_path / "source.pid"
         command = [sys.executable, "-m", "qmon", *drive(image), "-pidfile", str(pid)]
         terminal.type(f"clear; cd {CHECKOUT}; {shlex.join(command)}\r")
         terminal.wait_for(r"^\(qemu\) $")
-        terminal.type(f"migrate_set_parameter max-bandwidth 200k\rmigrate -d blk {uri}\r")
+        terminal.type(f"migrate_set_parameter max-bandwidth 100k\rmigrate -d blk {uri}\r")
         partly_there(target)
         if how == "quit":
             terminal.wait_for(r"sock\n\(qemu\) $")
@@ -56,7 +56,7 @@ def test_at_a_terminal_it_is_asked_first_and_the_destination_waits_for_the_next(
 
 def test_the_clients_of_exports_are_named_before_they_are_cut_off(lab: Lab, tmp_path: Path) -> None:
     nbd = tmp_path / "nbd"
-    terminal = Terminal(tmp_path / "tmux", 120, XDG_STATE_HOME=str(tmp_path))
+    terminal = Terminal(tmp_path / "tmux", 200, XDG_STATE_HOME=str(tmp_path))
     try:
         command = [sys.executable, "-m", "qmon", *drive(filled(tmp_path / "source.img", SIZE))]
         terminal.type(f"clear; cd {CHECKOUT}; {shlex.join(command)}\r")
@@ -79,10 +79,10 @@ def test_the_clients_of_exports_are_named_before_they_are_cut_off(lab: Lab, tmp_
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_without_a_terminal_a_signal_cancels_and_ends_at_once(lab: Lab, number: signal.Signals) -> None:
-    source, target, uri = lab.disk_pair(SIZE, bandwidth="200k")
+    source, target, uri = lab.disk_pair(SIZE, bandwidth="100k")
     source.quietly(f"migrate -d blk {uri}")
     partly_there(target)
     source.process.send_signal(number)
-    assert source.process.wait(10) == 0
+    assert source.process.wait(PATIENCE) == 0
     assert target.wait_migration("failed").endswith("the images here are partial)")
     assert target.status() == "paused (inmigrate)"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.guest import Guest
+from tests.support.guest import Guest, guest_when_served
 from tests.support.images import MIB, blank, drive, filled, same
 from tests.support.processes import Lab, gone
 from tests.support.seat import Seat
@@ -56,12 +56,13 @@ def test_guests_are_served_and_a_migration_runs_meanwhile(lab: Lab, seat: Seat) 
     seat.start(*drive(filled(lab.folder / "a", SIZE)))
     seat.prompt()
     seat.terminal.type(f"nbd_server_start unix:{nbd}\rnbd_server_add -w d0\r")
-    seat.terminal.type(f"migrate_set_parameter max-bandwidth 2M\rmigrate blk {uri}\r")
-    target.wait_migration("active")
-    suspend(seat)
-    with Guest(nbd, "d0") as guest:
-        guest.write(0, b"x" * 512)
-        assert guest.read(0, 512) == b"x" * 512
+    with target.held("write"):
+        seat.terminal.type(f"migrate blk {uri}\r")
+        target.wait_migration("active")
+        suspend(seat)
+        with Guest(nbd, "d0") as guest:
+            guest.write(0, b"x" * 512)
+            assert guest.read(0, 512) == b"x" * 512
     target.wait_migration("completed")
     assert same(lab.folder / "a", lab.folder / "b")
     seat.terminal.type("clear; fg\r")
@@ -101,8 +102,7 @@ def test_a_machine_that_is_started_in_the_background_serves_before_it_has_a_cons
     lines = (f"nbd_server_start unix:{nbd}", "nbd_server_add -w d0")
     options = ["-monitor", "stdio", *(word for line in lines for word in ("-c", line))]
     seat.start(*drive(filled(tmp_path / "a", SIZE)), *options, behind="&")
-    eventually(nbd.exists, "it listens")
-    with Guest(nbd, "d0") as guest:
+    with guest_when_served(nbd, "d0") as guest:
         guest.write(0, b"x" * 512)
         seat.terminal.type("clear; jobs\r")
         seat.terminal.wait_for(r"^\[1\]\+  Running ")
