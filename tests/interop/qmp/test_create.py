@@ -13,6 +13,7 @@ import pytest
 from tests.support.images import MIB
 from tests.support.job_sides import JobSides, Side
 from tests.support.peers import require
+from tests.support.waiting import PATIENCE
 
 QCOW2: tuple[dict[str, Any], ...] = (
     {},
@@ -88,6 +89,9 @@ FILES: tuple[dict[str, Any], ...] = (
     {"size": 1, "x": 1},
     {},
 )
+
+LONG = 64 << 30
+"""So many bytes are not written while somebody thinks."""
 
 
 @pytest.fixture
@@ -213,7 +217,7 @@ def test_a_client_builds_a_disk_from_nothing(sides: JobSides) -> None:
 
 def test_a_long_job_is_cancelled_while_it_writes(sides: JobSides) -> None:
     """Its command has been answered long before. The file has not got all its storage."""
-    side, size = sides.ours, 4 << 30
+    side, size = sides.ours, LONG
     options = {"driver": "file", "filename": "long.img", "size": size, "preallocation": "full"}
     assert side.ask("blockdev-create", {"job-id": "j", "options": options}) == {"return": {}}
     assert side.ask("job-cancel", id="j") == {"return": {}}
@@ -237,8 +241,8 @@ def test_the_newest_job_is_listed_first(sides: JobSides) -> None:
 
 def test_the_end_of_the_program_ends_its_jobs(sides: JobSides) -> None:
     side = sides.ours
-    options = {"driver": "file", "filename": "long.img", "size": 4 << 30, "preallocation": "full"}
+    options = {"driver": "file", "filename": "long.img", "size": LONG, "preallocation": "full"}
     side.ask("blockdev-create", {"job-id": "j", "options": options})
     side.ask("quit")
-    assert side.peer.process.wait(60) == 0
-    assert (side.folder / "long.img").stat().st_blocks * 512 < 4 << 30
+    assert side.peer.process.wait(PATIENCE) == 0
+    assert (side.folder / "long.img").stat().st_blocks * 512 < LONG

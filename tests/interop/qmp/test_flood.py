@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import statistics
 import threading
 import time
@@ -146,15 +147,18 @@ def test_a_large_qmp_message_takes_little_and_others_are_served(
 
         asking = threading.Thread(target=ask)
         asking.start()
+        began = time.monotonic()
         client.socket.sendall(message)
         got = client.read()
+        took = time.monotonic() - began
         ended.set()
         asking.join()
         # Not compared by assert, which would show the difference of 45 MB.
         right = got == answer if isinstance(answer, dict) else got["error"]["desc"] == answer
         assert right, str(got)[:200]
         assert peak(qmon) < MEMORY_MAX
-        assert statistics.median(waits) < 0.1
+        # Whoever has to wait until a message is read or answered waits for a large part of all that time.
+        assert statistics.median(waits) < max(0.1, took / 10)
         assert client.send({"execute": "query-name", "id": 5}) == {"return": {}, "id": 5}
         eventually(lambda: memory(qmon) < before + 64 * MIB, "the message's memory is given back")
 
@@ -162,15 +166,17 @@ def test_a_large_qmp_message_takes_little_and_others_are_served(
 def test_large_qmp_messages_that_never_end_hold_little_together(lab: Lab) -> None:
     qmon = lab.start("qmon", *drive(blank(lab.folder / "disk.img", MIB)))
     with contextlib.ExitStack() as stack:
-        refused = 0
-        for _ in range(12):
-            client = stack.enter_context(QmpClient(qmon.qmp_path))
+        clients = [stack.enter_context(QmpClient(qmon.qmp_path)) for _ in range(12)]
+        for client in clients:
             client.socket.sendall(NAME + b'"' + b"a" * LARGE)
-            client.socket.settimeout(1)
-            with contextlib.suppress(TimeoutError):
-                assert client.read()["error"]["desc"] == "JSON token size limit exceeded"
-                refused += 1
-        assert refused >= 10
+
+        def answered() -> list[QmpClient]:
+            there, _, _ = select.select([each.socket for each in clients], [], [], 0)
+            return [each for each in clients if each.socket in there]
+
+        eventually(lambda: len(answered()) >= 10, "all but two are refused")
+        for client in answered():
+            assert client.read()["error"]["desc"] == "JSON token size limit exceeded"
         with QmpClient(qmon.qmp_path) as good:
             assert good.send({"execute": "query-name", "id": "x" * 500_000})["id"] == "x" * 500_000
         assert peak(qmon) < MEMORY_MAX
