@@ -244,7 +244,7 @@ def test_a_question_waits_for_yes_or_no(open_terminal: OpenTerminal, tmp_path: P
     console.type("ask\r")
     console.wait_for(re.escape(asked))
     console.paste("ask\ny\n", bracketed=False)  # its letters are no answer
-    time.sleep(4 * BURST_GAP)  # what follows at once would be a part of it
+    time.sleep(10 * BURST_GAP)  # what follows at once would be a part of it
     console.press("x")
     console.wait_for(r"^Throw it away\? \(type y or n\) *$")
     console.press("y")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -55,5 +56,6 @@ class Seat:
     def close(self) -> None:
         """Leave nothing behind, whatever the test has done."""
         if self.pid and not gone(self.pid):
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, signal.SIGKILL)
         subprocess.run(["tmux", "-S", str(self._socket), "kill-server"], capture_output=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import locale
 import os
 import re
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.peers import lack, require
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 _ROOT = Path(__file__).parents[2]
 
@@ -70,6 +71,7 @@ class Terminal:
     def record(self, path: Path) -> None:
         """From now on write what programs send to the terminal to a file, as it is."""
         self._tmux("pipe-pane", f"cat >> {shlex.quote(str(path))}")
+        eventually(path.exists, "it is recorded")
 
     def resize(self, columns: int, rows: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
@@ -116,7 +118,9 @@ class Terminal:
         return screen
 
     def close(self) -> None:
-        self._tmux("kill-server")
+        """End the server and what runs in its window, if the shell has not ended already."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self._tmux("kill-server")
 
     def _tmux(self, *words: str, text: str | None = None) -> str:
         done = subprocess.run(

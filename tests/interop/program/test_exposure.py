@@ -141,8 +141,9 @@ def test_a_console_shows_the_warning_once(seat: Seat) -> None:
     seat.start()
     seat.prompt()
     seat.terminal.type(f"nbd_server_start 0.0.0.0:{free_port()}\rinfo status\r")
-    seat.terminal.wait_for("VM status")
-    assert seat.terminal.screen().count("warning: the NBD server on") == 1
+    seat.terminal.wait_for(r"^VM status: .*\n\(qemu\) $")
+    warning = "warning: the NBD server on"
+    assert seat.terminal.wait_for(f"{warning}(?:.*\n)+VM status").count(warning) == 1
 
 
 def test_a_connected_script_prints_the_warning(tmp_path: Path, seat: Seat) -> None:

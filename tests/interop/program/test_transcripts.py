@@ -34,7 +34,8 @@ COLUMNS, ROWS = 140, 50
 _BLOCK = re.compile(r"^\.\. at: (\w+)\n\n::\n\n((?: {4}.*\n|\n)+)", re.MULTILINE)
 _PROMPT = r"(?:\$|\(qemu[^)]*\)) ?"
 _TYPED = re.compile(r"(\$|\(qemu[^)]*\)) (.*)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = r"\d+(?:\.\d+)?"
+_SIZE = r" (?:[KMG]i)?B\b"
 _CLIENTS = re.compile(r"^An NBD client .*connected .*\n", re.MULTILINE)
 """What is told of a client that stays for more than a moment, as on a busy machine."""
 
@@ -46,9 +47,16 @@ def blocks(page: str) -> list[tuple[str, list[str]]]:
 
 
 def pattern(line: str) -> str:
-    """What a shown line has to match: numbers are never the same twice."""
-    pieces = [_NUMBER.pattern.join(map(re.escape, _NUMBER.split(piece))) for piece in line.split("...")]
-    return ".*".join(pieces)
+    """What a shown line has to match: numbers and sizes are never the same twice."""
+    wanted = ""
+    for piece in re.split(rf"(\.\.\.|{_NUMBER}(?:{_SIZE})?)", line):
+        if piece == "...":
+            wanted += ".*"
+        elif re.fullmatch(rf"{_NUMBER}{_SIZE}", piece):
+            wanted += _NUMBER + _SIZE
+        else:
+            wanted += _NUMBER if re.fullmatch(_NUMBER, piece) else re.escape(piece)
+    return wanted
 
 
 class Place:
