@@ -13,6 +13,7 @@ from qmon.hmp.line.transcript import LineReader, prompt_end
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.scripts import Script, Stream, run_script
 from tests.support.fake_target import FakeMachine, FakePerson
+from tests.support.waiting import PATIENCE
 
 TRANSCRIPT = """\
 QEMU 7.2 monitor - type 'help' for more information
@@ -162,7 +163,7 @@ class Waited(FakePerson):
         self.news.set()
 
     async def next(self) -> str:
-        await asyncio.wait_for(self.news.wait(), 10)
+        await asyncio.wait_for(self.news.wait(), PATIENCE)
         self.news.clear()
         return self.said()
 
@@ -180,7 +181,7 @@ def test_a_line_from_a_pipe_runs_when_it_arrives(capsys: pytest.CaptureFixture[s
         pipe.write("another answer\n(qemu) info uuid\n(qemu) foo")
         assert (await person.next()).startswith("00000000-")
         pipe.close()
-        good = await asyncio.wait_for(task, 10)
+        good = await asyncio.wait_for(task, PATIENCE)
         os.close(pipe.end)
         return good
 
@@ -203,7 +204,7 @@ def test_an_idle_pipe_keeps_nothing_from_ending() -> None:
         pipe.close()
         os.close(pipe.end)
 
-    asyncio.run(asyncio.wait_for(give_up(), 5))
+    asyncio.run(asyncio.wait_for(give_up(), PATIENCE))
 
 
 def test_what_never_ends_a_line_is_refused() -> None:
@@ -219,7 +220,7 @@ def test_what_never_ends_a_line_is_refused() -> None:
             pipe.write("x" * 65536)
         pipe.close()
 
-    asyncio.run(asyncio.wait_for(flood(), 30))
+    asyncio.run(asyncio.wait_for(flood(), PATIENCE))
 
 
 def test_a_file_that_never_blocks_is_a_script_too() -> None:

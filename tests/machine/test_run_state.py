@@ -14,6 +14,7 @@ from qmon.block import file
 from qmon.nbd.constants import Command
 from qmon.version import VERSION
 from tests.support.embedded_lab import SIZE, EmbeddedLab, Play, play_in
+from tests.support.waiting import PATIENCE
 
 
 def test_it_runs_from_the_start_unless_told_otherwise(play: Play) -> None:
@@ -69,7 +70,7 @@ def test_quit_is_told_and_ends_it(play: Play) -> None:
         assert not machine.embedded.is_quitting
         assert await machine.qmp("quit") == {}
         assert await machine.qmp("quit") == {}
-        await asyncio.wait_for(machine.embedded.wait_quit(), 1)
+        await asyncio.wait_for(machine.embedded.wait_quit(), PATIENCE)
         assert machine.embedded.is_quitting
         assert machine.told == ["SHUTDOWN"]
         assert machine.events[0].data == {"guest": False, "reason": "host-qmp-quit"}
@@ -117,7 +118,7 @@ class TestRequests:
             await machine.export(tmp_path / "nbd", "d0")
             guest = await asyncio.to_thread(lab.guest, tmp_path / "nbd")
             write = asyncio.create_task(asyncio.to_thread(guest.ask, Command.WRITE, 0, data=b"x" * 512))
-            await asyncio.to_thread(slow.begun.wait, 10)
+            await asyncio.to_thread(slow.begun.wait, PATIENCE)
             stop = asyncio.create_task(machine.qmp("stop"))
             done, _ = await asyncio.wait([stop], timeout=0.1)
             assert not done
@@ -166,7 +167,7 @@ class TestRequests:
         play_in(tmp_path)(scene)
         left = [each for each in threading.enumerate() if each.ident not in before]
         for thread in left:
-            thread.join(10)
+            thread.join(PATIENCE)
         assert not [thread for thread in left if thread.is_alive()]
 
 
@@ -181,7 +182,7 @@ class Slow:
 
     def __call__(self, *arguments: object) -> bool | None:
         self.begun.set()
-        self.may_end.wait(10)
+        self.may_end.wait(PATIENCE)
         done = self._call(*arguments)
         self.finished += 1
         return done

@@ -14,6 +14,7 @@ from qemu.qmp.message import Message
 from qmon.errors import CommandError
 from qmon.version import VERSION
 from tests.support.qmp_house import House, Play
+from tests.support.waiting import PATIENCE
 
 NOT_NEGOTIATED = {
     "class": "CommandNotFound",
@@ -358,7 +359,7 @@ class TestQemusClient:
             await client.connect(str(house.path))
             listener = asyncio.create_task(listen_to_events())
             await client.execute("emit", {"name": "MIGRATION", "data": {"status": "setup"}})
-            message = await asyncio.wait_for(heard.get(), 10)
+            message = await asyncio.wait_for(heard.get(), PATIENCE)
             assert (message["event"], message["data"]) == ("MIGRATION", {"status": "setup"})
             listener.cancel()
             await client.disconnect()

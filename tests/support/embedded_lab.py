@@ -148,7 +148,7 @@ def play_in(folder: Path) -> Play:
 
     async def within(scene: Scene) -> None:
         async with AsyncExitStack() as stack:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(3 * PATIENCE):
                 await scene(EmbeddedLab(folder, stack))
 
     return lambda scene: asyncio.run(within(scene))

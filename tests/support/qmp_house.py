@@ -14,6 +14,7 @@ from qmon.errors import DeviceNotFoundError
 from qmon.notation.qapi import Schema, default_schema
 from qmon.qmp.registry import Registry, command
 from qmon.qmp.server import QmpServer
+from tests.support.waiting import PATIENCE
 
 SCHEMA = """
 { 'command': 'echo', 'data': { '*value': 'any' }, 'returns': 'any' }
@@ -78,7 +79,7 @@ class Client:
         self.reader, self.writer = reader, writer
 
     async def read(self) -> Any:
-        line = await asyncio.wait_for(self.reader.readline(), 10)
+        line = await asyncio.wait_for(self.reader.readline(), PATIENCE)
         assert line.endswith(b"\r\n"), f"not a line: {line!r}"
         return json.loads(line)
 
@@ -97,7 +98,7 @@ class Client:
         assert await self.ask({"execute": "qmp_capabilities"}) == {"return": {}}
 
     async def at_end(self) -> bool:
-        return await asyncio.wait_for(self.reader.read(), 10) == b""
+        return await asyncio.wait_for(self.reader.read(), PATIENCE) == b""
 
     async def close(self) -> None:
         self.writer.close()
@@ -139,6 +140,6 @@ async def run_scene(scene: Scene, path: Path) -> None:
     house = House(path)
     await house.server.open()
     try:
-        await asyncio.wait_for(scene(house), 30)
+        await asyncio.wait_for(scene(house), 2 * PATIENCE)
     finally:
         await house.server.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.images import blank, noise
 from tests.support.processes import CHECKOUT, QMON, Lab
+from tests.support.waiting import PATIENCE
 
 TABLE = """\
 HXCOMM a table as QEMU has it
@@ -34,9 +37,19 @@ ERST
 """
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
+IMPATIENT = """
+import sys
+from qmon.host import small_file
+from qmon.program.cli import main
+small_file.PATIENCE_SECONDS = 1.0
+sys.exit(main())
+"""
+"""A qmon that waits for a pipe's data for a second."""
+
+
+def run(*options: str, program: Sequence[str] = QMON) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*QMON, *options], cwd=CHECKOUT, input="", capture_output=True, text=True, timeout=60
+        [*program, *options], cwd=CHECKOUT, input="", capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -67,7 +80,7 @@ def test_a_damaged_table_is_refused_at_the_start(tmp_path: Path) -> None:
     [
         ("none.hx", "No such file or directory"),
         ("folder", "Is a directory"),
-        ("pipe", "no data within 5 s"),
+        ("pipe", "no data within 1 s"),
         ("huge", "it is longer than 1 MiB"),
         ("/dev/zero", "it is longer than 1 MiB"),
     ],
@@ -76,7 +89,7 @@ def test_a_table_that_can_not_be_read_is_told(tmp_path: Path, name: str, said: s
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     blank(tmp_path / "huge", 4 << 30)
-    done = run("-hx", f"info={tmp_path / name}")
+    done = run("-hx", f"info={tmp_path / name}", program=[sys.executable, "-c", IMPATIENT])
     assert (done.returncode, done.stderr) == (1, f"qmon: -hx {tmp_path / name}: {said}\n")
 
 

@@ -14,6 +14,7 @@ from qmon.program.option_table import OPTIONS, Treatment
 from qmon.program.options import parse
 from tests.support.peer import QEMU_7, QEMU_10
 from tests.support.peers import require
+from tests.support.waiting import PATIENCE
 
 QEMU = "qemu-system-x86_64"
 NEWER = {"perfmap", "jitdump", "run-with", "shim"}
@@ -53,7 +54,9 @@ def qemu() -> None:
 
 
 def run(*argv: str, cwd: Path, stdin: str = "", qemu: Sequence[str] = QEMU_7) -> str:
-    done = subprocess.run([*qemu, *argv], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [*qemu, *argv], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=PATIENCE
+    )
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout + done.stderr).replace("\r", "")
 
 

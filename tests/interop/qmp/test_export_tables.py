@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from qmon.nbd.client import NbdClient, NbdError
 from tests.support.exports import ADDRESS, LISTED, NODES, OPTIONS, export, files, old
 from tests.support.two_qmp import Message, TwoQmp, two_qmp
-from tests.support.waiting import connected, eventually
+from tests.support.waiting import PATIENCE, connected, eventually
 
 STOP: Message = ("nbd-server-stop",)
 
@@ -132,10 +133,10 @@ def test_a_port_that_is_taken(both: TwoQmp) -> None:
         assert told == f"no port is free: 'to' is {port - 1}, below the first port, {port}"
 
 
-def test_a_name_in_the_abstract_space(both: TwoQmp, tmp_path: Path) -> None:
+def test_a_name_in_the_abstract_space(both: TwoQmp) -> None:
     for side in (both.qemu, both.qmon):
         for tight in (True, False):
-            name = f"{tmp_path.name}-{side.folder.name}-{tight}"
+            name = f"qmon-test-{uuid.uuid4()}-{tight}"
             assert side.say(start(unix(name, abstract=True, tight=tight)))[-1] == {"return": {}}
             with closing(connected(Path("\0" + (name if tight else name.ljust(107, "\0"))))) as sock:
                 assert sock.recv(8) == b"NBDMAGIC"
@@ -349,7 +350,7 @@ def test_the_clients_of_an_export_are_disconnected_by_force_only(both: TwoQmp) -
     with ExitStack() as stack:
         clients = {
             name: [
-                stack.enter_context(NbdClient(connected(side.folder / "nbd"), name, patience=20))
+                stack.enter_context(NbdClient(connected(side.folder / "nbd"), name, patience=PATIENCE))
                 for side in (both.qemu, both.qmon)
             ]
             for name in ("e", "w", "d0")

@@ -11,6 +11,7 @@ from tests.support.images import MIB, blank, drive
 from tests.support.processes import Lab
 from tests.support.qmp_both import Both
 from tests.support.qmp_client import QmpClient
+from tests.support.waiting import PATIENCE
 
 NO_SUCH = "no QMP command 'human-monitor-command'"
 PASSES = "qmp human-monitor-command {'command-line': 'stop'}"
@@ -87,4 +88,4 @@ def test_quit(lab: Lab) -> None:
     with QmpClient(qmon.qmp_path) as client:
         assert passed(client, "quit") == ""
         assert client.event_names == ["SHUTDOWN"]
-    assert os.waitstatus_to_exitcode(qmon.process.wait(10) << 8) == 0
+    assert os.waitstatus_to_exitcode(qmon.process.wait(PATIENCE) << 8) == 0

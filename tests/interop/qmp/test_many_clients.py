@@ -64,7 +64,7 @@ def test_each_kind_of_monitor_takes_several(lab: Lab, tmp_path: Path) -> None:
             for _ in range(3)
             for where in (qmon.qmp_path, tcp(port), tmp_path / "mon")
         ]
-        pretty = [stack.enter_context(connect_when_there(tmp_path / "pretty", 10)) for _ in range(2)]
+        pretty = [stack.enter_context(connect_when_there(tmp_path / "pretty")) for _ in range(2)]
         for client in clients:
             assert client.run("query-status")["status"] == "running"
         for sock in pretty:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.images import MIB
 from tests.support.job_sides import JobSides, Side
 from tests.support.peers import require
+from tests.support.waiting import PATIENCE
 
 
 def nodes(folder: Path) -> list[str]:
@@ -153,7 +154,7 @@ def test_a_snapshot_holds_what_was_there(sides: JobSides) -> None:
     load(side, "x", "y")
     side.client.run("stop")
     side.client.run("quit")
-    side.peer.process.wait(20)
+    side.peer.process.wait(PATIENCE)
     for name in ("x", "y"):
         reads = ["-c", "read -P 1 0 64k", "-c", "read -P 0 64k 960k"]
         subprocess.run(["qemu-io", "-r", *reads, f"{name}.qcow2"], cwd=side.folder, check=True)
