@@ -31,10 +31,13 @@ _SIZE = re.compile(r"\d+(?:\.\d+)? (?:B|[KMG]iB)")
 _SHELL = re.compile(r"\A(?:.*\n)*(?=qmon \S+ monitor - )")
 """What a terminal that can't be cleared shows from before."""
 _NUMBER = re.compile(r" *\d+")
+_LONG = re.compile(r"^Ctrl-C returns to the prompt; the migration goes on\n", re.MULTILINE)
+"""What is told when a busy machine takes some seconds to get as far as the picture shows."""
 
 
 def shape(screen: str) -> str:
     """A screen without what is never the same twice: numbers, sizes, how far a bar is."""
+    screen = _LONG.sub("", screen)
     for pattern, name in ((_BAR, "[BAR]"), (_TIME_LEFT, "TIME left"), (_SIZE, "SIZE"), (_NUMBER, " N")):
         screen = pattern.sub(name, screen)
     return "\n".join(row.rstrip() for row in screen.split("\n"))

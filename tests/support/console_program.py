@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from typing import Any, Literal
 from qmon.console import attention
 from qmon.console.session import Console
 from qmon.errors import CommandError
+from qmon.hmp.commands import migration
 from qmon.hmp.line.reading import Reading
 from qmon.hmp.monitor import Monitor
 from qmon.hmp.origin import Origin
@@ -154,6 +156,7 @@ async def main() -> int:
     )
     if (folder / "catches-interrupts").exists():
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, console.interrupt_program)
+    migration.NOTICE_SECONDS = math.inf  # a test of a busy machine may watch one for longer
     if (folder / "impatient").exists():
         attention.LONG_SECONDS = 0.0
     (folder / "pid").write_text(str(os.getpid()))
