@@ -35,7 +35,7 @@ print(json.dumps(said))
 """
 
 AVOCADO = """
-import json, os, sys
+import json, os, sys, time
 from virttest import qemu_monitor
 class Machine:
     name = "vm"
@@ -53,7 +53,9 @@ monitor.cmd("nbd-server-start", {"addr": {"type": "unix", "data": {"path": "nbd"
 node = monitor.info("block")[0]["inserted"]["node-name"]
 monitor.cmd("block-export-add", {"type": "nbd", "id": "e0", "node-name": node})
 monitor.cmd("block-export-del", {"id": "e0"})
-said.append(monitor.get_event("BLOCK_EXPORT_DELETED")["data"])
+while (deleted := monitor.get_event("BLOCK_EXPORT_DELETED")) is None:  # QEMU tells it behind its answer
+    time.sleep(0.01)
+said.append(deleted["data"])
 try:
     monitor.cmd("block_resize", {"device": "nosuch", "size": 1})
 except qemu_monitor.QMPCmdError as error:
