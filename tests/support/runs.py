@@ -24,7 +24,7 @@ def run(*options: str, stdin: str | None = "", cwd: Path = CHECKOUT, packages: S
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,  # it starts, works and ends
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (CHECKOUT, *packages)))},
     )
