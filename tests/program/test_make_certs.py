@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.peers import require
 from tests.support.processes import CHECKOUT, QMON
+from tests.support.waiting import PATIENCE
 
 FILES = {f"{side}-{kind}.pem" for side in ("ca", "server", "client") for kind in ("cert", "key")}
 
@@ -22,7 +23,7 @@ def make(*words: str, argv: tuple[str, ...] = tuple(QMON)) -> tuple[int, str, st
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=3 * PATIENCE,
     )
     return done.returncode, done.stdout, done.stderr
 

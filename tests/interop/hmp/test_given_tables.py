@@ -49,7 +49,7 @@ sys.exit(main())
 
 def run(*options: str, program: Sequence[str] = QMON) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*program, *options], cwd=CHECKOUT, input="", capture_output=True, text=True, timeout=PATIENCE
+        [*program, *options], cwd=CHECKOUT, input="", capture_output=True, text=True, timeout=3 * PATIENCE
     )
 
 

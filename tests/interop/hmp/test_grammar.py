@@ -160,7 +160,7 @@ class Peer:
         except OSError:
             self.close()
             raise
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(3 * PATIENCE)
         self._read(1)
 
     def send(self, given: Sequence[bytes]) -> None:

@@ -71,7 +71,7 @@ class Terminal:
 
     def __init__(self, path: Path) -> None:
         self._socket = connect_when_there(path, PATIENCE)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(3 * PATIENCE)
         self._read_to(b"(qemu) ")
 
     def _read_to(self, end: bytes) -> bytes:

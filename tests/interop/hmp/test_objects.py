@@ -211,7 +211,7 @@ def test_the_command_line_is_answered_as_by_qemu(objects: list[str], tmp_path: P
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,
         )
         answers.append((done.returncode, done.stdout, done.stderr.replace("qemu-system-x86_64: ", "qmon: ")))
     theirs, ours = answers
@@ -223,7 +223,7 @@ def test_an_object_of_the_command_line_is_there_before_the_drives(tmp_path: Path
     drive = ["-drive", "file=/nosuch.img,id=d0,format=raw,if=none"]
     command = [*QMON, *drive, "-object", "secret,id=s0,file=/nosuch", "-monitor", "none"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+        command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=3 * PATIENCE
     )
     assert done.returncode == 1
     first, second = done.stderr.splitlines()

@@ -32,7 +32,7 @@ def shell(command: str, *options: str, **environment: str) -> Done:
         ["bash", "-c", command, "-", *QMON, *options],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=3 * PATIENCE,
         cwd=CHECKOUT,
         env={**os.environ, "COVERAGE_PROCESS_CONFIG": "", **environment},
     )
@@ -172,7 +172,7 @@ def test_a_name_comes_out_as_it_went_in(locale: str, more: dict[str, str]) -> No
     done = subprocess.run(
         [*QMON, "-name", name, "-c", "info name"],
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         cwd=CHECKOUT,
         env={**os.environ, **more, "LC_ALL": locale},
     )
@@ -188,7 +188,7 @@ def test_what_is_no_text_is_told_in_one_line(options: list[str | bytes], locale:
         [*QMON, *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         cwd=CHECKOUT,
         env={**os.environ, "LC_ALL": locale},
     )
@@ -272,7 +272,7 @@ def test_an_interrupt_while_it_starts_ends_it_without_a_word(tmp_path: Path) -> 
     try:
         eventually(lambda: str(fifo) in open_descriptors(process.pid), "it waits for the file")
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=PATIENCE)
+        said, _ = process.communicate(timeout=3 * PATIENCE)
     finally:
         process.kill()
         process.wait()

@@ -213,7 +213,7 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
         [*QMON, "-statedir", str(folder / "state"), *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )

@@ -64,7 +64,7 @@ def test_an_example_is_true(steps: list[tuple[str, list[str]]], tmp_path: Path) 
         text=True,
         cwd=tmp_path,
         env=environment,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
     )
     answers = done.stdout.split(MARK)[:-1]
     assert len(answers) == len(steps), done.stdout

@@ -175,7 +175,7 @@ def test_two_scripts_move_a_disk_and_each_waits_for_its_end(tmp_path: Path) -> N
         eventually((tmp_path / "migrate.sock").exists, "the destination listens")
         here = run(tmp_path, *drive(image), "-c", f"migrate -d blk {uri}", "-c", "wait migrate")
         assert (here.returncode, here.stderr) == (0, "")
-        out, err = there.communicate(timeout=PATIENCE)
+        out, err = there.communicate(timeout=3 * PATIENCE)
         assert (there.returncode, out.splitlines()[-1], err) == (0, "VM status: running", "")
     finally:
         there.kill()
@@ -243,7 +243,7 @@ def test_a_client_that_a_script_leaves_is_told(tmp_path: Path, last: str) -> Non
         process.stdin.write(f"nbd_server_start unix:{tmp_path}/nbd\nnbd_server_add d0\n")
         process.stdin.flush()
         with guest_when_served(tmp_path / "nbd", "d0"):
-            _, err = process.communicate(last, timeout=PATIENCE)
+            _, err = process.communicate(last, timeout=3 * PATIENCE)
     finally:
         process.kill()
         process.wait()
@@ -286,7 +286,7 @@ def test_a_script_that_is_cut_off_says_where(tmp_path: Path) -> None:
         while "inmigrate" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=3 * PATIENCE)
     finally:
         process.kill()
         process.wait()
@@ -302,7 +302,7 @@ def test_a_long_script_of_lines_that_wait_for_nothing_can_be_ended(tmp_path: Pat
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=3 * PATIENCE)
     finally:
         process.kill()
         process.wait()
@@ -355,7 +355,7 @@ def test_quiet_shows_no_progress(tmp_path: Path) -> None:
         limit = "migrate_set_parameter max-bandwidth 4M"
         done = run(tmp_path, "-m", "1", "-q", *drive(image), "-c", limit, "-c", f"migrate blk {uri}")
         assert said(done) == (0, [], [])
-        assert there.communicate(timeout=PATIENCE) == ("", "")
+        assert there.communicate(timeout=3 * PATIENCE) == ("", "")
     finally:
         there.kill()
         there.wait()
@@ -484,5 +484,5 @@ def test_a_script_is_read_from_a_fifo_when_somebody_writes_it(tmp_path: Path) ->
             fifo.write("info status\n")
             fifo.flush()
             fifo.write("info name\n")
-    stdout, stderr = process.communicate(timeout=PATIENCE)
+    stdout, stderr = process.communicate(timeout=3 * PATIENCE)
     assert (process.returncode, stdout, stderr) == (0, "VM status: running\n" * 2, "")

@@ -266,7 +266,9 @@ INET = "socket,id=k,host=127.0.0.1,port=1"
 def test_options_are_refused_in_the_words_of_qemu(tmp_path: Path, folders: Folders, device: str) -> None:
     require(QEMU[0])
     options = [*credentials(folders), "-object", "secret,id=x,data=y", "-chardev", device]
-    theirs = subprocess.run([*QEMU, *options], capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
+    theirs = subprocess.run(
+        [*QEMU, *options], capture_output=True, text=True, timeout=3 * PATIENCE, cwd=tmp_path
+    )
     said = theirs.stderr.strip().partition(": ")[2]
     assert one_line(run_in(tmp_path, *options)) == said
 

@@ -183,7 +183,7 @@ def test_a_closed_standard_input_is_an_empty_script(tmp_path: Path) -> None:
         ["bash", "-c", '"$@" <&-', "-", *QMON, *drive(filled(tmp_path / "disk.img", MIB))],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         cwd=CHECKOUT,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -194,7 +194,7 @@ def test_nobody_who_reads_the_output_is_no_crash(tmp_path: Path) -> None:
         ["bash", "-c", 'yes "info status" | head -200000 | "$@" | head -1', "-", *QMON],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         cwd=CHECKOUT,
     )
     assert done.stdout == "VM status: running\n"
@@ -236,7 +236,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
             assert pid.read_text() == f"{process.pid}\n"
             assert all(stat.S_ISSOCK(path.stat().st_mode) for path in paths[:4])
             process.send_signal(number)
-            said, _ = process.communicate(timeout=PATIENCE)
+            said, _ = process.communicate(timeout=3 * PATIENCE)
         assert (process.returncode, said) == (0, "")
         assert not [path for path in paths if path.exists()]
     finally:
@@ -251,7 +251,7 @@ def test_without_any_monitor_it_runs_until_it_is_told_to_end(tmp_path: Path) -> 
         eventually(pid.exists, "the pidfile is there")
         assert process.poll() is None
         process.terminate()
-        assert process.communicate(timeout=PATIENCE)[0] == ""
+        assert process.communicate(timeout=3 * PATIENCE)[0] == ""
         assert process.returncode == 0
     finally:
         process.kill()
@@ -308,7 +308,7 @@ def daemonized(tmp_path: Path, *options: str) -> tuple[Done, Path]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,
             cwd=CHECKOUT,
         )
     return Done(done.args, done.returncode, log.read_text(), ""), pidfile
@@ -355,7 +355,7 @@ def test_a_daemon_can_be_started_without_any_standard_stream(tmp_path: Path) -> 
     pidfile, monitor = tmp_path / "pid", tmp_path / "m"
     options = ["-daemonize", "-pidfile", str(pidfile), "-monitor", f"unix:{monitor},server,nowait"]
     command = ["bash", "-c", '"$@" <&- >&- 2>&-', "-", *QMON, *options]
-    assert subprocess.run(command, timeout=PATIENCE, cwd=CHECKOUT).returncode == 0
+    assert subprocess.run(command, timeout=3 * PATIENCE, cwd=CHECKOUT).returncode == 0
     pid = int(pidfile.read_text())
     try:
         with HmpClient(monitor, patience=0) as talk:

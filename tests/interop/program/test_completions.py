@@ -37,7 +37,7 @@ def completed_by_bash(tmp_path: Path, word: str, before: str = "qmon") -> list[s
     script.write_text(SHELLS["bash"]())
     driver = f'. {script}; _qmon qmon "$1" "$2"; printf "%s\\n" "${{COMPREPLY[@]}}"'
     done = subprocess.run(
-        ["bash", "-uc", driver, "-", word, before], capture_output=True, text=True, timeout=PATIENCE
+        ["bash", "-uc", driver, "-", word, before], capture_output=True, text=True, timeout=3 * PATIENCE
     )
     assert done.stderr == ""
     return done.stdout.split()
@@ -59,7 +59,7 @@ def test_fish_completes_options_words_and_files(tmp_path: Path) -> None:
 
     def completed(line: str) -> list[str]:
         command = ["fish", "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3 * PATIENCE, cwd=tmp_path)
         assert done.stderr == ""
         return [row.partition("\t")[0] for row in done.stdout.splitlines()]
 

@@ -37,7 +37,7 @@ def cron(folder: Path, *lines: str, image: str = "source.img", more: Sequence[st
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
     )
 
 
@@ -154,7 +154,7 @@ def test_another_server_in_the_place_of_the_destination(folder: Path) -> None:
         )
         with listener.accept()[0] as connection:
             connection.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n")
-            out, err = process.communicate(timeout=PATIENCE)
+            out, err = process.communicate(timeout=3 * PATIENCE)
     why = f"Error: {uri} answers as an SSH server, not as a migration destination"
     assert (process.returncode, out, err.splitlines()) == (1, "", failed(line, why))
 
@@ -204,7 +204,7 @@ def test_a_destination_that_dies_in_the_midst_of_the_copy(folder: Path, lab: Lab
     )
     eventually(lambda: target.migration() == "active", "the copy has begun")
     target.kill()
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=3 * PATIENCE)
     why, last = err.splitlines()
     assert (process.returncode, out) == (1, "")
     assert why.startswith(

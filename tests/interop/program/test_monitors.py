@@ -78,7 +78,7 @@ def running(program: Sequence[str], *options: str, cwd: Path = CHECKOUT) -> Iter
     finally:
         process.terminate()
         try:
-            said, _ = process.communicate(timeout=PATIENCE)
+            said, _ = process.communicate(timeout=3 * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -262,9 +262,13 @@ class TestStart:
             ends = []
             for name, program in (("qmon", QMON), (QEMU[0], QEMU)):
                 done = subprocess.run(
-                    [*program, *line.split()], cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE,
+                    [*program, *line.split()],
+                    cwd=CHECKOUT,
                     stdin=subprocess.DEVNULL,
-                )  # fmt: skip
+                    capture_output=True,
+                    text=True,
+                    timeout=3 * PATIENCE,
+                )
                 assert done.returncode == 1
                 ends.append(done.stderr.removeprefix(f"{name}: "))
             assert ends[0] == ends[1]

@@ -55,7 +55,7 @@ def qemu() -> None:
 
 def run(*argv: str, cwd: Path, stdin: str = "", qemu: Sequence[str] = QEMU_7) -> str:
     done = subprocess.run(
-        [*qemu, *argv], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=PATIENCE
+        [*qemu, *argv], cwd=cwd, input=stdin, capture_output=True, text=True, timeout=3 * PATIENCE
     )
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.stdout + done.stderr).replace("\r", "")
 

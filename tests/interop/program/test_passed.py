@@ -38,7 +38,7 @@ def started(folder: Path, *options: str, pass_fds: Sequence[int] = ()) -> Iterat
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=3 * PATIENCE)
 
 
 def refused(*options: str, pass_fds: Sequence[int] = ()) -> str:
@@ -47,7 +47,7 @@ def refused(*options: str, pass_fds: Sequence[int] = ()) -> str:
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
         pass_fds=pass_fds,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -191,7 +191,7 @@ def test_the_record_of_a_set_s_image_is_about_the_file(lab: Lab) -> None:
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,
             pass_fds=[fd],
         )
         os.close(fd)

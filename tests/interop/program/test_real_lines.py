@@ -42,7 +42,7 @@ def test_a_line_of_libvirt_starts(tmp_path: Path) -> None:
         client.run("cont")
         assert client.run("query-status")["status"] == "running"
         client.run("quit")
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=3 * PATIENCE)
     assert process.returncode == 0
     assert out.startswith("char device redirected to /dev/pts/")
     (note,) = err.splitlines()
@@ -57,7 +57,7 @@ def test_a_line_of_proxmox_starts(tmp_path: Path) -> None:
         log = tmp_path / "log"
         with log.open("wb") as file:
             command = [*QMON, "-statedir", str(tmp_path / "state"), *proxmox(tmp_path)]
-            done = subprocess.run(command, cwd=CHECKOUT, stdout=file, stderr=file, timeout=PATIENCE)
+            done = subprocess.run(command, cwd=CHECKOUT, stdout=file, stderr=file, timeout=3 * PATIENCE)
         assert done.returncode == 0, log.read_text()
         pid = int((tmp_path / "100.pid").read_text())
         try:

@@ -18,6 +18,7 @@ from tests.support.images import MIB, blank, drive
 from tests.support.peers import lack
 from tests.support.processes import Lab, Qmon
 from tests.support.terminal import Terminal
+from tests.support.waiting import PATIENCE
 
 BIN = Path(sys.executable).parent
 
@@ -36,7 +37,7 @@ def shell(qmon: Qmon, *options: str, lines: list[str]) -> str:
         input="\n".join([*lines, ""]),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=3 * PATIENCE,
         check=True,
     )
     assert done.stderr == ""
