@@ -9,7 +9,7 @@ from tests.torture.scenario import Interruption, Scenario
 from tests.torture.trial import MOVED, Result, Side, Trial, View, uri_of
 
 PAUSED = "postcopy-paused"
-PAUSE_SECONDS = 20.0
+PAUSE_SECONDS = 60.0
 """In which both sides have noticed a broken line, and a resume has begun to send."""
 
 DOUBT_SECONDS = 3.0

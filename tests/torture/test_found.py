@@ -31,7 +31,8 @@ def test_an_answer_whose_length_is_wrong_is_not_waited_for(tmp_path: Path, answe
     result = try_out(Scenario(1, "proxy", (4 * MIB,), False, 0, rules), tmp_path / "run")
     assert result.problems == []
     assert result.outcome == "failed, runs on"
-    assert result.settle_seconds < 8  # every time-out of the migration's own is longer
+    assert "guests continue" not in result.log  # after 5.6 s without the whole answer they would
+    assert result.settle_seconds < 25  # every other time-out of the migration's own is longer
 
 
 def test_a_source_that_has_handed_over_sends_guests_away_also_after_a_restart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.hosts import NoHostsError, loop_device, two_hosts
 from tests.support.peers import lack, require
-from tests.torture.campaign import fresh_seed
+from tests.torture.campaign import seed_of_sample
 from tests.torture.shared import RUNS, campaign, summary
 
 COUNT = int(os.environ.get("QMON_SHARED_RUNS", "2"))
@@ -26,7 +26,7 @@ def test_two_hosts_without_blk(tmp_path: Path, kind: str) -> None:
             pass
     except NoHostsError as error:
         lack(f"two hosts on one machine ({error})")
-    seed = fresh_seed()
+    seed = seed_of_sample(1)
     results = list(campaign(kind, seed, COUNT, tmp_path))
     print(summary(kind, results))
     assert len(results) == COUNT

@@ -22,13 +22,14 @@ from tests.support.images import drive
 from tests.support.ports import free_port
 from tests.support.processes import Qmon
 from tests.support.proxy import Fault, Place, Proxy, Rule, Trace, Way
+from tests.support.waiting import PATIENCE
 from tests.torture import bitmaps, disks
 from tests.torture.scenario import Scenario
 
-SETTLE_SECONDS = 15.0
+SETTLE_SECONDS = 60.0
 """After which what can be settled without an operator has been."""
 
-FLIP_SECONDS = 75.0
+FLIP_SECONDS = 120.0
 """The same where a bit of a record's length may have flipped: the destination waits for what never comes, and
 gives up after a minute without a byte."""
 
@@ -39,11 +40,14 @@ What goes on then, since guests write more than the line takes, is cancelled."""
 LONGEST_WAIT = 20.0
 """Seconds that no guest's write waits, though the line is slow: a Linux guest's disk gives up after 30."""
 
-END_SECONDS = 15
+END_SECONDS = 60
 """In which a side ends on SIGTERM."""
 
 STILL_SECONDS = 1.5
 """How long nothing changes before a state that nobody can settle is taken for the last one."""
+
+UNDER_WAY = ("setup", "active", "cancelling")
+"""What a side leaves by itself when it has noticed that the other one is away, however busy a host is."""
 
 GO_SIZE = 29 + 8
 
@@ -61,6 +65,8 @@ class Result:
     acknowledged: int = 0
     problems: list[str] = field(default_factory=list)
     evidence: str = ""
+    log: str = ""
+    """What both sides have printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,13 +349,15 @@ class Trial:
             stack.callback(self._end)
             try:
                 self._prepare()
+                migrated = time.monotonic()
                 self._migrate()
                 self._settle()
-                result.settle_seconds = time.monotonic() - begun
+                result.settle_seconds = time.monotonic() - migrated
                 self._judge()
             except AssertionError as error:
                 result.problems.append(str(error))
         result.seconds = time.monotonic() - begun
+        result.log = self._source.log + self._target.log
         if not result.problems:
             try:
                 self._check_disks()
@@ -396,7 +404,7 @@ class Trial:
 
     def _wait_writes(self, more: int) -> None:
         wanted = [writer.acknowledged + more for writer in self._writers]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while any(writer.acknowledged < least for writer, least in zip(self._writers, wanted, strict=True)):
             assert time.monotonic() < deadline, "guests can't write to the side that runs"
             time.sleep(0.005)
@@ -495,14 +503,22 @@ class Trial:
                 continue
             if target.runs and (source.status == MOVED or source is DEAD):
                 return
-            if source.runs and source.phase in ("failed", "cancelled", "none") and target.phase != "active":
-                still = now - changed
-                if target is DEAD or target.phase == "failed" or still > 0.5:
-                    return
+            still = now - changed
+            is_under_way = source.phase in UNDER_WAY or target.phase in UNDER_WAY
+            stays = source.runs and source.phase in ("failed", "cancelled", "none")
+            is_told = target is DEAD or target.phase == "failed" or (still > 0.5 and self._has_said(target))
+            if stays and is_told and not is_under_way:
+                return
             over = DEAD in views or self._has_ended(source, target)
-            if over and now - changed > STILL_SECONDS:
+            if over and still > STILL_SECONDS and not is_under_way:
                 return
             time.sleep(0.01)
+
+    def _has_said(self, target: View) -> bool:
+        """Whether the destination has said why a migration did not arrive, if it need say so."""
+        # A connection that never said hello is told of on stderr only.
+        is_told = target.phase == "failed" or "incoming migration" in self._target.log
+        return is_told or self._target.killed > 0 or not self._proxy.connections
 
     def _has_ended(self, source: View, target: View) -> bool:
         """Whether the destination ran, was ended in good order, and waits as any fresh one would."""
@@ -571,15 +587,12 @@ class Trial:
         for name, view in (("source", source), ("target", target)):
             if view.phase == "failed" and not view.migration.partition(" (")[2].strip(")"):
                 problems.append(f"{name}: failed without a reason")
-            if view.phase in ("active", "setup", "cancelling"):
+            if view.phase in UNDER_WAY:
                 problems.append(f"{name}: the migration is still {view.migration}")
         if source.runs and not self._source.killed and source.phase not in ("failed", "cancelled"):
             problems.append(f"source: runs on, but its migration is {source.migration}")
-        if source.runs and not target.runs and target is not DEAD and not self._target.killed:
-            # A connection that never said hello is told of on stderr only.
-            said = target.phase == "failed" or "incoming migration" in self._target.log
-            if self._proxy.connections and not said:
-                problems.append(f"target: no reason given, it is {target.migration}")
+        if source.runs and not target.runs and target is not DEAD and not self._has_said(target):
+            problems.append(f"target: no reason given, it is {target.migration}")
         return problems
 
     def _check_flip(self, target: View) -> list[str]:
@@ -619,13 +632,13 @@ class Trial:
         problems = self._result.problems
         for each in self._guests:
             each.stop()
-        if self._kill_begun.is_set() and not self._kill_done.wait(30):
+        if self._kill_begun.is_set() and not self._kill_done.wait(2 * PATIENCE):
             problems.append("the kill or the restart did not come to an end")
         self._ready.set()
         source, target = self._views
         if source.runs or target.runs:
             for writer in self._writers:
-                if not writer.join(5):
+                if not writer.join(PATIENCE):
                     problems.append("a guest of the side that runs waits for ever")
         for side in (self._source, self._target):
             problems += side.close()

@@ -19,8 +19,9 @@ from tests.torture.qemus.stage import Stage, is_stopped
 from tests.torture.qemus.verdict import has_no_record, is_used, leave, wrong_end, wrong_output, wrong_words
 from tests.torture.trial import Result
 
-SETTLE_SECONDS = 22.0
-"""In which consoles settle by themselves what they can: silence is noticed in 6 s, a stuck QEMU in 2."""
+SETTLE_SECONDS = 60.0
+"""In which consoles settle by themselves what they can: silence is noticed in 6 s, a stuck QEMU in 2.
+A busy host is slow."""
 
 MOST_SECONDS = 120.0
 """How long a migration that no fault has met is waited for; a busy host is slow."""
