@@ -17,7 +17,13 @@ def run(module: str, *options: str, **environment: str) -> subprocess.CompletedP
     command = [sys.executable, "-m", module, *options]
     checkout = Path(__file__).parent.parent
     return subprocess.run(
-        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command,
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
     )
 
 
