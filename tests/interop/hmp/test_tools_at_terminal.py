@@ -39,7 +39,7 @@ def test_watching_and_waiting_are_ended_by_ctrl_c(terminal: Terminal) -> None:
     terminal.press("C-c")
     terminal.wait_for(rf"^\(qemu\) watch 0.2 info name\n{CLOCK}\nweb1\n\^C\n\(qemu\) $")
     terminal.type("wait migrate\r")
-    terminal.wait_for(r"wait migrate\n(?!\(qemu\))")
+    terminal.wait_for(r"wait migrate\nmigration \[")
     terminal.press("C-c")
     terminal.wait_for(r"\^C\nThe migration continues\n\(qemu\) $")
     terminal.type("info status\r")
