@@ -27,6 +27,9 @@ from tests.support.thoroughness import THOROUGH
 from tests.support.waiting import PATIENCE, eventually
 
 QMON = [sys.executable, "-m", "qmon"]
+START_PATIENCE = 4 * PATIENCE
+"""Seconds in which a qmon starts, be it one of many on a machine that has much else to do."""
+
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -75,12 +78,17 @@ class Qmon:
 
     @cached_property
     def monitor(self) -> HmpClient:
-        """Its monitor, once it answers."""
-        try:
-            return HmpClient(self._path)
-        except OSError as error:
-            self.kill()
-            raise AssertionError(f"{self.name} did not start: {self.log()}") from error
+        """Its monitor, once it answers; while it lives, it may take its time to start."""
+        deadline = time.monotonic() + START_PATIENCE
+        while True:
+            has_ended = self.process.poll() is not None
+            try:
+                return HmpClient(self._path, 0)
+            except OSError as error:
+                if has_ended or time.monotonic() > deadline:
+                    self.kill()
+                    raise AssertionError(f"{self.name} did not start: {self.log()}") from error
+            time.sleep(0.01)
 
     def log(self) -> str:
         """What it has printed so far."""

@@ -294,6 +294,8 @@ class Trial:
         ]
         self._probes = [Probe(path, names[-1]) for path in self._exports]
         self._guests: list[Writer | Probe] = [*self._writers, *self._probes]
+        self._begun: list[Writer | Probe] = []
+        """Those of them that have been started."""
 
     @property
     def _format(self) -> str:
@@ -392,6 +394,7 @@ class Trial:
             bitmaps.add(self._source.qmon, self._target.qmon, self._images[0], stored=stored)
         for each in self._guests:
             each.start()
+            self._begun.append(each)
         self._wait_writes(5)
 
     def _hold_back(self) -> None:
@@ -630,7 +633,7 @@ class Trial:
     def _end(self) -> None:
         """End all, the processes first where a guest is held."""
         problems = self._result.problems
-        for each in self._guests:
+        for each in self._begun:
             each.stop()
         if self._kill_begun.is_set() and not self._kill_done.wait(2 * PATIENCE):
             problems.append("the kill or the restart did not come to an end")
@@ -644,7 +647,7 @@ class Trial:
             problems += side.close()
         problems += self._leftovers()
         self._proxy.__exit__()
-        for each in self._guests:
+        for each in self._begun:
             each.join()
         both = overlap(*self._probes)
         if both and not self._forwards:  # the source answers what is read elsewhere
