@@ -25,7 +25,8 @@ from qmon.host.budget import Budget
 from qmon.host.trace import NBD_RECEIVE_REQUEST
 from qmon.nbd.constants import Error
 from qmon.nbd.failures import Failures
-from qmon.nbd.flights import Flights
+from qmon.nbd.flight_watch import FlightWatch
+from qmon.nbd.flights import Attendant, Flights
 from qmon.nbd.forms import COMPACT_FORM, EXTENDED_FORM
 from qmon.nbd.handshake import Agreement, ProtocolError
 from qmon.nbd.long_requests import serve_long_read, take_long_payload
@@ -141,12 +142,17 @@ class Connection:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLRDHUP)
         self._unsent: memoryview | None = None
-        self._flights: Flights | None = None
+        self.flights: Flights | None = None
+        self._watch: FlightWatch | None = None
         self.polls_client = type(sock) is socket.socket
         self.is_busy = False
         """Whether the loop waits for something else than requests."""
         self.after_sending = Next.MORE
         """What the connection needs when its client has taken the replies."""
+        self.watched = 0
+        """The events of the client's socket that the loop waits for."""
+        self._is_far = False
+        """Whether the disk was far away at the last batch: the loop can have its requests under way."""
         self._has_own_thread = False
         self._is_patient = False
         self._has_waited = False
@@ -162,9 +168,10 @@ class Connection:
 
     def close(self) -> None:
         """Give the buffers back."""
-        if self._flights is not None:
-            self._flights.close()
-            self._flights = None
+        self.flights = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         LARGE_BUFFERS.give(self._borrowed)
         self._borrowed = 0
 
@@ -177,10 +184,13 @@ class Connection:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
             self._is_patient = True
         self._has_waited = True
+        has_served = False
         try:
             while True:
-                if self._flights is not None and self._flights.count:
-                    self._flights.go_on()
+                if self.has_flights:
+                    watch = self._own_watch()
+                    watch.go_on(self.attended(watch))
+                    has_served = True
                     continue
                 if self._unsent is not None or self.replies.filled:
                     self._send_rest()
@@ -196,15 +206,45 @@ class Connection:
                     continue
                 if request[1] == DISC:
                     return False
-                self._has_waited = True
+                if has_served and self._is_for_loop(*request):
+                    return True
+                self._has_waited = has_served = True
                 self._serve_next(*request)
                 self.socket.sendall(self.replies.take())
         except WaiterGoneError:
             log.debug("export '%s': a client disconnected while its requests waited", self.name)
             return False
         finally:
-            if self._flights is not None:
-                self._flights.wait()
+            if self.flights is not None and self.flights.count:
+                self._own_watch().wait(self.flights)
+
+    def _is_for_loop(self, flags: int, command: int, cookie: int, offset: int, length: int) -> bool:
+        """Whether the loop can have this request under way beside those of other clients."""
+        is_plain = command in (READ, WRITE) and not flags & ~self.form.payload_flag
+        return self._is_far and is_plain and length <= PLAIN_BYTES and not self._has_own_thread
+
+    def _own_watch(self) -> FlightWatch:
+        if self._watch is None:
+            self._watch = FlightWatch(self)
+        return self._watch
+
+    def attended(self, attendant: Attendant) -> Flights:
+        """Return the flights, whose attendant changes if none is under way."""
+        if self.flights is None:
+            self.flights = Flights(self, attendant)
+        if self.flights.are_all_ended:
+            self.flights.attendant = attendant
+        return self.flights
+
+    @property
+    def has_flights(self) -> bool:
+        """Whether requests are under way, or have ended without a reply."""
+        return self.flights is not None and self.flights.count > 0
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the client has not taken all replies."""
+        return self._unsent is not None
 
     def _send_rest(self) -> None:
         """Wait until the client has taken its replies."""
@@ -317,7 +357,7 @@ class Connection:
             if node is not None and self._begin_flights(node):
                 node = None  # they leave the gate
                 return
-            is_far = node is not None and starter(node) is not None
+            is_far = node is not None and self._is_far
             size = 0 if node is None else node.size
             self._has_waited = self._has_own_thread or node is None or NBD_RECEIVE_REQUEST.enabled
             requests, position, end = self.requests, self.start, self.end
@@ -353,11 +393,8 @@ class Connection:
     def _begin_flights(self, node: Node) -> bool:
         """Begin requests that go on by themselves, if the node has such; return whether there are any."""
         start = starter(node)
-        if start is None:
-            return False
-        if self._flights is None:
-            self._flights = Flights(self)
-        return self._flights.begin(node, start)
+        self._is_far = start is not None
+        return start is not None and self.attended(self._own_watch()).begin(node, start)
 
     def trace(self, flags: int, command: int, cookie: int, offset: int, length: int) -> None:
         """Trace a request. One whose reply does not fit is traced again when it is served."""

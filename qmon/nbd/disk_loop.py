@@ -4,6 +4,8 @@ One thread serves the small plain requests of all clients (``lean``): threads th
 one another cost more than the requests. It waits for sockets only. What may take longer goes to a worker
 together with its connection: a thread that may wait, and that gives the connection back when it has only
 plain requests again. So a disk that hangs holds up its own clients, and a slow client only itself.
+
+A disk that is far away has small requests of all clients under way at a time (``far_clients``).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from qmon.block.gate import Gate, GateShutError
 from qmon.host.threads import start_thread
 from qmon.nbd.connection import Connection
 from qmon.nbd.export import Disk
+from qmon.nbd.far_clients import Events, FarClients
 from qmon.nbd.lean import Ways, next_step, serve_plain
 from qmon.nbd.plain import Next
 from qmon.nbd.workers import Workers
@@ -50,6 +53,9 @@ class DiskLoop:
         """Connections whose requests wait for the gate to open."""
         self._turns: dict[Connection, None] = {}
         """Connections that have requests left in their buffers."""
+        self._far = FarClients(self.wake)
+        self._failed: dict[Connection, BaseException] = {}
+        """Connections that end as soon as no request of theirs is under way, and what ended them."""
         self._workers = Workers(self._work)
         self._thread = threading.Thread(target=self._run, name="nbd disk", daemon=True)
 
@@ -100,8 +106,7 @@ class DiskLoop:
         self._gate.watch(self.wake)
         try:
             while not self._may_end():
-                events = self._epoll.poll(0 if self._turns else None)
-                self._serve(events)
+                self._serve(self._far.poll(self._epoll, at_once=bool(self._turns)))
         except Exception:
             log.exception("a thread of the NBD server has failed")
         finally:
@@ -121,7 +126,7 @@ class DiskLoop:
         self._epoll.close()
         os.close(self._wake)
 
-    def _serve(self, events: list[tuple[int, int]]) -> None:
+    def _serve(self, events: Events) -> None:
         """Serve what is ready: one turn for each connection, all inside the gate."""
         visit = _Visit(self._gate)
         try:
@@ -137,6 +142,8 @@ class DiskLoop:
                         self._guarded(self._leave_gate, connection, visit)
                 else:
                     self._guarded(self._receive, connection, visit)
+            for connection in self._far.taken():
+                self._guarded(self._reply, connection, visit)
             turns, self._turns = self._turns, {}
             for connection in turns:
                 if self._is_idle(connection):
@@ -148,7 +155,9 @@ class DiskLoop:
     def _is_idle(self, connection: Connection) -> bool:
         """Whether a connection is still here, and can have its turn."""
         is_here = self._registered.get(connection.number) is connection
-        return is_here and connection not in self._sending and connection not in self._waiting
+        return is_here and not any(
+            connection in each for each in (self._sending, self._waiting, self._failed)
+        )
 
     def _news(self) -> None:
         """Take connections that have arrived, and those that waited for the gate, for a turn each."""
@@ -156,11 +165,11 @@ class DiskLoop:
         while self._arrived:
             connection = self._arrived.popleft()
             self._registered[connection.number] = connection
-            self._epoll.register(connection.number, _IN)
+            self._watch(connection, _IN)
             self._give_turn(connection)
         if self._waiting and not self._gate.is_closed:
             for connection in self._waiting:
-                self._epoll.modify(connection.number, _IN)
+                self._watch(connection, _IN)
                 self._give_turn(connection)
             self._waiting.clear()
 
@@ -174,33 +183,36 @@ class DiskLoop:
         try:
             step(connection, visit)
         except Exception as error:  # noqa: BLE001 - it ends this client alone; the server logs it
-            self._remove(connection)
-            self._end(connection, error)
+            self._fail(connection, error)
 
     def _receive(self, connection: Connection, visit: _Visit) -> None:
         if connection.receive_now():
             self._turn(connection, visit)
+        elif connection.flights is not None and connection.has_flights:
+            connection.flights.is_at_end = True
+            self._watch(connection, 0)
         else:
-            self._remove(connection)
-            self._end(connection, None)
+            self._finish(connection, None)
 
     def _turn(self, connection: Connection, visit: _Visit) -> None:
         """Give a connection its turn, and send its replies as far as the socket takes them."""
         ways = visit.ways(connection.disk)
-        if ways is not None:
+        if connection.has_flights or (ways is not None and ways.is_far):
+            flights = self._far.begin(connection)
+            if flights.count:
+                self._watch(connection, _IN if flights.reads else 0)
+                return
+            outcome = Next.WORK
+        elif ways is not None:
             outcome = serve_plain(connection, ways)
-            if not connection.send_now():
-                connection.after_sending = outcome
-                connection.is_busy = True
-                self._sending.add(connection)
-                self._epoll.modify(connection.number, _OUT)
+            if not self._send(connection, outcome):
                 return
         else:
             outcome = next_step(connection)
             if outcome is Next.WORK and not visit.is_shut:
                 connection.is_busy = True
                 self._waiting.add(connection)
-                self._epoll.modify(connection.number, _HANG_UP)
+                self._watch(connection, _HANG_UP)
                 return
         if outcome is not _MORE:
             self._follow(connection, outcome)
@@ -211,29 +223,94 @@ class DiskLoop:
         if outcome is Next.TURN:
             self._give_turn(connection)
         elif outcome is not Next.MORE:
-            self._remove(connection)
             if outcome is Next.END:
-                self._end(connection, None)
+                self._finish(connection, None)
             else:
+                self._remove(connection)
                 self._workers.give(connection)
+
+    def _send(self, connection: Connection, outcome: Next) -> bool:
+        """Send the replies; return False if the client does not take them now. ``outcome`` follows then."""
+        if connection.send_now():
+            return True
+        connection.after_sending = outcome
+        connection.is_busy = True
+        self._sending.add(connection)
+        self._watch(connection, _OUT)
+        return False
 
     def _go_on_sending(self, connection: Connection, visit: _Visit) -> None:
         if connection.send_now():
             self._sending.discard(connection)
             connection.is_busy = False
-            self._epoll.modify(connection.number, _IN)
-            self._follow(connection, connection.after_sending)
+            self._watch(connection, _IN)
+            if connection.has_flights:
+                self._reply(connection, visit)
+            else:
+                self._follow(connection, connection.after_sending)
+
+    def _reply(self, connection: Connection, visit: _Visit) -> None:
+        """Reply to the requests of a disk far away that have ended, and begin more."""
+        flights = connection.flights
+        if flights is None or connection in self._sending:
+            return
+        if connection in self._failed:
+            self._fail(connection, self._failed[connection])
+            return
+        while flights.has_ended:
+            flights.reply(again=False)
+            if not connection.replies.filled:
+                break
+            if not self._send(connection, Next.TURN):
+                return
+        if flights.has_ended:  # something was lost: a worker does it again when all others have ended
+            if flights.are_all_ended:
+                self._remove(connection)
+                self._workers.give(connection)
+        elif flights.count or not flights.is_at_end:
+            if not flights.count:
+                self._far.leave(connection)
+                self._watch(connection, _IN)
+            self._turn(connection, visit)
+        else:
+            self._finish(connection, None)
+
+    def _fail(self, connection: Connection, error: BaseException) -> None:
+        """End a connection because of an error, when no request is under way any more."""
+        flights = connection.flights
+        if flights is not None:
+            flights.forget()
+        if flights is not None and flights.count:
+            self._sending.discard(connection)
+            self._watch(connection, 0)
+            self._failed[connection] = error
+        else:
+            self._failed.pop(connection, None)
+            self._finish(connection, error)
 
     def _leave_gate(self, connection: Connection, visit: _Visit) -> None:
         """The client has disconnected while its requests waited: forget them unless the gate is open now."""
         if self._gate.is_closed:
             log.debug("export '%s': a client disconnected while its requests waited", connection.name)
-            self._remove(connection)
-            self._end(connection, None)
+            self._finish(connection, None)
         else:
             self._waiting.discard(connection)
-            self._epoll.modify(connection.number, _IN)
+            self._watch(connection, _IN)
             self._give_turn(connection)
+
+    def _watch(self, connection: Connection, events: int) -> None:
+        """Wait for events of the client's socket; for none at all, also not for its end, with 0."""
+        before, connection.watched = connection.watched, events
+        if not before and events:
+            self._epoll.register(connection.number, events)
+        elif before and not events:
+            self._epoll.unregister(connection.number)
+        elif before != events:
+            self._epoll.modify(connection.number, events)
+
+    def _finish(self, connection: Connection, error: BaseException | None) -> None:
+        self._remove(connection)
+        self._end(connection, error)
 
     def _remove(self, connection: Connection) -> None:
         """Unregister a connection, which others may serve or close now."""
@@ -241,7 +318,8 @@ class DiskLoop:
             self._sending.discard(connection)
             self._waiting.discard(connection)
             connection.is_busy = False
-            self._epoll.unregister(connection.number)
+            self._far.leave(connection)
+            self._watch(connection, 0)
 
     def _end(self, connection: Connection, error: BaseException | None) -> None:
         """A connection has ended. Any thread of the loop may call this for a connection that it serves."""

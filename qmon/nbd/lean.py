@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import monotonic_ns
 
 from qmon.block.node import Buffer, Node, ReadNow, WriteNow
+from qmon.block.transfers import starter
 from qmon.host.trace import NBD_RECEIVE_REQUEST
 from qmon.nbd.connection import Connection
 from qmon.nbd.constants import (
@@ -41,10 +42,12 @@ _pack_extended_done, _pack_extended_data = EXTENDED_CHUNK.pack_into, EXTENDED_DA
 class Ways:
     """How a node serves plain requests, for the time inside the gate."""
 
-    __slots__ = ("read", "size", "write")
+    __slots__ = ("is_far", "read", "size", "write")
 
     def __init__(self, node: Node) -> None:
         self.size = node.size
+        self.is_far = starter(node) is not None
+        """Whether requests can be under way, instead."""
         self.read: ReadNow = node.read_now or _no_read
         self.write: WriteNow = node.write_now or _no_write
 

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qmon.nbd.connection import LARGE_PIECE, LIMITS, Connection, Limits
+from qmon.nbd.connection import LARGE_PIECE, LIMITS, SMALL_PIECE, Connection, Limits
 from qmon.nbd.contexts import ALLOCATION, Context
 from qmon.nbd.disk_loop import DiskLoop
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, ProtocolError
 from tests.support.nbd_client import NbdClient
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 
 @contextmanager
@@ -72,3 +72,35 @@ def connected(
     thread.join(PATIENCE)
     assert not thread.is_alive()
     assert all(isinstance(problem, (ProtocolError, OSError)) for problem in problems)
+
+
+@contextmanager
+def together(disk: Disk, count: int) -> Iterator[list[NbdClient]]:
+    """So many clients of one disk, all served by its loop; at the end its threads must have ended."""
+    pairs = [socket.socketpair() for _ in range(count)]
+    problems: list[BaseException] = []
+    loop = DiskLoop(disk.gate)
+
+    def serve(sock: socket.socket) -> None:
+        agreement = Agreement(Export("d0", disk, True), False, (), b"", False)
+        connection = Connection(sock, agreement, disk.accounts.open(), SMALL_PIECE)
+
+        def ended(error: BaseException | None) -> None:
+            problems.extend([error] if error else [])
+            connection.close()
+            sock.close()
+
+        loop.add(connection, ended)
+
+    for _, theirs in pairs:
+        serve(theirs)
+    loop.start()
+    clients = [NbdClient(ours) for ours, _ in pairs]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+    eventually(lambda: loop.is_over, "the loop has ended")
+    loop.settle()
+    assert all(isinstance(problem, OSError) for problem in problems)
