@@ -12,7 +12,6 @@ import select
 import socket
 import struct
 import time
-from dataclasses import dataclass
 from time import monotonic_ns
 
 from qmon.block import hints
@@ -21,7 +20,6 @@ from qmon.block.gate import GateShutError, WaiterGoneError
 from qmon.block.node import Node
 from qmon.block.together import begin
 from qmon.block.transfers import starter
-from qmon.host.budget import Budget
 from qmon.host.trace import NBD_RECEIVE_REQUEST
 from qmon.nbd.constants import Error
 from qmon.nbd.failures import Failures
@@ -29,6 +27,7 @@ from qmon.nbd.flight_watch import FlightWatch
 from qmon.nbd.flights import Attendant, Flights
 from qmon.nbd.forms import COMPACT_FORM, EXTENDED_FORM
 from qmon.nbd.handshake import Agreement, ProtocolError
+from qmon.nbd.limits import LARGE_BUFFERS, LARGE_PIECE, LIMITS, MAX_DISCARDED, SMALL_PIECE, Limits
 from qmon.nbd.long_requests import serve_long_read, take_long_payload
 from qmon.nbd.plain import PLAIN_BYTES, Next
 from qmon.nbd.replies import Replies, allocate
@@ -53,41 +52,10 @@ from qmon.nbd.status import serve_status
 
 log = logging.getLogger("qmon.nbd")
 
-LARGE_PIECE = 1280 << 10
-SMALL_PIECE = 64 << 10
-"""How much of a request's data a connection holds at once. It fits Linux's own client, or one cluster.
-
-A longer request is served piece by piece, so that a client that stops reading or sending binds no more
-memory. 1 MiB reads in pieces of 128 KiB were as fast as whole, in pieces of 64 KiB 0.75 times as fast.
-"""
-
-LARGE_BUFFERS = Budget(64 << 20)
-"""Limit of the large buffers of all connections. When it is used up, further clients get small ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of one connection, in bytes, extents and seconds."""
-
-    slack: int = 16 << 10
-    """Room in the buffers besides a piece of data, for headers and small requests and replies."""
-    extents: int = 4096
-    """The most extents that one BLOCK_STATUS reply covers; the client asks again for the rest."""
-    handshake_seconds: float = 10.0
-    linger_seconds: float = 0.25
-    linger_total_seconds: float = 2.0
-    """After a disk has moved, how long its connection waits for one more request, and in all."""
-
-
-LIMITS = Limits()
-
 _DONT_WAIT = int(socket.MSG_DONTWAIT)
 
 _PATIENCE = struct.pack("@ll", 0, 20_000)
 """How long a worker waits for the next request: seconds and microseconds, as SO_RCVTIMEO takes them."""
-
-MAX_DISCARDED = 64 << 20
-"""The most data of a refused request that is received. A client that announces more is disconnected."""
 
 _ENOTSUP, _ESHUTDOWN = int(Error.ENOTSUP), int(Error.ESHUTDOWN)
 

@@ -22,11 +22,12 @@ from qmon.host.threads import start_thread
 from qmon.host.tls_failures import explain
 from qmon.host.trace import NBD_NEGOTIATE_SUCCESS
 from qmon.nbd.clients import Client, ClientInfo
-from qmon.nbd.connection import LIMITS, Connection, Limits
+from qmon.nbd.connection import Connection
 from qmon.nbd.constants import MAX_STRING
 from qmon.nbd.disk_loop import DiskLoop
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, Handshake, ProtocolError
+from qmon.nbd.limits import LIMITS, Limits
 from qmon.nbd.negotiation import Negotiation, tell_refusal
 from qmon.nbd.security import Security, secure
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmon.nbd.connection import LARGE_PIECE, SMALL_PIECE
 from qmon.nbd.constants import Command, CommandFlag, Error
+from qmon.nbd.limits import LARGE_PIECE, SMALL_PIECE
 from tests.support.far_node import FarDisk
 from tests.support.nbd_client import Reply, request
 from tests.support.nbd_transmission import connected

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from qmon.errors import CommandError
 from qmon.host.sockets import listen
-from qmon.nbd.connection import LIMITS, Limits
 from qmon.nbd.constants import CLIENT_FLAGS, Command, Error, Option, OptionReply
+from qmon.nbd.limits import LIMITS, Limits
 from qmon.nbd.server import Export, NbdServer
 from qmon.notation.address import InetAddress, UnixAddress
 from tests.support.memory import MemoryDisk, data_threads

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from qmon.block.faults import FaultFilter, Faults, Operation, Rule
-from qmon.nbd.connection import LARGE_PIECE, SMALL_PIECE
 from qmon.nbd.constants import Command, CommandFlag, Error, ReplyType
+from qmon.nbd.limits import LARGE_PIECE, SMALL_PIECE
 from tests.support.nbd_client import Reply
 from tests.support.nbd_served import RawDisk
 from tests.support.nbd_transmission import connected

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmon.block.node import Buffer
-from qmon.nbd.connection import LARGE_PIECE, MAX_DISCARDED, SMALL_PIECE, Limits
 from qmon.nbd.constants import (
     DATA_CHUNK,
     MAX_PAYLOAD,
@@ -27,6 +26,7 @@ from qmon.nbd.constants import (
     ReplyType,
 )
 from qmon.nbd.contexts import ALLOCATION, Depth
+from qmon.nbd.limits import LARGE_PIECE, MAX_DISCARDED, SMALL_PIECE, Limits
 from tests.support.memory import MemoryDisk, MemoryNode
 from tests.support.nbd_client import Reply, request
 from tests.support.nbd_transmission import connected

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qmon.nbd.connection import LARGE_PIECE, LIMITS, SMALL_PIECE, Connection, Limits
+from qmon.nbd.connection import Connection
 from qmon.nbd.contexts import ALLOCATION, Context
 from qmon.nbd.disk_loop import DiskLoop
 from qmon.nbd.export import Disk, Export
 from qmon.nbd.handshake import Agreement, ProtocolError
+from qmon.nbd.limits import LARGE_PIECE, LIMITS, SMALL_PIECE, Limits
 from tests.support.nbd_client import NbdClient
 from tests.support.waiting import PATIENCE, eventually
 
