@@ -50,23 +50,27 @@ def far(count: int, *, ends: bool = True, seed: int = 0) -> Iterator[FarDisk]:
     disk.memory.close()
 
 
-def workers() -> int:
-    return sum(thread.name.startswith("nbd worker") for thread in threading.enumerate())
+def workers(before: list[threading.Thread]) -> int:
+    """How many workers have been started since."""
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    return sum(thread.name.startswith("nbd worker") for thread in started)
 
 
 def test_small_requests_of_all_clients_are_under_way_without_a_thread_for_each() -> None:
+    before = threading.enumerate()
     with far(8, ends=False) as disk, together(disk, 8) as clients:
         for number, client in enumerate(clients):
             at = number * PART
             client.send(request(Command.READ, at, 512, cookie=1), request(Command.WRITE, at, data=b"x" * 512))
         eventually(lambda: len(disk.far.begun) == 16, "all are under way")
-        assert workers() == 1
+        assert workers(before) == 1
         disk.far.let_go()
         for client in clients:
             assert {client.reply({1: 512, 0: 0}).cookie for _ in range(2)} == {0, 1}
 
 
 def test_a_client_with_a_flush_is_served_beside_others_afterwards() -> None:
+    before = threading.enumerate()
     with far(2, ends=False) as disk, together(disk, 2) as (one, two):
         for _ in range(3):
             assert one.ask(Command.FLUSH).error == 0
@@ -75,7 +79,7 @@ def test_a_client_with_a_flush_is_served_beside_others_afterwards() -> None:
             eventually(lambda: len(disk.far.begun) == 2, "both are under way")
             disk.far.let_go()
             assert [client.reply(512).error for client in (one, two)] == [0, 0]
-        assert workers() == 1
+        assert workers(before) == 1
 
 
 def test_a_client_that_breaks_off_ends_when_its_requests_have_and_others_go_on() -> None:
