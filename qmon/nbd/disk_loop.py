@@ -5,7 +5,7 @@ one another cost more than the requests. It waits for sockets only. What may tak
 together with its connection: a thread that may wait, and that gives the connection back when it has only
 plain requests again. So a disk that hangs holds up its own clients, and a slow client only itself.
 
-A disk that is far away has small requests of all clients under way at a time (``far_clients``).
+On a disk that is far away, small requests of all clients are under way at the same time (``far_clients``).
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ class DiskLoop:
             self._give_turn(connection)
 
     def _watch(self, connection: Connection, events: int) -> None:
-        """Wait for events of the client's socket; for none at all, also not for its end, with 0."""
+        """Wait for these events of the client's socket; with 0 for none, not even its end."""
         before, connection.watched = connection.watched, events
         if not before and events:
             self._epoll.register(connection.number, events)

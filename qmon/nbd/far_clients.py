@@ -1,7 +1,6 @@
 """The clients of a disk whose requests are under way, all served by the thread of its loop.
 
-Threads that wait for one connection in turns, a thread for each client, wake each other for each reply: eight
-clients had a twelfth of the rate together.
+With a thread for each client the threads took turns at receiving, and woke each other for each reply.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class FarClients:
         return flights
 
     def leave(self, connection: Connection) -> None:
-        """A connection has nothing under way any more, or a worker goes on with it."""
+        """Forget a connection: nothing of it is under way any more, or a worker serves it now."""
         if connection.flights is not None:
             self._clients.pop(connection.flights, None)
         if not self._clients:
